@@ -1,0 +1,57 @@
+// What one instruction set offers, and the packed layout its inner loops read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "flow_map.hpp"
+
+namespace gtp {
+
+// Rows that go through all K steps together: their activations fit a second-level cache.
+constexpr int kBlockRows = 48;
+
+// One seed's packed policy, offsets in floats. Weights lie in panels of two vectors' width, [out / panel][in][panel],
+// so that the inner loop reads memory in order; columns are padded with zeros.
+struct PackedLayout {
+  Shape shape;
+  int lanes, panel;
+  int width;   // H padded to a panel
+  int action;  // A padded to a vector
+  int stride;  // between rows of activations: off the power of two, so that rows do not share a cache set
+  size_t zeros;  // a bias of nothing
+  size_t first_action, first_observation, step_bias, hidden_weight, hidden_bias, last_weight, last_bias;
+  size_t hidden_weight_size, seed_size, scratch;
+};
+
+struct Schedule {
+  const float *input_scale, *keep, *gain;
+  float initial_scale;
+};
+
+struct Kernels {
+  const char* name;
+  int lanes;
+  // Map rows (at most kBlockRows) of observation and noise to clipped actions, through all K steps.
+  void (*sample)(const PackedLayout&, const float* packed, const Schedule&, const float* observation,
+                 const float* noise, float* out, int rows, float* scratch);
+  void (*mish)(const float* x, float* y, float* slope, size_t n);
+  void (*normals)(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, int columns, float* out);
+  void (*integers)(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound,
+                   int64_t* out);
+};
+
+extern const Kernels kPortableKernels;
+#if defined(__x86_64__) || defined(_M_X64)
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#endif
+
+// The kernels named "portable", "avx2" or "avx512"; the widest this machine runs when the name is empty (then the
+// environment's GTP_FAST_ISA may name one). Throws std::invalid_argument for one that is unknown or not supported.
+const Kernels& select_kernels(const char* name);
+
+// How many of `all_kernels` this machine runs, narrowest first.
+int supported_kernels(const Kernels* (&all)[3]);
+
+}  // namespace gtp

@@ -1,0 +1,18 @@
+// The kernels of one instruction set: avx2, 8 floats a vector.
+#include "kernels.hpp"
+
+#define GTP_LANES 8
+#define GTP_ROWS 6
+
+namespace gtp {
+namespace {
+
+#include "simd.hpp"
+#include "random_cpu.hpp"
+#include "rows_cpu.hpp"
+
+}  // namespace
+
+const Kernels kAvx2Kernels = {"avx2", GTP_LANES, sample_rows, mish_array, normals_array, integers_array};
+
+}  // namespace gtp

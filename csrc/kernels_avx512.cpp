@@ -1,0 +1,18 @@
+// The kernels of one instruction set: avx512, 16 floats a vector.
+#include "kernels.hpp"
+
+#define GTP_LANES 16
+#define GTP_ROWS 12
+
+namespace gtp {
+namespace {
+
+#include "simd.hpp"
+#include "random_cpu.hpp"
+#include "rows_cpu.hpp"
+
+}  // namespace
+
+const Kernels kAvx512Kernels = {"avx512", GTP_LANES, sample_rows, mish_array, normals_array, integers_array};
+
+}  // namespace gtp

@@ -1,0 +1,18 @@
+// The kernels of one instruction set: what every machine runs, 4 floats a vector.
+#include "kernels.hpp"
+
+#define GTP_LANES 4
+#define GTP_ROWS 4
+
+namespace gtp {
+namespace {
+
+#include "simd.hpp"
+#include "random_cpu.hpp"
+#include "rows_cpu.hpp"
+
+}  // namespace
+
+const Kernels kPortableKernels = {"portable", GTP_LANES, sample_rows, mish_array, normals_array, integers_array};
+
+}  // namespace gtp

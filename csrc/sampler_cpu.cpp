@@ -1,0 +1,170 @@
+#include "sampler_cpu.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace gtp {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr uint32_t kActStream = 6;
+
+size_t align(size_t count) { return (count + 15) / 16 * 16; }
+
+void check(const char* name, int value, int low, int high) {
+  if (value < low || value > high)
+    throw std::invalid_argument(std::string(name) + " must be " + std::to_string(low) + ".." + std::to_string(high) +
+                                ", not " + std::to_string(value));
+}
+
+Shape checked(const Shape& s) {
+  check("seeds", s.seeds, 1, 4096);
+  check("observation_dim", s.observation, 1, 65536);
+  check("action_dim", s.action, 1, 1024);
+  check("width", s.width, 1, 16384);
+  check("layers", s.layers, 1, 64);
+  check("steps", s.steps, 1, 4096);
+  return s;
+}
+
+PackedLayout make_layout(const Shape& shape, int lanes) {
+  PackedLayout p{};
+  p.shape = shape;
+  p.lanes = lanes;
+  p.panel = 2 * lanes;
+  p.width = (shape.width + p.panel - 1) / p.panel * p.panel;
+  p.action = (shape.action + lanes - 1) / lanes * lanes;
+  p.stride = p.width + 16;
+  size_t next = 0;
+  auto take = [&next](size_t count) {
+    const size_t at = next;
+    next += align(count);
+    return at;
+  };
+  const size_t width = p.width;
+  p.zeros = take(width);
+  p.first_action = take(shape.action * width);
+  p.first_observation = take(shape.observation * width);
+  p.step_bias = take(shape.steps * width);
+  p.hidden_weight_size = align(shape.width * width);
+  p.hidden_weight = take((shape.layers - 1) * p.hidden_weight_size);
+  p.hidden_bias = take((shape.layers - 1) * width);
+  p.last_weight = take(static_cast<size_t>(shape.width) * p.action);
+  p.last_bias = take(p.action);
+  p.seed_size = next;
+  p.scratch = static_cast<size_t>(kBlockRows) * (3 * p.stride + 2 * p.action);
+  return p;
+}
+
+// Each thread keeps its activations between calls, so that an action allocates nothing.
+float* thread_scratch(size_t count) {
+  thread_local AlignedFloats buffer;
+  thread_local size_t size = 0;
+  if (size < count) {
+    buffer = allocate_floats(count);
+    size = count;
+  }
+  return buffer.get();
+}
+
+}  // namespace
+
+void AlignedDelete::operator()(float* p) const { ::operator delete[](p, std::align_val_t(kAlignment)); }
+
+AlignedFloats allocate_floats(size_t count) {
+  void* p = ::operator new[](count * sizeof(float), std::align_val_t(kAlignment));
+  std::memset(p, 0, count * sizeof(float));
+  return AlignedFloats(static_cast<float*>(p));
+}
+
+Sampler::Sampler(const Shape& shape, const char* isa)
+    : kernels_(select_kernels(isa)),
+      layout_(make_layout(checked(shape), kernels_.lanes)),
+      flat_(shape),
+      packed_(allocate_floats(layout_.seed_size * shape.seeds)),
+      schedule_(allocate_floats(3 * static_cast<size_t>(shape.steps))) {}
+
+void Sampler::pack_panels(const float* weight, int inputs, int outputs, int panel, float* to) const {
+  for (int first = 0; first < outputs; first += panel)
+    for (int i = 0; i < inputs; ++i, to += panel)
+      std::memcpy(to, weight + static_cast<size_t>(i) * outputs + first,
+                  std::min(panel, outputs - first) * sizeof(float));
+}
+
+void Sampler::load(const float* flat, float initial_scale) {
+  const std::unique_lock<std::shared_mutex> lock(mutex_);
+  const Shape& shape = layout_.shape;
+  const size_t S = shape.seeds, A = shape.action, O = shape.observation, H = shape.width;
+  const size_t K = shape.steps;
+  for (size_t s = 0; s < S; ++s) {
+    float* to = packed_.get() + s * layout_.seed_size;
+    const int panel = layout_.panel;
+    pack_panels(flat + flat_.first_action + s * A * H, shape.action, shape.width, panel, to + layout_.first_action);
+    pack_panels(flat + flat_.first_observation + s * O * H, shape.observation, shape.width, panel,
+                to + layout_.first_observation);
+    for (size_t k = 0; k < K; ++k)
+      std::memcpy(to + layout_.step_bias + k * layout_.width, flat + flat_.step_bias + (s * K + k) * H,
+                  H * sizeof(float));
+    for (size_t l = 0; l + 1 < static_cast<size_t>(shape.layers); ++l) {
+      pack_panels(flat + flat_.hidden_weight + (l * S + s) * H * H, shape.width, shape.width, panel,
+                  to + layout_.hidden_weight + l * layout_.hidden_weight_size);
+      std::memcpy(to + layout_.hidden_bias + l * layout_.width, flat + flat_.hidden_bias + (l * S + s) * H,
+                  H * sizeof(float));
+    }
+    pack_panels(flat + flat_.last_weight + s * H * A, shape.width, shape.action, layout_.lanes,
+                to + layout_.last_weight);
+    std::memcpy(to + layout_.last_bias, flat + flat_.last_bias + s * A, A * sizeof(float));
+  }
+  std::memcpy(schedule_.get(), flat + flat_.input_scale, 3 * K * sizeof(float));
+  initial_scale_ = initial_scale;
+  loaded_ = true;
+}
+
+void Sampler::run(const Task& task, int64_t first, int64_t last) const {
+  const Shape& shape = layout_.shape;
+  const size_t K = shape.steps;
+  const Schedule schedule{schedule_.get(), schedule_.get() + K, schedule_.get() + 2 * K, initial_scale_};
+  float* scratch = thread_scratch(layout_.scratch);
+  for (int64_t t = first; t < last; ++t) {
+    const int64_t seed = t / task.blocks, block = t % task.blocks;
+    const int64_t begin = task.rows * block / task.blocks, end = task.rows * (block + 1) / task.blocks;
+    const int64_t row = seed * task.rows + begin;
+    kernels_.sample(layout_, packed_.get() + seed * layout_.seed_size, schedule,
+                    task.observation + row * shape.observation, task.noise + row * shape.action,
+                    task.out + row * shape.action, static_cast<int>(end - begin), scratch);
+  }
+}
+
+void Sampler::sample(const float* observation, const float* noise, float* out, int64_t rows, int threads) const {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  if (!loaded_) throw std::logic_error("the sampler has no weights yet: call load first");
+  if (rows == 0) return;
+  const Task task{observation, noise, out, rows, (rows + kBlockRows - 1) / kBlockRows};
+  const int64_t total = task.blocks * layout_.shape.seeds;
+  const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(threads, total));
+  std::vector<std::thread> others;
+  // Threads of a call's own rather than a pool: they start in microseconds against milliseconds of work, and a
+  // process forked for its environments cannot inherit a pool that is no longer there.
+  for (int64_t w = 1; w < workers; ++w)
+    others.emplace_back(&Sampler::run, this, std::cref(task), total * w / workers, total * (w + 1) / workers);
+  run(task, 0, total / workers);
+  for (std::thread& other : others) other.join();
+}
+
+void Sampler::act(const float* observation, float* out, int64_t rows, uint64_t seed, uint32_t step) const {
+  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  if (!loaded_) throw std::logic_error("the sampler has no weights yet: call load first");
+  if (layout_.shape.seeds != 1) throw std::invalid_argument("act is for a sampler of one seed");
+  // The noise is written where the actions go: every block reads its own before it writes.
+  kernels_.normals(seed, step, kActStream, rows, layout_.shape.action, out);
+  const Task task{observation, out, out, rows, (rows + kBlockRows - 1) / kBlockRows};
+  run(task, 0, task.blocks);
+}
+
+}  // namespace gtp

@@ -1,0 +1,55 @@
+// The K-step sampler of S policies on the CPU.
+#pragma once
+
+#include <memory>
+#include <shared_mutex>
+
+#include "kernels.hpp"
+
+namespace gtp {
+
+struct AlignedDelete {
+  void operator()(float* p) const;
+};
+using AlignedFloats = std::unique_ptr<float[], AlignedDelete>;
+AlignedFloats allocate_floats(size_t count);
+
+class Sampler {
+ public:
+  // isa: an instruction set's name, or empty for the widest. Throws std::invalid_argument for sizes out of range.
+  Sampler(const Shape& shape, const char* isa);
+
+  // Pack a flat policy (FlatLayout) in place; allocates nothing.
+  void load(const float* flat, float initial_scale);
+
+  // observation [S, B, O], noise [S, B, A] -> out [S, B, A]; the bits do not depend on B or on threads.
+  void sample(const float* observation, const float* noise, float* out, int64_t rows, int threads) const;
+
+  // One policy, noise drawn by counter: key = seed, stream ACT, row = row of the batch.
+  void act(const float* observation, float* out, int64_t rows, uint64_t seed, uint32_t step) const;
+
+  const Shape& shape() const { return layout_.shape; }
+  const FlatLayout& flat() const { return flat_; }
+  const Kernels& kernels() const { return kernels_; }
+
+ private:
+  struct Task {
+    const float *observation, *noise;
+    float* out;
+    int64_t rows, blocks;
+  };
+  void run(const Task& task, int64_t first, int64_t last) const;
+  void pack_panels(const float* weight, int inputs, int outputs, int panel, float* to) const;
+
+  const Kernels& kernels_;
+  PackedLayout layout_;
+  FlatLayout flat_;
+  AlignedFloats packed_;
+  AlignedFloats schedule_;
+  float initial_scale_ = 0.0f;
+  bool loaded_ = false;
+  // Readers are samplers, the writer is `load`: another thread may sample while the weights are replaced.
+  mutable std::shared_mutex mutex_;
+};
+
+}  // namespace gtp

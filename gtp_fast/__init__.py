@@ -1,0 +1,24 @@
+"""Generative Trajectory Policies for offline reinforcement learning, fast and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# A run straight from a checkout finds the kernels beside the package, where an install maps them inside it.
+if not (Path(__file__).parent / "kernels").exists():
+    __path__.append(str(Path(__file__).parent.parent))
+
+if TYPE_CHECKING:
+    from gtp_fast.policy import Policy
+
+__all__ = ["__version__", "load"]
+
+
+def load(path: str | Path, device: str = "cpu", **options: Any) -> Policy:
+    """Load a trained policy from a run folder or a checkpoint; see `gtp_fast.policy.load`."""
+    from gtp_fast import policy
+
+    return policy.load(path, device=device, **options)

@@ -1,0 +1,35 @@
+"""The registry of agents: one file each, one line each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from gtp_fast.agents.base import Agent
+from gtp_fast.errors import UserError
+
+REGISTRY = {"gtp": "gtp_fast.agents.gtp:GTP"}
+
+
+def find(name: str) -> type[Agent]:
+    """Return the class of an agent; UserError with the nearest names when there is none."""
+    if name not in REGISTRY:
+        near = difflib.get_close_matches(name, REGISTRY, n=3) or sorted(REGISTRY)
+        raise UserError(f"Unknown agent {name!r}: did you mean {', '.join(near)}?")
+    module, attribute = REGISTRY[name].split(":")
+    agent: type[Agent] = getattr(import_module(module), attribute)
+    return agent
+
+
+def build(
+    name: str, settings: Mapping[str, Any] | Any, observation_dim: int, action_dim: int, seeds: Sequence[int],
+    device: torch.device | str = "cpu", backend: str = "auto",
+) -> Agent:  # fmt: skip
+    """Build an agent from its Config or from the mapping that a run folder keeps of it."""
+    kind = find(name)
+    config = kind.Config(**settings) if isinstance(settings, Mapping) else settings
+    return kind(config, observation_dim, action_dim, seeds, device, backend)

@@ -1,0 +1,60 @@
+"""What every command shares: options through tyro, and one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+
+from gtp_fast.errors import UserError
+
+Options = TypeVar("Options")
+
+
+def parse(options: Callable[..., Options], argv: Sequence[str] | None, prog: str, description: str | None = None) -> Options:
+    """Read command-line options into a dataclass; UserError in one sentence when they do not fit.
+
+    prog: the name under which `--help` shows the command.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(options, args=argv, prog=prog, description=description)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(_sentence(complaint.getvalue(), prog)) from None
+
+
+def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 2 after a UserError, 130 after Ctrl-C.
+
+    main: takes the arguments without the program's name. A UserError becomes `gtp_fast: <message>` on stderr.
+    """
+    try:
+        return main(sys.argv[1:] if argv is None else argv) or 0
+    except UserError as error:
+        print(f"gtp_fast: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gtp_fast: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; without this the interpreter complains once more while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _sentence(box: str, prog: str) -> str:
+    """Turn tyro's framed complaint into one sentence."""
+    lines = [re.sub(r"[╭╮╰╯─│]", "", line).strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    # The first line is the title of the frame; the last ones repeat the advice that closes our sentence.
+    body = [line for line in lines[1:] if line and not line.startswith("For full helptext") and line != f"{prog} --help"]
+    said = " ".join(body).rstrip(".") or "The options could not be read"
+    return f"{said}; see {prog} --help."

@@ -1,0 +1,138 @@
+"""The options of the training command: those of the run, of the data and of the agent, in one flat list."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+from gtp_fast import agents, cli, ops, tasks
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import Rules, Task
+
+_RESUMABLE = ("resume", "backend", "device", "tensorboard")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is trained, on what, for how long, and what is kept."""
+
+    task: str = ""
+    """Task, such as antmaze-large-diverse, hopper-medium-expert or pointmaze-umaze."""
+    agent: str = "gtp"
+    """Algorithm."""
+    dataset: str | None = None
+    """Minari id, D4RL .hdf5 file or .npz file; by default the task's own Minari dataset."""
+    collect: int | None = None
+    """Make the dataset locally first, with this many transitions (once; it is kept and reused)."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds, all trained together in this process."""
+    steps: int | None = None
+    """Updates; by default 2,000,000 for locomotion, 1,000,000 for antmaze, 200,000 for pointmaze."""
+    backend: str = "auto"
+    """auto, reference (plain PyTorch) or fused (an error where it cannot be had)."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    evaluate_every: int | None = None
+    """Updates between evaluations; by default a tenth of the run. 0 for one evaluation, at the end."""
+    episodes: int | None = None
+    """Episodes per evaluation and seed; by default 10 for locomotion and 100 for mazes."""
+    checkpoint_every: int | None = None
+    """Updates between checkpoints; by default as often as evaluations, at least 10 times a run."""
+    log_every: int = 500
+    """Updates between rows of metrics.csv."""
+    resume: str | None = None
+    """Run folder to go on with, exactly where its last checkpoint stands; it brings its own settings."""
+    output: str = "runs"
+    """Folder that run folders are made in."""
+    tensorboard: bool = False
+    """Write TensorBoard files too."""
+    trust_environment: bool = False
+    """Allow a dataset to name an environment outside gymnasium and gymnasium_robotics."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A parsed command line."""
+
+    run: RunConfig
+    rules: Rules
+    agent: Any
+    task: Task
+
+
+def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Command:
+    """Read the command line; defaults of the task and of the agent it names show in --help."""
+    names = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    for option, value in (("--task", ""), ("--agent", "gtp"), ("--resume", None)):
+        names.add_argument(option, default=value, nargs="?")
+    known, rest = names.parse_known_args(list(argv))
+    if known.resume is not None:
+        return _resumed(argv, prog)
+    wants_help = "-h" in rest or "--help" in rest
+    if not known.task and not wants_help:
+        raise UserError(
+            "Say which task to train: --task antmaze-large-diverse, for example; --help lists every option."
+        )
+    task = tasks.find(known.task or "antmaze-large-diverse")
+    kind = agents.find(known.agent or "gtp").Config
+    fields = {field.name for field in dataclasses.fields(kind)}
+    settings = {"discount": task.discount} | dict(task.settings)
+    config = kind(**{name: value for name, value in settings.items() if name in fields})
+    parsed: Any = cli.parse(_options(RunConfig(), task.rules, config), argv, prog, _description())
+    command = Command(run=parsed.run, rules=parsed.rules, agent=parsed.settings, task=task)
+    _check(command)
+    return command
+
+
+def _options(run: RunConfig, rules: Rules, config: Any) -> Any:
+    flat = tyro.conf.OmitArgPrefixes
+    return dataclasses.make_dataclass(
+        "Options",
+        [
+            ("run", flat[RunConfig], dataclasses.field(default=run)),
+            ("rules", flat[Rules], dataclasses.field(default=rules)),
+            ("settings", flat[type(config)], dataclasses.field(default=config)),
+        ],
+        frozen=True,
+    )
+
+
+def _description() -> str:
+    return f"Train a policy on a fixed dataset and evaluate it. Tasks: {', '.join(tasks.TASKS)}."
+
+
+def _resumed(argv: Sequence[str], prog: str) -> Command:
+    """Read a command line with --resume: only options that leave the result alone may stand beside it."""
+    parsed: Any = cli.parse(_options(RunConfig(), Rules(), _Nothing()), argv, prog, _description())
+    changed = [
+        field.name
+        for field in dataclasses.fields(RunConfig)
+        if getattr(parsed.run, field.name) != field.default and field.name not in _RESUMABLE
+    ]
+    if changed or parsed.rules != Rules():
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in changed) or "the options of the data"
+        raise UserError(f"--resume takes the settings of the run it goes on with: leave out {named}.")
+    return Command(run=parsed.run, rules=Rules(), agent=None, task=tasks.find("pointmaze-demo"))
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """No options of an agent: a resumed run brings its own."""
+
+
+def _check(command: Command) -> None:
+    run = command.run
+    if run.backend not in ops.BACKENDS:
+        raise UserError(f"Unknown backend {run.backend!r}: choose one of {', '.join(ops.BACKENDS)}.")
+    if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
+        raise UserError("--seeds must name at least one seed and none twice.")
+    for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every"):
+        value = getattr(run, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+

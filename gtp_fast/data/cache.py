@@ -1,0 +1,97 @@
+"""Finished tables kept on disk, so that the second start reads one file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from gtp_fast.data.locate import Source
+from gtp_fast.data.table import Provenance, Statistics, TransitionTable
+from gtp_fast.tasks import Rules
+
+# Raised whenever a rule changes what a table holds, so that older files are not read.
+_VERSION = 1
+
+
+def key(sources: Iterable[Source], task: str, rules: Rules) -> str:
+    """Short digest of everything a table depends on: files, their size and time, task and rules."""
+    files = []
+    for source in sources:
+        facts = source.content.stat()
+        files.append((source.kind, str(source.path.resolve()), facts.st_size, facts.st_mtime_ns))
+    text = json.dumps([_VERSION, files, task, asdict(rules)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def places(sources: tuple[Source, ...], digest: str) -> list[Path]:
+    """Files that may hold the table, the preferred first: GTP_FAST_CACHE alone when it is set,
+    else beside the dataset, else the user's cache folder."""
+    name = f"gtp_fast_table_{digest}.safetensors"
+    chosen = os.environ.get("GTP_FAST_CACHE")
+    if chosen:
+        return [Path(chosen) / name]
+    first = sources[0]
+    beside = first.path if first.path.is_dir() else first.path.parent
+    return [beside / name, Path.home() / ".cache" / "gtp_fast" / name]
+
+
+def load(places: Iterable[Path]) -> TransitionTable | None:
+    """The first sound table among the places; None when there is none, or it is broken."""
+    for path in places:
+        try:
+            with safe_open(path, framework="pt") as file:
+                rows = file.get_tensor("rows").clone()
+                facts = json.loads(file.metadata()["table"])
+            if facts.pop("checksum") == _checksum(rows):
+                return _decode(rows, facts)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            continue
+    return None
+
+
+def store(table: TransitionTable, places: Iterable[Path]) -> Path | None:
+    """Write the table to the first place that takes it, whole or not at all; None when none does."""
+    facts = asdict(table) | {"rows": None, "checksum": _checksum(table.rows)}
+    for path in places:
+        temporary = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
+            os.close(handle)
+            save_file({"rows": table.rows}, temporary, metadata={"table": json.dumps(facts)})
+            os.replace(temporary, path)
+            return path
+        except (OSError, SafetensorError):
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+    return None
+
+
+def _checksum(rows: torch.Tensor) -> int:
+    # A wrapping sum of the bits is limited by memory bandwidth, where a digest would cost a second.
+    bits = rows.numpy().view(np.uint32)
+    return int(np.add.reduce(bits, axis=None, dtype=np.uint64))
+
+
+def _decode(rows: torch.Tensor, facts: dict[str, object]) -> TransitionTable:
+    facts["rows"] = rows
+    facts["rules"] = Rules(**_tuples(facts["rules"]))
+    facts["statistics"] = Statistics(**_tuples(facts["statistics"]))
+    facts["provenance"] = Provenance(**_tuples(facts["provenance"]))
+    return TransitionTable(**_tuples(facts))
+
+
+def _tuples(facts: object) -> dict[str, object]:
+    """JSON knows no tuples: lists go back to what the dataclasses hold."""
+    assert isinstance(facts, dict)
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}

@@ -1,0 +1,164 @@
+"""Evaluation environments, recovered from the dataset's own specification."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, WrapperSpec
+
+from gtp_fast.data import maze
+from gtp_fast.data.table import TransitionTable
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import Task, find
+
+_TRUSTED = ("gymnasium.", "gymnasium_robotics.", "gtp_fast.")
+_SCALES = {"antmaze": 4.0, "pointmaze": 1.0}
+
+
+class FixedGoal(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """A maze whose goal is one point (metres), without the noise the maze adds at every reset."""
+
+    def __init__(self, env: gym.Env[Any, Any], goal: tuple[float, float]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, goal=tuple(goal))
+        super().__init__(env)
+        self._goal = np.asarray(goal, np.float64)
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Reset the maze and put the goal in its place."""
+        observation, info = self.env.reset(**options)
+        self.env.unwrapped.goal = self._goal.copy()  # type: ignore[attr-defined]
+        observation["desired_goal"] = self._goal.copy()
+        return observation, info
+
+
+def evaluation_goal(task: Task, environment: str | None, stored: str | None) -> tuple[float, float] | None:
+    """Centre of the evaluation goal cell in metres, for the rule goal=relabel; None without a maze."""
+    chosen = _evaluation_map(task, environment, stored)
+    cell = maze.only(chosen, "g") if chosen is not None else None
+    return maze.centre(chosen, cell, _SCALES[task.family]) if chosen is not None and cell else None
+
+
+def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> EnvSpec | None:
+    """The environment to evaluate in; None when the dataset brings none that fits its task.
+
+    Mazes end at the goal, keep it, and use the collection map with one start and one goal cell.
+    Raises UserError for code from outside gymnasium and gymnasium_robotics unless trusted.
+    """
+    task = find(table.task)
+    if table.evaluation_environment is None:
+        # D4RL's own ant has other motors and coordinates, so no maze stands in for it.
+        return None if task.goal_reaching else _registered(task.environment)
+    spec = _parse(table.evaluation_environment, table.dataset_id, trust_environment)
+    if not task.goal_reaching:
+        return spec
+    if table.environment is not None:
+        spec = _parse(table.environment, table.dataset_id, trust_environment)
+    chosen = _evaluation_map(task, table.environment, table.evaluation_environment)
+    if chosen is None:
+        raise UserError(
+            f"{table.dataset_id}: its maze has a wall where {task.name} starts or ends;"
+            " choose the task that the dataset was made for"
+        )
+    spec.kwargs.update(maze_map=chosen, continuing_task=False, reset_target=False, reward_type="sparse")
+    spec.max_episode_steps = task.max_episode_steps
+    if table.rules.goal == "relabel":
+        goal = table.rules.evaluation_goal or evaluation_goal(
+            task, table.environment, table.evaluation_environment
+        )
+        entry = f"{FixedGoal.__module__}:{FixedGoal.__name__}"
+        wrapper = WrapperSpec(FixedGoal.__name__, entry, {"goal": goal})
+        spec.additional_wrappers = (*spec.additional_wrappers, wrapper)
+    return spec
+
+
+def make(spec: EnvSpec, **options: Any) -> gym.Env[Any, Any]:
+    """Build an environment from its spec and remove the model file that mazes leave behind."""
+    import_environments(spec)
+    environment: gym.Env[Any, Any] = gym.make(copy.deepcopy(spec), **options)
+    litter = getattr(environment.unwrapped, "tmp_xml_file_path", None)
+    if litter is not None:
+        # Read once at construction; every maze would leave one more in the temporary folder.
+        Path(litter).unlink(missing_ok=True)
+    return environment
+
+
+def import_environments(spec: EnvSpec) -> None:
+    """Register gymnasium_robotics when the spec needs it; raises UserError when it is not installed."""
+    if not str(spec.entry_point).startswith("gymnasium_robotics."):
+        return
+    try:
+        import gymnasium_robotics
+    except ImportError as error:
+        raise UserError(
+            f"{spec.id} needs gymnasium-robotics and mujoco; pip install 'gtp_fast[envs]'"
+        ) from error
+    with contextlib.suppress(AttributeError):
+        gym.register_envs(gymnasium_robotics)
+
+
+def fits_environment(table: TransitionTable, environment: gym.Env[Any, Any]) -> None:
+    """Compare the spaces of data and environment; raises UserError when they differ."""
+    name = environment.spec.id if environment.spec is not None else type(environment.unwrapped).__name__
+    space = environment.observation_space
+    if table.observation_keys:
+        parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {}
+        if absent := [k for k in table.observation_keys if k not in parts]:
+            raise UserError(
+                f"{table.dataset_id} does not fit {name}: the environment has no observation"
+                f" {', '.join(absent)}; use the environment the data were collected in"
+            )
+        width = sum(int(np.prod(parts[k].shape or ())) for k in table.observation_keys)
+    else:
+        width = int(np.prod(space.shape)) if isinstance(space, gym.spaces.Box) else -1
+    if width != table.observation_dim:
+        raise UserError(
+            f"{table.dataset_id} does not fit {name}: its states have {table.observation_dim}"
+            f" numbers, the environment's {max(width, 0)}; use the version the data were collected in"
+        )
+    box = environment.action_space
+    if not isinstance(box, gym.spaces.Box) or box.shape != (table.action_dim,):
+        raise UserError(
+            f"{table.dataset_id} does not fit {name}: its actions have {table.action_dim} numbers,"
+            f" the environment takes {box}; use the environment the data were collected in"
+        )
+    if not (np.allclose(box.low, table.action_low) and np.allclose(box.high, table.action_high)):
+        raise UserError(
+            f"{table.dataset_id} does not fit {name}: the action boxes differ;"
+            " use the environment the data were collected in"
+        )
+
+
+def _parse(text: str, dataset: str, trusted: bool) -> EnvSpec:
+    facts = json.loads(text)
+    entries = [facts.get("entry_point"), facts.get("vector_entry_point")]
+    entries += [wrapper.get("entry_point") for wrapper in facts.get("additional_wrappers") or ()]
+    for entry in entries:
+        if entry and not trusted and not str(entry).startswith(_TRUSTED):
+            raise UserError(
+                f"{dataset} asks to run code from {entry}, which is neither gymnasium's nor"
+                " gymnasium_robotics'; give --trust-environment if you trust it"
+            )
+    return EnvSpec.from_json(text)
+
+
+def _registered(name: str) -> EnvSpec:
+    return copy.deepcopy(gym.spec(name))
+
+
+def _evaluation_map(task: Task, environment: str | None, stored: str | None) -> maze.MazeMap | None:
+    if task.start is None or task.goal is None:
+        return None
+    collected, evaluated = (_map(environment), _map(stored))
+    base = collected if collected is not None else evaluated
+    return None if base is None else maze.evaluation_map(base, evaluated, task.start, task.goal)
+
+
+def _map(text: str | None) -> maze.MazeMap | None:
+    found = json.loads(text)["kwargs"].get("maze_map") if text else None
+    return None if found is None else [list(row) for row in found]

@@ -1,0 +1,74 @@
+"""load_table: from a task and a dataset to the resident transition table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gtp_fast.data import cache, d4rl_source, locate, minari_source, npz_source, rules
+from gtp_fast.data.environment import evaluation_goal
+from gtp_fast.data.recording import Recording, concatenate
+from gtp_fast.data.table import Provenance, TransitionTable
+from gtp_fast.tasks import Rules, Task, find
+
+
+def load_table(
+    task: Task | str,
+    dataset: str | Path | None = None,
+    rules_override: Rules | None = None,
+    device: torch.device | str = "cpu",
+    use_cache: bool = True,
+) -> TransitionTable:
+    """The dataset (Minari id or folder, D4RL .hdf5 or .npz; default the task's own) as one table.
+
+    Raises UserError naming dataset, episode or row when the data cannot be had or are not sound.
+    """
+    task = find(task) if isinstance(task, str) else task
+    sources = locate.find(task, dataset)
+    chosen = rules_override or default_rules(task, sources[0])
+    places = cache.places(sources, cache.key(sources, task.name, chosen)) if use_cache else []
+    table = cache.load(places)
+    if table is None:
+        table = _build(task, sources, chosen)
+        cache.store(table, places)
+    return table.to(device)
+
+
+def default_rules(task: Task, source: locate.Source) -> Rules:
+    """The task's rules; a flat file knows no goal of its own, so its rewards stand as stored."""
+    if source.kind == "minari":
+        return task.rules
+    return replace(task.rules, goal="none", cut_at_goal=False)
+
+
+def _build(task: Task, sources: tuple[locate.Source, ...], chosen: Rules) -> TransitionTable:
+    recording = concatenate([_read(task, source, chosen) for source in sources])
+    goal = evaluation_goal(task, recording.environment, recording.evaluation_environment)
+    rows, statistics = rules.apply(recording, chosen, goal, task.goal_reaching)
+    return TransitionTable(
+        rows=torch.from_numpy(rows),
+        observation_dim=recording.observation_dim,
+        action_dim=recording.action_dim,
+        observation_keys=recording.observation_keys,
+        action_low=tuple(recording.action_low.tolist()),
+        action_high=tuple(recording.action_high.tolist()),
+        task=task.name,
+        rules=chosen,
+        statistics=statistics,
+        provenance=Provenance(recording.name, recording.official, recording.description),
+        environment=recording.environment,
+        evaluation_environment=recording.evaluation_environment,
+    )
+
+
+def _read(task: Task, source: locate.Source, chosen: Rules) -> Recording:
+    if source.kind == "npz":
+        return npz_source.read(source.path)
+    if source.kind == "d4rl":
+        return d4rl_source.read(source.path)
+    keys = task.observation_keys
+    if chosen.goal != "concat":
+        keys = tuple(key for key in keys if key != "desired_goal")
+    return minari_source.read(source.path, keys, positions=chosen.goal != "none")

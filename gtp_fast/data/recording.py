@@ -1,0 +1,96 @@
+"""The common form every source reads into, before any rule is applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtp_fast.errors import UserError
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+
+@dataclass
+class Recording:
+    """Transitions as stored: `rows` has the table's layout, with reward and mask columns still unset.
+
+    rows [N, 2 O + A + 2]; rewards [N] float64; terminals [N] bool; episode [N], ascending numbers;
+    achieved, desired [N, 2]: position after the step and goal during it, metres, for goal rules.
+    """
+
+    name: str
+    rows: Float32
+    observation_dim: int
+    action_dim: int
+    rewards: Float64
+    terminals: NDArray[np.bool_]
+    episode: NDArray[np.int64]
+    action_low: Float64
+    action_high: Float64
+    observation_keys: tuple[str, ...] = ()
+    achieved: Float64 | None = None
+    desired: Float64 | None = None
+    environment: str | None = None
+    evaluation_environment: str | None = None
+    description: str = ""
+    official: bool = False
+
+    @property
+    def actions(self) -> Float32:
+        """View [N, A] of the actions in `rows`."""
+        return self.rows[:, self.observation_dim : self.observation_dim + self.action_dim]
+
+    def place(self, row: int) -> str:
+        """Name of a row for an error message: dataset, episode and row."""
+        return f"{self.name}, episode {int(self.episode[row])}, row {row}"
+
+
+def allocate(count: int, observation_dim: int, action_dim: int) -> Float32:
+    """Rows of a Recording, with the two columns that rules fill set to zero."""
+    rows = np.empty((count, 2 * observation_dim + action_dim + 2), np.float32)
+    rows[:, observation_dim + action_dim] = 0.0
+    rows[:, -1] = 0.0
+    return rows
+
+
+def concatenate(parts: list[Recording]) -> Recording:
+    """One Recording out of several of the same shape; raises UserError when they do not fit together."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for part in parts[1:]:
+        same_box = np.array_equal(part.action_low, first.action_low) and np.array_equal(
+            part.action_high, first.action_high
+        )
+        if part.rows.shape[1] != first.rows.shape[1] or not same_box:
+            raise UserError(
+                f"{part.name} cannot be joined to {first.name}: their observations or actions differ"
+                " in shape; choose one with --dataset"
+            )
+    offsets = np.cumsum([0] + [int(p.episode[-1]) + 1 for p in parts[:-1]])
+    return Recording(
+        name="+".join(p.name for p in parts),
+        rows=np.concatenate([p.rows for p in parts]),
+        observation_dim=first.observation_dim,
+        action_dim=first.action_dim,
+        rewards=np.concatenate([p.rewards for p in parts]),
+        terminals=np.concatenate([p.terminals for p in parts]),
+        episode=np.concatenate([p.episode + o for p, o in zip(parts, offsets, strict=True)]),
+        action_low=first.action_low,
+        action_high=first.action_high,
+        observation_keys=first.observation_keys,
+        achieved=_join([p.achieved for p in parts]),
+        desired=_join([p.desired for p in parts]),
+        environment=first.environment,
+        evaluation_environment=first.evaluation_environment,
+        description=" / ".join(dict.fromkeys(p.description for p in parts if p.description)),
+        official=all(p.official for p in parts),
+    )
+
+
+def _join(arrays: list[Float64 | None]) -> Float64 | None:
+    present = [a for a in arrays if a is not None]
+    return np.concatenate(present) if len(present) == len(arrays) else None

@@ -1,0 +1,154 @@
+"""Loader rules: from stored episodes to the transitions that training sees."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtp_fast.data.recording import Float32, Float64, Recording
+from gtp_fast.data.table import Statistics
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import RewardRule, Rules
+
+Mask = NDArray[np.bool_]
+# A stored action may miss the box by the rounding of its own file format.
+_ACTION_SLACK = 1e-4
+
+
+def check(recording: Recording) -> None:
+    """Refuse an empty recording and any NaN or infinite value, naming the row."""
+    if not len(recording.rows):
+        raise UserError(f"{recording.name} holds no transition; give another with --dataset")
+    total = float(np.sum(recording.rows, dtype=np.float64)) + float(np.sum(recording.rewards))
+    if np.isfinite(total):
+        return
+    for row, values in enumerate(recording.rows):
+        if not (np.isfinite(values).all() and np.isfinite(recording.rewards[row])):
+            raise UserError(
+                f"{recording.place(row)}: a value is NaN or infinite;"
+                " repair or remove that episode, or fetch the dataset again"
+            )
+
+
+def scale_actions(recording: Recording, clip: bool) -> None:
+    """Map actions from their box to [-1, 1] in place; outside it raises UserError unless `clip`."""
+    low, high = recording.action_low, recording.action_high
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+        raise UserError(f"{recording.name}: its action box is not finite, so actions cannot be scaled")
+    actions = recording.actions
+    if not (np.all(low == -1.0) and np.all(high == 1.0)):
+        centre, half = ((low + high) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)
+        actions -= centre
+        actions /= half
+    if not clip and max(-float(actions.min()), float(actions.max())) > 1.0 + _ACTION_SLACK:
+        row = int(np.argmax((np.abs(actions) > 1.0 + _ACTION_SLACK).any(axis=1)))
+        raise UserError(
+            f"{recording.place(row)}: the action lies outside the action box;"
+            " rescale the actions, or load with the rule clip_actions"
+        )
+    np.clip(actions, -1.0, 1.0, out=actions)
+
+
+def successes(
+    recording: Recording, rules: Rules, goal: tuple[float, float] | None, goal_reaching: bool
+) -> Mask | None:
+    """Whether each step [N] ends at its goal; None for a task without one.
+
+    Under a goal rule that is a distance; without one it is a positive stored reward.
+    """
+    if not goal_reaching and rules.goal == "none":
+        return None
+    if rules.goal == "none":
+        reached: Mask = recording.rewards > 0.0
+    else:
+        reached = _distance(recording, rules, goal) <= rules.success_radius
+    if not reached.any():
+        raise UserError(
+            f"{recording.name}: no step reaches its goal, so every reward would be the same;"
+            " check the goal rule and the success radius, or choose another dataset"
+        )
+    return reached
+
+
+def _distance(recording: Recording, rules: Rules, goal: tuple[float, float] | None) -> Float64:
+    fixed = rules.evaluation_goal or goal
+    target = recording.desired if rules.goal == "concat" else fixed
+    if recording.achieved is None or target is None:
+        missing = "an evaluation goal" if rules.goal == "relabel" else "the goal of each step"
+        raise UserError(
+            f"{recording.name} lacks {missing} or the position reached, which the rule"
+            f" goal={rules.goal} needs; load it with goal=none"
+        )
+    return np.linalg.norm(recording.achieved - np.asarray(target, np.float64), axis=1)
+
+
+def starts(episode: NDArray[np.int64]) -> Mask:
+    """Marks the first row of every episode [N]."""
+    first: Mask = np.r_[True, episode[1:] != episode[:-1]]
+    return first
+
+
+def until_first(event: Mask, episode: NDArray[np.int64]) -> Mask:
+    """Rows [N] up to and including the first event of their episode."""
+    earlier = np.cumsum(event) - event
+    first = np.flatnonzero(starts(episode))
+    lengths = np.diff(np.r_[first, len(episode)])
+    return np.asarray(earlier == np.repeat(earlier[first], lengths))
+
+
+def shape_rewards(rewards: Float64, returns: Float64, rule: RewardRule) -> Float64:
+    """The named change of reward [N], given the undiscounted returns [episodes]."""
+    if rule == "minus_one":
+        return rewards - 1.0
+    if rule == "cql":
+        return 4.0 * (rewards - 0.5)
+    if rule == "quarter":
+        return 2.0 * (rewards - 0.25)
+    if rule == "iql_locomotion":
+        spread = float(returns.max() - returns.min())
+        if spread <= 0.0:
+            raise UserError("the rule reward=iql_locomotion needs episodes of unequal return")
+        return rewards * (1000.0 / spread)
+    if rule == "normalize":
+        deviation = float(rewards.std())
+        if deviation <= 0.0:
+            raise UserError("the rule reward=normalize needs rewards that are not all the same")
+        return (rewards - rewards.mean()) / deviation
+    return rewards
+
+
+def apply(
+    recording: Recording, rules: Rules, goal: tuple[float, float] | None, goal_reaching: bool
+) -> tuple[Float32, Statistics]:
+    """Finished table rows and the statistics of the data; `recording` is used up.
+
+    With a goal rule in force the reward is 1 at success and 0 elsewhere, whatever was stored.
+    """
+    check(recording)
+    scale_actions(recording, rules.clip_actions)
+    reached = successes(recording, rules, goal, goal_reaching)
+    rows, episode = recording.rows, recording.episode
+    rewards, terminals = recording.rewards, recording.terminals
+    if reached is not None:
+        if rules.goal != "none":
+            rewards = reached.astype(np.float64)
+        if rules.cut_at_goal or rules.goal == "relabel":
+            terminals = reached
+        if rules.cut_at_goal:
+            keep = until_first(reached, episode)
+            rows, episode = rows[keep], episode[keep]
+            rewards, terminals, reached = rewards[keep], terminals[keep], reached[keep]
+    number = np.cumsum(starts(episode)) - 1
+    returns = np.bincount(number, rewards)
+    o, a = recording.observation_dim, recording.action_dim
+    rows[:, o + a] = shape_rewards(rewards, returns, rules.reward)
+    rows[:, -1] = ~terminals
+    won = None if reached is None else float((np.bincount(number, reached) > 0).mean())
+    return rows, Statistics(
+        transitions=len(rows),
+        episodes=len(returns),
+        terminals=int(terminals.sum()),
+        mean_return=float(returns.mean()),
+        mean_length=len(rows) / len(returns),
+        success_rate=won,
+    )

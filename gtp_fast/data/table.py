@@ -1,0 +1,104 @@
+"""The transition table: every transition of a dataset in one resident tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtp_fast.tasks import Rules
+
+
+class Batch(NamedTuple):
+    """Views of one gather; leading axes are seeds S and rows B."""
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    next_observation: Tensor
+    mask: Tensor
+    """1 - terminal: zero stops the bootstrap, a truncation does not."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the data's own policy achieved, counted after the loader's cuts, before its reward rule."""
+
+    transitions: int
+    episodes: int
+    terminals: int
+    mean_return: float
+    """Mean undiscounted return of an episode as evaluation would count it."""
+    mean_length: float
+    success_rate: float | None
+    """Share of episodes that reach their goal; None where the task has no goal."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the data come from, to be named beside every score."""
+
+    dataset_id: str
+    official: bool
+    """Whether nothing in the dataset says that it was made locally."""
+    description: str
+
+
+@dataclass(frozen=True)
+class TransitionTable:
+    """Packed transitions [N, 2 O + A + 2]: observation | action | reward | next observation | mask."""
+
+    rows: Tensor
+    observation_dim: int
+    action_dim: int
+    observation_keys: tuple[str, ...]
+    """Dict keys concatenated into the state; empty for flat observations."""
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    """The environment's action box; actions in `rows` are scaled to [-1, 1]."""
+    task: str
+    rules: Rules
+    statistics: Statistics
+    provenance: Provenance
+    environment: str | None = None
+    """Collection environment as a gymnasium EnvSpec in JSON; None for files without one."""
+    evaluation_environment: str | None = None
+    """The dataset's own evaluation environment, likewise."""
+
+    @property
+    def dataset_id(self) -> str:
+        """Name of the dataset: a Minari id, ids joined by '+', or a file name."""
+        return self.provenance.dataset_id
+
+    @property
+    def device(self) -> torch.device:
+        """Device that holds the rows."""
+        return self.rows.device
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+    def to(self, device: torch.device | str) -> TransitionTable:
+        """The same table with its rows on another device."""
+        return replace(self, rows=self.rows.to(device))
+
+    def gather(self, index: Tensor) -> Batch:
+        """Rows `index` [S, B] (int64) as a Batch of views: [S, B, O], [S, B, A], [S, B], [S, B, O], [S, B]."""
+        rows = self.rows.index_select(0, index.reshape(-1)).view(*index.shape, self.rows.shape[1])
+        return self._split(rows)
+
+    def all(self) -> Batch:
+        """Every row as a Batch of views with leading axis N."""
+        return self._split(self.rows)
+
+    def _split(self, rows: Tensor) -> Batch:
+        o, a = self.observation_dim, self.action_dim
+        return Batch(
+            observation=rows[..., :o],
+            action=rows[..., o : o + a],
+            reward=rows[..., o + a],
+            next_observation=rows[..., o + a + 1 : 2 * o + a + 1],
+            mask=rows[..., 2 * o + a + 1],
+        )

@@ -1,0 +1,45 @@
+"""Files that are whole or absent: written beside their place, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gtp_fast.errors import UserError
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a new file and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the disk knows the names in a folder, as a rename needs to outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Replace `path` in one step; on failure the old file stays and UserError says what to mend."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write_durably(temporary, data.encode() if isinstance(data, str) else data)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(unwritable(path, error)) from error
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """Return the sentence for a file that could not be written."""
+    return (
+        f"{path} could not be written ({error.strerror or error}): free some space or make the folder "
+        f"writable; what was there before is untouched."
+    )

@@ -1,0 +1,58 @@
+"""Finds the compiled module gtp_fast._native, or says why it is absent and how to mend it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from types import ModuleType
+
+_MEND = "build it with: pip install -e . (needs a C++17 compiler; nvcc too for the CUDA part)"
+
+
+class NativeMissing(RuntimeError):
+    """The native module, or the part of it that was asked for, is not there; the message says why."""
+
+
+@functools.cache
+def _find() -> tuple[ModuleType | None, str]:
+    try:
+        return importlib.import_module("gtp_fast._native"), ""
+    except ModuleNotFoundError:
+        return None, f"the native module was not built; {_MEND}"
+    except ImportError as error:
+        return None, f"the native module cannot be loaded ({error}); {_MEND}"
+
+
+def module() -> ModuleType:
+    """Return gtp_fast._native; raises NativeMissing with the reason and the mend."""
+    found, reason = _find()
+    if found is None:
+        raise NativeMissing(reason)
+    return found
+
+
+def missing(device_type: str = "cpu") -> str:
+    """Return why the native sampler cannot serve a device ("cpu" or "cuda"), or an empty string."""
+    found, reason = _find()
+    if found is None:
+        return reason
+    if device_type == "cuda" and not found.cuda:
+        return f"the native module has no CUDA part: {found.cuda_reason}"
+    if device_type not in ("cpu", "cuda"):
+        return f"the native module has no form for {device_type}"
+    return ""
+
+
+def available(device_type: str = "cpu") -> bool:
+    """Say whether the native sampler can serve a device."""
+    return not missing(device_type)
+
+
+def describe() -> str:
+    """Return one line: the instruction set, and the CUDA architectures or why there are none."""
+    found, reason = _find()
+    if found is None:
+        return f"absent: {reason}"
+    if found.cuda:
+        return f"{found.isa()}, CUDA for {found.cuda_architectures}"
+    return f"{found.isa()}, no CUDA: {found.cuda_reason}"

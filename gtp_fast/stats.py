@@ -1,0 +1,63 @@
+"""Statistics of scores over seeds and tasks: interquartile mean, stratified bootstrap, probability of improvement.
+
+A stratum is the scores of one task, one number a seed; resampling never leaves its stratum
+(Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Scores = NDArray[np.float64]
+Statistic = Callable[[Scores], Any]
+
+
+def mean(values: ArrayLike) -> Any:
+    """Return the mean over the last axis."""
+    return np.asarray(values, dtype=np.float64).mean(-1)
+
+
+def iqm(values: ArrayLike) -> Any:
+    """Return the mean over the last axis of what is left when a quarter (rounded down) is cut at each end."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
+
+
+def bootstrap_interval(
+    strata: Sequence[ArrayLike],
+    statistic: Statistic = iqm,
+    confidence: float = 0.95,
+    repetitions: int = 5000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the percentile interval of a statistic of all scores, each stratum resampled by itself.
+
+    strata: one sequence of scores a task; statistic: reduces the last axis.
+    Returns (nan, nan) when no stratum has two scores, for then nothing is known of the spread.
+    """
+    scores = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
+    if max(len(s) for s in scores) < 2:
+        return float("nan"), float("nan")
+    draw = np.random.default_rng(seed)
+    resampled = [s[draw.integers(len(s), size=(repetitions, len(s)))] for s in scores]
+    values = statistic(np.concatenate(resampled, axis=-1))
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile(values, [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
+def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike]) -> float:
+    """Return P(ours > theirs) + P(equal) / 2 for one run of each, averaged over the tasks.
+
+    ours, theirs: one sequence of scores a task, tasks in the same order.
+    """
+    chances = []
+    for x, y in zip(ours, theirs, strict=True):
+        difference = np.asarray(x, dtype=np.float64)[:, None] - np.asarray(y, dtype=np.float64)[None]
+        chances.append((difference > 0).mean() + 0.5 * (difference == 0).mean())
+    return float(np.mean(chances))

@@ -1,0 +1,128 @@
+"""python -m gtp_fast.train: load a dataset, train an agent on it, evaluate it, keep everything in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gtp_fast import agents, checkpoint, cli, config, data, runs, tasks
+from gtp_fast.agents.base import Agent
+from gtp_fast.config import RunConfig
+from gtp_fast.errors import UserError
+from gtp_fast.trainer import Trainer
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train as the command line says; return the exit code."""
+    command = config.parse(argv)
+    if command.run.resume is not None:
+        return resume(command.run)
+    return start(command.run, command.task, command.rules, command.agent)
+
+
+def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings: Any) -> int:
+    """Begin a run in a folder of its own; return the exit code."""
+    device = choose_device(run_config.device)
+    dataset = collected(task, run_config) if run_config.collect is not None else run_config.dataset
+    # Rules left as the task has them are left to the loader, which knows what a flat file lacks.
+    table = data.load_table(task, dataset, rules if rules != task.rules else None, device)
+    steps = run_config.steps or task.updates
+    agent = agents.build(
+        run_config.agent, settings, table.observation_dim, table.action_dim, run_config.seeds, device,
+        run_config.backend,
+    )  # fmt: skip
+    environment = evaluation_environment(table, run_config.trust_environment)
+    run = runs.create(run_config.output, task.name, run_config.agent)
+    run.write_config(describe(run_config, task, table, agent, steps, environment))
+    run.write_environment(agent.ops.describe())
+    return Trainer(run, agent, table, run_config, start=0).train()
+
+
+def resume(run_config: RunConfig) -> int:
+    """Go on with a run from its last checkpoint, exactly; return the exit code."""
+    run = runs.open_run(str(run_config.resume))
+    saved = run.config()
+    device = choose_device(run_config.device)
+    task = tasks.find(saved["task"])
+    rules = tasks.Rules(**{name: _tuples(value) for name, value in saved["rules"].items()})
+    table = data.load_table(task, saved["dataset"], rules, device)
+    settings = {name: _tuples(value) for name, value in saved["agent_settings"].items()}
+    agent = agents.build(
+        saved["agent"], settings, table.observation_dim, table.action_dim, saved["seeds"], device, run_config.backend
+    )
+    last = checkpoint.load(run)
+    last.restore(agent)
+    same = {name: saved[name] for name in ("steps", "evaluate_every", "episodes", "checkpoint_every", "log_every")}
+    run_config = dataclasses.replace(run_config, task=task.name, agent=saved["agent"], seeds=tuple(saved["seeds"]), **same)
+    return Trainer(run, agent, table, run_config, start=last.step).train()
+
+
+def describe(
+    run_config: RunConfig, task: tasks.Task, table: data.TransitionTable, agent: Agent, steps: int, environment: str | None
+) -> dict[str, Any]:
+    """Return the resolved configuration that a run folder keeps: enough to repeat, resume, evaluate and deploy it."""
+    return {
+        "task": task.name,
+        "agent": run_config.agent,
+        "dataset": run_config.dataset or table.dataset_id,
+        "seeds": list(run_config.seeds),
+        "steps": steps,
+        "backend": run_config.backend,
+        "agent_settings": agent.settings,
+        "rules": dataclasses.asdict(table.rules),
+        "observation_keys": list(table.observation_keys),
+        "observation_dim": table.observation_dim,
+        "action_dim": table.action_dim,
+        "action_low": list(table.action_low),
+        "action_high": list(table.action_high),
+        "evaluate_every": run_config.evaluate_every,
+        "episodes": run_config.episodes or task.evaluation_episodes,
+        "checkpoint_every": run_config.checkpoint_every,
+        "log_every": run_config.log_every,
+        "evaluation": {"environment": environment},
+    }
+
+
+def evaluation_environment(table: data.TransitionTable, trusted: bool) -> str | None:
+    """Return the evaluation environment in JSON after checking that the data fit it; None when there is none."""
+    spec = data.evaluation_spec(table, trust_environment=trusted)
+    if spec is None:
+        return None
+    environment = data.make_environment(spec)
+    try:
+        data.fits_environment(table, environment)
+    finally:
+        environment.close()
+    return spec.to_json()
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device asked for; UserError when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu or leave the option out.")
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise UserError(f"Unknown device {name!r}: use auto, cpu or cuda.")
+    return torch.device(name)
+
+
+def collected(task: tasks.Task, run_config: RunConfig) -> str:
+    """Make the dataset of a task locally, once; return its Minari id."""
+    from gtp_fast import collect
+
+    return collect.ensure(task.name, run_config.collect)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

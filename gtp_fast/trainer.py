@@ -1,0 +1,169 @@
+"""One training run: updates, metrics, evaluations and checkpoints in their turn, and an orderly end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from gtp_fast import checkpoint, engine, tasks
+from gtp_fast.agents.base import Agent
+from gtp_fast.config import RunConfig
+from gtp_fast.data import TransitionTable
+from gtp_fast.errors import UserError
+from gtp_fast.evaluations import Evaluation, EvaluationLog, by_step, read
+from gtp_fast.evaluator import Evaluator
+from gtp_fast.metrics import MetricsLog
+from gtp_fast.runs import Run
+
+
+class Trainer:
+    """Drives an agent from update `start` to the end of its run and writes everything into the run folder."""
+
+    def __init__(self, run: Run, agent: Agent, table: TransitionTable, options: RunConfig, start: int):
+        self.run, self.agent, self.table, self.start = run, agent, table, start
+        self.settings: dict[str, Any] = run.config()
+        self.steps: int = self.settings["steps"]
+        self.task = tasks.find(self.settings["task"])
+        tenth = max(1, self.steps // 10)
+        every = self.settings["evaluate_every"]
+        self.evaluate_every = tenth if every is None else every
+        self.checkpoint_every = self.settings["checkpoint_every"] or min(tenth, self.evaluate_every or tenth)
+        self.log_every: int = self.settings["log_every"]
+        self.watch = engine.Watch(agent)
+        self.metrics = MetricsLog(run.metrics, agent.seeds, start, options.tensorboard)
+        self.log = EvaluationLog(run.evaluations, start)
+        self.saved_step = -1
+        self.best = self._best_so_far()
+        self.last: Evaluation | None = None
+        self.shown: dict[str, str] = {}
+        self.evaluator = self._evaluator()
+
+    def train(self) -> int:
+        """Train to the end or to a stop signal; return the exit code."""
+        self.agent.prepare(self.steps)
+        self._announce()
+        began = time.perf_counter()
+        self.bar = tqdm(total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr)
+        try:
+            with self.bar, self.evaluator or nullcontext(), engine.stop_signals() as stopped:
+                done = engine.run(self.agent, self.table, self.start, self.steps, self.watch, self._after, stopped)
+                received = stopped()
+            self._save(done)
+        finally:
+            self.metrics.close()
+        if done < self.steps:
+            print(f"Stopped at update {done:,} of {self.steps:,}; go on with: --resume {self.run.path}", file=sys.stderr)
+            return 128 + received
+        self._summarise(done, time.perf_counter() - began)
+        return 0
+
+    def _after(self, done: int) -> None:
+        self.bar.update()
+        last = done == self.steps
+        if done % self.log_every == 0 or last:
+            self._check()
+            means = self.watch.means()
+            self.metrics.write(done, means)
+            self._show({name: f"{np.mean(means[name]):.3g}" for name in self.agent.loss_names})
+        if self.evaluator and (last or (self.evaluate_every and done % self.evaluate_every == 0)):
+            self._check()
+            self._evaluate(done, self.evaluator)
+        elif done % self.checkpoint_every == 0:
+            self._check()
+            self._save(done)
+
+    def _show(self, figures: dict[str, str]) -> None:
+        self.shown |= figures
+        self.bar.set_postfix(self.shown, refresh=False)
+
+    def _check(self) -> None:
+        """Stop the run when a loss was not finite; the checkpoints before it stay as they are."""
+        bad = self.watch.non_finite()
+        if bad is None:
+            return
+        last = checkpoint.last(self.run)
+        where = f"the last good checkpoint is {last}" if last else "no checkpoint had been saved"
+        raise UserError(
+            f"{bad.term} of seed {bad.seed} was not finite at update {bad.step:,}: {where}; "
+            f"start again with a lower --learning-rate, or with --max-gradient-norm 1."
+        )
+
+    def _evaluator(self) -> Evaluator | None:
+        environment = self.settings["evaluation"]["environment"]
+        if environment is None:
+            return None
+        table, agent = self.table, self.agent
+        return Evaluator(
+            environment, table.observation_keys, agent.seeds, self.settings["episodes"],
+            reference=(self.task.reference_min, self.task.reference_max),
+            low=table.action_low, high=table.action_high, device=agent.device,
+        )  # fmt: skip
+
+    def _evaluate(self, done: int, evaluator: Evaluator) -> None:
+        self.bar.set_description_str("evaluating")
+        self.last = evaluator.evaluate(self.agent.ops.sampler(self.agent.folded()))
+        self.bar.set_description_str("")
+        self.log.append(done, self.last)
+        means = self.last.means()
+        spread = {f"action_std_{name}": values for name, values in self.agent.action_spread(self.table).items()}
+        self.metrics.write(done, {f"evaluation_{name}": values for name, values in means.items()} | spread)
+        score = float(np.mean(means["score"]))
+        self._show({"score": f"{score:.1f}"})
+        path = self._save(done)
+        if score > self.best:
+            self.best = score
+            checkpoint.mark_best(self.run, path, score)
+
+    def _save(self, done: int) -> Path:
+        if done != self.saved_step:
+            self._check()
+            self.saved = checkpoint.save(self.run, done, self.agent.state_dict(), {})
+            self.saved_step = done
+        return self.saved
+
+    def _best_so_far(self) -> float:
+        """Return the best mean score that an interrupted run had reached."""
+        if not self.log.path.exists():
+            return -np.inf
+        _, returns = by_step(read(self.log.path), "return")
+        return max((float(np.mean(self.task.score(r))) for r in returns), default=-np.inf)
+
+    def _announce(self) -> None:
+        table, agent = self.table, self.agent
+        print(f"dataset     {table.dataset_id}: {len(table):,} transitions of {table.statistics.episodes:,} episodes")
+        if not table.provenance.official:
+            print("            made locally, not Minari's: never put its scores beside published ones")
+        print(f"agent       {self.settings['agent']}, seeds {' '.join(map(str, agent.seeds))}, on {agent.device}")
+        print(f"operations  {agent.ops.describe()}")
+        if self.evaluator is None:
+            print("evaluation  none: the dataset brings no environment; watch the losses, or evaluate the policy yourself")
+        print(f"run folder  {self.run.path}", flush=True)
+
+    def _summarise(self, done: int, seconds: float) -> None:
+        """Write summary.json and print the result with everything that its reading depends on."""
+        if self.last is None or self.evaluator is None:
+            return
+        means, settings = self.last.means(), self.settings
+        rate = (done - self.start) / seconds
+        summary = {
+            "task": settings["task"], "dataset": self.table.dataset_id, "official_dataset": self.table.provenance.official,
+            "environment": self.evaluator.spec.id, "episodes_per_seed": settings["episodes"],
+            "seeds": list(self.agent.seeds), "updates": done, "checkpoint": "last", "weights": "ema",
+            "k": settings["agent_settings"].get("k"), "num_candidates": 1, "last": means, "best_mean_score": self.best,
+            "data_return": self.table.statistics.mean_return, "data_success_rate": self.table.statistics.success_rate,
+            "updates_per_second": rate, "operations": self.agent.ops.describe(),
+        }  # fmt: skip
+        self.run.write_summary(summary)
+        print(f"\n{settings['task']} on {self.table.dataset_id}: {settings['episodes']} episodes a seed in "
+              f"{self.evaluator.spec.id}, last checkpoint (update {done:,}), K = {summary['k']}, num_candidates = 1")  # fmt: skip
+        for name, values in means.items():
+            each = " ".join(f"{value:.3g}" for value in values)
+            print(f"  {name:13s} {np.mean(values):8.3f} +- {np.std(values):.3f} over seeds ({each})")
+        print(f"  updates/s     {rate:8.1f} (all seeds together advance one update at a time, evaluation included)")
+        print(f"  run folder    {self.run.path}")

@@ -1,0 +1,123 @@
+"""Consistency and flow losses of every seed, and their gradient, in one launch."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+MAX_ACTIONS = 64
+_TILE = 2048  # elements of a tile: with eight warps, eight for every thread and nothing spills
+
+
+@triton.jit
+def _loss_kernel(
+    student,  # [S, 2B, A]: rows (t, tau), then (t, t)
+    teacher,  # [S, B, A]
+    a,  # [S, B, A]
+    a_t,  # [S, B, A]
+    a_u,  # [S, B, A]
+    q_t,  # [S, B]
+    q_u,  # [S, B]
+    skip_t,  # [S, B]
+    out_t,  # [S, B]
+    skip_u,  # [S, B]
+    out_u,  # [S, B]
+    w,  # [S, B]
+    consistency,  # [S]
+    flow,  # [S]
+    grad_student,  # [S, 2B, A]
+    B,
+    A,
+    BLOCK_B: tl.constexpr,
+    BLOCK_A: tl.constexpr,
+):
+    s = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, BLOCK_A)[None, :]
+    consistency_rows = tl.zeros((BLOCK_B,), tl.float32)
+    flow_rows = tl.zeros((BLOCK_B,), tl.float32)
+    # One program walks all rows of a seed, so the order of every sum is fixed.
+    for start in range(0, B, BLOCK_B):
+        row = start + tl.arange(0, BLOCK_B)
+        live = row < B
+        at_row = s * B + row
+        inside = live[:, None] & (column < A)
+        at = at_row[:, None] * A + column
+        at_first = at + s * B * A
+        at_second = at_first + B * A
+
+        weight = tl.load(w + at_row, mask=live, other=0.0).to(tl.float32)
+        jump_t = tl.load(q_t + at_row, mask=live, other=0.0)[:, None]
+        jump_u = tl.load(q_u + at_row, mask=live, other=0.0)[:, None]
+        keep_t = tl.load(skip_t + at_row, mask=live, other=0.0)[:, None]
+        gain_t = tl.load(out_t + at_row, mask=live, other=0.0)[:, None]
+        keep_u = tl.load(skip_u + at_row, mask=live, other=0.0)[:, None]
+        gain_u = tl.load(out_u + at_row, mask=live, other=0.0)[:, None]
+
+        clean = tl.load(a + at, mask=inside, other=0.0).to(tl.float32)
+        kept = keep_t * tl.load(a_t + at, mask=inside, other=0.0)
+        first = tl.load(student + at_first, mask=inside, other=0.0).to(tl.float32)
+        second = tl.load(student + at_second, mask=inside, other=0.0).to(tl.float32)
+        mean_velocity = tl.load(teacher + at, mask=inside, other=0.0).to(tl.float32)
+
+        d_t = kept + gain_t * first - clean
+        d_u = keep_u * tl.load(a_u + at, mask=inside, other=0.0) + gain_u * mean_velocity - clean
+        # tau z, as large as 300, has cancelled: the difference of the two jumps would lose every digit.
+        residual = jump_t * d_t - jump_u * d_u
+        flow_residual = kept + gain_t * second - clean
+        consistency_rows += weight * tl.sum(residual * residual, 1)
+        flow_rows += weight * tl.sum(flow_residual * flow_residual, 1)
+
+        slope = (2.0 * tl.div_rn(weight, B.to(tl.float32)))[:, None] * gain_t
+        kind = grad_student.dtype.element_ty
+        tl.store(grad_student + at_first, (slope * jump_t * residual).to(kind), mask=inside)
+        tl.store(grad_student + at_second, (slope * flow_residual).to(kind), mask=inside)
+    tl.store(consistency + s, tl.sum(consistency_rows, 0) / B)
+    tl.store(flow + s, tl.sum(flow_rows, 0) / B)
+
+
+def loss(
+    student: Tensor,
+    teacher: Tensor,
+    a: Tensor,
+    a_t: Tensor,
+    a_u: Tensor,
+    q_t: Tensor,
+    q_u: Tensor,
+    skip_t: Tensor,
+    out_t: Tensor,
+    skip_u: Tensor,
+    out_u: Tensor,
+    w: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (consistency [S], flow [S], d(consistency + flow)/d student [S, 2B, A]) (eq. 17, 18).
+
+    student: [S, 2B, A] raw network outputs for the rows (t, tau), then (t, t); teacher, a, a_t, a_u: [S, B, A];
+    the rest: [S, B], from `perturb`. Losses are float32, the gradient is of student's dtype. The first half of the
+    gradient belongs to the consistency loss alone, the second to the flow loss alone. Raises ValueError when a shape
+    is not of these.
+    """
+    S, B, A = a.shape
+    if not 1 <= A <= MAX_ACTIONS:
+        raise ValueError(f"loss takes 1 to {MAX_ACTIONS} action dimensions, not {A}")
+    rows = (q_t, q_u, skip_t, out_t, skip_u, out_u, w)
+    for name, tensors, shape in (
+        ("student", (student,), (S, 2 * B, A)),
+        ("teacher, a_t and a_u", (teacher, a_t, a_u), (S, B, A)),
+        ("q, skip, out and w", rows, (S, B)),
+    ):
+        if any(x.shape != shape for x in tensors):
+            raise ValueError(
+                f"{name} must be {list(shape)}, not {[list(x.shape) for x in tensors]}"
+            )
+    losses = torch.empty((2, S), dtype=torch.float32, device=a.device)
+    gradient = torch.empty(student.shape, dtype=student.dtype, device=a.device)
+    block_a = triton.next_power_of_2(A)
+    inputs = (student, teacher, a, a_t, a_u, *rows)
+    with torch.cuda.device(a.get_device()):
+        _loss_kernel[(S,)](
+            *(x.contiguous() for x in inputs), losses[0], losses[1], gradient, B, A,
+            BLOCK_B=_TILE // block_a, BLOCK_A=block_a, num_warps=8, enable_fp_fusion=True,
+        )  # fmt: skip
+    return losses[0], losses[1], gradient

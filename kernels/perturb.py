@@ -1,0 +1,179 @@
+"""Draw (t, u, tau) and the noise of a batch, and write all that the actor's losses need, in one launch."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .philox import multiply_high, normals, words
+
+MAX_ACTIONS = 64
+_TILE = 512  # elements of a tile: with four warps, one Philox call for every thread
+_ROW_FIELDS = ("t", "u", "tau", "r_t", "q_t", "r_u", "q_u", "skip_t", "out_t", "skip_u", "out_u")
+
+
+@triton.jit
+def _value(x):
+    """Return a scalar given by value or by pointer; the pointer lets a captured graph advance it."""
+    if x.dtype.is_ptr():
+        return tl.load(x)
+    else:
+        return x
+
+
+@triton.jit
+def _jump(t, tau):
+    """Return r = tau / t and q = (t - tau) / t, exactly (1, 0) where tau = t, also at 0."""
+    safe = tl.where(t > 0, t, 1.0)
+    r = tl.where(t == tau, 1.0, tl.div_rn(tau, safe))
+    q = tl.where(t == tau, 0.0, tl.div_rn(t - tau, safe))
+    return r, q
+
+
+@triton.jit
+def _precondition(t, KIND: tl.constexpr, SIGMA: tl.constexpr, T_MIN: tl.constexpr):
+    """Return (c_skip, c_out, c_in) at times t."""
+    variance: tl.constexpr = SIGMA * SIGMA
+    scale = tl.div_rn(1.0, tl.sqrt_rn(t * t + variance))
+    if KIND == "edm":
+        return variance * scale * scale, t * SIGMA * scale, scale
+    elif KIND == "cm":
+        shifted = tl.maximum(t, T_MIN) - T_MIN
+        return tl.div_rn(variance, shifted * shifted + variance), SIGMA * shifted * scale, t * 0 + 1
+    else:
+        return t * 0, t * 0 + 1, scale
+
+
+@triton.jit(do_not_specialize=["num_nodes", "step"])
+def _perturb_kernel(
+    a,  # [S, B, A]
+    nodes,  # [>= N]
+    num_nodes,  # scalar or pointer
+    seeds,  # [S] int64
+    step,  # scalar or pointer
+    row_fields,  # [11, S, B], in the order of _ROW_FIELDS
+    actions,  # [3, S, B, A]: z, a_t, a_u
+    student_x,  # [S, 2B, A]
+    student_levels,  # [S, 2B, 2]
+    teacher_x,  # [S, B, A]
+    teacher_levels,  # [S, B, 2]
+    B,
+    A,
+    UNIFORM: tl.constexpr,
+    KIND: tl.constexpr,
+    SIGMA: tl.constexpr,
+    T_MIN: tl.constexpr,
+    TIME: tl.constexpr,
+    NOISE: tl.constexpr,
+    BLOCK_B: tl.constexpr,
+    BLOCK_A: tl.constexpr,
+):
+    s = tl.program_id(1).to(tl.int64)
+    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
+    live = row < B
+    seed, counter = tl.load(seeds + s), _value(step)
+
+    w_t, w_tau, w_u, _ = words(seed, counter, TIME, row, row * 0)
+    n_t = 1 + multiply_high(w_t, _value(num_nodes) - 1)
+    n_tau = multiply_high(w_tau, n_t)
+    n_u = n_tau + multiply_high(w_u, n_t - n_tau) if UNIFORM else n_t - 1
+    node_t, node_u, node_tau = tl.load(nodes + n_t), tl.load(nodes + n_u), tl.load(nodes + n_tau)
+    # Node 0 is algebraic time 0, though the embedding sees t_min there.
+    t, u, tau = node_t, tl.where(n_u > 0, node_u, 0.0), tl.where(n_tau > 0, node_tau, 0.0)
+    r_t, q_t = _jump(t, tau)
+    r_u, q_u = _jump(u, tau)
+    skip_t, out_t, in_t = _precondition(t, KIND, SIGMA, T_MIN)
+    skip_u, out_u, in_u = _precondition(u, KIND, SIGMA, T_MIN)
+
+    fields = (t, u, tau, r_t, q_t, r_u, q_u, skip_t, out_t, skip_u, out_u)
+    plane = tl.num_programs(1).to(tl.int64) * B
+    for i in tl.static_range(len(fields)):
+        tl.store(row_fields + i * plane + s * B + row, fields[i], mask=live)
+
+    level_t, level_u, level_tau = (
+        0.25 * tl.log(node_t),
+        0.25 * tl.log(node_u),
+        0.25 * tl.log(node_tau),
+    )
+    first = student_levels + (2 * s * B + row) * 2
+    second = first + 2 * B
+    tl.store(first, level_t, mask=live)
+    tl.store(first + 1, level_tau, mask=live)
+    tl.store(second, level_t, mask=live)
+    tl.store(second + 1, level_t, mask=live)
+    tl.store(teacher_levels + (s * B + row) * 2, level_u, mask=live)
+    tl.store(teacher_levels + (s * B + row) * 2 + 1, level_tau, mask=live)
+
+    column = tl.arange(0, BLOCK_A)
+    inside = live[:, None] & (column < A)[None, :]
+    offset = (s * B + row)[:, None] * A + column[None, :]  # [BLOCK_B, BLOCK_A]
+    clean = tl.load(a + offset, mask=inside, other=0.0).to(tl.float32)
+    z = normals(seed, counter, NOISE, row, BLOCK_A)
+    a_t, a_u = clean + t[:, None] * z, clean + u[:, None] * z
+    tl.store(actions + offset, z, mask=inside)
+    tl.store(actions + plane * A + offset, a_t, mask=inside)
+    tl.store(actions + 2 * plane * A + offset, a_u, mask=inside)
+    x = (in_t[:, None] * a_t).to(student_x.dtype.element_ty)
+    doubled = offset + s * B * A
+    tl.store(student_x + doubled, x, mask=inside)
+    tl.store(student_x + doubled + B * A, x, mask=inside)
+    tl.store(teacher_x + offset, (in_u[:, None] * a_u).to(teacher_x.dtype.element_ty), mask=inside)
+
+
+def perturb(
+    a: Tensor,
+    nodes: Tensor,
+    num_nodes: int | Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    *,
+    u_mode: str = "adjacent",
+    precondition: str = "edm",
+    sigma_data: float = 0.5,
+    t_min: float = 0.002,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Tensor]:
+    """Noise the actions a [S, B, A] at times drawn by counter, a_t = a + t z and a_u = a + u z (eq. 11, 17).
+
+    nodes: [>= N] float32 ascending; num_nodes and step: integers, or integer scalars on the device; seeds: [S] int64;
+    dtype: that of the network inputs. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t, out_t, skip_u, out_u [S, B];
+    z, a_t, a_u and teacher_x [S, B, A]; student_x [S, 2B, A]; student_levels [S, 2B, 2]; teacher_levels [S, B, 2].
+    Raises ValueError when a shape or an option is not of these.
+    """
+    S, B, A = a.shape
+    if not 1 <= A <= MAX_ACTIONS:
+        raise ValueError(f"perturb takes 1 to {MAX_ACTIONS} action dimensions, not {A}")
+    if seeds.shape != (S,) or seeds.dtype != torch.int64:
+        raise ValueError(f"seeds must be [{S}] int64, not {list(seeds.shape)} {seeds.dtype}")
+    if nodes.ndim != 1 or nodes.dtype != torch.float32:
+        raise ValueError(f"nodes must be one row of float32, not {list(nodes.shape)} {nodes.dtype}")
+    if isinstance(num_nodes, int) and not 2 <= num_nodes <= nodes.shape[0]:
+        raise ValueError(f"num_nodes must lie in 2..{nodes.shape[0]}, not {num_nodes}")
+    if u_mode not in ("adjacent", "uniform") or precondition not in ("edm", "cm", "none"):
+        raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {precondition!r}")
+
+    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=a.device)
+
+    row_fields, actions = empty(len(_ROW_FIELDS), S, B), empty(3, S, B, A)
+    student_x, teacher_x = empty(S, 2 * B, A, dtype=dtype), empty(S, B, A, dtype=dtype)
+    student_levels, teacher_levels = empty(S, 2 * B, 2), empty(S, B, 2)
+    block_a = max(4, triton.next_power_of_2(A))
+    block_b = _TILE // block_a
+    with torch.cuda.device(a.get_device()):
+        _perturb_kernel[(triton.cdiv(B, block_b), S)](
+            a.contiguous(), nodes.contiguous(), num_nodes, seeds.contiguous(), step,
+            row_fields, actions, student_x, student_levels, teacher_x, teacher_levels, B, A,
+            UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data, T_MIN=t_min,
+            TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a, num_warps=4, enable_fp_fusion=True,
+        )  # fmt: skip
+    return {
+        **dict(zip(_ROW_FIELDS, row_fields.unbind(0), strict=True)),
+        **dict(zip(("z", "a_t", "a_u"), actions.unbind(0), strict=True)),
+        "student_x": student_x,
+        "student_levels": student_levels,
+        "teacher_x": teacher_x,
+        "teacher_levels": teacher_levels,
+    }

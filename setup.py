@@ -1,0 +1,75 @@
+"""Builds gtp_fast._native with cmake and ninja, and maps kernels/ to gtp_fast.kernels."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+
+
+def tool(package: str, folder: str) -> str:
+    """Find a build tool: the one of its Python package first, since it is the one this build asked for."""
+    try:
+        candidate = Path(getattr(importlib.import_module(package), folder)) / package
+        if candidate.exists():
+            return str(candidate)
+    except (ImportError, AttributeError):
+        pass
+    found = shutil.which(package)
+    if found is None:
+        raise SystemExit(f"gtp_fast: {package} is missing; mend it with: pip install {package}")
+    return found
+
+
+class CMakeBuild(build_ext):
+    """Configures csrc/ with cmake and builds it with ninja."""
+
+    def build_extension(self, ext: Extension) -> None:
+        import pybind11
+
+        cuda = os.environ.get("GTP_FAST_CUDA", "auto").lower()
+        if cuda not in ("auto", "on", "off"):
+            raise SystemExit(f"gtp_fast: GTP_FAST_CUDA must be auto, on or off, not {cuda!r}")
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        build = Path(self.build_temp).resolve() / "native"
+        build.mkdir(parents=True, exist_ok=True)
+        cmake = tool("cmake", "CMAKE_BIN_DIR")
+        configure = [
+            cmake,
+            "-S", str(ROOT / "csrc"),
+            "-B", str(build),
+            "-G", "Ninja",
+            f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'BIN_DIR')}",
+            f"-DCMAKE_BUILD_TYPE={'Debug' if self.debug else 'Release'}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            f"-DGTP_FAST_CUDA={cuda}",
+        ]  # fmt: skip
+        try:
+            subprocess.run(configure, check=True)
+            subprocess.run([cmake, "--build", str(build)], check=True)
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(
+                "gtp_fast: the native module could not be built; the compiler's message is above "
+                "(GTP_FAST_CUDA=off builds the part for the CPU alone)"
+            ) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(build / target.name, target)
+
+
+setup(
+    license="MIT",
+    packages=[*find_packages(include=["gtp_fast", "gtp_fast.*"]), "gtp_fast.kernels"],
+    package_dir={"gtp_fast": "gtp_fast", "gtp_fast.kernels": "kernels"},
+    ext_modules=[Extension("gtp_fast._native", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
+    zip_safe=False,
+)

@@ -1,0 +1,145 @@
+"""Every kernel, compiled without a GPU as its launcher would launch it: nothing spills, nothing is in float64."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+triton = pytest.importorskip("triton")
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+pytestmark = [
+    pytest.mark.skipif(
+        os.environ.get("TRITON_INTERPRET") == "1",
+        reason="compiles only where the interpreter is off",
+    ),
+    pytest.mark.skipif(not CUOBJDUMP.exists(), reason="this Triton ships no cuobjdump"),
+]
+
+CAPABILITIES = (80, 90, 100)
+TYPES = {
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.int64: "*i64",
+    torch.int32: "*i32",
+}
+SHAPES = [
+    (1, torch.float32),
+    (6, torch.bfloat16),
+    (17, torch.float32),
+    (64, torch.float32),
+    (64, torch.bfloat16),
+]
+
+
+class Recorder:
+    """Stands in for a kernel and keeps what its launcher passed."""
+
+    def __init__(self) -> None:
+        self.launches: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        return lambda *args, **options: self.launches.append((args, options))
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[str, str]]:
+    """Return a function (module, kernel name, launch, capability) -> (PTX, resource usage)."""
+
+    def build(
+        module: Any, name: str, launch: Callable[[], object], capability: int
+    ) -> tuple[str, str]:
+        kernel, recorder = getattr(module, name), Recorder()
+        monkeypatch.setattr(module, name, recorder)
+        launch()
+        ((args, options),) = recorder.launches  # one launch, no more
+        given = dict(zip(kernel.arg_names, args, strict=False))
+        constants = {key: value for key, value in options.items() if key in kernel.arg_names}
+        signature, attributes = {}, {}
+        for i, key in enumerate(kernel.arg_names):
+            value = given.get(key)
+            if isinstance(value, torch.Tensor):
+                signature[key] = TYPES[value.dtype]
+                # PyTorch aligns its buffers; as at a launch, loads may then be wide.
+                attributes[(i,)] = [["tt.divisibility", 16]]
+            else:
+                signature[key] = "constexpr" if key in constants else "i32"
+        result = triton.compile(
+            ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
+            target=GPUTarget("cuda", capability, 32),
+            options={key: value for key, value in options.items() if key not in constants},
+        )
+        cubin = tmp_path / "kernel.cubin"
+        cubin.write_bytes(result.asm["cubin"])
+        dump = [str(CUOBJDUMP), "--dump-resource-usage", str(cubin)]
+        return result.asm["ptx"], subprocess.run(
+            dump, capture_output=True, text=True, check=True
+        ).stdout
+
+    return build
+
+
+def assert_lean(ptx: str, usage: str) -> None:
+    ((registers, stack, local),) = re.findall(r"REG:(\d+) STACK:(\d+) .*?LOCAL:(\d+)", usage)
+    assert (stack, local) == ("0", "0"), f"spills or local memory: {usage}"
+    assert 0 < int(registers) <= 255
+    assert ".f64" not in ptx, "a constant has drawn the arithmetic into float64"
+    # Sums by atomics change their order, and with it their bits, from run to run.
+    assert not re.search(r"\b(atom|red)\.", ptx)
+
+
+def launch_perturb(A: int, dtype: torch.dtype, u_mode: str, kind: str) -> Callable[[], object]:
+    from gtp_fast.kernels.perturb import perturb
+
+    a, nodes = torch.zeros(2, 256, A), torch.zeros(1281)
+    count, step = torch.tensor(41, dtype=torch.int32), torch.tensor(7)
+    keys = torch.zeros(2, dtype=torch.int64)
+    return lambda: perturb(
+        a, nodes, count, keys, step, u_mode=u_mode, precondition=kind, dtype=dtype
+    )
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize(("A", "dtype"), SHAPES)
+def test_perturb_compiles_lean(
+    compiled: Callable[..., tuple[str, str]], A: int, dtype: torch.dtype, capability: int
+) -> None:
+    from gtp_fast.kernels import perturb
+
+    launch = launch_perturb(A, dtype, "adjacent", "edm")
+    assert_lean(*compiled(perturb, "_perturb_kernel", launch, capability))
+
+
+@pytest.mark.parametrize(("u_mode", "kind"), [("uniform", "cm"), ("uniform", "none")])
+def test_perturb_compiles_lean_in_its_other_modes(
+    compiled: Callable[..., tuple[str, str]], u_mode: str, kind: str
+) -> None:
+    from gtp_fast.kernels import perturb
+
+    launch = launch_perturb(8, torch.float32, u_mode, kind)
+    assert_lean(*compiled(perturb, "_perturb_kernel", launch, 90))
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize(("A", "dtype"), SHAPES)
+def test_loss_compiles_lean(
+    compiled: Callable[..., tuple[str, str]], A: int, dtype: torch.dtype, capability: int
+) -> None:
+    from gtp_fast.kernels import loss
+
+    networks = torch.zeros(2, 512, A, dtype=dtype), torch.zeros(2, 256, A, dtype=dtype)
+    actions, rows = torch.zeros(2, 256, A), torch.zeros(2, 256)
+
+    def launch() -> object:
+        return loss.loss(*networks, *(actions,) * 3, *(rows,) * 7)
+
+    assert_lean(*compiled(loss, "_loss_kernel", launch, capability))

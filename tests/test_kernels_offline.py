@@ -1,0 +1,65 @@
+"""What can be checked of the kernels anywhere: their imports, and the parity suite under Triton's interpreter."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+KERNELS = sorted((ROOT / "kernels").glob("*.py"))
+
+
+def test_parity_suite_passes_under_the_interpreter() -> None:
+    pytest.importorskip("triton")
+    # A process of its own: Triton reads the switch once, when its functions are first decorated.
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    files = [
+        "tests/test_kernels.py",
+        "tests/test_kernels_philox.py",
+        "tests/test_kernels_refuse.py",
+    ]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    summary = run.stdout.strip().splitlines()[-1]
+    assert re.search(r"\d+ passed", summary) and "skipped" not in summary, summary
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda p: p.stem)
+def test_kernels_import_nothing_of_the_package(path: Path) -> None:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.append(node.module or "")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 1, f"{path.name} reaches out of its folder"
+    allowed = {"__future__", "torch", "triton"}
+    assert {name.split(".")[0] for name in names} <= allowed
+
+
+def test_kernels_refuse_another_name() -> None:
+    spec = importlib.util.spec_from_file_location("kernels", ROOT / "kernels" / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    with pytest.raises(ImportError, match="import gtp_fast.kernels"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_importing_the_package_loads_no_triton() -> None:
+    code = "import sys, gtp_fast; sys.exit('triton' in sys.modules or 'gtp_fast.kernels' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    assert not torch.cuda.is_initialized() or torch.cuda.is_available()
