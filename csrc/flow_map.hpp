@@ -12,6 +12,9 @@ struct Shape {
   int seeds, observation, action, width, layers, steps;
 };
 
+// The shape itself; throws std::invalid_argument that names a size out of range.
+const Shape& checked(const Shape& shape);
+
 // The flat float32 array that `load` takes: the fields one after another, each with its seed axis first,
 // weights as [in, out]. The last three are shared by all seeds.
 struct FlatLayout {
@@ -27,17 +30,20 @@ struct FlatLayout {
   size_t gain;               // [K]
   size_t total;
 
-  explicit FlatLayout(const Shape& shape) {
+  explicit FlatLayout(const Shape& shape) : FlatLayout(shape, shape.width, shape.action) {}
+
+  // The same with padded rows: `width` columns where H stand above, `action` columns where A are the last axis.
+  FlatLayout(const Shape& shape, size_t width, size_t action) {
     const size_t S = shape.seeds, O = shape.observation, A = shape.action, H = shape.width;
     const size_t K = shape.steps, hidden = shape.layers - 1;
     first_action = 0;
-    first_observation = first_action + S * A * H;
-    step_bias = first_observation + S * O * H;
-    hidden_weight = step_bias + S * K * H;
-    hidden_bias = hidden_weight + hidden * S * H * H;
-    last_weight = hidden_bias + hidden * S * H;
-    last_bias = last_weight + S * H * A;
-    input_scale = last_bias + S * A;
+    first_observation = first_action + S * A * width;
+    step_bias = first_observation + S * O * width;
+    hidden_weight = step_bias + S * K * width;
+    hidden_bias = hidden_weight + hidden * S * H * width;
+    last_weight = hidden_bias + hidden * S * width;
+    last_bias = last_weight + S * H * action;
+    input_scale = last_bias + S * action;
     keep = input_scale + K;
     gain = keep + K;
     total = gain + K;

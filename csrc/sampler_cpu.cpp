@@ -17,22 +17,6 @@ constexpr uint32_t kActStream = 6;
 
 size_t align(size_t count) { return (count + 15) / 16 * 16; }
 
-void check(const char* name, int value, int low, int high) {
-  if (value < low || value > high)
-    throw std::invalid_argument(std::string(name) + " must be " + std::to_string(low) + ".." + std::to_string(high) +
-                                ", not " + std::to_string(value));
-}
-
-Shape checked(const Shape& s) {
-  check("seeds", s.seeds, 1, 4096);
-  check("observation_dim", s.observation, 1, 65536);
-  check("action_dim", s.action, 1, 1024);
-  check("width", s.width, 1, 16384);
-  check("layers", s.layers, 1, 64);
-  check("steps", s.steps, 1, 4096);
-  return s;
-}
-
 PackedLayout make_layout(const Shape& shape, int lanes) {
   PackedLayout p{};
   p.shape = shape;

@@ -1,8 +1,8 @@
 """Checkpoints that are whole or absent: checkpoints/step_000012000/{state.safetensors, state.json}.
 
-Written into a hidden folder, flushed, renamed. `best.json` names the best one, which is never pruned.
-state.json holds the step, the run's configuration with its digest, the digest and shapes of the tensors, and
-whatever the caller adds, so a checkpoint can be used away from its run folder.
+Written into a hidden folder, flushed, renamed. `best.json` names the best one, which is never
+pruned. state.json holds the step, the run's configuration with its digest, the digest and shapes of
+the tensors, and whatever the caller adds, so a checkpoint can be used away from its run folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Restorable(Protocol):
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint read back: where it lies, its step, configuration, tensors (on the CPU) and what was added."""
+    """A checkpoint read back; tensors lie on the CPU, meta is what the caller added."""
 
     path: Path
     step: int
@@ -44,7 +44,7 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
     def restore(self, agent: Restorable) -> None:
-        """Put the tensors into an agent; UserError naming this checkpoint when they are of another shape."""
+        """Put the tensors into an agent; UserError naming this checkpoint when they do not fit."""
         try:
             agent.load_state_dict(self.tensors)
         except UserError as error:
@@ -52,11 +52,17 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    run: str | os.PathLike[str], step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], keep: int = 2
+    run: str | os.PathLike[str],
+    step: int,
+    tensors: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    keep: int = 2,
 ) -> Path:
-    """Save the state after `step` updates and return its folder; older ones but the last `keep` and the best go.
+    """Save the state after `step` updates and return its folder; older ones but the last `keep` and
+    the best go.
 
-    UserError when the disk refuses; then every earlier checkpoint is as it was and nothing half-written is left.
+    UserError when the disk refuses; then every earlier checkpoint is as it was and nothing
+    half-written is left.
     """
     folder = Run(Path(run)).checkpoints
     final = folder / f"{_PREFIX}{step:09d}"
@@ -68,7 +74,9 @@ def save(
         "step": step,
         "config_digest": config_digest(config),
         "tensors_digest": _digest(data),
-        "tensors": {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in copies.items()},
+        "tensors": {
+            name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in copies.items()
+        },
         "meta": plain(meta),
         "config": config,
     }
@@ -87,7 +95,8 @@ def save(
         left = last(run)
         mend = f"the last good checkpoint is {left}" if left else "no checkpoint has been saved yet"
         raise UserError(
-            f"The checkpoint {final} could not be saved ({error.strerror or error}): free some space; {mend}."
+            f"The checkpoint {final} could not be saved ({error.strerror or error}): "
+            f"free some space; {mend}."
         ) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
@@ -116,12 +125,16 @@ def best(run: str | os.PathLike[str]) -> Path | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / _BEST} cannot be read: delete it and use --checkpoint last.") from error
+        raise UserError(
+            f"{folder / _BEST} cannot be read: delete it and use --checkpoint last."
+        ) from error
     return path
 
 
 def find(path: str | os.PathLike[str], which: str = "last") -> Path:
-    """Return the checkpoint folder meant by a run folder (and `last` or `best`) or by the checkpoint itself."""
+    """Return the checkpoint folder meant by a run folder (and `last` or `best`) or by the
+    checkpoint itself.
+    """
     folder = Path(path)
     if folder.name in ("state.json", "state.safetensors"):
         folder = folder.parent
@@ -133,13 +146,19 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
         return find(which)
     found = last(folder) if which == "last" else best(folder)
     if found is None:
-        mend = "train it further, or use the last one" if which == "best" and last(folder) else "train it first"
+        mend = (
+            "train it further, or use the last one"
+            if which == "best" and last(folder)
+            else "train it first"
+        )
         raise UserError(f"{folder} has no {which} checkpoint: {mend}.")
     return found
 
 
 def load(path: str | os.PathLike[str], which: str = "last") -> Checkpoint:
-    """Read a checkpoint from its folder or its run's folder; UserError when it is cut short or altered."""
+    """Read a checkpoint from its folder or its run's folder; UserError when it is cut short or
+    altered.
+    """
     folder = find(path, which)
     mend = "delete that folder to go on from an earlier checkpoint"
     note, weights = folder / "state.json", folder / "state.safetensors"
@@ -156,9 +175,14 @@ def load(path: str | os.PathLike[str], which: str = "last") -> Checkpoint:
         weights_digest = state["tensors_digest"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{note} is no description of a checkpoint: {mend}.") from error
-    for file, digest, expected in ((note, _digest(_canonical(state)), written), (weights, _digest(data), weights_digest)):
+    for file, digest, expected in (
+        (note, _digest(_canonical(state)), written),
+        (weights, _digest(data), weights_digest),
+    ):
         if digest != expected:
-            raise UserError(f"{file} was cut short or altered after it was saved (its digest differs): {mend}.")
+            raise UserError(
+                f"{file} was cut short or altered after it was saved (its digest differs): {mend}."
+            )
     try:
         tensors = safetensors.torch.load(data)
     except SafetensorError as error:

@@ -17,7 +17,12 @@ from gtp_fast.errors import UserError
 Options = TypeVar("Options")
 
 
-def parse(options: Callable[..., Options], argv: Sequence[str] | None, prog: str, description: str | None = None) -> Options:
+def parse(
+    options: Callable[..., Options],
+    argv: Sequence[str] | None,
+    prog: str,
+    description: str | None = None,
+) -> Options:
     """Read command-line options into a dataclass; UserError in one sentence when they do not fit.
 
     prog: the name under which `--help` shows the command.
@@ -35,7 +40,8 @@ def parse(options: Callable[..., Options], argv: Sequence[str] | None, prog: str
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 after a UserError, 130 after Ctrl-C.
 
-    main: takes the arguments without the program's name. A UserError becomes `gtp_fast: <message>` on stderr.
+    main: takes the arguments without the program's name. A UserError becomes `gtp_fast: <message>`
+    on stderr.
     """
     try:
         return main(sys.argv[1:] if argv is None else argv) or 0
@@ -46,15 +52,23 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         print("gtp_fast: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has gone; without this the interpreter complains once more while it shuts down.
+        # The reader (`| head`) has gone; without this the interpreter complains once more while it
+        # shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def _sentence(box: str, prog: str) -> str:
     """Turn tyro's framed complaint into one sentence."""
-    lines = [re.sub(r"[╭╮╰╯─│]", "", line).strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
-    # The first line is the title of the frame; the last ones repeat the advice that closes our sentence.
-    body = [line for line in lines[1:] if line and not line.startswith("For full helptext") and line != f"{prog} --help"]
-    said = " ".join(body).rstrip(".") or "The options could not be read"
-    return f"{said}; see {prog} --help."
+    plain = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯─│]", "", box)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    # The first line is the title of the frame; what follows its rule is advice at length.
+    said, advice = [], []
+    for line in lines[1:]:
+        if advice or line.startswith(("Perhaps", "Argument helptext", "For full helptext", prog)):
+            advice.append(line)
+        else:
+            said.append(line)
+    nearest = [word for line in advice for word in line.split()[:1] if word.startswith("--")]
+    hint = f" (did you mean {', '.join(nearest)}?)" if nearest and "Perhaps" in advice[0] else ""
+    return f"{' '.join(said).rstrip('.') or 'The options cannot be read'}{hint}; see {prog} --help."

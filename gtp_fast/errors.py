@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something the user gave cannot be used; the message names the thing and the mend in one sentence."""
+    """Something the user gave cannot be used; the message says which thing and the mend."""

@@ -21,7 +21,9 @@ _COLUMNS = ("step", "seed", "episode", "return", "length", "success", "environme
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every episode of S policies; returns are undiscounted sums of the environment's own reward."""
+    """Every episode of S policies; returns are undiscounted sums of the environment's own
+    reward.
+    """
 
     seeds: tuple[int, ...]
     """Training seed of each policy [S]."""
@@ -30,7 +32,9 @@ class Evaluation:
     lengths: NDArray[np.int64]
     """Steps [S, N]."""
     successes: Figures
-    """1 where any step was a success, 0 where none was, nan where the environment does not tell: [S, N]."""
+    """1 where any step was a success, 0 where none was, nan where the environment does not tell:
+    [S, N].
+    """
     environment_seeds: NDArray[np.int64]
     """Seed of each episode's reset, the same for every policy [N]."""
     reference: tuple[float, float] | None = None
@@ -47,7 +51,9 @@ class Evaluation:
         return not bool(np.isnan(self.successes).any())
 
     def means(self) -> dict[str, list[float]]:
-        """Return the mean of each figure per seed, those that exist: return, score, success_rate, length."""
+        """Return the mean of each figure per seed, those that exist: return, score, success_rate,
+        length.
+        """
         figures: dict[str, Any] = {"return": self.returns, "length": self.lengths}
         if self.reference is not None:
             figures["score"] = self.scores
@@ -57,7 +63,9 @@ class Evaluation:
 
 
 def normalise(returns: Figures, reference: tuple[float, float] | None) -> Figures:
-    """Return the normalised score 100 (R - min) / (max - min) of returns of any shape; nan without a reference."""
+    """Return the normalised score 100 (R - min) / (max - min) of returns of any shape; nan without
+    a reference.
+    """
     if reference is None:
         return np.full_like(returns, np.nan)
     low, high = reference
@@ -65,16 +73,20 @@ def normalise(returns: Figures, reference: tuple[float, float] | None) -> Figure
 
 
 class EvaluationLog:
-    """evaluations.npz: columns step, seed, episode, return, length, success, environment_seed, one row an episode.
+    """evaluations.npz: columns step, seed, episode, return, length, success, environment_seed, one
+    row an episode.
 
-    `pandas.DataFrame(dict(numpy.load(path)))` is a tidy table. Rows beyond resume_step are dropped on opening.
+    `pandas.DataFrame(dict(numpy.load(path)))` is a tidy table. Rows beyond resume_step are dropped
+    on opening.
     """
 
     def __init__(self, path: str | Path, resume_step: int = 0):
         self.path = Path(path)
         if self.path.exists():
             rows = read(self.path)
-            self._write({name: column[rows["step"] <= resume_step] for name, column in rows.items()})
+            self._write(
+                {name: column[rows["step"] <= resume_step] for name, column in rows.items()}
+            )
 
     def append(self, step: int, evaluation: Evaluation) -> None:
         """Add every episode of an evaluation made after `step` updates."""
@@ -89,7 +101,12 @@ class EvaluationLog:
             "environment_seed": np.tile(evaluation.environment_seeds, policies),
         }
         old = read(self.path) if self.path.exists() else {}
-        self._write({name: np.concatenate([old[name], new[name]]) if old else new[name] for name in _COLUMNS})
+        self._write(
+            {
+                name: np.concatenate([old[name], new[name]]) if old else new[name]
+                for name in _COLUMNS
+            }
+        )
 
     def _write(self, rows: dict[str, Any]) -> None:
         data = io.BytesIO()
@@ -103,7 +120,9 @@ def read(path: str | Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in _COLUMNS}
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: move it away and evaluate the run again.") from error
+        raise UserError(
+            f"{path} cannot be read: move it away and evaluate the run again."
+        ) from error
 
 
 def by_step(rows: dict[str, Any], column: str) -> tuple[list[int], list[Figures]]:

@@ -40,6 +40,6 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 def unwritable(path: Path, error: OSError) -> str:
     """Return the sentence for a file that could not be written."""
     return (
-        f"{path} could not be written ({error.strerror or error}): free some space or make the folder "
-        f"writable; what was there before is untouched."
+        f"{path} could not be written ({error.strerror or error}): free some space or make the "
+        f"folder writable; what was there before is untouched."
     )

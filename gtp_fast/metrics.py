@@ -1,7 +1,8 @@
-"""metrics.csv: one row per step and seed, one column per metric; `pandas.read_csv(path)` is ready to plot.
+"""metrics.csv: one row per step and seed, one column per metric; `pandas.read_csv(path)` is ready
+to plot.
 
-Figures that belong to one step may come in several calls; each call writes its own rows and leaves the other
-columns empty, so `frame.groupby(["step", "seed"]).first()` joins them.
+Figures that belong to one step may come in several calls; each call writes its own rows and leaves
+the other columns empty, so `frame.groupby(["step", "seed"]).first()` joins them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,18 @@ _INDEX = ["step", "seed"]
 class MetricsLog:
     """Appends to a metrics table, and to TensorBoard when asked.
 
-    resume_step: rows beyond it, and a last line that a crash cut short, are dropped from an existing table.
-    A metric that was never seen before adds a column: the table is then rewritten once with the wider header.
+    resume_step: rows beyond it, and a last line that a crash cut short, are dropped from an
+    existing table. A metric that was never seen before adds a column: the table is then rewritten
+    once with the wider header.
     """
 
-    def __init__(self, path: str | Path, seeds: Sequence[int], resume_step: int = 0, tensorboard: bool = False):
+    def __init__(
+        self,
+        path: str | Path,
+        seeds: Sequence[int],
+        resume_step: int = 0,
+        tensorboard: bool = False,
+    ):
         self.path, self.seeds = Path(path), tuple(seeds)
         self.columns = list(_INDEX)
         if self.path.exists():
@@ -35,8 +43,13 @@ class MetricsLog:
         self._boards = _boards(self.path.parent, self.seeds, resume_step) if tensorboard else []
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Append one row for every seed; values: name -> one number for all seeds, or one for each [S]."""
-        table = {name: np.broadcast_to(np.asarray(v, dtype=np.float64), len(self.seeds)) for name, v in values.items()}
+        """Append one row for every seed; values: name -> one number for all seeds, or one for each
+        [S].
+        """
+        table = {
+            name: np.broadcast_to(np.asarray(v, dtype=np.float64), len(self.seeds))
+            for name, v in values.items()
+        }
         if new := [name for name in table if name not in self.columns]:
             self._widen(new)
         text = io.StringIO()
@@ -62,11 +75,15 @@ class MetricsLog:
         try:
             text = self.path.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.path} cannot be read: move it away and go on with --resume.") from error
+            raise UserError(
+                f"{self.path} cannot be read: move it away and go on with --resume."
+            ) from error
         # Only what ends in a line feed was written whole.
         rows = list(csv.reader(text.splitlines(keepends=True)[: text.count("\n")]))
         if rows and rows[0][:2] != _INDEX:
-            raise UserError(f"{self.path} is no table of ours: move it away and go on with --resume.")
+            raise UserError(
+                f"{self.path} is no table of ours: move it away and go on with --resume."
+            )
         return rows
 
     def _trim(self, step: int) -> None:
@@ -93,7 +110,8 @@ def _boards(folder: Path, seeds: Sequence[int], step: int) -> list[Any]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError(
-            "TensorBoard is not installed: pip install 'gtp_fast[tensorboard]', or leave --tensorboard out."
+            "TensorBoard is not installed: pip install 'gtp_fast[tensorboard]', "
+            "or leave --tensorboard out."
         ) from error
     places = [str(folder / "tensorboard" / f"seed{seed}") for seed in seeds]
     writer: Any = SummaryWriter

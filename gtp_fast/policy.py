@@ -21,6 +21,9 @@ from gtp_fast.samplers import Sampler
 
 Array = NDArray[np.float32]
 _WEIGHTS = ("ema", "online")
+_KEY_MASK = 2**64 - 1
+_LARGE = float("inf")
+_NOT_FINITE = "The observation holds NaN or infinite values: look at where it comes from."
 
 
 class Restored(NamedTuple):
@@ -31,18 +34,23 @@ class Restored(NamedTuple):
 
 
 def restore(
-    path: str | os.PathLike[str], which: str = "last", device: torch.device | str = "cpu", backend: str = "auto"
+    path: str | os.PathLike[str],
+    which: str = "last",
+    device: torch.device | str = "cpu",
+    backend: str = "auto",
 ) -> Restored:
-    """Rebuild the agent of a run folder's checkpoint (`last`, `best` or a path) or of a checkpoint folder."""
+    """Rebuild the agent of a run folder's checkpoint (`last`, `best` or a path) or of a checkpoint
+    folder.
+    """
     saved = checkpoint.load(path, which)
     config = saved.config
     try:
-        settings = {name: tuple(v) if isinstance(v, list) else v for name, v in config["agent_settings"].items()}
         shape = (config["observation_dim"], config["action_dim"], config["seeds"])
-        agent = agents.build(config["agent"], settings, *shape, device, backend)
+        agent = agents.build(config["agent"], config["agent_settings"], *shape, device, backend)
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
-            f"{saved.path} cannot be used: its configuration does not fit this version of gtp_fast ({error})."
+            f"{saved.path} cannot be used: its configuration does not fit this version of gtp_fast "
+            f"({error})."
         ) from error
     saved.restore(agent)
     return Restored(agent, saved)
@@ -61,70 +69,101 @@ def check_steps(k: int | None) -> None:
 
 
 def load(
-    path: str | os.PathLike[str], device: torch.device | str = "cpu", seed_index: int = 0, checkpoint: str = "last",
-    k: int | None = None, backend: str = "auto", weights: str = "ema",
-) -> Policy:  # fmt: skip
+    path: str | os.PathLike[str],
+    device: torch.device | str = "cpu",
+    seed_index: int = 0,
+    checkpoint: str = "last",
+    k: int | None = None,
+    backend: str = "auto",
+    weights: str = "ema",
+) -> Policy:
     """Return the policy of one seed of a run.
 
-    path: run folder or checkpoint folder. seed_index: which of the run's seeds. checkpoint: `last` or `best`.
-    k: sampler steps, the run's own by default. weights: `ema` (as evaluated) or `online`.
-    Raises UserError naming the file and the mend when there is nothing whole to load.
+    path: run folder or checkpoint folder. seed_index: which of the run's seeds. checkpoint: `last`
+    or `best`. k: sampler steps, the run's own by default. weights: `ema` (as evaluated) or
+    `online`. Raises UserError naming the file and the mend when there is nothing whole to load.
     """
     check_weights(weights)
     check_steps(k)
     agent, saved = restore(path, checkpoint, device, backend)
     seeds = len(agent.seeds)
     if not -seeds <= seed_index < seeds:
-        raise UserError(f"There is no seed_index {seed_index}: {saved.path} holds {seeds} seeds, 0 to {seeds - 1}.")
+        raise UserError(
+            f"There is no seed_index {seed_index}: {saved.path} holds {seeds} seeds, "
+            f"0 to {seeds - 1}."
+        )
     folded = agent.folded(weights, k).select(seed_index % seeds)
     config = saved.config
     return Policy(
-        ops.sampler(folded, backend), agent.observation_dim, agent.action_dim, config["action_low"],
-        config["action_high"], keys=config["observation_keys"], device=device, k=len(folded.keep), task=config["task"],
-    )  # fmt: skip
+        ops.sampler(folded, backend),
+        agent.observation_dim,
+        agent.action_dim,
+        config["action_low"],
+        config["action_high"],
+        keys=config["observation_keys"],
+        device=device,
+        k=len(folded.keep),
+        task=config["task"],
+    )
 
 
 class Policy:
-    """Acts in the environment's own units; use one for each thread only if every call gives a seed of its own.
+    """Acts in the environment's own units; use one for each thread only if every call gives a seed
+    of its own.
 
-    sampler: of one policy. low, high: the action box [A]. keys: entries of a dict observation, in order.
+    sampler: of one policy. low, high: the action box [A]. keys: entries of a dict observation, in
+    order.
     """
 
     def __init__(
-        self, sampler: Sampler, observation_dim: int, action_dim: int, low: Sequence[float], high: Sequence[float], *,
-        keys: Sequence[str] = (), device: torch.device | str = "cpu", k: int = 0, task: str = "",
-    ):  # fmt: skip
+        self,
+        sampler: Sampler,
+        observation_dim: int,
+        action_dim: int,
+        low: Sequence[float],
+        high: Sequence[float],
+        *,
+        keys: Sequence[str] = (),
+        device: torch.device | str = "cpu",
+        k: int = 0,
+        task: str = "",
+    ):
         self.observation_dim, self.action_dim, self.keys = observation_dim, action_dim, tuple(keys)
         self.low, self.high = np.asarray(low, np.float32), np.asarray(high, np.float32)
         self.device, self.k, self.task = torch.device(device), k, task
         self._sampler = sampler
         self._act = sampler.act
         self._single, self._single_action = (observation_dim,), (1, action_dim)
-        # A finite row times zero is zero, and nothing else is.
-        self._zeros = np.zeros(observation_dim, np.float32)
         self._half, self._middle = (self.high - self.low) / 2, (self.high + self.low) / 2
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
         self._entropy, self._calls = secrets.randbits(64), count()
 
     def __repr__(self) -> str:
-        return f"Policy(task={self.task!r}, K={self.k}, backend={self._sampler.describe()!r}, device={str(self.device)!r})"
+        backend, device = self._sampler.describe(), str(self.device)
+        return f"Policy(task={self.task!r}, K={self.k}, backend={backend!r}, device={device!r})"
 
     def act(self, observation: Any, seed: int | None = None) -> Any:
-        """Return the action of an observation [O] or the actions of a batch [B, O], in the environment's units.
+        """Return the action of an observation [O] or the actions of a batch [B, O], in the
+        environment's units.
 
-        observation: numpy array, torch tensor, or the environment's dict of either; the action comes back as the
-        same kind (float32, a tensor on the same device): [A] or [B, A]. seed: the same seed gives the same action;
-        None draws fresh noise. UserError names what came and what is expected.
+        observation: numpy array, torch tensor, or the environment's dict of either; the action
+        comes back as the same kind (float32, a tensor on the same device): [A] or [B, A]. seed: the
+        same seed gives the same action; None draws fresh noise. UserError names what came and what
+        is expected.
         """
         # The way of nearly every call: one numpy float32 observation.
-        if type(observation) is np.ndarray and observation.shape == self._single and observation.dtype == np.float32:
-            if observation.dot(self._zeros) != 0.0 or not observation.flags.c_contiguous:
+        if (
+            type(observation) is np.ndarray
+            and observation.shape == self._single
+            and observation.dtype == np.float32
+        ):
+            if not (observation.dot(observation) < _LARGE and observation.flags.c_contiguous):
                 observation = self._checked(observation)
             out = np.empty(self._single_action, np.float32)
             if seed is None:
                 self._act(observation[None], out, self._entropy, next(self._calls))
             else:
-                self._act(observation[None], out, seed, 0)
+                self._act(observation[None], out, int(seed) & _KEY_MASK, 0)
             return self._scaled(out)[0] if self._scales else out[0]
         if isinstance(observation, Mapping):
             observation = self._joined(observation)
@@ -137,21 +176,25 @@ class Policy:
 
     def _act_torch(self, observation: Tensor, seed: int | None) -> Tensor:
         if observation.device.type == "cpu" and self.device.type == "cpu":
-            action: Array = self.act(observation.detach().numpy(), seed)
+            action: Array = self.act(observation.detach().to(torch.float32).numpy(), seed)
             return torch.from_numpy(action)
         self._check_shape(tuple(observation.shape))
         if not bool(torch.isfinite(observation).all()):
             raise UserError(_NOT_FINITE)
-        states = observation.detach().to(self.device, torch.float32).reshape(1, -1, self.observation_dim)
+        states = (
+            observation.detach().to(self.device, torch.float32).reshape(1, -1, self.observation_dim)
+        )
         key, step = self._noise_key(seed)
         keys = random.key_tensor([key], self.device)
         noise = random.normals(keys, step, Stream.ACT, states.shape[1], self.action_dim)
-        scaled = self._sampler.sample(states.contiguous(), noise) * torch.from_numpy(self._half).to(self.device)
+        scaled = self._sampler.sample(states.contiguous(), noise) * torch.from_numpy(self._half).to(
+            self.device
+        )
         actions = (scaled + torch.from_numpy(self._middle).to(self.device)).to(observation.device)
         return actions.reshape(*observation.shape[:-1], self.action_dim)
 
     def _noise_key(self, seed: int | None) -> tuple[int, int]:
-        return (self._entropy, next(self._calls)) if seed is None else (seed, 0)
+        return (self._entropy, next(self._calls)) if seed is None else (int(seed) & _KEY_MASK, 0)
 
     def _scaled(self, action: Array) -> Array:
         if self._scales:
@@ -161,11 +204,14 @@ class Policy:
 
     def _joined(self, observation: Mapping[str, Any]) -> Any:
         if not self.keys:
-            raise UserError(f"A dict observation came, but this policy takes flat arrays of {self.observation_dim}.")
+            raise UserError(
+                "A dict observation came, but this policy takes flat arrays of "
+                f"{self.observation_dim} numbers."
+            )
         if missing := [key for key in self.keys if key not in observation]:
             raise UserError(
-                f"The observation lacks {', '.join(missing)}: it has {', '.join(map(str, observation))}, "
-                f"and this policy needs {', '.join(self.keys)}."
+                f"The observation lacks {', '.join(missing)}: it has "
+                f"{', '.join(map(str, observation))}, and this policy needs {', '.join(self.keys)}."
             )
         parts = [observation[key] for key in self.keys]
         if isinstance(parts[0], Tensor):
@@ -185,7 +231,7 @@ class Policy:
         if len(shape) not in (1, 2) or shape[-1] != self.observation_dim:
             n = self.observation_dim
             parts = f", the dict of {', '.join(self.keys)}" if self.keys else ""
-            raise UserError(f"The observation has shape {list(shape)}: this policy takes [{n}], a batch [B, {n}]{parts}.")
-
-
-_NOT_FINITE = "The observation holds NaN or infinite values: look at the environment or at your preprocessing."
+            raise UserError(
+                f"The observation has shape {list(shape)}: this policy takes [{n}], "
+                f"a batch [B, {n}]{parts}."
+            )

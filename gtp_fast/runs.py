@@ -1,4 +1,6 @@
-"""Run folders: config.yaml, environment.json, metrics.csv, evaluations.npz, checkpoints/, summary.json."""
+"""Run folders: config.yaml, environment.json, metrics.csv, evaluations.npz, checkpoints/,
+summary.json.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,9 @@ class Run(os.PathLike[str]):
     def __fspath__(self) -> str:
         return str(self.path)
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
@@ -52,9 +57,13 @@ class Run(os.PathLike[str]):
             config = yaml.safe_load(path.read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no valid YAML"
-            raise UserError(f"{path} cannot be read ({reason}): name a run folder made by gtp_fast.train.") from error
+            raise UserError(
+                f"{path} cannot be read ({reason}): name a run folder made by gtp_fast.train."
+            ) from error
         if not isinstance(config, dict):
-            raise UserError(f"{path} holds no configuration: restore it, or name another run folder.")
+            raise UserError(
+                f"{path} holds no configuration: restore it, or name another run folder."
+            )
         return config
 
     def write_config(self, config: Mapping[str, Any]) -> None:
@@ -83,7 +92,9 @@ class Run(os.PathLike[str]):
 
 
 def create(root: str | Path, task: str, agent: str, now: datetime | None = None) -> Run:
-    """Make the folder <root>/<task>-<agent>-<date>-<time>, with -2, -3 ... when it is taken; nothing is overwritten."""
+    """Make the folder <root>/<task>-<agent>-<date>-<time>, with -2, -3 ... when it is taken;
+    nothing is overwritten.
+    """
     stamp = (now or datetime.now()).strftime("%Y%m%d-%H%M%S")
     name = f"{task}-{agent}-{stamp}"
     for suffix in ("", *(f"-{i}" for i in range(2, 1000))):
@@ -94,9 +105,13 @@ def create(root: str | Path, task: str, agent: str, now: datetime | None = None)
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"The run folder {path} cannot be made ({error.strerror}): choose another place.") from error
+            raise UserError(
+                f"The run folder {path} cannot be made ({error.strerror}): choose another place."
+            ) from error
         return Run(path)
-    raise UserError(f"{Path(root) / name} is taken a thousand times over: choose another place for the runs.")
+    raise UserError(
+        f"{Path(root) / name} is taken a thousand times over: choose another place for the runs."
+    )
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -121,7 +136,9 @@ def plain(value: Any) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Return what a result depends on besides the configuration; imports none of the packages it names."""
+    """Return what a result depends on besides the configuration; imports none of the packages it
+    names.
+    """
     import gtp_fast
     from gtp_fast import native
 
@@ -155,10 +172,13 @@ def _processor() -> str:
 
 def _revision() -> str | None:
     checkout = Path(__file__).parent.parent
-    # An installed package may lie inside some other project's repository, whose revision says nothing.
+    # An installed package may lie inside some other project's repository, whose revision says
+    # nothing.
     if not (checkout / ".git").exists():
         return None
-    return _output("git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--match=")
+    return _output(
+        "git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--match="
+    )
 
 
 def _output(*command: str) -> str | None:

@@ -1,4 +1,4 @@
-"""One table: task -> dataset ids, loader rules, reference scores and settings, each with its source."""
+"""One table: task -> dataset ids, loader rules, reference scores, settings and their source."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Rules:
 
     goal: GoalRule = "none"
     """none: rewards and terminals as stored. concat: the episode's own goal is part of the state.
-    relabel: rewards and terminals follow one fixed evaluation goal, which is not part of the state."""
+    relabel: rewards and terminals follow one fixed evaluation goal outside the state."""
     cut_at_goal: bool = False
     """The first success becomes terminal and the rest of the episode is left out."""
     reward: RewardRule = "none"
     """none: r. minus_one: r - 1 (IQL, FQL). cql: 4 (r - 0.5). quarter: 2 (r - 0.25).
     iql_locomotion: 1000 r / (largest - smallest return). normalize: (r - mean) / std."""
     success_radius: float = 0.45
-    """Metres between achieved and desired goal that count as success (0.45 in Gymnasium's mazes)."""
+    """Metres between achieved and desired goal that count as success; 0.45 in Gymnasium."""
     evaluation_goal: tuple[float, float] | None = None
-    """x and y in metres for goal=relabel; None takes the centre of the task's evaluation goal cell."""
+    """x and y in metres for goal=relabel; None takes the centre of the task's goal cell."""
     clip_actions: bool = False
     """Move actions outside the action box onto it instead of refusing the dataset."""
 
@@ -92,6 +92,9 @@ _D4RL_RETURNS = {
     "walker2d": (1.629008, 4592.3),
 }
 _ENVIRONMENTS = {"halfcheetah": "HalfCheetah-v5", "hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
+_SUCCESS_SCORE = (
+    "our choice: an episode ends at the goal, so the score is the success rate in percent"
+)
 _SUCCESS_RULES = Rules(goal="concat", cut_at_goal=True, reward="minus_one")
 _CELLS: dict[str, tuple[Cell, Cell]] = {
     "umaze": ((3, 1), (1, 1)),
@@ -116,72 +119,101 @@ def _locomotion(body: str, level: str) -> Task:
         ids += ((f"mujoco/{body}/medium-v0", f"mujoco/{body}/expert-v0"),)
     low, high = _D4RL_RETURNS[body]
     return Task(
-        name=f"{body}-{level}", family="locomotion", environment=_ENVIRONMENTS[body], datasets=ids,
-        observation_keys=(), rules=Rules(), reference_min=low, reference_max=high,
+        name=f"{body}-{level}",
+        family="locomotion",
+        environment=_ENVIRONMENTS[body],
+        datasets=ids,
+        observation_keys=(),
+        rules=Rules(),
+        reference_min=low,
+        reference_max=high,
         reference_source="D4RL's reference returns, applied to Gymnasium's v5 environment",
-        evaluation_episodes=10, max_episode_steps=1000, max_q_backup=False,
-    )  # fmt: skip
+        evaluation_episodes=10,
+        max_episode_steps=1000,
+        max_q_backup=False,
+    )
 
 
 def _antmaze(variant: str) -> Task:
     size = variant.split("-")[0]
     start, goal = _CELLS[size]
     return Task(
-        name=f"antmaze-{variant}", family="antmaze", environment=_ANT_ENVIRONMENTS[variant],
+        name=f"antmaze-{variant}",
+        family="antmaze",
+        environment=_ANT_ENVIRONMENTS[variant],
         datasets=((f"D4RL/antmaze/{variant}-v1",),),
-        observation_keys=("achieved_goal", "observation", "desired_goal"), rules=_SUCCESS_RULES,
-        reference_min=0.0, reference_max=1.0,
+        observation_keys=("achieved_goal", "observation", "desired_goal"),
+        rules=_SUCCESS_RULES,
+        reference_min=0.0,
+        reference_max=1.0,
         reference_source="D4RL: return 0 or 1, so the score is the success rate in percent",
-        evaluation_episodes=100, max_episode_steps=700 if size == "umaze" else 1000,
-        start=start, goal=goal, max_q_backup=variant != "umaze", updates=1_000_000,
-    )  # fmt: skip
+        evaluation_episodes=100,
+        max_episode_steps=700 if size == "umaze" else 1000,
+        start=start,
+        goal=goal,
+        max_q_backup=variant != "umaze",
+        updates=1_000_000,
+    )
 
 
 def _pointmaze(size: str) -> Task:
     start, goal = _CELLS[size]
     return Task(
-        name=f"pointmaze-{size}", family="pointmaze",
+        name=f"pointmaze-{size}",
+        family="pointmaze",
         environment=f"PointMaze_{'UMaze' if size == 'umaze' else size.capitalize()}-v3",
         datasets=((f"D4RL/pointmaze/{size}-v2",),),
-        observation_keys=("observation", "desired_goal"), rules=_SUCCESS_RULES,
-        reference_min=0.0, reference_max=1.0,
-        reference_source="our choice: one episode ends at the goal, so the score is the success rate in percent",
-        evaluation_episodes=100, max_episode_steps=_POINT_LIMITS[size], start=start, goal=goal, updates=200_000,
-    )  # fmt: skip
+        observation_keys=("observation", "desired_goal"),
+        rules=_SUCCESS_RULES,
+        reference_min=0.0,
+        reference_max=1.0,
+        reference_source=_SUCCESS_SCORE,
+        evaluation_episodes=100,
+        max_episode_steps=_POINT_LIMITS[size],
+        start=start,
+        goal=goal,
+        updates=200_000,
+    )
 
 
 def _demo() -> Task:
     start, goal = _CELLS["umaze"]
     return Task(
-        name="pointmaze-demo", family="pointmaze", environment="PointMaze_UMaze-v3",
+        name="pointmaze-demo",
+        family="pointmaze",
+        environment="PointMaze_UMaze-v3",
         datasets=(("local/pointmaze/demo-v0",),),
-        observation_keys=("observation", "desired_goal"), rules=_SUCCESS_RULES,
-        reference_min=0.0, reference_max=1.0,
-        reference_source="our choice: one episode ends at the goal, so the score is the success rate in percent",
-        evaluation_episodes=100, max_episode_steps=200, discount=0.97, start=start, goal=goal, updates=12_000,
+        observation_keys=("observation", "desired_goal"),
+        rules=_SUCCESS_RULES,
+        reference_min=0.0,
+        reference_max=1.0,
+        reference_source=_SUCCESS_SCORE,
+        evaluation_episodes=100,
+        max_episode_steps=200,
+        discount=0.97,
+        start=start,
+        goal=goal,
+        updates=12_000,
         settings={"width": 128, "k": 2, "t_max": 20.0, "last_nodes": 40, "eta": (3.0,)},
-    )  # fmt: skip
+    )
 
 
-PAPER_TASKS: tuple[str, ...] = tuple(
-    f"{body}-{level}" for level in ("medium", "medium-replay", "medium-expert") for body in _ENVIRONMENTS
-) + tuple(f"antmaze-{variant}" for variant in _ANT_ENVIRONMENTS)
+_LEVELS = ("medium", "medium-replay", "medium-expert")
+_PAPER = (
+    *(_locomotion(body, level) for level in _LEVELS for body in _ENVIRONMENTS),
+    *(_antmaze(variant) for variant in _ANT_ENVIRONMENTS),
+)
+PAPER_TASKS: tuple[str, ...] = tuple(task.name for task in _PAPER)
 
 TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        *(_locomotion(body, level) for level in ("medium", "medium-replay", "medium-expert") for body in _ENVIRONMENTS),
-        *(_antmaze(variant) for variant in _ANT_ENVIRONMENTS),
-        *(_pointmaze(size) for size in _POINT_LIMITS),
-        _demo(),
-    )
-}  # fmt: skip
+    task.name: task for task in (*_PAPER, *(_pointmaze(size) for size in _POINT_LIMITS), _demo())
+}
 
 _VERSIONS = {"locomotion": ("2",), "antmaze": ("0", "2"), "pointmaze": ()}
 
 
 def find(name: str) -> Task:
-    """The task of that name, with or without D4RL's version suffix; raises UserError with the nearest names."""
+    """The task of that name, D4RL's version suffix allowed; UserError offers the nearest names."""
     wanted = name.strip().lower()
     suffix = re.search(r"-v(\d+)$", wanted)
     task = TASKS.get(wanted[: suffix.start()] if suffix else wanted)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from gtp_fast import agents, checkpoint, cli, config, data, runs, tasks
+from gtp_fast import agents, cli, config, data, policy, runs, tasks
 from gtp_fast.agents.base import Agent
 from gtp_fast.config import RunConfig
 from gtp_fast.errors import UserError
@@ -22,12 +20,12 @@ def main(argv: Sequence[str]) -> int:
     """Train as the command line says; return the exit code."""
     command = config.parse(argv)
     if command.run.resume is not None:
-        return resume(command.run)
-    return start(command.run, command.task, command.rules, command.agent)
+        return resume(command.run).train()
+    return start(command.run, command.task, command.rules, command.agent).train()
 
 
-def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings: Any) -> int:
-    """Begin a run in a folder of its own; return the exit code."""
+def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings: Any) -> Trainer:
+    """Load the data, build the agent and make the folder of a new run."""
     device = choose_device(run_config.device)
     dataset = collected(task, run_config) if run_config.collect is not None else run_config.dataset
     # Rules left as the task has them are left to the loader, which knows what a flat file lacks.
@@ -39,38 +37,32 @@ def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings:
     )  # fmt: skip
     environment = evaluation_environment(table, run_config.trust_environment)
     run = runs.create(run_config.output, task.name, run_config.agent)
-    run.write_config(describe(run_config, task, table, agent, steps, environment))
+    run.write_config(describe(run_config, task, dataset, table, agent, steps, environment))
     run.write_environment(agent.ops.describe())
-    return Trainer(run, agent, table, run_config, start=0).train()
+    return Trainer(run, agent, table, run_config, start=0)
 
 
-def resume(run_config: RunConfig) -> int:
-    """Go on with a run from its last checkpoint, exactly; return the exit code."""
+def resume(run_config: RunConfig) -> Trainer:
+    """Take up a run at its last checkpoint, exactly."""
     run = runs.open_run(str(run_config.resume))
     saved = run.config()
     device = choose_device(run_config.device)
     task = tasks.find(saved["task"])
-    rules = tasks.Rules(**{name: _tuples(value) for name, value in saved["rules"].items()})
+    rules = tasks.Rules(**agents.settings_of(saved["rules"]))
     table = data.load_table(task, saved["dataset"], rules, device)
-    settings = {name: _tuples(value) for name, value in saved["agent_settings"].items()}
-    agent = agents.build(
-        saved["agent"], settings, table.observation_dim, table.action_dim, saved["seeds"], device, run_config.backend
-    )
-    last = checkpoint.load(run)
-    last.restore(agent)
-    same = {name: saved[name] for name in ("steps", "evaluate_every", "episodes", "checkpoint_every", "log_every")}
-    run_config = dataclasses.replace(run_config, task=task.name, agent=saved["agent"], seeds=tuple(saved["seeds"]), **same)
-    return Trainer(run, agent, table, run_config, start=last.step).train()
+    agent, last = policy.restore(run, device=device, backend=run_config.backend)
+    return Trainer(run, agent, table, run_config, start=last.step)
 
 
 def describe(
-    run_config: RunConfig, task: tasks.Task, table: data.TransitionTable, agent: Agent, steps: int, environment: str | None
-) -> dict[str, Any]:
+    run_config: RunConfig, task: tasks.Task, dataset: str | None, table: data.TransitionTable, agent: Agent,
+    steps: int, environment: str | None,
+) -> dict[str, Any]:  # fmt: skip
     """Return the resolved configuration that a run folder keeps: enough to repeat, resume, evaluate and deploy it."""
     return {
         "task": task.name,
         "agent": run_config.agent,
-        "dataset": run_config.dataset or table.dataset_id,
+        "dataset": dataset or table.dataset_id,
         "seeds": list(run_config.seeds),
         "steps": steps,
         "backend": run_config.backend,
@@ -114,14 +106,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def collected(task: tasks.Task, run_config: RunConfig) -> str:
-    """Make the dataset of a task locally, once; return its Minari id."""
+    """Make the dataset of a task locally, once; return its folder."""
     from gtp_fast import collect
 
-    return collect.ensure(task.name, run_config.collect)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    made = collect.collect(task, run_config.collect, workers=collect.default_workers(task))
+    done = "was collected here earlier" if made.reused else "has been collected here"
+    print(f"{made.dataset_id} {done}: locally made data, not Minari's")
+    return str(made.path)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Whole episodes in gymnasium vector environments, in this process or shared out over worker processes.
+"""Whole episodes in a gymnasium vector environment.
 
-A slot is one environment. It is reset when told to, plays one episode and then rests: stepping a resting slot
-costs nothing and yields nothing, so no transition that is not real can be counted. This file knows no torch,
-for the worker processes import nothing else.
+A slot is one environment. It is reset when told to, plays one episode and then rests: stepping a
+resting slot costs nothing and yields nothing, so no transition that is not real can be counted.
+This file knows no torch, for the worker processes import nothing else.
 """
 
 from __future__ import annotations
@@ -10,14 +10,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
@@ -32,7 +26,9 @@ Floats = NDArray[np.float32]
 
 
 class Moment(NamedTuple):
-    """What one step of n slots gave: observation [n, O], reward [n], ended [n], success [n] (nan: not told)."""
+    """What one step of n slots gave: observation [n, O], reward [n], ended [n], success [n] (nan:
+    not told).
+    """
 
     observation: Floats
     reward: NDArray[np.float64]
@@ -44,7 +40,9 @@ class Slots(Protocol):
     """n environments that step together."""
 
     def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
-        """Start an episode in each masked slot, or put it to rest where its seed is None; return observations [n, O]."""
+        """Start an episode in each masked slot, or put it to rest where its seed is None; return
+        observations [n, O].
+        """
 
     def step(self, actions: Floats) -> Moment:
         """Apply actions [n, A] in the environment's own units."""
@@ -61,7 +59,9 @@ class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._rests = False
         self._last: Any = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         self._rests = seed is None and self._last is not None
         if self._rests:
             return self._last, {}
@@ -76,7 +76,8 @@ class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def make(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
-    """Build one environment and leave nothing behind: no model files of mazes, no MUJOCO_LOG.TXT, no notices.
+    """Build one environment and leave nothing behind: no model files of mazes, no MUJOCO_LOG.TXT,
+    no notices.
 
     UserError when a package that the environment needs is missing.
     """
@@ -112,11 +113,15 @@ class LocalSlots:
     def __init__(self, spec: EnvSpec, count: int, keys: Sequence[str]):
         self._keys = tuple(keys)
         self._env = SyncVectorEnv(
-            [lambda: _Resting(make(spec))] * count, copy=False, autoreset_mode=AutoresetMode.DISABLED
+            [lambda: _Resting(make(spec))] * count,
+            copy=False,
+            autoreset_mode=AutoresetMode.DISABLED,
         )
         space = self._env.single_action_space
         if not isinstance(space, gymnasium.spaces.Box):
-            raise UserError(f"{spec.id} has no continuous actions: gtp_fast needs a Box action space.")
+            raise UserError(
+                f"{spec.id} has no continuous actions: gtp_fast needs a Box action space."
+            )
         self.low, self.high = space.low.astype(np.float32), space.high.astype(np.float32)
         self._observation = np.zeros((0, 0), np.float32)
 
@@ -142,101 +147,10 @@ class LocalSlots:
         self._env.close()
 
 
-class SharedSlots:
-    """Slots over worker processes, in order; each worker holds LocalSlots and dies with this process."""
-
-    def __init__(self, spec: EnvSpec, counts: Sequence[int], keys: Sequence[str]):
-        self._edges = np.cumsum([0, *counts])
-        self._workers: list[tuple[subprocess.Popen[bytes], Connection]] = []
-        try:
-            for count in counts:
-                self._workers.append(_start())
-                self._workers[-1][1].send((spec.to_json(), count, tuple(keys)))
-            boxes = [self._receive(i) for i in range(len(counts))]
-        except BaseException:
-            self.close()
-            raise
-        self.low, self.high = boxes[0]
-
-    def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
-        """Start an episode in each masked slot, or put it to rest where its seed is None."""
-        parts = self._everywhere("reset", [(list(seeds[a:b]), mask[a:b]) for a, b in self._ranges()])
-        return np.concatenate(parts)
-
-    def step(self, actions: Floats) -> Moment:
-        """Apply actions [n, A]."""
-        parts = self._everywhere("step", [(actions[a:b],) for a, b in self._ranges()])
-        return Moment(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-    def close(self) -> None:
-        """End the workers and wait for them."""
-        for _, pipe in self._workers:
-            pipe.close()
-        for process, _ in self._workers:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._workers.clear()
-
-    def _ranges(self) -> list[tuple[int, int]]:
-        return [(int(a), int(b)) for a, b in zip(self._edges[:-1], self._edges[1:], strict=True)]
-
-    def _everywhere(self, what: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        for (_, pipe), argument in zip(self._workers, arguments, strict=True):
-            pipe.send((what, argument))
-        return [self._receive(i) for i in range(len(self._workers))]
-
-    def _receive(self, worker: int) -> Any:
-        process, pipe = self._workers[worker]
-        try:
-            answer = pipe.recv()
-        except (EOFError, OSError) as error:
-            raise RuntimeError(f"evaluation worker {process.pid} died with code {process.poll()}") from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
 def flatten(observation: Any, keys: Sequence[str]) -> Floats:
     """Return observations [n, O] as float32; a dict's entries are joined in the order of `keys`."""
     if keys:
-        return np.concatenate([observation[key] for key in keys], axis=-1, dtype=np.float32, casting="same_kind")
-    return np.array(observation, dtype=np.float32)
-
-
-def _start() -> tuple[subprocess.Popen[bytes], Connection]:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        # The worker looks where we look, and leaves the cores to its siblings.
-        surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gtp_fast.vector", str(theirs.fileno())], env=surroundings, pass_fds=[theirs.fileno()]
+        return np.concatenate(
+            [observation[key] for key in keys], axis=-1, dtype=np.float32, casting="same_kind"
         )
-    return process, Connection(ours.detach())
-
-
-def _serve(pipe: Connection) -> None:
-    """Obey until the other end is closed."""
-    slots = None
-    try:
-        spec, count, keys = pipe.recv()
-        slots = LocalSlots(EnvSpec.from_json(spec), count, keys)
-        pipe.send((slots.low, slots.high))
-        while True:
-            what, arguments = pipe.recv()
-            pipe.send(slots.reset(*arguments) if what == "reset" else tuple(slots.step(*arguments)))
-    except EOFError:
-        pass
-    except UserError as error:
-        pipe.send(error)
-    finally:
-        if slots is not None:
-            slots.close()
-
-
-if __name__ == "__main__":
-    # Ctrl-C reaches the whole group; the parent decides what becomes of its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _serve(Connection(int(sys.argv[1])))
+    return np.array(observation, dtype=np.float32)

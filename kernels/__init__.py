@@ -1,6 +1,6 @@
 """Triton kernels, one operation a file: `@triton.jit` functions first, then the launcher.
 
-They know triton and torch and nothing of gtp_fast, so a kernel can be lifted out with `philox.py` alone.
+They know triton and torch and nothing of gtp_fast: a kernel can be lifted out, `philox.py` with it.
 """
 
 if __name__ != "gtp_fast.kernels":

@@ -8,10 +8,11 @@ import triton.language as tl
 from torch import Tensor
 
 MAX_ACTIONS = 64
-_TILE = 2048  # elements of a tile: with eight warps, eight for every thread and nothing spills
+# With eight warps eight elements and at most two rows for every thread; more rows spill on sm_80.
+_TILE, _TILE_ROWS = 2048, 512
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B"])
 def _loss_kernel(
     student,  # [S, 2B, A]: rows (t, tau), then (t, t)
     teacher,  # [S, B, A]
@@ -57,15 +58,15 @@ def _loss_kernel(
 
         clean = tl.load(a + at, mask=inside, other=0.0).to(tl.float32)
         kept = keep_t * tl.load(a_t + at, mask=inside, other=0.0)
-        first = tl.load(student + at_first, mask=inside, other=0.0).to(tl.float32)
-        second = tl.load(student + at_second, mask=inside, other=0.0).to(tl.float32)
-        mean_velocity = tl.load(teacher + at, mask=inside, other=0.0).to(tl.float32)
+        output_tau = tl.load(student + at_first, mask=inside, other=0.0).to(tl.float32)
+        output_t = tl.load(student + at_second, mask=inside, other=0.0).to(tl.float32)
+        output_u = tl.load(teacher + at, mask=inside, other=0.0).to(tl.float32)
 
-        d_t = kept + gain_t * first - clean
-        d_u = keep_u * tl.load(a_u + at, mask=inside, other=0.0) + gain_u * mean_velocity - clean
-        # tau z, as large as 300, has cancelled: the difference of the two jumps would lose every digit.
+        d_t = kept + gain_t * output_tau - clean
+        d_u = keep_u * tl.load(a_u + at, mask=inside, other=0.0) + gain_u * output_u - clean
+        # tau z, as large as 300, has cancelled; a difference of the jumps would lose every digit.
         residual = jump_t * d_t - jump_u * d_u
-        flow_residual = kept + gain_t * second - clean
+        flow_residual = kept + gain_t * output_t - clean
         consistency_rows += weight * tl.sum(residual * residual, 1)
         flow_rows += weight * tl.sum(flow_residual * flow_residual, 1)
 
@@ -93,10 +94,10 @@ def loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return (consistency [S], flow [S], d(consistency + flow)/d student [S, 2B, A]) (eq. 17, 18).
 
-    student: [S, 2B, A] raw network outputs for the rows (t, tau), then (t, t); teacher, a, a_t, a_u: [S, B, A];
-    the rest: [S, B], from `perturb`. Losses are float32, the gradient is of student's dtype. The first half of the
-    gradient belongs to the consistency loss alone, the second to the flow loss alone. Raises ValueError when a shape
-    is not of these.
+    student: [S, 2B, A] raw network outputs for the rows (t, tau), then (t, t); teacher, a, a_t and
+    a_u: [S, B, A]; the rest: [S, B], from `perturb`. Losses are float32, the gradient has student's
+    dtype. Its first half belongs to the consistency loss alone, its second to the flow loss alone.
+    Raises ValueError when a shape is not of these.
     """
     S, B, A = a.shape
     if not 1 <= A <= MAX_ACTIONS:
@@ -114,10 +115,11 @@ def loss(
     losses = torch.empty((2, S), dtype=torch.float32, device=a.device)
     gradient = torch.empty(student.shape, dtype=student.dtype, device=a.device)
     block_a = triton.next_power_of_2(A)
+    block_b = min(_TILE // block_a, _TILE_ROWS)
     inputs = (student, teacher, a, a_t, a_u, *rows)
     with torch.cuda.device(a.get_device()):
         _loss_kernel[(S,)](
             *(x.contiguous() for x in inputs), losses[0], losses[1], gradient, B, A,
-            BLOCK_B=_TILE // block_a, BLOCK_A=block_a, num_warps=8, enable_fp_fusion=True,
+            BLOCK_B=block_b, BLOCK_A=block_a, num_warps=8, enable_fp_fusion=True,
         )  # fmt: skip
     return losses[0], losses[1], gradient

@@ -1,4 +1,4 @@
-"""Draw (t, u, tau) and the noise of a batch, and write all that the actor's losses need, in one launch."""
+"""Draw (t, u, tau) and the noise of a batch, and write all that the losses need, in one launch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROW_FIELDS = ("t", "u", "tau", "r_t", "q_t", "r_u", "q_u", "skip_t", "out_t", "
 
 @triton.jit
 def _value(x):
-    """Return a scalar given by value or by pointer; the pointer lets a captured graph advance it."""
+    """Return a scalar given by value or by pointer, which lets a captured graph advance it."""
     if x.dtype.is_ptr():
         return tl.load(x)
     else:
@@ -46,7 +46,7 @@ def _precondition(t, KIND: tl.constexpr, SIGMA: tl.constexpr, T_MIN: tl.constexp
         return t * 0, t * 0 + 1, scale
 
 
-@triton.jit(do_not_specialize=["num_nodes", "step"])
+@triton.jit(do_not_specialize=["num_nodes", "step", "B"])
 def _perturb_kernel(
     a,  # [S, B, A]
     nodes,  # [>= N]
@@ -92,11 +92,8 @@ def _perturb_kernel(
     for i in tl.static_range(len(fields)):
         tl.store(row_fields + i * plane + s * B + row, fields[i], mask=live)
 
-    level_t, level_u, level_tau = (
-        0.25 * tl.log(node_t),
-        0.25 * tl.log(node_u),
-        0.25 * tl.log(node_tau),
-    )
+    level_t, level_u = 0.25 * tl.log(node_t), 0.25 * tl.log(node_u)
+    level_tau = 0.25 * tl.log(node_tau)
     first = student_levels + (2 * s * B + row) * 2
     second = first + 2 * B
     tl.store(first, level_t, mask=live)
@@ -135,12 +132,13 @@ def perturb(
     t_min: float = 0.002,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """Noise the actions a [S, B, A] at times drawn by counter, a_t = a + t z and a_u = a + u z (eq. 11, 17).
+    """Noise actions at times drawn by counter, a_t = a + t z and a_u = a + u z (eq. 11, 17).
 
-    nodes: [>= N] float32 ascending; num_nodes and step: integers, or integer scalars on the device; seeds: [S] int64;
-    dtype: that of the network inputs. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t, out_t, skip_u, out_u [S, B];
-    z, a_t, a_u and teacher_x [S, B, A]; student_x [S, 2B, A]; student_levels [S, 2B, 2]; teacher_levels [S, B, 2].
-    Raises ValueError when a shape or an option is not of these.
+    a: [S, B, A]; nodes: [>= N] float32 ascending; num_nodes and step: integers, or integer scalars
+    on the device; seeds: [S] int64; dtype: that of the network inputs. Returns t, u, tau, r_t, q_t,
+    r_u, q_u, skip_t, out_t, skip_u, out_u [S, B]; z, a_t, a_u, teacher_x [S, B, A]; student_x
+    [S, 2B, A]; student_levels [S, 2B, 2]; teacher_levels [S, B, 2]. Raises ValueError when a shape
+    or an option is not of these.
     """
     S, B, A = a.shape
     if not 1 <= A <= MAX_ACTIONS:

@@ -1,4 +1,4 @@
-"""Device functions of the counter-based generator: philox4x32_10(key=seed, counter=(step, stream, row, column))."""
+"""Random numbers as a function: philox4x32_10(key=seed, counter=(step, stream, row, column))."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _multiply_wide(word, multiplier: tl.constexpr):
 
 @triton.jit
 def philox4x32_10(c0, c1, c2, c3, k0, k1):
-    """Ten rounds of Philox4x32 (Salmon et al. 2011): four uint32 words of broadcastable counter words and keys."""
+    """Ten rounds of Philox4x32 (Salmon et al. 2011) on broadcastable uint32 words: four words."""
     for _ in tl.static_range(10):
         high0, low0 = _multiply_wide(c0, 0xD2511F53)
         high1, low1 = _multiply_wide(c2, 0xCD9E8D57)
@@ -26,7 +26,7 @@ def philox4x32_10(c0, c1, c2, c3, k0, k1):
 
 @triton.jit
 def words(seed, step, stream: tl.constexpr, row, column):
-    """Draw four words for every (row, column); seed int64 and step are scalars, row and column broadcast."""
+    """Draw four words for every (row, column), which broadcast; seed (int64) and step: scalars."""
     no_row, no_column = (row * 0).to(tl.uint32), (column * 0).to(tl.uint32)
     blank = no_row + no_column
     counter = step.to(tl.uint32)
@@ -50,12 +50,12 @@ def multiply_high(word, bound):
 def _cos_sin(word):
     """Return cosine and sine of 2 pi (word >> 8) / 2^24.
 
-    The angle is reduced to an eighth of a turn in integers, hence exactly; a library's reduction of large floats
-    would take local memory and err more.
+    The angle is reduced to an eighth of a turn in integers, hence exactly; a library's reduction of
+    large floats would take local memory and err more.
     """
     turn = (word >> 8).to(tl.int32)
     quarter = (turn + (1 << 21)) >> 22
-    x = (turn - (quarter << 22)).to(tl.float32) * 3.7450704e-07  # 2 pi / 2^24
+    x = (turn - (quarter << 22)).to(tl.float32) * 3.745070282923929e-07  # 2 pi / 2^24
     y = x * x
     # Taylor series: at |x| <= pi / 4 the first term left out is below 2e-9.
     sine = x + x * y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y * (1 / 362880))))
@@ -69,7 +69,7 @@ def _cos_sin(word):
 @triton.jit
 def _box_muller(radius_word, angle_word):
     """Return two independent standard normals of two words."""
-    # 24 bits fit a float32 exactly, so every backend starts from the same numbers; zero is never reached.
+    # 24 bits fit a float32 exactly, so every backend starts from the same number, and never 0.
     uniform = ((radius_word >> 8) + 1).to(tl.float32) * 5.9604644775390625e-08  # 2^-24
     radius = tl.sqrt_rn(-2.0 * tl.log(uniform))
     c, s = _cos_sin(angle_word)
@@ -78,7 +78,7 @@ def _box_muller(radius_word, angle_word):
 
 @triton.jit
 def normals(seed, step, stream: tl.constexpr, row, WIDTH: tl.constexpr):
-    """Draw a [rows, WIDTH] tile of standard normals; element j is component j % 4 of counter column j // 4.
+    """Draw a [rows, WIDTH] tile of standard normals; element j is component j % 4 of column j // 4.
 
     row: [rows]; WIDTH: a power of two, at least 4.
     """

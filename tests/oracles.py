@@ -1,9 +1,10 @@
-"""Closed forms that judge the package: noising x_t = x + t z of 1-D Gaussian mixtures, in numpy float64."""
+"""Closed forms that judge the package: x_t = x + t z for 1-D Gaussian mixtures, in numpy float64."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -27,11 +28,10 @@ ndtr, log_ndtr, ndtri = (
 )
 
 
-def karras(count: int, t_min: float = 0.002, t_max: float = 80.0) -> Array:
-    """Return the ascending grid, with the algebraic time 0 at node 0."""
-    root = np.linspace(t_min ** (1 / 7), t_max ** (1 / 7), count)
-    nodes = root**7
-    nodes[0] = 0.0
+def karras(count: int, t_max: float = 80.0, first: float = 0.0) -> Array:
+    """Return the ascending grid from 0.002 to t_max; node 0 has the algebraic time `first`."""
+    nodes = np.linspace(0.002 ** (1 / 7), t_max ** (1 / 7), count) ** 7
+    nodes[0] = first
     return nodes
 
 
@@ -49,7 +49,7 @@ def gaussian_flow(x: Array, t: float, s: float, mean: float, sd: float) -> Array
 
 
 def gaussian_recursion(times: Array, sd: float, u_mode: str) -> Array:
-    """Return c[t, tau] of the population fixed point Phi = mu + c (x - mu): [N, N], zero above the diagonal.
+    """Return c[t, tau] of the population fixed point Phi = mu + c (x - mu): lower triangle [N, N].
 
     c(t, tau) = mean over u of c(u, tau) (sd^2 + u t) / (sd^2 + t^2), c(tau, tau) = 1.
     """
@@ -60,8 +60,7 @@ def gaussian_recursion(times: Array, sd: float, u_mode: str) -> Array:
         if u_mode == "adjacent":
             c[t, :t] = c[t - 1, :t] * factor[t - 1]
         else:
-            below = np.where(np.tril(np.ones((t, t))) > 0, c[:t, :t] * factor[:, None], 0.0)
-            c[t, :t] = below.sum(0) / (t - np.arange(t))
+            c[t, :t] = factor @ c[:t, :t] / (t - np.arange(t))
     return c
 
 
@@ -81,10 +80,10 @@ class Mixture:
         scale = np.sqrt(s**2 + t**2)
         return w, (np.asarray(x)[..., None] - m) / scale, scale
 
-    def cdf(self, x: Array, t: float, upper: bool = False) -> Array:
-        """Return F_t(x), or 1 - F_t(x) without cancellation."""
+    def cdf(self, x: Array, t: float) -> Array:
+        """Return F_t(x)."""
         w, y, _ = self._standard(x, t)
-        return np.sum(w * ndtr(-y if upper else y), -1)
+        return np.sum(w * ndtr(y), -1)
 
     def log_cdf(self, x: Array, t: float, upper: bool = False) -> Array:
         """Return log F_t(x), or log (1 - F_t(x)), far into the tails."""
@@ -110,15 +109,15 @@ class Mixture:
         return (x - self.denoiser(x, t)) / t
 
     def flow(self, x: Array, t: float, s: float) -> Array:
-        """Return the exact flow map by quantile transport: F_s^-1(F_t(x)), by bisection in log tails."""
+        """Return the exact flow map by quantile transport, F_s^-1(F_t(x)), by bisection."""
         x = np.asarray(x, np.float64)
         upper = self.cdf(x, t) > 0.5
         goal = np.where(upper, self.log_cdf(x, t, True), self.log_cdf(x, t))
-        w, y, scale = self._standard(x, t)
+        _, y, _ = self._standard(x, t)
         below = np.array(self.means) + y * np.sqrt(np.array(self.deviations) ** 2 + s**2)
         # A component's own quantile at the same standard score brackets the mixture's.
         low, high = below.min(-1) - 1e-12, below.max(-1) + 1e-12
-        for _ in range(200):
+        for _ in range(64):
             middle = 0.5 * (low + high)
             value = np.where(upper, -self.log_cdf(middle, s, True), self.log_cdf(middle, s))
             right = value < np.where(upper, -goal, goal)
@@ -132,20 +131,13 @@ class Mixture:
 
     def quantiles(self, count: int) -> Array:
         """Return the clean values at the probabilities (i + 1/2) / count."""
-        level = ndtri((np.arange(count) + 0.5) / count)
-        narrow = Mixture((1.0,), (0.0,), (1.0,))
-        # Carrying standard normal quantiles is one more quantile transport, from another law.
-        return _transport(narrow, self, level)
-
-
-def _transport(source: Mixture, target: Mixture, x: Array) -> Array:
-    low, high = np.full_like(x, -1e3), np.full_like(x, 1e3)
-    goal = source.cdf(x, 0.0)
-    for _ in range(200):
-        middle = 0.5 * (low + high)
-        right = target.cdf(middle, 0.0) < goal
-        low, high = np.where(right, middle, low), np.where(right, high, middle)
-    return 0.5 * (low + high)
+        level = (np.arange(count) + 0.5) / count
+        low, high = np.full(count, -50.0), np.full(count, 50.0)
+        for _ in range(64):
+            middle = 0.5 * (low + high)
+            right = self.cdf(middle, 0.0) < level
+            low, high = np.where(right, middle, low), np.where(right, high, middle)
+        return 0.5 * (low + high)
 
 
 TWO_MODES = Mixture((0.5, 0.5), (-0.6, 0.6), (0.15, 0.15))
@@ -160,7 +152,7 @@ def quadrature(points: int = 24) -> tuple[Array, Array]:
 def posterior_expectation(
     mixture: Mixture, x: Array, t: float, g: Callable[[Array], Array], points: int = 24
 ) -> Array:
-    """Return E[g(clean) | x_t = x] by Gauss-Hermite in every component; g maps the last axes [C, points]."""
+    """Return E[g(clean) | x_t = x] by Gauss-Hermite in every component."""
     z, wz = quadrature(points)
     weights, means, deviations = mixture.posterior(x, t)
     clean = means[..., None] + deviations[:, None] * z
@@ -171,7 +163,7 @@ def posterior_expectation(
 
 
 def solve(field: Field, x: Array, t: float, s: float, steps: int, order: int) -> Array:
-    """Integrate dx/dt = field from t to s by Euler (order 1), Heun (2) or classical Runge-Kutta (4)."""
+    """Integrate dx/dt = field from t to s by Euler (order 1), Heun (2) or Runge-Kutta (4)."""
     h = (s - t) / steps
     for i in range(steps):
         r = t + i * h
@@ -197,16 +189,16 @@ def slope(h: Array, error: Array) -> float:
 
 
 class TableMap:
-    """Phi(x, t, tau) of the population minimiser as tables over x / sqrt(1/4 + t^2), linear between points.
+    """Phi(x, t, tau) of the population minimiser, tabulated over x / sqrt(1/4 + t^2).
 
-    For data from a mixture the minimiser obeys Phi(x_t, t, tau) = E[Phi(x + u z, u, tau) | x_t], averaged over
-    the law of u; it is computed from the lowest t upwards.
+    The minimiser obeys Phi(x_t, t, tau) = E[Phi(x + u z, u, tau) | x_t], averaged over the law of u;
+    it is computed from the lowest t upwards, linear between the points of the table.
     """
 
-    def __init__(self, mixture: Mixture, count: int, u_mode: str, points: int = 1201, reach: float = 6.0):
+    def __init__(self, mixture: Mixture, count: int, u_mode: str, points: int = 1201):
         self.times = karras(count)
         self.scales = np.sqrt(0.25 + self.times**2)
-        self.y = np.linspace(-reach, reach, points)
+        self.y = np.linspace(-6.0, 6.0, points)
         self.tables = [(self.scales[0] * self.y)[None]]
         z, wz = quadrature(12)
         for n in range(1, count):
@@ -247,14 +239,14 @@ class TableMap:
         last = len(self.times) - 1
         stops = np.round(np.linspace(last, 0, steps + 1)).astype(int)
         x = self.times[-1] * noise
-        for n, m in zip(stops[:-1], stops[1:], strict=True):
+        for n, m in pairwise(stops):
             x = self(x, int(n), int(m))
         return x
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The three figures of a 1-D law: W1 distance to the truth, mass in |x| < 0.25, standard deviation."""
+    """Figures of a 1-D law: W1 distance to the truth, mass in |x| < 0.25, standard deviation."""
 
     distance: float
     middle: float
@@ -272,5 +264,5 @@ def judge(samples: Array, mixture: Mixture = TWO_MODES) -> Shape:
 
 
 def normal_scores(count: int) -> Array:
-    """Return the standard normal's quantiles at (i + 1/2) / count, a sample without sampling error."""
+    """Return the normal's quantiles at (i + 1/2) / count: a sample without sampling error."""
     return np.asarray(ndtri((np.arange(count) + 0.5) / count))

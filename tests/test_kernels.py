@@ -1,6 +1,6 @@
-"""Parity of the Triton kernels with the reference, on a GPU or, under TRITON_INTERPRET=1, on the CPU.
+"""Parity of the Triton kernels with the reference: on a GPU or, under TRITON_INTERPRET=1, the CPU.
 
-`test_kernels_offline.py` runs this file under the interpreter, so that a machine without a GPU runs it too.
+`test_kernels_offline.py` runs this file under the interpreter, so every machine runs it one way.
 """
 
 from __future__ import annotations
@@ -110,9 +110,10 @@ def test_perturb_matches_the_reference(
 
 def test_perturb_on_two_nodes_jumps_straight_to_the_clean_action() -> None:
     p = assert_perturbation(draw_actions(1, 63, 3), N=2)
-    assert (p.t == 80).all() and (p.u == 0).all() and (p.tau == 0).all()
     # tau = 0 at t, and u = tau: the base case of the recursion.
-    assert (p.r_t == 0).all() and (p.q_t == 1).all() and (p.r_u == 1).all() and (p.q_u == 0).all()
+    expected = {"t": 80, "u": 0, "tau": 0, "r_t": 0, "q_t": 1, "r_u": 1, "q_u": 0}
+    for name, value in expected.items():
+        assert (getattr(p, name) == value).all(), name
     assert torch.equal(p.a_u, draw_actions(1, 63, 3))
 
 
@@ -127,7 +128,8 @@ def test_perturb_repeats_itself_bit_for_bit_and_changes_with_the_step() -> None:
     a, nodes = draw_actions(1, 63, 6), reference.karras_nodes(41).to(DEVICE)
     first, second, later = (fast_perturb(a, nodes, 41, seeds(1), s) for s in (STEP, STEP, STEP + 1))
     assert_same_bits(first, second)
-    assert not torch.equal(first.z, later.z) and not torch.equal(first.t, later.t)
+    assert not torch.equal(first.z, later.z)
+    assert not torch.equal(first.t, later.t)
 
 
 def test_perturb_takes_its_scalars_from_the_device_and_a_longer_table() -> None:
@@ -213,7 +215,7 @@ def test_loss_matches_the_reference_at_extreme_weights(w: float) -> None:
 
 
 def test_loss_keeps_its_digits_when_both_networks_are_nearly_right() -> None:
-    # phi = a + 1e-3: residuals of 1e-3 at noise of 300, where the difference of two jumps loses every digit.
+    # Residuals of 1e-3 at noise of 300, where the difference of two jumps loses every digit.
     case = LossCase(1, 256, 6)
     p, near = case.p, 1e-3 * torch.randn(1, 256, 6, generator=generator(4)).to(DEVICE)
     first = (case.a + near - p.skip_t[..., None] * p.a_t) / p.out_t[..., None]
@@ -226,7 +228,8 @@ def test_loss_reads_strided_tensors() -> None:
     case = LossCase(2, 63, 6)
     case.student, case.a = case.student.mT.contiguous().mT, case.a.mT.contiguous().mT
     case.w = case.w[:, :1].expand(2, 63)
-    assert not case.student.is_contiguous() and not case.w.is_contiguous()
+    assert not case.student.is_contiguous()
+    assert not case.w.is_contiguous()
     case.check()
 
 

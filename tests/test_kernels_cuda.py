@@ -1,4 +1,4 @@
-"""What only a GPU can show of the kernels: capture in a CUDA graph, and work on a stream of one's own."""
+"""What only a GPU can show of the kernels: capture in a CUDA graph, and work on another stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from gtp_fast import random, reference  # noqa: E402
+from gtp_fast import random, reference
 
 pytestmark = [
     pytest.mark.gpu,

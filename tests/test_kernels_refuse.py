@@ -1,4 +1,4 @@
-"""What the launchers refuse, in one sentence each; see test_kernels.py for where this runs."""
+"""What the launchers refuse, in one sentence each; runs as test_kernels.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import torch
 
 pytest.importorskip("triton")
 
-from gtp_fast import reference  # noqa: E402
-from test_kernels import DEVICE, LossCase, draw_actions, pytestmark, seeds  # noqa: E402, F401
+from test_kernels import DEVICE, LossCase, draw_actions, pytestmark, seeds  # noqa: F401
+
+from gtp_fast import reference
 
 
 @pytest.mark.parametrize(

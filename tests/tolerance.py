@@ -1,4 +1,4 @@
-"""The one comparison rule: a fast path may err at most twice as much as plain PyTorch, plus a few epsilon."""
+"""The one comparison rule: a fast path errs at most twice as much as plain PyTorch, + a few eps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ Array: TypeAlias = torch.Tensor | np.ndarray | float
 def assert_as_accurate(
     name: str, fast: Array, plain: Array, exact: Array, *, floor_eps: float = 4
 ) -> None:
-    """Assert error(fast) <= 2 error(plain) + floor_eps * eps(dtype of fast) * max|exact|, in the max-norm.
+    """Assert error(fast) <= 2 error(plain) + floor_eps * eps(dtype of fast) * max|exact|, max-norm.
 
-    name: what is compared, for the message. fast: the result under test; plain: the definition at the same dtype;
-    exact: the definition in float64. All three of one shape and finite, else AssertionError.
+    name: what is compared, for the message. fast: the result under test; plain: the definition at
+    the same dtype; exact: the definition in float64. All of one shape and finite, else
+    AssertionError.
     """
     (fast_dtype, fast_values), (plain_dtype, plain_values), (exact_dtype, exact_values) = (
         _float64(name, role, x) for role, x in (("fast", fast), ("plain", plain), ("exact", exact))
@@ -35,9 +36,9 @@ def assert_as_accurate(
     if fast_error > allowed:
         worst = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
         raise AssertionError(
-            f"{name}: error of fast {fast_error:.3e}, of plain {plain_error:.3e}, allowed {allowed:.3e} "
-            f"({fast_dtype}, scale {scale:.3e}); worst at {worst}: {fast_values[worst]:.9g} "
-            f"instead of {exact_values[worst]:.9g}"
+            f"{name}: error of fast {fast_error:.3e}, of plain {plain_error:.3e}, "
+            f"allowed {allowed:.3e} ({fast_dtype}, scale {scale:.3e}); worst at {worst}: "
+            f"{fast_values[worst]:.9g} instead of {exact_values[worst]:.9g}"
         )
 
 

@@ -55,7 +55,7 @@ def _in_frame(observation: Vector, direction: float) -> tuple[Vector, int]:
     w, x, y, z = quaternion
     yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)) - direction
     turns = int(np.round(-yaw / (np.pi / 2))) % 4
-    # Rotate the world by -direction from the left, then the body by the quarter turns from the right.
+    # From the left the world turns by -direction, from the right the body by quarter turns.
     c, s = np.cos(-direction / 2), np.sin(-direction / 2)
     w, x, y, z = c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w
     c, s = np.cos(turns * np.pi / 4), np.sin(turns * np.pi / 4)

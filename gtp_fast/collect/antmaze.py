@@ -53,7 +53,7 @@ class Runner:
 def run(
     env: gym.Env[Any, Any], planner: Planner, seed: int, number: int, noise: float, limit: int
 ) -> Stored:
-    """Episode `number`: to its goal and a little beyond, or until stuck (both stored as truncations)."""
+    """Episode `number`: to its goal and a little beyond, or until stuck; either is a truncation."""
     draw = np.random.default_rng((seed, number))
     policy, runner = DirectionPolicy(), Runner(planner)
     reset_seed = int(draw.integers(2**31))

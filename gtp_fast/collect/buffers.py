@@ -26,9 +26,13 @@ class Episode:
         return len(self._actions)
 
     def add(
-        self, action: NDArray[np.float32], observation: Observation, reward: float, terminated: bool,
+        self,
+        action: NDArray[np.float32],
+        observation: Observation,
+        reward: float,
+        terminated: bool,
         info: dict[str, Any],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Append one step."""
         self._actions.append(action)
         self._observations.append(observation)

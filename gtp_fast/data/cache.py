@@ -7,8 +7,9 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,8 +61,10 @@ def load(places: Iterable[Path]) -> TransitionTable | None:
 
 
 def store(table: TransitionTable, places: Iterable[Path]) -> Path | None:
-    """Write the table to the first place that takes it, whole or not at all; None when none does."""
-    facts = asdict(table) | {"rows": None, "checksum": _checksum(table.rows)}
+    """Write the table to the first place that takes it, whole or not at all; None if none does."""
+    # Without the rows, which asdict would copy.
+    facts = asdict(replace(table, rows=table.rows[:0])) | {"rows": None}
+    facts["checksum"] = _checksum(table.rows)
     for path in places:
         temporary = None
         try:
@@ -83,7 +86,7 @@ def _checksum(rows: torch.Tensor) -> int:
     return int(np.add.reduce(bits, axis=None, dtype=np.uint64))
 
 
-def _decode(rows: torch.Tensor, facts: dict[str, object]) -> TransitionTable:
+def _decode(rows: torch.Tensor, facts: dict[str, Any]) -> TransitionTable:
     facts["rows"] = rows
     facts["rules"] = Rules(**_tuples(facts["rules"]))
     facts["statistics"] = Statistics(**_tuples(facts["statistics"]))
@@ -91,7 +94,6 @@ def _decode(rows: torch.Tensor, facts: dict[str, object]) -> TransitionTable:
     return TransitionTable(**_tuples(facts))
 
 
-def _tuples(facts: object) -> dict[str, object]:
+def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
     """JSON knows no tuples: lists go back to what the dataclasses hold."""
-    assert isinstance(facts, dict)
     return {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}

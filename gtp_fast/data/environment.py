@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find
 
 _TRUSTED = ("gymnasium.", "gymnasium_robotics.", "gtp_fast.")
-_SCALES = {"antmaze": 4.0, "pointmaze": 1.0}
+MAZE_SCALES = {"antmaze": 4.0, "pointmaze": 1.0}
 
 
 class FixedGoal(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
@@ -37,11 +38,15 @@ class FixedGoal(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs
         return observation, info
 
 
-def evaluation_goal(task: Task, environment: str | None, stored: str | None) -> tuple[float, float] | None:
-    """Centre of the evaluation goal cell in metres, for the rule goal=relabel; None without a maze."""
+def evaluation_goal(
+    task: Task, environment: str | None, stored: str | None
+) -> tuple[float, float] | None:
+    """Centre of the evaluation goal cell in metres, for goal=relabel; None without a maze."""
     chosen = _evaluation_map(task, environment, stored)
     cell = maze.only(chosen, "g") if chosen is not None else None
-    return maze.centre(chosen, cell, _SCALES[task.family]) if chosen is not None and cell else None
+    if chosen is None or cell is None:
+        return None
+    return maze.centre(chosen, cell, MAZE_SCALES[task.family])
 
 
 def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> EnvSpec | None:
@@ -65,7 +70,9 @@ def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> 
             f"{table.dataset_id}: its maze has a wall where {task.name} starts or ends;"
             " choose the task that the dataset was made for"
         )
-    spec.kwargs.update(maze_map=chosen, continuing_task=False, reset_target=False, reward_type="sparse")
+    spec.kwargs.update(
+        maze_map=chosen, continuing_task=False, reset_target=False, reward_type="sparse"
+    )
     spec.max_episode_steps = task.max_episode_steps
     if table.rules.goal == "relabel":
         goal = table.rules.evaluation_goal or evaluation_goal(
@@ -79,7 +86,8 @@ def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> 
 
 def make(spec: EnvSpec, **options: Any) -> gym.Env[Any, Any]:
     """Build an environment from its spec and remove the model file that mazes leave behind."""
-    import_environments(spec)
+    if str(spec.entry_point).startswith("gymnasium_robotics."):
+        register_mazes()
     environment: gym.Env[Any, Any] = gym.make(copy.deepcopy(spec), **options)
     litter = getattr(environment.unwrapped, "tmp_xml_file_path", None)
     if litter is not None:
@@ -88,23 +96,22 @@ def make(spec: EnvSpec, **options: Any) -> gym.Env[Any, Any]:
     return environment
 
 
-def import_environments(spec: EnvSpec) -> None:
-    """Register gymnasium_robotics when the spec needs it; raises UserError when it is not installed."""
-    if not str(spec.entry_point).startswith("gymnasium_robotics."):
-        return
+def register_mazes() -> None:
+    """Make gymnasium_robotics' environments known; raises UserError when it is not installed."""
     try:
-        import gymnasium_robotics
+        # It prints a long notice on other environments when it is imported.
+        with contextlib.redirect_stderr(io.StringIO()):
+            import gymnasium_robotics
     except ImportError as error:
         raise UserError(
-            f"{spec.id} needs gymnasium-robotics and mujoco; pip install 'gtp_fast[envs]'"
+            "mazes need gymnasium-robotics and mujoco; pip install 'gtp_fast[envs]'"
         ) from error
-    with contextlib.suppress(AttributeError):
-        gym.register_envs(gymnasium_robotics)
+    gym.register_envs(gymnasium_robotics)
 
 
 def fits_environment(table: TransitionTable, environment: gym.Env[Any, Any]) -> None:
     """Compare the spaces of data and environment; raises UserError when they differ."""
-    name = environment.spec.id if environment.spec is not None else type(environment.unwrapped).__name__
+    name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
     space = environment.observation_space
     if table.observation_keys:
         parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {}
@@ -119,7 +126,7 @@ def fits_environment(table: TransitionTable, environment: gym.Env[Any, Any]) -> 
     if width != table.observation_dim:
         raise UserError(
             f"{table.dataset_id} does not fit {name}: its states have {table.observation_dim}"
-            f" numbers, the environment's {max(width, 0)}; use the version the data were collected in"
+            f" numbers, the environment's {max(width, 0)}; use the version the data come from"
         )
     box = environment.action_space
     if not isinstance(box, gym.spaces.Box) or box.shape != (table.action_dim,):

@@ -1,4 +1,4 @@
-"""D4RL's flat layout (observations, actions, rewards, terminals, timeouts), whatever file held it."""
+"""D4RL's flat layout (observations, actions, rewards, terminals, timeouts), in any file."""
 
 from __future__ import annotations
 
@@ -72,9 +72,18 @@ def _check_shapes(name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
                 f"{name}: {key} has shape {shape}, but observations have {count} rows;"
                 f" give it {'[N, width]' if matrix else '[N]'} with the same N"
             )
-    if "next_observations" in arrays and arrays["next_observations"].shape != arrays["observations"].shape:
-        raise UserError(f"{name}: next_observations and observations differ in shape; make them equal")
-    if not np.any(arrays.get("timeouts", False)) and not np.any(arrays["terminals"]) and "next_observations" not in arrays:
+    if (
+        "next_observations" in arrays
+        and arrays["next_observations"].shape != arrays["observations"].shape
+    ):
+        raise UserError(
+            f"{name}: next_observations and observations differ in shape; make them equal"
+        )
+    if (
+        not np.any(arrays.get("timeouts", False))
+        and not np.any(arrays["terminals"])
+        and "next_observations" not in arrays
+    ):
         raise UserError(
             f"{name} marks no end of an episode; give terminals and timeouts, or next_observations,"
             " so that no transition runs from one episode into the next"

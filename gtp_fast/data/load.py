@@ -32,7 +32,8 @@ def load_table(
     table = cache.load(places)
     if table is None:
         table = _build(task, sources, chosen)
-        cache.store(table, places)
+        if places:
+            cache.store(table, places)
     return table.to(device)
 
 

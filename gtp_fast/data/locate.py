@@ -1,4 +1,4 @@
-"""From a task or a --dataset value to files: what is here, what can be downloaded, what to say if neither."""
+"""From a task or a --dataset value to files: found here, downloaded, or said to be missing."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ def root() -> Path:
 
 
 def find(task: Task, dataset: str | Path | None) -> tuple[Source, ...]:
-    """The files to load, downloaded when need be; several are to be concatenated."""
+    """The files to load, downloaded when need be; several ('+') are to be concatenated."""
     if dataset is not None:
-        return (_given(task, str(dataset)),)
+        whole = str(dataset)
+        joined = "+" in whole and not Path(whole).suffix and not Path(whole).exists()
+        return tuple(_given(task, part) for part in (whole.split("+") if joined else [whole]))
     for ids in task.datasets:
         if all(minari_source.is_dataset(root() / one) for one in ids):
             return tuple(_minari(one) for one in ids)

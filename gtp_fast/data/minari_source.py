@@ -20,7 +20,7 @@ _METADATA = Path("data") / "metadata.json"
 @dataclass(frozen=True)
 class _Layout:
     keys: tuple[str, ...]
-    """Groups below `observations` in the order of the state; one empty key for flat observations."""
+    """Groups below `observations` in the order of the state; one empty key if flat."""
     widths: tuple[int, ...]
 
 
@@ -79,9 +79,17 @@ def _layout(name: str, space: dict[str, Any], keys: tuple[str, ...]) -> _Layout:
     subspaces = space["subspaces"] if space.get("type") == "Dict" else None
     if subspaces is None and not keys and space.get("type") == "Box" and len(space["shape"]) == 1:
         return _Layout(("",), (int(space["shape"][0]),))
-    if subspaces is not None and keys and all(len(subspaces.get(k, {}).get("shape", ())) == 1 for k in keys):
+    if (
+        subspaces is not None
+        and keys
+        and all(len(subspaces.get(k, {}).get("shape", ())) == 1 for k in keys)
+    ):
         return _Layout(keys, tuple(int(subspaces[k]["shape"][0]) for k in keys))
-    has = f"the keys {', '.join(subspaces)}" if subspaces else f"a flat {space.get('type')} of shape {space.get('shape')}"
+    has = (
+        f"the keys {', '.join(subspaces)}"
+        if subspaces
+        else f"a flat {space.get('type')} of shape {space.get('shape')}"
+    )
     wants = f"vectors under the keys {', '.join(keys)}" if keys else "a flat vector"
     raise UserError(
         f"{name} does not fit this task: its observations have {has}, the task needs {wants};"
@@ -91,7 +99,9 @@ def _layout(name: str, space: dict[str, Any], keys: tuple[str, ...]) -> _Layout:
 
 def _action_box(name: str, space: dict[str, Any]) -> tuple[Float64, Float64]:
     if space.get("type") != "Box" or len(space["shape"]) != 1:
-        raise UserError(f"{name} has {space.get('type')} actions; only vectors in a box are supported")
+        raise UserError(
+            f"{name} has {space.get('type')} actions; only vectors in a box are supported"
+        )
     return np.asarray(space["low"], np.float64), np.asarray(space["high"], np.float64)
 
 
@@ -106,24 +116,26 @@ def _read_episodes(
     rows = allocate(total, o, a)
     rewards, terminals = np.empty(total), np.empty(total, np.bool_)
     goals = {key: np.empty((total, 2)) for key in ("achieved_goal", "desired_goal") if positions}
-    scratch = {width: np.empty((longest + 1, width)) for width in {*layout.widths, a, 2}}
+    widths = dict.fromkeys(goals, 2) | dict(zip(layout.keys, layout.widths, strict=True))
+    columns = dict(zip(layout.keys, np.cumsum((0, *layout.widths)).tolist(), strict=False))
+    scratch = {width: np.empty((longest + 1, width)) for width in {*widths.values(), a}}
     begin = 0
     for number, (group, length) in enumerate(zip(groups, lengths, strict=True)):
         where, end = f"{name}, episode {number}", begin + length
-        column = 0
-        for key, width in zip(layout.keys, layout.widths, strict=True):
+        for key, width in widths.items():
             path = f"observations/{key}" if key else "observations"
             values = _fill(group, path, scratch[width][: length + 1], where)
-            # A goal seen before the step may be one already reached: the one after it was in force.
-            before = values[1:] if key == "desired_goal" else values[:-1]
-            rows[begin:end, column : column + width] = before
-            rows[begin:end, o + a + 1 + column : o + a + 1 + column + width] = values[1:]
-            column += width
+            if key in goals:
+                goals[key][begin:end] = values[1:]
+            if key in columns:
+                # A goal seen before a step may be one already reached: the one after was in force.
+                before = values[1:] if key == "desired_goal" else values[:-1]
+                at, next_at = columns[key], o + a + 1 + columns[key]
+                rows[begin:end, at : at + width] = before
+                rows[begin:end, next_at : next_at + width] = values[1:]
         rows[begin:end, o : o + a] = _fill(group, "actions", scratch[a][:length], where)
         _fill(group, "rewards", rewards[begin:end], where)
         _fill(group, "terminations", terminals[begin:end], where)
-        for key, target in goals.items():
-            target[begin:end] = _fill(group, f"observations/{key}", scratch[2][: length + 1], where)[1:]
         begin = end
     return Recording(
         name=name,

@@ -15,7 +15,7 @@ Float64 = NDArray[np.float64]
 
 @dataclass
 class Recording:
-    """Transitions as stored: `rows` has the table's layout, with reward and mask columns still unset.
+    """Transitions as stored; `rows` has the table's layout, reward and mask still unset.
 
     rows [N, 2 O + A + 2]; rewards [N] float64; terminals [N] bool; episode [N], ascending numbers;
     achieved, desired [N, 2]: position after the step and goal during it, metres, for goal rules.
@@ -57,7 +57,7 @@ def allocate(count: int, observation_dim: int, action_dim: int) -> Float32:
 
 
 def concatenate(parts: list[Recording]) -> Recording:
-    """One Recording out of several of the same shape; raises UserError when they do not fit together."""
+    """One Recording out of several of the same shape; UserError when they do not fit."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -67,7 +67,7 @@ def concatenate(parts: list[Recording]) -> Recording:
         )
         if part.rows.shape[1] != first.rows.shape[1] or not same_box:
             raise UserError(
-                f"{part.name} cannot be joined to {first.name}: their observations or actions differ"
+                f"{part.name} cannot be joined to {first.name}: observations or actions differ"
                 " in shape; choose one with --dataset"
             )
     offsets = np.cumsum([0] + [int(p.episode[-1]) + 1 for p in parts[:-1]])

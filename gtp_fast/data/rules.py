@@ -34,7 +34,9 @@ def scale_actions(recording: Recording, clip: bool) -> None:
     """Map actions from their box to [-1, 1] in place; outside it raises UserError unless `clip`."""
     low, high = recording.action_low, recording.action_high
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        raise UserError(f"{recording.name}: its action box is not finite, so actions cannot be scaled")
+        raise UserError(
+            f"{recording.name}: its action box is not finite, so actions cannot be scaled"
+        )
     actions = recording.actions
     if not (np.all(low == -1.0) and np.all(high == 1.0)):
         centre, half = ((low + high) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)
@@ -44,7 +46,7 @@ def scale_actions(recording: Recording, clip: bool) -> None:
         row = int(np.argmax((np.abs(actions) > 1.0 + _ACTION_SLACK).any(axis=1)))
         raise UserError(
             f"{recording.place(row)}: the action lies outside the action box;"
-            " rescale the actions, or load with the rule clip_actions"
+            " rescale the actions, or load with --clip-actions"
         )
     np.clip(actions, -1.0, 1.0, out=actions)
 
@@ -79,7 +81,8 @@ def _distance(recording: Recording, rules: Rules, goal: tuple[float, float] | No
             f"{recording.name} lacks {missing} or the position reached, which the rule"
             f" goal={rules.goal} needs; load it with goal=none"
         )
-    return np.linalg.norm(recording.achieved - np.asarray(target, np.float64), axis=1)
+    distance: Float64 = np.linalg.norm(recording.achieved - np.asarray(target), axis=1)
+    return distance
 
 
 def starts(episode: NDArray[np.int64]) -> Mask:
@@ -90,7 +93,7 @@ def starts(episode: NDArray[np.int64]) -> Mask:
 
 def until_first(event: Mask, episode: NDArray[np.int64]) -> Mask:
     """Rows [N] up to and including the first event of their episode."""
-    earlier = np.cumsum(event) - event
+    earlier: NDArray[np.int64] = np.cumsum(event) - event
     first = np.flatnonzero(starts(episode))
     lengths = np.diff(np.r_[first, len(episode)])
     return np.asarray(earlier == np.repeat(earlier[first], lengths))
@@ -113,7 +116,8 @@ def shape_rewards(rewards: Float64, returns: Float64, rule: RewardRule) -> Float
         deviation = float(rewards.std())
         if deviation <= 0.0:
             raise UserError("the rule reward=normalize needs rewards that are not all the same")
-        return (rewards - rewards.mean()) / deviation
+        scaled: Float64 = (rewards - rewards.mean()) / deviation
+        return scaled
     return rewards
 
 
@@ -135,11 +139,11 @@ def apply(
         if rules.cut_at_goal or rules.goal == "relabel":
             terminals = reached
         if rules.cut_at_goal:
-            keep = until_first(reached, episode)
-            rows, episode = rows[keep], episode[keep]
+            keep = np.flatnonzero(until_first(reached, episode))
+            rows, episode = rows.take(keep, axis=0), episode[keep]
             rewards, terminals, reached = rewards[keep], terminals[keep], reached[keep]
     number = np.cumsum(starts(episode)) - 1
-    returns = np.bincount(number, rewards)
+    returns: Float64 = np.bincount(number, rewards).astype(np.float64)
     o, a = recording.observation_dim, recording.action_dim
     rows[:, o + a] = shape_rewards(rewards, returns, rules.reward)
     rows[:, -1] = ~terminals

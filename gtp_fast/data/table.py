@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the data's own policy achieved, counted after the loader's cuts, before its reward rule."""
+    """What the data's own policy achieved, after the loader's cuts, before its reward rule."""
 
     transitions: int
     episodes: int
@@ -48,7 +48,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class TransitionTable:
-    """Packed transitions [N, 2 O + A + 2]: observation | action | reward | next observation | mask."""
+    """Transitions [N, 2 O + A + 2]: observation | action | reward | next observation | mask."""
 
     rows: Tensor
     observation_dim: int
@@ -85,7 +85,7 @@ class TransitionTable:
         return replace(self, rows=self.rows.to(device))
 
     def gather(self, index: Tensor) -> Batch:
-        """Rows `index` [S, B] (int64) as a Batch of views: [S, B, O], [S, B, A], [S, B], [S, B, O], [S, B]."""
+        """Rows `index` [S, B] (int64) as views: [S, B, O], [S, B, A], [S, B], [S, B, O], [S, B]."""
         rows = self.rows.index_select(0, index.reshape(-1)).view(*index.shape, self.rows.shape[1])
         return self._split(rows)
 

@@ -1,0 +1,59 @@
+# Every verb sets up what it needs: a virtual environment in .venv with the package and its extension built.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+# The CPU build of this release has no CUDA wheels behind it; set TORCH=torch for a CUDA machine.
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
+
+.PHONY: demo test lint types bench report wheel gpu clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+
+# torch goes first: left to the package's own requirement, pip would take a build with gigabytes of CUDA wheels.
+$(VENV)/.torch: | $(BIN)/python
+	@echo "installing $(TORCH)"
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	@touch $@
+
+$(VENV)/.demo: $(SOURCES) $(VENV)/.torch
+	@echo "building gtp_fast and its native extension (about a minute)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[envs,plot]'
+	@touch $@
+
+$(VENV)/.all: $(SOURCES) $(VENV)/.torch
+	@echo "building gtp_fast and its native extension (about a minute)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m gtp_fast.demo
+
+test: $(VENV)/.all
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/.all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.all
+	$(BIN)/mypy
+
+bench: $(VENV)/.all
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+report: $(VENV)/.all
+	$(BIN)/python -m benchmarks.report
+
+wheel: | $(BIN)/python
+	$(BIN)/pip wheel --disable-pip-version-check --no-deps --wheel-dir wheelhouse .
+
+# On the machine's own Python: a GPU machine brings its own torch and triton.
+gpu:
+	python3 -m benchmarks.gpu
+
+clean:
+	rm -rf $(VENV) build wheelhouse gtp_fast/_native*.so *.egg-info

@@ -1,0 +1,72 @@
+// What the two sampler kernels share: their arguments and the reading of a policy.
+#pragma once
+
+#include "flow_map.hpp"
+
+namespace gtp {
+
+struct CudaArguments {
+  Shape shape;
+  FlatLayout layout;  // padded: rows of `width` and `action` columns, multiples of four, the padding zero
+  int width, action;
+  int wide;  // floats in a row of activations: the widest layer input
+  const float* policy;
+  float initial_scale;
+  const float *observation, *noise;
+  float* out;
+  int64_t rows;
+};
+
+// One seed's weights.
+struct CudaPolicy {
+  const float *first_action, *first_observation, *step_bias, *hidden_weight, *hidden_bias, *last_weight, *last_bias;
+  size_t next_weight, next_bias;  // from one hidden layer to the next
+
+  __device__ CudaPolicy(const CudaArguments& p, int seed) {
+    const size_t s = seed, W = p.width, H = p.shape.width;
+    first_action = p.policy + p.layout.first_action + s * p.shape.action * W;
+    first_observation = p.policy + p.layout.first_observation + s * p.shape.observation * W;
+    step_bias = p.policy + p.layout.step_bias + s * p.shape.steps * W;
+    hidden_weight = p.policy + p.layout.hidden_weight + s * H * W;
+    hidden_bias = p.policy + p.layout.hidden_bias + s * W;
+    last_weight = p.policy + p.layout.last_weight + s * H * p.action;
+    last_bias = p.policy + p.layout.last_bias + s * p.action;
+    next_weight = p.shape.seeds * H * W;
+    next_bias = p.shape.seeds * W;
+  }
+};
+
+__device__ __forceinline__ float device_mish(float x) { return mish_of_exp(x, expf(fminf(x, kMishLimit))); }
+
+__device__ __forceinline__ void multiply_add(float4& sum, float x, const float4& w) {
+  sum.x = fmaf(x, w.x, sum.x);
+  sum.y = fmaf(x, w.y, sum.y);
+  sum.z = fmaf(x, w.z, sum.z);
+  sum.w = fmaf(x, w.w, sum.w);
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int mask = 16; mask > 0; mask >>= 1) x += __shfl_xor_sync(0xffffffffu, x, mask);
+  return x;
+}
+
+// Rows first..first+R-1 of a [B, columns] array into shared memory, scaled; absent rows and columns become zero.
+__device__ __forceinline__ void load_rows(const float* from, int64_t first, int64_t rows, int columns, float scale,
+                                          float* to, int stride, int padded, int count) {
+  for (int i = threadIdx.x; i < count * padded; i += blockDim.x) {
+    const int r = i / padded, j = i % padded;
+    const bool there = first + r < rows && j < columns;
+    to[r * stride + j] = there ? scale * from[(first + r) * columns + j] : 0.0f;
+  }
+}
+
+__device__ __forceinline__ void store_actions(const CudaArguments& p, float* out, int64_t first, const float* a,
+                                              int count) {
+  for (int i = threadIdx.x; i < count * p.shape.action; i += blockDim.x) {
+    const int r = i / p.shape.action, j = i % p.shape.action;
+    if (first + r < p.rows) out[(first + r) * p.shape.action + j] = clip_action(a[r * p.action + j]);
+  }
+}
+
+}  // namespace gtp

@@ -1,0 +1,28 @@
+"""python -m gtp_fast: versions, device, the native module, and what `auto` would choose; for bug reports."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from gtp_fast import cli, ops, runs
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print what a result depends on besides its configuration; return the exit code."""
+    if argv:
+        print("python -m gtp_fast takes no options; commands: train, evaluate, collect, report, demo")
+    for name, value in runs.environment().items():
+        print(f"{name:20s}{value}")
+    for device in ("cpu", "cuda"):
+        if device == "cuda" and not torch.cuda.is_available():
+            print(f"{'auto on cuda':20s}PyTorch sees no CUDA GPU here")
+            continue
+        print(f"{'auto on ' + device:20s}{ops.resolve('auto', device).describe()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

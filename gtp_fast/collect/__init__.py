@@ -1,0 +1,113 @@
+"""Collect a Minari dataset locally: for machines that have no dataset and no network."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from gtp_fast.collect.buffers import Stored, shorten
+from gtp_fast.collect.plans import PLANS, plan_of
+from gtp_fast.collect.workers import episodes
+from gtp_fast.collect.write import SETTINGS_KEY, write
+from gtp_fast.data import locate, minari_source
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import Task, find
+
+__all__ = ["PLANS", "Collected", "collect", "default_workers", "ensure"]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A locally made dataset."""
+
+    dataset_id: str
+    path: Path
+    reused: bool
+    """Whether it was there already, made with the same settings."""
+
+
+def collect(
+    task: Task | str,
+    transitions: int | None = None,
+    seed: int = 0,
+    noise: float | None = None,
+    output: Path | None = None,
+    workers: int = 1,
+    progress: bool = True,
+) -> Collected:
+    """Make the task's local dataset below `output` (default: Minari's own folder), or reuse it.
+
+    The same settings give the same bits, whatever the number of workers. Raises UserError when the
+    dataset is there with other settings, cannot be written, or the task cannot be collected.
+    """
+    task = find(task) if isinstance(task, str) else task
+    plan = plan_of(task)
+    settings: dict[str, Any] = {
+        "task": task.name,
+        "transitions": plan.transitions if transitions is None else transitions,
+        "seed": seed,
+        "noise": plan.noise if noise is None else noise,
+        "limit": plan.limit,
+    }
+    if settings["transitions"] < 1 or settings["noise"] < 0.0 or seed < 0:
+        raise UserError("transitions must be at least 1, and noise and seed not negative")
+    root = output if output is not None else locate.root()
+    folder = root / task.local_dataset
+    if folder.exists():
+        _require_same(folder, settings)
+        return Collected(task.local_dataset, folder, reused=True)
+    made = _gather(task, settings, workers, progress)
+    return Collected(task.local_dataset, write(task, made, settings, root), reused=False)
+
+
+def default_workers(task: Task) -> int:
+    """Processes that pay: one for the cheap point mazes, one per core for the ant."""
+    return min(os.cpu_count() or 1, 8) if task.family == "antmaze" else 1
+
+
+def ensure(task: Task | str, transitions: int | None = None) -> str:
+    """Collect once under default settings, and say so; returns the Minari id to load."""
+    task = find(task) if isinstance(task, str) else task
+    made = collect(task, transitions, workers=default_workers(task))
+    state = "already here" if made.reused else "made now"
+    print(f"{made.dataset_id}: locally made ({state}), not Minari's data", file=sys.stderr)
+    return made.dataset_id
+
+
+def _require_same(folder: Path, settings: dict[str, Any]) -> None:
+    found = minari_source.metadata(folder).get(SETTINGS_KEY, {})
+    unequal = [
+        f"{key} {found.get(key)} instead of {value}"
+        for key, value in settings.items()
+        if found.get(key) != value
+    ]
+    if unequal:
+        raise UserError(
+            f"{folder} was already collected with {', '.join(unequal)};"
+            " ask for the same settings, remove that folder, or choose another with --output"
+        )
+
+
+def _gather(task: Task, settings: dict[str, Any], workers: int, progress: bool) -> list[Stored]:
+    made: list[Stored] = []
+    left = int(settings["transitions"])
+    source = episodes(task, settings["seed"], settings["noise"], workers)
+    label = f"collecting {task.name} (locally made, not Minari's data)"
+    with (
+        closing(source),
+        tqdm(total=left, desc=label, unit=" steps", disable=not progress, file=sys.stderr) as bar,
+    ):
+        for episode in source:
+            length = min(len(episode["actions"]), left)
+            made.append(episode if length == len(episode["actions"]) else shorten(episode, length))
+            left -= length
+            bar.update(length)
+            if left == 0:
+                break
+    return made

@@ -1,0 +1,67 @@
+"""Episodes in order, from this process or several; the result is the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import count
+from typing import Any
+
+import gymnasium as gym
+
+from gtp_fast.collect.buffers import Stored
+from gtp_fast.collect.planner import Planner
+from gtp_fast.collect.plans import collection_spec, plan_of
+from gtp_fast.data.environment import MAZE_SCALES, make
+from gtp_fast.tasks import Task
+
+
+class Collector:
+    """An environment built once, and the task's behaviour in it."""
+
+    def __init__(self, task: Task, seed: int, noise: float) -> None:
+        spec = collection_spec(task)
+        self._plan, self._seed, self._noise = plan_of(task), seed, noise
+        # Without gymnasium's wrappers a step of PointMaze costs half.
+        self._env: gym.Env[Any, Any] = make(spec, disable_env_checker=True).unwrapped
+        self._planner = Planner(spec.kwargs["maze_map"], MAZE_SCALES[task.family])
+
+    def episode(self, number: int) -> Stored:
+        """Episode `number`, a pure function of task, seed, noise and number."""
+        plan = self._plan
+        return plan.behaviour(self._env, self._planner, self._seed, number, self._noise, plan.limit)
+
+
+def episodes(task: Task, seed: int, noise: float, workers: int) -> Generator[Stored]:
+    """Episodes 0, 1, 2, ... without end; the caller closes the iterator when it has enough."""
+    if workers <= 1:
+        collector = Collector(task, seed, noise)
+        yield from map(collector.episode, count())
+    # A fresh process inherits neither threads nor CUDA, which a forked one could deadlock on.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin, (task, seed, noise)) as pool:
+        numbers = count()
+        waiting: deque[Future[Stored]] = deque(
+            pool.submit(_episode, next(numbers)) for _ in range(2 * workers)
+        )
+        try:
+            while True:
+                done = waiting.popleft().result()
+                waiting.append(pool.submit(_episode, next(numbers)))
+                yield done
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_collector: Collector
+
+
+def _begin(task: Task, seed: int, noise: float) -> None:
+    global _collector
+    _collector = Collector(task, seed, noise)
+
+
+def _episode(number: int) -> Stored:
+    return _collector.episode(number)

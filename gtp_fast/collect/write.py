@@ -1,0 +1,101 @@
+"""A genuine Minari dataset out of collected episodes, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gtp_fast.collect.buffers import Stored
+from gtp_fast.collect.plans import collection_spec, plan_of, stored_evaluation_spec
+from gtp_fast.data.environment import make
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import Task
+
+SETTINGS_KEY = "gtp_fast_collect"
+_NAMESPACE_FILE = "namespace_metadata.json"
+
+
+def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Path) -> Path:
+    """Write the dataset below `root` under the task's local id; returns its folder.
+
+    Raises UserError when the folder cannot be written, leaving nothing behind.
+    """
+    folder = root / task.local_dataset
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # Beside its final place, so that moving it there is one rename.
+        with tempfile.TemporaryDirectory(prefix=".gtp_fast_", dir=root) as scratch:
+            made = Path(scratch)
+            with _datasets_path(made):
+                _create(task, episodes, settings)
+            _move(made, root, task.local_dataset)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror or error});"
+            " free some space or choose another folder with --output"
+        ) from error
+    return folder
+
+
+def describe(task: Task, settings: dict[str, Any]) -> str:
+    """One paragraph on how the data were made, stored with them."""
+    return (
+        f"Made locally by gtp_fast, not the official data of any name: {settings['transitions']}"
+        f" steps in {task.environment}, {plan_of(task).algorithm}, Gaussian action noise"
+        f" {settings['noise']}, seed {settings['seed']}. Never compare a score"
+        " trained on them with a published one."
+    )
+
+
+def _create(task: Task, episodes: list[Stored], settings: dict[str, Any]) -> None:
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    environment = make(collection_spec(task))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = minari.create_dataset_from_buffers(
+            dataset_id=task.local_dataset,
+            buffer=[EpisodeBuffer(id=i, **episode) for i, episode in enumerate(episodes)],
+            env=environment,
+            eval_env=stored_evaluation_spec(task),
+            algorithm_name=plan_of(task).algorithm,
+            author="gtp_fast local data",
+            author_email="none@example.org",
+            code_permalink="gtp_fast/collect",
+            description=describe(task, settings),
+            requirements=["gymnasium-robotics>=1.4.1", "mujoco>=3.1.1"],
+        )
+    environment.close()
+    # Given as arguments, these would be dropped or would build one more environment.
+    scores = {"ref_min_score": task.reference_min, "ref_max_score": task.reference_max}
+    dataset.storage.update_metadata({**scores, SETTINGS_KEY: settings})
+
+
+def _move(made: Path, root: Path, dataset_id: str) -> None:
+    parts = dataset_id.split("/")[:-1]
+    for depth in range(1, len(parts) + 1):
+        namespace = Path(*parts[:depth])
+        (root / namespace).mkdir(exist_ok=True)
+        if not (root / namespace / _NAMESPACE_FILE).exists():
+            shutil.copyfile(made / namespace / _NAMESPACE_FILE, root / namespace / _NAMESPACE_FILE)
+    os.rename(made / dataset_id, root / dataset_id)
+
+
+@contextlib.contextmanager
+def _datasets_path(root: Path) -> Iterator[None]:
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before

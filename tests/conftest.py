@@ -1,0 +1,34 @@
+"""What every test file shares: its folder on the path, the real data, and a count of missing GPUs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the user's own cache of tables."""
+    os.environ["GTP_FAST_CACHE"] = str(tmp_path_factory.getbasetemp() / "tables")
+
+
+@pytest.fixture(scope="session")
+def minari_data() -> Path:
+    """Folder of real Minari datasets; the test is skipped where there is none."""
+    given = os.environ.get("MINARI_DATASETS_PATH")
+    if not given or not (Path(given) / "D4RL").is_dir():
+        pytest.skip("needs real data: set MINARI_DATASETS_PATH to a folder that holds D4RL/...")
+    return Path(given)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests could not run for want of a GPU, so that silence is not taken for success."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("gpu" in report.keywords for report in skipped)
+    if count:
+        terminalreporter.write_line(f"{count} tests skipped for want of a GPU")

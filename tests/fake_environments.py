@@ -1,0 +1,54 @@
+"""Small environments whose every bit matters: a difference in one action grows with each step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Dict
+
+
+class Chaos(gymnasium.Env[Any, Any]):
+    """A logistic map pushed by the action; ends when it first falls below a threshold drawn at reset.
+
+    Thresholds are drawn such that some episodes last a few steps and others run into the limit.
+    """
+
+    def __init__(self, tells_success: bool = True, flat: bool = False) -> None:
+        self.tells_success, self.flat = tells_success, flat
+        self.action_space = Box(-2.0, 4.0, (2,), np.float32)
+        box = Box(-np.inf, np.inf, (2,), np.float64)
+        self.observation_space = box if flat else Dict({"goal": Box(-9, 9, (1,)), "state": box})
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(0.2, 0.8)
+        self.threshold = self.np_random.choice([0.0, 0.02, 0.2])
+        self.count = 0
+        return self.observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        push = float(action.astype(np.float64) @ np.array([0.3, -0.2]))
+        self.x = 3.9 * self.x * (1 - self.x) * (0.9 + 0.1 * np.cos(push))
+        self.count += 1
+        ended = bool(self.x < self.threshold)
+        info = {"success": ended} if self.tells_success else {}
+        return self.observe(), self.x, ended, False, info
+
+    def observe(self) -> Any:
+        state = np.array([self.x, self.count / 10])
+        return state if self.flat else {"goal": np.array([self.threshold], np.float32), "state": state}
+
+
+def spec(limit: int = 30, **settings: Any) -> EnvSpec:
+    """Return the spec of Chaos with a time limit."""
+    return EnvSpec(
+        "Chaos-v0",
+        entry_point="fake_environments:Chaos",
+        max_episode_steps=limit,
+        kwargs=settings,
+        disable_env_checker=True,
+    )

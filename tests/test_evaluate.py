@@ -1,0 +1,364 @@
+"""Evaluation: whole episodes, counted once each, the same however they are run."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import fake_environments
+import numpy as np
+import pytest
+import torch
+from fake_runs import add_scores, make_run
+from torch import Tensor
+
+from gtp_fast import checkpoint, cli, evaluate, evaluations, random
+from gtp_fast.episodes import ROWS
+from gtp_fast.errors import UserError
+from gtp_fast.evaluations import Evaluation, EvaluationLog
+from gtp_fast.evaluator import Evaluator
+from gtp_fast.random import Stream
+from gtp_fast.runs import Run
+from gtp_fast.vector import flatten, make
+
+KEYS = ("state", "goal")
+
+
+class Linear:
+    """One fixed linear policy for each seed, in plain matrix products."""
+
+    def __init__(self, policies: int) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.observation = torch.randn(policies, 3, 2, generator=generator)
+        self.noise = torch.randn(policies, 2, 2, generator=generator)
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        assert observation.shape[1] == noise.shape[1] == ROWS
+        return torch.tanh(observation @ self.observation + noise @ self.noise)
+
+    def only(self, policy: int) -> Linear:
+        """Return one of the policies."""
+        other = Linear(1)
+        pick = slice(policy, policy + 1)
+        other.observation, other.noise = self.observation[pick], self.noise[pick]
+        return other
+
+
+def play(seeds: tuple[int, ...] = (3,), episodes: int = 20, **options: Any) -> Evaluation:
+    """Evaluate the linear policies in the chaotic environment."""
+    settings = options.pop("settings", {})
+    sampler = options.pop("sampler", None) or Linear(len(seeds))
+    keys = () if settings.get("flat") else KEYS
+    spec = fake_environments.spec(**settings)
+    with Evaluator(spec, keys, seeds, episodes, **{"processes": 0, **options}) as evaluator:
+        return evaluator.evaluate(sampler)
+
+
+def equal(one: Evaluation, other: Evaluation) -> bool:
+    names = ("returns", "lengths", "successes", "environment_seeds")
+    return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in names)
+
+
+def by_hand(seed: int, training_seed: int, episode: int, policy: Linear) -> tuple[float, int, float]:
+    """Play one episode alone, as the protocol defines it."""
+    environment = make(fake_environments.spec())
+    start = np.random.SeedSequence((seed, episode)).generate_state(1)[0] >> 1
+    observation, _ = environment.reset(seed=int(start))
+    key = random.key_tensor([(seed << 32) + training_seed])
+    total, success = 0.0, 0.0
+    for step in range(1000):
+        states, noise = torch.zeros(1, ROWS, 3), torch.zeros(1, ROWS, 2)
+        row = episode % ROWS
+        states[0, row] = torch.from_numpy(flatten(observation, KEYS))
+        noise[0, row] = random.normals(key, step, Stream.ACT, torch.tensor([episode]), 2)[0, 0]
+        action = policy.sample(states, noise)[0, row].numpy()
+        observation, reward, terminated, truncated, info = environment.step(-2 + (action + 1) * 3)
+        total += float(reward)
+        success = max(success, float(info["success"]))
+        if terminated or truncated:
+            break
+    return total, step + 1, success
+
+
+def test_every_episode_is_the_one_that_the_protocol_defines() -> None:
+    evaluation = play((3, 5), 20, seed=11)
+    assert evaluation.returns.shape == (2, 20)
+    for policy, training_seed in enumerate((3, 5)):
+        for episode in (0, 7, 16, 19):
+            total, length, success = by_hand(11, training_seed, episode, Linear(2).only(policy))
+            assert evaluation.returns[policy, episode] == total
+            assert evaluation.lengths[policy, episode] == length
+            assert evaluation.successes[policy, episode] == success
+
+
+def test_short_and_long_episodes_both_occur_and_count_once() -> None:
+    lengths = play(episodes=60, environments=4).lengths
+    assert lengths.min() < 10
+    assert (lengths == 30).sum() > 10
+    # In-flight counting of "the first 60 to end" would drop long ones: nothing may depend on it.
+    assert np.array_equal(lengths, play(episodes=60, environments=60).lengths)
+
+
+@pytest.mark.parametrize("options", [{"environments": 1}, {"environments": 20}, {"environments": 3}])
+def test_the_number_of_environments_changes_nothing(options: dict[str, int]) -> None:
+    assert equal(play((3, 5)), play((3, 5), **options))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_worker_processes_change_nothing(processes: int) -> None:
+    assert equal(play((3, 5)), play((3, 5), environments=3, processes=processes))
+
+
+def test_more_episodes_begin_with_the_same_ones() -> None:
+    assert np.array_equal(play(episodes=9).returns, play(episodes=20).returns[:, :9])
+
+
+def test_a_policy_among_others_scores_as_it_does_alone() -> None:
+    together = play((3, 5))
+    alone = play((5,), sampler=Linear(2).only(1))
+    assert np.array_equal(together.returns[1], alone.returns[0])
+
+
+def test_the_seed_decides_everything() -> None:
+    assert equal(play(seed=4), play(seed=4))
+    assert not np.array_equal(play(seed=4).returns, play(seed=5).returns)
+
+
+def test_an_evaluator_can_be_used_again_and_starts_afresh() -> None:
+    with Evaluator(fake_environments.spec(), KEYS, (3,), 20, processes=0) as evaluator:
+        first = evaluator.evaluate(Linear(1))
+        assert equal(first, evaluator.evaluate(Linear(1)))
+
+
+def test_the_action_box_is_the_environments_unless_given() -> None:
+    # The environment asserts that actions lie in its own box, which is neither [-1, 1] nor centred.
+    assert not np.array_equal(play().returns, play(low=(-1.0, -1.0), high=(1.0, 1.0)).returns)
+
+
+def test_success_is_nan_where_the_environment_does_not_tell() -> None:
+    evaluation = play(settings={"tells_success": False, "flat": True}, sampler=Flat())
+    assert np.isnan(evaluation.successes).all()
+    assert "success_rate" not in evaluation.means()
+
+
+class Flat:
+    """A policy of the flat observation."""
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        assert observation.shape[2] == 2
+        return torch.tanh(observation - noise)
+
+
+def test_score_and_success_rate_are_different_figures() -> None:
+    evaluation = Evaluation(
+        (0,), np.array([[1.0, 3.0]]), np.array([[5, 6]]), np.array([[1.0, 0.0]]), np.arange(2), (1, 5)
+    )
+    means = evaluation.means()
+    assert means == {"return": [2.0], "length": [5.5], "score": [25.0], "success_rate": [0.5]}
+    assert evaluation.scores.tolist() == [[0.0, 50.0]]
+
+
+def test_progress_counts_finished_episodes() -> None:
+    told: list[tuple[int, int]] = []
+    play((3, 5), 6, environments=2, progress=lambda done, of: told.append((done, of)))
+    assert told[-1] == (12, 12)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_a_bad_protocol_is_refused() -> None:
+    with pytest.raises(UserError, match="0 episodes"):
+        Evaluator(fake_environments.spec(), KEYS, (0,), 0)
+
+
+def test_workers_end_when_closed() -> None:
+    evaluator = Evaluator(fake_environments.spec(), KEYS, (0, 1), 4, processes=2)
+    evaluator.evaluate(Linear(2))
+    processes = [process for process, _ in evaluator._slots._workers]  # type: ignore[union-attr]
+    assert [process.poll() for process in processes] == [None, None]
+    evaluator.close()
+    assert [process.poll() for process in processes] == [0, 0]
+
+
+def test_a_dead_worker_is_named() -> None:
+    with Evaluator(fake_environments.spec(), KEYS, (0, 1), 4, processes=2) as evaluator:
+        evaluator.evaluate(Linear(2))
+        process = evaluator._slots._workers[1][0]  # type: ignore[union-attr]
+        process.kill()
+        process.wait()
+        with pytest.raises((RuntimeError, BrokenPipeError), match="worker|pipe"):
+            evaluator.evaluate(Linear(2))
+
+
+def test_workers_end_when_their_parent_is_killed() -> None:
+    code = (
+        "import os, fake_environments\n"
+        "from gtp_fast.workers import SharedSlots\n"
+        "slots = SharedSlots(fake_environments.spec(), [1, 1], ('state', 'goal'))\n"
+        "print(*(process.pid for process, _ in slots._workers), flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=surroundings
+    )
+    workers = [Path("/proc") / pid for pid in done.stdout.split()]
+    assert len(workers) == 2, done.stderr
+    for _ in range(200):
+        if not any(alive(worker) for worker in workers):
+            return
+        time.sleep(0.05)
+    pytest.fail("workers outlived their parent")
+
+
+def alive(process: Path) -> bool:
+    try:
+        return "\nState:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_missing_environment_is_a_sentence() -> None:
+    spec = fake_environments.spec()
+    spec.entry_point = "no_such_package:Maze"
+    for processes in (0, 1):
+        with (
+            pytest.raises(UserError, match=r"Chaos-v0 cannot be built .*gtp_fast\[envs\]"),
+            Evaluator(spec, KEYS, (0,), 1, processes=processes) as evaluator,
+        ):
+            evaluator.evaluate(Linear(1))
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_mazes_leave_nothing_behind(
+    processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    keys = ("observation", "desired_goal")
+    with Evaluator(maze_spec(), keys, (0,), 2, processes=processes) as evaluator:
+        evaluation = evaluator.evaluate(Half())
+    assert evaluation.lengths.tolist() == [[5, 5]]
+    assert evaluation.successes.tolist() == [[0.0, 0.0]]
+    assert glob.glob(str(tmp_path / "**"), recursive=True) == [str(tmp_path) + "/"]
+
+
+class Half:
+    """Half of the noise."""
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        return (0.5 * noise).clamp(-1, 1)
+
+
+def maze_spec() -> Any:
+    robotics = pytest.importorskip("gymnasium_robotics", reason="gymnasium-robotics is not installed")
+    import gymnasium
+
+    gymnasium.register_envs(robotics)
+    spec = gymnasium.spec("PointMaze_UMaze-v3")
+    spec.max_episode_steps = 5
+    spec.kwargs.update(continuing_task=False, reset_target=False)
+    return spec
+
+
+def test_the_log_keeps_every_episode_and_forgets_what_a_resume_undoes(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations.npz"
+    log = EvaluationLog(path)
+    first, second = play((3, 5), 6), play((3, 5), 4, seed=1)
+    log.append(100, first)
+    log.append(200, second)
+    rows = evaluations.read(path)
+    assert rows["step"].tolist() == [100] * 12 + [200] * 8
+    assert rows["seed"].tolist() == [3] * 6 + [5] * 6 + [3] * 4 + [5] * 4
+    assert rows["episode"].tolist() == [*range(6), *range(6), *range(4), *range(4)]
+    assert rows["return"].tolist() == [*first.returns.ravel(), *second.returns.ravel()]
+    steps, means = evaluations.by_step(rows, "return")
+    assert steps == [100, 200]
+    assert means[1].tolist() == pytest.approx(second.returns.mean(1).tolist())
+    EvaluationLog(path, resume_step=150)
+    assert set(evaluations.read(path)["step"].tolist()) == {100}
+
+
+def test_a_broken_log_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations.npz"
+    EvaluationLog(path).append(1, play(episodes=2))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"evaluations\.npz cannot be read"):
+        EvaluationLog(path)
+
+
+def test_the_command_repeats_an_evaluation_and_writes_it_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(
+        tmp_path / "run",
+        evaluation={"environment": fake_environments.spec().to_json()},
+        observation_keys=list(KEYS),
+    )
+    assert cli.run(evaluate.main, [str(run), "--episodes", "4", "--processes", "0"]) == 0
+    said = capsys.readouterr().out
+    for fact in ("some/set-v0", "Chaos-v0", "4 episodes for each of 2 seeds", "last checkpoint"):
+        assert fact in said
+    assert "K = 3, num_candidates = 1" in said
+    assert "success rate" in said
+    assert "normalised return" in said
+    (path,) = (run.path / "evaluations").iterdir()
+    written = json.loads(path.read_text())
+    assert written["step"] == 60
+    assert np.shape(written["per_episode"]["return"]) == (2, 4)
+    assert cli.run(evaluate.main, [str(run), "--episodes", "4", "--environments", "1"]) == 0
+    assert json.loads(path.read_text())["per_episode"] == written["per_episode"]
+    assert cli.run(evaluate.main, [str(run), "--episodes", "4", "--k", "1"]) == 0
+    other = run.path / "evaluations" / path.name.replace("-k3-", "-k1-")
+    assert json.loads(other.read_text())["per_episode"] != written["per_episode"]
+
+
+def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run", evaluation={"environment": fake_environments.spec().to_json()})
+    checkpoint.mark_best(run, run.checkpoints / "step_000000060", 1.0)
+    checkpoint.save(run, 90, checkpoint.load(run).tensors, {})
+    options = ["--episodes", "1", "--processes", "0"]
+    assert cli.run(evaluate.main, [str(run), *options, "--checkpoint", "best"]) == 0
+    assert "best checkpoint (update 60)" in capsys.readouterr().out
+    assert cli.run(evaluate.main, [str(run), *options]) == 0
+    assert "last checkpoint (update 90)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--k", "0"], "k = 0"),
+        (["--weights", "both"], "Unknown weights 'both'"),
+        (["--checkpoint", "best"], "no best checkpoint"),
+        (["--episodes", "-2"], "-2 episodes"),
+        (["--episods", "3"], "did you mean --episodes"),
+        ([], "names no environment"),
+    ],
+)
+def test_bad_options_are_one_sentence_and_exit_code_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+) -> None:
+    environment = {} if not options else {"environment": fake_environments.spec().to_json()}
+    run = make_run(tmp_path / "run", evaluation=environment)
+    assert cli.run(evaluate.main, [str(run), *options]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("gtp_fast: ")
+    assert complaint in said
+
+
+def test_a_run_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(evaluate.main, [str(tmp_path / "nothing")]) == 2
+    assert "no run folder or checkpoint" in capsys.readouterr().err
+
+
+def test_scores_of_a_made_up_run_are_read_back(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    add_scores(run, 5, [[1.0, 0.0]], [8])
+    assert evaluations.read(run.evaluations)["success"].tolist() == [1.0, 0.0]

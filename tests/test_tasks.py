@@ -1,0 +1,82 @@
+"""The table of tasks, and the normalised score."""
+
+from __future__ import annotations
+
+import pytest
+
+from gtp_fast import tasks
+from gtp_fast.errors import UserError
+
+
+def test_the_papers_fifteen_tasks_are_there() -> None:
+    bodies, levels = (
+        ("halfcheetah", "hopper", "walker2d"),
+        ("medium", "medium-replay", "medium-expert"),
+    )
+    mazes = (
+        "umaze",
+        "umaze-diverse",
+        "medium-play",
+        "medium-diverse",
+        "large-play",
+        "large-diverse",
+    )
+    expected = {f"{b}-{v}" for b in bodies for v in levels} | {f"antmaze-{m}" for m in mazes}
+    assert set(tasks.PAPER_TASKS) == expected
+    assert len(tasks.PAPER_TASKS) == 15
+    assert {"pointmaze-umaze", "pointmaze-medium", "pointmaze-large", "pointmaze-demo"} <= set(
+        tasks.TASKS
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("hopper-medium-v2", "hopper-medium"),
+        ("antmaze-large-diverse-v0", "antmaze-large-diverse"),
+        ("antmaze-large-diverse-v2", "antmaze-large-diverse"),
+        ("  Walker2d-Medium-Expert ", "walker2d-medium-expert"),
+    ],
+)
+def test_d4rl_names_are_understood(given: str, name: str) -> None:
+    assert tasks.find(given).name == name
+
+
+@pytest.mark.parametrize(
+    "given", ["antmaze-large-divers", "antmaze-large-diverse-v1", "hopper-medium-v0"]
+)
+def test_an_unknown_task_gets_the_nearest_names(given: str) -> None:
+    with pytest.raises(UserError) as caught:
+        tasks.find(given)
+    near = "antmaze-large-diverse" if given.startswith("ant") else "hopper-medium"
+    assert given in str(caught.value)
+    assert near in str(caught.value).split("nearest names are", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("halfcheetah-medium", -280.178953, 12135.0),
+        ("hopper-medium-replay", -20.272305, 3234.3),
+        ("walker2d-medium-expert", 1.629008, 4592.3),
+        ("antmaze-large-play", 0.0, 1.0),
+    ],
+)
+def test_reference_returns_give_0_and_100(name: str, low: float, high: float) -> None:
+    task = tasks.find(name)
+    assert task.score([low, high, (low + high) / 2]).tolist() == pytest.approx([0.0, 100.0, 50.0])
+
+
+def test_medium_expert_prefers_its_own_set_to_the_two_halves() -> None:
+    assert tasks.find("hopper-medium-expert").datasets == (
+        ("mujoco/hopper/medium-expert-v0",),
+        ("mujoco/hopper/medium-v0", "mujoco/hopper/expert-v0"),
+    )
+
+
+def test_every_task_evaluates_as_the_paper_says() -> None:
+    for name in tasks.PAPER_TASKS:
+        task = tasks.TASKS[name]
+        assert task.evaluation_episodes == (100 if task.goal_reaching else 10)
+        limit = 700 if "umaze" in name else 1000
+        assert task.max_episode_steps == limit

@@ -1,0 +1,155 @@
+"""The training command as a user meets it: it trains, stops, resumes to the same bits, and refuses in one sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from gtp_fast import checkpoint, cli, collect, train
+from gtp_fast.evaluations import read
+
+SMALL = ["--width", "16", "--k", "2", "--batch-size", "32", "--episodes", "2", "--log-every", "5"]
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("gymnasium_robotics")
+    root = tmp_path_factory.mktemp("minari")
+    return collect.collect("pointmaze-demo", 1500, output=root, progress=False).path
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
+    return ["--task", "pointmaze-demo", "--dataset", str(dataset), "--output", str(output), *SMALL, *more]
+
+
+def only_run(output: Path) -> Path:
+    (run,) = output.iterdir()
+    return run
+
+
+def final_bytes(run: Path) -> bytes:
+    last = checkpoint.last(run)
+    assert last is not None
+    return (last / "state.safetensors").read_bytes()
+
+
+def launch(args: list[str]) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "gtp_fast.train", *args]
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not any(output.glob("*/checkpoints/step_*")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "no checkpoint appeared"
+        time.sleep(0.02)
+
+
+def test_a_run_leaves_everything_a_user_expects(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = arguments(dataset, tmp_path, "--steps", "10", "--seeds", "0", "7", "--eta", "0", "3")
+    assert cli.run(train.main, args) == 0
+    run = only_run(tmp_path)
+    written = {"config.yaml", "environment.json", "metrics.csv", "evaluations.npz", "summary.json", "checkpoints"}
+    assert written <= {path.name for path in run.iterdir()}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["agent_settings"]["eta"] == [0.0, 3.0]
+    assert config["agent_settings"]["discount"] == 0.97
+    rows = read(run / "evaluations.npz")
+    last = rows["step"] == 10
+    assert sorted(set(rows["seed"][last])) == [0, 7]
+    assert last.sum() == 4
+    out = capsys.readouterr().out
+    for fact in ("local/pointmaze/demo-v0", "made locally", "K = 2", "num_candidates = 1", "2 episodes a seed", str(run)):
+        assert fact in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_resumes_to_the_same_bits(dataset: Path, tmp_path: Path, number: signal.Signals) -> None:
+    options = ("--steps", "400", "--evaluate-every", "0", "--checkpoint-every", "20")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert cli.run(train.main, arguments(dataset, whole, *options)) == 0
+    process = launch(arguments(dataset, cut, *options))
+    wait_for_checkpoint(cut, process)
+    process.send_signal(number)
+    _, complaint = process.communicate(timeout=120)
+    assert "Traceback" not in complaint
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    run = only_run(cut)
+    assert checkpoint.load(run).step < 400
+    assert cli.run(train.main, ["--resume", str(run)]) == 0
+    assert final_bytes(run) == final_bytes(only_run(whole))
+    again, first = read(run / "evaluations.npz"), read(only_run(whole) / "evaluations.npz")
+    for name, column in first.items():
+        np.testing.assert_array_equal(again[name], column, err_msg=name)
+
+
+def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    code = cli.run(train.main, args)
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "Traceback" not in said
+    line = said.strip().splitlines()[-1]
+    assert line.startswith("gtp_fast: ")
+    return line
+
+
+def test_unknown_names_are_refused_with_the_nearest_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "antmaze-large-diverse" in refusal(["--task", "antmaze-large-divers"], capsys)
+    assert "gtp" in refusal(["--task", "pointmaze-demo", "--agent", "gpt"], capsys)
+    assert "--steps" in refusal(["--task", "pointmaze-demo", "--step", "3"], capsys)
+    assert "--task" in refusal([], capsys)
+
+
+def test_backend_that_cannot_be_had_is_an_error(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    said = refusal(arguments(dataset, tmp_path, "--backend", "fused", "--device", "cpu"), capsys)
+    assert "Triton compiles for GPUs only" in said
+    assert not any(tmp_path.iterdir())
+
+
+def test_settings_that_do_not_fit_are_refused(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--eta has 2 values for 3 seeds" in refusal(
+        arguments(dataset, tmp_path, "--eta", "1", "2", "--seeds", "0", "1", "2"), capsys
+    )
+    assert "none twice" in refusal(arguments(dataset, tmp_path, "--seeds", "1", "1"), capsys)
+    assert "at least 1" in refusal(arguments(dataset, tmp_path, "--steps", "0"), capsys)
+    assert "no run folder" in refusal(["--resume", str(tmp_path / "absent")], capsys)
+    assert "leave out --steps" in refusal(["--resume", "somewhere", "--steps", "9"], capsys)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--steps", "200", "--evaluate-every", "0", "--checkpoint-every", "1", "--learning-rate", "1e18")
+    said = refusal(arguments(dataset, tmp_path, *options), capsys)
+    assert "was not finite at update" in said
+    assert "loss of seed 0" in said
+    last = checkpoint.last(only_run(tmp_path))
+    assert last is not None
+    assert str(last) in said
+    assert all(np.isfinite(t.numpy()).all() for t in checkpoint.load(only_run(tmp_path)).tensors.values())
+
+
+def test_help_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        train.main(["--task", "pointmaze-demo", "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--eta", "--k", "--lambda-flow", "--u-mode", "--goal", "--collect", "--resume", "--backend"):
+        assert option in out
+    assert "0.97" in out
