@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def tool(package: str, folder: str) -> str:
-    """Find a build tool: the one of its Python package first, since it is the one this build asked for."""
+    """Find a build tool, that of its Python package first: it is the one this build asked for."""
     try:
         candidate = Path(getattr(importlib.import_module(package), folder)) / package
         if candidate.exists():

@@ -37,7 +37,7 @@ void bind_cuda(py::module_& m) {
            py::arg("steps"))
       .def("load", &load, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
            "Copy the flat policy at a device or pinned address, on a stream.")
-      .def("sample_pointers", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
+      .def("sample", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
            py::arg("stream"), "Map observation [S, B, O] and noise [S, B, A] to actions out [S, B, A], on a stream.")
       .def("plan", &plan, py::arg("rows"), "The kernel for a batch, latency or throughput, and its rows a block.")
       .def_property_readonly("count", [](const CudaSampler& s) { return s.flat().total; })

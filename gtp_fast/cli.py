@@ -63,7 +63,8 @@ def _sentence(box: str, prog: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯─│]", "", box)
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     # The first line is the title of the frame; what follows its rule is advice at length.
-    said, advice = [], []
+    said: list[str] = []
+    advice: list[str] = []
     for line in lines[1:]:
         if advice or line.startswith(("Perhaps", "Argument helptext", "For full helptext", prog)):
             advice.append(line)

@@ -10,7 +10,7 @@ _MEND = "build it with: pip install -e . (needs a C++17 compiler; nvcc too for t
 
 
 class NativeMissing(RuntimeError):
-    """The native module, or the part of it that was asked for, is not there; the message says why."""
+    """The native module is not there, or not the part asked for; the message says why."""
 
 
 @functools.cache

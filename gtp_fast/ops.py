@@ -59,12 +59,14 @@ def resolve(
             )
         choices[name] = ("reference", reason) if reason else ("fused", "")
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
+    normals = _fused_normals if "random" in fused else random.normals
+    perturb = functools.partial(reference.perturb, normals=normals)
     return Operations(
-        perturb=_fused_perturb if "perturb" in fused else reference.perturb,
+        perturb=_fused_perturb if "perturb" in fused else perturb,
         loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
         sampler=NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
         mish=_fused_mish if "mish" in fused else reference.mish,
-        normals=_fused_normals if "random" in fused else random.normals,
+        normals=normals,
         integers=_fused_integers if "random" in fused else random.integers,
         choices=choices,
     )

@@ -197,10 +197,11 @@ def perturb(
     sigma_data: float = 0.5,
     t_min: float = 0.002,
     dtype: torch.dtype | None = None,
+    normals: Callable[..., Tensor] = random.normals,
 ) -> Perturbation:
     """Draw (t, u, tau) and z by counter and noise the actions a [S, B, A]; see `perturb_at`."""
     n_t, n_u, n_tau = draw_times(keys, step, a.shape[1], num_nodes, u_mode)
-    z = random.normals(keys, step, Stream.NOISE, a.shape[1], a.shape[2], nodes.dtype)
+    z = normals(keys, step, Stream.NOISE, a.shape[1], a.shape[2], nodes.dtype)
     return perturb_at(
         a, z, nodes, n_t, n_u, n_tau, kind=kind, sigma_data=sigma_data, t_min=t_min, dtype=dtype
     )

@@ -172,8 +172,9 @@ def table(groups: Sequence[Group]) -> str:
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return "\n".join(lines) + (
         "\n\nMean and IQM over seeds of the normalised return 100 (R - min) / (max - min); "
-        "intervals: 95 % stratified bootstrap.\nsuccess: share of episodes with a success. best: the evaluation "
-        "with the highest mean, chosen on these same episodes."
+        "intervals: 95 % stratified bootstrap.\n"
+        "success: share of episodes with a success. best: the evaluation with the highest mean, "
+        "chosen on these same episodes."
     )
 
 

@@ -31,9 +31,9 @@ class SharedSlots:
         self._edges = np.cumsum([0, *counts])
         self._workers: list[tuple[subprocess.Popen[bytes], Connection]] = []
         try:
-            for count in counts:
+            for worker, count in enumerate(counts):
                 self._workers.append(_start())
-                self._workers[-1][1].send((spec.to_json(), count, tuple(keys)))
+                self._send(worker, (spec.to_json(), count, tuple(keys)))
             boxes = [self._receive(i) for i in range(len(counts))]
         except BaseException:
             self.close()
@@ -68,21 +68,28 @@ class SharedSlots:
         return [(int(a), int(b)) for a, b in zip(self._edges[:-1], self._edges[1:], strict=True)]
 
     def _everywhere(self, what: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        for (_, pipe), argument in zip(self._workers, arguments, strict=True):
-            pipe.send((what, argument))
-        return [self._receive(i) for i in range(len(self._workers))]
+        for worker, argument in enumerate(arguments):
+            self._send(worker, (what, argument))
+        return [self._receive(worker) for worker in range(len(arguments))]
+
+    def _send(self, worker: int, message: Any) -> None:
+        try:
+            self._workers[worker][1].send(message)
+        except OSError as error:
+            raise self._death(worker) from error
 
     def _receive(self, worker: int) -> Any:
-        process, pipe = self._workers[worker]
         try:
-            answer = pipe.recv()
+            answer = self._workers[worker][1].recv()
         except (EOFError, OSError) as error:
-            raise RuntimeError(
-                f"evaluation worker {process.pid} died with code {process.poll()}"
-            ) from error
+            raise self._death(worker) from error
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _death(self, worker: int) -> RuntimeError:
+        process = self._workers[worker][0]
+        return RuntimeError(f"evaluation worker {process.pid} died with code {process.wait(10)}")
 
 
 def _start() -> tuple[subprocess.Popen[bytes], Connection]:

@@ -39,7 +39,10 @@ def _loss_kernel(
     consistency_rows = tl.zeros((BLOCK_B,), tl.float32)
     flow_rows = tl.zeros((BLOCK_B,), tl.float32)
     # One program walks all rows of a seed, so the order of every sum is fixed.
-    for start in range(0, B, BLOCK_B):
+    # No `range` here: a bound known at run time stops Triton 3.6's interpreter, a constant one is
+    # unrolled until registers spill.
+    start = 0
+    while start < B:
         row = start + tl.arange(0, BLOCK_B)
         live = row < B
         at_row = s * B + row
@@ -74,6 +77,7 @@ def _loss_kernel(
         kind = grad_student.dtype.element_ty
         tl.store(grad_student + at_first, (slope * jump_t * residual).to(kind), mask=inside)
         tl.store(grad_student + at_second, (slope * flow_residual).to(kind), mask=inside)
+        start += BLOCK_B
     tl.store(consistency + s, tl.sum(consistency_rows, 0) / B)
     tl.store(flow + s, tl.sum(flow_rows, 0) / B)
 

@@ -1,4 +1,4 @@
-"""What every test file shares: its folder on the path, the real data, and a count of missing GPUs."""
+"""What every test file shares: its folder on the path, real data, a count of missing GPUs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def minari_data() -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests could not run for want of a GPU, so that silence is not taken for success."""
+    """Say how many tests did not run for want of a GPU: silence is no success."""
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum("gpu" in report.keywords for report in skipped)
     if count:

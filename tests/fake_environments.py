@@ -1,4 +1,7 @@
-"""Small environments whose every bit matters: a difference in one action grows with each step."""
+"""A small environment whose every bit matters: a difference in one action grows with each step.
+
+Worker processes import this file, so it knows no torch.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from gymnasium.spaces import Box, Dict
 
 
 class Chaos(gymnasium.Env[Any, Any]):
-    """A logistic map pushed by the action; ends when it first falls below a threshold drawn at reset.
+    """A logistic map pushed by the action; ends when it first falls below a threshold drawn at
+    reset.
 
     Thresholds are drawn such that some episodes last a few steps and others run into the limit.
     """
@@ -40,7 +44,9 @@ class Chaos(gymnasium.Env[Any, Any]):
 
     def observe(self) -> Any:
         state = np.array([self.x, self.count / 10])
-        return state if self.flat else {"goal": np.array([self.threshold], np.float32), "state": state}
+        return (
+            state if self.flat else {"goal": np.array([self.threshold], np.float32), "state": state}
+        )
 
 
 def spec(limit: int = 30, **settings: Any) -> EnvSpec:

@@ -1,4 +1,6 @@
-"""Checkpoints: whole or absent, kept or pruned, and refused in one sentence when they are not sound."""
+"""Checkpoints: whole or absent, kept or pruned, and refused in one sentence when they are not
+sound.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(checkpoint, "write_durably", full)
-    with pytest.raises(UserError, match=r"step_000000020 .*No space left.*step_000000010") as caught:
+    with pytest.raises(
+        UserError, match=r"step_000000020 .*No space left.*step_000000010"
+    ) as caught:
         checkpoint.save(run, 20, tensors(), {})
     assert "free some space" in str(caught.value)
     assert contents(run.path) == before
@@ -181,7 +185,7 @@ def test_an_unsound_checkpoint_is_refused_by_name(
 def test_a_checkpoint_of_another_shape_is_refused_by_name(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     wider = agent_of(config(observation_dim=4))
-    with pytest.raises(UserError, match="step_000000060 does not fit: .*actor"):
+    with pytest.raises(UserError, match=r"step_000000060 does not fit: .*actor"):
         checkpoint.load(run).restore(wider)
 
 
@@ -196,10 +200,10 @@ def test_a_checkpoint_can_be_named_in_every_way(run: Run, tmp_path: Path) -> Non
 
 
 def test_a_missing_checkpoint_says_what_to_do(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no last checkpoint: train it first"):
+    with pytest.raises(UserError, match=r"no last checkpoint: train it first"):
         checkpoint.load(run)
     checkpoint.save(run, 10, tensors(), {})
-    with pytest.raises(UserError, match="no best checkpoint: .*use the last one"):
+    with pytest.raises(UserError, match=r"no best checkpoint: .*use the last one"):
         checkpoint.load(run, "best")
-    with pytest.raises(UserError, match="no run folder or checkpoint .*nowhere"):
+    with pytest.raises(UserError, match=r"no run folder or checkpoint .*nowhere"):
         checkpoint.load(tmp_path / "nowhere")

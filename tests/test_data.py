@@ -176,7 +176,7 @@ def test_a_missing_episode_is_noticed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_data_of_another_kind_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hopper(tmp_path, monkeypatch, "medium", 10)
-    with pytest.raises(UserError, match="does not fit this task.*achieved_goal"):
+    with pytest.raises(UserError, match=r"does not fit this task.*achieved_goal"):
         load_table("antmaze-umaze", "mujoco/hopper/medium-v0")
 
 

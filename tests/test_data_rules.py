@@ -19,7 +19,7 @@ PLAIN = Rules(goal="concat", cut_at_goal=True, reward="none")
 
 @pytest.fixture
 def ant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three ants: one at its goal from time 4 of 10 on, one never in 6 steps, one at the last of 5."""
+    """Three ants: at the goal from time 4 of 10 on, never in 6 steps, at the last of 5."""
     episodes = [sets.walk(0, 10, 4), sets.walk(1, 6, None), sets.walk(2, 5, 5)]
     return sets.save(tmp_path, monkeypatch, "D4RL/antmaze/umaze-v1", episodes, sets.ant_space(), 8)
 

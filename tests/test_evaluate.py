@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
-import glob
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import fake_environments
 import numpy as np
 import pytest
 import torch
-from fake_runs import add_scores, make_run
+from fake_policies import KEYS, Linear, equal, play
+from fake_runs import make_run
 from torch import Tensor
 
-from gtp_fast import checkpoint, cli, evaluate, evaluations, random
+from gtp_fast import checkpoint, cli, evaluate, random
 from gtp_fast.episodes import ROWS
 from gtp_fast.errors import UserError
-from gtp_fast.evaluations import Evaluation, EvaluationLog
 from gtp_fast.evaluator import Evaluator
 from gtp_fast.random import Stream
-from gtp_fast.runs import Run
 from gtp_fast.vector import flatten, make
 
-KEYS = ("state", "goal")
 
-
-class Linear:
-    """One fixed linear policy for each seed, in plain matrix products."""
-
-    def __init__(self, policies: int) -> None:
-        generator = torch.Generator().manual_seed(1)
-        self.observation = torch.randn(policies, 3, 2, generator=generator)
-        self.noise = torch.randn(policies, 2, 2, generator=generator)
-
-    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        assert observation.shape[1] == noise.shape[1] == ROWS
-        return torch.tanh(observation @ self.observation + noise @ self.noise)
-
-    def only(self, policy: int) -> Linear:
-        """Return one of the policies."""
-        other = Linear(1)
-        pick = slice(policy, policy + 1)
-        other.observation, other.noise = self.observation[pick], self.noise[pick]
-        return other
-
-
-def play(seeds: tuple[int, ...] = (3,), episodes: int = 20, **options: Any) -> Evaluation:
-    """Evaluate the linear policies in the chaotic environment."""
-    settings = options.pop("settings", {})
-    sampler = options.pop("sampler", None) or Linear(len(seeds))
-    keys = () if settings.get("flat") else KEYS
-    spec = fake_environments.spec(**settings)
-    with Evaluator(spec, keys, seeds, episodes, **{"processes": 0, **options}) as evaluator:
-        return evaluator.evaluate(sampler)
-
-
-def equal(one: Evaluation, other: Evaluation) -> bool:
-    names = ("returns", "lengths", "successes", "environment_seeds")
-    return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in names)
-
-
-def by_hand(seed: int, training_seed: int, episode: int, policy: Linear) -> tuple[float, int, float]:
+def by_hand(
+    seed: int, training_seed: int, episode: int, policy: Linear
+) -> tuple[float, int, float]:
     """Play one episode alone, as the protocol defines it."""
     environment = make(fake_environments.spec())
     start = np.random.SeedSequence((seed, episode)).generate_state(1)[0] >> 1
@@ -106,14 +63,11 @@ def test_short_and_long_episodes_both_occur_and_count_once() -> None:
     assert np.array_equal(lengths, play(episodes=60, environments=60).lengths)
 
 
-@pytest.mark.parametrize("options", [{"environments": 1}, {"environments": 20}, {"environments": 3}])
+@pytest.mark.parametrize(
+    "options", [{"environments": 1}, {"environments": 20}, {"environments": 3}]
+)
 def test_the_number_of_environments_changes_nothing(options: dict[str, int]) -> None:
     assert equal(play((3, 5)), play((3, 5), **options))
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_worker_processes_change_nothing(processes: int) -> None:
-    assert equal(play((3, 5)), play((3, 5), environments=3, processes=processes))
 
 
 def test_more_episodes_begin_with_the_same_ones() -> None:
@@ -156,15 +110,6 @@ class Flat:
         return torch.tanh(observation - noise)
 
 
-def test_score_and_success_rate_are_different_figures() -> None:
-    evaluation = Evaluation(
-        (0,), np.array([[1.0, 3.0]]), np.array([[5, 6]]), np.array([[1.0, 0.0]]), np.arange(2), (1, 5)
-    )
-    means = evaluation.means()
-    assert means == {"return": [2.0], "length": [5.5], "score": [25.0], "success_rate": [0.5]}
-    assert evaluation.scores.tolist() == [[0.0, 50.0]]
-
-
 def test_progress_counts_finished_episodes() -> None:
     told: list[tuple[int, int]] = []
     play((3, 5), 6, environments=2, progress=lambda done, of: told.append((done, of)))
@@ -175,123 +120,6 @@ def test_progress_counts_finished_episodes() -> None:
 def test_a_bad_protocol_is_refused() -> None:
     with pytest.raises(UserError, match="0 episodes"):
         Evaluator(fake_environments.spec(), KEYS, (0,), 0)
-
-
-def test_workers_end_when_closed() -> None:
-    evaluator = Evaluator(fake_environments.spec(), KEYS, (0, 1), 4, processes=2)
-    evaluator.evaluate(Linear(2))
-    processes = [process for process, _ in evaluator._slots._workers]  # type: ignore[union-attr]
-    assert [process.poll() for process in processes] == [None, None]
-    evaluator.close()
-    assert [process.poll() for process in processes] == [0, 0]
-
-
-def test_a_dead_worker_is_named() -> None:
-    with Evaluator(fake_environments.spec(), KEYS, (0, 1), 4, processes=2) as evaluator:
-        evaluator.evaluate(Linear(2))
-        process = evaluator._slots._workers[1][0]  # type: ignore[union-attr]
-        process.kill()
-        process.wait()
-        with pytest.raises((RuntimeError, BrokenPipeError), match="worker|pipe"):
-            evaluator.evaluate(Linear(2))
-
-
-def test_workers_end_when_their_parent_is_killed() -> None:
-    code = (
-        "import os, fake_environments\n"
-        "from gtp_fast.workers import SharedSlots\n"
-        "slots = SharedSlots(fake_environments.spec(), [1, 1], ('state', 'goal'))\n"
-        "print(*(process.pid for process, _ in slots._workers), flush=True)\n"
-        "os.kill(os.getpid(), 9)\n"
-    )
-    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=surroundings
-    )
-    workers = [Path("/proc") / pid for pid in done.stdout.split()]
-    assert len(workers) == 2, done.stderr
-    for _ in range(200):
-        if not any(alive(worker) for worker in workers):
-            return
-        time.sleep(0.05)
-    pytest.fail("workers outlived their parent")
-
-
-def alive(process: Path) -> bool:
-    try:
-        return "\nState:\tZ" not in (process / "status").read_text()
-    except OSError:
-        return False
-
-
-def test_a_missing_environment_is_a_sentence() -> None:
-    spec = fake_environments.spec()
-    spec.entry_point = "no_such_package:Maze"
-    for processes in (0, 1):
-        with (
-            pytest.raises(UserError, match=r"Chaos-v0 cannot be built .*gtp_fast\[envs\]"),
-            Evaluator(spec, KEYS, (0,), 1, processes=processes) as evaluator,
-        ):
-            evaluator.evaluate(Linear(1))
-
-
-@pytest.mark.parametrize("processes", [0, 1])
-def test_mazes_leave_nothing_behind(
-    processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    keys = ("observation", "desired_goal")
-    with Evaluator(maze_spec(), keys, (0,), 2, processes=processes) as evaluator:
-        evaluation = evaluator.evaluate(Half())
-    assert evaluation.lengths.tolist() == [[5, 5]]
-    assert evaluation.successes.tolist() == [[0.0, 0.0]]
-    assert glob.glob(str(tmp_path / "**"), recursive=True) == [str(tmp_path) + "/"]
-
-
-class Half:
-    """Half of the noise."""
-
-    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        return (0.5 * noise).clamp(-1, 1)
-
-
-def maze_spec() -> Any:
-    robotics = pytest.importorskip("gymnasium_robotics", reason="gymnasium-robotics is not installed")
-    import gymnasium
-
-    gymnasium.register_envs(robotics)
-    spec = gymnasium.spec("PointMaze_UMaze-v3")
-    spec.max_episode_steps = 5
-    spec.kwargs.update(continuing_task=False, reset_target=False)
-    return spec
-
-
-def test_the_log_keeps_every_episode_and_forgets_what_a_resume_undoes(tmp_path: Path) -> None:
-    path = tmp_path / "evaluations.npz"
-    log = EvaluationLog(path)
-    first, second = play((3, 5), 6), play((3, 5), 4, seed=1)
-    log.append(100, first)
-    log.append(200, second)
-    rows = evaluations.read(path)
-    assert rows["step"].tolist() == [100] * 12 + [200] * 8
-    assert rows["seed"].tolist() == [3] * 6 + [5] * 6 + [3] * 4 + [5] * 4
-    assert rows["episode"].tolist() == [*range(6), *range(6), *range(4), *range(4)]
-    assert rows["return"].tolist() == [*first.returns.ravel(), *second.returns.ravel()]
-    steps, means = evaluations.by_step(rows, "return")
-    assert steps == [100, 200]
-    assert means[1].tolist() == pytest.approx(second.returns.mean(1).tolist())
-    EvaluationLog(path, resume_step=150)
-    assert set(evaluations.read(path)["step"].tolist()) == {100}
-
-
-def test_a_broken_log_is_a_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "evaluations.npz"
-    EvaluationLog(path).append(1, play(episodes=2))
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match=r"evaluations\.npz cannot be read"):
-        EvaluationLog(path)
 
 
 def test_the_command_repeats_an_evaluation_and_writes_it_down(
@@ -356,9 +184,3 @@ def test_bad_options_are_one_sentence_and_exit_code_two(
 def test_a_run_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(evaluate.main, [str(tmp_path / "nothing")]) == 2
     assert "no run folder or checkpoint" in capsys.readouterr().err
-
-
-def test_scores_of_a_made_up_run_are_read_back(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    add_scores(run, 5, [[1.0, 0.0]], [8])
-    assert evaluations.read(run.evaluations)["success"].tolist() == [1.0, 0.0]

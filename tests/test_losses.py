@@ -1,4 +1,4 @@
-"""Losses, weights, critic, optimiser and activation: values, gradients, and where gradients must stop."""
+"""Losses, weights, critic, optimiser, activation: values, gradients, and where these must stop."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_whole_weights_are_repeated_rows() -> None:
         torch.ones(1, 6, dtype=torch.float64),
     )
     for x, y in zip(weighted, repeated, strict=True):
-        assert float(x) * 4 == pytest.approx(float(y) * 6)
+        assert x.item() * 4 == pytest.approx(y.item() * 6)
         left, right = (torch.autograd.grad(v.sum(), student, retain_graph=True)[0] for v in (x, y))
         assert torch.allclose(left * 4, right * 6, rtol=1e-12, atol=1e-14)
 
@@ -131,7 +131,7 @@ def test_whole_weights_are_repeated_rows() -> None:
 
 
 def residuals(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return fused residual, direct residual and its scale at N = 1281, T = 80, from equal inputs."""
+    """Return fused residual, direct residual and its scale at N = 1281, T = 80."""
     rows, count = 20_000, 1281
     nodes = reference.karras_nodes(count)
     n_t, n_u, n_tau = reference.draw_times(KEYS[:1], 0, rows, count)
@@ -173,7 +173,6 @@ def test_gradcheck_of_the_parts() -> None:
     x = normals(2, 3, 4, step=6).requires_grad_()
     t = torch.tensor([0.01, 0.5, 7.0], dtype=torch.float64, requires_grad=True)
     tau = torch.tensor([0.0, 0.2, 6.9], dtype=torch.float64, requires_grad=True)
-    assert gradcheck(reference.mish, (10 * x.detach(),)) if not x.requires_grad else True
     assert gradcheck(reference.mish, (x,))
     assert gradcheck(reference.flow_map, (x, x.detach().cos().requires_grad_(), t, tau))
     assert gradcheck(lambda v: reference.sinusoid(v, scale=5.0), (t,))
@@ -225,7 +224,7 @@ def test_one_strength_for_each_seed() -> None:
     w = reference.advantage_weights(a, etas)
     for seed, eta in enumerate(etas.tolist()):
         alone = reference.advantage_weights(a[seed : seed + 1], eta)
-        assert torch.equal(w[seed : seed + 1], alone)
+        assert torch.allclose(w[seed : seed + 1], alone, rtol=1e-13)
 
 
 def test_weights_survive_hopeless_advantages() -> None:
@@ -265,10 +264,10 @@ def test_values_of_a_two_state_chain(mask: float, expected: tuple[float, float])
     # A pays 1 and leads to B; B pays 2 and ends (mask 0), or is cut by a time-out and leads to A.
     reward, masks = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, mask]])
     values = torch.zeros(2, 1, 2, requires_grad=True)
-    for _ in range(2000):
+    for _ in range(500):
         target = reference.td_target(reward, masks, values.detach().flip(2), 0.9)
         (gradient,) = torch.autograd.grad(reference.double_q_loss(values, target).sum(), values)
-        values.data -= 0.25 * gradient
+        values.data -= 0.5 * gradient
     for twin in values.detach():
         assert twin[0].tolist() == pytest.approx(expected, rel=1e-4)
 

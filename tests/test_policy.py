@@ -1,17 +1,19 @@
-"""The policy that users load: the same action by every way in, and one sentence for what is no observation."""
+"""The policy that users load: the same action by every way in, and one sentence for what is no
+observation.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import gtp_fast
 import numpy as np
 import pytest
 import torch
 from fake_runs import agent_of, make_run
 from numpy.typing import NDArray
 
+import gtp_fast
 from gtp_fast import ops, policy, random
 from gtp_fast.errors import UserError
 from gtp_fast.policy import Policy
@@ -94,7 +96,11 @@ def test_torch_in_torch_out(loaded: Policy) -> None:
 
 def test_observations_as_environments_give_them(loaded: Policy) -> None:
     wanted = loaded.act(OBSERVATION, seed=4)
-    parts = {"goal": OBSERVATION[2:].astype(np.float64), "other": np.zeros(9), "state": OBSERVATION[:2]}
+    parts = {
+        "goal": OBSERVATION[2:].astype(np.float64),
+        "other": np.zeros(9),
+        "state": OBSERVATION[:2],
+    }
     assert np.array_equal(loaded.act(parts, seed=4), wanted)
     batch = {"state": np.stack([OBSERVATION[:2]] * 2), "goal": np.stack([OBSERVATION[2:]] * 2)}
     assert np.array_equal(loaded.act(batch, seed=4)[0], wanted)
@@ -118,7 +124,10 @@ def test_any_layout_and_number_type(loaded: Policy) -> None:
 @pytest.mark.parametrize(
     ("observation", "complaint"),
     [
-        (OBSERVATION[:2], r"shape \[2\]: this policy takes \[3\], a batch \[B, 3\], the dict of state"),
+        (
+            OBSERVATION[:2],
+            r"shape \[2\]: this policy takes \[3\], a batch \[B, 3\], the dict of state",
+        ),
         (BATCH[None], r"shape \[1, 3, 3\]"),
         (np.float32(1), r"shape \[\]"),
         (np.array([1, np.nan, 1], np.float32), "NaN or infinite"),
@@ -129,7 +138,9 @@ def test_any_layout_and_number_type(loaded: Policy) -> None:
         (np.array(["a", "b", "c"]), "numbers are expected"),
     ],
 )
-def test_what_is_no_observation_is_refused(loaded: Policy, observation: Any, complaint: str) -> None:
+def test_what_is_no_observation_is_refused(
+    loaded: Policy, observation: Any, complaint: str
+) -> None:
     with pytest.raises(UserError, match=complaint):
         loaded.act(observation)
 
@@ -163,7 +174,7 @@ def test_a_configuration_of_another_version_is_refused(tmp_path: Path) -> None:
     from gtp_fast import checkpoint
 
     checkpoint.save(run, 70, checkpoint.load(run).tensors, {})
-    with pytest.raises(UserError, match="does not fit this version of gtp_fast .*breadth"):
+    with pytest.raises(UserError, match=r"does not fit this version of gtp_fast .*breadth"):
         policy.load(run)
 
 

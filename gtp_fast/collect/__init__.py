@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from gtp_fast.collect.buffers import Stored, shorten
 from gtp_fast.collect.plans import PLANS, plan_of
+from gtp_fast.collect.storage import SETTINGS_KEY, write
 from gtp_fast.collect.workers import episodes
-from gtp_fast.collect.write import SETTINGS_KEY, write
 from gtp_fast.data import locate, minari_source
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -60,6 +61,8 @@ _collector: Collector
 
 def _begin(task: Task, seed: int, noise: float) -> None:
     global _collector
+    # Ctrl-C is the parent's to handle: it stops the pool and says so once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _collector = Collector(task, seed, noise)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -84,6 +86,9 @@ def _download(dataset_id: str) -> str:
     try:
         import minari
 
+        print(f"fetching {dataset_id} with minari", file=sys.stderr)
+        # Without a network its client reports every one of its own retries.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         with contextlib.redirect_stdout(io.StringIO()):
             minari.download_dataset(dataset_id)
     except (Exception, SystemExit) as error:

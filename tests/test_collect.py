@@ -1,0 +1,234 @@
+"""Locally made datasets: genuine Minari sets, honest about it, the same bits every time."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import minari
+import numpy as np
+import pytest
+import torch
+
+from gtp_fast import cli
+from gtp_fast.collect import PLANS, collect, plans
+from gtp_fast.collect.__main__ import main
+from gtp_fast.collect.ant import DirectionPolicy, _in_frame, _to_actuators, upright
+from gtp_fast.collect.planner import Planner
+from gtp_fast.data import evaluation_spec, fits_environment, load_table, make_environment
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import TASKS, find
+
+pytest.importorskip("gymnasium_robotics")
+pytest.importorskip("mujoco")
+
+UMAZE = [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 1, 1, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return collect(
+        "pointmaze-demo", 1500, output=tmp_path_factory.mktemp("sets"), progress=False
+    ).path
+
+
+def read(folder: Path) -> tuple[Any, list[Any]]:
+    dataset = minari.MinariDataset(folder / "data")
+    return dataset, list(dataset.iterate_episodes())
+
+
+def same(one: Path, other: Path) -> bool:
+    for left, right in zip(read(one)[1], read(other)[1], strict=True):
+        for key, values in left.observations.items():
+            if not np.array_equal(values, right.observations[key]):
+                return False
+        if not np.array_equal(left.actions, right.actions):
+            return False
+    return True
+
+
+def test_every_maze_task_can_be_collected_and_no_other() -> None:
+    assert set(PLANS) == {name for name, task in TASKS.items() if task.goal_reaching}
+    with pytest.raises(UserError, match=r"hopper-medium cannot be collected.*antmaze-umaze"):
+        collect("hopper-medium")
+
+
+def test_minari_reads_it_with_the_conventions_of_its_own_sets(demo: Path) -> None:
+    dataset, episodes = read(demo)
+    assert dataset.total_steps == 1500
+    assert sum(len(episode) for episode in episodes) == 1500
+    for episode in episodes:
+        steps = len(episode.rewards)
+        widths = {"observation": 4, "achieved_goal": 2, "desired_goal": 2}
+        for key, width in widths.items():
+            assert episode.observations[key].shape == (steps + 1, width)
+            assert episode.observations[key].dtype == np.float64
+        assert episode.actions.dtype == np.float32
+        assert np.abs(episode.actions).max() <= 1.0
+        assert set(episode.infos) == {"success", "qpos", "qvel", "goal"}
+        assert len(episode.infos["success"]) == steps + 1
+        # The task goes on at the goal: only truncations end an episode.
+        assert not episode.terminations.any()
+        assert episode.truncations.tolist() == [False] * (steps - 1) + [True]
+        assert np.array_equal(episode.rewards, episode.infos["success"][1:].astype(float))
+        assert not episode.infos["success"][:-1].any()
+    assert dataset.recover_environment(eval_env=True).spec.max_episode_steps == 200
+
+
+def test_it_says_that_it_is_not_minaris(demo: Path) -> None:
+    facts = json.loads((demo / "data" / "metadata.json").read_text())
+    assert facts["dataset_id"] == "local/pointmaze/demo-v0"
+    assert "not the official data" in facts["description"]
+    assert (facts["ref_min_score"], facts["ref_max_score"]) == (0.0, 1.0)
+    table = load_table("pointmaze-demo", demo)
+    assert table.provenance.official is False
+    ids = {one for task in TASKS.values() for option in task.datasets for one in option}
+    official = {one for one in ids if not one.startswith("local/")}
+    assert not official & {TASKS[name].local_dataset for name in PLANS}
+
+
+def test_the_loader_and_the_evaluation_take_it(demo: Path) -> None:
+    table = load_table("pointmaze-demo", demo)
+    assert table.observation_dim == 6
+    assert table.statistics.terminals >= 1
+    assert torch.equal(table.all().reward, -table.all().mask)
+    # One fixed goal: its cell is the evaluation's, up to the maze's own noise.
+    goals = table.all().observation[:, 4:]
+    assert (goals - torch.tensor([-1.0, 1.0])).abs().max() <= 0.25
+    environment = make_environment(evaluation_spec(table))
+    fits_environment(table, environment)
+    environment.close()
+
+
+def test_the_same_seed_gives_the_same_bits(demo: Path, tmp_path: Path) -> None:
+    again = collect("pointmaze-demo", 1500, output=tmp_path, progress=False, workers=2).path
+    assert same(demo, again)
+    other = collect("pointmaze-demo", 1500, seed=1, output=tmp_path / "b", progress=False).path
+    assert not np.array_equal(read(other)[1][0].actions[:5], read(demo)[1][0].actions[:5])
+
+
+def test_it_is_never_collected_twice(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gtp_fast.collect.episodes", lambda *_: pytest.fail("collected again"))
+    root = demo.parents[2]
+    made = collect("pointmaze-demo", 1500, output=root)
+    assert made.reused
+    assert made.path == demo
+    with pytest.raises(UserError, match=r"noise 0\.5 instead of 0\.1"):
+        collect("pointmaze-demo", 1500, noise=0.1, output=root)
+
+
+@pytest.mark.parametrize("change", [{"transitions": 0}, {"seed": -1}, {"noise": -0.1}])
+def test_settings_that_make_no_sense(change: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at least 1"):
+        collect("pointmaze-demo", output=tmp_path, **change)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="--output"):
+        collect("pointmaze-demo", 50, output=tmp_path / "file", progress=False)
+
+
+def test_nothing_is_left_behind_when_writing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gtp_fast.collect.storage._move", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        collect("pointmaze-demo", 50, output=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_model_files_are_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    collect("pointmaze-medium", 60, output=tmp_path / "sets", progress=False)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_the_planner_reaches_its_goal(tmp_path: Path) -> None:
+    made = collect("pointmaze-umaze", 1500, output=tmp_path, progress=False)
+    table = load_table("pointmaze-umaze", made.path)
+    assert table.statistics.success_rate is not None
+    # All but the last episode, which may be cut off.
+    assert table.statistics.terminals >= table.statistics.episodes - 1
+
+
+def test_the_ant_reaches_its_goal(tmp_path: Path) -> None:
+    made = collect("antmaze-umaze", 700, seed=3, output=tmp_path, progress=False)
+    table = load_table("antmaze-umaze", made.path)
+    assert table.observation_dim == 31
+    assert table.statistics.terminals >= 1
+    environment = make_environment(evaluation_spec(table))
+    fits_environment(table, environment)
+    environment.close()
+
+
+def test_shortest_paths() -> None:
+    planner = Planner(UMAZE, 4.0)
+    assert planner.distances((1, 1))[(3, 1)] == 6
+    assert planner.next_cell((3, 3), (1, 1)) == (2, 3)
+    assert planner.next_cell((1, 1), (1, 1)) == (1, 1)
+    assert planner.cell(planner.centre((3, 2)) + np.array([1.9, -1.9])) == (3, 2)
+    # Inside a wall the nearest free cell counts.
+    assert planner.cell(np.array([-4.0, 1.9])) == (1, 1)
+
+
+def test_the_ant_policy_does_not_care_which_way_the_world_is_turned() -> None:
+    policy, draw = DirectionPolicy(), np.random.default_rng(0)
+    ant = draw.standard_normal(27)
+    ant[1:5] /= np.linalg.norm(ant[1:5])
+    angle = 0.7
+    turned = ant.copy()
+    half, c, s = angle / 2, np.cos(angle), np.sin(angle)
+    w, x, y, z = ant[1:5]
+    turned[1:5] = (
+        np.cos(half) * w - np.sin(half) * z,
+        np.cos(half) * x - np.sin(half) * y,
+        np.cos(half) * y + np.sin(half) * x,
+        np.cos(half) * z + np.sin(half) * w,
+    )
+    turned[13:15] = c * ant[13] - s * ant[14], s * ant[13] + c * ant[14]
+    assert policy(turned, 0.3 + angle) == pytest.approx(policy(ant, 0.3), abs=1e-5)
+    assert upright(turned) == pytest.approx(upright(ant))
+
+
+def test_relabelled_legs_keep_every_number() -> None:
+    draw = np.random.default_rng(1)
+    ant = draw.standard_normal(27)
+    # A level body, so that its heading is the whole of its attitude.
+    ant[1:5] = np.cos(0.6), 0.0, 0.0, np.sin(0.6)
+    for direction in np.linspace(-3.0, 3.0, 9):
+        seen, turns = _in_frame(ant, direction)
+        assert sorted(np.abs(seen[5:13])) == pytest.approx(sorted(np.abs(ant[5:13])))
+        assert np.linalg.norm(seen[13:15]) == pytest.approx(np.linalg.norm(ant[13:15]))
+        # In the wanted frame the body faces ahead to within half a quarter turn.
+        assert abs(2.0 * np.arctan2(seen[4], seen[1])) <= np.pi / 4 + 1e-12
+        action = draw.uniform(-1, 1, 8)
+        assert sorted(np.abs(_to_actuators(action, turns))) == pytest.approx(sorted(np.abs(action)))
+
+
+def test_the_command_speaks_plainly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["pointmaze-demo", "--transitions", "60", "--output", str(tmp_path)]
+    assert cli.run(main, arguments) == 0
+    out, err = capsys.readouterr()
+    assert "not Minari's data" in out
+    assert str(tmp_path / "local" / "pointmaze" / "demo-v0") in out
+    assert "locally made" in err
+    assert cli.run(main, arguments) == 0
+    assert "already there" in capsys.readouterr().out
+    assert cli.run(main, ["pointmaze-dmeo", "--output", str(tmp_path)]) == 2
+    _, err = capsys.readouterr()
+    assert err.startswith("gtp_fast: unknown task 'pointmaze-dmeo'")
+    assert err.count("\n") == 1
+
+
+def test_evaluation_maps_in_the_plans_have_one_start_and_one_goal() -> None:
+    for name in PLANS:
+        spec = plans.stored_evaluation_spec(find(name))
+        flat = [cell for row in spec.kwargs["maze_map"] for cell in row]
+        assert (flat.count("r"), flat.count("g")) == (1, 1)

@@ -1,0 +1,225 @@
+"""The native sampler on the CPU: comparison rule, shapes, instruction sets, checks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from folded import Folded, Sizes
+from tolerance import assert_as_accurate
+
+from gtp_fast import native
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+ISAS = native.module().isas() if native.available() else []
+
+
+def sampler(policy: Folded, isa: str = ""):
+    made = native.module().Sampler(*policy.sizes.tuple(), isa=isa)
+    made.load(policy.flat(), policy.initial_scale)
+    return made
+
+
+def check(policy: Folded, rows: int, isa: str = "", threads: int = 1) -> None:
+    observation, noise, out = policy.inputs(rows)
+    sampler(policy, isa).sample(observation, noise, out, threads)
+    exact, plain = policy.exact(observation, noise), policy.plain(observation, noise)
+    assert_as_accurate(f"actions {policy.sizes} B={rows} {isa}", out, plain, exact)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 13, 47, 48, 49, 63, 255, 256, 257, 1000])
+def test_batches(rows: int, isa: str) -> None:
+    check(Folded(Sizes(H=128, K=2)), rows, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize(
+    "sizes",
+    [Sizes(A=a, H=32, K=2) for a in (1, 3, 6, 8, 17, 64)]
+    + [Sizes(O=o, H=32, K=2) for o in (1, 11, 17, 27, 29, 105, 400)]
+    + [Sizes(H=h, K=2) for h in (1, 5, 32, 100, 128, 256, 300)]
+    + [Sizes(L=n, H=32) for n in (1, 2, 8)]
+    + [Sizes(K=k, H=32) for k in (1, 2, 5, 64)]
+    + [Sizes(S=3, O=11, A=3, H=100), Sizes(S=2, O=1, A=1, H=1, L=1, K=1), Sizes()],
+    ids=str,
+)
+def test_shapes(sizes: Sizes, rows: int, isa: str) -> None:
+    check(Folded(sizes), rows, isa)
+
+
+def test_a_large_batch_on_threads_of_its_own() -> None:
+    check(Folded(Sizes(S=2, H=32, K=1)), 65536, threads=2)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_rows_bits_depend_on_nothing_but_the_row(isa: str) -> None:
+    policy = Folded(Sizes(S=2, A=17, H=100))
+    run = sampler(policy, isa)
+    observation, noise, once = policy.inputs(257)
+    run.sample(observation, noise, once, 1)
+    for threads in (1, 2, 3, 64):
+        again = np.full_like(once, np.nan)
+        run.sample(observation, noise, again, threads)
+        assert np.array_equal(once, again)
+    for row in (0, 100, 256):
+        alone = np.full((2, 1, 17), np.nan, np.float32)
+        pick = slice(row, row + 1)
+        run.sample(observation[:, pick].copy(), noise[:, pick].copy(), alone)
+        assert np.array_equal(alone, once[:, pick])
+
+
+def test_a_seed_among_others_equals_it_alone() -> None:
+    policy, one = Folded(Sizes(S=3, H=64)), Folded(Sizes(S=1, H=64))
+    for name in ("first_action", "first_observation", "step_bias", "last_weight", "last_bias"):
+        setattr(one, name, getattr(policy, name)[2:])
+    one.hidden, one.hidden_bias = (
+        [w[2:] for w in policy.hidden],
+        [b[2:] for b in policy.hidden_bias],
+    )
+    one.c_in, one.keep, one.gain = policy.c_in, policy.keep, policy.gain
+    observation, noise, out = policy.inputs(9)
+    sampler(policy).sample(observation, noise, out)
+    alone = np.full_like(out[2:], np.nan)
+    sampler(one).sample(observation[2:].copy(), noise[2:].copy(), alone)
+    assert np.array_equal(out[2:], alone)
+
+
+def test_loading_again_equals_a_fresh_sampler() -> None:
+    sizes = Sizes(S=2, A=3, H=100)
+    first, second = Folded(sizes, seed=0), Folded(sizes, seed=1)
+    observation, noise, fresh = first.inputs(5)
+    sampler(second).sample(observation, noise, fresh)
+    used = sampler(first)
+    used.sample(observation, noise, np.empty_like(noise))
+    flat = second.flat()
+    used.load(flat.ctypes.data, flat.size, second.initial_scale)
+    again = np.full_like(noise, np.nan)
+    used.sample(observation, noise, again)
+    assert np.array_equal(fresh, again)
+
+
+def test_the_flat_order_is_that_of_the_folded_policy() -> None:
+    policy = Folded(Sizes(S=2, A=3, H=20))
+    assert np.array_equal(policy.policy().flatten().numpy(), policy.flat())
+
+
+def test_pointers_equal_arrays() -> None:
+    policy = Folded(Sizes(S=2, H=64))
+    observation, noise, out = policy.inputs(11)
+    run = sampler(policy)
+    run.sample(observation, noise, out)
+    again = np.full_like(out, np.nan)
+    pointers = (x.ctypes.data for x in (observation, noise, again))
+    run.sample_pointers(*pointers, 11, 2)
+    assert np.array_equal(out, again)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_act_draws_its_noise_by_counter(rows: int) -> None:
+    policy = Folded(Sizes(A=6, H=64))
+    observation, noise, out = policy.inputs(rows)
+    key = 2**63 + 12345
+    native.module().normals(np.array([key], np.uint64), 77, 6, noise)
+    run = sampler(policy)
+    run.sample(observation, noise, out)
+    acted = np.full_like(out[0], np.nan)
+    run.act(observation[0], acted, key, 77)
+    assert np.array_equal(acted, out[0])
+
+
+def test_nan_goes_through_and_no_row_touches_another() -> None:
+    policy = Folded(Sizes(H=64))
+    observation, noise, out = policy.inputs(50)
+    observation[0, 3] = np.nan
+    sampler(policy).sample(observation, noise, out)
+    bad = np.isnan(out).any(-1)[0]
+    assert bad[3] and bad.sum() == 1
+
+
+def test_actions_are_clipped() -> None:
+    policy = Folded(Sizes(H=64, K=1))
+    policy.gain[:] = 50.0
+    observation, noise, out = policy.inputs(100)
+    sampler(policy).sample(observation, noise, out)
+    assert out.max() == 1.0 and out.min() == -1.0
+
+
+def test_threads_of_python_share_a_sampler() -> None:
+    policy = Folded(Sizes(H=64))
+    run = sampler(policy)
+    observation, noise, expected = policy.inputs(300)
+    run.sample(observation, noise, expected)
+    outs = [np.full_like(expected, np.nan) for _ in range(4)]
+    workers = [
+        threading.Thread(target=run.sample, args=(observation, noise, out, 2)) for out in outs
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(np.array_equal(out, expected) for out in outs)
+
+
+def test_what_does_not_fit_is_refused_by_name() -> None:
+    policy = Folded(Sizes(H=32))
+    run = sampler(policy)
+    observation, noise, out = policy.inputs(4)
+    cases = [
+        ((np.repeat(observation, 2, 1)[:, ::2], noise, out), "observation .*non-contiguous"),
+        ((np.asfortranarray(observation), noise, out), "observation .*non-contiguous"),
+        ((observation.astype(np.float64), noise, out), "observation must be .*float32.*float64"),
+        ((observation[..., :5].copy(), noise, out), "observation .*length 29.*\\(1, 4, 5\\)"),
+        ((observation[0], noise, out), "observation .*3 axes"),
+        ((observation, noise[:, :3].copy(), out), "observation and noise differ in axis 1"),
+        ((observation, noise, out[:, :3].copy()), "observation and out differ in axis 1"),
+        ((np.repeat(observation, 2, 0), np.repeat(noise, 2, 0), np.repeat(out, 2, 0)), "1 seeds"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises(ValueError, match=message):
+            run.sample(*arguments)
+    frozen = out.copy()
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="out is read-only"):
+        run.sample(observation, noise, frozen)
+    with pytest.raises(ValueError, match="null pointer"):
+        run.sample_pointers(0, noise.ctypes.data, out.ctypes.data, 4)
+    with pytest.raises(ValueError, match="must hold"):
+        run.load(policy.flat()[:-1].copy().ctypes.data, policy.flat().size - 1, 1.0)
+    with pytest.raises(ValueError, match=f"length {policy.flat().size}"):
+        run.load(policy.flat()[:-1].copy(), 1.0)
+    with pytest.raises(ValueError, match="observation"):
+        run.act(observation[0, :, :3].copy(), out[0], 0, 0)
+    with pytest.raises(RuntimeError, match="call load first"):
+        native.module().Sampler(*policy.sizes.tuple()).sample(observation, noise, out)
+    two = sampler(Folded(Sizes(S=2, H=32)))
+    with pytest.raises(ValueError, match="one seed"):
+        two.act(observation[0], out[0], 0, 0)
+    with pytest.raises(ValueError, match="width must be"):
+        native.module().Sampler(1, 1, 1, 0, 1, 1)
+
+
+def test_an_instruction_set_can_be_forced() -> None:
+    policy = Folded(Sizes(H=32))
+    for isa in ISAS:
+        assert sampler(policy, isa).isa == isa
+    with pytest.raises(ValueError, match="'sse9' is not one of"):
+        sampler(policy, "sse9")
+    code = "from gtp_fast import native; print(native.module().isa())"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"GTP_FAST_ISA": "portable"},
+        capture_output=True,
+        check=True,
+    )
+    assert result.stdout.decode().strip() == "portable"
+
+
+def test_an_empty_batch_is_no_error() -> None:
+    policy = Folded(Sizes(H=32))
+    observation, noise, out = policy.inputs(0)
+    sampler(policy).sample(observation, noise, out)

@@ -1,0 +1,87 @@
+"""Run folders: never overwritten, and complete enough to know what a result depends on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gtp_fast import runs
+from gtp_fast.errors import UserError
+
+NOON = datetime(2026, 3, 4, 12, 0, 9)
+
+
+def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
+    made = [runs.create(tmp_path / "deep", "antmaze-umaze", "gtp", NOON) for _ in range(3)]
+    assert [run.path.name for run in made] == [
+        "antmaze-umaze-gtp-20260304-120009",
+        "antmaze-umaze-gtp-20260304-120009-2",
+        "antmaze-umaze-gtp-20260304-120009-3",
+    ]
+    assert all(run.checkpoints.is_dir() for run in made)
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be made"):
+        runs.create(tmp_path / "file", "t", "a")
+
+
+def test_a_configuration_comes_back_as_plain_values(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "t", "a")
+    values = {"eta": (1.0, 2.0), "path": Path("x"), "n": np.int64(3), "none": None}
+    run.write_config(values | {"low": np.array([-1.0, 1.0])})
+    wanted = {"eta": [1.0, 2.0], "path": "x", "low": [-1.0, 1.0], "n": 3, "none": None}
+    assert runs.open_run(run).config() == wanted
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no run folder"):
+        runs.open_run(tmp_path / "none")
+    with pytest.raises(UserError, match=r"no run folder: it has no config\.yaml"):
+        runs.open_run(tmp_path)
+    for broken in ("a: [", "just text", "\x00"):
+        (tmp_path / "config.yaml").write_text(broken)
+        with pytest.raises(UserError, match=r"config\.yaml"):
+            runs.open_run(tmp_path).config()
+
+
+def test_the_environment_names_versions_machine_and_backend(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "t", "a")
+    run.write_environment("sampler: fused")
+    facts = json.loads((run.path / "environment.json").read_text())
+    assert facts["numpy"] == np.__version__
+    assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert facts["backend"] == "sampler: fused"
+    keys = {"torch", "triton", "gymnasium", "minari", "mujoco", "processor", "gpu", "git", "native"}
+    assert keys <= facts.keys()
+
+
+def test_versions_are_read_without_importing_the_packages() -> None:
+    code = (
+        "import sys; from gtp_fast import runs; runs.environment();"
+        "names = ('torch', 'triton', 'gymnasium', 'minari', 'mujoco');"
+        "print([m for m in names if m in sys.modules])"
+    )
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=surroundings
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_summary_is_there_when_it_was_written(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "t", "a")
+    assert run.summary() == {}
+    run.write_summary({"score": np.float64(1.5), "seeds": (1, 2)})
+    assert run.summary() == {"score": 1.5, "seeds": [1, 2]}
+    (run.path / "summary.json").write_text("{")
+    with pytest.raises(UserError, match=r"summary\.json cannot be read"):
+        run.summary()
