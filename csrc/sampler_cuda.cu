@@ -1,13 +1,9 @@
 // The host side of the CUDA sampler: the policy's copy on the device, the choice of kernel, the launch.
-#include "sampler_cuda.hpp"
-
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <stdexcept>
 
-#include "sampler_cuda_latency.cuh"
-#include "sampler_cuda_throughput.cuh"
+#include "sampler_cuda_kernels.cuh"
 
 namespace gtp {
 namespace {
@@ -37,35 +33,10 @@ class DeviceGuard {
   int before_ = 0, device_ = 0;
 };
 
-using Kernel = void (*)(CudaArguments);
-
-Kernel kernel_of(const CudaPlan& plan) {
-  if (plan.latency) {
-    if (plan.rows_per_block == 4) return latency_kernel<4>;
-    return plan.rows_per_block == 2 ? latency_kernel<2> : latency_kernel<1>;
-  }
-  switch (plan.rows_per_block) {
-    case 64: return throughput_kernel<8>;
-    case 32: return throughput_kernel<4>;
-    case 16: return throughput_kernel<2>;
-    default: return throughput_kernel<1>;
-  }
-}
-
-int round_up(int n) { return (n + 3) / 4 * 4; }
-
-int widest(const Shape& shape, int width, int action) {
-  return std::max({width, action, round_up(shape.observation)});
-}
-
 }  // namespace
 
 CudaSampler::CudaSampler(const Shape& shape)
-    : shape_(checked(shape)),
-      width_(round_up(shape.width)),
-      action_(round_up(shape.action)),
-      flat_(shape),
-      padded_(shape, width_, action_) {
+    : shape_(checked(shape)), flat_(shape), arguments_(new CudaArguments(cuda_arguments(shape, nullptr, 0.0f))) {
   int limit = 0;
   check(cudaGetDevice(&device_), "find a device");
   check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device_), "read the device");
@@ -78,17 +49,19 @@ CudaSampler::CudaSampler(const Shape& shape)
                               CudaPlan{false, 16}, CudaPlan{false, 32}, CudaPlan{false, 64}})
     check(cudaFuncSetAttribute(kernel_of(plan), cudaFuncAttributeMaxDynamicSharedMemorySize, limit),
           "set up the sampler's kernels");
-  check(cudaMalloc(&policy_, padded_.total * sizeof(float)), "allocate the policy");
-  check(cudaMemset(policy_, 0, padded_.total * sizeof(float)), "clear the policy");
+  const size_t bytes = arguments_->layout.total * sizeof(float);
+  check(cudaMalloc(&policy_, bytes), "allocate the policy");
+  check(cudaMemset(policy_, 0, bytes), "clear the policy");
+  arguments_->policy = policy_;
 }
 
-CudaSampler::~CudaSampler() { cudaFree(policy_); }
+CudaSampler::~CudaSampler() {
+  // Nothing can be done about a failure here, nor at the end of a process whose context is gone.
+  cudaFree(policy_);
+}
 
 size_t CudaSampler::shared_bytes(const CudaPlan& plan) const {
-  const int wide = widest(shape_, width_, action_);
-  const size_t floats = plan.latency ? latency_floats(plan.rows_per_block, wide, width_, action_)
-                                     : throughput_floats(plan.rows_per_block, wide, width_, action_);
-  return floats * sizeof(float);
+  return shared_floats(*arguments_, plan) * sizeof(float);
 }
 
 CudaPlan CudaSampler::plan(int64_t rows) const {
@@ -116,15 +89,16 @@ void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
   };
   const size_t S = shape_.seeds, O = shape_.observation, A = shape_.action, H = shape_.width;
   const size_t K = shape_.steps, hidden = shape_.layers - 1;
-  if (padded_.total == flat_.total) {
+  const FlatLayout& padded = arguments_->layout;
+  if (padded.total == flat_.total) {
     check(cudaMemcpyAsync(policy_, flat, flat_.total * sizeof(float), cudaMemcpyDefault, on), "copy the policy");
   } else {
     // Everything up to the hidden biases has rows of H columns, and lies together.
-    copy(0, 0, S * (A + O + K) + hidden * S * (H + 1), H, width_);
-    copy(padded_.last_weight, flat_.last_weight, S * (H + 1), A, action_);
-    copy(padded_.input_scale, flat_.input_scale, 1, 3 * K, 3 * K);
+    copy(0, 0, S * (A + O + K) + hidden * S * (H + 1), H, arguments_->width);
+    copy(padded.last_weight, flat_.last_weight, S * (H + 1), A, arguments_->action);
+    copy(padded.input_scale, flat_.input_scale, 1, 3 * K, 3 * K);
   }
-  initial_scale_ = initial_scale;
+  arguments_->initial_scale = initial_scale;
   loaded_ = true;
 }
 
@@ -134,13 +108,14 @@ void CudaSampler::sample(const float* observation, const float* noise, float* ou
   if (rows == 0) return;
   const DeviceGuard guard(device_);
   const CudaPlan chosen = plan(rows);
-  CudaArguments arguments{shape_,  padded_,        width_,      action_, widest(shape_, width_, action_),
-                          policy_, initial_scale_, observation, noise,   out,
-                          rows};
+  CudaArguments arguments = *arguments_;
+  arguments.observation = observation;
+  arguments.noise = noise;
+  arguments.out = out;
+  arguments.rows = rows;
   const dim3 grid(static_cast<unsigned>((rows + chosen.rows_per_block - 1) / chosen.rows_per_block), shape_.seeds);
-  const int threads = chosen.latency ? kLatencyThreads : kThroughputThreads;
   void* values[] = {&arguments};
-  check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel_of(chosen)), grid, dim3(threads), values,
+  check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel_of(chosen)), grid, dim3(threads_of(chosen)), values,
                          shared_bytes(chosen), static_cast<cudaStream_t>(stream)),
         "launch the sampler");
 }

@@ -2,11 +2,13 @@
 // that it is given, waits for nothing and allocates nothing, so it can be captured in a CUDA graph.
 #pragma once
 
-#include <string>
+#include <memory>
 
 #include "flow_map.hpp"
 
 namespace gtp {
+
+struct CudaArguments;
 
 // How a batch is run: the kernel and its rows a block.
 struct CudaPlan {
@@ -39,10 +41,9 @@ class CudaSampler {
   size_t shared_bytes(const CudaPlan& plan) const;
 
   Shape shape_;
-  int width_, action_;
-  FlatLayout flat_, padded_;
+  FlatLayout flat_;
+  std::unique_ptr<CudaArguments> arguments_;
   float* policy_ = nullptr;
-  float initial_scale_ = 0.0f;
   bool loaded_ = false;
   int device_ = 0, multiprocessors_ = 0;
   size_t shared_limit_ = 0;

@@ -36,9 +36,9 @@ class Parameters:
 
     def _split(self, flat: Tensor) -> dict[str, Tensor]:
         sizes = [math.prod(shape) for shape in self.shapes.values()]
-        parts = flat.detach().split(sizes, 1)
+        parts = torch.split(flat.detach(), sizes, 1)
         return {
-            name: part.unflatten(1, shape)
+            name: part.unflatten(1, shape)  # type: ignore[no-untyped-call]
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 

@@ -190,8 +190,9 @@ class _Loss(torch.autograd.Function):
     def backward(ctx: Any, g_consistency: Tensor, g_flow: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         half = gradient.shape[1] // 2
+        # The upstream factors stay float32: rounded to bf16 they would cost the gradient a digit.
         scale = torch.stack((g_consistency, g_flow), 1).repeat_interleave(half, 1)
-        return (gradient * scale[..., None].to(gradient.dtype), *(None,) * 10)
+        return ((gradient * scale[..., None]).to(gradient.dtype), *(None,) * 11)
 
 
 def _fused_loss(
@@ -215,7 +216,7 @@ class _Mish(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (slope,) = ctx.saved_tensors
+        slope: Tensor = ctx.saved_tensors[0]
         return gradient * slope
 
 

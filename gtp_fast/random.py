@@ -45,7 +45,7 @@ def philox4x32_10(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Ten
 
     counter: four broadcastable tensors; key: two. Returns four tensors of uint32 values.
     """
-    c0, c1, c2, c3 = torch.broadcast_tensors(*counter)
+    c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
         # A wrapped int64 product still holds the right 64 bits; the masks undo the sign extension.

@@ -7,7 +7,7 @@ no reduction crosses it. Everything runs in float32 or float64 on any device and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ def karras_nodes(
     """Return `count` ascending times, evenly spaced in t^(1/7), from t_min to t_max: [count]."""
     i = torch.arange(count, dtype=torch.float64) / max(count - 1, 1)
     low, high = t_min ** (1 / RHO), t_max ** (1 / RHO)
-    nodes = (low + i * (high - low)) ** RHO
+    nodes: Tensor = (low + i * (high - low)) ** RHO
     nodes[0], nodes[-1] = t_min, t_max
     return nodes.to(dtype)
 
@@ -66,9 +66,9 @@ def schedule(step: int, total_updates: int, first: int = 10, last: int = 1280) -
     """Return the number of nodes N at a global step: min(first * 2^stage, last) + 1, in equal stages."""
     stages = (last // first).bit_length()
     # A ceiling that is no power of two times `first` needs one more stage to be reached.
-    stages += first * 2 ** (stages - 1) < last
+    stages += (first << (stages - 1)) < last
     length = max(1, total_updates // stages)
-    return min(first * 2 ** min(step // length, stages), last) + 1
+    return min(first << min(step // length, stages), last) + 1
 
 
 def sampling_times(
@@ -364,12 +364,12 @@ class FoldedPolicy(NamedTuple):
 
     def to(self, device: torch.device | str) -> FoldedPolicy:
         """Return the same policy on another device."""
-        move = torch.Tensor.to
-        return FoldedPolicy(
-            *(move(x, device) for x in self[:3]), tuple(move(x, device) for x in self.hidden_weights),
-            tuple(move(x, device) for x in self.hidden_biases), *(move(x, device) for x in self[5:10]),
-            self.initial_scale,
-        )  # fmt: skip
+        moved: dict[str, Any] = {
+            name: tuple(x.to(device) for x in value) if isinstance(value, tuple) else value.to(device)
+            for name, value in self._asdict().items()
+            if name != "initial_scale"
+        }
+        return self._replace(**moved)
 
 
 def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> Tensor:

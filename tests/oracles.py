@@ -1,4 +1,4 @@
-"""Closed forms that judge the package: x_t = x + t z for 1-D Gaussian mixtures, in numpy float64."""
+"""Closed forms that judge the package: 1-D Gaussian mixtures, x_t = x + t z, numpy float64."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def slope(h: Array, error: Array) -> float:
 class TableMap:
     """Phi(x, t, tau) of the population minimiser, tabulated over x / sqrt(1/4 + t^2).
 
-    The minimiser obeys Phi(x_t, t, tau) = E[Phi(x + u z, u, tau) | x_t], averaged over the law of u;
+    The minimiser obeys Phi(x_t, t, tau) = E[Phi(x + u z, u, tau) | x_t], averaged over u;
     it is computed from the lowest t upwards, linear between the points of the table.
     """
 

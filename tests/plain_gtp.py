@@ -1,9 +1,10 @@
-"""GTP once more, straightforwardly: one seed, torch.nn modules, autograd, torch.optim.Adam, no cleverness."""
+"""GTP once more, plainly: one seed, torch.nn modules, autograd, torch.optim.Adam."""
 
 from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from gtp_fast.random import Stream
 
 def layers(sizes: list[int]) -> nn.Sequential:
     parts: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         parts += [nn.Linear(n_in, n_out), nn.Mish()]
     return nn.Sequential(*parts[:-1]).double()
 
@@ -80,7 +81,7 @@ class PlainGTP:
         times = [*(root[:-1] ** 7), 0.0]
         a = 80.0 * noise
         with torch.no_grad():
-            for t, tau in zip(times[:-1], times[1:], strict=True):
+            for t, tau in pairwise(times):
                 full = torch.full((len(a),), t, dtype=a.dtype)
                 phi = self.actor_target(s, a, full, torch.full_like(full, tau))
                 a = tau / t * a + (1 - tau / t) * phi

@@ -47,7 +47,7 @@ class Learner:
         gradient, flat = self.parameters.gradient, self.parameters.flat
         self.parameters.differentiate(loss.sum())
         per_seed = gradient.view(self.seeds, -1)
-        norm = torch.linalg.vector_norm(per_seed, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(per_seed, dim=1)
         if max_norm is not None:
             per_seed.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
         ops.adam_polyak_(

@@ -164,14 +164,15 @@ class GTP(Agent):
         with torch.no_grad():
             backups = max(1, c.max_q_backup)
             states = batch.next_observation.repeat(1, backups, 1)
-            values = critic(self.critic.average_views, states, next_action).unflatten(2, (backups, b)).amax(2)
+            values = critic(self.critic.average_views, states, next_action)
+            values = values.reshape(2, -1, backups, b).amax(2)
             target = reference.td_target(batch.reward, batch.mask, values, c.discount)
         loss = reference.double_q_loss(critic(self.critic.views, batch.observation, batch.action), target)
         gradient = self.critic.update(loss, step + 1, self.critic_rate, c.critic_ema_rate, c.max_gradient_norm)
         with torch.no_grad():
             states = batch.observation.repeat(1, 1 + c.value_samples, 1)
             q = critic(self.critic.views, states, torch.cat((batch.action, value_action), 1)).amin(0)
-            advantage = q[:, :b] - q[:, b:].unflatten(1, (c.value_samples, b)).mean(1)
+            advantage = q[:, :b] - q[:, b:].reshape(-1, c.value_samples, b).mean(1)
             w = reference.advantage_weights(advantage, self.eta, maximum=c.weight_maximum)
             spread = advantage.std(1, correction=0)
         return w, [loss.detach(), q[:, :b].mean(1), spread, gradient]

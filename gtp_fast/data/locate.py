@@ -83,17 +83,19 @@ def _fetched(task: Task, dataset_id: str) -> Source:
 
 def _download(dataset_id: str) -> str:
     """Try Minari's download, which may fail in any way; returns the reason when it does."""
+    print(f"fetching {dataset_id} with minari", file=sys.stderr)
+    # Without a network its client reports every one of its own retries.
+    logging.disable(logging.WARNING)
     try:
         import minari
 
-        print(f"fetching {dataset_id} with minari", file=sys.stderr)
-        # Without a network its client reports every one of its own retries.
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         with contextlib.redirect_stdout(io.StringIO()):
             minari.download_dataset(dataset_id)
     except (Exception, SystemExit) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return f"the download failed: {first[:120]}"
+    finally:
+        logging.disable(logging.NOTSET)
     return "the download left nothing"
 
 
