@@ -130,14 +130,13 @@ class Play:
 
     def _count(self, moment: Moment) -> NDArray[np.bool_]:
         """Add one step to the episodes under way; return the slots whose episode has ended."""
-        playing = self.episode >= 0
-        at = np.flatnonzero(playing)
+        at = np.flatnonzero(self.episode >= 0)
         place = (self.policy[at], self.episode[at])
         self.returns[place] += moment.reward[at]
         self.lengths[place] += 1
         self.successes[place] = np.fmax(self.successes[place], moment.success[at])
         self.time += 1
-        return moment.ended & playing
+        return moment.ended
 
     def _follow(self, ended: NDArray[np.bool_]) -> list[int | None]:
         """Give the ended slots their policy's next episodes, or rest; return the reset seeds."""

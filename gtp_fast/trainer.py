@@ -48,6 +48,7 @@ class Trainer:
         """Train to the end or to a stop signal; return the exit code."""
         self.agent.prepare(self.steps)
         self._announce()
+        self.evaluating = 0.0
         began = time.perf_counter()
         self.bar = tqdm(total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr)
         try:
@@ -60,7 +61,7 @@ class Trainer:
         if done < self.steps:
             print(f"Stopped at update {done:,} of {self.steps:,}; go on with: --resume {self.run.path}", file=sys.stderr)
             return 128 + received
-        self._summarise(done, time.perf_counter() - began)
+        self._summarise(done, time.perf_counter() - began - self.evaluating)
         return 0
 
     def _after(self, done: int) -> None:
@@ -106,9 +107,11 @@ class Trainer:
         )  # fmt: skip
 
     def _evaluate(self, done: int, evaluator: Evaluator) -> None:
+        began = time.perf_counter()
         self.bar.set_description_str("evaluating")
         self.last = evaluator.evaluate(self.agent.ops.sampler(self.agent.folded()))
         self.bar.set_description_str("")
+        self.evaluating += time.perf_counter() - began
         self.log.append(done, self.last)
         means = self.last.means()
         spread = {f"action_std_{name}": values for name, values in self.agent.action_spread(self.table).items()}
@@ -165,5 +168,5 @@ class Trainer:
         for name, values in means.items():
             each = " ".join(f"{value:.3g}" for value in values)
             print(f"  {name:13s} {np.mean(values):8.3f} +- {np.std(values):.3f} over seeds ({each})")
-        print(f"  updates/s     {rate:8.1f} (all seeds together advance one update at a time, evaluation included)")
+        print(f"  updates/s     {rate:8.1f} (each advances all {len(self.agent.seeds)} seeds; evaluation left out)")
         print(f"  run folder    {self.run.path}")

@@ -33,6 +33,7 @@ def tensors(value: float = 1.5) -> dict[str, Tensor]:
     return {
         "a.view": flat.view(2, 3)[:, 1:],
         "a.again": flat[1:4],
+        "a.same": flat[1:4],
         "half": torch.full((2, 2), value, dtype=torch.bfloat16),
         "steps": torch.tensor([2**40, -1]),
         "double": torch.tensor(1 / 3, dtype=torch.float64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ class GTPConfig:
     """Adam's rate for the actor. One value, or one per seed."""
     critic_learning_rate: tuple[float, ...] = (3e-4,)
     """Adam's rate for the critic. One value, or one per seed."""
+    cosine_decay: bool = False
+    """Let both learning rates fall to zero along a cosine over the run."""
     width: int = 256
     """Units of each hidden layer, in actor and critic."""
     depth: int = 3
@@ -121,6 +124,10 @@ class GTP(Agent):
             self.nodes, self.num_nodes = nodes.to(self.device), count
         return self.nodes, count
 
+    def _decay(self, step: int) -> float:
+        """Return what remains of the learning rates at this step."""
+        return 0.5 * (1.0 + math.cos(math.pi * step / self.total_updates)) if self.config.cosine_decay else 1.0
+
     def update(self, table: TransitionTable, step: int) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
         c = self.config
@@ -168,7 +175,9 @@ class GTP(Agent):
             values = values.reshape(2, -1, backups, b).amax(2)
             target = reference.td_target(batch.reward, batch.mask, values, c.discount)
         loss = reference.double_q_loss(critic(self.critic.views, batch.observation, batch.action), target)
-        gradient = self.critic.update(loss, step + 1, self.critic_rate, c.critic_ema_rate, c.max_gradient_norm)
+        gradient = self.critic.update(
+            loss, step + 1, self.critic_rate * self._decay(step), c.critic_ema_rate, c.max_gradient_norm
+        )
         with torch.no_grad():
             states = batch.observation.repeat(1, 1 + c.value_samples, 1)
             q = critic(self.critic.views, states, torch.cat((batch.action, value_action), 1)).amin(0)
@@ -191,5 +200,5 @@ class GTP(Agent):
         student = network(self.actor.views, p.student_x, p.student_levels, states)
         consistency, flow = self.ops.loss(student, teacher, batch.action, p, w)
         loss = consistency + self.lambda_flow * flow
-        gradient = self.actor.update(loss, step + 1, self.rate, c.ema_rate, c.max_gradient_norm)
+        gradient = self.actor.update(loss, step + 1, self.rate * self._decay(step), c.ema_rate, c.max_gradient_norm)
         return consistency.detach(), flow.detach(), gradient

@@ -19,7 +19,7 @@ from gtp_fast.data import locate, minari_source
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find
 
-__all__ = ["PLANS", "Collected", "collect", "default_workers", "ensure"]
+__all__ = ["PLANS", "Collected", "collect", "default_workers"]
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,6 @@ def collect(
 def default_workers(task: Task) -> int:
     """Processes that pay: one for the cheap point mazes, one per core for the ant."""
     return min(os.cpu_count() or 1, 8) if task.family == "antmaze" else 1
-
-
-def ensure(task: Task | str, transitions: int | None = None) -> str:
-    """Collect once under default settings, and say so; returns the Minari id to load."""
-    task = find(task) if isinstance(task, str) else task
-    made = collect(task, transitions, workers=default_workers(task))
-    state = "already here" if made.reused else "made now"
-    print(f"{made.dataset_id}: locally made ({state}), not Minari's data", file=sys.stderr)
-    return made.dataset_id
 
 
 def _require_same(folder: Path, settings: dict[str, Any]) -> None:

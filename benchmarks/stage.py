@@ -1,0 +1,131 @@
+"""Where rows are timed: builds them, holds them to the gate, warms them up, then measures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from tolerance import assert_as_accurate
+
+from benchmarks.workload import Results, Row, Subject, Unavailable, Workload
+from gtp_fast import runs
+
+_MOST_ROUNDS = 2000
+_LEAST_ROUNDS = 3
+# A CUDA graph is recorded in the second call and replayed from the third on.
+_WARM_CALLS = {"cpu": 1, "cuda": 4}
+_WARM_SECONDS = 0.3
+
+
+class RedGate(AssertionError):
+    """A row computes something wrong, so its time is not reported."""
+
+
+class Stage:
+    """Measures the rows of one workload after another; keeps what the current one has built."""
+
+    def __init__(self, device: torch.device, seconds: float):
+        self.device, self.seconds = device, seconds
+        self.machine = machine(device)
+        self.skipped: list[dict[str, str]] = []
+        self.group = ""
+        self._forget()
+
+    def measure(self, benchmark: Any, workload: Workload, row: Row) -> None:
+        """Time one row for about `seconds`; skips where it cannot be had, raises RedGate where it is wrong."""
+        if workload.group != self.group:
+            self._forget()
+            self.group = workload.group
+        try:
+            subject = self._ready(workload, row)
+        except Unavailable as reason:
+            note = {"group": workload.group, "row": row.name, "role": row.role, "reason": str(reason)}
+            if note not in self.skipped:
+                self.skipped.append(note)
+            pytest.skip(f"{row.name}: {reason}")
+        timed = self._timed(subject.run)
+        benchmark.group = workload.group
+        benchmark.extra_info.update({
+            **self.machine, **workload.facts, "row": row.name, "role": row.role, "note": subject.note,
+            "peak_memory_bytes": self._peak_memory(timed),
+        })  # fmt: skip
+        began = time.perf_counter()
+        timed()
+        estimate = time.perf_counter() - began
+        rounds = min(max(_LEAST_ROUNDS, round(self.seconds / estimate)), _MOST_ROUNDS)
+        benchmark.pedantic(timed, rounds=rounds, iterations=1)
+
+    def _forget(self) -> None:
+        self.subjects: dict[str, Subject] = {}
+        self.reasons: dict[str, Unavailable] = {}
+        self.truth: Results | None = None
+
+    def _ready(self, workload: Workload, row: Row) -> Subject:
+        if row.name in self.reasons:
+            raise self.reasons[row.name]
+        if row.name not in self.subjects:
+            try:
+                subject = workload.build(row)
+            except Unavailable as reason:
+                self.reasons[row.name] = reason
+                raise
+            plain = subject if row == workload.plain else self._ready(workload, workload.plain)
+            if self.truth is None:
+                self.truth = workload.exact()
+            gate(f"{workload.group}, {row.name}", subject.results, plain.results, self.truth)
+            self._warm(subject.run)
+            self.subjects[row.name] = subject
+        return self.subjects[row.name]
+
+    def _warm(self, run: Callable[[], object]) -> None:
+        began, calls = time.perf_counter(), 0
+        while calls < _WARM_CALLS[self.device.type] or (
+            calls < 10 and time.perf_counter() - began < _WARM_SECONDS
+        ):
+            run()
+            calls += 1
+
+    def _timed(self, run: Callable[[], object]) -> Callable[[], None]:
+        if self.device.type != "cuda":
+
+            def call() -> None:
+                run()
+
+            return call
+
+        def call_and_wait() -> None:
+            run()
+            torch.cuda.synchronize()
+
+        torch.cuda.synchronize()
+        return call_and_wait
+
+    def _peak_memory(self, timed: Callable[[], None]) -> int | None:
+        if self.device.type != "cuda":
+            return None
+        torch.cuda.reset_peak_memory_stats()
+        timed()
+        return torch.cuda.max_memory_allocated()
+
+
+def gate(name: str, results: Results, plain: Results, exact: Results) -> None:
+    """Hold a row's results to the tests' comparison rule; raises RedGate."""
+    for key, truth in exact.items():
+        try:
+            assert_as_accurate(f"{name}: {key}", results[key], plain[key], truth)
+        except AssertionError as error:
+            raise RedGate(f"no time is reported, for the result is wrong: {error}") from error
+
+
+def machine(device: torch.device) -> Mapping[str, Any]:
+    """Return the name of the device and the versions that a time depends on."""
+    facts = runs.environment()
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else facts["processor"]
+    driver = facts["gpu"].splitlines()[0].split(",")[-1].strip() if on_gpu and facts["gpu"] else None
+    kept = ("gtp_fast", "python", "torch", "triton", "processor", "git", "native")
+    return {"device": name, "driver": driver, "threads": torch.get_num_threads(),
+            **{key: facts[key] for key in kept}}  # fmt: skip

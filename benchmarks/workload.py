@@ -1,0 +1,94 @@
+"""What a benchmark is: one workload, several ways to run it, and the truth that all are held to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+Results = Mapping[str, Tensor]
+TURNS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run a workload; role: eager, compiled or ours."""
+
+    name: str
+    role: str
+
+
+EAGER = Row("reference eager", "eager")
+COMPILED = Row("reference compiled", "compiled")
+OURS = Row("ours", "ours")
+ROWS = (EAGER, COMPILED, OURS)
+
+
+class Unavailable(Exception):
+    """A row cannot be had on this machine; the message says why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row ready to be timed, what it computed, and in words how."""
+
+    run: Callable[[], object]
+    results: Results
+    note: str = ""
+
+
+class Workload(ABC):
+    """A fixed problem; `group` names it and `facts` says all that its time depends on."""
+
+    group: str
+    facts: Mapping[str, Any]
+    plain: Row = EAGER
+
+    @abstractmethod
+    def exact(self) -> Results:
+        """Return the right results, by the reference in float64."""
+
+    @abstractmethod
+    def build(self, row: Row) -> Subject:
+        """Make a row ready, compilation included; raises Unavailable with the reason."""
+
+
+def in_turns(cases: Sequence[Any], rows: Sequence[Row] = ROWS) -> pytest.MarkDecorator:
+    """Parametrise (case, turn, row): every row of a case is measured in each of several turns.
+
+    The order rotates from turn to turn, so that a busy or warm spell of the machine hits all rows alike.
+    """
+    parameters = [
+        pytest.param(case, turn, row, id=f"{case}-{row.name}-turn{turn}".replace(" ", "_"))
+        for case in cases
+        for turn in range(TURNS)
+        for row in (*rows[turn % len(rows) :], *rows[: turn % len(rows)])
+    ]
+    return pytest.mark.parametrize(("case", "turn", "row"), parameters)
+
+
+def compiled(function: Callable[..., Any], device: torch.device, **options: Any) -> Callable[..., Any]:
+    """Return the function under torch.compile, with CUDA graphs where there is a GPU."""
+    options = {"dynamic": False} | options
+    if device.type != "cuda":
+        return torch.compile(function, **options)
+    inner = torch.compile(function, mode="reduce-overhead", **options)
+
+    def step(*arguments: Any) -> Any:
+        # Tells the graph's memory pool that the results of the last call are no longer needed.
+        torch.compiler.cudagraph_mark_step_begin()
+        return inner(*arguments)
+
+    return step
+
+
+def fused_or_reason(choices: Mapping[str, tuple[str, str]], name: str) -> None:
+    """Raise Unavailable with the reason when an operation has no fused form here."""
+    choice, reason = choices[name]
+    if choice != "fused":
+        raise Unavailable(reason)
