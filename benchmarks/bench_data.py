@@ -1,4 +1,4 @@
-"""Loading a dataset into one resident table: read afresh, from our cache, and by Minari's own iterator."""
+"""Loading a dataset into one resident table: read afresh, from our cache, by Minari's iterator."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-minari = pytest.importorskip("minari", reason="loading reads Minari datasets, and minari is not installed")
-
 from benchmarks import synthetic
 from benchmarks.stage import Stage
 from benchmarks.workload import Results, Row, Subject, Workload, in_turns
-from gtp_fast.data import load_table
 
 MINARI = Row("minari iterate_episodes", "eager")
 FRESH, CACHED = Row("ours fresh", "ours"), Row("ours cached", "ours")
@@ -48,6 +45,8 @@ class Load(Workload):
             run: Callable[[], Tensor] = lambda: self._iterate(np.float32)  # noqa: E731
             return Subject(run, {"rows": run()}, "episodes one by one, the same rules in NumPy")
 
+        from gtp_fast.data import load_table
+
         def load() -> Tensor:
             with mock.patch.dict(os.environ, GTP_FAST_CACHE=str(self.root / "cache")):
                 return load_table(TASK, self.folder, use_cache=row == CACHED).rows
@@ -56,6 +55,8 @@ class Load(Workload):
         return Subject(load, {"rows": load()})
 
     def _iterate(self, dtype: DTypeLike) -> Tensor:
+        import minari
+
         with mock.patch.dict(os.environ, MINARI_DATASETS_PATH=str(self.root)):
             dataset = minari.load_dataset(synthetic.DATASET)
             return torch.from_numpy(
@@ -64,7 +65,9 @@ class Load(Workload):
 
 
 def _transitions(episode: Any, dtype: DTypeLike) -> NDArray[Any]:
-    """Return the rows of one episode, cut at its first success: reward -1 elsewhere and 0 there, which is terminal."""
+    """Return the rows of one episode, cut at its first success, which is terminal: reward 0 there,
+    -1 before.
+    """
     observed = episode.observations
     states = np.concatenate([observed[key] for key in synthetic.KEYS], 1).astype(dtype)
     distance = np.linalg.norm(observed["achieved_goal"][1:] - observed["desired_goal"][1:], axis=1)
@@ -77,6 +80,7 @@ def _transitions(episode: Any, dtype: DTypeLike) -> NDArray[Any]:
 
 @pytest.fixture(scope="module")
 def load(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Load:
+    pytest.importorskip("minari", reason="needs minari: not installed here")
     return Load(tmp_path_factory.mktemp("data"), request.config.getoption("--transitions"))
 
 

@@ -40,14 +40,21 @@ class Loss(Workload):
         student, teacher = networks.to(device).split((2 * batch, batch), 1)
         self.student, self.teacher = student.contiguous().requires_grad_(), teacher.contiguous()
         keys = random.key_tensor(range(seeds), device)
-        self.p = reference.perturb(self.a, reference.karras_nodes(NODES).to(device), NODES, keys, STEP)
+        self.p = reference.perturb(
+            self.a, reference.karras_nodes(NODES).to(device), NODES, keys, STEP
+        )
 
     def exact(self) -> Results:
         """Evaluate the reference in float64 on the very same numbers."""
         student = self.student.detach().double().requires_grad_()
         p = reference.Perturbation(*(x.double() for x in self.p))
         return self._evaluate(
-            reference.flow_map_loss, student, self.teacher.double(), self.a.double(), p, self.w.double()
+            reference.flow_map_loss,
+            student,
+            self.teacher.double(),
+            self.a.double(),
+            p,
+            self.w.double(),
         )
 
     def build(self, row: Row) -> Subject:
@@ -59,7 +66,9 @@ class Loss(Workload):
             chosen = ops.resolve("auto", self.device)
             fused_or_reason(chosen.choices, "loss")
             loss = chosen.loss
-        run = functools.partial(self._evaluate, loss, self.student, self.teacher, self.a, self.p, self.w)
+        run = functools.partial(
+            self._evaluate, loss, self.student, self.teacher, self.a, self.p, self.w
+        )
         return Subject(run, {name: value.clone() for name, value in run().items()})
 
     @staticmethod

@@ -35,9 +35,13 @@ class Sampler(Workload):
         self.batch, self.steps, self.device = batch, steps, device
         self.group = f"sampler, batch {batch}, K = {steps}"
         self.facts = {
-            "dtype": "float32", "shape": [1, batch, OBSERVATIONS, ACTIONS], "width": WIDTH, "depth": DEPTH,
-            "K": steps, "num_candidates": 1,
-        }  # fmt: skip
+            "dtype": "float32",
+            "shape": [1, batch, OBSERVATIONS, ACTIONS],
+            "width": WIDTH,
+            "depth": DEPTH,
+            "K": steps,
+            "num_candidates": 1,
+        }
         self.policy = policy(steps).to(device)
         draw = torch.Generator().manual_seed(1)
         self.observation = torch.randn(1, batch, OBSERVATIONS, generator=draw).to(device)
@@ -45,15 +49,21 @@ class Sampler(Workload):
 
     def exact(self) -> Results:
         """Run the folded reference in float64 with the same weights."""
-        exact = reference.folded_sample(doubled(self.policy), self.observation.double(), self.noise.double())
+        exact = reference.folded_sample(
+            doubled(self.policy), self.observation.double(), self.noise.double()
+        )
         return {"actions": exact}
 
     def build(self, row: Row) -> Subject:
         """Take the folded reference, the same compiled, or the native sampler."""
         note = ""
-        sample: Callable[[Tensor, Tensor], Tensor] = functools.partial(reference.folded_sample, self.policy)
+        sample: Callable[[Tensor, Tensor], Tensor] = functools.partial(
+            reference.folded_sample, self.policy
+        )
         if row == COMPILED:
-            inner, note = compiled_sampler(self.batch == 1 or self.device.type == "cuda", self.device)
+            inner, note = compiled_sampler(
+                self.batch == 1 or self.device.type == "cuda", self.device
+            )
             _hold_still(self.policy)
             sample = functools.partial(inner, self.policy)
         if row == OURS:
@@ -86,7 +96,7 @@ def _double(part: Any) -> Any:
 
 
 def _hold_still(folded: FoldedPolicy) -> None:
-    """Tell torch.compile that weights stay in place, else its CUDA graph copies them at every call."""
+    """Tell torch.compile that weights stay in place: else its CUDA graph copies them every time."""
     for part in folded:
         for tensor in part if isinstance(part, tuple) else (part,):
             if isinstance(tensor, Tensor):

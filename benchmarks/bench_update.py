@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium, which is not installed")
+pytest.importorskip(
+    "gymnasium", reason="the agent's data package needs gymnasium, which is not installed"
+)
 
 from benchmarks.stage import Stage
 from benchmarks.workload import COMPILED, OURS, Results, Row, Subject, Workload, compiled, in_turns
@@ -21,7 +23,7 @@ from gtp_fast.tasks import Rules
 
 OBSERVATIONS, ACTIONS, TRANSITIONS, UPDATES = 29, 8, 100_000, 100_000
 CONFIG = GTPConfig(k=5, batch_size=256, width=256)
-# Always the same one: it costs what any other does, and a compiled update would be compiled anew for the next.
+# Always the same one: it costs what any other does, and the next would be compiled anew.
 STEP = 0
 
 
@@ -32,9 +34,14 @@ class Update(Workload):
         self.seeds, self.device = seeds, device
         self.group = f"whole update, {seeds} seed{'s' if seeds > 1 else ''}, K = {CONFIG.k}"
         self.facts = {
-            "dtype": "float32", "shape": [seeds, CONFIG.batch_size, OBSERVATIONS, ACTIONS], "width": CONFIG.width,
-            "depth": CONFIG.depth, "K": CONFIG.k, "num_candidates": 1, "transitions": TRANSITIONS,
-        }  # fmt: skip
+            "dtype": "float32",
+            "shape": [seeds, CONFIG.batch_size, OBSERVATIONS, ACTIONS],
+            "width": CONFIG.width,
+            "depth": CONFIG.depth,
+            "K": CONFIG.k,
+            "num_candidates": 1,
+            "transitions": TRANSITIONS,
+        }
         self.table = table().to(device)
 
     def exact(self) -> Results:
@@ -63,7 +70,7 @@ class Update(Workload):
 def _compiled_update(agent: GTP, resident: TransitionTable) -> tuple[Any, str]:
     """Compile the update whole for a GPU; on a CPU operation by operation.
 
-    The whole takes three minutes of a CPU for each number of seeds, which no benchmark run can spare.
+    The whole takes three minutes of a CPU for each number of seeds, too long for a benchmark.
     """
     if agent.device.type != "cuda":
         agent.ops = chosen = _compiled_operations(agent.ops, agent.device)
@@ -114,23 +121,30 @@ def _compiled_operations(chosen: ops.Operations, device: torch.device) -> ops.Op
 
 def _gradients(agent: GTP) -> dict[str, Tensor]:
     return {
-        f"gradient of the {name}": part.parameters.gradient.clone() for name, part in agent.learners().items()
+        f"gradient of the {name}": part.parameters.gradient.clone()
+        for name, part in agent.learners().items()
     }
 
 
 @functools.cache
 def table() -> TransitionTable:
-    """Return a table of random transitions; the time of an update does not depend on what they hold."""
+    """Return a table of random transitions; what they hold does not change the time."""
     draw = torch.Generator().manual_seed(0)
     rows = torch.randn(TRANSITIONS, 2 * OBSERVATIONS + ACTIONS + 2, generator=draw)
     rows[:, OBSERVATIONS : OBSERVATIONS + ACTIONS].clamp_(-1, 1)
     rows[:, -1] = 1
     return TransitionTable(
-        rows=rows, observation_dim=OBSERVATIONS, action_dim=ACTIONS, observation_keys=(),
-        action_low=(-1.0,) * ACTIONS, action_high=(1.0,) * ACTIONS, task="synthetic", rules=Rules(),
+        rows=rows,
+        observation_dim=OBSERVATIONS,
+        action_dim=ACTIONS,
+        observation_keys=(),
+        action_low=(-1.0,) * ACTIONS,
+        action_high=(1.0,) * ACTIONS,
+        task="synthetic",
+        rules=Rules(),
         statistics=Statistics(TRANSITIONS, 1, 0, 0.0, float(TRANSITIONS), None),
         provenance=Provenance("synthetic", False, "random numbers"),
-    )  # fmt: skip
+    )
 
 
 make = functools.cache(Update)

@@ -26,21 +26,27 @@ def make(root: Path, transitions: int) -> Path:
     from minari.data_collector import EpisodeBuffer
 
     draw = np.random.default_rng(0)
-    lengths = [EPISODE] * (transitions // EPISODE) + [transitions % EPISODE] * (transitions % EPISODE > 0)
-    episodes = [EpisodeBuffer(id=i, **_episode(draw, length, i)) for i, length in enumerate(lengths)]
+    lengths = [EPISODE] * (transitions // EPISODE) + [transitions % EPISODE] * (
+        transitions % EPISODE > 0
+    )
+    episodes = [
+        EpisodeBuffer(id=i, **_episode(draw, length, i)) for i, length in enumerate(lengths)
+    ]
     space = {"achieved_goal": 2, "desired_goal": 2, "observation": OBSERVATIONS}
     with mock.patch.dict(os.environ, MINARI_DATASETS_PATH=str(root)), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         minari.create_dataset_from_buffers(
             dataset_id=DATASET,
             buffer=episodes,
-            observation_space=Dict({k: Box(-np.inf, np.inf, (n,), np.float64) for k, n in space.items()}),
+            observation_space=Dict(
+                {k: Box(-np.inf, np.inf, (n,), np.float64) for k, n in space.items()}
+            ),
             action_space=Box(-1.0, 1.0, (ACTIONS,), np.float32),
             algorithm_name="random numbers",
             author="gtp_fast benchmarks",
             author_email="none@example.org",
             code_permalink="benchmarks/synthetic.py",
-            description="Random numbers for a benchmark of loading; not the official data of any name.",
+            description="Random numbers for a benchmark; not the official data of any name.",
         )
     return root / DATASET
 

@@ -61,7 +61,7 @@ class Workload(ABC):
 def in_turns(cases: Sequence[Any], rows: Sequence[Row] = ROWS) -> pytest.MarkDecorator:
     """Parametrise (case, turn, row): every row of a case is measured in each of several turns.
 
-    The order rotates from turn to turn, so that a busy or warm spell of the machine hits all rows alike.
+    The order rotates from turn to turn, so that a busy spell of the machine hits all rows alike.
     """
     parameters = [
         pytest.param(case, turn, row, id=f"{case}-{row.name}-turn{turn}".replace(" ", "_"))
@@ -72,7 +72,9 @@ def in_turns(cases: Sequence[Any], rows: Sequence[Row] = ROWS) -> pytest.MarkDec
     return pytest.mark.parametrize(("case", "turn", "row"), parameters)
 
 
-def compiled(function: Callable[..., Any], device: torch.device, **options: Any) -> Callable[..., Any]:
+def compiled(
+    function: Callable[..., Any], device: torch.device, **options: Any
+) -> Callable[..., Any]:
     """Return the function under torch.compile, with CUDA graphs where there is a GPU."""
     options = {"dynamic": False} | options
     if device.type != "cuda":

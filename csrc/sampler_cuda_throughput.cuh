@@ -23,10 +23,9 @@ __device__ __forceinline__ void fetch_weights(const float* w, int columns, int d
     const int i = n * kThroughputThreads + threadIdx.x;
     const int k = begin + i / kVectors, j = column + 4 * (i % kVectors);
     if (j < columns) {
-      const bool there = k < depth;
-      // Rows past the end become zero: their activations are zero too, but zero times what lay there need not be.
-      const float* from = w + static_cast<size_t>(there ? k : 0) * columns + j;
-      __pipeline_memcpy_async(stage + (i / kVectors) * kTileColumns + 4 * (i % kVectors), from, 16, there ? 0 : 16);
+      // Rows past the end repeat the first: their activations are zero, and what lay there need not be finite.
+      const float* from = w + static_cast<size_t>(k < depth ? k : 0) * columns + j;
+      __pipeline_memcpy_async(stage + (i / kVectors) * kTileColumns + 4 * (i % kVectors), from, 16);
     }
   }
   __pipeline_commit();

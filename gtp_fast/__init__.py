@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# A run straight from a checkout finds the kernels beside the package, where an install maps them inside it.
+# A run straight from a checkout finds the kernels beside the package, where an install maps them
+# inside it.
 if not (Path(__file__).parent / "kernels").exists():
     __path__.append(str(Path(__file__).parent.parent))
 

@@ -1,4 +1,6 @@
-"""python -m gtp_fast: versions, device, the native module, and what `auto` would choose; for bug reports."""
+"""python -m gtp_fast: versions, device, the native module, and what `auto` would choose; for bug
+reports.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from gtp_fast import cli, ops, runs
 def main(argv: Sequence[str]) -> int:
     """Print what a result depends on besides its configuration; return the exit code."""
     if argv:
-        print("python -m gtp_fast takes no options; commands: train, evaluate, collect, report, demo")
+        print(
+            "python -m gtp_fast takes no options; commands: train, evaluate, collect, report, demo"
+        )
     for name, value in runs.environment().items():
         print(f"{name:20s}{value}")
     for device in ("cpu", "cuda"):

@@ -1,4 +1,6 @@
-"""The options of the training command: those of the run, of the data and of the agent, in one flat list."""
+"""The options of the training command: those of the run, of the data and of the agent, in one flat
+list.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,15 @@ class RunConfig:
     seeds: tuple[int, ...] = (0,)
     """Seeds, all trained together in this process."""
     steps: int | None = None
-    """Updates; by default 2,000,000 for locomotion, 1,000,000 for antmaze, 200,000 for pointmaze."""
+    """Updates; by default 2,000,000 for locomotion, 1,000,000 for antmaze, 200,000 for pointmaze.
+    """
     backend: str = "auto"
     """auto, reference (plain PyTorch) or fused (an error where it cannot be had)."""
     device: str = "auto"
     """auto, cpu or cuda."""
     evaluate_every: int | None = None
-    """Updates between evaluations; by default a tenth of the run. 0 for one evaluation, at the end."""
+    """Updates between evaluations; by default a tenth of the run. 0 for one evaluation, at the end.
+    """
     episodes: int | None = None
     """Episodes per evaluation and seed; by default 10 for locomotion and 100 for mazes."""
     checkpoint_every: int | None = None
@@ -46,7 +50,9 @@ class RunConfig:
     log_every: int = 500
     """Updates between rows of metrics.csv."""
     resume: str | None = None
-    """Run folder to go on with, exactly where its last checkpoint stands; it brings its own settings."""
+    """Run folder to go on with, exactly where its last checkpoint stands; it brings its own
+    settings.
+    """
     output: str = "runs"
     """Folder that run folders are made in."""
     tensorboard: bool = False
@@ -76,7 +82,8 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
     wants_help = "-h" in rest or "--help" in rest
     if not known.task and not wants_help:
         raise UserError(
-            "Say which task to train: --task antmaze-large-diverse, for example; --help lists every option."
+            "Say which task to train: --task antmaze-large-diverse, for example; --help lists "
+            "every option."
         )
     task = tasks.find(known.task or "antmaze-large-diverse")
     kind = agents.find(known.agent or "gtp").Config
@@ -107,7 +114,9 @@ def _description() -> str:
 
 
 def _resumed(argv: Sequence[str], prog: str) -> Command:
-    """Read a command line with --resume: only options that leave the result alone may stand beside it."""
+    """Read a command line with --resume: only options that leave the result alone may stand beside
+    it.
+    """
     parsed: Any = cli.parse(_options(RunConfig(), Rules(), _Nothing()), argv, prog, _description())
     changed = [
         field.name
@@ -115,8 +124,13 @@ def _resumed(argv: Sequence[str], prog: str) -> Command:
         if getattr(parsed.run, field.name) != field.default and field.name not in _RESUMABLE
     ]
     if changed or parsed.rules != Rules():
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in changed) or "the options of the data"
-        raise UserError(f"--resume takes the settings of the run it goes on with: leave out {named}.")
+        named = (
+            ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            or "the options of the data"
+        )
+        raise UserError(
+            f"--resume takes the settings of the run it goes on with: leave out {named}."
+        )
     return Command(run=parsed.run, rules=Rules(), agent=None, task=tasks.find("pointmaze-demo"))
 
 
@@ -128,11 +142,12 @@ class _Nothing:
 def _check(command: Command) -> None:
     run = command.run
     if run.backend not in ops.BACKENDS:
-        raise UserError(f"Unknown backend {run.backend!r}: choose one of {', '.join(ops.BACKENDS)}.")
+        raise UserError(
+            f"Unknown backend {run.backend!r}: choose one of {', '.join(ops.BACKENDS)}."
+        )
     if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
         raise UserError("--seeds must name at least one seed and none twice.")
     for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every"):
         value = getattr(run, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
-

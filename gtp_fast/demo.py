@@ -1,7 +1,8 @@
-"""python -m gtp_fast.demo: value guidance at work in minutes on two cores, with nothing to download.
+"""python -m gtp_fast.demo: value guidance at work in minutes on two cores, with nothing to
+download.
 
-Collects a PointMaze dataset whose behaviour only wanders, clones it (eta = 0), trains GTP on it with value
-guidance, three seeds each, and draws both beside the data's own policy.
+Collects a PointMaze dataset whose behaviour only wanders, clones it (eta = 0), trains GTP on it
+with value guidance, three seeds each, and draws both beside the data's own policy.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from gtp_fast import agents, cli, collect, data, report, tasks, train
@@ -43,16 +43,24 @@ def main(argv: Sequence[str]) -> int:
     began = time.perf_counter()
     task = tasks.find(TASK)
     made = collect.collect(task, workers=collect.default_workers(task))
-    print(f"data: {made.path} ({'collected earlier' if made.reused else 'just collected'}, locally made)\n")
+    print(
+        f"data: {made.path} ({'collected earlier' if made.reused else 'just collected'}, locally "
+        "made)\n"
+    )
     guided = agents.find("gtp").Config(**{"discount": task.discount, **task.settings})
     clone = dataclasses.replace(guided, eta=(0.0,))
     results: dict[str, tuple[Run, Evaluation]] = {}
     for name, settings in (("behaviour cloning", clone), ("GTP", guided)):
         print(f"--- {name}: eta = {settings.eta[0]:g}")
         run_config = RunConfig(
-            task=TASK, dataset=str(made.path), seeds=options.seeds, steps=options.steps, episodes=options.episodes,
-            evaluate_every=evaluate_every(options.steps or task.updates, name), output=options.output,
-        )  # fmt: skip
+            task=TASK,
+            dataset=str(made.path),
+            seeds=options.seeds,
+            steps=options.steps,
+            episodes=options.episodes,
+            evaluate_every=evaluate_every(options.steps or task.updates, name),
+            output=options.output,
+        )
         trainer = train.start(run_config, task, task.rules, settings)
         if code := trainer.train():
             return code
@@ -62,21 +70,29 @@ def main(argv: Sequence[str]) -> int:
     guided_run, _ = results["GTP"]
     plot = report.plot_learning_curve(guided_run, clone=results["behaviour cloning"][0])
     print(table(results, data.load_table(task, made.path)))
-    print(f"\nrun folder  {guided_run.path}\nplot        {plot}\ntime        {time.perf_counter() - began:.0f} s")
+    print(
+        f"\nrun folder  {guided_run.path}\nplot        {plot}\ntime        "
+        f"{time.perf_counter() - began:.0f} s"
+    )
     return 0
 
 
 def evaluate_every(steps: int, name: str) -> int:
-    """Return how often a run is evaluated: the clone once at its end, GTP six times, for the learning curve."""
+    """Return how often a run is evaluated: the clone once at its end, GTP six times, for the
+    learning curve.
+    """
     return 0 if name == "behaviour cloning" else max(1, steps // 6)
 
 
 def table(results: dict[str, tuple[Run, Evaluation]], source: data.TransitionTable) -> str:
-    """Return the comparison of the two runs as text: mean over seeds, with the spread of the seeds' means."""
+    """Return the comparison of the two runs as text: mean over seeds, with the spread of the seeds'
+    means.
+    """
     facts = source.statistics
     lines = [
         f"{'':20s}{'success within the limit':>26s}{'steps to the goal, at most the limit':>40s}",
-        f"{'data (its episodes)':20s}{100 * (facts.success_rate or 0.0):>24.1f} %{facts.mean_length:>40.1f}",
+        f"{'data (its episodes)':20s}{100 * (facts.success_rate or 0.0):>24.1f} "
+        f"%{facts.mean_length:>40.1f}",
     ]
     for name, (_, evaluation) in results.items():
         success, length = 100 * evaluation.successes.mean(1), evaluation.lengths.mean(1)
@@ -85,7 +101,10 @@ def table(results: dict[str, tuple[Run, Evaluation]], source: data.TransitionTab
             f"{f'{length.mean():.1f} +- {length.std():.1f}':>40s}"
         )
     count = len(next(iter(results.values()))[1].seeds)
-    lines.append(f"mean and standard deviation over {count} seeds, {evaluation.returns.shape[1]} episodes each")
+    lines.append(
+        f"mean and standard deviation over {count} seeds, {evaluation.returns.shape[1]} episodes "
+        "each"
+    )
     return "\n".join(lines)
 
 

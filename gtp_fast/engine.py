@@ -1,4 +1,6 @@
-"""The update loop: steps an agent through a table, watches for non-finite losses, and calls back at intervals."""
+"""The update loop: steps an agent through a table, watches for non-finite losses, and calls back at
+intervals.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class NonFinite:
 
 
 class Watch:
-    """Metrics summed on the device, and the first update at which each loss was not finite; read when asked."""
+    """Metrics summed on the device, and the first update at which each loss was not finite; read
+    when asked.
+    """
 
     def __init__(self, agent: Agent):
         self.agent = agent
@@ -49,10 +53,14 @@ class Watch:
             return None
         first = torch.where(steps >= 0, steps, torch.iinfo(torch.int64).max).argmin()
         term, seed = divmod(int(first), steps.shape[1])
-        return NonFinite(self.agent.loss_names[term], self.agent.seeds[seed], int(steps[term, seed]))
+        return NonFinite(
+            self.agent.loss_names[term], self.agent.seeds[seed], int(steps[term, seed])
+        )
 
     def means(self) -> dict[str, list[float]]:
-        """Return the mean of each metric since the last call, one value a seed; waits for the device."""
+        """Return the mean of each metric since the last call, one value a seed; waits for the
+        device.
+        """
         rows = (self.total / max(self.count, 1)).cpu().tolist()
         self.total.zero_()
         self.count = 0
@@ -61,7 +69,9 @@ class Watch:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], int]]:
-    """Turn Ctrl-C and SIGTERM into a number that the loop can ask for, so that it stops between two updates."""
+    """Turn Ctrl-C and SIGTERM into a number that the loop can ask for, so that it stops between two
+    updates.
+    """
     received = [0]
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -76,10 +86,16 @@ def stop_signals() -> Iterator[Callable[[], int]]:
 
 
 def run(
-    agent: Agent, table: TransitionTable, start: int, stop: int, watch: Watch,
-    after: Callable[[int], None], stopped: Callable[[], int],
-) -> int:  # fmt: skip
-    """Do updates start..stop-1, calling `after(done)` behind each; return how many updates are done in all.
+    agent: Agent,
+    table: TransitionTable,
+    start: int,
+    stop: int,
+    watch: Watch,
+    after: Callable[[int], None],
+    stopped: Callable[[], int],
+) -> int:
+    """Do updates start..stop-1, calling `after(done)` behind each; return how many updates are done
+    in all.
 
     The loop ends early, between two updates, when `stopped()` is not zero.
     """

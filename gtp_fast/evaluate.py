@@ -46,9 +46,7 @@ class Options:
     environments: int = 8
     """Parallel environments per policy; changes the time, never the result."""
     processes: int | None = None
-    """Worker processes; by default as many as pay, 0 for none. Changes the time, never the
-    result.
-    """
+    """Worker processes, 0 for none; by default as many as pay. Changes the time only."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,9 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
-    """Return the protocol of an evaluation, everything a score must be read with, and its
-    episodes.
-    """
+    """Return the protocol of an evaluation, which its score must be read with, and its episodes."""
     policy.check_weights(options.weights)
     policy.check_steps(options.k)
     agent, saved = policy.restore(options.run, options.checkpoint, options.device, options.backend)
@@ -168,9 +164,7 @@ def table(record: dict[str, Any], evaluation: Evaluation) -> str:
 
 
 def write(record: dict[str, Any], evaluation: Evaluation) -> Path:
-    """Write protocol and episodes into the run's folder evaluations/ and return the file, named by
-    its protocol.
-    """
+    """Write protocol and episodes into RUN/evaluations/; return the file, named by its protocol."""
     folder = Path(record["run"]) / "evaluations"
     name = (
         f"step_{record['step']:09d}-{record['weights']}-k{record['k']}-seed{record['evaluation_seed']}"

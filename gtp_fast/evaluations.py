@@ -21,9 +21,7 @@ _COLUMNS = ("step", "seed", "episode", "return", "length", "success", "environme
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every episode of S policies; returns are undiscounted sums of the environment's own
-    reward.
-    """
+    """Every episode of S policies; returns are undiscounted sums of the environment's reward."""
 
     seeds: tuple[int, ...]
     """Training seed of each policy [S]."""
@@ -32,9 +30,7 @@ class Evaluation:
     lengths: NDArray[np.int64]
     """Steps [S, N]."""
     successes: Figures
-    """1 where any step was a success, 0 where none was, nan where the environment does not tell:
-    [S, N].
-    """
+    """1 where any step was a success, 0 where none was, nan where nobody tells: [S, N]."""
     environment_seeds: NDArray[np.int64]
     """Seed of each episode's reset, the same for every policy [N]."""
     reference: tuple[float, float] | None = None
@@ -51,9 +47,7 @@ class Evaluation:
         return not bool(np.isnan(self.successes).any())
 
     def means(self) -> dict[str, list[float]]:
-        """Return the mean of each figure per seed, those that exist: return, score, success_rate,
-        length.
-        """
+        """Return the seeds' means of return and length, and of score and success_rate if told."""
         figures: dict[str, Any] = {"return": self.returns, "length": self.lengths}
         if self.reference is not None:
             figures["score"] = self.scores
@@ -63,9 +57,7 @@ class Evaluation:
 
 
 def normalise(returns: Figures, reference: tuple[float, float] | None) -> Figures:
-    """Return the normalised score 100 (R - min) / (max - min) of returns of any shape; nan without
-    a reference.
-    """
+    """Return scores 100 (R - min) / (max - min) of any shape, nan without a reference."""
     if reference is None:
         return np.full_like(returns, np.nan)
     low, high = reference

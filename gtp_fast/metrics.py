@@ -43,9 +43,7 @@ class MetricsLog:
         self._boards = _boards(self.path.parent, self.seeds, resume_step) if tensorboard else []
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Append one row for every seed; values: name -> one number for all seeds, or one for each
-        [S].
-        """
+        """Append one row a seed; values: name -> one number for all seeds, or one for each [S]."""
         table = {
             name: np.broadcast_to(np.asarray(v, dtype=np.float64), len(self.seeds))
             for name, v in values.items()

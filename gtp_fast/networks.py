@@ -1,9 +1,12 @@
-"""Networks with a seed axis: parameters of G groups live in one flat buffer [G, P] and are read through views."""
+"""Networks with a seed axis: parameters of G groups live in one flat buffer [G, P] and are read
+through views.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -18,13 +21,20 @@ Activation = Callable[[Tensor], Tensor]
 
 
 class Parameters:
-    """Named parameters of G independent groups in one buffer `flat` [G, P]; `views[name]` is [G, *shape].
+    """Named parameters of G independent groups in one buffer `flat` [G, P]; `views[name]` is [G,
+    *shape].
 
-    The views are the leaves of autograd. Gradients are gathered in `gradient` [G, P], so that one pass over a
-    flat buffer serves the optimiser, the moving average and the norm of a whole seed.
+    The views are the leaves of autograd. Gradients are gathered in `gradient` [G, P], so that one
+    pass over a flat buffer serves the optimiser, the moving average and the norm of a whole seed.
     """
 
-    def __init__(self, groups: int, shapes: Mapping[str, tuple[int, ...]], device: torch.device, dtype: torch.dtype):
+    def __init__(
+        self,
+        groups: int,
+        shapes: Mapping[str, tuple[int, ...]],
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
         self.shapes = dict(shapes)
         total = sum(math.prod(shape) for shape in self.shapes.values())
         self.flat = torch.zeros(groups, total, device=device, dtype=dtype)
@@ -57,22 +67,28 @@ class Parameters:
 
 
 def mlp_shapes(inputs: int, width: int, depth: int, outputs: int) -> dict[str, tuple[int, ...]]:
-    """Return the parameter shapes of `depth` hidden layers and a linear output, weights as [in, out]."""
+    """Return the parameter shapes of `depth` hidden layers and a linear output, weights as [in,
+    out].
+    """
     sizes = [inputs] + [width] * depth + [outputs]
     shapes: dict[str, tuple[int, ...]] = {}
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         shapes[f"layer{i}.weight"], shapes[f"layer{i}.bias"] = (n_in, n_out), (n_out,)
     return shapes
 
 
 def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) -> None:
-    """Fill the groups with U(-1, 1) / sqrt(fan in), drawn by counter (stream INIT, step = number of the network).
+    """Fill the groups with U(-1, 1) / sqrt(fan in), drawn by counter (stream INIT, step = number of
+    the network).
 
     Group s * len(networks) + j holds network j of seed s.
     """
     total = parameters.flat.shape[1]
     drawn = [random.words(keys, network, Stream.INIT, -(-total // 4), 1) for network in networks]
-    uniform = torch.stack([torch.stack([w[..., 0] for w in words], -1).flatten(1) for words in drawn], 1) >> 8
+    uniform = (
+        torch.stack([torch.stack([w[..., 0] for w in words], -1).flatten(1) for words in drawn], 1)
+        >> 8
+    )
     uniform = uniform.flatten(0, 1)[:, :total].to(torch.float64) * 2.0**-23 - 1.0
     offset, fan_in = 0, 1
     for shape in parameters.shapes.values():
@@ -92,9 +108,13 @@ def mlp(views: Mapping[str, Tensor], x: Tensor, depth: int, mish: Activation) ->
 
 
 class FlowMapNetwork:
-    """F(c_in a_t, t, tau, s): two time embeddings and an MLP; input order [c_in a_t, emb t, emb tau, s]."""
+    """F(c_in a_t, t, tau, s): two time embeddings and an MLP; input order [c_in a_t, emb t, emb
+    tau, s].
+    """
 
-    def __init__(self, observation_dim: int, action_dim: int, width: int, depth: int, mish: Activation):
+    def __init__(
+        self, observation_dim: int, action_dim: int, width: int, depth: int, mish: Activation
+    ):
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.width, self.depth, self.mish = width, depth, mish
 
@@ -114,43 +134,71 @@ class FlowMapNetwork:
         sines = reference.sinusoid(levels, EMBEDDING)
         rows = []
         for i, clock in enumerate(("t", "tau")):
-            h = torch.baddbmm(views[f"{clock}.0.bias"][:, None], sines[:, :, i], views[f"{clock}.0.weight"])
-            rows.append(torch.baddbmm(views[f"{clock}.1.bias"][:, None], self.mish(h), views[f"{clock}.1.weight"]))
+            h = torch.baddbmm(
+                views[f"{clock}.0.bias"][:, None], sines[:, :, i], views[f"{clock}.0.weight"]
+            )
+            rows.append(
+                torch.baddbmm(
+                    views[f"{clock}.1.bias"][:, None], self.mish(h), views[f"{clock}.1.weight"]
+                )
+            )
         return torch.cat(rows, -1)
 
-    def __call__(self, views: Mapping[str, Tensor], x: Tensor, levels: Tensor, observation: Tensor) -> Tensor:
-        """Return F [S, B, A] for scaled noisy actions x [S, B, A], levels [S, B, 2], observation [S, B, O]."""
-        return mlp(views, torch.cat((x, self.embed(views, levels), observation), -1), self.depth, self.mish)
+    def __call__(
+        self, views: Mapping[str, Tensor], x: Tensor, levels: Tensor, observation: Tensor
+    ) -> Tensor:
+        """Return F [S, B, A] for scaled noisy actions x [S, B, A], levels [S, B, 2], observation
+        [S, B, O].
+        """
+        return mlp(
+            views, torch.cat((x, self.embed(views, levels), observation), -1), self.depth, self.mish
+        )
 
     def fold(
-        self, views: Mapping[str, Tensor], times: Tensor, *, kind: str, sigma_data: float, t_min: float
+        self,
+        views: Mapping[str, Tensor],
+        times: Tensor,
+        *,
+        kind: str,
+        sigma_data: float,
+        t_min: float,
     ) -> FoldedPolicy:
         """Fold a descending time grid [K + 1] (float64) into the weights; no gradient."""
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
             t, tau = times[:-1], times[1:]
-            levels = torch.stack((reference.noise_level(t, t_min), reference.noise_level(tau, t_min)), -1)
+            levels = torch.stack(
+                (reference.noise_level(t, t_min), reference.noise_level(tau, t_min)), -1
+            )
             levels = levels.to(weight).expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)
-            step_bias = torch.baddbmm(bias[:, None], self.embed(views, levels), weight[:, edges[0] : edges[1]])
+            step_bias = torch.baddbmm(
+                bias[:, None], self.embed(views, levels), weight[:, edges[0] : edges[1]]
+            )
             skip, out, c_in = reference.precondition(t, kind, sigma_data, t_min)
             r, q = reference.jump(t, tau)
             middle = range(1, self.depth)
             return FoldedPolicy(
-                first_action=weight[:, : edges[0]], first_observation=weight[:, edges[1] :], step_bias=step_bias,
+                first_action=weight[:, : edges[0]],
+                first_observation=weight[:, edges[1] :],
+                step_bias=step_bias,
                 hidden_weights=tuple(views[f"layer{i}.weight"].detach() for i in middle),
                 hidden_biases=tuple(views[f"layer{i}.bias"].detach() for i in middle),
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
-                c_in=c_in.to(weight), keep=(r + q * skip).to(weight), gain=(q * out).to(weight),
+                c_in=c_in.to(weight),
+                keep=(r + q * skip).to(weight),
+                gain=(q * out).to(weight),
                 initial_scale=float(times[0]),
-            )  # fmt: skip
+            )
 
 
 class TwinCritic:
     """Two Q networks a seed, as groups 2 s and 2 s + 1 of one stack."""
 
-    def __init__(self, observation_dim: int, action_dim: int, width: int, depth: int, mish: Activation):
+    def __init__(
+        self, observation_dim: int, action_dim: int, width: int, depth: int, mish: Activation
+    ):
         self.depth, self.mish = depth, mish
         self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1)
 

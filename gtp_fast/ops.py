@@ -32,7 +32,9 @@ class Operations:
     choices: dict[str, tuple[str, str]]
 
     def describe(self) -> str:
-        """Say in one line what was chosen for each operation, and why where it is not the fused one."""
+        """Say in one line what was chosen for each operation, and why where it is not the fused
+        one.
+        """
         return ", ".join(
             f"{name}: {choice}" + (f" ({reason})" if reason else "")
             for name, (choice, reason) in self.choices.items()
@@ -44,8 +46,8 @@ def resolve(
 ) -> Operations:
     """Choose the implementation of every operation.
 
-    `reference` takes plain PyTorch; `fused` takes every fused operation or raises UserError with the reason;
-    `auto` takes what can be had and records why the rest cannot.
+    `reference` takes plain PyTorch; `fused` takes every fused operation or raises UserError with
+    the reason; `auto` takes what can be had and records why the rest cannot.
     """
     if backend not in BACKENDS:
         raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
@@ -55,7 +57,8 @@ def resolve(
         reason = "asked for" if backend == "reference" else _unavailable(name, device, dtype)
         if reason and backend == "fused":
             raise UserError(
-                f"--backend fused cannot be had: {name} has no fused form here, {reason}; use --backend auto."
+                f"--backend fused cannot be had: {name} has no fused form here, {reason}; use "
+                "--backend auto."
             )
         choices[name] = ("reference", reason) if reason else ("fused", "")
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
@@ -100,7 +103,9 @@ class NativeSampler:
         """Pack new weights of the same shapes in place."""
         # Kept alive: on a GPU the copy may still be under way when this returns.
         self.flat = policy.flatten()
-        self.native.load(self.flat.data_ptr(), self.flat.numel(), policy.initial_scale, *self._stream())
+        self.native.load(
+            self.flat.data_ptr(), self.flat.numel(), policy.initial_scale, *self._stream()
+        )
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and noise [S, B, A] to actions [S, B, A]."""
@@ -146,29 +151,57 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     if name in ("perturb", "loss"):
         return _triton_missing(device.type)
     if device.type == "cuda" and name in ("mish", "random"):
-        # PyTorch's own CUDA forms of these fuse into a captured graph; a kernel of ours would not be faster.
+        # PyTorch's own CUDA forms of these fuse into a captured graph; a kernel of ours would not
+        # be faster.
         return "on a GPU PyTorch's own operations serve"
     return native.missing(device.type)
 
 
 def _fused_perturb(
-    a: Tensor, nodes: Tensor, num_nodes: int | Tensor, keys: Tensor, step: int | Tensor, *, u_mode: str = "adjacent",
-    kind: str = "edm", sigma_data: float = 0.5, t_min: float = 0.002, dtype: torch.dtype | None = None,
-) -> Perturbation:  # fmt: skip
+    a: Tensor,
+    nodes: Tensor,
+    num_nodes: int | Tensor,
+    keys: Tensor,
+    step: int | Tensor,
+    *,
+    u_mode: str = "adjacent",
+    kind: str = "edm",
+    sigma_data: float = 0.5,
+    t_min: float = 0.002,
+    dtype: torch.dtype | None = None,
+) -> Perturbation:
     from gtp_fast.kernels import perturb
 
     fields = perturb.perturb(
-        a, nodes, num_nodes, keys, step, u_mode=u_mode, precondition=kind, sigma_data=sigma_data, t_min=t_min,
+        a,
+        nodes,
+        num_nodes,
+        keys,
+        step,
+        u_mode=u_mode,
+        precondition=kind,
+        sigma_data=sigma_data,
+        t_min=t_min,
         dtype=dtype or torch.float32,
-    )  # fmt: skip
+    )
     return Perturbation(**fields)
 
 
 def adam_polyak_(
-    parameter: Tensor, gradient: Tensor, first: Tensor, second: Tensor, average: Tensor,
-    updates: int, rate: Tensor, ema_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-) -> None:  # fmt: skip
-    """Do `reference.adam` and `reference.polyak` in place on flat buffers [S, P]; rate [S, 1]; updates from 1."""
+    parameter: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    average: Tensor,
+    updates: int,
+    rate: Tensor,
+    ema_rate: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> None:
+    """Do `reference.adam` and `reference.polyak` in place on flat buffers [S, P]; rate [S, 1];
+    updates from 1.
+    """
     with torch.no_grad():
         first.lerp_(gradient, 1 - betas[0])
         second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
@@ -179,7 +212,9 @@ def adam_polyak_(
 
 class _Loss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, a: Tensor, w: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, a: Tensor, w: Tensor, *rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
         from gtp_fast.kernels import loss
 
         consistency, flow, gradient = loss.loss(student, teacher, a, *rows, w)
@@ -209,7 +244,9 @@ class _Mish(torch.autograd.Function):
         x = x.contiguous()
         y = torch.empty_like(x)
         slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        native.module().mish(x.data_ptr(), y.data_ptr(), 0 if slope is None else slope.data_ptr(), x.numel())
+        native.module().mish(
+            x.data_ptr(), y.data_ptr(), 0 if slope is None else slope.data_ptr(), x.numel()
+        )
         if slope is not None:
             ctx.save_for_backward(slope)
         return y
@@ -226,14 +263,23 @@ def _fused_mish(x: Tensor) -> Tensor:
 
 
 def _fused_normals(
-    keys: Tensor, step: int, stream: int, rows: int, columns: int, dtype: torch.dtype = torch.float32
+    keys: Tensor,
+    step: int,
+    stream: int,
+    rows: int,
+    columns: int,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     out = torch.empty(keys.shape[0], rows, columns, dtype=dtype)
-    native.module().normals(keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, columns)
+    native.module().normals(
+        keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, columns
+    )
     return out
 
 
 def _fused_integers(keys: Tensor, step: int, stream: int, rows: int, bound: int) -> Tensor:
     out = torch.empty(keys.shape[0], rows, dtype=torch.int64)
-    native.module().integers(keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound)
+    native.module().integers(
+        keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound
+    )
     return out

@@ -39,9 +39,7 @@ def restore(
     device: torch.device | str = "cpu",
     backend: str = "auto",
 ) -> Restored:
-    """Rebuild the agent of a run folder's checkpoint (`last`, `best` or a path) or of a checkpoint
-    folder.
-    """
+    """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder."""
     saved = checkpoint.load(path, which)
     config = saved.config
     try:
@@ -108,8 +106,7 @@ def load(
 
 
 class Policy:
-    """Acts in the environment's own units; use one for each thread only if every call gives a seed
-    of its own.
+    """Maps observations to actions in the environment's own units.
 
     sampler: of one policy. low, high: the action box [A]. keys: entries of a dict observation, in
     order.
@@ -143,8 +140,7 @@ class Policy:
         return f"Policy(task={self.task!r}, K={self.k}, backend={backend!r}, device={device!r})"
 
     def act(self, observation: Any, seed: int | None = None) -> Any:
-        """Return the action of an observation [O] or the actions of a batch [B, O], in the
-        environment's units.
+        """Return the action [A] of an observation [O], or the actions [B, A] of a batch [B, O].
 
         observation: numpy array, torch tensor, or the environment's dict of either; the action
         comes back as the same kind (float32, a tensor on the same device): [A] or [B, A]. seed: the

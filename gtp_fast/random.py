@@ -1,7 +1,9 @@
-"""Counter-based random numbers: every draw is philox4x32_10(key=seed, counter=(step, stream, row, column)).
+"""Counter-based random numbers: every draw is philox4x32_10(key=seed, counter=(step, stream, row,
+column)).
 
-The definition, in plain torch integer operations. Triton, C++ and CUDA hold bit-equal twins of the integers;
-normals agree within float rounding. The state of the generator is the step number and nothing else.
+The definition, in plain torch integer operations. Triton, C++ and CUDA hold bit-equal twins of the
+integers; normals agree within float rounding. The state of the generator is the step number and
+nothing else.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ def philox4x32_10(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Ten
 def words(
     keys: Tensor, step: int | Tensor, stream: int, rows: int | Tensor, columns: int
 ) -> tuple[Tensor, ...]:
-    """Draw four words for every (seed, row, column): four [S, rows, columns] tensors of uint32 values.
+    """Draw four words for every (seed, row, column): four [S, rows, columns] tensors of uint32
+    values.
 
     keys: [S] int64; rows: how many, or the row numbers themselves [R].
     """

@@ -1,12 +1,15 @@
-"""The equations of Generative Trajectory Policies in plain PyTorch: the definition of what is computed.
+"""The equations of Generative Trajectory Policies in plain PyTorch: the definition of what is
+computed.
 
-Numbers of equations are those of the paper (arXiv 2510.11499). Every tensor carries a leading seed axis S;
-no reduction crosses it. Everything runs in float32 or float64 on any device and knows no kernel.
+Numbers of equations are those of the paper (arXiv 2510.11499). Every tensor carries a leading seed
+axis S; no reduction crosses it. Everything runs in float32 or float64 on any device and knows no
+kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +24,9 @@ PRECONDITIONINGS = ("edm", "cm", "none")
 
 
 class Perturbation(NamedTuple):
-    """Everything that the two losses need to know of the times and the noise; fields as in `perturb`."""
+    """Everything that the two losses need to know of the times and the noise; fields as in
+    `perturb`.
+    """
 
     t: Tensor
     u: Tensor
@@ -43,7 +48,8 @@ class Perturbation(NamedTuple):
     teacher_levels: Tensor
 
 
-# --- grid and schedule ---------------------------------------------------------------------------------------
+# --- grid and schedule
+# ---------------------------------------------------------------------------------------
 
 
 def karras_nodes(
@@ -63,7 +69,9 @@ def schedule_ceiling(total_updates: int, ema_rate: float, low: int = 10, high: i
 
 
 def schedule(step: int, total_updates: int, first: int = 10, last: int = 1280) -> int:
-    """Return the number of nodes N at a global step: min(first * 2^stage, last) + 1, in equal stages."""
+    """Return the number of nodes N at a global step: min(first * 2^stage, last) + 1, in equal
+    stages.
+    """
     stages = (last // first).bit_length()
     # A ceiling that is no power of two times `first` needs one more stage to be reached.
     stages += (first << (stages - 1)) < last
@@ -85,7 +93,8 @@ def noise_level(t: Tensor, t_min: float) -> Tensor:
     return 0.25 * torch.log(torch.clamp(t, min=t_min))
 
 
-# --- flow map ------------------------------------------------------------------------------------------------
+# --- flow map
+# ------------------------------------------------------------------------------------------------
 
 
 def precondition(
@@ -98,14 +107,20 @@ def precondition(
         return variance * scale * scale, t * sigma_data * scale, scale
     if kind == "cm":
         shifted = torch.clamp(t, min=t_min) - t_min
-        return variance / (shifted * shifted + variance), sigma_data * shifted * scale, torch.ones_like(t)
+        return (
+            variance / (shifted * shifted + variance),
+            sigma_data * shifted * scale,
+            torch.ones_like(t),
+        )
     if kind == "none":
         return torch.zeros_like(t), torch.ones_like(t), scale
     raise ValueError(f"precondition is one of {', '.join(PRECONDITIONINGS)}, not {kind!r}")
 
 
 def jump(t: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """Return r = tau / t and q = (t - tau) / t, computed apart; (1, 0) where tau = t, also at 0 (eq. 4)."""
+    """Return r = tau / t and q = (t - tau) / t, computed apart; (1, 0) where tau = t, also at 0
+    (eq. 4).
+    """
     safe = torch.where(t > 0, t, torch.ones_like(t))
     still = t == tau
     r = torch.where(still, torch.ones_like(t), tau / safe)
@@ -119,12 +134,15 @@ def clean_action(a_t: Tensor, output: Tensor, skip: Tensor, out: Tensor) -> Tens
 
 
 def flow_map(a_t: Tensor, phi: Tensor, t: Tensor, tau: Tensor) -> Tensor:
-    """Return Phi = (tau / t) a_t + (1 - tau / t) phi (eq. 4): [..., A]; bit-exactly a_t where tau = t."""
+    """Return Phi = (tau / t) a_t + (1 - tau / t) phi (eq. 4): [..., A]; bit-exactly a_t where tau =
+    t.
+    """
     r, q = jump(t, tau)
     return r[..., None] * a_t + q[..., None] * phi
 
 
-# --- the law of (t, u, tau) and the score approximation --------------------------------------------------------
+# --- the law of (t, u, tau) and the score approximation
+# --------------------------------------------------------
 
 
 def draw_times(
@@ -132,8 +150,9 @@ def draw_times(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw node indices n_t > n_u >= n_tau, each [S, rows].
 
-    n_t is uniform over 1..N-1 and n_tau over 0..n_t-1. `adjacent` puts n_u just below n_t; `uniform` draws it
-    from n_tau..n_t-1. The base case u = tau is kept: without it the last hop is never trained.
+    n_t is uniform over 1..N-1 and n_tau over 0..n_t-1. `adjacent` puts n_u just below n_t;
+    `uniform` draws it from n_tau..n_t-1. The base case u = tau is kept: without it the last hop is
+    never trained.
     """
     w_t, w_tau, w_u, _ = (w[..., 0] for w in random.words(keys, step, Stream.TIME, rows, 1))
     n_t = 1 + random.multiply_high(w_t, num_nodes - 1)
@@ -158,11 +177,13 @@ def perturb_at(
     t_min: float = 0.002,
     dtype: torch.dtype | None = None,
 ) -> Perturbation:
-    """Noise actions in closed form, a_t = a + t z and a_u = a + u z (eq. 11, 17), at given node indices.
+    """Noise actions in closed form, a_t = a + t z and a_u = a + u z (eq. 11, 17), at given node
+    indices.
 
-    a, z: [S, B, A]; nodes: [>= N] ascending; n_t, n_u, n_tau: [S, B]. Node 0 has algebraic time 0 and the
-    embedding of t_min. dtype: that of the network inputs `student_x` [S, 2B, A] (rows (t, tau), then (t, t))
-    and `teacher_x` [S, B, A]; their time levels are [S, 2B, 2] and [S, B, 2].
+    a, z: [S, B, A]; nodes: [>= N] ascending; n_t, n_u, n_tau: [S, B]. Node 0 has algebraic time 0
+    and the embedding of t_min. dtype: that of the network inputs `student_x` [S, 2B, A] (rows (t,
+    tau),
+    then (t, t)) and `teacher_x` [S, B, A]; their time levels are [S, 2B, 2] and [S, B, 2].
     """
     t, u, tau = (torch.where(n > 0, nodes[n], 0.0).to(nodes.dtype) for n in (n_t, n_u, n_tau))
     a = a.to(nodes.dtype)
@@ -207,16 +228,17 @@ def perturb(
     )
 
 
-# --- losses ----------------------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
+# -------------
 
 
-def consistency_residual(
-    d_t: Tensor, d_u: Tensor, q_t: Tensor, q_u: Tensor
-) -> Tensor:
+def consistency_residual(d_t: Tensor, d_u: Tensor, q_t: Tensor, q_u: Tensor) -> Tensor:
     """Return Phi_theta(a_t, t, tau) - Phi_minus(a_u, u, tau) with the noise cancelled: [..., A].
 
-    d_t = phi_theta - a and d_u = phi_minus - a. The direct difference of two numbers as large as tau z loses
-    every digit in float32; q_t d_t - q_u d_u is the same quantity, since tau (t - u) / (t u) = q_t - q_u.
+    d_t = phi_theta - a and d_u = phi_minus - a. The direct difference of two numbers as large as
+    tau z loses every digit in float32; q_t d_t - q_u d_u is the same quantity, since tau (t - u) /
+    (t u) = q_t
+    - q_u.
     """
     return q_t[..., None] * d_t - q_u[..., None] * d_u
 
@@ -224,10 +246,11 @@ def consistency_residual(
 def flow_map_loss(
     student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the w-weighted consistency loss and flow loss (eq. 17, 18), each [S]: sum over A, mean over B.
+    """Return the w-weighted consistency loss and flow loss (eq. 17, 18), each [S]: sum over A, mean
+    over B.
 
-    student: [S, 2B, A] raw network outputs for the rows (t, tau), then (t, t); teacher: [S, B, A]; a: [S, B, A];
-    w: [S, B]. Gradients flow to `student` alone.
+    student: [S, 2B, A] raw network outputs for the rows (t, tau), then (t, t); teacher: [S, B, A];
+    a: [S, B, A]; w: [S, B]. Gradients flow to `student` alone.
     """
     first, second = student.to(p.a_t.dtype).chunk(2, 1)
     a, w = a.to(p.a_t.dtype), w.detach()
@@ -246,8 +269,8 @@ def advantage_weights(
 ) -> Tensor:
     """Return w = exp(eta max(0, A) / (std A + eps)) (eq. 14), [S, B]; std over the batch, raw A.
 
-    eta: a number or [S]. maximum: clamp of w, applied to the exponent so that it cannot overflow; None for the
-    paper's strict form, which may return infinity.
+    eta: a number or [S]. maximum: clamp of w, applied to the exponent so that it cannot overflow;
+    None for the paper's strict form, which may return infinity.
     """
     eta = torch.as_tensor(eta, dtype=advantage.dtype, device=advantage.device).reshape(-1, 1)
     spread = advantage.std(-1, correction=0, keepdim=True)
@@ -258,26 +281,34 @@ def advantage_weights(
     return torch.exp(exponent)
 
 
-# --- sampler -----------------------------------------------------------------------------------------------------
+# --- sampler --------------------------------------------------------------------------------------
+# ---------------
 
 
 def sample(
-    phi: Callable[[Tensor, Tensor, Tensor], Tensor], noise: Tensor, times: Tensor, clip: float | None = 1.0
+    phi: Callable[[Tensor, Tensor, Tensor], Tensor],
+    noise: Tensor,
+    times: Tensor,
+    clip: float | None = 1.0,
 ) -> Tensor:
     """Carry a_T = T noise to an action in K deterministic steps (eq. 15): [S, B, A].
 
-    phi(a_t, t, tau) -> clean action [S, B, A], with t and tau of shape []; times: [K + 1] descending to 0.
+    phi(a_t, t, tau) -> clean action [S, B, A], with t and tau of shape []; times: [K + 1]
+    descending to 0.
     """
     a = times[0] * noise
-    for t, tau in zip(times[:-1], times[1:], strict=True):
+    for t, tau in pairwise(times):
         a = flow_map(a, phi(a, t, tau), t, tau)
     return a if clip is None else a.clamp(-clip, clip)
 
 
-# --- critic ------------------------------------------------------------------------------------------------------
+# --- critic ---------------------------------------------------------------------------------------
+# ---------------
 
 
-def td_target(reward: Tensor, mask: Tensor, next_values: Tensor, discount: Tensor | float) -> Tensor:
+def td_target(
+    reward: Tensor, mask: Tensor, next_values: Tensor, discount: Tensor | float
+) -> Tensor:
     """Return r + gamma (1 - done) min_i Q_i(s', a') (eq. 16): [S, B]; next_values: [twins, S, B].
 
     mask is 1 - done and stays 1 at a time-out, so that a truncated episode still bootstraps.
@@ -286,11 +317,14 @@ def td_target(reward: Tensor, mask: Tensor, next_values: Tensor, discount: Tenso
 
 
 def double_q_loss(values: Tensor, target: Tensor) -> Tensor:
-    """Return sum over twins of the batch mean of (target - Q_j)^2 (eq. 16): [S]; values: [twins, S, B]."""
+    """Return sum over twins of the batch mean of (target - Q_j)^2 (eq. 16): [S]; values: [twins, S,
+    B].
+    """
     return (values - target.detach()).square().mean(-1).sum(0)
 
 
-# --- network parts and optimiser -----------------------------------------------------------------------------------
+# --- network parts and optimiser
+# -----------------------------------------------------------------------------------
 
 
 def mish(x: Tensor) -> Tensor:
@@ -323,7 +357,9 @@ def adam(
     betas: Sequence[float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (parameter, first, second) after one Adam step; step counts from 1, rate broadcasts ([S, 1])."""
+    """Return (parameter, first, second) after one Adam step; step counts from 1, rate broadcasts
+    ([S, 1]).
+    """
     first = betas[0] * first + (1 - betas[0]) * gradient
     second = betas[1] * second + (1 - betas[1]) * gradient * gradient
     power = torch.as_tensor(step, dtype=parameter.dtype, device=parameter.device)
@@ -333,7 +369,9 @@ def adam(
 
 
 class FoldedPolicy(NamedTuple):
-    """The K-step sampler with every constant taken out of its loop; weights are [in, out], S seeds first."""
+    """The K-step sampler with every constant taken out of its loop; weights are [in, out], S seeds
+    first.
+    """
 
     first_action: Tensor
     first_observation: Tensor
@@ -365,7 +403,9 @@ class FoldedPolicy(NamedTuple):
     def to(self, device: torch.device | str) -> FoldedPolicy:
         """Return the same policy on another device."""
         moved: dict[str, Any] = {
-            name: tuple(x.to(device) for x in value) if isinstance(value, tuple) else value.to(device)
+            name: tuple(x.to(device) for x in value)
+            if isinstance(value, tuple)
+            else value.to(device)
             for name, value in self._asdict().items()
             if name != "initial_scale"
         }
@@ -373,7 +413,9 @@ class FoldedPolicy(NamedTuple):
 
 
 def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> Tensor:
-    """Run `sample` in its folded form: observation [S, B, O], noise [S, B, A] -> clipped actions [S, B, A]."""
+    """Run `sample` in its folded form: observation [S, B, O], noise [S, B, A] -> clipped actions
+    [S, B, A].
+    """
     a = policy.initial_scale * noise
     state = observation @ policy.first_observation
     for k in range(policy.c_in.shape[0]):

@@ -1,6 +1,4 @@
-"""Run folders: config.yaml, environment.json, metrics.csv, evaluations.npz, checkpoints/,
-summary.json.
-"""
+"""Run folders: what lies where, what a configuration is, what a result depends on."""
 
 from __future__ import annotations
 
@@ -92,9 +90,7 @@ class Run(os.PathLike[str]):
 
 
 def create(root: str | Path, task: str, agent: str, now: datetime | None = None) -> Run:
-    """Make the folder <root>/<task>-<agent>-<date>-<time>, with -2, -3 ... when it is taken;
-    nothing is overwritten.
-    """
+    """Make <root>/<task>-<agent>-<date>-<time>, with -2, -3 ... where that is taken."""
     stamp = (now or datetime.now()).strftime("%Y%m%d-%H%M%S")
     name = f"{task}-{agent}-{stamp}"
     for suffix in ("", *(f"-{i}" for i in range(2, 1000))):
@@ -136,9 +132,7 @@ def plain(value: Any) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Return what a result depends on besides the configuration; imports none of the packages it
-    names.
-    """
+    """Return what a result depends on besides the configuration; imports no package it names."""
     import gtp_fast
     from gtp_fast import native
 

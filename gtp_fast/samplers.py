@@ -26,7 +26,9 @@ class Sampler(Protocol):
         """Map observation [S, B, O] and standard normal noise [S, B, A] to actions [S, B, A]."""
 
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
-        """Write the actions of one policy for observation [B, O] into out [B, A], noise drawn by counter."""
+        """Write the actions of one policy for observation [B, O] into out [B, A], noise drawn by
+        counter.
+        """
 
     def describe(self) -> str:
         """Name the implementation."""
@@ -56,8 +58,12 @@ class ReferenceSampler:
         return "reference PyTorch"
 
 
-def act_through_torch(sampler: Sampler, weight: Tensor, observation: Rows, out: Rows, seed: int, step: int) -> None:
-    """Serve `act` with `sample`: draw the noise by counter on the device of `weight`, bring the actions back."""
+def act_through_torch(
+    sampler: Sampler, weight: Tensor, observation: Rows, out: Rows, seed: int, step: int
+) -> None:
+    """Serve `act` with `sample`: draw the noise by counter on the device of `weight`, bring the
+    actions back.
+    """
     keys = random.key_tensor([seed], weight.device)
     noise = random.normals(keys, step, Stream.ACT, out.shape[0], out.shape[1], weight.dtype)
     state = torch.from_numpy(observation).to(weight)[None]

@@ -1,5 +1,4 @@
-"""Statistics of scores over seeds and tasks: interquartile mean, stratified bootstrap, probability
-of improvement.
+"""Statistics over seeds and tasks: interquartile mean, bootstrap, probability of improvement.
 
 A stratum is the scores of one task, one number a seed; resampling never leaves its stratum
 (Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice").
@@ -23,9 +22,7 @@ def mean(values: ArrayLike) -> Any:
 
 
 def iqm(values: ArrayLike) -> Any:
-    """Return the mean over the last axis of what is left when a quarter (rounded down) is cut at
-    each end.
-    """
+    """Return the mean over the last axis with a quarter (rounded down) cut off at each end."""
     ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
     cut = ordered.shape[-1] // 4
     return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
@@ -38,8 +35,7 @@ def bootstrap_interval(
     repetitions: int = 5000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the percentile interval of a statistic of all scores, each stratum resampled by
-    itself.
+    """Return the percentile interval of a statistic; every stratum is resampled by itself.
 
     strata: one sequence of scores a task; statistic: reduces the last axis.
     Returns (nan, nan) when no stratum has two scores, for then nothing is known of the spread.

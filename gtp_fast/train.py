@@ -1,4 +1,6 @@
-"""python -m gtp_fast.train: load a dataset, train an agent on it, evaluate it, keep everything in a run folder."""
+"""python -m gtp_fast.train: load a dataset, train an agent on it, evaluate it, keep everything in a
+run folder.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,14 @@ def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings:
     table = data.load_table(task, dataset, rules if rules != task.rules else None, device)
     steps = run_config.steps or task.updates
     agent = agents.build(
-        run_config.agent, settings, table.observation_dim, table.action_dim, run_config.seeds, device,
+        run_config.agent,
+        settings,
+        table.observation_dim,
+        table.action_dim,
+        run_config.seeds,
+        device,
         run_config.backend,
-    )  # fmt: skip
+    )
     environment = evaluation_environment(table, run_config.trust_environment)
     run = runs.create(run_config.output, task.name, run_config.agent)
     run.write_config(describe(run_config, task, dataset, table, agent, steps, environment))
@@ -55,10 +62,17 @@ def resume(run_config: RunConfig) -> Trainer:
 
 
 def describe(
-    run_config: RunConfig, task: tasks.Task, dataset: str | None, table: data.TransitionTable, agent: Agent,
-    steps: int, environment: str | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the resolved configuration that a run folder keeps: enough to repeat, resume, evaluate and deploy it."""
+    run_config: RunConfig,
+    task: tasks.Task,
+    dataset: str | None,
+    table: data.TransitionTable,
+    agent: Agent,
+    steps: int,
+    environment: str | None,
+) -> dict[str, Any]:
+    """Return the resolved configuration that a run folder keeps: enough to repeat, resume, evaluate
+    and deploy it.
+    """
     return {
         "task": task.name,
         "agent": run_config.agent,
@@ -82,7 +96,9 @@ def describe(
 
 
 def evaluation_environment(table: data.TransitionTable, trusted: bool) -> str | None:
-    """Return the evaluation environment in JSON after checking that the data fit it; None when there is none."""
+    """Return the evaluation environment in JSON after checking that the data fit it; None when
+    there is none.
+    """
     spec = data.evaluation_spec(table, trust_environment=trusted)
     if spec is None:
         return None
@@ -99,7 +115,10 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu or leave the option out.")
+        raise UserError(
+            "--device cuda: PyTorch sees no CUDA GPU here; use --device cpu or leave the option "
+            "out."
+        )
     if name.split(":")[0] not in ("cpu", "cuda"):
         raise UserError(f"Unknown device {name!r}: use auto, cpu or cuda.")
     return torch.device(name)

@@ -1,4 +1,6 @@
-"""One training run: updates, metrics, evaluations and checkpoints in their turn, and an orderly end."""
+"""One training run: updates, metrics, evaluations and checkpoints in their turn, and an orderly
+end.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,13 @@ from gtp_fast.runs import Run
 
 
 class Trainer:
-    """Drives an agent from update `start` to the end of its run and writes everything into the run folder."""
+    """Drives an agent from update `start` to the end of its run and writes everything into the run
+    folder.
+    """
 
-    def __init__(self, run: Run, agent: Agent, table: TransitionTable, options: RunConfig, start: int):
+    def __init__(
+        self, run: Run, agent: Agent, table: TransitionTable, options: RunConfig, start: int
+    ):
         self.run, self.agent, self.table, self.start = run, agent, table, start
         self.settings: dict[str, Any] = run.config()
         self.steps: int = self.settings["steps"]
@@ -33,7 +39,9 @@ class Trainer:
         tenth = max(1, self.steps // 10)
         every = self.settings["evaluate_every"]
         self.evaluate_every = tenth if every is None else every
-        self.checkpoint_every = self.settings["checkpoint_every"] or min(tenth, self.evaluate_every or tenth)
+        self.checkpoint_every = self.settings["checkpoint_every"] or min(
+            tenth, self.evaluate_every or tenth
+        )
         self.log_every: int = self.settings["log_every"]
         self.watch = engine.Watch(agent)
         self.metrics = MetricsLog(run.metrics, agent.seeds, start, options.tensorboard)
@@ -50,16 +58,24 @@ class Trainer:
         self._announce()
         self.evaluating = 0.0
         began = time.perf_counter()
-        self.bar = tqdm(total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr)
+        self.bar = tqdm(
+            total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr
+        )
         try:
             with self.bar, self.evaluator or nullcontext(), engine.stop_signals() as stopped:
-                done = engine.run(self.agent, self.table, self.start, self.steps, self.watch, self._after, stopped)
+                done = engine.run(
+                    self.agent, self.table, self.start, self.steps, self.watch, self._after, stopped
+                )
                 received = stopped()
             self._save(done)
         finally:
             self.metrics.close()
         if done < self.steps:
-            print(f"Stopped at update {done:,} of {self.steps:,}; go on with: --resume {self.run.path}", file=sys.stderr)
+            print(
+                f"Stopped at update {done:,} of {self.steps:,}; go on with: --resume "
+                f"{self.run.path}",
+                file=sys.stderr,
+            )
             return 128 + received
         self._summarise(done, time.perf_counter() - began - self.evaluating)
         return 0
@@ -101,10 +117,15 @@ class Trainer:
             return None
         table, agent = self.table, self.agent
         return Evaluator(
-            environment, table.observation_keys, agent.seeds, self.settings["episodes"],
+            environment,
+            table.observation_keys,
+            agent.seeds,
+            self.settings["episodes"],
             reference=(self.task.reference_min, self.task.reference_max),
-            low=table.action_low, high=table.action_high, device=agent.device,
-        )  # fmt: skip
+            low=table.action_low,
+            high=table.action_high,
+            device=agent.device,
+        )
 
     def _evaluate(self, done: int, evaluator: Evaluator) -> None:
         began = time.perf_counter()
@@ -114,8 +135,13 @@ class Trainer:
         self.evaluating += time.perf_counter() - began
         self.log.append(done, self.last)
         means = self.last.means()
-        spread = {f"action_std_{name}": values for name, values in self.agent.action_spread(self.table).items()}
-        self.metrics.write(done, {f"evaluation_{name}": values for name, values in means.items()} | spread)
+        spread = {
+            f"action_std_{name}": values
+            for name, values in self.agent.action_spread(self.table).items()
+        }
+        self.metrics.write(
+            done, {f"evaluation_{name}": values for name, values in means.items()} | spread
+        )
         score = float(np.mean(means["score"]))
         self._show({"score": f"{score:.1f}"})
         path = self._save(done)
@@ -139,13 +165,24 @@ class Trainer:
 
     def _announce(self) -> None:
         table, agent = self.table, self.agent
-        print(f"dataset     {table.dataset_id}: {len(table):,} transitions of {table.statistics.episodes:,} episodes")
+        print(
+            f"dataset     {table.dataset_id}: {len(table):,} transitions of "
+            f"{table.statistics.episodes:,} episodes"
+        )
         if not table.provenance.official:
-            print("            made locally, not Minari's: never put its scores beside published ones")
-        print(f"agent       {self.settings['agent']}, seeds {' '.join(map(str, agent.seeds))}, on {agent.device}")
+            print(
+                "            made locally, not Minari's: never put its scores beside published ones"
+            )
+        print(
+            f"agent       {self.settings['agent']}, seeds {' '.join(map(str, agent.seeds))}, on "
+            f"{agent.device}"
+        )
         print(f"operations  {agent.ops.describe()}")
         if self.evaluator is None:
-            print("evaluation  none: the dataset brings no environment; watch the losses, or evaluate the policy yourself")
+            print(
+                "evaluation  none: the dataset brings no environment; watch the losses, or "
+                "evaluate the policy yourself"
+            )
         print(f"run folder  {self.run.path}", flush=True)
 
     def _summarise(self, done: int, seconds: float) -> None:
@@ -155,18 +192,38 @@ class Trainer:
         means, settings = self.last.means(), self.settings
         rate = (done - self.start) / seconds
         summary = {
-            "task": settings["task"], "dataset": self.table.dataset_id, "official_dataset": self.table.provenance.official,
-            "environment": self.evaluator.spec.id, "episodes_per_seed": settings["episodes"],
-            "seeds": list(self.agent.seeds), "updates": done, "checkpoint": "last", "weights": "ema",
-            "k": settings["agent_settings"].get("k"), "num_candidates": 1, "last": means, "best_mean_score": self.best,
-            "data_return": self.table.statistics.mean_return, "data_success_rate": self.table.statistics.success_rate,
-            "updates_per_second": rate, "operations": self.agent.ops.describe(),
-        }  # fmt: skip
+            "task": settings["task"],
+            "dataset": self.table.dataset_id,
+            "official_dataset": self.table.provenance.official,
+            "environment": self.evaluator.spec.id,
+            "episodes_per_seed": settings["episodes"],
+            "seeds": list(self.agent.seeds),
+            "updates": done,
+            "checkpoint": "last",
+            "weights": "ema",
+            "k": settings["agent_settings"].get("k"),
+            "num_candidates": 1,
+            "last": means,
+            "best_mean_score": self.best,
+            "data_return": self.table.statistics.mean_return,
+            "data_success_rate": self.table.statistics.success_rate,
+            "updates_per_second": rate,
+            "operations": self.agent.ops.describe(),
+        }
         self.run.write_summary(summary)
-        print(f"\n{settings['task']} on {self.table.dataset_id}: {settings['episodes']} episodes a seed in "
-              f"{self.evaluator.spec.id}, last checkpoint (update {done:,}), K = {summary['k']}, num_candidates = 1")  # fmt: skip
+        print(
+            f"\n{settings['task']} on {self.table.dataset_id}: {settings['episodes']} episodes a "
+            "seed in "
+            f"{self.evaluator.spec.id}, last checkpoint (update {done:,}), K = {summary['k']}, "
+            "num_candidates = 1"
+        )
         for name, values in means.items():
             each = " ".join(f"{value:.3g}" for value in values)
-            print(f"  {name:13s} {np.mean(values):8.3f} +- {np.std(values):.3f} over seeds ({each})")
-        print(f"  updates/s     {rate:8.1f} (each advances all {len(self.agent.seeds)} seeds; evaluation left out)")
+            print(
+                f"  {name:13s} {np.mean(values):8.3f} +- {np.std(values):.3f} over seeds ({each})"
+            )
+        print(
+            f"  updates/s     {rate:8.1f} (each advances all {len(self.agent.seeds)} seeds; "
+            "evaluation left out)"
+        )
         print(f"  run folder    {self.run.path}")

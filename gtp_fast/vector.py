@@ -26,9 +26,7 @@ Floats = NDArray[np.float32]
 
 
 class Moment(NamedTuple):
-    """What one step of n slots gave: observation [n, O], reward [n], ended [n], success [n] (nan:
-    not told).
-    """
+    """One step of n slots: observation [n, O], the others [n]; success is nan if nobody tells."""
 
     observation: Floats
     reward: NDArray[np.float64]
@@ -40,9 +38,7 @@ class Slots(Protocol):
     """n environments that step together."""
 
     def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
-        """Start an episode in each masked slot, or put it to rest where its seed is None; return
-        observations [n, O].
-        """
+        """Start an episode in each masked slot, or rest where its seed is None: [n, O]."""
 
     def step(self, actions: Floats) -> Moment:
         """Apply actions [n, A] in the environment's own units."""
@@ -76,8 +72,7 @@ class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def make(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
-    """Build one environment and leave nothing behind: no model files of mazes, no MUJOCO_LOG.TXT,
-    no notices.
+    """Build one environment; model files, MUJOCO_LOG.TXT and notices do not outlive the call.
 
     UserError when a package that the environment needs is missing.
     """

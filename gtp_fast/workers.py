@@ -23,9 +23,7 @@ from gtp_fast.vector import Floats, LocalSlots, Moment
 
 
 class SharedSlots:
-    """Slots over worker processes, in order; each worker holds LocalSlots and dies with this
-    process.
-    """
+    """Slots over worker processes, in order; each worker holds LocalSlots."""
 
     def __init__(self, spec: EnvSpec, counts: Sequence[int], keys: Sequence[str]):
         self._edges = np.cumsum([0, *counts])

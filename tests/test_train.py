@@ -1,4 +1,6 @@
-"""The training command as a user meets it: it trains, stops, resumes to the same bits, and refuses in one sentence."""
+"""The training command as a user meets it: it trains, stops, resumes to the same bits, and refuses
+in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
-    return ["--task", "pointmaze-demo", "--dataset", str(dataset), "--output", str(output), *SMALL, *more]
+    return [
+        "--task",
+        "pointmaze-demo",
+        "--dataset",
+        str(dataset),
+        "--output",
+        str(output),
+        *SMALL,
+        *more,
+    ]
 
 
 def only_run(output: Path) -> Path:
@@ -49,7 +60,9 @@ def final_bytes(run: Path) -> bytes:
 def launch(args: list[str]) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "gtp_fast.train", *args]
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def wait_for_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
@@ -60,11 +73,20 @@ def wait_for_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def test_a_run_leaves_everything_a_user_expects(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_leaves_everything_a_user_expects(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     args = arguments(dataset, tmp_path, "--steps", "10", "--seeds", "0", "7", "--eta", "0", "3")
     assert cli.run(train.main, args) == 0
     run = only_run(tmp_path)
-    written = {"config.yaml", "environment.json", "metrics.csv", "evaluations.npz", "summary.json", "checkpoints"}
+    written = {
+        "config.yaml",
+        "environment.json",
+        "metrics.csv",
+        "evaluations.npz",
+        "summary.json",
+        "checkpoints",
+    }
     assert written <= {path.name for path in run.iterdir()}
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["agent_settings"]["eta"] == [0.0, 3.0]
@@ -74,12 +96,21 @@ def test_a_run_leaves_everything_a_user_expects(dataset: Path, tmp_path: Path, c
     assert sorted(set(rows["seed"][last])) == [0, 7]
     assert last.sum() == 4
     out = capsys.readouterr().out
-    for fact in ("local/pointmaze/demo-v0", "made locally", "K = 2", "num_candidates = 1", "2 episodes a seed", str(run)):
+    for fact in (
+        "local/pointmaze/demo-v0",
+        "made locally",
+        "K = 2",
+        "num_candidates = 1",
+        "2 episodes a seed",
+        str(run),
+    ):
         assert fact in out
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_resumes_to_the_same_bits(dataset: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bits(
+    dataset: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     options = ("--steps", "400", "--evaluate-every", "0", "--checkpoint-every", "20")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert cli.run(train.main, arguments(dataset, whole, *options)) == 0
@@ -108,7 +139,9 @@ def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_unknown_names_are_refused_with_the_nearest_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_names_are_refused_with_the_nearest_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert "antmaze-large-diverse" in refusal(["--task", "antmaze-large-divers"], capsys)
     assert "gtp" in refusal(["--task", "pointmaze-demo", "--agent", "gpt"], capsys)
     assert "--steps" in refusal(["--task", "pointmaze-demo", "--step", "3"], capsys)
@@ -116,7 +149,10 @@ def test_unknown_names_are_refused_with_the_nearest_ones(capsys: pytest.CaptureF
 
 
 def test_backend_that_cannot_be_had_is_an_error(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     said = refusal(arguments(dataset, tmp_path, "--backend", "fused", "--device", "cpu"), capsys)
@@ -124,7 +160,9 @@ def test_backend_that_cannot_be_had_is_an_error(
     assert not any(tmp_path.iterdir())
 
 
-def test_settings_that_do_not_fit_are_refused(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_that_do_not_fit_are_refused(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "--eta has 2 values for 3 seeds" in refusal(
         arguments(dataset, tmp_path, "--eta", "1", "2", "--seeds", "0", "1", "2"), capsys
     )
@@ -134,15 +172,28 @@ def test_settings_that_do_not_fit_are_refused(dataset: Path, tmp_path: Path, cap
     assert "leave out --steps" in refusal(["--resume", "somewhere", "--steps", "9"], capsys)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--steps", "200", "--evaluate-every", "0", "--checkpoint-every", "1", "--learning-rate", "1e18")
+def test_a_loss_that_is_not_finite_stops_the_run(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = (
+        "--steps",
+        "200",
+        "--evaluate-every",
+        "0",
+        "--checkpoint-every",
+        "1",
+        "--learning-rate",
+        "1e18",
+    )
     said = refusal(arguments(dataset, tmp_path, *options), capsys)
     assert "was not finite at update" in said
     assert "loss of seed 0" in said
     last = checkpoint.last(only_run(tmp_path))
     assert last is not None
     assert str(last) in said
-    assert all(np.isfinite(t.numpy()).all() for t in checkpoint.load(only_run(tmp_path)).tensors.values())
+    assert all(
+        np.isfinite(t.numpy()).all() for t in checkpoint.load(only_run(tmp_path)).tensors.values()
+    )
 
 
 def test_help_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +201,15 @@ def test_help_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str])
         train.main(["--task", "pointmaze-demo", "--help"])
     assert end.value.code == 0
     out = capsys.readouterr().out
-    for option in ("--eta", "--k", "--lambda-flow", "--u-mode", "--goal", "--collect", "--resume", "--backend"):
+    for option in (
+        "--eta",
+        "--k",
+        "--lambda-flow",
+        "--u-mode",
+        "--goal",
+        "--collect",
+        "--resume",
+        "--backend",
+    ):
         assert option in out
     assert "0.97" in out

@@ -27,13 +27,20 @@ def find(name: str) -> type[Agent]:
 
 def settings_of(kept: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run folder keeps as a dataclass takes them: lists become tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()
+    }
 
 
 def build(
-    name: str, settings: Mapping[str, Any] | Any, observation_dim: int, action_dim: int, seeds: Sequence[int],
-    device: torch.device | str = "cpu", backend: str = "auto",
-) -> Agent:  # fmt: skip
+    name: str,
+    settings: Mapping[str, Any] | Any,
+    observation_dim: int,
+    action_dim: int,
+    seeds: Sequence[int],
+    device: torch.device | str = "cpu",
+    backend: str = "auto",
+) -> Agent:
     """Build an agent from its Config or from the mapping that a run folder keeps of it."""
     kind = find(name)
     config = kind.Config(**settings_of(settings)) if isinstance(settings, Mapping) else settings

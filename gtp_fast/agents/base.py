@@ -40,9 +40,11 @@ class Learner:
     def update(
         self, loss: Tensor, updates: int, rate: Tensor, ema_rate: float, max_norm: float | None
     ) -> Tensor:
-        """Take one Adam step on loss [S] and move the average; return the gradient norm of each seed [S].
+        """Take one Adam step on loss [S] and move the average; return the gradient norm of each
+        seed [S].
 
-        updates counts from 1; rate: [S]. The seeds' losses are summed, which keeps their gradients apart.
+        updates counts from 1; rate: [S]. The seeds' losses are summed, which keeps their gradients
+        apart.
         """
         gradient, flat = self.parameters.gradient, self.parameters.flat
         self.parameters.differentiate(loss.sum())
@@ -51,31 +53,47 @@ class Learner:
         if max_norm is not None:
             per_seed.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
         ops.adam_polyak_(
-            flat.view(self.seeds, -1), per_seed, self.first.view(self.seeds, -1), self.second.view(self.seeds, -1),
-            self.average.flat.view(self.seeds, -1), updates, rate[:, None], ema_rate,
-        )  # fmt: skip
+            flat.view(self.seeds, -1),
+            per_seed,
+            self.first.view(self.seeds, -1),
+            self.second.view(self.seeds, -1),
+            self.average.flat.view(self.seeds, -1),
+            updates,
+            rate[:, None],
+            ema_rate,
+        )
         return norm
 
     def state(self, name: str) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint keeps, each [S, P]."""
         tensors = {
-            "online": self.parameters.flat, "average": self.average.flat, "adam_first": self.first,
+            "online": self.parameters.flat,
+            "average": self.average.flat,
+            "adam_first": self.first,
             "adam_second": self.second,
-        }  # fmt: skip
+        }
         return {f"{name}.{key}": value.view(self.seeds, -1) for key, value in tensors.items()}
 
 
 class Agent(ABC):
-    """One algorithm: `update` is a function of the table and the step; it logs nothing and waits for nothing."""
+    """One algorithm: `update` is a function of the table and the step; it logs nothing and waits
+    for nothing.
+    """
 
     Config: ClassVar[type]
     metric_names: ClassVar[tuple[str, ...]]
     loss_names: ClassVar[tuple[str, ...]]
 
     def __init__(
-        self, config: Any, observation_dim: int, action_dim: int, seeds: Sequence[int],
-        device: torch.device | str = "cpu", backend: str = "auto", dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        config: Any,
+        observation_dim: int,
+        action_dim: int,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        backend: str = "auto",
+        dtype: torch.dtype = torch.float32,
+    ):
         self.config = config
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.seeds = tuple(seeds)
@@ -85,8 +103,11 @@ class Agent(ABC):
 
     @abstractmethod
     def update(self, table: TransitionTable, step: int) -> Tensor:
-        """Do update number `step` (from 0) in place; return the metrics [len(metric_names), S] on the device."""
+        """Do update number `step` (from 0) in place; return the metrics [len(metric_names), S] on
+        the device.
+        """
 
+    @abstractmethod
     def prepare(self, total_updates: int) -> None:
         """Learn how long the run is, before its first update."""
 
@@ -99,8 +120,12 @@ class Agent(ABC):
         """Return the parts that learn, by name."""
 
     def action_spread(self, table: TransitionTable, rows: int = 256) -> dict[str, list[float]]:
-        """Return the standard deviation of actions at one state, by one jump and by all K steps, per seed."""
-        state = table.rows[0, : self.observation_dim].to(self.dtype).expand(len(self.seeds), rows, -1)
+        """Return the standard deviation of actions at one state, by one jump and by all K steps,
+        per seed.
+        """
+        state = (
+            table.rows[0, : self.observation_dim].to(self.dtype).expand(len(self.seeds), rows, -1)
+        )
         noise = self.ops.normals(self.keys, 0, Stream.ACT, rows, self.action_dim, self.dtype)
         spread = {}
         for name, k in (("one_jump", 1), ("k_steps", None)):
@@ -117,13 +142,22 @@ class Agent(ABC):
         """Return one value a seed [S] from one value for all or one for each."""
         if len(values) not in (1, len(self.seeds)):
             raise UserError(
-                f"--{name} has {len(values)} values for {len(self.seeds)} seeds: give one for all, or one for each."
+                f"--{name} has {len(values)} values for {len(self.seeds)} seeds: give one for "
+                "all, or one for each."
             )
-        return torch.tensor(tuple(values), dtype=self.dtype, device=self.device).expand(len(self.seeds)).contiguous()
+        return (
+            torch.tensor(tuple(values), dtype=self.dtype, device=self.device)
+            .expand(len(self.seeds))
+            .contiguous()
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a resumed run needs; with the step number it is the whole state."""
-        return {key: value for name, part in self.learners().items() for key, value in part.state(name).items()}
+        return {
+            key: value
+            for name, part in self.learners().items()
+            for key, value in part.state(name).items()
+        }
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Take the tensors of `state_dict`; UserError when a shape or a name does not fit."""
@@ -131,11 +165,15 @@ class Agent(ABC):
         for name in sorted(own.keys() | tensors.keys()):
             if name not in own or name not in tensors:
                 side = "lacks" if name in own else "has an unknown"
-                raise UserError(f"The checkpoint {side} tensor {name!r}: it belongs to another agent or version.")
+                raise UserError(
+                    f"The checkpoint {side} tensor {name!r}: it belongs to another agent or "
+                    "version."
+                )
             if own[name].shape != tensors[name].shape:
                 raise UserError(
                     f"The checkpoint's {name!r} is {list(tensors[name].shape)} and this run's is "
-                    f"{list(own[name].shape)}: start it with the width, depth, seeds and dataset it was saved with."
+                    f"{list(own[name].shape)}: start it with the width, depth, seeds and dataset "
+                    "it was saved with."
                 )
         for name, value in own.items():
             value.copy_(tensors[name])

@@ -1,4 +1,6 @@
-"""GTP, Algorithm 1 of the paper: double-Q critic, advantage weights, consistency and flow losses, moving averages."""
+"""GTP, Algorithm 1 of the paper: double-Q critic, advantage weights, consistency and flow losses,
+moving averages.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,14 @@ from gtp_fast.reference import FoldedPolicy
 
 @dataclass(frozen=True)
 class GTPConfig:
-    """Settings of GTP; where the paper gives no value the default is ours or that of its nearest source."""
+    """Settings of GTP; where the paper gives no value the default is ours or that of its nearest
+    source.
+    """
 
     eta: tuple[float, ...] = (1.0,)
-    """Strength of value guidance: w = exp(eta max(0, A) / std A). 0 clones the data. One value, or one per seed."""
+    """Strength of value guidance: w = exp(eta max(0, A) / std A). 0 clones the data. One value, or
+    one per seed.
+    """
     lambda_flow: tuple[float, ...] = (1.0,)
     """Weight of the flow loss beside the consistency loss. One value, or one per seed."""
     k: int = 5
@@ -51,7 +57,9 @@ class GTPConfig:
     t_max: float = 80.0
     """Largest time T, the scale of the initial noise."""
     u_mode: str = "adjacent"
-    """Law of the intermediate time u: adjacent (the node below t) or uniform (any node from tau to t)."""
+    """Law of the intermediate time u: adjacent (the node below t) or uniform (any node from tau to
+    t).
+    """
     first_nodes: int = 10
     """Intervals of the time grid in the first stage; they double from stage to stage."""
     last_nodes: int | None = None
@@ -63,7 +71,9 @@ class GTPConfig:
     value_samples: int = 1
     """Policy actions averaged for V(s)."""
     max_q_backup: int = 0
-    """Next actions whose best value backs up (10 in Diffusion-QL's antmaze); 0 for one plain sample."""
+    """Next actions whose best value backs up (10 in Diffusion-QL's antmaze); 0 for one plain
+    sample.
+    """
     weight_maximum: float | None = 100.0
     """Largest weight w; None for the paper's strict, unclamped form."""
     max_gradient_norm: float | None = None
@@ -75,15 +85,32 @@ class GTP(Agent):
 
     Config = GTPConfig
     loss_names = ("critic_loss", "consistency_loss", "flow_loss")
-    metric_names = (*loss_names, "q", "advantage_std", "weight", "weight_max", "actor_gradient", "critic_gradient")
+    metric_names = (
+        *loss_names,
+        "q",
+        "advantage_std",
+        "weight",
+        "weight_max",
+        "actor_gradient",
+        "critic_gradient",
+    )
 
     config: GTPConfig
 
-    def __init__(self, config: GTPConfig, observation_dim: int, action_dim: int, seeds: Sequence[int], *rest: Any):
+    def __init__(
+        self,
+        config: GTPConfig,
+        observation_dim: int,
+        action_dim: int,
+        seeds: Sequence[int],
+        *rest: Any,
+    ):
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         count, c = len(self.seeds), config
         self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mish)
-        self.critic_network = TwinCritic(observation_dim, action_dim, c.width, c.depth, self.ops.mish)
+        self.critic_network = TwinCritic(
+            observation_dim, action_dim, c.width, c.depth, self.ops.mish
+        )
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         critic = Parameters(2 * count, self.critic_network.shapes, self.device, self.dtype)
         initialise(actor, self.keys, (0,))
@@ -106,7 +133,9 @@ class GTP(Agent):
         c = self.config
         views = self.actor.average_views if weights == "ema" else self.actor.views
         times = reference.sampling_times(k or c.k, c.t_min, c.t_max, torch.float64)
-        return self.network.fold(views, times, kind=c.precondition, sigma_data=c.sigma_data, t_min=c.t_min)
+        return self.network.fold(
+            views, times, kind=c.precondition, sigma_data=c.sigma_data, t_min=c.t_min
+        )
 
     def prepare(self, total_updates: int) -> None:
         """Fix the length of the run, which decides the schedule of N."""
@@ -117,7 +146,9 @@ class GTP(Agent):
         self.num_nodes = 0
 
     def _grid(self, step: int) -> tuple[Tensor, int]:
-        """Return the time nodes of this step; the table is made anew only when a stage of the schedule begins."""
+        """Return the time nodes of this step; the table is made anew only when a stage of the
+        schedule begins.
+        """
         count = reference.schedule(step, self.total_updates, self.first_nodes, self.last_nodes)
         if count != self.num_nodes:
             nodes = reference.karras_nodes(count, self.config.t_min, self.config.t_max, self.dtype)
@@ -126,7 +157,11 @@ class GTP(Agent):
 
     def _decay(self, step: int) -> float:
         """Return what remains of the learning rates at this step."""
-        return 0.5 * (1.0 + math.cos(math.pi * step / self.total_updates)) if self.config.cosine_decay else 1.0
+        return (
+            0.5 * (1.0 + math.cos(math.pi * step / self.total_updates))
+            if self.config.cosine_decay
+            else 1.0
+        )
 
     def update(self, table: TransitionTable, step: int) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
@@ -142,20 +177,39 @@ class GTP(Agent):
         critic_loss, q, spread, critic_gradient = critic_metrics
         consistency, flow, gradient = self._actor_step(batch, w, step)
         return torch.stack(
-            (critic_loss, consistency, flow, q, spread, w.mean(1), w.amax(1), gradient, critic_gradient)
+            (
+                critic_loss,
+                consistency,
+                flow,
+                q,
+                spread,
+                w.mean(1),
+                w.amax(1),
+                gradient,
+                critic_gradient,
+            )
         )
 
     def _policy_actions(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Sample pi at s' for the TD target and at s for V(s), both chains in one call: [S, m B, A] each."""
+        """Sample pi at s' for the TD target and at s for V(s), both chains in one call: [S, m B, A]
+        each.
+        """
         c, width = self.config, self.action_dim
         backups = max(1, c.max_q_backup)
-        states = torch.cat((batch.next_observation.repeat(1, backups, 1),
-                            batch.observation.repeat(1, c.value_samples, 1)), 1)  # fmt: skip
+        states = torch.cat(
+            (
+                batch.next_observation.repeat(1, backups, 1),
+                batch.observation.repeat(1, c.value_samples, 1),
+            ),
+            1,
+        )
         split = backups * c.batch_size
         noise = torch.cat(
             (
                 self.ops.normals(self.keys, step, Stream.TARGET, split, width, self.dtype),
-                self.ops.normals(self.keys, step, Stream.VALUE, states.shape[1] - split, width, self.dtype),
+                self.ops.normals(
+                    self.keys, step, Stream.VALUE, states.shape[1] - split, width, self.dtype
+                ),
             ),
             1,
         )
@@ -174,31 +228,52 @@ class GTP(Agent):
             values = critic(self.critic.average_views, states, next_action)
             values = values.reshape(2, -1, backups, b).amax(2)
             target = reference.td_target(batch.reward, batch.mask, values, c.discount)
-        loss = reference.double_q_loss(critic(self.critic.views, batch.observation, batch.action), target)
+        loss = reference.double_q_loss(
+            critic(self.critic.views, batch.observation, batch.action), target
+        )
         gradient = self.critic.update(
-            loss, step + 1, self.critic_rate * self._decay(step), c.critic_ema_rate, c.max_gradient_norm
+            loss,
+            step + 1,
+            self.critic_rate * self._decay(step),
+            c.critic_ema_rate,
+            c.max_gradient_norm,
         )
         with torch.no_grad():
             states = batch.observation.repeat(1, 1 + c.value_samples, 1)
-            q = critic(self.critic.views, states, torch.cat((batch.action, value_action), 1)).amin(0)
+            q = critic(self.critic.views, states, torch.cat((batch.action, value_action), 1)).amin(
+                0
+            )
             advantage = q[:, :b] - q[:, b:].reshape(-1, c.value_samples, b).mean(1)
             w = reference.advantage_weights(advantage, self.eta, maximum=c.weight_maximum)
             spread = advantage.std(1, correction=0)
         return w, [loss.detach(), q[:, :b].mean(1), spread, gradient]
 
     def _actor_step(self, batch: Batch, w: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Step the actor on the weighted consistency loss plus lambda times the flow loss (eq. 17-19)."""
+        """Step the actor on the weighted consistency loss plus lambda times the flow loss (eq.
+        17-19).
+        """
         c, network = self.config, self.network
         nodes, count = self._grid(step)
         p = self.ops.perturb(
-            batch.action, nodes, count, self.keys, step,
-            u_mode=c.u_mode, kind=c.precondition, sigma_data=c.sigma_data, t_min=c.t_min,
-        )  # fmt: skip
+            batch.action,
+            nodes,
+            count,
+            self.keys,
+            step,
+            u_mode=c.u_mode,
+            kind=c.precondition,
+            sigma_data=c.sigma_data,
+            t_min=c.t_min,
+        )
         with torch.no_grad():
-            teacher = network(self.actor.average_views, p.teacher_x, p.teacher_levels, batch.observation)
+            teacher = network(
+                self.actor.average_views, p.teacher_x, p.teacher_levels, batch.observation
+            )
         states = batch.observation.repeat(1, 2, 1)
         student = network(self.actor.views, p.student_x, p.student_levels, states)
         consistency, flow = self.ops.loss(student, teacher, batch.action, p, w)
         loss = consistency + self.lambda_flow * flow
-        gradient = self.actor.update(loss, step + 1, self.rate * self._decay(step), c.ema_rate, c.max_gradient_norm)
+        gradient = self.actor.update(
+            loss, step + 1, self.rate * self._decay(step), c.ema_rate, c.max_gradient_norm
+        )
         return consistency.detach(), flow.detach(), gradient

@@ -1,0 +1,149 @@
+"""python -m benchmarks.report: the README's table, written from the committed JSON, never typed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import RESULTS, ROOT, results_file
+from gtp_fast.errors import UserError
+
+BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+_HEADER = ("benchmark", "reference eager", "torch.compile", "ours", "vs eager", "vs torch.compile")
+_LABELS = {"eager": "reference eager", "compiled": "torch.compile", "ours": "ours"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line says; return the exit code."""
+    options = _parse(argv)
+    if options.collect:
+        record = results_file.collect(options.collect)
+        print(f"wrote {results_file.write(record, options.results)}")
+    files = options.files or sorted(options.results.glob("*.json"))
+    if not files:
+        raise UserError(
+            f"{options.results} holds no results: measure, then give the raw JSON to --collect."
+        )
+    text = options.readme.read_text() if options.readme.exists() else ""
+    wanted = replace(text, render([results_file.read(path) for path in files]), str(options.readme))
+    if wanted == text:
+        print(f"{options.readme.name} agrees with {len(files)} file(s) of results")
+        return 0
+    if options.check:
+        print(
+            f"{options.readme.name} and the results disagree;"
+            " mend it with: python -m benchmarks.report",
+            file=sys.stderr,
+        )
+        return 1
+    options.readme.write_text(wanted)
+    print(f"wrote the table into {options.readme.name}")
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="results to show (default: all)")
+    parser.add_argument(
+        "--collect",
+        nargs="+",
+        type=Path,
+        metavar="RAW",
+        help="raw JSON of one run, as --benchmark-json writes it, to be made into results",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 when README disagrees"
+    )
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder of the committed JSON"
+    )
+    return parser.parse_args(argv)
+
+
+def replace(text: str, table: str, name: str) -> str:
+    """Return the text with the table between its markers; raises UserError when one is missing."""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise UserError(
+            f"{name} has no place for the table: write {BEGIN} and {END} where it belongs."
+        )
+    return f"{head}{BEGIN}\n{table}\n{END}{tail}"
+
+
+def render(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return one Markdown table a device, each headed by where and with what it was measured."""
+    return "\n\n".join(_device(record) for record in records)
+
+
+def _device(record: Mapping[str, Any]) -> str:
+    versions = [
+        f"{name} {record[name]}"
+        for name in ("gtp_fast", "torch", "triton", "driver")
+        if record[name]
+    ]
+    head = (
+        f"Measured {record['measured']} on **{record['device']}** with {record['threads']} CPU"
+        f" threads, Python {record['python']}, {', '.join(versions)}. Medians; the rows of a line"
+        " were measured in turns in one run, each behind its correctness gate."
+    )
+    lines = [_line(_HEADER), "|---|" + "---:|" * (len(_HEADER) - 1)]
+    for group in record["groups"]:
+        lines += _lines(group)
+    return "\n".join([head, "", *lines, "", *_remarks(record["groups"])])
+
+
+def _lines(group: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a group, one for each row of ours."""
+    rivals = {row["role"]: row for row in group["rows"] if row["role"] != "ours"}
+    eager, compiled = rivals.get("eager"), rivals.get("compiled")
+    lines = []
+    for row in group["rows"]:
+        if row["role"] == "ours":
+            name = group["group"] + row["row"].removeprefix("ours").replace(" ", ", ", 1)
+            times = [_time(x) for x in (eager, compiled, row)]
+            lines.append(_line([name, *times, _ratio(eager, row), _ratio(compiled, row)]))
+    return lines
+
+
+def _remarks(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the cells cannot say: why a row is missing, and how a rival was run."""
+    places: dict[str, list[str]] = {}
+    for group in groups:
+        for row in group["rows"]:
+            text = row.get("skipped") or (row["role"] != "ours" and row.get("note"))
+            if text:
+                places.setdefault(f"{_LABELS[row['role']]}: {text}", []).append(group["group"])
+    return [f"- {text} ({'; '.join(names)})" for text, names in places.items()]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _time(row: Mapping[str, Any] | None) -> str:
+    if row is None or "skipped" in row:
+        return "-"
+    seconds = row["median_seconds"]
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} us"
+
+
+def _ratio(rival: Mapping[str, Any] | None, row: Mapping[str, Any]) -> str:
+    if rival is None or "skipped" in rival or "skipped" in row:
+        return "-"
+    return f"{rival['median_seconds'] / row['median_seconds']:.2f}x"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"gtp_fast: {error}", file=sys.stderr)
+        sys.exit(2)

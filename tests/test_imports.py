@@ -1,0 +1,180 @@
+"""Imports point one way, and importing the package is cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE, KERNELS = ROOT / "gtp_fast", ROOT / "kernels"
+
+# From the ground up: a module may import from its own row's left neighbours in the package, never above.
+GROUND = (
+    "errors",
+    "random",
+    "reference",
+    "native",
+    "samplers",
+    "ops",
+    "networks",
+    "agents",
+    "engine",
+)
+HEAVY = ("gymnasium", "minari", "gymnasium_robotics", "mujoco", "h5py", "triton", "matplotlib")
+
+
+def module_name(path: Path) -> str:
+    base, prefix = (
+        (KERNELS, "gtp_fast.kernels") if path.is_relative_to(KERNELS) else (PACKAGE, "gtp_fast")
+    )
+    parts = path.relative_to(base).with_suffix("").parts
+    return ".".join((prefix, *parts)).removesuffix(".__init__")
+
+
+FILES = {module_name(p): p for base in (PACKAGE, KERNELS) for p in sorted(base.rglob("*.py"))}
+
+
+def typing_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def statements(node: ast.AST, deep: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports under a node, those inside functions only if `deep`."""
+    for child in ast.iter_child_nodes(node):
+        if typing_only(child):
+            continue
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif deep or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from statements(child, deep)
+
+
+def imports(name: str, deep: bool = True) -> set[str]:
+    """Return the full names of the modules that a module imports."""
+    found = set()
+    for statement in statements(ast.parse(FILES[name].read_text()), deep):
+        if isinstance(statement, ast.Import):
+            found |= {alias.name for alias in statement.names}
+            continue
+        assert statement.level == 0, f"{name} has a relative import"
+        base = statement.module or ""
+        inner = {f"{base}.{alias.name}" for alias in statement.names}
+        found |= {full if full in FILES else base for full in inner}
+    return found
+
+
+def room(name: str) -> str:
+    """Return the first part below gtp_fast: `agents` for gtp_fast.agents.gtp."""
+    return name.removeprefix("gtp_fast").lstrip(".").split(".")[0]
+
+
+def inside(name: str) -> set[str]:
+    return {m for m in imports(name) if m.split(".")[0] == "gtp_fast"}
+
+
+def test_every_file_is_seen() -> None:
+    assert {"gtp_fast", "gtp_fast.ops", "gtp_fast.agents.gtp", "gtp_fast.kernels.loss"} <= set(
+        FILES
+    )
+    assert "gtp_fast.reference" in imports("gtp_fast.agents.gtp")
+    assert "gtp_fast.kernels.loss" in imports("gtp_fast.ops")
+
+
+def test_kernels_know_torch_and_triton_and_nothing_of_the_package() -> None:
+    for name in FILES:
+        if room(name) == "kernels":
+            for other in imports(name):
+                assert other.split(".")[0] in {
+                    "gtp_fast",
+                    "torch",
+                    "triton",
+                    *sys.stdlib_module_names,
+                }
+                assert not other.startswith("gtp_fast") or room(other) == "kernels", (name, other)
+
+
+def test_the_foundations_import_only_what_lies_below_them() -> None:
+    for name in FILES:
+        if room(name) not in GROUND:
+            continue
+        below = set(GROUND[: GROUND.index(room(name)) + 1])
+        if room(name) in ("ops", "agents", "engine"):
+            below |= {"kernels", "data"} - ({"data"} if room(name) == "ops" else {"kernels"})
+        above = {m for m in inside(name) if room(m) not in below}
+        assert not above, f"{name} imports {sorted(above)} from above"
+
+
+def test_only_ops_knows_kernels_and_runs_native_code() -> None:
+    users = {name for name in FILES if any(room(m) == "kernels" for m in imports(name))}
+    assert {name for name in users if room(name) != "kernels"} == {"gtp_fast.ops"}
+    # Reports of what is installed may ask the native module for its description.
+    asking = {name for name in FILES if "gtp_fast.native" in imports(name)}
+    assert asking <= {"gtp_fast.ops", "gtp_fast.runs", "gtp_fast.__main__"}
+    calls = {
+        name
+        for name in asking - {"gtp_fast.ops"}
+        for node in ast.walk(ast.parse(FILES[name].read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "module"
+    }
+    assert not calls
+
+
+def test_only_commands_import_the_training_command() -> None:
+    users = {name for name in FILES if "gtp_fast.train" in imports(name)}
+    assert users <= {"gtp_fast.__main__", "gtp_fast.demo"}
+    for name in FILES:
+        if room(name) in ("agents", "engine", "data"):
+            assert not {
+                m for m in inside(name) if room(m) in ("train", "trainer", "runs", "report")
+            }
+
+
+def test_no_import_at_the_top_goes_round_in_a_circle() -> None:
+    graph = {name: imports(name, deep=False) & set(FILES) for name in FILES}
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(name: str) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name in done:
+            return
+        path.append(name)
+        for other in sorted(graph[name]):
+            visit(other)
+        path.pop()
+        done.add(name)
+
+    for name in graph:
+        visit(name)
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Return the names of all modules loaded in a fresh interpreter, and `cuda` if CUDA was touched."""
+    code = (
+        f"import sys; {statement}; names = set(sys.modules); torch = sys.modules.get('torch'); "
+        "names |= {'cuda'} if torch and torch.cuda.is_initialized() else set(); print(*names)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "allowed"),
+    [
+        ("import gtp_fast", ()),
+        ("from gtp_fast import reference, networks, ops", ("torch", "numpy")),
+        ("import gtp_fast.agents.gtp", ("torch", "numpy", "gymnasium", "h5py")),
+    ],
+)
+def test_imports_are_lean(statement: str, allowed: tuple[str, ...]) -> None:
+    loaded = loaded_after(statement)
+    assert "gtp_fast" in loaded
+    forbidden = {"cuda", "torch", "numpy", "gtp_fast._native", "gtp_fast.kernels", *HEAVY}
+    assert not loaded & (forbidden - set(allowed))
