@@ -86,7 +86,7 @@ def sampler(
 
 
 class NativeSampler:
-    """The sampler of csrc: every K step of every row in one call, on the CPU or in one CUDA launch."""
+    """The sampler of csrc: every step of every row in one call, or in one CUDA launch."""
 
     def __init__(self, policy: FoldedPolicy):
         seeds, observation_dim, width = policy.first_observation.shape

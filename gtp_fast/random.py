@@ -96,7 +96,7 @@ def normals(
     columns: int,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Draw [S, rows, columns] standard normals by Box-Muller; element j uses counter column j // 4."""
+    """Draw standard normals [S, rows, columns] by Box-Muller; element j has column j // 4."""
     blocks = -(-columns // 4)
     w = words(keys, step, stream, rows, blocks)
     parts = []

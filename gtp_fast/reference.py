@@ -100,7 +100,7 @@ def noise_level(t: Tensor, t_min: float) -> Tensor:
 def precondition(
     t: Tensor, kind: str = "edm", sigma_data: float = 0.5, t_min: float = 0.002
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (c_skip, c_out, c_in) at times t, of t's shape: phi = c_skip a_t + c_out F(c_in a_t)."""
+    """Return (c_skip, c_out, c_in), of t's shape: phi = c_skip a_t + c_out F(c_in a_t)."""
     variance = sigma_data * sigma_data
     scale = torch.rsqrt(t * t + variance)
     if kind == "edm":
@@ -129,7 +129,7 @@ def jump(t: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clean_action(a_t: Tensor, output: Tensor, skip: Tensor, out: Tensor) -> Tensor:
-    """Return phi = c_skip a_t + c_out F, the extrapolated clean action: [..., A]; skip, out: [...]."""
+    """Return phi = c_skip a_t + c_out F, the clean action [..., A]; skip, out: [...]."""
     return skip[..., None] * a_t + out[..., None] * output
 
 
@@ -328,7 +328,7 @@ def double_q_loss(values: Tensor, target: Tensor) -> Tensor:
 
 
 def mish(x: Tensor) -> Tensor:
-    """Return x tanh(softplus(x)) in its algebraic form: one exponential, one division, no overflow."""
+    """Return x tanh(softplus(x)) in algebraic form: one exponential, one division, no overflow."""
     e = torch.exp(torch.clamp(x, max=20.0))
     n = e * (e + 2.0)
     return x * (n / (n + 2.0))

@@ -190,11 +190,22 @@ def _demo() -> Task:
         reference_source=_SUCCESS_SCORE,
         evaluation_episodes=100,
         max_episode_steps=200,
-        discount=0.97,
+        discount=0.99,
         start=start,
         goal=goal,
-        updates=12_000,
-        settings={"width": 128, "k": 2, "t_max": 20.0, "last_nodes": 40, "eta": (3.0,)},
+        updates=10_000,
+        settings={
+            "eta": (2.0,),
+            "k": 2,
+            "width": 64,
+            "t_max": 20.0,
+            "last_nodes": 40,
+            "value_samples": 2,
+            "learning_rate": (1e-3,),
+            "critic_learning_rate": (1e-3,),
+            "critic_ema_rate": 0.02,
+            "cosine_decay": True,
+        },
     )
 
 

@@ -77,6 +77,7 @@ def describe(
         "task": task.name,
         "agent": run_config.agent,
         "dataset": dataset or table.dataset_id,
+        "dataset_id": table.dataset_id,
         "seeds": list(run_config.seeds),
         "steps": steps,
         "backend": run_config.backend,

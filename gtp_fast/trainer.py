@@ -24,6 +24,10 @@ from gtp_fast.metrics import MetricsLog
 from gtp_fast.runs import Run
 
 
+class _Stopped(Exception):
+    """An evaluation was cut short by a stop signal."""
+
+
 class Trainer:
     """Drives an agent from update `start` to the end of its run and writes everything into the run
     folder.
@@ -47,7 +51,7 @@ class Trainer:
         self.metrics = MetricsLog(run.metrics, agent.seeds, start, options.tensorboard)
         self.log = EvaluationLog(run.evaluations, start)
         self.saved_step = -1
-        self.best = self._best_so_far()
+        self.best, self.evaluated = self._so_far()
         self.last: Evaluation | None = None
         self.shown: dict[str, str] = {}
         self.evaluator = self._evaluator()
@@ -62,15 +66,24 @@ class Trainer:
             total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr
         )
         try:
-            with self.bar, self.evaluator or nullcontext(), engine.stop_signals() as stopped:
+            with self.bar, self.evaluator or nullcontext(), engine.stop_signals() as self.stopped:
+                # A stop in the middle of an evaluation left its step without one.
+                if self.start and self._evaluation_due(self.start):
+                    self._evaluate(self.start)
                 done = engine.run(
-                    self.agent, self.table, self.start, self.steps, self.watch, self._after, stopped
+                    self.agent,
+                    self.table,
+                    self.start,
+                    self.steps,
+                    self.watch,
+                    self._after,
+                    self.stopped,
                 )
-                received = stopped()
+                received = self.stopped()
             self._save(done)
         finally:
             self.metrics.close()
-        if done < self.steps:
+        if received and (done < self.steps or self._evaluation_due(done)):
             print(
                 f"Stopped at update {done:,} of {self.steps:,}; go on with: --resume "
                 f"{self.run.path}",
@@ -88,12 +101,17 @@ class Trainer:
             means = self.watch.means()
             self.metrics.write(done, means)
             self._show({name: f"{np.mean(means[name]):.3g}" for name in self.agent.loss_names})
-        if self.evaluator and (last or (self.evaluate_every and done % self.evaluate_every == 0)):
-            self._check()
-            self._evaluate(done, self.evaluator)
+        if self._evaluation_due(done):
+            self._evaluate(done)
         elif done % self.checkpoint_every == 0:
             self._check()
             self._save(done)
+
+    def _evaluation_due(self, done: int) -> bool:
+        """Say whether an evaluation belongs to this update and has not been made."""
+        if self.evaluator is None or self.evaluated == done:
+            return False
+        return done == self.steps or bool(self.evaluate_every and done % self.evaluate_every == 0)
 
     def _show(self, figures: dict[str, str]) -> None:
         self.shown |= figures
@@ -125,12 +143,23 @@ class Trainer:
             low=table.action_low,
             high=table.action_high,
             device=agent.device,
+            progress=self._stop_evaluation,
         )
 
-    def _evaluate(self, done: int, evaluator: Evaluator) -> None:
+    def _stop_evaluation(self, done: int, total: int) -> None:
+        if self.stopped():
+            raise _Stopped
+
+    def _evaluate(self, done: int) -> None:
+        assert self.evaluator is not None
+        self._check()
         began = time.perf_counter()
         self.bar.set_description_str("evaluating")
-        self.last = evaluator.evaluate(self.agent.ops.sampler(self.agent.folded()))
+        try:
+            self.last = self.evaluator.evaluate(self.agent.ops.sampler(self.agent.folded()))
+        except _Stopped:
+            return
+        self.evaluated = done
         self.bar.set_description_str("")
         self.evaluating += time.perf_counter() - began
         self.log.append(done, self.last)
@@ -156,12 +185,15 @@ class Trainer:
             self.saved_step = done
         return self.saved
 
-    def _best_so_far(self) -> float:
-        """Return the best mean score that an interrupted run had reached."""
+    def _so_far(self) -> tuple[float, int]:
+        """Return the best mean score that an interrupted run had reached, and its last evaluation's
+        step.
+        """
         if not self.log.path.exists():
-            return -np.inf
-        _, returns = by_step(read(self.log.path), "return")
-        return max((float(np.mean(self.task.score(r))) for r in returns), default=-np.inf)
+            return -np.inf, -1
+        steps, returns = by_step(read(self.log.path), "return")
+        best = max((float(np.mean(self.task.score(r))) for r in returns), default=-np.inf)
+        return best, max(steps, default=-1)
 
     def _announce(self) -> None:
         table, agent = self.table, self.agent

@@ -90,7 +90,7 @@ def test_a_run_leaves_everything_a_user_expects(
     assert written <= {path.name for path in run.iterdir()}
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["agent_settings"]["eta"] == [0.0, 3.0]
-    assert config["agent_settings"]["discount"] == 0.97
+    assert config["agent_settings"]["discount"] == 0.99
     rows = read(run / "evaluations.npz")
     last = rows["step"] == 10
     assert sorted(set(rows["seed"][last])) == [0, 7]
@@ -212,4 +212,4 @@ def test_help_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str])
         "--backend",
     ):
         assert option in out
-    assert "0.97" in out
+    assert "0.02" in out

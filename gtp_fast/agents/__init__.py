@@ -26,7 +26,7 @@ def find(name: str) -> type[Agent]:
 
 
 def settings_of(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a run folder keeps as a dataclass takes them: lists become tuples."""
+    """Return the settings that a run folder keeps as a Config takes them: lists become tuples."""
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()
     }

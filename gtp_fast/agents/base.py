@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from gtp_fast import networks, ops, random
-from gtp_fast.data.table import TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
+
+if TYPE_CHECKING:
+    from gtp_fast.data.table import TransitionTable
 
 
 class Learner:
@@ -152,7 +154,7 @@ class Agent(ABC):
         )
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return every tensor that a resumed run needs; with the step number it is the whole state."""
+        """Return every tensor that a resumed run needs; with the step it is the whole state."""
         return {
             key: value
             for name, part in self.learners().items()

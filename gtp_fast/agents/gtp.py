@@ -7,17 +7,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent, Learner
-from gtp_fast.data.table import Batch, TransitionTable
 from gtp_fast.networks import FlowMapNetwork, Parameters, TwinCritic, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
+
+if TYPE_CHECKING:
+    from gtp_fast.data.table import Batch, TransitionTable
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ class GTP(Agent):
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
         c = self.config
         rows = self.ops.integers(self.keys, step, Stream.BATCH, c.batch_size, len(table))
-        batch = Batch(*(field.to(self.dtype) for field in table.gather(rows)))
+        batch = table.gather(rows)
+        batch = batch._make(field.to(self.dtype) for field in batch)
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.
             zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
