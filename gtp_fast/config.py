@@ -91,7 +91,7 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
     settings = {"discount": task.discount} | dict(task.settings)
     config = kind(**{name: value for name, value in settings.items() if name in fields})
     parsed: Any = cli.parse(_options(RunConfig(), task.rules, config), argv, prog, _description())
-    command = Command(run=parsed.run, rules=parsed.rules, agent=parsed.settings, task=task)
+    command = Command(run=parsed.run, rules=parsed.data, agent=parsed.agent, task=task)
     _check(command)
     return command
 
@@ -102,8 +102,8 @@ def _options(run: RunConfig, rules: Rules, config: Any) -> Any:
         "Options",
         [
             ("run", flat[RunConfig], dataclasses.field(default=run)),
-            ("rules", flat[Rules], dataclasses.field(default=rules)),
-            ("settings", flat[type(config)], dataclasses.field(default=config)),
+            ("data", flat[Rules], dataclasses.field(default=rules)),
+            ("agent", flat[type(config)], dataclasses.field(default=config)),
         ],
         frozen=True,
     )
@@ -123,7 +123,7 @@ def _resumed(argv: Sequence[str], prog: str) -> Command:
         for field in dataclasses.fields(RunConfig)
         if getattr(parsed.run, field.name) != field.default and field.name not in _RESUMABLE
     ]
-    if changed or parsed.rules != Rules():
+    if changed or parsed.data != Rules():
         named = (
             ", ".join(f"--{name.replace('_', '-')}" for name in changed)
             or "the options of the data"

@@ -107,24 +107,32 @@ def test_a_run_leaves_everything_a_user_expects(
         assert fact in out
 
 
+INTERRUPTED = ("--steps", "400", "--evaluate-every", "0", "--checkpoint-every", "20")
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody interrupted."""
+    output = tmp_path_factory.mktemp("whole")
+    assert cli.run(train.main, arguments(dataset, output, *INTERRUPTED)) == 0
+    return only_run(output)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_resumes_to_the_same_bits(
-    dataset: Path, tmp_path: Path, number: signal.Signals
+    dataset: Path, whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    options = ("--steps", "400", "--evaluate-every", "0", "--checkpoint-every", "20")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert cli.run(train.main, arguments(dataset, whole, *options)) == 0
-    process = launch(arguments(dataset, cut, *options))
-    wait_for_checkpoint(cut, process)
+    process = launch(arguments(dataset, tmp_path, *INTERRUPTED))
+    wait_for_checkpoint(tmp_path, process)
     process.send_signal(number)
     _, complaint = process.communicate(timeout=120)
     assert "Traceback" not in complaint
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
-    run = only_run(cut)
+    run = only_run(tmp_path)
     assert checkpoint.load(run).step < 400
     assert cli.run(train.main, ["--resume", str(run)]) == 0
-    assert final_bytes(run) == final_bytes(only_run(whole))
-    again, first = read(run / "evaluations.npz"), read(only_run(whole) / "evaluations.npz")
+    assert final_bytes(run) == final_bytes(whole)
+    again, first = read(run / "evaluations.npz"), read(whole / "evaluations.npz")
     for name, column in first.items():
         np.testing.assert_array_equal(again[name], column, err_msg=name)
 
@@ -168,6 +176,10 @@ def test_settings_that_do_not_fit_are_refused(
     )
     assert "none twice" in refusal(arguments(dataset, tmp_path, "--seeds", "1", "1"), capsys)
     assert "at least 1" in refusal(arguments(dataset, tmp_path, "--steps", "0"), capsys)
+    assert "--discount 1.5 is out of range" in refusal(
+        arguments(dataset, tmp_path, "--discount", "1.5"), capsys
+    )
+    assert "u-mode" in refusal(arguments(dataset, tmp_path, "--u-mode", "sideways"), capsys)
     assert "no run folder" in refusal(["--resume", str(tmp_path / "absent")], capsys)
     assert "leave out --steps" in refusal(["--resume", "somewhere", "--steps", "9"], capsys)
 

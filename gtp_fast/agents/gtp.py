@@ -7,13 +7,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent, Learner
+from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork, Parameters, TwinCritic, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
@@ -50,7 +51,7 @@ class GTPConfig:
     """Units of each hidden layer, in actor and critic."""
     depth: int = 3
     """Hidden layers of actor and critic."""
-    precondition: str = "edm"
+    precondition: Literal["edm", "cm", "none"] = "edm"
     """Preconditioning of the map: edm, cm or none."""
     sigma_data: float = 0.5
     """Assumed standard deviation of actions in the preconditioning."""
@@ -58,7 +59,7 @@ class GTPConfig:
     """Smallest time of the grid."""
     t_max: float = 80.0
     """Largest time T, the scale of the initial noise."""
-    u_mode: str = "adjacent"
+    u_mode: Literal["adjacent", "uniform"] = "adjacent"
     """Law of the intermediate time u: adjacent (the node below t) or uniform (any node from tau to
     t).
     """
@@ -80,6 +81,39 @@ class GTPConfig:
     """Largest weight w; None for the paper's strict, unclamped form."""
     max_gradient_norm: float | None = None
     """Clip of each network's gradient norm, per seed; None for no clipping."""
+
+
+def check(config: GTPConfig) -> None:
+    """Raise UserError naming the first setting that is out of range."""
+    ranges: dict[str, tuple[float, float]] = {
+        "eta": (0, math.inf),
+        "lambda_flow": (0, math.inf),
+        "k": (1, 64),
+        "discount": (0, 1),
+        "batch_size": (1, math.inf),
+        "learning_rate": (0, math.inf),
+        "critic_learning_rate": (0, math.inf),
+        "width": (1, 4096),
+        "depth": (1, 8),
+        "sigma_data": (1e-6, math.inf),
+        "t_min": (1e-6, config.t_max),
+        "t_max": (1e-6, 1e6),
+        "first_nodes": (1, 1e6),
+        "last_nodes": (1, 1e6),
+        "ema_rate": (0, 1),
+        "critic_ema_rate": (0, 1),
+        "value_samples": (1, 1024),
+        "max_q_backup": (0, 1024),
+        "weight_maximum": (1, math.inf),
+        "max_gradient_norm": (1e-9, math.inf),
+    }
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not low <= number <= high:
+                raise UserError(
+                    f"--{name.replace('_', '-')} {number:g} is out of range: {low:g} to {high:g}."
+                )
 
 
 class GTP(Agent):
@@ -107,6 +141,7 @@ class GTP(Agent):
         seeds: Sequence[int],
         *rest: Any,
     ):
+        check(config)
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         count, c = len(self.seeds), config
         self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mish)
