@@ -12,7 +12,14 @@ from benchmarks import RESULTS, ROOT, results_file
 from gtp_fast.errors import UserError
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-_HEADER = ("benchmark", "reference eager", "torch.compile", "ours", "ours vs eager", "ours vs torch.compile")
+_HEADER = (
+    "benchmark",
+    "reference eager",
+    "torch.compile",
+    "ours",
+    "ours vs eager",
+    "ours vs torch.compile",
+)
 _LABELS = {"eager": "reference eager", "compiled": "torch.compile", "ours": "ours"}
 
 

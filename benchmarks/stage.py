@@ -65,25 +65,28 @@ class Stage:
 
     def _forget(self) -> None:
         self.subjects: dict[str, Subject] = {}
-        self.reasons: dict[str, Unavailable] = {}
+        self.refusals: dict[str, Unavailable | RedGate] = {}
         self.truth: Results | None = None
 
     def _ready(self, workload: Workload, row: Row) -> Subject:
-        if row.name in self.reasons:
-            raise self.reasons[row.name]
+        if row.name in self.refusals:
+            raise self.refusals[row.name]
         if row.name not in self.subjects:
             try:
-                subject = workload.build(row)
-            except Unavailable as reason:
-                self.reasons[row.name] = reason
+                self.subjects[row.name] = self._build(workload, row)
+            except (Unavailable, RedGate) as refusal:
+                self.refusals[row.name] = refusal
                 raise
-            plain = subject if row == workload.plain else self._ready(workload, workload.plain)
-            if self.truth is None:
-                self.truth = workload.exact()
-            gate(f"{workload.group}, {row.name}", subject.results, plain.results, self.truth)
-            self._warm(subject.run)
-            self.subjects[row.name] = subject
         return self.subjects[row.name]
+
+    def _build(self, workload: Workload, row: Row) -> Subject:
+        subject = workload.build(row)
+        plain = subject if row == workload.plain else self._ready(workload, workload.plain)
+        if self.truth is None:
+            self.truth = workload.exact()
+        gate(f"{workload.group}, {row.name}", subject.results, plain.results, self.truth)
+        self._warm(subject.run)
+        return subject
 
     def _warm(self, run: Callable[[], object]) -> None:
         began, calls = time.perf_counter(), 0

@@ -157,7 +157,7 @@ def test_no_import_at_the_top_goes_round_in_a_circle() -> None:
 
 
 def loaded_after(statement: str) -> set[str]:
-    """Return the names of all modules loaded in a fresh interpreter, and `cuda` if CUDA was touched."""
+    """Return the modules loaded in a fresh interpreter, and `cuda` if CUDA was touched."""
     code = (
         f"import sys; {statement}; names = set(sys.modules); torch = sys.modules.get('torch'); "
         "names |= {'cuda'} if torch and torch.cuda.is_initialized() else set(); print(*names)"
