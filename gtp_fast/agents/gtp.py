@@ -205,7 +205,7 @@ class GTP(Agent):
         c = self.config
         rows = self.ops.integers(self.keys, step, Stream.BATCH, c.batch_size, len(table))
         batch = table.gather(rows)
-        batch = batch._make(field.to(self.dtype) for field in batch)
+        batch = type(batch)(*(field.to(self.dtype) for field in batch))
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.
             zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
