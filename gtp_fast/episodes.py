@@ -54,7 +54,7 @@ class Plan:
     """Returns that count as score 0 and 100."""
     device: torch.device | str = "cpu"
     """Where the sampler wants its tensors."""
-    progress: Callable[[int, int], None] | None = None
+    progress: Callable[[int, int], object] | None = None
     """Told of finished episodes: how many, out of how many."""
 
     def environment_seeds(self) -> NDArray[np.int64]:

@@ -37,7 +37,7 @@ class Evaluator:
         episodes: int, *, seed: int = 0, reference: tuple[float, float] | None = None,
         environments: int = 8, processes: int | None = None, low: Sequence[float] | None = None,
         high: Sequence[float] | None = None, device: torch.device | str = "cpu",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], object] | None = None,
     ):  # fmt: skip
         if min(episodes, environments) < 1 or seed < 0 or (processes or 0) < 0:
             raise UserError(

@@ -1,0 +1,81 @@
+"""The equations of Generative Trajectory Policies in plain PyTorch: the definition of what is
+computed.
+
+Numbers of equations are those of the paper (arXiv 2510.11499). Every tensor carries a leading seed
+axis S; no reduction crosses it. Everything runs in float32 or float64 on any device and knows no
+kernel. One subject a file, all of it named here.
+"""
+
+from gtp_fast.reference.critic import (
+    double_q_loss,
+    td_target,
+)
+from gtp_fast.reference.flow_map import (
+    PRECONDITIONINGS,
+    clean_action,
+    flow_map,
+    jump,
+    precondition,
+)
+from gtp_fast.reference.grid import (
+    RHO,
+    karras_nodes,
+    noise_level,
+    sampling_times,
+    schedule,
+    schedule_ceiling,
+)
+from gtp_fast.reference.losses import (
+    advantage_weights,
+    consistency_residual,
+    flow_map_loss,
+)
+from gtp_fast.reference.network import (
+    adam,
+    mish,
+    polyak,
+    sinusoid,
+)
+from gtp_fast.reference.perturbation import (
+    U_MODES,
+    Perturbation,
+    draw_times,
+    perturb,
+    perturb_at,
+)
+from gtp_fast.reference.sampler import (
+    FoldedPolicy,
+    folded_sample,
+    sample,
+)
+
+__all__ = [
+    "PRECONDITIONINGS",
+    "RHO",
+    "U_MODES",
+    "FoldedPolicy",
+    "Perturbation",
+    "adam",
+    "advantage_weights",
+    "clean_action",
+    "consistency_residual",
+    "double_q_loss",
+    "draw_times",
+    "flow_map",
+    "flow_map_loss",
+    "folded_sample",
+    "jump",
+    "karras_nodes",
+    "mish",
+    "noise_level",
+    "perturb",
+    "perturb_at",
+    "polyak",
+    "precondition",
+    "sample",
+    "sampling_times",
+    "schedule",
+    "schedule_ceiling",
+    "sinusoid",
+    "td_target",
+]

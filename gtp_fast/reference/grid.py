@@ -1,0 +1,49 @@
+"""The time grid: Karras nodes, the schedule of their number, the times of the sampler."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+RHO = 7.0
+
+
+def karras_nodes(
+    count: int, t_min: float = 0.002, t_max: float = 80.0, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return `count` ascending times, evenly spaced in t^(1/7), from t_min to t_max: [count]."""
+    i = torch.arange(count, dtype=torch.float64) / max(count - 1, 1)
+    low, high = t_min ** (1 / RHO), t_max ** (1 / RHO)
+    nodes: Tensor = (low + i * (high - low)) ** RHO
+    nodes[0], nodes[-1] = t_min, t_max
+    return nodes.to(dtype)
+
+
+def schedule_ceiling(total_updates: int, ema_rate: float, low: int = 10, high: int = 1280) -> int:
+    """Return the largest interval count that a budget of updates can carry, one hop per EMA lag."""
+    return max(low, min(high, round(ema_rate * total_updates)))
+
+
+def schedule(step: int, total_updates: int, first: int = 10, last: int = 1280) -> int:
+    """Return the number of nodes N at a global step: min(first * 2^stage, last) + 1, in equal
+    stages.
+    """
+    stages = (last // first).bit_length()
+    # A ceiling that is no power of two times `first` needs one more stage to be reached.
+    stages += (first << (stages - 1)) < last
+    length = max(1, total_updates // stages)
+    return min(first << min(step // length, stages), last) + 1
+
+
+def sampling_times(
+    steps: int, t_min: float = 0.002, t_max: float = 80.0, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return the K + 1 descending times of the sampler, the last one exactly 0: [K + 1]."""
+    times = karras_nodes(steps + 1, t_min, t_max, dtype).flip(0)
+    times[-1] = 0.0
+    return times
+
+
+def noise_level(t: Tensor, t_min: float) -> Tensor:
+    """Return what the time embedding sees, 0.25 ln t, with time 0 seen as t_min."""
+    return 0.25 * torch.log(torch.clamp(t, min=t_min))

@@ -1,0 +1,49 @@
+"""Parts of networks, the moving average and the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def mish(x: Tensor) -> Tensor:
+    """Return x tanh(softplus(x)) in algebraic form: one exponential, one division, no overflow."""
+    e = torch.exp(torch.clamp(x, max=20.0))
+    n = e * (e + 2.0)
+    return x * (n / (n + 2.0))
+
+
+def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:
+    """Return sines and cosines of `level` at geometric frequencies: [..., features]."""
+    half = features // 2
+    rate = torch.arange(half, dtype=level.dtype, device=level.device) / max(half - 1, 1)
+    angle = scale * level[..., None] * torch.pow(10_000.0, -rate)
+    return torch.cat((torch.sin(angle), torch.cos(angle)), -1)
+
+
+def polyak(target: Tensor, online: Tensor, rate: float) -> Tensor:
+    """Return target + rate (online - target), the exponential moving average of the parameters."""
+    return target + rate * (online - target)
+
+
+def adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    step: int | Tensor,
+    rate: Tensor | float,
+    betas: Sequence[float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (parameter, first, second) after one Adam step; step counts from 1, rate broadcasts
+    ([S, 1]).
+    """
+    first = betas[0] * first + (1 - betas[0]) * gradient
+    second = betas[1] * second + (1 - betas[1]) * gradient * gradient
+    power = torch.as_tensor(step, dtype=parameter.dtype, device=parameter.device)
+    corrected = first / (1 - torch.pow(betas[0], power))
+    scale = torch.sqrt(second / (1 - torch.pow(betas[1], power))) + eps
+    return parameter - rate * corrected / scale, first, second
