@@ -76,7 +76,7 @@ def _compiled_update(agent: GTP, resident: TransitionTable) -> tuple[Any, str]:
     """
     if agent.device.type != "cuda":
         agent.ops = chosen = _compiled_operations(agent.ops, agent.device)
-        agent.network.mish = agent.critic_network.mish = chosen.mish
+        agent.network.mish = agent.critic.network.mish = chosen.mish
         agent.chain = chosen.sampler(agent.folded("ema"))
         return agent.update, "each operation compiled, the update as a whole is not"
     before = {name: value.clone() for name, value in agent.state_dict().items()}

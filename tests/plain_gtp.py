@@ -66,7 +66,9 @@ class PlainGTP:
             [layers([sum(sizes)] + [c.width] * c.depth + [1]) for _ in range(2)]
         )
         fill(self.actor, agent.actor.parameters.flat[index])
-        fill(self.critics, agent.critic.parameters.flat[2 * index : 2 * index + 2].flatten())
+        fill(
+            self.critics, agent.critic.learner.parameters.flat[2 * index : 2 * index + 2].flatten()
+        )
         self.actor_target = copy.deepcopy(self.actor)
         self.critics_target = copy.deepcopy(self.critics)
         pick = [values[index if len(values) > 1 else 0] for values in

@@ -107,7 +107,7 @@ def test_a_seed_among_others_is_that_seed_alone(config) -> None:
 def test_seeds_start_and_draw_apart() -> None:
     agent = double(TINY, seeds=(0, 1, 2**32))
     online = agent.state_dict()["actor.online"]
-    critic = agent.critic.parameters.flat
+    critic = agent.critic.learner.parameters.flat
     for rows in (online, critic):
         for i in range(len(rows)):
             for j in range(i):
@@ -314,7 +314,7 @@ def test_the_critic_learns_the_values_of_a_two_state_chain(mask, expected) -> No
     states = torch.eye(2).repeat(2, 1, 1)
     for action in (torch.zeros(2, 2, 2), 0.5 * torch.ones(2, 2, 2)):
         with torch.no_grad():
-            values = agent.critic_network(agent.critic.views, states, action)
+            values = agent.critic.values(states, action)
         assert values.shape == (2, 2, 2)
         for twin in values.flatten(0, 1):
             assert twin.tolist() == pytest.approx(expected, abs=0.1)

@@ -1,7 +1,8 @@
-"""What every agent shares: its state, its optimiser step, its checkpoint, its health."""
+"""What every agent shares: its state, its checkpoint, its health."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,71 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from gtp_fast import networks, ops, random
+from gtp_fast import ops, random
+from gtp_fast.agents.learner import Learner
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import TransitionTable
-
-
-class Learner:
-    """Parameters with their Adam moments and, if wanted, their moving average."""
-
-    def __init__(self, parameters: networks.Parameters, seeds: int):
-        self.parameters = parameters
-        self.seeds = seeds
-        self.average = parameters.frozen_copy()
-        self.first = torch.zeros_like(parameters.flat)
-        self.second = torch.zeros_like(parameters.flat)
-
-    @property
-    def views(self) -> dict[str, Tensor]:
-        """The parameters that learn."""
-        return self.parameters.views
-
-    @property
-    def average_views(self) -> dict[str, Tensor]:
-        """Their moving average, out of reach of any gradient."""
-        return self.average.views
-
-    def update(
-        self, loss: Tensor, updates: int, rate: Tensor, ema_rate: float, max_norm: float | None
-    ) -> Tensor:
-        """Take one Adam step on loss [S] and move the average; return the gradient norm of each
-        seed [S].
-
-        updates counts from 1; rate: [S]. The seeds' losses are summed, which keeps their gradients
-        apart.
-        """
-        gradient, flat = self.parameters.gradient, self.parameters.flat
-        self.parameters.differentiate(loss.sum())
-        per_seed = gradient.view(self.seeds, -1)
-        norm: Tensor = torch.linalg.vector_norm(per_seed, dim=1)
-        if max_norm is not None:
-            per_seed.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
-        ops.adam_polyak_(
-            flat.view(self.seeds, -1),
-            per_seed,
-            self.first.view(self.seeds, -1),
-            self.second.view(self.seeds, -1),
-            self.average.flat.view(self.seeds, -1),
-            updates,
-            rate[:, None],
-            ema_rate,
-        )
-        return norm
-
-    def state(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors that a checkpoint keeps, each [S, P]."""
-        tensors = {
-            "online": self.parameters.flat,
-            "average": self.average.flat,
-            "adam_first": self.first,
-            "adam_second": self.second,
-        }
-        return {f"{name}.{key}": value.view(self.seeds, -1) for key, value in tensors.items()}
 
 
 class Agent(ABC):
@@ -109,9 +53,15 @@ class Agent(ABC):
         the device.
         """
 
-    @abstractmethod
     def prepare(self, total_updates: int) -> None:
         """Learn how long the run is, before its first update."""
+        self.total_updates = total_updates
+
+    def decay(self, step: int) -> float:
+        """Return what remains of the learning rates at this step."""
+        if not self.config.cosine_decay:
+            return 1.0
+        return 0.5 * (1.0 + math.cos(math.pi * step / self.total_updates))
 
     @abstractmethod
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.agents.base import Agent, Learner
-from gtp_fast.errors import UserError
-from gtp_fast.networks import FlowMapNetwork, Parameters, TwinCritic, initialise
+from gtp_fast.agents.base import Agent
+from gtp_fast.agents.double_q import DoubleQ
+from gtp_fast.agents.learner import Learner
+from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check
+from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
@@ -24,10 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GTPConfig:
-    """Settings of GTP; where the paper gives no value the default is ours or that of its nearest
-    source.
-    """
+class GTPConfig(AgentConfig):
+    """Settings of GTP."""
 
     eta: tuple[float, ...] = (1.0,)
     """Strength of value guidance: w = exp(eta max(0, A) / std A). 0 clones the data. One value, or
@@ -37,20 +37,6 @@ class GTPConfig:
     """Weight of the flow loss beside the consistency loss. One value, or one per seed."""
     k: int = 5
     """Steps of the sampler, in training and acting (the paper: 5, or 2 for its fast variant)."""
-    discount: float = 0.99
-    """Discount gamma of the TD target."""
-    batch_size: int = 256
-    """Transitions per update and seed."""
-    learning_rate: tuple[float, ...] = (3e-4,)
-    """Adam's rate for the actor. One value, or one per seed."""
-    critic_learning_rate: tuple[float, ...] = (3e-4,)
-    """Adam's rate for the critic. One value, or one per seed."""
-    cosine_decay: bool = False
-    """Let both learning rates fall to zero along a cosine over the run."""
-    width: int = 256
-    """Units of each hidden layer, in actor and critic."""
-    depth: int = 3
-    """Hidden layers of actor and critic."""
     precondition: Literal["edm", "cm", "none"] = "edm"
     """Preconditioning of the map: edm, cm or none."""
     sigma_data: float = 0.5
@@ -67,53 +53,26 @@ class GTPConfig:
     """Intervals of the time grid in the first stage; they double from stage to stage."""
     last_nodes: int | None = None
     """Intervals in the last stage; by default ema_rate x updates, kept within 10 and 1280."""
-    ema_rate: float = 0.005
-    """Rate at which the target actor follows the actor."""
-    critic_ema_rate: float = 0.005
-    """Rate at which the target critic follows the critic."""
     value_samples: int = 1
     """Policy actions averaged for V(s)."""
-    max_q_backup: int = 0
-    """Next actions whose best value backs up (10 in Diffusion-QL's antmaze); 0 for one plain
-    sample.
-    """
     weight_maximum: float | None = 100.0
     """Largest weight w; None for the paper's strict, unclamped form."""
-    max_gradient_norm: float | None = None
-    """Clip of each network's gradient norm, per seed; None for no clipping."""
 
 
-def check(config: GTPConfig) -> None:
-    """Raise UserError naming the first setting that is out of range."""
-    ranges: dict[str, tuple[float, float]] = {
-        "eta": (0, math.inf),
-        "lambda_flow": (0, math.inf),
+def ranges(config: GTPConfig) -> Ranges:
+    """Return the range of each setting of GTP's own."""
+    return {
+        "eta": ANY,
+        "lambda_flow": ANY,
         "k": (1, 64),
-        "discount": (0, 1),
-        "batch_size": (1, math.inf),
-        "learning_rate": (0, math.inf),
-        "critic_learning_rate": (0, math.inf),
-        "width": (1, 4096),
-        "depth": (1, 8),
         "sigma_data": (1e-6, math.inf),
         "t_min": (1e-6, config.t_max),
         "t_max": (1e-6, 1e6),
         "first_nodes": (1, 1e6),
         "last_nodes": (1, 1e6),
-        "ema_rate": (0, 1),
-        "critic_ema_rate": (0, 1),
         "value_samples": (1, 1024),
-        "max_q_backup": (0, 1024),
         "weight_maximum": (1, math.inf),
-        "max_gradient_norm": (1e-9, math.inf),
     }
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and not low <= number <= high:
-                raise UserError(
-                    f"--{name.replace('_', '-')} {number:g} is out of range: {low:g} to {high:g}."
-                )
 
 
 class GTP(Agent):
@@ -141,29 +100,23 @@ class GTP(Agent):
         seeds: Sequence[int],
         *rest: Any,
     ):
-        check(config)
+        check(config, ranges(config))
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         count, c = len(self.seeds), config
         self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mish)
-        self.critic_network = TwinCritic(
-            observation_dim, action_dim, c.width, c.depth, self.ops.mish
-        )
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
-        critic = Parameters(2 * count, self.critic_network.shapes, self.device, self.dtype)
         initialise(actor, self.keys, (0,))
-        initialise(critic, self.keys, (1, 2))
-        self.actor, self.critic = Learner(actor, count), Learner(critic, count)
+        self.actor, self.critic = Learner(actor, count), DoubleQ(self)
         self.eta = self.per_seed(c.eta, "eta")
         self.lambda_flow = self.per_seed(c.lambda_flow, "lambda-flow")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
-        self.critic_rate = self.per_seed(c.critic_learning_rate, "critic-learning-rate")
         self.clones = not any(c.eta)
         self.chain = self.ops.sampler(self.folded("ema"))
         self.prepare(1)
 
     def learners(self) -> dict[str, Learner]:
         """Return actor and critic."""
-        return {"actor": self.actor, "critic": self.critic}
+        return {"actor": self.actor, "critic": self.critic.learner}
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the K-step policy of every seed with its constants folded."""
@@ -176,8 +129,8 @@ class GTP(Agent):
 
     def prepare(self, total_updates: int) -> None:
         """Fix the length of the run, which decides the schedule of N."""
+        super().prepare(total_updates)
         c = self.config
-        self.total_updates = total_updates
         self.last_nodes = c.last_nodes or reference.schedule_ceiling(total_updates, c.ema_rate)
         self.first_nodes = min(c.first_nodes, self.last_nodes)
         self.num_nodes = 0
@@ -191,14 +144,6 @@ class GTP(Agent):
             nodes = reference.karras_nodes(count, self.config.t_min, self.config.t_max, self.dtype)
             self.nodes, self.num_nodes = nodes.to(self.device), count
         return self.nodes, count
-
-    def _decay(self, step: int) -> float:
-        """Return what remains of the learning rates at this step."""
-        return (
-            0.5 * (1.0 + math.cos(math.pi * step / self.total_updates))
-            if self.config.cosine_decay
-            else 1.0
-        )
 
     def update(self, table: TransitionTable, step: int) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
@@ -258,33 +203,17 @@ class GTP(Agent):
     def _critic_step(self, batch: Batch, step: int) -> tuple[Tensor, list[Tensor]]:
         """Step the twin critics (eq. 16), then weigh the batch by advantage (eq. 14): w [S, B]."""
         c, b = self.config, self.config.batch_size
-        critic = self.critic_network
         next_action, value_action = self._policy_actions(batch, step)
-        with torch.no_grad():
-            backups = max(1, c.max_q_backup)
-            states = batch.next_observation.repeat(1, backups, 1)
-            values = critic(self.critic.average_views, states, next_action)
-            values = values.reshape(2, -1, backups, b).amax(2)
-            target = reference.td_target(batch.reward, batch.mask, values, c.discount)
-        loss = reference.double_q_loss(
-            critic(self.critic.views, batch.observation, batch.action), target
-        )
-        gradient = self.critic.update(
-            loss,
-            step + 1,
-            self.critic_rate * self._decay(step),
-            c.critic_ema_rate,
-            c.max_gradient_norm,
-        )
+        target = self.critic.td_target(batch, next_action)
+        loss, gradient = self.critic.step(batch, target, step)
         with torch.no_grad():
             states = batch.observation.repeat(1, 1 + c.value_samples, 1)
-            q = critic(self.critic.views, states, torch.cat((batch.action, value_action), 1)).amin(
-                0
-            )
+            actions = torch.cat((batch.action, value_action), 1)
+            q = self.critic.values(states, actions).amin(0)
             advantage = q[:, :b] - q[:, b:].reshape(-1, c.value_samples, b).mean(1)
             w = reference.advantage_weights(advantage, self.eta, maximum=c.weight_maximum)
             spread = advantage.std(1, correction=0)
-        return w, [loss.detach(), q[:, :b].mean(1), spread, gradient]
+        return w, [loss, q[:, :b].mean(1), spread, gradient]
 
     def _actor_step(self, batch: Batch, w: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Step the actor on the weighted consistency loss plus lambda times the flow loss (eq.
@@ -312,6 +241,6 @@ class GTP(Agent):
         consistency, flow = self.ops.loss(student, teacher, batch.action, p, w)
         loss = consistency + self.lambda_flow * flow
         gradient = self.actor.update(
-            loss, step + 1, self.rate * self._decay(step), c.ema_rate, c.max_gradient_norm
+            loss, step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
         )
         return consistency.detach(), flow.detach(), gradient

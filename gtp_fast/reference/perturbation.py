@@ -1,5 +1,4 @@
-"""The law of (t, u, tau) and the score approximation: actions noised in closed form (eq. 11, 17)
-"""
+"""The law of (t, u, tau) and the score approximation: actions noised in closed form (eq. 11, 17)"""
 
 from __future__ import annotations
 

@@ -1,0 +1,70 @@
+"""Settings that every agent has, and the check of their ranges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gtp_fast.errors import UserError
+
+Ranges = Mapping[str, tuple[float, float]]
+ANY = (0.0, math.inf)
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Settings of every agent; where a paper gives no value the default is ours or that of its
+    nearest source.
+    """
+
+    discount: float = 0.99
+    """Discount gamma of the TD target."""
+    batch_size: int = 256
+    """Transitions per update and seed."""
+    learning_rate: tuple[float, ...] = (3e-4,)
+    """Adam's rate for the actor. One value, or one per seed."""
+    critic_learning_rate: tuple[float, ...] = (3e-4,)
+    """Adam's rate for the critic. One value, or one per seed."""
+    cosine_decay: bool = False
+    """Let both learning rates fall to zero along a cosine over the run."""
+    width: int = 256
+    """Units of each hidden layer, in actor and critic."""
+    depth: int = 3
+    """Hidden layers of actor and critic."""
+    ema_rate: float = 0.005
+    """Rate at which the target actor follows the actor."""
+    critic_ema_rate: float = 0.005
+    """Rate at which the target critic follows the critic."""
+    max_q_backup: int = 0
+    """Next actions whose best value backs up (10 in Diffusion-QL's antmaze); 0 for one plain
+    sample.
+    """
+    max_gradient_norm: float | None = None
+    """Clip of each network's gradient norm, per seed; None for no clipping."""
+
+
+_COMMON: Ranges = {
+    "discount": (0, 1),
+    "batch_size": (1, math.inf),
+    "learning_rate": ANY,
+    "critic_learning_rate": ANY,
+    "width": (1, 4096),
+    "depth": (1, 8),
+    "ema_rate": (0, 1),
+    "critic_ema_rate": (0, 1),
+    "max_q_backup": (0, 1024),
+    "max_gradient_norm": (1e-9, math.inf),
+}
+
+
+def check(config: Any, ranges: Ranges) -> None:
+    """Raise UserError naming the first setting that is out of range; ranges: those of the agent."""
+    for name, (low, high) in {**_COMMON, **ranges}.items():
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not low <= number <= high:
+                raise UserError(
+                    f"--{name.replace('_', '-')} {number:g} is out of range: {low:g} to {high:g}."
+                )
