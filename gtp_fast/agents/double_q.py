@@ -44,7 +44,7 @@ class DoubleQ:
             best = values.reshape(2, len(batch.reward), -1, b).amax(2)
             return reference.td_target(batch.reward, batch.mask, best, self.agent.config.discount)
 
-    def step(self, batch: Batch, target: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def step(self, batch: Batch, target: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
         """Take one Adam step towards target [S, B]; return the loss and the gradient norm, [S]."""
         c = self.agent.config
         values = self.values(batch.observation, batch.action)
