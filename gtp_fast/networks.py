@@ -83,7 +83,7 @@ def mlp_shapes(
 
 def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) -> None:
     """Fill the groups with U(-1, 1) / sqrt(fan in), drawn by counter (stream INIT, step = number of
-    the network); a norm starts as the identity.
+    the network); of the rest, scales start at 1 and everything else at 0.
 
     Group s * len(networks) + j holds network j of seed s.
     """
@@ -100,7 +100,7 @@ def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) ->
         # A bias follows its weight and takes the same bound.
         fan_in = shape[0] if len(shape) == 2 else fan_in
         values = uniform[:, offset : offset + size] / math.sqrt(fan_in)
-        if name.startswith("norm"):
+        if len(shape) == 1 and not name.endswith("bias"):
             values = torch.full_like(values, float(name.endswith("scale")))
         parameters.flat[:, offset : offset + size] = values.to(parameters.flat)
         offset += size

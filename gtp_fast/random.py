@@ -33,6 +33,10 @@ class Stream(IntEnum):
     INIT = 5
     ACT = 6
     COLLECT = 7
+    CLONE_TIME = 30
+    CLONE_NOISE = 31
+    GUIDANCE = 32
+    TWIN = 33
 
 
 def key_tensor(seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> Tensor:

@@ -6,6 +6,10 @@ axis S; no reduction crosses it. Everything runs in float32 or float64 on any de
 kernel. One subject a file, all of it named here.
 """
 
+from gtp_fast.reference.consistency import (
+    consistency_nodes,
+    neighbour_loss,
+)
 from gtp_fast.reference.critic import (
     Aggregate,
     aggregate,
@@ -61,6 +65,11 @@ from gtp_fast.reference.perturbation import (
     perturb,
     perturb_at,
 )
+from gtp_fast.reference.regression import (
+    awr_weights,
+    gaussian_log_density,
+    squared_error,
+)
 from gtp_fast.reference.sampler import (
     FoldedPolicy,
     folded_sample,
@@ -79,8 +88,10 @@ __all__ = [
     "adam",
     "advantage_weights",
     "aggregate",
+    "awr_weights",
     "bellman",
     "clean_action",
+    "consistency_nodes",
     "consistency_residual",
     "denoising_loss",
     "diffusion",
@@ -90,12 +101,14 @@ __all__ = [
     "flow_map",
     "flow_map_loss",
     "folded_sample",
+    "gaussian_log_density",
     "gelu",
     "guidance_loss",
     "jump",
     "karras_nodes",
     "layer_norm",
     "mish",
+    "neighbour_loss",
     "noise_level",
     "perturb",
     "perturb_at",
@@ -109,6 +122,7 @@ __all__ = [
     "schedule_ceiling",
     "sinusoid",
     "softmax_value",
+    "squared_error",
     "td_target",
     "vp_betas",
     "vp_marginal",
