@@ -31,8 +31,10 @@ from gtp_fast.reference.losses import (
     flow_map_loss,
 )
 from gtp_fast.reference.network import (
+    ACTIVATIONS,
     adam,
     mish,
+    mlp,
     polyak,
     sinusoid,
 )
@@ -50,6 +52,7 @@ from gtp_fast.reference.sampler import (
 )
 
 __all__ = [
+    "ACTIVATIONS",
     "PRECONDITIONINGS",
     "RHO",
     "U_MODES",
@@ -67,6 +70,7 @@ __all__ = [
     "jump",
     "karras_nodes",
     "mish",
+    "mlp",
     "noise_level",
     "perturb",
     "perturb_at",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +14,26 @@ def mish(x: Tensor) -> Tensor:
     e = torch.exp(torch.clamp(x, max=20.0))
     n = e * (e + 2.0)
     return x * (n / (n + 2.0))
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mish": mish,
+    "relu": torch.relu,
+    "gelu": functools.partial(torch.nn.functional.gelu, approximate="tanh"),
+}
+
+
+def mlp(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = "mish"
+) -> Tensor:
+    """Apply a multilayer perceptron of each group, its last layer linear: [G, B, in] -> [G, B, out].
+
+    weights: [G, in, out] each; biases: [G, out]; activation: mish, relu or gelu (tanh form).
+    """
+    act = ACTIVATIONS[activation]
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = act(torch.baddbmm(bias[:, None], x, weight))
+    return torch.baddbmm(biases[-1][:, None], x, weights[-1])
 
 
 def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:
