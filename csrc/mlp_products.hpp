@@ -53,7 +53,7 @@ inline __attribute__((always_inline)) void activate(V x, V& y, V& slope) {
   if constexpr (kKind == Activation::kGelu) gelu_pair(x, y, slope);
   if constexpr (kKind == Activation::kRelu) {
     y = x > 0.0f ? x : x * 0.0f;
-    slope = x > 0.0f ? broadcast(1.0f) : broadcast(0.0f);
+    slope = x >= 0.0f ? broadcast(1.0f) : broadcast(0.0f);
   }
 }
 
