@@ -156,7 +156,7 @@ class Trainer:
         began = time.perf_counter()
         self.bar.set_description_str("evaluating")
         try:
-            self.last = self.evaluator.evaluate(self.agent.acting())
+            self.last = self.evaluator.evaluate(self.agent.acting().sampler)
         except _Stopped:
             return
         self.evaluated = done

@@ -52,18 +52,20 @@ def make_steps(
     """Return steps whose vectors have the type and device of `like`.
 
     times: [K]. given: the other fields, [K] or one number for all steps; c_in, out and gain are 1
-    and the rest 0 where they are not given. Noise is added if `spread` is given.
+    and the rest 0 where they are not given.
     """
-    fields = {}
+    fields: dict[str, Tensor] = {}
+    stochastic = False
     for name in ("c_in", "skip", "out", "keep", "gain", "carry", "spread"):
         value = given.get(name, float(name in ("c_in", "out", "gain")))
         value = torch.as_tensor(value, dtype=torch.float64).expand(len(times))
         fields[name] = value.to(like).contiguous()
+        stochastic |= name == "spread" and bool(value.any())
     return Steps(
         times=times.to(like),
         initial_scale=initial_scale,
         clamp=clamp,
-        stochastic="spread" in given,
+        stochastic=stochastic,
         **fields,
     )
 
@@ -155,7 +157,6 @@ class ActorNetwork:
             initial_scale=steps.initial_scale,
             activation=self.activation,
             clamp=steps.clamp,
-            stochastic=steps.stochastic,
         )
 
     def sample(
