@@ -17,6 +17,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check
+from gtp_fast.candidates import Score
 from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
@@ -118,6 +119,10 @@ class GTP(Agent):
         """Return actor and critic."""
         return {"actor": self.actor, "critic": self.critic.learner}
 
+    def score(self, seed: int | None = None) -> Score | None:
+        """Return the target critic's score; None for behaviour cloning, which trains no critic."""
+        return None if self.clones else self.critic.score(seed)
+
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the K-step policy of every seed with its constants folded."""
         c = self.config
@@ -147,10 +152,7 @@ class GTP(Agent):
 
     def update(self, table: TransitionTable, step: int) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
-        c = self.config
-        rows = self.ops.integers(self.keys, step, Stream.BATCH, c.batch_size, len(table))
-        batch = table.gather(rows)
-        batch = type(batch)(*(field.to(self.dtype) for field in batch))
+        batch = self.batch(table, step)
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.
             zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
