@@ -16,7 +16,11 @@ from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
 
 REGISTRY = {
+    "fql": "gtp_fast.agents.fql:FQL",
     "gtp": "gtp_fast.agents.gtp:GTP",
+    "qipo-diff": "gtp_fast.agents.qipo:QIPODiff",
+    "qipo-ot": "gtp_fast.agents.qipo:QIPOOT",
+    "sscql": "gtp_fast.agents.sscql:SSCQL",
 }
 
 

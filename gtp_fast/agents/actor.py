@@ -24,7 +24,7 @@ class Steps:
     """
 
     times: Tensor
-    """What the network is told of the time."""
+    """What the network is told of the time; [K, ...] where it is told several numbers."""
     out: Tensor
     c_in: Tensor
     gain: Tensor
@@ -122,7 +122,7 @@ class ActorNetwork:
         weight, bias = views["layer0.weight"], views["layer0.bias"]
         action, state = self.edges
         seeds, width = weight.shape[0], weight.shape[2]
-        times = steps.times.to(weight).expand(seeds, -1)
+        times = steps.times.to(weight).expand(seeds, *steps.times.shape)
         told = torch.bmm(self.features(views, times), weight[:, action:state])
         first = weight[:, :action]
         if not self.takes_action:

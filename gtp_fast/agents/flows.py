@@ -18,6 +18,6 @@ def unit_times(agent: Agent, step: int | Tensor, rows: int) -> Tensor:
 
 
 def euler_steps(k: int) -> Steps:
-    """Return K Euler steps from noise (time 0) to an action (time 1), for a network of velocities."""
+    """Return K Euler steps from noise (time 0) to an action (time 1) by a network of velocities."""
     ones = torch.ones(k, dtype=torch.float64)
     return Steps(times=reference.euler_times(k), out=ones, c_in=ones, keep=ones, gain=ones / k)

@@ -4,7 +4,6 @@ that is distilled from it and guided by the critic.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,11 +57,12 @@ class FQLConfig(AgentConfig):
 class FQL(Agent):
     """Flow Q-learning; the state is three learners: the flow, the one-step actor, the critic.
 
-    As in the authors' code all three take their gradients at the same parameters: nothing is stepped
-    before every loss has been read. Deviations from it: three Adams of one rate instead of one Adam
-    (the same, without clipping of gradients, which is theirs and our default); the critic's loss is
-    the sum of the twins' instead of their mean (Adam is indifferent to that factor); rounding of
-    uniform draws to 24 bits. Its Gym settings are ours, since the authors publish none.
+    As in the authors' code all three take their gradients at the same parameters: nothing is
+    stepped before every loss has been read. Deviations from it: three Adams of one rate instead of
+    one Adam (the same, without clipping of gradients, which is theirs and our default); the
+    critic's loss is the sum of the twins' instead of their mean (Adam is indifferent to that
+    factor); rounding of uniform draws to 24 bits. Its Gym settings are ours, since the authors
+    publish none.
     """
 
     Config = FQLConfig
@@ -155,13 +155,11 @@ class FQL(Agent):
         z = self.chain_noise(step, Stream.FLOW_NOISE, self.config.batch_size)
         t = unit_times(self, step, self.config.batch_size)
         a = batch.action.clamp(-_EDGE, _EDGE)
-        velocity = self.velocity(
-            self.flow.views, reference.bridge(z, a, t), t, batch.observation
-        )
+        velocity = self.velocity(self.flow.views, reference.bridge(z, a, t), t, batch.observation)
         return reference.velocity_loss(velocity, z, a)
 
     def _policy_losses(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return distillation loss, critic's term and mean Q of mu(s, z) (the paper's eq. 8): [S]."""
+        """Return distillation loss, critic's term and mean Q of mu(s, z) (eq. 8): [S]."""
         z = self.chain_noise(step, Stream.ONE_STEP, self.config.batch_size)
         self.flow_chain.load(self.folded_flow())
         cloned = self.flow_chain.sample(batch.observation, z)

@@ -53,8 +53,8 @@ class SSCQLConfig(AgentConfig):
 
 
 class CompletionNetwork(ActorNetwork):
-    """h(s, x, t, d): one learnable Fourier map of t and of d, a two-layer MLP behind each, their sum
-    beside x and s.
+    """h(s, x, t, d): one learnable Fourier map of t and of d, a two-layer MLP behind each, their
+    sum beside x and s.
     """
 
     @property
@@ -88,9 +88,10 @@ class SSCQL(Agent):
 
     As in the authors' code actor and critic take their gradients at the same parameters: the critic
     is stepped after the actor's loss has been read. Deviations from it: two Adams of one rate
-    instead of one Adam (the same, without clipping of gradients); the critic's loss is the sum of the
-    twins' instead of their mean (Adam is indifferent to that factor); time features are computed
-    once for both rows of an update. AntMaze settings are ours, since the authors publish none.
+    instead of one Adam (the same, without clipping of gradients); the critic's loss is the sum of
+    the twins' instead of their mean (Adam is indifferent to that factor); time features are
+    computed once for both rows of an update. AntMaze settings are ours, since the authors publish
+    none.
     """
 
     Config = SSCQLConfig
@@ -111,7 +112,9 @@ class SSCQL(Agent):
         check(config, {"alpha_flow": ANY, "alpha_completion": ANY})
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         c, count = config, len(self.seeds)
-        self.network = CompletionNetwork(observation_dim, action_dim, c.width, c.depth, self.ops)
+        self.network = CompletionNetwork(
+            observation_dim, action_dim, c.width, c.depth, self.ops, clock="none"
+        )
         parameters = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(parameters, self.keys, (0,), law="fan_avg")
         frequencies = random.normals(self.keys, 0, Stream.FOURIER, 1, FEATURES // 2, self.dtype)

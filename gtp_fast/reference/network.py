@@ -46,6 +46,14 @@ def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:
     return torch.cat((torch.sin(angle), torch.cos(angle)), -1)
 
 
+def fourier(x: Tensor, frequencies: Tensor) -> Tensor:
+    """Return cosines and sines of 2 pi w x at learnable frequencies w [S, F]: [S, B, 2 F]; x: [S,
+    B].
+    """
+    angle = 2.0 * math.pi * x[..., None] * frequencies[:, None]
+    return torch.cat((torch.cos(angle), torch.sin(angle)), -1)
+
+
 def polyak(target: Tensor, online: Tensor, rate: float) -> Tensor:
     """Return target + rate (online - target), the exponential moving average of the parameters."""
     return target + rate * (online - target)

@@ -15,8 +15,8 @@ from gtp_fast.reference.diffusion import vp_marginal
 
 
 def support_weights(values: Tensor, beta: Tensor) -> Tensor:
-    """Return softmax over the M actions of each state of beta Q: [S, M, B]; values: [S, M, B], beta:
-    [S].
+    """Return softmax over the M actions of each state of beta Q: [S, M, B]; values: [S, M, B],
+    beta: [S].
     """
     return torch.softmax(beta[:, None, None] * values, 1)
 
@@ -24,10 +24,10 @@ def support_weights(values: Tensor, beta: Tensor) -> Tensor:
 def support_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Return the batch mean of sum_j g_j |predicted_j - target_j|^2 / A: [S].
 
-    predicted, target: [S, M, B, A]; weights g: [S, M, B], through which no gradient flows. With M = 1
-    and g = 1 it is the loss that fits the behaviour.
+    predicted, target: [S, M B, A], the first actions of all states before the second ones; weights
+    g: [S, M, B], through which no gradient flows. With M = 1 and g = 1 the loss fits the behaviour.
     """
-    error = (predicted - target).square().mean(-1)
+    error = (predicted - target).square().mean(-1).reshape(weights.shape)
     return (weights.detach() * error).sum(1).mean(-1)
 
 
