@@ -211,13 +211,15 @@ def adam_polyak_(
     eps: float = 1e-8,
 ) -> None:
     """Do `reference.adam` and `reference.polyak` in place on flat buffers [S, P]; rate [S, 1];
-    updates from 1.
+    updates from 1, an integer or a 0-d tensor.
     """
+    # The corrections are taken in float64: 1 - 0.999 ** n loses four digits in float32 at n = 1.
+    count = updates.double() if isinstance(updates, Tensor) else updates
     with torch.no_grad():
         first.lerp_(gradient, 1 - betas[0])
         second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-        scale = second.sqrt().mul_((1 - betas[1] ** updates) ** -0.5).add_(eps)
-        parameter.sub_(torch.div(first, scale).mul_(rate / (1 - betas[0] ** updates)))
+        scale = second.sqrt().mul_((1 - betas[1] ** count) ** -0.5).add_(eps)
+        parameter.sub_(torch.div(first, scale).mul_(rate / (1 - betas[0] ** count)))
         average.lerp_(parameter, ema_rate)
 
 
@@ -275,7 +277,7 @@ def _fused_mish(x: Tensor) -> Tensor:
 
 def _fused_normals(
     keys: Tensor,
-    step: int,
+    step: int | Tensor,
     stream: int,
     rows: int,
     columns: int,
@@ -288,7 +290,7 @@ def _fused_normals(
     return out
 
 
-def _fused_integers(keys: Tensor, step: int, stream: int, rows: int, bound: int) -> Tensor:
+def _fused_integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
     out = torch.empty(keys.shape[0], rows, dtype=torch.int64)
     native.module().integers(
         keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound

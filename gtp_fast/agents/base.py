@@ -53,9 +53,19 @@ class Agent(ABC):
         self.ops = ops.resolve(backend, self.device, dtype)
 
     @abstractmethod
-    def update(self, table: TransitionTable, step: int) -> Tensor:
+    def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do update number `step` (from 0) in place; return the metrics [len(metric_names), S] on
         the device.
+
+        step: an integer, or a 0-d int64 tensor on the device, which a recorded update reads anew
+        each time it is replayed. So nothing here may branch on its value or wait for the device;
+        what the host has to do for a step belongs in `advance`.
+        """
+
+    def advance(self, step: int) -> None:  # noqa: B027
+        """Make ready on the host, in place, what update `step` reads: the engine's call before it.
+
+        Nothing by default. Buffers keep their addresses, because a recorded update reads them.
         """
 
     def prepare(self, total_updates: int) -> None:
