@@ -87,7 +87,7 @@ def initialise(
     parameters: Parameters, keys: Tensor, networks: Sequence[int], law: Law = "fan_in"
 ) -> None:
     """Fill the groups with uniform numbers drawn by counter (stream INIT, step = number of the
-    network); a norm starts as the identity.
+    network); of the rest, scales start at 1 and everything else at 0.
 
     fan_in: weights and biases in U(-1, 1) / sqrt(fan in), as torch.nn.Linear has it. fan_avg:
     weights in U(-1, 1) sqrt(6 / (fan in + fan out)) and no bias, as FQL and SSCQL have it. Group s
@@ -109,7 +109,7 @@ def initialise(
         if law == "fan_avg":
             bound = math.sqrt(6.0 / sum(shape)) if len(shape) == 2 else 0.0
             values = bound * uniform[:, offset : offset + size]
-        if name.startswith("norm"):
+        if len(shape) == 1 and not name.endswith("bias"):
             values = torch.full_like(values, float(name.endswith("scale")))
         parameters.flat[:, offset : offset + size] = values.to(parameters.flat)
         offset += size

@@ -33,6 +33,10 @@ class Stream(IntEnum):
     INIT = 5
     ACT = 6
     COLLECT = 7
+    CLONE_TIME = 30
+    CLONE_NOISE = 31
+    GUIDANCE = 32
+    TWIN = 33
     FLOW_TIME = 40
     FLOW_NOISE = 41
     ONE_STEP = 42

@@ -84,6 +84,14 @@ class Agent(ABC):
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the policy of every seed, ready for a sampler; weights: `ema` or `online`."""
 
+    def own_steps(self, k: int | None, own: int) -> None:
+        """Raise UserError when another number of steps is asked for than the agent is bound to."""
+        if k not in (None, own):
+            raise UserError(
+                f"k = {k} cannot be had: this agent acts in {own} step{'s' * (own > 1)}, as it was "
+                "trained; leave k out."
+            )
+
     def score(self, seed: int | None = None) -> Score | None:
         """Return what compares actions of one seed, or of all: None where there is no critic."""
         return None

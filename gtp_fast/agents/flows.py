@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.agents.actor import Steps
+from gtp_fast.agents.actor import Steps, make_steps
 from gtp_fast.agents.base import Agent
 from gtp_fast.random import Stream
 
@@ -17,7 +16,6 @@ def unit_times(agent: Agent, step: int | Tensor, rows: int) -> Tensor:
     return (n.to(agent.dtype) + 0.5) * 2.0**-24
 
 
-def euler_steps(k: int) -> Steps:
+def euler_steps(like: Tensor, k: int) -> Steps:
     """Return K Euler steps from noise (time 0) to an action (time 1) by a network of velocities."""
-    ones = torch.ones(k, dtype=torch.float64)
-    return Steps(times=reference.euler_times(k), out=ones, c_in=ones, keep=ones, gain=ones / k)
+    return make_steps(like, reference.euler_times(k), keep=1.0, gain=1.0 / k)

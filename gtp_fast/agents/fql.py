@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.agents.actor import ActorNetwork, Steps, detached
+from gtp_fast.agents.actor import ActorNetwork, make_steps
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.flows import euler_steps, unit_times
@@ -94,6 +94,9 @@ class FQL(Agent):
         )
         self.alpha = self.per_seed(c.alpha, "alpha")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
+        like = self.actor.parameters.flat
+        self.step_once = make_steps(like, torch.ones(1))
+        self.flow_steps = euler_steps(like, c.flow_steps)
         self.chain = self.ops.sampler(self.folded())
         self.flow_chain = self.ops.sampler(self.folded_flow())
         self.prepare(1)
@@ -107,19 +110,19 @@ class FQL(Agent):
         """Return flow, one-step actor and critic."""
         return {"flow": self.flow, "actor": self.actor, "critic": self.critic.learner}
 
-    def score(self, seed: int | None = None) -> Score | None:
+    def score(self, seed: int | None = None) -> Score:
         """Return the target critic's score."""
         return self.critic.score(seed)
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the one-step policy mu(s, z) of every seed; k can only be 1."""
+        self.own_steps(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        one = torch.ones(1, dtype=torch.float64)
-        return self.one_step.fold(detached(views), Steps(times=one, out=one, c_in=one, gain=one))
+        return self.one_step.fold(views, self.step_once)
 
     def folded_flow(self) -> FoldedPolicy:
         """Return the flow that clones the data, `flow_steps` Euler steps of it."""
-        return self.velocity.fold(detached(self.flow.views), euler_steps(self.config.flow_steps))
+        return self.velocity.fold(self.flow.views, self.flow_steps)
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration: the losses of flow, policy and critic, then their steps."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.agents.actor import ActorNetwork, Clock, Steps, detached
+from gtp_fast.agents.actor import ActorNetwork, Clock, Steps, make_steps
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.flows import euler_steps, unit_times
@@ -127,6 +127,7 @@ class QIPO(Agent):
         self.critic = DoubleQ(self, activation=c.critic_activation)
         self.beta = self.per_seed(c.beta, "beta")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
+        self.steps = self.steps_of(c.k)
         self.chain = self.ops.sampler(self.folded())
         self.prepare(1)
 
@@ -139,18 +140,17 @@ class QIPO(Agent):
         kept = {"behaviour.weights": self.behaviour.flat, "support.weights": self.support.flat}
         return super().state_dict() | kept
 
-    def score(self, seed: int | None = None) -> Score | None:
+    def score(self, seed: int | None = None) -> Score:
         """Return the target critic's score."""
         return self.critic.score(seed)
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the K-step policy of every seed."""
-        learner = self.actor
-        views = learner.average_views if weights == "ema" else learner.views
-        return self.network.fold(detached(views), self.steps(k or self.config.k))
+        views = self.actor.average_views if weights == "ema" else self.actor.views
+        return self.network.fold(views, self.steps if k is None else self.steps_of(k))
 
     @abstractmethod
-    def steps(self, k: int) -> Steps:
+    def steps_of(self, k: int) -> Steps:
         """Return the sampler's K steps."""
 
     @abstractmethod
@@ -204,8 +204,7 @@ class QIPO(Agent):
 
     def _sample(self, weights: Parameters, observation: Tensor, z: Tensor) -> Tensor:
         """Sample a kept policy: [S, B, A]."""
-        folded = self.network.fold(weights.views, self.steps(self.config.k))
-        self.chain.load(folded)
+        self.chain.load(self.network.fold(weights.views, self.steps))
         return self.chain.sample(observation, z)
 
     def _critic_step(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -261,20 +260,12 @@ class QIPODiff(QIPO):
     Config = QIPODiffConfig
     clock = "sinusoid"
 
-    def steps(self, k: int) -> Steps:
+    def steps_of(self, k: int) -> Steps:
         """Return the solver's K steps."""
         times = reference.solver_times(k, _T_END)
-        s = reference.solver_steps(times)
-        return Steps(
-            times=_TOLD * times[:-1],
-            c_in=torch.ones_like(s.out),
-            skip=s.skip,
-            out=s.out,
-            keep=s.keep,
-            gain=s.gain,
-            carry=s.carry,
-            clamp=True,
-        )
+        solver = reference.solver_steps(times)
+        flat = self.actor.parameters.flat
+        return make_steps(flat, _TOLD * times[:-1], clamp=True, **solver._asdict())
 
     def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return alpha_t a + sigma_t z, 1000 t and the noise, t from t_end to 1."""
@@ -287,9 +278,9 @@ class QIPOOT(QIPO):
 
     clock = "scalar"
 
-    def steps(self, k: int) -> Steps:
+    def steps_of(self, k: int) -> Steps:
         """Return K Euler steps."""
-        return euler_steps(k)
+        return euler_steps(self.actor.parameters.flat, k)
 
     def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (1 - t) z + t a, t and the velocity a - z."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import random, reference
-from gtp_fast.agents.actor import ActorNetwork, Steps, detached
+from gtp_fast.agents.actor import ActorNetwork, make_steps
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.flows import unit_times
@@ -126,6 +126,7 @@ class SSCQL(Agent):
         self.alpha_flow = self.per_seed(c.alpha_flow, "alpha-flow")
         self.alpha_completion = self.per_seed(c.alpha_completion, "alpha-completion")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
+        self.step_once = make_steps(parameters.flat, torch.tensor([[0.0, 1.0]]), keep=1.0)
         self.chain = self.ops.sampler(self.folded())
         self.prepare(1)
 
@@ -133,17 +134,15 @@ class SSCQL(Agent):
         """Return actor and critic."""
         return {"actor": self.actor, "critic": self.critic.learner}
 
-    def score(self, seed: int | None = None) -> Score | None:
+    def score(self, seed: int | None = None) -> Score:
         """Return the target critic's score."""
         return self.critic.score(seed)
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the policy z + h(s, z, 0, 1) of every seed; k can only be 1."""
+        self.own_steps(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        one = torch.ones(1, dtype=torch.float64)
-        times = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
-        steps = Steps(times=times, out=one, c_in=one, keep=one, gain=one)
-        return self.network.fold(detached(views), steps)
+        return self.network.fold(views, self.step_once)
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration: the losses of actor and critic, then their steps."""

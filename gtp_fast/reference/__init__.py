@@ -6,6 +6,10 @@ axis S; no reduction crosses it. Everything runs in float32 or float64 on any de
 kernel. One subject a file, all of it named here.
 """
 
+from gtp_fast.reference.consistency import (
+    consistency_nodes,
+    neighbour_loss,
+)
 from gtp_fast.reference.critic import (
     Aggregate,
     aggregate,
@@ -61,6 +65,7 @@ from gtp_fast.reference.network import (
     gelu,
     layer_norm,
     mish,
+    mlp,
     polyak,
     relu,
     sinusoid,
@@ -79,6 +84,11 @@ from gtp_fast.reference.qipo import (
     support_loss,
     support_weights,
     vp_perturb,
+)
+from gtp_fast.reference.regression import (
+    awr_weights,
+    gaussian_log_density,
+    squared_error,
 )
 from gtp_fast.reference.sampler import (
     FoldedPolicy,
@@ -99,11 +109,13 @@ __all__ = [
     "adam",
     "advantage_weights",
     "aggregate",
+    "awr_weights",
     "bellman",
     "bridge",
     "clean_action",
     "completion",
     "completion_loss",
+    "consistency_nodes",
     "consistency_residual",
     "denoising_loss",
     "diffusion",
@@ -117,12 +129,15 @@ __all__ = [
     "flow_map_loss",
     "folded_sample",
     "fourier",
+    "gaussian_log_density",
     "gelu",
     "guidance_loss",
     "jump",
     "karras_nodes",
     "layer_norm",
     "mish",
+    "mlp",
+    "neighbour_loss",
     "noise_level",
     "perturb",
     "perturb_at",
@@ -139,6 +154,7 @@ __all__ = [
     "softmax_value",
     "solver_steps",
     "solver_times",
+    "squared_error",
     "support_loss",
     "support_weights",
     "td_target",

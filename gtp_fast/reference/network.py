@@ -38,6 +38,19 @@ def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-6) -> Te
     return (x - mean) * torch.rsqrt(variance + eps) * scale[:, None] + shift[:, None]
 
 
+def mlp(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = "mish"
+) -> Tensor:
+    """Apply a multilayer perceptron of each group, its last layer linear: [G, B, in] -> [G, B, out].
+
+    weights: [G, in, out] each; biases: [G, out]; activation: mish, relu or gelu (tanh form).
+    """
+    act = ACTIVATIONS[activation]
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = act(torch.baddbmm(bias[:, None], x, weight))
+    return torch.baddbmm(biases[-1][:, None], x, weights[-1])
+
+
 def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:
     """Return sines and cosines of `level` at geometric frequencies: [..., features]."""
     half = features // 2
