@@ -42,6 +42,7 @@ class ByHand:
         self.targets = twins(agent.critic.learner.average_views, seed)
         batch = agent.batch(synthetic_table(), step)
         self.s, self.a, self.r, self.after, self.mask = (x[seed].numpy() for x in batch)
+        self.a = np.clip(self.a, -(1 - 1e-5), 1 - 1e-5)
         noise = self.draw(Stream.ONE_STEP)
         self.goals = [self.cloned(s, z) for s, z in zip(self.s, noise, strict=True)]
 
@@ -58,7 +59,6 @@ class ByHand:
         total = 0.0
         for s, a, z, t in zip(self.s, self.a, self.draw(Stream.FLOW_NOISE), self.times(),
                               strict=True):  # fmt: skip
-            a = np.clip(a, -(1 - 1e-5), 1 - 1e-5)
             velocity = network(flow, (1 - t) * z + t * a, t, s, act=gelu)
             total += sum((velocity - (a - z)) ** 2)
         return total / (2 * 2)

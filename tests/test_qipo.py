@@ -15,7 +15,9 @@ from by_hand import dense, mish, network, numbers, relu, twins
 
 from gtp_fast import random, reference
 from gtp_fast.agents import qipo
-from gtp_fast.agents.qipo import QIPO, QIPOOT, QIPOConfig, QIPODiff, QIPODiffConfig
+from gtp_fast.agents.qipo import QIPO, QIPOConfig
+from gtp_fast.agents.qipo_diff import QIPODiff, QIPODiffConfig
+from gtp_fast.agents.qipo_ot import QIPOOT
 from gtp_fast.random import Stream
 
 SHARED: dict[str, Any] = {

@@ -59,6 +59,7 @@ class ByHand:
         self.targets = twins(agent.critic.learner.average_views, seed)
         batch = agent.batch(synthetic_table(), step)
         self.s, self.a, self.r, self.after, self.mask = (x[seed].numpy() for x in batch)
+        self.a = np.clip(self.a, -(1 - 1e-5), 1 - 1e-5)
         word = random.words(self.key, step, Stream.FLOW_TIME, 2, 1)[0][0, :, 0].tolist()
         self.t = [(((w >> 8) + 0.5) / 2**24) ** 2 for w in word]
         self.z = self.draw(Stream.FLOW_NOISE)

@@ -22,8 +22,8 @@ REGISTRY = {
     "fql": "gtp_fast.agents.fql:FQL",
     "gtp": "gtp_fast.agents.gtp:GTP",
     "iql": "gtp_fast.agents.iql:IQL",
-    "qipo-diff": "gtp_fast.agents.qipo:QIPODiff",
-    "qipo-ot": "gtp_fast.agents.qipo:QIPOOT",
+    "qipo-diff": "gtp_fast.agents.qipo_diff:QIPODiff",
+    "qipo-ot": "gtp_fast.agents.qipo_ot:QIPOOT",
     "sscql": "gtp_fast.agents.sscql:SSCQL",
 }
 

@@ -1,6 +1,8 @@
-"""What agents that learn velocities on straight lines share: times by counter, Euler's steps."""
+"""What agents of flow matching share: times by counter, the data's actions, Euler's steps."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -9,11 +11,23 @@ from gtp_fast.agents.actor import Steps, make_steps
 from gtp_fast.agents.base import Agent
 from gtp_fast.random import Stream
 
+if TYPE_CHECKING:
+    from gtp_fast.data.table import Batch
+
+_EDGE = 1.0 - 1e-5
+
 
 def unit_times(agent: Agent, step: int | Tensor, rows: int) -> Tensor:
     """Draw times [S, rows], uniform between 0 and 1, by counter."""
     n = agent.ops.integers(agent.keys, step, Stream.FLOW_TIME, rows, 1 << 24)
     return (n.to(agent.dtype) + 0.5) * 2.0**-24
+
+
+def inside(batch: Batch) -> Batch:
+    """Return the batch with actions 1e-5 away from the edge of their box, as the authors of FQL and
+    SSCQL load them.
+    """
+    return batch._replace(action=batch.action.clamp(-_EDGE, _EDGE))
 
 
 def euler_steps(like: Tensor, k: int) -> Steps:

@@ -15,7 +15,7 @@ from gtp_fast import reference
 from gtp_fast.agents.actor import ActorNetwork, make_steps
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
-from gtp_fast.agents.flows import euler_steps, unit_times
+from gtp_fast.agents.flows import euler_steps, inside, unit_times
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.candidates import Score
@@ -25,9 +25,6 @@ from gtp_fast.reference import FoldedPolicy
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import Batch, TransitionTable
-
-# Actions of the data keep this far from the edge of their box, as the authors' loader has it.
-_EDGE = 1.0 - 1e-5
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ class FQL(Agent):
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration: the losses of flow, policy and critic, then their steps."""
-        batch = self.batch(table, step)
+        batch = inside(self.batch(table, step))
         target = self.critic.td_target(batch, self._next_actions(batch, step))
         flow_loss = self._flow_loss(batch, step)
         distillation, guidance, q = self._policy_losses(batch, step)
@@ -157,7 +154,7 @@ class FQL(Agent):
         """Return the loss of the flow that clones the data (the paper's eq. 6): [S]."""
         z = self.chain_noise(step, Stream.FLOW_NOISE, self.config.batch_size)
         t = unit_times(self, step, self.config.batch_size)
-        a = batch.action.clamp(-_EDGE, _EDGE)
+        a = batch.action
         velocity = self.velocity(self.flow.views, reference.bridge(z, a, t), t, batch.observation)
         return reference.velocity_loss(velocity, z, a)
 

@@ -8,16 +8,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.agents.actor import ActorNetwork, Clock, Steps, make_steps
+from gtp_fast.agents.actor import ActorNetwork, Clock, Steps
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
-from gtp_fast.agents.flows import euler_steps, unit_times
+from gtp_fast.agents.flows import unit_times
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.candidates import Score
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 CLONING, WARMING_UP, GUIDED = range(3)
 _RENEWALS = 5
-_T_END = 1e-3
-# The VP diffusion's network is told 1000 t, as discrete diffusions count their steps.
-_TOLD = 1000.0
 
 
 @dataclass(frozen=True)
@@ -59,16 +56,8 @@ class QIPOConfig(AgentConfig):
     """
     k: int = 10
     """Steps of the sampler, in training and acting."""
-    critic_activation: str = "relu"
+    critic_activation: Literal["relu", "mish", "gelu"] = "relu"
     """Activation of the critic: relu, mish or gelu."""
-
-
-@dataclass(frozen=True)
-class QIPODiffConfig(QIPOConfig):
-    """Settings of QIPO-Diff."""
-
-    k: int = 15
-    """Steps of DPM-Solver++(2M), in training and acting."""
 
 
 class QIPO(Agent):
@@ -246,42 +235,3 @@ class QIPO(Agent):
         rate = self.rate * self.decay(step)
         gradient = self.actor.update(loss, step + 1 - pause, rate, c.ema_rate, c.max_gradient_norm)
         return loss.detach(), gradient
-
-
-class QIPODiff(QIPO):
-    """QIPO on the variance-preserving diffusion, sampled by DPM-Solver++(2M).
-
-    Deviations: QGPO spaces 15 evaluations of the solver's single-step form evenly in time. Ours is
-    the multistep form, evenly spaced in ln(alpha / sigma), its last step of first order, with phi
-    clipped to the action box: with the exact denoiser of two modes at +-0.6 its law is 0.015 away
-    from the true one (Wasserstein), and 0.04 when evenly spaced in time.
-    """
-
-    Config = QIPODiffConfig
-    clock = "sinusoid"
-
-    def steps_of(self, k: int) -> Steps:
-        """Return the solver's K steps."""
-        times = reference.solver_times(k, _T_END)
-        solver = reference.solver_steps(times)
-        flat = self.actor.parameters.flat
-        return make_steps(flat, _TOLD * times[:-1], clamp=True, **solver._asdict())
-
-    def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return alpha_t a + sigma_t z, 1000 t and the noise, t from t_end to 1."""
-        t = _T_END + (1.0 - _T_END) * u
-        return reference.vp_perturb(a, z, t), _TOLD * t, z
-
-
-class QIPOOT(QIPO):
-    """QIPO on straight lines from noise to actions, sampled by Euler steps."""
-
-    clock = "scalar"
-
-    def steps_of(self, k: int) -> Steps:
-        """Return K Euler steps."""
-        return euler_steps(self.actor.parameters.flat, k)
-
-    def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (1 - t) z + t a, t and the velocity a - z."""
-        return reference.bridge(z, a, u), u, a - z

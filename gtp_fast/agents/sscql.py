@@ -15,7 +15,7 @@ from gtp_fast import random, reference
 from gtp_fast.agents.actor import ActorNetwork, make_steps
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
-from gtp_fast.agents.flows import unit_times
+from gtp_fast.agents.flows import inside, unit_times
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.candidates import Score
@@ -147,7 +147,7 @@ class SSCQL(Agent):
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration: the losses of actor and critic, then their steps."""
         c = self.config
-        batch = self.batch(table, step)
+        batch = inside(self.batch(table, step))
         target = self.critic.td_target(batch, self._next_actions(batch, step))
         flow, completion, guidance, q = self._actor_losses(batch, step)
         loss = self.alpha_flow * flow + self.alpha_completion * completion + guidance
