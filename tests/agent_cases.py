@@ -24,7 +24,8 @@ TINY = GTPConfig(
 SMALL: dict[str, Any] = {
     "width": 8, "depth": 2, "batch_size": 16, "k": 2, "ema_rate": 0.05, "critic_ema_rate": 0.05,
     "learning_rate": (3e-3,), "critic_learning_rate": (3e-3,), "first_nodes": 10, "last_nodes": 10,
-    "ema_every": 1, "ema_start": 0, "cosine_decay": False,
+    "ema_every": 1, "ema_start": 0, "cosine_decay": False, "behaviour_fraction": 0.0,
+    "warmup_fraction": 0.0, "support": 3,
 }  # fmt: skip
 
 

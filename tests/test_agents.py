@@ -26,6 +26,10 @@ GUIDED: dict[str, dict[str, Any]] = {
     "diffusion-ql": {"eta": (0.0, 3.0)},
     "consistency-ac": {"eta": (0.0, 30.0), "last_nodes": 20, "t_max": 20.0},
     "iql": {"beta": (0.0, 20.0)},
+    "fql": {"alpha": (100.0, 0.3), "flow_steps": 5},
+    "qipo-diff": {"beta": (0.0, 10.0), "behaviour_fraction": 0.5, "support": 8, "k": 5},
+    "qipo-ot": {"beta": (0.0, 10.0), "behaviour_fraction": 0.5, "support": 8, "k": 5},
+    "sscql": {"alpha_completion": (30.0, 0.5), "alpha_flow": (30.0, 1.0)},
     "bc": {},
 }
 # A policy of one action for each state cannot keep two modes: it takes their (weighted) mean.
