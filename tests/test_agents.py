@@ -21,19 +21,23 @@ NAMES = sorted(agents.REGISTRY)
 CRITICS = [name for name in NAMES if name != "bc"]
 
 # How strongly each agent is guided in the bandit: seed 0 as little as can be, seed 1 strongly.
+_QIPO: dict[str, Any] = {
+    "beta": (0.0, 10.0), "behaviour_fraction": 0.6, "support": 4, "k": 15, "learning_rate": (8e-3,),
+}  # fmt: skip
 GUIDED: dict[str, dict[str, Any]] = {
     "gtp": {"eta": (0.0, 4.0), "t_max": 20.0, "last_nodes": 40, "k": 5, "precondition": "none"},
     "diffusion-ql": {"eta": (0.0, 3.0)},
     "consistency-ac": {"eta": (0.0, 30.0), "last_nodes": 20, "t_max": 20.0},
     "iql": {"beta": (0.0, 20.0)},
     "fql": {"alpha": (100.0, 0.3), "flow_steps": 5},
-    "qipo-diff": {"beta": (0.0, 10.0), "behaviour_fraction": 0.5, "support": 8, "k": 5},
-    "qipo-ot": {"beta": (0.0, 10.0), "behaviour_fraction": 0.5, "support": 8, "k": 5},
+    "qipo-diff": _QIPO,
+    "qipo-ot": _QIPO,
     "sscql": {"alpha_completion": (30.0, 0.5), "alpha_flow": (30.0, 1.0)},
     "bc": {},
 }
-# A policy of one action for each state cannot keep two modes: it takes their (weighted) mean.
-COLLAPSES = ("bc", "iql")
+# These cannot keep two modes, they take their (weighted) mean: a policy of one action for each
+# state, and SSCQL, whose one step from pure noise is fitted to the actions by squared error.
+COLLAPSES = ("bc", "iql", "sscql")
 UPDATES = 400
 
 
@@ -82,7 +86,7 @@ def near(action: torch.Tensor, mode: float) -> float:
 def test_both_modes_of_a_bandit_are_kept_unless_the_agent_has_one_action(name: str) -> None:
     action = bandit_actions(name)[0]
     if name in COLLAPSES:
-        assert float(action.std()) == 0.0
+        assert float(action.std()) < (0.2 if name == "sscql" else 1e-6)
         assert float(action.mean()) == pytest.approx(0.0, abs=0.15)
         return
     shares = near(action, -0.6), near(action, 0.6)
@@ -136,7 +140,8 @@ def test_the_actors_loss_leaves_the_critic_alone_and_the_critics_the_actor(name:
         run(agent, table, 3)
         for key, value in state(agent).items():
             if key.endswith("online"):
-                still = key.startswith(part) or (part == "critic" and key.startswith("value"))
+                parts = {"actor": ("actor", "flow"), "critic": ("critic", "value")}[part]
+                still = key.startswith(parts)
                 assert torch.equal(value, before[key]) == still, key
 
 
