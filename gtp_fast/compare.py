@@ -86,6 +86,8 @@ def main(argv: Sequence[str]) -> int:
         _write(folder, chosen, {}, options)
     costs = _costs(chosen, options, folder) if options.timed_updates else {}
     print()
+    if not any(runs.open_run(kept["run"]).summary() for kept in _kept(folder).values()):
+        print("no scores: the dataset brings no environment to evaluate in\n")
     for table in _write(folder, chosen, costs, options):
         print(table + "\n")
     print(f"tables: {folder}/scores.md, costs.md, and the same in .csv; comparison.json")
@@ -184,7 +186,7 @@ def _write(
         )
         about |= {
             "task": task.name, "dataset": summary["dataset"], "environment": summary["environment"],
-            "transitions": facts["transitions"],
+            "transitions": facts["transitions"], "official": summary["official_dataset"],
         }  # fmt: skip
         found[name] = {
             "run": str(run), "scores": group.values(group.steps()[-1]).tolist(),

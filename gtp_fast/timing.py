@@ -45,6 +45,8 @@ def measure(
             "seconds_per_update": float(np.mean(seconds[name])),
             "hours": float(np.mean(seconds[name])) * PUBLISHED_UPDATES / 3600,
             "milliseconds_per_action": 1e3 * float(np.median(latency[name])),
+            "batch_size": agent.config.batch_size,
+            "network": f"{agent.config.depth} x {agent.config.width}",
             "k": agent.acting().steps,
             "num_candidates": agent.acting().candidates,
         }
