@@ -51,7 +51,7 @@ def is_published(task: Task, dataset: str, description: str, transitions: int) -
         return False
     words = Path(dataset).stem.lower().replace("_", "-")
     if task.family == "antmaze":
-        size, kind = (task.name.split("-")[1:] + [""])[:2]
+        size, kind = [*task.name.split("-")[1:], ""][:2]
         right_goals = f"multigoal-{kind == 'diverse'}".lower() in words
         return f"ant-maze-{_MAZES[size]}-" in words and right_goals
     return words.startswith(task.name + "-v") or words == task.name
