@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gtp_fast import native, ops_adam, ops_mlp, random, reference, samplers
+from gtp_fast import native, ops_adam, ops_losses, ops_mlp, random, reference, samplers
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
@@ -65,9 +63,11 @@ def resolve(
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
     normals = _fused_normals if "random" in fused else random.normals
     perturb = functools.partial(reference.perturb, normals=normals)
+    on_gpu = device.type == "cuda"
+    fused_perturb = ops_losses.triton_perturb if on_gpu else ops_losses.native_perturb
     return Operations(
-        perturb=_fused_perturb if "perturb" in fused else perturb,
-        loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
+        perturb=fused_perturb if "perturb" in fused else perturb,
+        loss=ops_losses.loss if "loss" in fused else reference.flow_map_loss,
         sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
         mlp=ops_mlp.mlp if "mlp" in fused else reference.mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
@@ -143,9 +143,7 @@ class NativeSampler:
 
 
 @functools.cache
-def _triton_missing(device_type: str) -> str:
-    if device_type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-        return "Triton compiles for GPUs only"
+def _triton_missing() -> str:
     try:
         import triton  # noqa: F401
     except ImportError as error:
@@ -157,71 +155,13 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return why the fused form of an operation cannot be had, or an empty string."""
     if dtype != torch.float32:
         return f"fused forms compute in float32, not {str(dtype).removeprefix('torch.')}"
-    if name in ("perturb", "loss"):
-        return _triton_missing(device.type)
+    if device.type == "cuda" and name in ("perturb", "loss"):
+        return _triton_missing()
     if device.type == "cuda" and name in ("mlp", "adam", "random"):
         # PyTorch's own CUDA forms of these fuse into a captured graph; a kernel of ours would not
         # be faster.
         return "on a GPU PyTorch's own operations serve"
     return native.missing(device.type)
-
-
-def _fused_perturb(
-    a: Tensor,
-    nodes: Tensor,
-    num_nodes: int | Tensor,
-    keys: Tensor,
-    step: int | Tensor,
-    *,
-    u_mode: str = "adjacent",
-    kind: str = "edm",
-    sigma_data: float = 0.5,
-    t_min: float = 0.002,
-    dtype: torch.dtype | None = None,
-) -> Perturbation:
-    from gtp_fast.kernels import perturb
-
-    fields = perturb.perturb(
-        a,
-        nodes,
-        num_nodes,
-        keys,
-        step,
-        u_mode=u_mode,
-        precondition=kind,
-        sigma_data=sigma_data,
-        t_min=t_min,
-        dtype=dtype or torch.float32,
-    )
-    return Perturbation(**fields)
-
-
-class _Loss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, a: Tensor, w: Tensor, *rows: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        from gtp_fast.kernels import loss
-
-        consistency, flow, gradient = loss.loss(student, teacher, a, *rows, w)
-        ctx.save_for_backward(gradient)
-        return consistency, flow
-
-    @staticmethod
-    def backward(ctx: Any, g_consistency: Tensor, g_flow: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        half = gradient.shape[1] // 2
-        # The upstream factors stay float32: rounded to bf16 they would cost the gradient a digit.
-        scale = torch.stack((g_consistency, g_flow), 1).repeat_interleave(half, 1)
-        return ((gradient * scale[..., None]).to(gradient.dtype), *(None,) * 11)
-
-
-def _fused_loss(
-    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
-) -> tuple[Tensor, Tensor]:
-    rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
-    consistency, flow = _Loss.apply(student, teacher.detach(), a, w.detach(), *rows)  # type: ignore[no-untyped-call]
-    return consistency, flow
 
 
 def _fused_normals(
