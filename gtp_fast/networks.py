@@ -134,7 +134,7 @@ class FlowMapNetwork:
     def __init__(self, observation_dim: int, action_dim: int, width: int, depth: int, fused: Mlp):
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.width, self.depth, self.fused = width, depth, fused
-        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Tensor]]] = {}
+        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -175,7 +175,7 @@ class FlowMapNetwork:
 
     def _constants(
         self, times: tuple[float, ...], kind: str, sigma_data: float, t_min: float, like: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Return the time levels [K, 2] and the vectors [K] that no weight enters, made once: their
         way to the device could not be recorded in a CUDA graph.
         """

@@ -38,6 +38,7 @@ from gtp_fast.reference.grid import (
     sampling_times,
     schedule,
     schedule_ceiling,
+    stage_left,
 )
 from gtp_fast.reference.losses import (
     advantage_weights,
@@ -111,6 +112,7 @@ __all__ = [
     "schedule_ceiling",
     "sinusoid",
     "softmax_value",
+    "stage_left",
     "td_target",
     "vp_betas",
     "vp_marginal",
