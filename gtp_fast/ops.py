@@ -31,6 +31,10 @@ class Operations:
     integers: Callable[..., Tensor]
     choices: dict[str, tuple[str, str]]
 
+    def activation(self, name: str) -> Callable[[Tensor], Tensor]:
+        """Return an activation by its name: mish, gelu (tanh form) or relu."""
+        return self.mish if name == "mish" else reference.ACTIVATIONS[name]
+
     def describe(self) -> str:
         """Say in one line what was chosen for each operation, and why where it is not the fused
         one.
@@ -67,7 +71,7 @@ def resolve(
     return Operations(
         perturb=_fused_perturb if "perturb" in fused else perturb,
         loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
-        sampler=NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
+        sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
         mish=_fused_mish if "mish" in fused else reference.mish,
         normals=normals,
         integers=_fused_integers if "random" in fused else random.integers,
@@ -83,6 +87,13 @@ def sampler(
     if device is not None and torch.device(device).type != weight.device.type:
         policy = policy.to(device)
     return resolve(backend, policy.first_action.device, weight.dtype).sampler(policy)
+
+
+def _native_or_plain(policy: FoldedPolicy) -> samplers.Sampler:
+    # The native sampler has the form of GTP alone.
+    general = policy.stochastic or policy.clamp or policy.activation != "mish"
+    general = general or bool(policy.skip.any() or policy.carry.any() or (policy.out != 1).any())
+    return samplers.ReferenceSampler(policy) if general else NativeSampler(policy)
 
 
 class NativeSampler:
@@ -193,20 +204,22 @@ def adam_polyak_(
     first: Tensor,
     second: Tensor,
     average: Tensor,
-    updates: int,
+    updates: int | Tensor,
     rate: Tensor,
-    ema_rate: float,
+    ema_rate: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> None:
     """Do `reference.adam` and `reference.polyak` in place on flat buffers [S, P]; rate [S, 1];
-    updates from 1.
+    updates from 1, an integer or a 0-d tensor.
     """
+    # The corrections are taken in float64: 1 - 0.999 ** n loses four digits in float32 at n = 1.
+    count = updates.double() if isinstance(updates, Tensor) else updates
     with torch.no_grad():
         first.lerp_(gradient, 1 - betas[0])
         second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-        scale = second.sqrt().mul_((1 - betas[1] ** updates) ** -0.5).add_(eps)
-        parameter.sub_(torch.div(first, scale).mul_(rate / (1 - betas[0] ** updates)))
+        scale = second.sqrt().mul_((1 - betas[1] ** count) ** -0.5).add_(eps)
+        parameter.sub_(torch.div(first, scale).mul_(rate / (1 - betas[0] ** count)))
         average.lerp_(parameter, ema_rate)
 
 
@@ -264,7 +277,7 @@ def _fused_mish(x: Tensor) -> Tensor:
 
 def _fused_normals(
     keys: Tensor,
-    step: int,
+    step: int | Tensor,
     stream: int,
     rows: int,
     columns: int,
@@ -277,7 +290,7 @@ def _fused_normals(
     return out
 
 
-def _fused_integers(keys: Tensor, step: int, stream: int, rows: int, bound: int) -> Tensor:
+def _fused_integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
     out = torch.empty(keys.shape[0], rows, dtype=torch.int64)
     native.module().integers(
         keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound

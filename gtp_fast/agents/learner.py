@@ -29,7 +29,12 @@ class Learner:
         return self.average.views
 
     def update(
-        self, loss: Tensor, updates: int, rate: Tensor, ema_rate: float, max_norm: float | None
+        self,
+        loss: Tensor,
+        updates: int | Tensor,
+        rate: Tensor,
+        ema_rate: float | Tensor,
+        max_norm: float | None,
     ) -> Tensor:
         """Take one Adam step on loss [S] and move the average; return the gradient norm of each
         seed [S].

@@ -7,8 +7,22 @@ kernel. One subject a file, all of it named here.
 """
 
 from gtp_fast.reference.critic import (
+    Aggregate,
+    aggregate,
+    bellman,
     double_q_loss,
+    expectile_loss,
+    guidance_loss,
+    scaled_target,
+    softmax_value,
     td_target,
+)
+from gtp_fast.reference.diffusion import (
+    Diffusion,
+    denoising_loss,
+    diffusion,
+    vp_betas,
+    vp_marginal,
 )
 from gtp_fast.reference.flow_map import (
     PRECONDITIONINGS,
@@ -31,9 +45,14 @@ from gtp_fast.reference.losses import (
     flow_map_loss,
 )
 from gtp_fast.reference.network import (
+    ACTIVATIONS,
     adam,
+    gelu,
+    layer_norm,
     mish,
+    mlp,
     polyak,
+    relu,
     sinusoid,
 )
 from gtp_fast.reference.perturbation import (
@@ -50,32 +69,49 @@ from gtp_fast.reference.sampler import (
 )
 
 __all__ = [
+    "ACTIVATIONS",
     "PRECONDITIONINGS",
     "RHO",
     "U_MODES",
+    "Aggregate",
+    "Diffusion",
     "FoldedPolicy",
     "Perturbation",
     "adam",
     "advantage_weights",
+    "aggregate",
+    "bellman",
     "clean_action",
     "consistency_residual",
+    "denoising_loss",
+    "diffusion",
     "double_q_loss",
     "draw_times",
+    "expectile_loss",
     "flow_map",
     "flow_map_loss",
     "folded_sample",
+    "gelu",
+    "guidance_loss",
     "jump",
     "karras_nodes",
+    "layer_norm",
     "mish",
+    "mlp",
     "noise_level",
     "perturb",
     "perturb_at",
     "polyak",
     "precondition",
+    "relu",
     "sample",
     "sampling_times",
+    "scaled_target",
     "schedule",
     "schedule_ceiling",
     "sinusoid",
+    "softmax_value",
     "td_target",
+    "vp_betas",
+    "vp_marginal",
 ]
