@@ -39,7 +39,7 @@ def _cosine_decay(step, TOTAL: tl.constexpr):
     """Return (1 + cos(pi step / TOTAL)) / 2 as the square of a sine, which keeps its digits at the
     end of the run.
     """
-    x = tl.div_rn((TOTAL - step).to(tl.float32), TOTAL.to(tl.float32)) * 1.5707963267948966
+    x = (TOTAL - step).to(tl.float32) * (1.5707963267948966 / TOTAL)
     y = x * x
     series = -1 / 5040 + y * (1 / 362880 + y * (-1 / 39916800 + y * (1 / 6227020800)))
     sine = x + x * y * (-1 / 6 + y * (1 / 120 + y * series))
@@ -96,12 +96,12 @@ def _adam_kernel(
     if TOTAL > 0:
         rate *= _cosine_decay(count - 1, TOTAL)
     # A seed that has diverged keeps its last parameters, and leaves the others alone.
-    moves = norm < float("inf")
+    end = tl.where(norm < float("inf"), P, 0)
     if FROZEN:
-        moves = moves & (tl.load(frozen + s) == 0)
+        end = tl.where(tl.load(frozen + s) == 0, end, 0)
 
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = (i < P) & moves
+    mask = i < end
     g = tl.load(gradient + s * gradient_stride + i, mask=mask, other=0.0)
     if MAX_NORM > 0:
         g *= tl.minimum(MAX_NORM / (norm + 1e-6), 1.0)

@@ -29,22 +29,32 @@ def activate(z, KIND: tl.constexpr):
         return z * share, share + (4.0 * z * inverse) * (e * (e + 1.0) * inverse)
     elif KIND == "gelu":
         inner = 0.7978845608028654 * z * (1.0 + 0.044715 * z * z)
-        share = 1.0 / (1.0 + tl.exp(tl.minimum(-2.0 * inner, 80.0)))
+        # tanh by the exponential of -|x|: neither it nor its slope is a difference of near ones.
+        e = tl.exp(-2.0 * tl.abs(inner))
+        inverse = 1.0 / (1.0 + e)
+        share = tl.where(inner > 0.0, inverse, e * inverse)
         steep = 1.5957691216057308 * (1.0 + 0.134145 * z * z)
-        return z * share, share + z * share * (1.0 - share) * steep
+        return z * share, share + z * (e * inverse * inverse) * steep
     else:
         return tl.maximum(z, 0.0), tl.where(z > 0.0, 1.0, 0.0)
+
+
+@triton.jit
+def _rounded(x):
+    """Round to the digits of bfloat16, which Triton's interpreter truncates and cannot multiply."""
+    bits = x.to(tl.uint32, bitcast=True)
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    return (bits & 0xFFFF0000).to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def multiply(a, b, total, PRECISION: tl.constexpr):
     """Return total + a @ b, summed in float32; PRECISION: what the product reads."""
     if PRECISION == "bf16":
-        a, b = a.to(tl.bfloat16), b.to(tl.bfloat16)
         if _INTERPRETED:
-            # Triton's interpreter would multiply the bit patterns.
-            a, b = a.to(tl.float32), b.to(tl.float32)
-        return tl.dot(a, b, total)
+            return tl.dot(_rounded(a), _rounded(b), total)
+        else:
+            return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
     elif PRECISION == "tf32":
         return tl.dot(a, b, total, input_precision="tf32")
     else:

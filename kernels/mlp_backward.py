@@ -164,9 +164,8 @@ def _weight_tile(
         total,
         mask=real[:, None] & inside[None, :],
     )
-    if BIAS:
-        if tile < across:
-            tl.store(d_bias + column, bias, mask=inside)
+    if BIAS and tile < across:
+        tl.store(d_bias + column, bias, mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows0", "rows1", "rows2"])
@@ -236,17 +235,20 @@ def _weights_kernel(
         )  # fmt: skip
     elif tile < middle + tiles0:
         _weight_tile(
-            tile - middle, x0 + (g // share0).to(tl.int64) * group0, rows0, row0, deltas + own, first, first_bias,
+            tile - middle, x0 + (g // share0).to(tl.int64) * group0, rows0, row0,
+            deltas + own, first, first_bias,
             K0, H, True, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
     elif tile < middle + tiles0 + tiles1:
         _weight_tile(
-            tile - middle - tiles0, x1 + (g // share1).to(tl.int64) * group1, rows1, row1, deltas + own,
+            tile - middle - tiles0, x1 + (g // share1).to(tl.int64) * group1, rows1, row1,
+            deltas + own,
             first + K0 * H, first_bias, K1, H, False, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
     elif tile < middle + tiles0 + tiles1 + tiles2:
         _weight_tile(
-            tile - middle - tiles0 - tiles1, x2 + (g // share2).to(tl.int64) * group2, rows2, row2, deltas + own,
+            tile - middle - tiles0 - tiles1, x2 + (g // share2).to(tl.int64) * group2, rows2, row2,
+            deltas + own,
             first + (K0 + K1) * H, first_bias, K2, H, False, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
     else:
@@ -267,13 +269,13 @@ def mlp_backward(
     wanted: Sequence[bool] = (),
     precision: str = "fp32",
 ) -> list[Tensor | None]:
-    """Write all gradients of `mlp` for an upstream gradient [G, B, out]; return those of its inputs.
+    """Write all gradients of `mlp` for an upstream gradient [G, B, out]; return those of inputs.
 
     weight_gradients and bias_gradients: outputs of the shapes of the parameters, each group
     contiguous; layers between first and last equally spaced in memory, as views of one flat buffer
     are. wanted: for each piece whether its gradient is to be returned, [G, B, n_i] (else None: the
     sum over what a repeated piece serves is left to the caller). No gradient of a weight is
-    computed when the outputs are empty. Raises ValueError when a shape or an option is not of these.
+    computed when the outputs are empty. Raises ValueError when a shape is not of these.
     """
     G, B, N = gradient.shape
     parts, rows, widths = pieces(inputs, G)
@@ -335,5 +337,6 @@ def _launch_weights(
         first.stride(0), b_first.stride(0), middle.layer_stride, middle.group_stride,
         b_middle.layer_stride, b_middle.group_stride, last.stride(0), b_last.stride(0),
         B=B, K0=widths[0], K1=widths[1], K2=widths[2], H=H, N=N, DEPTH=depth, PRECISION=precision,
-        BLOCK=_TILE, BLOCK_ROWS=_TILE_ROWS, num_warps=8 if precision == "fp32" else 4, num_stages=4, enable_fp_fusion=True,
+        BLOCK=_TILE, BLOCK_ROWS=_TILE_ROWS, num_warps=8 if precision == "fp32" else 4, num_stages=4,
+        enable_fp_fusion=True,
     )  # fmt: skip

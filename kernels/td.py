@@ -1,4 +1,4 @@
-"""The glue of a double-Q critic: TD loss with its gradient, and advantage weights; a launch each."""
+"""What joins the passes of a double-Q critic: TD loss with gradient, and advantage weights."""
 
 from __future__ import annotations
 
