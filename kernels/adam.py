@@ -63,6 +63,7 @@ def _adam_kernel(
     rates,  # [S]
     frozen,  # [S] bytes, or nothing
     updates,  # from 1, scalar or pointer
+    ema_rate,  # pointer, or nothing where EMA_RATE tells it
     blocks,
     P,
     FROZEN: tl.constexpr,
@@ -93,6 +94,7 @@ def _adam_kernel(
     correct1 = _one_less_power(count.to(tl.float32), LOG1)
     correct2 = _one_less_power(count.to(tl.float32), LOG2)
     rate = tl.load(rates + s)
+    follow = tl.load(ema_rate).to(tl.float32) if EMA_RATE < 0 else EMA_RATE
     if TOTAL > 0:
         rate *= _cosine_decay(count - 1, TOTAL)
     # A seed that has diverged keeps its last parameters, and leaves the others alone.
@@ -115,7 +117,7 @@ def _adam_kernel(
     tl.store(first + s * first_stride + i, m, mask=mask)
     tl.store(second + s * second_stride + i, v, mask=mask)
     tl.store(parameter + s * parameter_stride + i, w, mask=mask)
-    tl.store(average + s * average_stride + i, mean + EMA_RATE * (w - mean), mask=mask)
+    tl.store(average + s * average_stride + i, mean + follow * (w - mean), mask=mask)
 
 
 def adam(
@@ -126,7 +128,7 @@ def adam(
     average: Tensor,
     updates: int | Tensor,
     rate: Tensor,
-    ema_rate: float,
+    ema_rate: float | Tensor,
     max_norm: float | None = None,
     frozen: Tensor | None = None,
     decay_over: int | None = None,
@@ -136,10 +138,10 @@ def adam(
     """Take one Adam step in place, move the average; return each seed's gradient norm [S].
 
     parameter, gradient, first, second, average: [S, P] float32, rows contiguous; updates: from 1,
-    an integer or a 0-d integer tensor on the device; rate: [S]; max_norm: clip of a seed's norm;
-    frozen: [S] bool, seeds to be left as they are, as is a seed whose norm is not finite;
-    decay_over: length of a cosine decay of the rate, from update 1 on. The gradient is only read.
-    Raises ValueError when a shape or a type is not of these.
+    an integer or a 0-d integer tensor on the device; rate: [S]; ema_rate: a number or a 0-d tensor;
+    max_norm: clip of a seed's norm; frozen: [S] bool, seeds to be left as they are, as is a seed
+    whose norm is not finite; decay_over: length of a cosine decay of the rate, from update 1 on.
+    The gradient is only read. Raises ValueError when a shape or a type is not of these.
     """
     S, P = parameter.shape
     buffers = (parameter, gradient, first, second, average)
@@ -148,7 +150,7 @@ def adam(
             raise ValueError(f"every buffer must be [{S}, {P}] float32 with contiguous rows")
     if rate.shape != (S,) or (frozen is not None and frozen.shape != (S,)):
         raise ValueError(f"rate and frozen hold one value for each of {S} seeds")
-    blocks = triton.cdiv(P, _BLOCK)
+    blocks, told = triton.cdiv(P, _BLOCK), not isinstance(ema_rate, Tensor)
     sums = torch.empty((S, blocks), dtype=torch.float32, device=parameter.device)
     norms = torch.empty((S,), dtype=torch.float32, device=parameter.device)
     with torch.cuda.device(parameter.get_device()):
@@ -157,9 +159,9 @@ def adam(
         )
         _adam_kernel[(blocks, S)](
             *buffers, *(x.stride(0) for x in buffers), sums, norms, rate.contiguous(),
-            sums if frozen is None else frozen.view(torch.uint8), updates, blocks, P,
-            FROZEN=frozen is not None, EMA_RATE=ema_rate, MAX_NORM=max_norm or 0.0,
-            TOTAL=decay_over or 0, BETA1=betas[0], BETA2=betas[1], LOG1=math.log(betas[0]),
+            sums if frozen is None else frozen.view(torch.uint8), updates,
+            sums if told else ema_rate, blocks, P, FROZEN=frozen is not None,
+            EMA_RATE=ema_rate if told else -1.0, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0, BETA1=betas[0], BETA2=betas[1], LOG1=math.log(betas[0]),
             LOG2=math.log(betas[1]), EPS=eps, BLOCK=_BLOCK, SUMS=_SUMS, num_warps=4,
             enable_fp_fusion=True,
         )  # fmt: skip
