@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,10 @@ class Operations:
     sampler: Callable[[FoldedPolicy], samplers.Sampler]
     mlp: Callable[..., Tensor]
     adam: Callable[..., Tensor]
+    embed: Callable[..., Tensor]
+    td_loss: Callable[..., Tensor]
+    weigh: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+    gather: Callable[..., Iterable[Tensor]]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
     choices: dict[str, tuple[str, str]]
@@ -64,17 +68,60 @@ def resolve(
         choices[name] = ("reference", reason) if reason else ("fused", "")
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
     normals = _fused_normals if "random" in fused else random.normals
+    integers = _fused_integers if "random" in fused else random.integers
+    fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
     perturb = functools.partial(reference.perturb, normals=normals)
-    return Operations(
+    chosen = Operations(
         perturb=_fused_perturb if "perturb" in fused else perturb,
         loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
         sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
-        mlp=ops_mlp.mlp if "mlp" in fused else reference.mlp,
+        mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
+        embed=functools.partial(reference.embed, mlp=fused_mlp),
+        td_loss=reference.td_loss,
+        weigh=reference.weigh,
+        gather=functools.partial(_gather, integers),
         normals=normals,
-        integers=_fused_integers if "random" in fused else random.integers,
+        integers=integers,
         choices=choices,
     )
+    # What Triton has it has as a whole: the parts of an update fit together.
+    return _with_triton(chosen) if "mlp" in fused and _triton_trains(device.type) else chosen
+
+
+def _with_triton(chosen: Operations) -> Operations:
+    from gtp_fast import ops_triton
+
+    return replace(
+        chosen,
+        perturb=_fused_perturb,
+        loss=_fused_loss,
+        mlp=ops_triton.mlp,
+        adam=ops_triton.adam,
+        embed=ops_triton.embed,
+        td_loss=ops_triton.td_loss,
+        weigh=ops_triton.weigh,
+        gather=ops_triton.gather,
+        normals=ops_triton.normals,
+        integers=ops_triton.integers,
+    )
+
+
+def _triton_trains(device_type: str) -> bool:
+    """Return whether the kernels of training are Triton's: on a GPU, or under its interpreter."""
+    return device_type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _gather(
+    integers: Callable[..., Tensor],
+    table: Any,
+    keys: Tensor,
+    step: int | Tensor,
+    stream: int,
+    rows: int,
+) -> Iterable[Tensor]:
+    drawn: Iterable[Tensor] = table.gather(integers(keys, step, stream, rows, len(table)))
+    return drawn
 
 
 def sampler(
@@ -157,12 +204,10 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return why the fused form of an operation cannot be had, or an empty string."""
     if dtype != torch.float32:
         return f"fused forms compute in float32, not {str(dtype).removeprefix('torch.')}"
+    if name != "sampler" and _triton_trains(device.type):
+        return _triton_missing(device.type)
     if name in ("perturb", "loss"):
         return _triton_missing(device.type)
-    if device.type == "cuda" and name in ("mlp", "adam", "random"):
-        # PyTorch's own CUDA forms of these fuse into a captured graph; a kernel of ours would not
-        # be faster.
-        return "on a GPU PyTorch's own operations serve"
     return native.missing(device.type)
 
 
