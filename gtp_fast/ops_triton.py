@@ -37,7 +37,7 @@ def _like(parameters: Sequence[Tensor]) -> list[Tensor]:
     groups = parameters[0].shape[0]
     sizes = [p[0].numel() for p in parameters]
     flat = torch.empty((groups, sum(sizes)), dtype=torch.float32, device=parameters[0].device)
-    parts = flat.split(sizes, 1)
+    parts = torch.split(flat, sizes, 1)
     return [
         part.unflatten(1, p.shape[1:])  # type: ignore[no-untyped-call]
         for part, p in zip(parts, parameters, strict=True)
@@ -62,6 +62,7 @@ class _Mlp(torch.autograd.Function):
         half = len(parameters) // 2
         weights, biases = parameters[:half], parameters[half:]
         saves = any(ctx.needs_input_grad)
+        y: Tensor
         y, saved = kernel.mlp(inputs, weights, biases, activation, _PRECISION, saves)
         if saved is not None:
             ctx.count = count
@@ -102,7 +103,8 @@ class _Embed(torch.autograd.Function):
         from gtp_fast.kernels import embed as kernel
 
         ctx.save_for_backward(levels, *parameters)
-        return kernel.embed(levels, parameters)
+        y: Tensor = kernel.embed(levels, parameters)
+        return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -130,6 +132,7 @@ class _TdLoss(torch.autograd.Function):
         from gtp_fast.kernels import td
 
         # The kernel wants the twins inside their seed, which is how a stack of critics has them.
+        loss: Tensor
         loss, gradient = td.td(
             values.transpose(0, 1), following.transpose(0, 1), reward, mask, discount
         )
@@ -148,7 +151,10 @@ def weigh(
     """Compute `reference.weigh` in one launch: w [S, B], then four statistics [S]."""
     from gtp_fast.kernels import td
 
-    return td.weights(values.detach().transpose(0, 1), eta, rows, maximum)
+    weighed: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = td.weights(
+        values.detach().transpose(0, 1), eta, rows, maximum
+    )
+    return weighed
 
 
 def gather(
@@ -173,18 +179,21 @@ def normals(
     """Draw `random.normals` in one launch."""
     from gtp_fast.kernels import draw
 
-    return draw.draw_normals(keys, step, stream, rows, columns).to(dtype)
+    drawn: Tensor = draw.draw_normals(keys, step, stream, rows, columns)
+    return drawn.to(dtype)
 
 
 def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
     """Draw `random.integers` in one launch."""
     from gtp_fast.kernels import draw
 
-    return draw.draw_integers(keys, step, stream, rows, bound)
+    drawn: Tensor = draw.draw_integers(keys, step, stream, rows, bound)
+    return drawn
 
 
 def adam(*buffers: Any) -> Tensor:
     """Take the step of `ops_adam.plain` in two launches: the norm's first sums, then all else."""
     from gtp_fast.kernels import adam as kernel
 
-    return kernel.adam(*buffers, betas=ops_adam.BETAS, eps=ops_adam.EPSILON)
+    norm: Tensor = kernel.adam(*buffers, betas=ops_adam.BETAS, eps=ops_adam.EPSILON)
+    return norm

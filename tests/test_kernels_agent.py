@@ -1,4 +1,4 @@
-"""Whole updates of GTP through the kernels, against the reference agent; runs as test_kernels.py."""
+"""Whole updates of GTP through the kernels and by the reference; runs as test_kernels.py."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def agent(backend: str, dtype: torch.dtype = torch.float32, seeds: tuple[int, ..
 def states(made: GTP, steps: int = 10) -> Iterator[tuple[int, dict[str, Tensor]]]:
     for step in range(steps):
         metrics = made.update(TABLE, step)
-        yield step + 1, {"metrics": metrics.T} | {k: v.clone() for k, v in made.state_dict().items()}
+        yield (
+            step + 1,
+            {"metrics": metrics.T} | {k: v.clone() for k, v in made.state_dict().items()},
+        )
 
 
 def test_updates_match_the_reference_agent_and_a_seed_alone_the_same_seed_among_others() -> None:

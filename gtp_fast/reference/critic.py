@@ -64,7 +64,7 @@ def td_loss(
     values: [twins, S, B]; following: [twins, S, m B], target values of action i in rows i B ...;
     no gradient reaches them.
     """
-    best = following.unflatten(2, (-1, reward.shape[1])).amax(2)
+    best = following.reshape(*following.shape[:2], -1, reward.shape[1]).amax(2)
     return double_q_loss(values, td_target(reward, mask, best, discount))
 
 

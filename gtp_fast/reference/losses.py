@@ -50,7 +50,7 @@ def weigh(
     whose mean is V(s). The twins' minimum counts.
     """
     q = values.amin(0)
-    data, policy = q[:, :rows], q[:, rows:].unflatten(1, (-1, rows))
+    data, policy = q[:, :rows], q[:, rows:].reshape(len(q), -1, rows)
     advantage = data - policy.mean(1)
     w = advantage_weights(advantage, eta, maximum=maximum)
     return w, data.mean(1), advantage.std(1, correction=0), w.mean(1), w.amax(1)
