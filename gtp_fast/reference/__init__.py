@@ -15,6 +15,7 @@ from gtp_fast.reference.critic import (
     guidance_loss,
     scaled_target,
     softmax_value,
+    td_loss,
     td_target,
 )
 from gtp_fast.reference.diffusion import (
@@ -44,11 +45,14 @@ from gtp_fast.reference.losses import (
     advantage_weights,
     consistency_residual,
     flow_map_loss,
+    weigh,
 )
 from gtp_fast.reference.network import (
     ACTIVATIONS,
     adam,
+    embed,
     gelu,
+    join,
     layer_norm,
     mish,
     mlp,
@@ -88,12 +92,14 @@ __all__ = [
     "diffusion",
     "double_q_loss",
     "draw_times",
+    "embed",
     "expectile_loss",
     "flow_map",
     "flow_map_loss",
     "folded_sample",
     "gelu",
     "guidance_loss",
+    "join",
     "jump",
     "karras_nodes",
     "layer_norm",
@@ -113,7 +119,9 @@ __all__ = [
     "sinusoid",
     "softmax_value",
     "stage_left",
+    "td_loss",
     "td_target",
     "vp_betas",
     "vp_marginal",
+    "weigh",
 ]
