@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtp_fast import native, random, reference, samplers
+from gtp_fast import native, ops_adam, ops_mlp, random, reference, samplers
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
 BACKENDS = ("auto", "reference", "fused")
-_NAMES = ("perturb", "loss", "sampler", "mish", "random")
+_NAMES = ("perturb", "loss", "sampler", "mlp", "adam", "random")
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,11 @@ class Operations:
     perturb: Callable[..., Perturbation]
     loss: Callable[..., tuple[Tensor, Tensor]]
     sampler: Callable[[FoldedPolicy], samplers.Sampler]
-    mish: Callable[[Tensor], Tensor]
+    mlp: Callable[..., Tensor]
+    adam: Callable[..., Tensor]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
     choices: dict[str, tuple[str, str]]
-
-    def activation(self, name: str) -> Callable[[Tensor], Tensor]:
-        """Return an activation by its name: mish, gelu (tanh form) or relu."""
-        return self.mish if name == "mish" else reference.ACTIVATIONS[name]
 
     def describe(self) -> str:
         """Say in one line what was chosen for each operation, and why where it is not the fused
@@ -71,8 +68,9 @@ def resolve(
     return Operations(
         perturb=_fused_perturb if "perturb" in fused else perturb,
         loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
-        sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
-        mish=_fused_mish if "mish" in fused else reference.mish,
+        sampler=NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
+        mlp=ops_mlp.mlp if "mlp" in fused else reference.mlp,
+        adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
         normals=normals,
         integers=_fused_integers if "random" in fused else random.integers,
         choices=choices,
@@ -89,13 +87,6 @@ def sampler(
     return resolve(backend, policy.first_action.device, weight.dtype).sampler(policy)
 
 
-def _native_or_plain(policy: FoldedPolicy) -> samplers.Sampler:
-    # The native sampler has the form of GTP alone.
-    general = policy.stochastic or policy.clamp or policy.activation != "mish"
-    general = general or bool(policy.skip.any() or policy.carry.any() or (policy.out != 1).any())
-    return samplers.ReferenceSampler(policy) if general else NativeSampler(policy)
-
-
 class NativeSampler:
     """The sampler of csrc: every step of every row in one call, or in one CUDA launch."""
 
@@ -106,12 +97,16 @@ class NativeSampler:
         depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
-        self.native = kind(seeds, observation_dim, self.weight.shape[1], width, depth, steps)
+        self.draws = policy.draws
+        self.native = kind(
+            seeds, observation_dim, self.weight.shape[1], width, depth, steps,
+            policy.activation, policy.clamp, self.draws > 1,
+        )  # fmt: skip
         self.threads = torch.get_num_threads()
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
-        """Pack new weights of the same shapes in place."""
+        """Pack new weights of the same shapes and form in place."""
         # Kept alive: on a GPU the copy may still be under way when this returns.
         self.flat = policy.flatten()
         self.native.load(
@@ -119,10 +114,12 @@ class NativeSampler:
         )
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, A] to actions [S, B, A]."""
+        """Map observation [S, B, O] and noise to actions [S, B, A]; noise is [S, B, A], or
+        [S, draws, B, A] where draws > 1.
+        """
         observation, noise = observation.contiguous(), noise.contiguous()
-        out = torch.empty_like(noise)
-        pointers = (observation.data_ptr(), noise.data_ptr(), out.data_ptr(), noise.shape[1])
+        out = noise.new_empty((*observation.shape[:2], noise.shape[-1]))
+        pointers = (observation.data_ptr(), noise.data_ptr(), out.data_ptr(), out.shape[1])
         if self.on_gpu:
             self.native.sample(*pointers, *self._stream())
         else:
@@ -134,7 +131,7 @@ class NativeSampler:
         if self.on_gpu:
             samplers.act_through_torch(self, self.weight, observation, out, seed, step)
         else:
-            self.native.act(observation, out, seed, step)
+            self.native.act(observation, out, seed, step, self.threads)
 
     def describe(self) -> str:
         """Name the implementation."""
@@ -161,7 +158,7 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
         return f"fused forms compute in float32, not {str(dtype).removeprefix('torch.')}"
     if name in ("perturb", "loss"):
         return _triton_missing(device.type)
-    if device.type == "cuda" and name in ("mish", "random"):
+    if device.type == "cuda" and name in ("mlp", "adam", "random"):
         # PyTorch's own CUDA forms of these fuse into a captured graph; a kernel of ours would not
         # be faster.
         return "on a GPU PyTorch's own operations serve"
@@ -198,31 +195,6 @@ def _fused_perturb(
     return Perturbation(**fields)
 
 
-def adam_polyak_(
-    parameter: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    average: Tensor,
-    updates: int | Tensor,
-    rate: Tensor,
-    ema_rate: float | Tensor,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-) -> None:
-    """Do `reference.adam` and `reference.polyak` in place on flat buffers [S, P]; rate [S, 1];
-    updates from 1, an integer or a 0-d tensor.
-    """
-    # The corrections are taken in float64: 1 - 0.999 ** n loses four digits in float32 at n = 1.
-    count = updates.double() if isinstance(updates, Tensor) else updates
-    with torch.no_grad():
-        first.lerp_(gradient, 1 - betas[0])
-        second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-        scale = second.sqrt().mul_((1 - betas[1] ** count) ** -0.5).add_(eps)
-        parameter.sub_(torch.div(first, scale).mul_(rate / (1 - betas[0] ** count)))
-        average.lerp_(parameter, ema_rate)
-
-
 class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -249,30 +221,6 @@ def _fused_loss(
     rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
     consistency, flow = _Loss.apply(student, teacher.detach(), a, w.detach(), *rows)  # type: ignore[no-untyped-call]
     return consistency, flow
-
-
-class _Mish(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        y = torch.empty_like(x)
-        slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        native.module().mish(
-            x.data_ptr(), y.data_ptr(), 0 if slope is None else slope.data_ptr(), x.numel()
-        )
-        if slope is not None:
-            ctx.save_for_backward(slope)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        slope: Tensor = ctx.saved_tensors[0]
-        return gradient * slope
-
-
-def _fused_mish(x: Tensor) -> Tensor:
-    result: Tensor = _Mish.apply(x)  # type: ignore[no-untyped-call]
-    return result
 
 
 def _fused_normals(

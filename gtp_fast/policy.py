@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast import agents, checkpoint, random
-from gtp_fast.agents.base import Agent
-from gtp_fast.candidates import ActingSampler
+from gtp_fast.agents.base import Acting, Agent
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
+from gtp_fast.samplers import draw_noise
 
 Array = NDArray[np.float32]
 _WEIGHTS = ("ema", "online")
@@ -107,13 +107,13 @@ def load(
 class Policy:
     """Maps observations to actions in the environment's own units.
 
-    sampler: of one policy. low, high: the action box [A]. keys: entries of a dict observation, in
+    acting: of one policy. low, high: the action box [A]. keys: entries of a dict observation, in
     order.
     """
 
     def __init__(
         self,
-        sampler: ActingSampler,
+        acting: Acting,
         observation_dim: int,
         action_dim: int,
         low: Sequence[float],
@@ -125,10 +125,9 @@ class Policy:
     ):
         self.observation_dim, self.action_dim, self.keys = observation_dim, action_dim, tuple(keys)
         self.low, self.high = np.asarray(low, np.float32), np.asarray(high, np.float32)
-        self.device, self.k, self.task = torch.device(device), sampler.steps, task
-        self._sampler = sampler
-        self._act = sampler.entry()
-        self.num_candidates = sampler.count
+        self.device, self.k, self.task = torch.device(device), acting.steps, task
+        self._sampler, self.num_candidates = acting.sampler, acting.candidates
+        self._act = self._sampler.act
         self._single, self._single_action = (observation_dim,), (1, action_dim)
         self._half, self._middle = (self.high - self.low) / 2, (self.high + self.low) / 2
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
@@ -184,7 +183,10 @@ class Policy:
         )
         key, step = self._noise_key(seed)
         keys = random.key_tensor([key], self.device)
-        noise = random.normals(keys, step, Stream.ACT, states.shape[1], self._sampler.columns)
+        noise = draw_noise(
+            random.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
+            self.action_dim,
+        )  # fmt: skip
         scaled = self._sampler.sample(states.contiguous(), noise) * torch.from_numpy(self._half).to(
             self.device
         )

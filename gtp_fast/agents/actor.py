@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.networks import EMBEDDING, EMBEDDING_HIDDEN, Activation, mlp, mlp_shapes
+from gtp_fast.networks import EMBEDDING, EMBEDDING_HIDDEN, mlp, mlp_shapes
 from gtp_fast.ops import Operations
 from gtp_fast.reference import FoldedPolicy
 
@@ -52,18 +52,20 @@ def make_steps(
     """Return steps whose vectors have the type and device of `like`.
 
     times: [K]. given: the other fields, [K] or one number for all steps; c_in, out and gain are 1
-    and the rest 0 where they are not given. Noise is added if `spread` is given.
+    and the rest 0 where they are not given.
     """
-    fields = {}
+    fields: dict[str, Tensor] = {}
+    stochastic = False
     for name in ("c_in", "skip", "out", "keep", "gain", "carry", "spread"):
         value = given.get(name, float(name in ("c_in", "out", "gain")))
         value = torch.as_tensor(value, dtype=torch.float64).expand(len(times))
         fields[name] = value.to(like).contiguous()
+        stochastic |= name == "spread" and bool(value.any())
     return Steps(
         times=times.to(like),
         initial_scale=initial_scale,
         clamp=clamp,
-        stochastic="spread" in given,
+        stochastic=stochastic,
         **fields,
     )
 
@@ -84,10 +86,6 @@ class ActorNetwork:
     clock: Clock = "sinusoid"
     activation: str = "mish"
     takes_action: bool = True
-    act: Activation = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "act", self.ops.activation(self.activation))
 
     @property
     def edges(self) -> tuple[int, int]:
@@ -112,8 +110,10 @@ class ActorNetwork:
         if self.clock == "scalar":
             return t[..., None]
         h = reference.sinusoid(t, EMBEDDING, scale=1.0)
-        h = self.act(torch.baddbmm(views["t.0.bias"][:, None], h, views["t.0.weight"]))
-        return torch.baddbmm(views["t.1.bias"][:, None], h, views["t.1.weight"])
+        weights, biases = (
+            [views[f"t.{i}.{kind}"] for i in range(2)] for kind in ("weight", "bias")
+        )
+        return self.ops.mlp(h, weights, biases, self.activation)
 
     def __call__(
         self, views: Mapping[str, Tensor], a: Tensor | None, t: Tensor | None, observation: Tensor
@@ -123,7 +123,8 @@ class ActorNetwork:
         """
         inputs = [] if a is None else [a]
         inputs += [] if t is None else [self.features(views, t)]
-        return mlp(views, torch.cat((*inputs, observation), -1), self.depth, self.act)
+        x = torch.cat((*inputs, observation), -1)
+        return mlp(views, x, self.depth, self.ops.mlp, self.activation)
 
     def fold(self, views: Mapping[str, Tensor], steps: Steps) -> FoldedPolicy:
         """Fold K steps into the weights; no gradient."""
@@ -155,7 +156,6 @@ class ActorNetwork:
             initial_scale=steps.initial_scale,
             activation=self.activation,
             clamp=steps.clamp,
-            stochastic=steps.stochastic,
         )
 
     def sample(

@@ -6,20 +6,33 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtp_fast import ops, random
 from gtp_fast.agents.learner import Learner
-from gtp_fast.candidates import ActingSampler, Score
+from gtp_fast.candidates import CandidateSampler, Score
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
+from gtp_fast.samplers import Sampler, draw_noise
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import Batch, TransitionTable
+
+
+DIVERGED = "diverged"
+
+
+class Acting(NamedTuple):
+    """A policy as it acts, and what a score or a latency of it must be read with."""
+
+    sampler: Sampler
+    steps: int
+    """K"""
+    candidates: int
 
 
 class Agent(ABC):
@@ -55,6 +68,7 @@ class Agent(ABC):
         self.device, self.dtype = torch.device(device), dtype
         self.keys = random.key_tensor(self.seeds, self.device)
         self.ops = ops.resolve(backend, self.device, dtype)
+        self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
 
     @abstractmethod
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
@@ -75,6 +89,8 @@ class Agent(ABC):
     def prepare(self, total_updates: int) -> None:
         """Learn how long the run is, before its first update."""
         self.total_updates = total_updates
+        for part in self.learners().values():
+            part.join(self.ops.adam, self.diverged)
 
     def decay(self, step: int | Tensor) -> float | Tensor:
         """Return what remains of the learning rates at this step."""
@@ -106,7 +122,7 @@ class Agent(ABC):
         k: int | None = None,
         num_candidates: int | None = None,
         seed: int | None = None,
-    ) -> ActingSampler:
+    ) -> Acting:
         """Return the policy as it acts: of every seed, or of seed number `seed` alone.
 
         What is None is as the agent's settings have it. UserError when candidates are to be
@@ -114,23 +130,19 @@ class Agent(ABC):
         """
         policy = self.folded(weights or self.acting_weights, k)
         policy = policy if seed is None else policy.select(seed)
+        sampler = self.ops.sampler(policy)
         own: int = getattr(self.config, "num_candidates", 1)
         count = num_candidates or own
-        score = self.score(seed) if count > 1 else None
-        if count > 1 and score is None:
-            raise UserError(
-                f"--num-candidates {count} needs a critic to choose with, and this agent trains "
-                "none: leave it at 1."
-            )
-        return ActingSampler(
-            self.ops.sampler(policy),
-            policy.last_bias,
-            steps=len(policy.c_in),
-            draws=len(policy.c_in) if policy.stochastic else 1,
-            count=count,
-            score=score,
-            rule=getattr(self.config, "candidate_rule", "softmax"),
-        )
+        if count > 1:
+            score = self.score(seed)
+            if score is None:
+                raise UserError(
+                    f"--num-candidates {count} needs a critic to choose with, and this agent "
+                    "trains none: leave it at 1."
+                )
+            rule = self.config.candidate_rule
+            sampler = CandidateSampler(sampler, policy.last_bias, score, count, rule)
+        return Acting(sampler, steps=len(policy.c_in), candidates=count)
 
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
         """Draw the transitions of an update, [S, B] of them."""
@@ -140,13 +152,9 @@ class Agent(ABC):
 
     def chain_noise(self, step: int | Tensor, stream: Stream, rows: int, draws: int = 1) -> Tensor:
         """Draw the noise of a folded policy: [S, rows, A], or [S, draws, rows, A]."""
-        z = self.ops.normals(
-            self.keys, step, stream, rows, draws * self.action_dim, dtype=self.dtype
+        return draw_noise(
+            self.ops.normals, draws, self.keys, step, stream, rows, self.action_dim, self.dtype
         )
-        if draws == 1:
-            return z
-        z = z.reshape(*z.shape[:2], draws, self.action_dim)
-        return z.transpose(1, 2).contiguous()
 
     @abstractmethod
     def learners(self) -> dict[str, Learner]:
@@ -161,8 +169,8 @@ class Agent(ABC):
         )
         spread = {}
         for name, k in (("one_jump", 1), ("k_steps", None))[not self.jumps :]:
-            policy = self.acting("ema", k, num_candidates=1)
-            noise = self.ops.normals(self.keys, 0, Stream.ACT, rows, policy.columns, self.dtype)
+            policy = self.acting("ema", k, num_candidates=1).sampler
+            noise = self.chain_noise(0, Stream.ACT, rows, policy.draws)
             spread[name] = policy.sample(state, noise).std(1).mean(-1).tolist()
         return spread
 
@@ -186,15 +194,18 @@ class Agent(ABC):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a resumed run needs; with the step it is the whole state."""
-        return {
+        parts = {
             key: value
             for name, part in self.learners().items()
             for key, value in part.state(name).items()
         }
+        return parts | {DIVERGED: self.diverged}
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Take the tensors of `state_dict`; UserError when a shape or a name does not fit."""
         own = self.state_dict()
+        # Older checkpoints lack it: their runs stopped at the first divergence.
+        tensors = {DIVERGED: torch.full_like(self.diverged, -1)} | tensors
         for name in sorted(own.keys() | tensors.keys()):
             if name not in own or name not in tensors:
                 side = "lacks" if name in own else "has an unknown"

@@ -66,9 +66,13 @@ class ConsistencyAC(ChainActorCritic):
         times = torch.linspace(c.t_max, c.t_last, k, dtype=torch.float64)
         skip, out, _ = reference.precondition(times, "cm", c.sigma_data, c.t_min)
         again = (times[1:].square() - c.t_min**2).clamp(min=0.0).sqrt()
-        noised = {"spread": torch.cat((again, again.new_zeros(1)))} if k > 1 else {}
         return make_steps(
-            self.actor.parameters.flat, times, skip=skip, out=out, initial_scale=c.t_max, **noised
+            self.actor.parameters.flat,
+            times,
+            initial_scale=c.t_max,
+            skip=skip,
+            out=out,
+            spread=torch.cat((again, again.new_zeros(1))),
         )
 
     def prepare(self, total_updates: int) -> None:

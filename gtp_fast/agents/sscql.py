@@ -76,10 +76,11 @@ class CompletionNetwork(ActorNetwork):
         total = torch.zeros((), dtype=t.dtype, device=t.device)
         for i, clock in enumerate(_CLOCKS):
             h = reference.fourier(t[..., i], views["fourier"])
-            h = torch.baddbmm(views[f"{clock}.0.bias"][:, None], h, views[f"{clock}.0.weight"])
-            total = total + torch.baddbmm(
-                views[f"{clock}.1.bias"][:, None], self.act(h), views[f"{clock}.1.weight"]
+            weights, biases = (
+                [views[f"{clock}.{layer}.{kind}"] for layer in (0, 1)]
+                for kind in ("weight", "bias")
             )
+            total = total + self.ops.mlp(h, weights, biases, self.activation)
         return total
 
 

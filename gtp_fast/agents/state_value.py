@@ -15,7 +15,7 @@ class StateValue:
 
     def __init__(self, agent: Agent, activation: str = "relu"):
         c, seeds = agent.config, len(agent.seeds)
-        self.agent, self.activation = agent, agent.ops.activation(activation)
+        self.agent, self.activation = agent, activation
         shapes = mlp_shapes(agent.observation_dim, c.width, c.depth, 1)
         parameters = Parameters(seeds, shapes, agent.device, agent.dtype)
         initialise(parameters, agent.keys, (3,))
@@ -24,9 +24,8 @@ class StateValue:
 
     def values(self, observation: Tensor) -> Tensor:
         """Return V [S, B] of observation [S, B, O]."""
-        return mlp(self.learner.views, observation, self.agent.config.depth, self.activation)[
-            ..., 0
-        ]
+        depth, fused = self.agent.config.depth, self.agent.ops.mlp
+        return mlp(self.learner.views, observation, depth, fused, self.activation)[..., 0]
 
     def step(
         self, observation: Tensor, target: Tensor, expectile: float, step: int | Tensor

@@ -18,12 +18,12 @@ def mish(x: Tensor) -> Tensor:
 
 def gelu(x: Tensor) -> Tensor:
     """Return x Phi(x) in its tanh form, 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+    return torch.nn.functional.gelu(x, approximate="tanh")
 
 
 def relu(x: Tensor) -> Tensor:
     """Return max(x, 0)."""
-    return torch.clamp(x, min=0.0)
+    return torch.relu(x)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"mish": mish, "gelu": gelu, "relu": relu}
@@ -41,7 +41,7 @@ def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-6) -> Te
 def mlp(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = "mish"
 ) -> Tensor:
-    """Apply a multilayer perceptron of each group, its last layer linear: [G, B, in] -> [G, B, out].
+    """Apply the multilayer perceptron of each group, last layer linear: [G, B, in] -> [G, B, out].
 
     weights: [G, in, out] each; biases: [G, out]; activation: mish, relu or gelu (tanh form).
     """
