@@ -73,6 +73,15 @@ void backward(const gtp::MlpShape& shape, uintptr_t dy, const std::vector<Layer>
   gtp::mlp_backward(shape, error, parameters, kept, pieces, inputs, results, threads);
 }
 
+void sinusoid(uintptr_t levels, size_t count, uintptr_t rates, int half, uintptr_t out) {
+  if (count == 0) return;
+  const float* from = pointer<const float>(levels, "levels");
+  const float* rate = pointer<const float>(rates, "rates");
+  float* to = pointer<float>(out, "out");
+  const auto compute = gtp::select_mlp().sinusoid;
+  for (int clock = 0; clock < 2; ++clock) compute(from + clock, count, rate, half, to + clock * count * 2 * half);
+}
+
 void adam(const std::array<uintptr_t, 5>& arrays, int seeds, size_t count, uintptr_t rate, double updates,
           const std::array<double, 2>& betas, double epsilon, double average_rate, double max_norm, uintptr_t frozen,
           uintptr_t norm, int threads) {
@@ -100,6 +109,8 @@ void bind_mlp(py::module_& m) {
   m.def("mlp_backward", &backward, py::arg("shape"), py::arg("dy"), py::arg("layers"), py::arg("saved"), py::arg("x"),
         py::arg("dx"), py::arg("gradients"), py::arg("threads") = 1,
         "Gradients of every layer, and of each piece of x whose address in dx is not 0, from dy [G, B, out].");
+  m.def("sinusoid", &sinusoid, py::arg("levels"), py::arg("count"), py::arg("rates"), py::arg("half"), py::arg("out"),
+        "Sines and cosines of two levels of each row, [count, 2] -> [2, count, 2 half].");
   m.def("adam", &adam, py::arg("arrays"), py::arg("seeds"), py::arg("count"), py::arg("rate"), py::arg("updates"),
         py::arg("betas"), py::arg("epsilon"), py::arg("average_rate"), py::arg("max_norm"), py::arg("frozen"),
         py::arg("norm"), py::arg("threads") = 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -32,6 +33,22 @@ def mlp(
         result: Tensor = _Mlp.apply(activation, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
         return result
     return _forward(activation, pieces, weights, biases, None)[0]
+
+
+@functools.cache
+def _rates(half: int) -> Tensor:
+    """Return the geometric frequencies of `reference.sinusoid`."""
+    exponent = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
+    return torch.pow(10_000.0, -exponent).float()
+
+
+def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Compute `reference.embed` of two time levels in native code: [S, B, 2] -> [S, B, 2 n]."""
+    (S, B, _), half = levels.shape, parameters[0].shape[1] // 2
+    levels, rates, sines = levels.contiguous(), _rates(half), torch.empty(2, S, B, 2 * half)
+    native.module().sinusoid(levels.data_ptr(), S * B, rates.data_ptr(), half, sines.data_ptr())
+    clocks = zip(sines, (parameters[:4], parameters[4:]), strict=True)
+    return torch.cat([mlp(x, p[::2], p[1::2]) for x, p in clocks], -1)
 
 
 class _Buffer:
