@@ -99,6 +99,7 @@ class QIPO(Agent):
                 "beta": ANY,
                 "support": (1, 1024),
                 "q_alpha": ANY,
+                "max_q_backup": (0, 0),
                 "behaviour_fraction": (0, 1),
                 "warmup_fraction": (0, 1),
                 "renew_every": (1, math.inf),
