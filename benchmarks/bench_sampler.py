@@ -50,7 +50,7 @@ class Sampler(Workload):
     def exact(self) -> Results:
         """Run the folded reference in float64 with the same weights."""
         exact = reference.folded_sample(
-            doubled(self.policy), self.observation.double(), self.noise.double()
+            self.policy.to(torch.float64), self.observation.double(), self.noise.double()
         )
         return {"actions": exact}
 
@@ -82,17 +82,6 @@ def policy(steps: int) -> FoldedPolicy:
     initialise(parameters, random.key_tensor([0]), (0,))
     times = reference.sampling_times(steps, dtype=torch.float64)
     return network.fold(parameters.views, times, kind="edm", sigma_data=0.5, t_min=0.002)
-
-
-def doubled(folded: FoldedPolicy) -> FoldedPolicy:
-    """Return the same weights in float64."""
-    return FoldedPolicy(*(_double(part) for part in folded))
-
-
-def _double(part: Any) -> Any:
-    if isinstance(part, tuple):
-        return tuple(x.double() for x in part)
-    return part.double() if isinstance(part, Tensor) else part
 
 
 def _hold_still(folded: FoldedPolicy) -> None:

@@ -89,6 +89,8 @@ def _compiled_update(agent: GTP, resident: TransitionTable) -> tuple[Any, str]:
 class _CompiledSampler:
     """The reference's sampler with its loop compiled, behind the interface of samplers."""
 
+    draws = 1
+
     def __init__(self, policy: reference.FoldedPolicy):
         self.function = compiled(reference.folded_sample, policy.c_in.device)
         self.load(policy)

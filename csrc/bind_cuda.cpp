@@ -30,15 +30,17 @@ py::tuple plan(const CudaSampler& sampler, int64_t rows) {
 
 void bind_cuda(py::module_& m) {
   py::class_<CudaSampler>(m, "CudaSampler", "The K-step sampler of S policies on the current CUDA device.")
-      .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps) {
-             return std::make_unique<CudaSampler>(gtp::Shape{seeds, observation, action, width, layers, steps});
+      .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,
+                       const char* activation, bool clamp, bool stochastic) {
+             const gtp::Form form{gtp::activation_of(activation), clamp, stochastic};
+             return std::make_unique<CudaSampler>(gtp::Shape{seeds, observation, action, width, layers, steps, form});
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
-           py::arg("steps"))
+           py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false)
       .def("load", &load, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
            "Copy the flat policy at a device or pinned address, on a stream.")
       .def("sample", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
-           py::arg("stream"), "Map observation [S, B, O] and noise [S, B, A] to actions out [S, B, A], on a stream.")
+           py::arg("stream"), "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream.")
       .def("plan", &plan, py::arg("rows"), "The kernel for a batch, latency or throughput, and its rows a block.")
       .def_property_readonly("count", [](const CudaSampler& s) { return s.flat().total; })
       .def_property_readonly("device", &CudaSampler::device);

@@ -14,8 +14,12 @@ int supported_kernels(const Kernels* (&all)[3]) {
 #if defined(__x86_64__) || defined(_M_X64)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     all[count++] = &kAvx2Kernels;
-    if (__builtin_cpu_supports("avx512f")) all[count++] = &kAvx512Kernels;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+      all[count++] = &kAvx512Kernels;
   }
+#elif defined(__aarch64__)
+  all[count++] = &kNeonKernels;
 #endif
   return count;
 }

@@ -1,7 +1,11 @@
 // The kernels of one instruction set: avx512, 16 floats a vector.
+#include <immintrin.h>
+
 #include "kernels.hpp"
 
+#define GTP_AVX512
 #define GTP_LANES 16
+#define GTP_LAST_LANES 8
 #define GTP_ROWS 12
 
 namespace gtp {
@@ -13,6 +17,6 @@ namespace {
 
 }  // namespace
 
-const Kernels kAvx512Kernels = {"avx512", GTP_LANES, sample_rows, mish_array, normals_array, integers_array};
+const Kernels kAvx512Kernels = {"avx512", GTP_LANES, GTP_LAST_LANES, sample_rows, mish_array, normals_array, integers_array};
 
 }  // namespace gtp

@@ -1,12 +1,20 @@
 // Rows through the folded policy: register-tiled layers and the K-step loop.
 // Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
 //
-// Every output element is one chain of multiply-adds in the order of the inputs, whatever the tile it falls in:
-// a row's action has the same bits in a batch of 1 and of 65536, on any number of threads.
+// The order of the arithmetic, which fixes a row's bits whatever its batch, its tile, its thread and, where fma rounds
+// once, its instruction set. All sums are float32 and go by fma in ascending order of the inputs:
+//   a = initial_scale z_0;  state_j = 0, then + s_i W_ij
+//   first layer   h_j = step_bias_kj + state_j, then + (c_in a_i) W_ij, then the activation
+//   hidden layer  h_j = bias_j, then + h_i W_ij, then the activation
+//   last layer    eight sums p_c = 0, then + h_i W_ij for i = c mod 8; F_j = (((p_0 + p_1) + (p_2 + p_3)) +
+//                 ((p_4 + p_5) + (p_6 + p_7))) + bias_j
+//   step          phi = fma(out, F, skip a), clipped if asked; a = fma(carry, phi before, fma(gain, phi, keep a)),
+//                 then, but for the last step and only where noise is added, a = fma(spread, z_k+1, a)
+// Exponential and activations: simd.hpp and flow_map.hpp, no operation fused but where `fma` stands.
 constexpr int kPanel = 2 * GTP_LANES;
 
 // R rows by N panels: y = act(bias + rows + x W). `rows` (stride as y) may be null.
-template <int R, int N, bool kActivate>
+template <int R, int N, class Act>
 inline __attribute__((always_inline)) void tile(const float* x, int x_stride, int depth, const float* w,
                                                 const float* bias, const float* rows, float* y, int stride) {
   V sum[R][2 * N];
@@ -26,8 +34,8 @@ inline __attribute__((always_inline)) void tile(const float* x, int x_stride, in
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         const V v = broadcast(x[r * x_stride + i]);
-        sum[r][2 * n] += v * w0;
-        sum[r][2 * n + 1] += v * w1;
+        sum[r][2 * n] = fma(v, w0, sum[r][2 * n]);
+        sum[r][2 * n + 1] = fma(v, w1, sum[r][2 * n + 1]);
       }
     }
   }
@@ -35,32 +43,32 @@ inline __attribute__((always_inline)) void tile(const float* x, int x_stride, in
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
     for (int j = 0; j < 2 * N; ++j)
-      store(y + r * stride + j * GTP_LANES, kActivate ? mish(sum[r][j]) : sum[r][j]);
+      store(y + r * stride + j * GTP_LANES, Act::of(sum[r][j]));
 }
 
 // R rows across panels first..last-1 of a layer; a strip of more than two rows takes one panel at a time, from which
 // the compiler has nothing to hoist into the registers that the sums need.
-template <int R, bool kActivate>
+template <int R, class Act>
 void strip(const float* x, int x_stride, int depth, const float* w, const float* bias, const float* rows, float* y,
            int stride, int first, int last) {
   // Few rows leave registers free for more panels, which hides the latency of the multiply-add.
   constexpr int kWide = R == 1 ? 4 : (R == 2 ? 2 : 1);
   const size_t panel_size = static_cast<size_t>(depth) * kPanel;
   if constexpr (kWide == 1) {
-    tile<R, 1, kActivate>(x, x_stride, depth, w + first * panel_size, bias + first * kPanel,
+    tile<R, 1, Act>(x, x_stride, depth, w + first * panel_size, bias + first * kPanel,
                           rows ? rows + first * kPanel : nullptr, y + first * kPanel, stride);
   } else {
     int p = first;
     for (; p + kWide <= last; p += kWide)
-      tile<R, kWide, kActivate>(x, x_stride, depth, w + p * panel_size, bias + p * kPanel,
+      tile<R, kWide, Act>(x, x_stride, depth, w + p * panel_size, bias + p * kPanel,
                                 rows ? rows + p * kPanel : nullptr, y + p * kPanel, stride);
     for (; p < last; ++p)
-      tile<R, 1, kActivate>(x, x_stride, depth, w + p * panel_size, bias + p * kPanel,
+      tile<R, 1, Act>(x, x_stride, depth, w + p * panel_size, bias + p * kPanel,
                             rows ? rows + p * kPanel : nullptr, y + p * kPanel, stride);
   }
 }
 
-template <bool kActivate>
+template <class Act>
 void layer(const float* x, int x_stride, int depth, const float* w, const float* bias, const float* rows, float* y,
            int stride, int count, int panels) {
   const int tiles = (count + GTP_ROWS - 1) / GTP_ROWS;
@@ -75,7 +83,7 @@ void layer(const float* x, int x_stride, int depth, const float* w, const float*
       switch (size) {
 #define GTP_CASE(R)                                                                                \
   case R:                                                                                          \
-    strip<R, kActivate>(from, x_stride, depth, w, bias, start, to, stride, p, p + step);           \
+    strip<R, Act>(from, x_stride, depth, w, bias, start, to, stride, p, p + step);           \
     break;
         GTP_CASE(1)
         GTP_CASE(2)
@@ -98,79 +106,126 @@ void layer(const float* x, int x_stride, int depth, const float* w, const float*
     }
 }
 
-// The last layer and the flow map's step on R rows: one vector of actions, four interleaved chains to hide latency.
+typedef float Last __attribute__((vector_size(4 * GTP_LAST_LANES)));
+constexpr int kChains = 8;
+
+// R rows by one vector of actions: F, as eight interleaved chains that hide the latency of the multiply-add.
 template <int R>
-inline __attribute__((always_inline)) void last_tile(const float* h, int stride, int depth, int action,
-                                                     const float* w, const float* bias, float keep, float gain,
-                                                     float* a) {
-  V sum[R][4] = {};
+GTP_INLINE void last_tile(const float* h, int stride, int depth, int action, const float* w, const float* bias,
+                          float* output) {
+  Last sum[R][kChains] = {};
   int i = 0;
-  for (; i + 4 <= depth; i += 4) {
+  for (; i + kChains <= depth; i += kChains) {
+#pragma GCC unroll 8
+    for (int c = 0; c < kChains; ++c) {
+      const Last weight = load<Last>(w + (i + c) * GTP_LAST_LANES);
 #pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) {
-      const V weight = load(w + (i + c) * GTP_LANES);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) sum[r][c] += broadcast(h[r * stride + i + c]) * weight;
+      for (int r = 0; r < R; ++r) sum[r][c] = fma(broadcast<Last>(h[r * stride + i + c]), weight, sum[r][c]);
     }
   }
-  for (; i < depth; ++i) {
-    const V weight = load(w + i * GTP_LANES);
+#pragma GCC unroll 8
+  for (int c = 0; c < kChains - 1; ++c) {
+    if (i + c >= depth) break;
+    const Last weight = load<Last>(w + (i + c) * GTP_LAST_LANES);
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) sum[r][0] += broadcast(h[r * stride + i]) * weight;
+    for (int r = 0; r < R; ++r) sum[r][c] = fma(broadcast<Last>(h[r * stride + i + c]), weight, sum[r][c]);
   }
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
-    const V output = ((sum[r][0] + sum[r][1]) + (sum[r][2] + sum[r][3])) + load(bias);
-    store(a + r * action, flow_step(load(a + r * action), output, keep, gain));
+    const Last low = (sum[r][0] + sum[r][1]) + (sum[r][2] + sum[r][3]);
+    const Last high = (sum[r][4] + sum[r][5]) + (sum[r][6] + sum[r][7]);
+    store(output + r * action, (low + high) + load<Last>(bias));
   }
 }
 
-void last_layer(const PackedLayout& layout, const float* h, const float* w, const float* bias, float keep,
-                float gain, float* a, int rows) {
-  const int depth = layout.shape.width;
-  for (int j = 0; j < layout.action; j += GTP_LANES) {
+void last_layer(const PackedLayout& layout, const float* h, const float* w, const float* bias, float* output,
+                int rows) {
+  constexpr int kTile = GTP_LANES > GTP_LAST_LANES ? 3 : 1;
+  const int depth = layout.shape.width, action = layout.action;
+  for (int j = 0; j < action; j += GTP_LAST_LANES) {
     const float* panel = w + static_cast<size_t>(j) * depth;
     int r = 0;
-    for (; r + 3 <= rows; r += 3)
-      last_tile<3>(h + r * layout.stride, layout.stride, depth, layout.action, panel, bias + j, keep, gain,
-                   a + r * layout.action + j);
+    for (; r + kTile <= rows; r += kTile)
+      last_tile<kTile>(h + r * layout.stride, layout.stride, depth, action, panel, bias + j, output + r * action + j);
     for (; r < rows; ++r)
-      last_tile<1>(h + r * layout.stride, layout.stride, depth, layout.action, panel, bias + j, keep, gain,
-                   a + r * layout.action + j);
+      last_tile<1>(h + r * layout.stride, layout.stride, depth, action, panel, bias + j, output + r * action + j);
   }
 }
 
-void sample_rows(const PackedLayout& layout, const float* packed, const Schedule& schedule, const float* observation,
-                 const float* noise, float* out, int rows, float* scratch) {
+// Draw k of a block's noise as rows of A numbers; drawn into `buffer` if it comes by counter.
+inline const float* noise_draw(const Noise& noise, int k, int rows, int columns, float* buffer) {
+  if (noise.rows != nullptr) return noise.rows + k * noise.stride;
+  const uint32_t first = static_cast<uint32_t>(k * noise.batch + noise.first);
+  normals_array(noise.key, noise.step, kActStream, first, rows, columns, buffer);
+  return buffer;
+}
+
+// The action after a step, its noise included: a, output and before are [rows, layout.action].
+inline void advance(const PackedLayout& layout, const Schedule& schedule, const Noise& noise, int k, int rows,
+                    const float* output, float* a, float* before, float* buffer) {
+  const Shape& shape = layout.shape;
+  const Step step = step_of(schedule.steps, shape.steps, k);
+  for (int i = 0; i < rows * layout.action; i += GTP_LAST_LANES) {
+    Last old = load<Last>(before + i);
+    store(a + i, flow_step<VectorMath<Last>>(load<Last>(a + i), load<Last>(output + i), old, step, shape.form.clamp));
+    store(before + i, old);
+  }
+  if (!shape.form.stochastic || k + 1 == shape.steps) return;
+  const float* z = noise_draw(noise, k + 1, rows, shape.action, buffer);
+  for (int r = 0; r < rows; ++r)
+    for (int j = 0; j < shape.action; ++j) {
+      float& at = a[r * layout.action + j];
+      at = scalar_fma(step.spread, z[r * shape.action + j], at);
+    }
+}
+
+template <class Act>
+void sample_with(const PackedLayout& layout, const float* packed, const Schedule& schedule, const float* observation,
+                 const Noise& noise, float* out, int rows, float* scratch) {
   const Shape& shape = layout.shape;
   const int stride = layout.stride, panels = layout.width / kPanel;
+  const size_t narrow = static_cast<size_t>(kBlockRows) * layout.action;
   float* state = scratch;
   float* now = state + kBlockRows * stride;
   float* next = now + kBlockRows * stride;
   float* a = next + kBlockRows * stride;
-  float* scaled = a + kBlockRows * layout.action;
+  float* scaled = a + narrow;
+  float* output = scaled + narrow;
+  float* before = output + narrow;
+  float* buffer = before + narrow;
+  const float* z = noise_draw(noise, 0, rows, shape.action, buffer);
   for (int r = 0; r < rows; ++r)
     for (int j = 0; j < layout.action; ++j)
-      a[r * layout.action + j] = j < shape.action ? schedule.initial_scale * noise[r * shape.action + j] : 0.0f;
+      a[r * layout.action + j] = j < shape.action ? schedule.initial_scale * z[r * shape.action + j] : 0.0f;
+  for (int i = 0; i < rows * layout.action; ++i) before[i] = 0.0f;
   // The state's part of the first layer is the same in every step.
-  layer<false>(observation, shape.observation, shape.observation, packed + layout.first_observation, packed + layout.zeros,
-               nullptr, state, stride, rows, panels);
+  layer<Identity>(observation, shape.observation, shape.observation, packed + layout.first_observation,
+                  packed + layout.zeros, nullptr, state, stride, rows, panels);
   for (int k = 0; k < shape.steps; ++k) {
-    for (int i = 0; i < rows * layout.action; i += GTP_LANES)
-      store(scaled + i, schedule.input_scale[k] * load(a + i));
-    layer<true>(scaled, layout.action, shape.action, packed + layout.first_action,
-                packed + layout.step_bias + static_cast<size_t>(k) * layout.width, state, now, stride, rows, panels);
+    const float input_scale = schedule.steps[k];
+    for (int i = 0; i < rows * layout.action; ++i) scaled[i] = input_scale * a[i];
+    layer<Act>(scaled, layout.action, shape.action, packed + layout.first_action,
+               packed + layout.step_bias + static_cast<size_t>(k) * layout.width, state, now, stride, rows, panels);
     for (int l = 0; l + 1 < shape.layers; ++l) {
-      layer<true>(now, stride, shape.width, packed + layout.hidden_weight + l * layout.hidden_weight_size,
-                  packed + layout.hidden_bias + static_cast<size_t>(l) * layout.width, nullptr, next, stride, rows,
-                  panels);
+      layer<Act>(now, stride, shape.width, packed + layout.hidden_weight + l * layout.hidden_weight_size,
+                 packed + layout.hidden_bias + static_cast<size_t>(l) * layout.width, nullptr, next, stride, rows,
+                 panels);
       float* swap = now;
       now = next;
       next = swap;
     }
-    last_layer(layout, now, packed + layout.last_weight, packed + layout.last_bias, schedule.keep[k],
-               schedule.gain[k], a, rows);
+    last_layer(layout, now, packed + layout.last_weight, packed + layout.last_bias, output, rows);
+    advance(layout, schedule, noise, k, rows, output, a, before, buffer);
   }
   for (int r = 0; r < rows; ++r)
     for (int j = 0; j < shape.action; ++j) out[r * shape.action + j] = clip_action(a[r * layout.action + j]);
+}
+
+void sample_rows(const PackedLayout& layout, const float* packed, const Schedule& schedule, const float* observation,
+                 const Noise& noise, float* out, int rows, float* scratch) {
+  switch (layout.shape.form.activation) {
+    case Activation::kMish: return sample_with<Mish>(layout, packed, schedule, observation, noise, out, rows, scratch);
+    case Activation::kGelu: return sample_with<Gelu>(layout, packed, schedule, observation, noise, out, rows, scratch);
+    case Activation::kRelu: return sample_with<Relu>(layout, packed, schedule, observation, noise, out, rows, scratch);
+  }
 }

@@ -96,7 +96,7 @@ void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
     // Everything up to the hidden biases has rows of H columns, and lies together.
     copy(0, 0, S * (A + O + K) + hidden * S * (H + 1), H, arguments_->width);
     copy(padded.last_weight, flat_.last_weight, S * (H + 1), A, arguments_->action);
-    copy(padded.input_scale, flat_.input_scale, 1, 3 * K, 3 * K);
+    copy(padded.schedule, flat_.schedule, 1, kStepNumbers * K, kStepNumbers * K);
   }
   arguments_->initial_scale = initial_scale;
   loaded_ = true;

@@ -29,7 +29,7 @@ class CudaSampler {
   // passed. A captured graph keeps the initial scale it was captured with.
   void load(const float* flat, float initial_scale, void* stream);
 
-  // observation [S, B, O], noise [S, B, A] -> out [S, B, A], all on the device.
+  // observation [S, B, O], noise [S, B, A] or, where noise is added, [S, K, B, A] -> out [S, B, A], all on the device.
   void sample(const float* observation, const float* noise, float* out, int64_t rows, void* stream) const;
 
   CudaPlan plan(int64_t rows) const;

@@ -36,7 +36,28 @@ struct CudaPolicy {
   }
 };
 
-__device__ __forceinline__ float device_mish(float x) { return mish_of_exp(x, expf(fminf(x, kMishLimit))); }
+// The activation of the whole policy: every thread takes the same branch.
+__device__ __forceinline__ float activate(float x, Activation kind) {
+  if (kind == Activation::kRelu) return x < 0.0f ? 0.0f : x;
+  const float e = expf(fminf(kind == Activation::kGelu ? gelu_exponent(x) : x, kExpLimit));
+  return kind == Activation::kGelu ? gelu_of_exp(x, e) : mish_of_exp(x, e);
+}
+
+struct DeviceMath {
+  static __device__ __forceinline__ float fma(float a, float b, float c) { return fmaf(a, b, c); }
+  static __device__ __forceinline__ float fill(float x) { return x; }
+  static __device__ __forceinline__ float clip(float x) { return clip_action(x); }
+};
+
+// One number of the action after step k: noise holds the draws of this seed, [K, B, A], row is that of the batch.
+__device__ __forceinline__ float device_step(const CudaArguments& p, const float* noise, int k, int64_t row, int j,
+                                             float a, float output, float& before) {
+  const Step step = step_of(p.policy + p.layout.schedule, p.shape.steps, k);
+  a = flow_step<DeviceMath>(a, output, before, step, p.shape.form.clamp);
+  if (p.shape.form.stochastic && k + 1 < p.shape.steps && row < p.rows && j < p.shape.action)
+    a = fmaf(step.spread, noise[((k + 1) * p.rows + row) * p.shape.action + j], a);
+  return a;
+}
 
 __device__ __forceinline__ void multiply_add(float4& sum, float x, const float4& w) {
   sum.x = fmaf(x, w.x, sum.x);

@@ -178,6 +178,7 @@ class FlowMapNetwork:
             skip, out, c_in = reference.precondition(t, kind, sigma_data, t_min)
             r, q = reference.jump(t, tau)
             middle = range(1, self.depth)
+            zero = torch.zeros_like(t).to(weight)
             return FoldedPolicy(
                 first_action=weight[:, : edges[0]],
                 first_observation=weight[:, edges[1] :],
@@ -187,6 +188,10 @@ class FlowMapNetwork:
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
                 c_in=c_in.to(weight),
+                skip=zero,
+                out=zero + 1,
+                carry=zero,
+                spread=zero,
                 keep=(r + q * skip).to(weight),
                 gain=(q * out).to(weight),
                 initial_scale=float(times[0]),

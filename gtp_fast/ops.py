@@ -95,12 +95,16 @@ class NativeSampler:
         depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
-        self.native = kind(seeds, observation_dim, self.weight.shape[1], width, depth, steps)
+        self.draws = policy.draws
+        self.native = kind(
+            seeds, observation_dim, self.weight.shape[1], width, depth, steps,
+            policy.activation, policy.clamp, self.draws > 1,
+        )  # fmt: skip
         self.threads = torch.get_num_threads()
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
-        """Pack new weights of the same shapes in place."""
+        """Pack new weights of the same shapes and form in place."""
         # Kept alive: on a GPU the copy may still be under way when this returns.
         self.flat = policy.flatten()
         self.native.load(
@@ -108,10 +112,12 @@ class NativeSampler:
         )
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, A] to actions [S, B, A]."""
+        """Map observation [S, B, O] and noise to actions [S, B, A]; noise is [S, B, A], or
+        [S, draws, B, A] where draws > 1.
+        """
         observation, noise = observation.contiguous(), noise.contiguous()
-        out = torch.empty_like(noise)
-        pointers = (observation.data_ptr(), noise.data_ptr(), out.data_ptr(), noise.shape[1])
+        out = noise.new_empty((*observation.shape[:2], noise.shape[-1]))
+        pointers = (observation.data_ptr(), noise.data_ptr(), out.data_ptr(), out.shape[1])
         if self.on_gpu:
             self.native.sample(*pointers, *self._stream())
         else:
@@ -123,7 +129,7 @@ class NativeSampler:
         if self.on_gpu:
             samplers.act_through_torch(self, self.weight, observation, out, seed, step)
         else:
-            self.native.act(observation, out, seed, step)
+            self.native.act(observation, out, seed, step, self.threads)
 
     def describe(self) -> str:
         """Name the implementation."""

@@ -17,7 +17,7 @@ from gtp_fast import agents, checkpoint, ops, random
 from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
-from gtp_fast.samplers import Sampler
+from gtp_fast.samplers import Sampler, draw_noise
 
 Array = NDArray[np.float32]
 _WEIGHTS = ("ema", "online")
@@ -182,7 +182,10 @@ class Policy:
         )
         key, step = self._noise_key(seed)
         keys = random.key_tensor([key], self.device)
-        noise = random.normals(keys, step, Stream.ACT, states.shape[1], self.action_dim)
+        noise = draw_noise(
+            random.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
+            self.action_dim,
+        )  # fmt: skip
         scaled = self._sampler.sample(states.contiguous(), noise) * torch.from_numpy(self._half).to(
             self.device
         )

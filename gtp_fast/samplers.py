@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -19,15 +20,20 @@ Rows = NDArray[np.float32]
 class Sampler(Protocol):
     """The K-step sampler of S policies."""
 
+    draws: int
+    """Draws of noise for one action: 1, or K where the sampler adds noise after a step."""
+
     def load(self, policy: FoldedPolicy) -> None:
         """Take new weights of the same shapes."""
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and standard normal noise [S, B, A] to actions [S, B, A]."""
+        """Map observation [S, B, O] and standard normal noise to actions [S, B, A]; noise is
+        [S, B, A], or [S, draws, B, A] where draws > 1.
+        """
 
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
         """Write the actions of one policy for observation [B, O] into out [B, A], noise drawn by
-        counter.
+        counter: key = seed, step = step, stream ACT, row = k B + b for draw k of row b.
         """
 
     def describe(self) -> str:
@@ -38,6 +44,7 @@ class ReferenceSampler:
     """`reference.folded_sample` behind the interface, on any device."""
 
     def __init__(self, policy: FoldedPolicy):
+        self.draws = policy.draws
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
@@ -45,7 +52,7 @@ class ReferenceSampler:
         self.policy = policy
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, A] to actions [S, B, A]."""
+        """Map observation [S, B, O] and noise to actions [S, B, A]."""
         with torch.no_grad():
             return reference.folded_sample(self.policy, observation, noise)
 
@@ -58,6 +65,25 @@ class ReferenceSampler:
         return "reference PyTorch"
 
 
+def draw_noise(
+    normals: Callable[..., Tensor],
+    draws: int,
+    keys: Tensor,
+    step: int | Tensor,
+    stream: int,
+    rows: int,
+    columns: int,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Draw what `Sampler.sample` takes, by counter: row = k B + b for draw k of row b.
+
+    normals: `random.normals` or its fused form. Returns [S, B, A], or [S, draws, B, A] where
+    draws > 1.
+    """
+    noise = normals(keys, step, stream, draws * rows, columns, dtype)
+    return noise if draws == 1 else noise.view(-1, draws, rows, columns)
+
+
 def act_through_torch(
     sampler: Sampler, weight: Tensor, observation: Rows, out: Rows, seed: int, step: int
 ) -> None:
@@ -65,6 +91,9 @@ def act_through_torch(
     actions back.
     """
     keys = random.key_tensor([seed], weight.device)
-    noise = random.normals(keys, step, Stream.ACT, out.shape[0], out.shape[1], weight.dtype)
+    rows, columns = out.shape
+    noise = draw_noise(
+        random.normals, sampler.draws, keys, step, Stream.ACT, rows, columns, weight.dtype
+    )
     state = torch.from_numpy(observation).to(weight)[None]
     out[:] = sampler.sample(state, noise)[0].cpu().numpy()

@@ -8,17 +8,18 @@ import threading
 
 import numpy as np
 import pytest
-from folded import Folded, Sizes
+import torch
+from folded import FORMS, Folded, Form, Sizes
 from tolerance import assert_as_accurate
 
-from gtp_fast import native
+from gtp_fast import native, ops, samplers
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 ISAS = native.module().isas() if native.available() else []
 
 
 def sampler(policy: Folded, isa: str = ""):
-    made = native.module().Sampler(*policy.sizes.tuple(), isa=isa)
+    made = native.module().Sampler(*policy.arguments(), isa=isa)
     made.load(policy.flat(), policy.initial_scale)
     return made
 
@@ -50,6 +51,28 @@ def test_batches(rows: int, isa: str) -> None:
 )
 def test_shapes(sizes: Sizes, rows: int, isa: str) -> None:
     check(Folded(sizes), rows, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rows", [1, 13, 100])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_forms(form: Form, rows: int, isa: str) -> None:
+    check(Folded(Sizes(S=2, A=3, H=36, K=4), form=form), rows, isa)
+
+
+@pytest.mark.parametrize("form", [Form("mish"), *FORMS], ids=str)
+def test_instruction_sets_with_a_fused_multiply_add_give_the_same_bits(form: Form) -> None:
+    fused = [isa for isa in ISAS if isa != "portable"]
+    if len(fused) < 2:
+        pytest.skip(f"needs two instruction sets with a fused multiply-add; here: {fused}")
+    for sizes in (Sizes(S=2, A=9, H=70, K=3), Sizes(H=256)):
+        policy = Folded(sizes, form=form)
+        observation, noise, first = policy.inputs(50)
+        sampler(policy, fused[0]).sample(observation, noise, first)
+        for isa in fused[1:]:
+            again = np.full_like(first, np.nan)
+            sampler(policy, isa).sample(observation, noise, again, 2)
+            assert np.array_equal(first, again), isa
 
 
 def test_a_large_batch_on_threads_of_its_own() -> None:
@@ -120,16 +143,28 @@ def test_pointers_equal_arrays() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 7, 100])
-def test_act_draws_its_noise_by_counter(rows: int) -> None:
-    policy = Folded(Sizes(A=6, H=64))
+@pytest.mark.parametrize("form", [Form(), Form(stochastic=True)], ids=str)
+def test_act_draws_its_noise_by_counter(form: Form, rows: int) -> None:
+    policy = Folded(Sizes(A=6, H=64), form=form)
     observation, noise, out = policy.inputs(rows)
-    key = 2**63 + 12345
-    native.module().normals(np.array([key], np.uint64), 77, 6, noise)
+    key, draws = 2**63 + 12345, noise.reshape(1, -1, 6)
+    native.module().normals(np.array([key], np.uint64), 77, 6, draws)
     run = sampler(policy)
     run.sample(observation, noise, out)
-    acted = np.full_like(out[0], np.nan)
-    run.act(observation[0], acted, key, 77)
-    assert np.array_equal(acted, out[0])
+    for threads in (1, 3):
+        acted = np.full_like(out[0], np.nan)
+        run.act(observation[0], acted, key, 77, threads)
+        assert np.array_equal(acted, out[0])
+
+
+def test_the_two_samplers_draw_the_same_noise_for_act() -> None:
+    policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True)).policy()
+    observation = np.random.default_rng(0).standard_normal((5, 29)).astype(np.float32)
+    fast, plain, exact = (np.empty((5, 6), dtype) for dtype in (np.float32, np.float32, np.float64))
+    ops.NativeSampler(policy).act(observation, fast, 11, 3)
+    samplers.ReferenceSampler(policy).act(observation, plain, 11, 3)
+    samplers.ReferenceSampler(policy.to(torch.float64)).act(observation, exact, 11, 3)
+    assert_as_accurate("act with noise in its steps", fast, plain, exact)
 
 
 def test_nan_goes_through_and_no_row_touches_another() -> None:
@@ -196,6 +231,13 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         run.act(observation[0, :, :3].copy(), out[0], 0, 0)
     with pytest.raises(RuntimeError, match="call load first"):
         native.module().Sampler(*policy.sizes.tuple()).sample(observation, noise, out)
+    noisy = sampler(Folded(Sizes(H=32), form=Form(stochastic=True)))
+    with pytest.raises(ValueError, match=r"noise .*4 axes"):
+        noisy.sample(observation, noise, out)
+    with pytest.raises(ValueError, match="noise must have 5 draws"):
+        noisy.sample(observation, np.stack([noise] * 4, 1), out)
+    with pytest.raises(ValueError, match="mish, gelu or relu, not tanh"):
+        native.module().Sampler(*policy.sizes.tuple(), "tanh")
     two = sampler(Folded(Sizes(S=2, H=32)))
     with pytest.raises(ValueError, match="one seed"):
         two.act(observation[0], out[0], 0, 0)
@@ -209,7 +251,7 @@ def test_an_instruction_set_can_be_forced() -> None:
         assert sampler(policy, isa).isa == isa
     with pytest.raises(ValueError, match="'sse9' is not one of"):
         sampler(policy, "sse9")
-    code = "from gtp_fast import native; print(native.module().isa())"
+    code = "from gtp_fast import native, ops, samplers; print(native.module().isa())"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={"GTP_FAST_ISA": "portable"},

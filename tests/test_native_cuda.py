@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from folded import Folded, Sizes
+from folded import FORMS, Folded, Form, Sizes
 from tolerance import assert_as_accurate
 
 from gtp_fast import native
@@ -49,7 +49,20 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 def test_the_kernels_emulated(
     emulator: ctypes.CDLL, sizes: Sizes, kernel: str, rows_per_block: int
 ) -> None:
-    policy = Folded(sizes)
+    emulate(emulator, Folded(sizes), kernel, rows_per_block)
+
+
+@pytest.mark.parametrize(("kernel", "rows_per_block"), [("latency", 2), ("throughput", 16)])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_the_forms_emulated(
+    emulator: ctypes.CDLL, form: Form, kernel: str, rows_per_block: int
+) -> None:
+    policy = Folded(Sizes(S=2, O=11, A=3, H=36, L=2, K=3), form=form)
+    emulate(emulator, policy, kernel, rows_per_block)
+
+
+def emulate(emulator: ctypes.CDLL, policy: Folded, kernel: str, rows_per_block: int) -> None:
+    sizes = policy.sizes
     rows = rows_per_block + 1  # a whole block, and one with absent rows
     observation, noise, out = policy.inputs(rows)
     weights = policy.flat(-(-sizes.H // 4) * 4, -(-sizes.A // 4) * 4)
@@ -57,7 +70,9 @@ def test_the_kernels_emulated(
     aligned = np.empty(weights.size + 4, np.float32)
     aligned = aligned[(-aligned.ctypes.data // 4) % 4 :][: weights.size]
     aligned[:] = weights
-    shape = (ctypes.c_int * 6)(*sizes.tuple())
+    form = policy.form
+    kind = ("mish", "gelu", "relu").index(form.activation)
+    shape = (ctypes.c_int * 9)(*sizes.tuple(), kind, form.clamp, form.stochastic)
     pointer = [ctypes.c_void_p(x.ctypes.data) for x in (aligned, observation, noise, out)]
     status = emulator.gtp_emulate(
         int(kernel == "latency"), rows_per_block, shape, pointer[0],
@@ -65,7 +80,7 @@ def test_the_kernels_emulated(
     )  # fmt: skip
     assert status == 0, {1: "threads part at a barrier", 2: "shared memory overrun"}[status]
     exact, plain = policy.exact(observation, noise), policy.plain(observation, noise)
-    assert_as_accurate(f"{kernel} {rows_per_block} {sizes}", out, plain, exact)
+    assert_as_accurate(f"{kernel} {rows_per_block} {sizes} {form}", out, plain, exact)
 
 
 def test_without_cuda_the_class_is_absent_and_says_why() -> None:
@@ -82,14 +97,14 @@ def test_without_cuda_the_class_is_absent_and_says_why() -> None:
 class Device:
     """A policy on the GPU with its inputs."""
 
-    def __init__(self, sizes: Sizes, rows: int):
-        self.policy, self.rows = Folded(sizes), rows
+    def __init__(self, sizes: Sizes, rows: int, form: Form | None = None):
+        self.policy, self.rows = Folded(sizes, form=form), rows
         self.observation, self.noise, self.out = self.policy.inputs(rows)
         self.flat = torch.tensor(self.policy.flat(), device="cuda")
         self.tensors = [
             torch.tensor(x, device="cuda") for x in (self.observation, self.noise, self.out)
         ]
-        self.sampler = native.module().CudaSampler(*sizes.tuple())
+        self.sampler = native.module().CudaSampler(*self.policy.arguments())
         self.load()
 
     def load(self) -> None:
@@ -137,6 +152,17 @@ def test_batches_on_the_device(rows: int) -> None:
 )
 def test_shapes_on_the_device(sizes: Sizes, rows: int) -> None:
     on = Device(sizes, rows)
+    on.run()
+    torch.cuda.synchronize()
+    on.check()
+
+
+@pytest.mark.gpu
+@device
+@pytest.mark.parametrize("rows", [5, 100])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_forms_on_the_device(form: Form, rows: int) -> None:
+    on = Device(Sizes(S=2, H=100, K=3), rows, form)
     on.run()
     torch.cuda.synchronize()
     on.check()

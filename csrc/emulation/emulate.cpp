@@ -11,13 +11,16 @@ alignas(16) float shared[kSharedFloats];
 
 static constexpr size_t kGuard = 64;
 
-// `policy` is padded as CudaSampler::load leaves it. Returns 0, 1 when a block's threads part at a barrier, 2 when a
+// sizes: those of Shape, then the form's activation, clamp and stochastic. `policy` is padded as CudaSampler::load
+// leaves it. Returns 0, 1 when a block's threads part at a barrier, 2 when a
 // block writes behind the shared memory that it asked for.
 extern "C" int gtp_emulate(int latency, int rows_per_block, const int* sizes, const float* policy,
                            float initial_scale, const float* observation, const float* noise, float* out, int rows) {
   const gtp::CudaPlan plan{latency != 0, rows_per_block};
   gtp::CudaArguments arguments =
-      gtp::cuda_arguments({sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]}, policy, initial_scale);
+      gtp::cuda_arguments({sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5],
+                           {static_cast<gtp::Activation>(sizes[6]), sizes[7] != 0, sizes[8] != 0}},
+                          policy, initial_scale);
   arguments.observation = observation;
   arguments.noise = noise;
   arguments.out = out;

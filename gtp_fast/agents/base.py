@@ -16,6 +16,7 @@ from gtp_fast.agents.learner import Learner
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
+from gtp_fast.samplers import draw_noise
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import TransitionTable
@@ -78,10 +79,14 @@ class Agent(ABC):
         state = (
             table.rows[0, : self.observation_dim].to(self.dtype).expand(len(self.seeds), rows, -1)
         )
-        noise = self.ops.normals(self.keys, 0, Stream.ACT, rows, self.action_dim, self.dtype)
         spread = {}
         for name, k in (("one_jump", 1), ("k_steps", None)):
-            actions = self.ops.sampler(self.folded(k=k)).sample(state, noise)
+            sampler = self.ops.sampler(self.folded(k=k))
+            noise = draw_noise(
+                self.ops.normals, sampler.draws, self.keys, 0, Stream.ACT, rows, self.action_dim,
+                self.dtype,
+            )  # fmt: skip
+            actions = sampler.sample(state, noise)
             spread[name] = actions.std(1).mean(-1).tolist()
         return spread
 

@@ -32,6 +32,7 @@ from gtp_fast.reference.losses import (
 )
 from gtp_fast.reference.network import (
     adam,
+    gelu_tanh,
     mish,
     polyak,
     sinusoid,
@@ -64,6 +65,7 @@ __all__ = [
     "flow_map",
     "flow_map_loss",
     "folded_sample",
+    "gelu_tanh",
     "jump",
     "karras_nodes",
     "mish",

@@ -15,6 +15,11 @@ def mish(x: Tensor) -> Tensor:
     return x * (n / (n + 2.0))
 
 
+def gelu_tanh(x: Tensor) -> Tensor:
+    """Return 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), GELU in its tanh form."""
+    return torch.nn.functional.gelu(x, approximate="tanh")
+
+
 def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:
     """Return sines and cosines of `level` at geometric frequencies: [..., features]."""
     half = features // 2
