@@ -3,11 +3,10 @@
 
 #include <cstddef>
 
+#include "activation.hpp"
 #include "philox.hpp"
 
 namespace gtp {
-
-enum class Activation { kMish, kGelu, kRelu };
 
 // What kind of policy: its activation, whether the clean action is clipped in every step, and whether noise is added
 // after a step; then the noise of a call is [S, K, B, A], draw 0 the first, instead of [S, B, A].

@@ -39,7 +39,7 @@ class Watch:
         losses = len(agent.loss_names)
         self.bad_step = torch.full((losses, shape[1]), -1, device=agent.device, dtype=torch.int64)
 
-    def add(self, metrics: Tensor, step: int) -> None:
+    def add(self, metrics: Tensor, step: int | Tensor) -> None:
         """Take the metrics of one update without waiting for the device."""
         self.total += metrics
         self.count += 1
@@ -100,6 +100,7 @@ def run(
     The loop ends early, between two updates, when `stopped()` is not zero.
     """
     for step in range(start, stop):
+        agent.advance(step)
         watch.add(agent.update(table, step), step)
         after(step + 1)
         if stopped():

@@ -17,7 +17,7 @@ from gtp_fast.reference import FoldedPolicy
 
 EMBEDDING = 16
 EMBEDDING_HIDDEN = 32
-Activation = Callable[[Tensor], Tensor]
+Mlp = Callable[..., Tensor]
 
 
 class Parameters:
@@ -66,20 +66,24 @@ class Parameters:
         return other
 
 
-def mlp_shapes(inputs: int, width: int, depth: int, outputs: int) -> dict[str, tuple[int, ...]]:
+def mlp_shapes(
+    inputs: int, width: int, depth: int, outputs: int, layer_norm: bool = False
+) -> dict[str, tuple[int, ...]]:
     """Return the parameter shapes of `depth` hidden layers and a linear output, weights as [in,
-    out].
+    out]; layer_norm: each hidden layer's activation is normalised.
     """
     sizes = [inputs] + [width] * depth + [outputs]
     shapes: dict[str, tuple[int, ...]] = {}
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         shapes[f"layer{i}.weight"], shapes[f"layer{i}.bias"] = (n_in, n_out), (n_out,)
+        if layer_norm and i < depth:
+            shapes[f"norm{i}.scale"], shapes[f"norm{i}.shift"] = (n_out,), (n_out,)
     return shapes
 
 
 def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) -> None:
     """Fill the groups with U(-1, 1) / sqrt(fan in), drawn by counter (stream INIT, step = number of
-    the network).
+    the network); of the rest, scales start at 1 and everything else at 0.
 
     Group s * len(networks) + j holds network j of seed s.
     """
@@ -91,20 +95,34 @@ def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) ->
     )
     uniform = uniform.flatten(0, 1)[:, :total].to(torch.float64) * 2.0**-23 - 1.0
     offset, fan_in = 0, 1
-    for shape in parameters.shapes.values():
+    for name, shape in parameters.shapes.items():
         size = math.prod(shape)
         # A bias follows its weight and takes the same bound.
         fan_in = shape[0] if len(shape) == 2 else fan_in
         values = uniform[:, offset : offset + size] / math.sqrt(fan_in)
+        if len(shape) == 1 and not name.endswith("bias"):
+            values = torch.full_like(values, float(name.endswith("scale")))
         parameters.flat[:, offset : offset + size] = values.to(parameters.flat)
         offset += size
 
 
-def mlp(views: Mapping[str, Tensor], x: Tensor, depth: int, mish: Activation) -> Tensor:
-    """Apply `depth` Mish layers and the linear output: [G, B, in] -> [G, B, out]."""
+def mlp(
+    views: Mapping[str, Tensor], x: Tensor, depth: int, fused: Mlp, activation: str = "mish"
+) -> Tensor:
+    """Apply `depth` hidden layers, normalised where there are norms, and the linear output: [G, B,
+    in] -> [G, B, out].
+
+    fused: `Operations.mlp` of the run; layers with a norm between them go one by one.
+    """
+    weights = [views[f"layer{i}.weight"] for i in range(depth + 1)]
+    biases = [views[f"layer{i}.bias"] for i in range(depth + 1)]
+    if "norm0.scale" not in views:
+        return fused(x, weights, biases, activation)
     for i in range(depth):
-        x = mish(torch.baddbmm(views[f"layer{i}.bias"][:, None], x, views[f"layer{i}.weight"]))
-    return torch.baddbmm(views[f"layer{depth}.bias"][:, None], x, views[f"layer{depth}.weight"])
+        x = torch.baddbmm(biases[i][:, None], x, weights[i])
+        x = reference.ACTIVATIONS[activation](x)
+        x = reference.layer_norm(x, views[f"norm{i}.scale"], views[f"norm{i}.shift"])
+    return torch.baddbmm(biases[depth][:, None], x, weights[depth])
 
 
 class FlowMapNetwork:
@@ -112,11 +130,9 @@ class FlowMapNetwork:
     tau, s].
     """
 
-    def __init__(
-        self, observation_dim: int, action_dim: int, width: int, depth: int, mish: Activation
-    ):
+    def __init__(self, observation_dim: int, action_dim: int, width: int, depth: int, fused: Mlp):
         self.observation_dim, self.action_dim = observation_dim, action_dim
-        self.width, self.depth, self.mish = width, depth, mish
+        self.width, self.depth, self.fused = width, depth, fused
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -132,16 +148,14 @@ class FlowMapNetwork:
     def embed(self, views: Mapping[str, Tensor], levels: Tensor) -> Tensor:
         """Embed the two time levels [S, B, 2] (0.25 ln t, 0.25 ln tau): [S, B, 2 EMBEDDING]."""
         sines = reference.sinusoid(levels, EMBEDDING)
-        rows = []
-        for i, clock in enumerate(("t", "tau")):
-            h = torch.baddbmm(
-                views[f"{clock}.0.bias"][:, None], sines[:, :, i], views[f"{clock}.0.weight"]
+        rows = [
+            self.fused(
+                sines[:, :, i],
+                [views[f"{clock}.0.weight"], views[f"{clock}.1.weight"]],
+                [views[f"{clock}.0.bias"], views[f"{clock}.1.bias"]],
             )
-            rows.append(
-                torch.baddbmm(
-                    views[f"{clock}.1.bias"][:, None], self.mish(h), views[f"{clock}.1.weight"]
-                )
-            )
+            for i, clock in enumerate(("t", "tau"))
+        ]
         return torch.cat(rows, -1)
 
     def __call__(
@@ -151,7 +165,10 @@ class FlowMapNetwork:
         [S, B, O].
         """
         return mlp(
-            views, torch.cat((x, self.embed(views, levels), observation), -1), self.depth, self.mish
+            views,
+            torch.cat((x, self.embed(views, levels), observation), -1),
+            self.depth,
+            self.fused,
         )
 
     def fold(
@@ -202,14 +219,22 @@ class TwinCritic:
     """Two Q networks a seed, as groups 2 s and 2 s + 1 of one stack."""
 
     def __init__(
-        self, observation_dim: int, action_dim: int, width: int, depth: int, mish: Activation
+        self,
+        observation_dim: int,
+        action_dim: int,
+        width: int,
+        depth: int,
+        fused: Mlp,
+        activation: str = "mish",
+        layer_norm: bool = False,
     ):
-        self.depth, self.mish = depth, mish
-        self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1)
+        self.depth, self.fused, self.activation = depth, fused, activation
+        self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
     def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
         """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A]."""
         x = torch.cat((observation, action), -1)
         seeds, rows, _ = x.shape
         x = x[:, None].expand(-1, 2, -1, -1).reshape(2 * seeds, rows, -1)
-        return mlp(views, x, self.depth, self.mish).reshape(seeds, 2, rows).transpose(0, 1)
+        values = mlp(views, x, self.depth, self.fused, self.activation)
+        return values.reshape(seeds, 2, rows).transpose(0, 1)

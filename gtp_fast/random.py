@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -32,6 +33,10 @@ class Stream(IntEnum):
     INIT = 5
     ACT = 6
     COLLECT = 7
+    CLONE_TIME = 30
+    CLONE_NOISE = 31
+    GUIDANCE = 32
+    TWIN = 33
 
 
 def key_tensor(seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> Tensor:
@@ -42,12 +47,13 @@ def key_tensor(seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu"
     return torch.tensor(wrapped, dtype=torch.int64, device=device)
 
 
-def philox4x32_10(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def philox4x32_10(counter: Sequence[int | Tensor], key: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Ten rounds of Philox4x32 (Salmon et al. 2011) on int64 tensors that hold uint32 values.
 
-    counter: four broadcastable tensors; key: two. Returns four tensors of uint32 values.
+    counter: four broadcastable tensors or integers; key: two tensors. Returns four tensors of
+    uint32 values.
     """
-    c0, c1, c2, c3 = counter
+    c0, c1, c2, c3 = cast(tuple[Tensor, ...], tuple(counter))
     k0, k1 = key
     for _ in range(_ROUNDS):
         # A wrapped int64 product still holds the right 64 bits; the masks undo the sign extension.
@@ -68,9 +74,10 @@ def words(
     """
     device = keys.device
     row = rows if isinstance(rows, Tensor) else torch.arange(rows, device=device)
+    # Integers stay integers: as tensors they would be copied to the device at every draw.
     counter = (
-        torch.as_tensor(step, dtype=torch.int64, device=device) & _MASK,
-        torch.as_tensor(int(stream), dtype=torch.int64, device=device),
+        step & _MASK,
+        int(stream),
         row.to(torch.int64)[None, :, None],
         torch.arange(columns, device=device)[None, None, :],
     )

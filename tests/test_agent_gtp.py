@@ -9,7 +9,7 @@ import torch
 from agent_cases import TINY, build, run, synthetic_table
 from plain_gtp import PlainGTP
 
-from gtp_fast import random
+from gtp_fast import random, reference
 from gtp_fast.errors import UserError
 
 
@@ -220,6 +220,25 @@ def test_a_resumed_agent_goes_on_bit_for_bit(backend: str) -> None:
     assert_same(second.state_dict(), whole.state_dict())
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_step_on_the_device_gives_the_bits_of_a_step_on_the_host(backend: str) -> None:
+    """What a CUDA graph records is the update of a counter on the device."""
+    config = replace(TINY, last_nodes=40, cosine_decay=True, max_q_backup=2, u_mode="uniform")
+    table, total = synthetic_table(), 12
+    host, device = (build(config, (4, 2**64 - 9), backend=backend) for _ in range(2))
+    counter = torch.zeros((), dtype=torch.int64)
+    device.prepare(total)
+    host.prepare(total)
+    grid, count = device.nodes.data_ptr(), device.node_count.data_ptr()
+    for step in range(total):
+        device.advance(step)
+        metrics = host.update(table, step), device.update(table, counter)
+        assert torch.equal(*metrics), step
+        counter += 1
+    assert_same(host.state_dict(), device.state_dict())
+    assert (device.nodes.data_ptr(), device.node_count.data_ptr()) == (grid, count)
+
+
 def test_a_checkpoint_of_another_shape_is_refused_in_one_sentence() -> None:
     agent = build(TINY, (0, 1))
     before = {name: value.clone() for name, value in agent.state_dict().items()}
@@ -252,7 +271,9 @@ def test_the_grid_follows_the_schedule_of_the_whole_run() -> None:
     agent.prepare(9)
     for step in range(9):
         agent.update(table, step)
-        assert len(agent.nodes) == agent.num_nodes
+        assert int(agent.node_count) == agent.num_nodes
+        used = agent.nodes[: agent.num_nodes]
+        assert torch.equal(used, reference.karras_nodes(agent.num_nodes))
         seen.append(agent.num_nodes)
     assert seen == [11] * 3 + [21] * 3 + [41] * 3
     short = build(replace(TINY, last_nodes=None), (0,))

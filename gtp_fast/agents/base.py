@@ -6,20 +6,33 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtp_fast import ops, random
 from gtp_fast.agents.learner import Learner
+from gtp_fast.candidates import CandidateSampler, Score
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
-from gtp_fast.samplers import draw_noise
+from gtp_fast.samplers import Sampler, draw_noise
 
 if TYPE_CHECKING:
-    from gtp_fast.data.table import TransitionTable
+    from gtp_fast.data.table import Batch, TransitionTable
+
+
+DIVERGED = "diverged"
+
+
+class Acting(NamedTuple):
+    """A policy as it acts, and what a score or a latency of it must be read with."""
+
+    sampler: Sampler
+    steps: int
+    """K"""
+    candidates: int
 
 
 class Agent(ABC):
@@ -30,6 +43,10 @@ class Agent(ABC):
     Config: ClassVar[type]
     metric_names: ClassVar[tuple[str, ...]]
     loss_names: ClassVar[tuple[str, ...]]
+    acting_weights: ClassVar[str] = "ema"
+    """Which weights act and are evaluated: `ema` or `online`."""
+    jumps: ClassVar[bool] = True
+    """Whether another number of steps than the trained one can be asked for."""
 
     def __init__(
         self,
@@ -47,26 +64,93 @@ class Agent(ABC):
         self.device, self.dtype = torch.device(device), dtype
         self.keys = random.key_tensor(self.seeds, self.device)
         self.ops = ops.resolve(backend, self.device, dtype)
+        self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
 
     @abstractmethod
-    def update(self, table: TransitionTable, step: int) -> Tensor:
+    def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do update number `step` (from 0) in place; return the metrics [len(metric_names), S] on
         the device.
+
+        step: an integer, or a 0-d int64 tensor on the device, which a recorded update reads anew
+        each time it is replayed. So nothing here may branch on its value or wait for the device;
+        what the host has to do for a step belongs in `advance`.
+        """
+
+    def advance(self, step: int) -> None:  # noqa: B027
+        """Make ready on the host, in place, what update `step` reads: the engine's call before it.
+
+        Nothing by default. Buffers keep their addresses, because a recorded update reads them.
         """
 
     def prepare(self, total_updates: int) -> None:
         """Learn how long the run is, before its first update."""
         self.total_updates = total_updates
+        for part in self.learners().values():
+            part.join(self.ops.adam, self.diverged)
 
-    def decay(self, step: int) -> float:
+    def decay(self, step: int | Tensor) -> float | Tensor:
         """Return what remains of the learning rates at this step."""
         if not self.config.cosine_decay:
             return 1.0
+        if isinstance(step, Tensor):
+            return 0.5 * (1.0 + torch.cos(math.pi * step.double() / self.total_updates))
         return 0.5 * (1.0 + math.cos(math.pi * step / self.total_updates))
 
     @abstractmethod
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the policy of every seed, ready for a sampler; weights: `ema` or `online`."""
+
+    def own_steps(self, k: int | None, own: int) -> None:
+        """Raise UserError when another number of steps is asked for than the agent is bound to."""
+        if k not in (None, own):
+            raise UserError(
+                f"k = {k} cannot be had: this agent acts in {own} step{'s' * (own > 1)}, as it was "
+                "trained; leave k out."
+            )
+
+    def score(self, seed: int | None = None) -> Score | None:
+        """Return what compares actions of one seed, or of all: None where there is no critic."""
+        return None
+
+    def acting(
+        self,
+        weights: str | None = None,
+        k: int | None = None,
+        num_candidates: int | None = None,
+        seed: int | None = None,
+    ) -> Acting:
+        """Return the policy as it acts: of every seed, or of seed number `seed` alone.
+
+        What is None is as the agent's settings have it. UserError when candidates are to be
+        compared and nothing compares them.
+        """
+        policy = self.folded(weights or self.acting_weights, k)
+        policy = policy if seed is None else policy.select(seed)
+        sampler = self.ops.sampler(policy)
+        own: int = getattr(self.config, "num_candidates", 1)
+        count = num_candidates or own
+        if count > 1:
+            score = self.score(seed)
+            if score is None:
+                raise UserError(
+                    f"--num-candidates {count} needs a critic to choose with, and this agent "
+                    "trains none: leave it at 1."
+                )
+            rule = self.config.candidate_rule
+            sampler = CandidateSampler(sampler, policy.last_bias, score, count, rule)
+        return Acting(sampler, steps=len(policy.c_in), candidates=count)
+
+    def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
+        """Draw the transitions of an update, [S, B] of them."""
+        rows = self.ops.integers(self.keys, step, Stream.BATCH, self.config.batch_size, len(table))
+        batch = table.gather(rows)
+        return type(batch)(*(field.to(self.dtype) for field in batch))
+
+    def chain_noise(self, step: int | Tensor, stream: Stream, rows: int, draws: int = 1) -> Tensor:
+        """Draw the noise of a folded policy: [S, rows, A], or [S, draws, rows, A]."""
+        return draw_noise(
+            self.ops.normals, draws, self.keys, step, stream, rows, self.action_dim, self.dtype
+        )
 
     @abstractmethod
     def learners(self) -> dict[str, Learner]:
@@ -80,14 +164,10 @@ class Agent(ABC):
             table.rows[0, : self.observation_dim].to(self.dtype).expand(len(self.seeds), rows, -1)
         )
         spread = {}
-        for name, k in (("one_jump", 1), ("k_steps", None)):
-            sampler = self.ops.sampler(self.folded(k=k))
-            noise = draw_noise(
-                self.ops.normals, sampler.draws, self.keys, 0, Stream.ACT, rows, self.action_dim,
-                self.dtype,
-            )  # fmt: skip
-            actions = sampler.sample(state, noise)
-            spread[name] = actions.std(1).mean(-1).tolist()
+        for name, k in (("one_jump", 1), ("k_steps", None))[not self.jumps :]:
+            policy = self.acting("ema", k, num_candidates=1).sampler
+            noise = self.chain_noise(0, Stream.ACT, rows, policy.draws)
+            spread[name] = policy.sample(state, noise).std(1).mean(-1).tolist()
         return spread
 
     @property
@@ -110,15 +190,18 @@ class Agent(ABC):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a resumed run needs; with the step it is the whole state."""
-        return {
+        parts = {
             key: value
             for name, part in self.learners().items()
             for key, value in part.state(name).items()
         }
+        return parts | {DIVERGED: self.diverged}
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Take the tensors of `state_dict`; UserError when a shape or a name does not fit."""
         own = self.state_dict()
+        # Older checkpoints lack it: their runs stopped at the first divergence.
+        tensors = {DIVERGED: torch.full_like(self.diverged, -1)} | tensors
         for name in sorted(own.keys() | tensors.keys()):
             if name not in own or name not in tensors:
                 side = "lacks" if name in own else "has an unknown"

@@ -17,6 +17,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check
+from gtp_fast.candidates import Score
 from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
@@ -103,7 +104,7 @@ class GTP(Agent):
         check(config, ranges(config))
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         count, c = len(self.seeds), config
-        self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mish)
+        self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mlp)
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
@@ -117,6 +118,10 @@ class GTP(Agent):
     def learners(self) -> dict[str, Learner]:
         """Return actor and critic."""
         return {"actor": self.actor, "critic": self.critic.learner}
+
+    def score(self, seed: int | None = None) -> Score | None:
+        """Return the target critic's score; None for behaviour cloning, which trains no critic."""
+        return None if self.clones else self.critic.score(seed)
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the K-step policy of every seed with its constants folded."""
@@ -133,24 +138,26 @@ class GTP(Agent):
         c = self.config
         self.last_nodes = c.last_nodes or reference.schedule_ceiling(total_updates, c.ema_rate)
         self.first_nodes = min(c.first_nodes, self.last_nodes)
+        self.nodes = torch.ones(self.last_nodes + 1, device=self.device, dtype=self.dtype)
+        self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
         self.num_nodes = 0
 
-    def _grid(self, step: int) -> tuple[Tensor, int]:
-        """Return the time nodes of this step; the table is made anew only when a stage of the
-        schedule begins.
+    def advance(self, step: int) -> None:
+        """Rewrite the time grid when a stage of the schedule begins; the first `num_nodes` of
+        `nodes` are in use.
         """
         count = reference.schedule(step, self.total_updates, self.first_nodes, self.last_nodes)
         if count != self.num_nodes:
             nodes = reference.karras_nodes(count, self.config.t_min, self.config.t_max, self.dtype)
-            self.nodes, self.num_nodes = nodes.to(self.device), count
-        return self.nodes, count
+            self.nodes[:count] = nodes.to(self.device)
+            self.node_count.fill_(count)
+            self.num_nodes = count
 
-    def update(self, table: TransitionTable, step: int) -> Tensor:
+    def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
-        c = self.config
-        rows = self.ops.integers(self.keys, step, Stream.BATCH, c.batch_size, len(table))
-        batch = table.gather(rows)
-        batch = type(batch)(*(field.to(self.dtype) for field in batch))
+        if isinstance(step, int):
+            self.advance(step)
+        batch = self.batch(table, step)
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.
             zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
@@ -173,7 +180,7 @@ class GTP(Agent):
             )
         )
 
-    def _policy_actions(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+    def _policy_actions(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor]:
         """Sample pi at s' for the TD target and at s for V(s), both chains in one call: [S, m B, A]
         each.
         """
@@ -200,7 +207,7 @@ class GTP(Agent):
         actions = self.chain.sample(states, noise)
         return actions[:, :split], actions[:, split:]
 
-    def _critic_step(self, batch: Batch, step: int) -> tuple[Tensor, list[Tensor]]:
+    def _critic_step(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, list[Tensor]]:
         """Step the twin critics (eq. 16), then weigh the batch by advantage (eq. 14): w [S, B]."""
         c, b = self.config, self.config.batch_size
         next_action, value_action = self._policy_actions(batch, step)
@@ -215,16 +222,17 @@ class GTP(Agent):
             spread = advantage.std(1, correction=0)
         return w, [loss, q[:, :b].mean(1), spread, gradient]
 
-    def _actor_step(self, batch: Batch, w: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _actor_step(
+        self, batch: Batch, w: Tensor, step: int | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Step the actor on the weighted consistency loss plus lambda times the flow loss (eq.
         17-19).
         """
         c, network = self.config, self.network
-        nodes, count = self._grid(step)
         p = self.ops.perturb(
             batch.action,
-            nodes,
-            count,
+            self.nodes,
+            self.node_count,
             self.keys,
             step,
             u_mode=c.u_mode,

@@ -6,9 +6,27 @@ axis S; no reduction crosses it. Everything runs in float32 or float64 on any de
 kernel. One subject a file, all of it named here.
 """
 
+from gtp_fast.reference.consistency import (
+    consistency_nodes,
+    neighbour_loss,
+)
 from gtp_fast.reference.critic import (
+    Aggregate,
+    aggregate,
+    bellman,
     double_q_loss,
+    expectile_loss,
+    guidance_loss,
+    scaled_target,
+    softmax_value,
     td_target,
+)
+from gtp_fast.reference.diffusion import (
+    Diffusion,
+    denoising_loss,
+    diffusion,
+    vp_betas,
+    vp_marginal,
 )
 from gtp_fast.reference.flow_map import (
     PRECONDITIONINGS,
@@ -31,10 +49,14 @@ from gtp_fast.reference.losses import (
     flow_map_loss,
 )
 from gtp_fast.reference.network import (
+    ACTIVATIONS,
     adam,
-    gelu_tanh,
+    gelu,
+    layer_norm,
     mish,
+    mlp,
     polyak,
+    relu,
     sinusoid,
 )
 from gtp_fast.reference.perturbation import (
@@ -44,6 +66,11 @@ from gtp_fast.reference.perturbation import (
     perturb,
     perturb_at,
 )
+from gtp_fast.reference.regression import (
+    awr_weights,
+    gaussian_log_density,
+    squared_error,
+)
 from gtp_fast.reference.sampler import (
     FoldedPolicy,
     folded_sample,
@@ -51,33 +78,54 @@ from gtp_fast.reference.sampler import (
 )
 
 __all__ = [
+    "ACTIVATIONS",
     "PRECONDITIONINGS",
     "RHO",
     "U_MODES",
+    "Aggregate",
+    "Diffusion",
     "FoldedPolicy",
     "Perturbation",
     "adam",
     "advantage_weights",
+    "aggregate",
+    "awr_weights",
+    "bellman",
     "clean_action",
+    "consistency_nodes",
     "consistency_residual",
+    "denoising_loss",
+    "diffusion",
     "double_q_loss",
     "draw_times",
+    "expectile_loss",
     "flow_map",
     "flow_map_loss",
     "folded_sample",
-    "gelu_tanh",
+    "gaussian_log_density",
+    "gelu",
+    "guidance_loss",
     "jump",
     "karras_nodes",
+    "layer_norm",
     "mish",
+    "mlp",
+    "neighbour_loss",
     "noise_level",
     "perturb",
     "perturb_at",
     "polyak",
     "precondition",
+    "relu",
     "sample",
     "sampling_times",
+    "scaled_target",
     "schedule",
     "schedule_ceiling",
     "sinusoid",
+    "softmax_value",
+    "squared_error",
     "td_target",
+    "vp_betas",
+    "vp_marginal",
 ]

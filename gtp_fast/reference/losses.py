@@ -53,6 +53,7 @@ def advantage_weights(
     spread = advantage.std(-1, correction=0, keepdim=True)
     exponent = eta * torch.clamp(advantage, min=0.0) / (spread + eps)
     if maximum is not None:
-        ceiling = torch.log(torch.tensor(maximum, dtype=advantage.dtype, device=advantage.device))
+        # Made on the device: a copy from the host could not be recorded in a CUDA graph.
+        ceiling = torch.full_like(spread, maximum).log()
         exponent = torch.minimum(exponent, ceiling)
     return torch.exp(exponent)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast.reference.flow_map import flow_map
-from gtp_fast.reference.network import gelu_tanh, mish
+from gtp_fast.reference.network import ACTIVATIONS
 
 
 def sample(
@@ -108,7 +108,6 @@ class FoldedPolicy(NamedTuple):
 
 
 _PER_SEED = FoldedPolicy._fields[:7]
-_ACTIVATIONS = {"mish": mish, "gelu": gelu_tanh, "relu": torch.relu}
 
 
 def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> Tensor:
@@ -117,7 +116,7 @@ def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> T
     A policy that adds noise takes noise [S, K, B, A]: draw 0 is the initial one, draw k + 1 is
     added after step k.
     """
-    activation = _ACTIVATIONS[policy.activation]
+    activation = ACTIVATIONS[policy.activation]
     steps, draws = policy.c_in.shape[0], noise[:, None] if noise.dim() == 3 else noise
     a = policy.initial_scale * draws[:, 0]
     before = torch.zeros_like(a)
