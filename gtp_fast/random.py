@@ -37,6 +37,11 @@ class Stream(IntEnum):
     CLONE_NOISE = 31
     GUIDANCE = 32
     TWIN = 33
+    FLOW_TIME = 40
+    FLOW_NOISE = 41
+    ONE_STEP = 42
+    SUPPORT = 43
+    FOURIER = 44
 
 
 def key_tensor(seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> Tensor:

@@ -227,6 +227,10 @@ class Trainer:
             "task": settings["task"],
             "dataset": self.table.dataset_id,
             "official_dataset": self.table.provenance.official,
+            "data": {
+                "description": self.table.provenance.description,
+                "transitions": len(self.table),
+            },
             "environment": self.evaluator.spec.id,
             "episodes_per_seed": settings["episodes"],
             "seeds": list(self.agent.seeds),

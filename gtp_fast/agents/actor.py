@@ -22,7 +22,7 @@ class Steps:
     """What happens in each of K steps around the network, as FoldedPolicy has it: [K] each."""
 
     times: Tensor
-    """What the network is told of the time."""
+    """What the network is told of the time; [K, ...] where it is told several numbers."""
     c_in: Tensor
     skip: Tensor
     out: Tensor
@@ -132,7 +132,7 @@ class ActorNetwork:
         weight, bias = views["layer0.weight"], views["layer0.bias"]
         action, state = self.edges
         seeds, width = weight.shape[0], weight.shape[2]
-        times = steps.times.expand(seeds, -1)
+        times = steps.times.expand(seeds, *steps.times.shape)
         told = torch.bmm(self.features(views, times), weight[:, action:state])
         first = weight[:, :action]
         if not self.takes_action:

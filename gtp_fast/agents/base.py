@@ -45,6 +45,10 @@ class Agent(ABC):
     loss_names: ClassVar[tuple[str, ...]]
     acting_weights: ClassVar[str] = "ema"
     """Which weights act and are evaluated: `ema` or `online`."""
+    phase: int = 0
+    """Which form of the update is in force. Where `advance` changes it, a recorded update has to be
+    recorded anew.
+    """
     jumps: ClassVar[bool] = True
     """Whether another number of steps than the trained one can be asked for."""
 

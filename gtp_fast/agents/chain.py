@@ -32,7 +32,9 @@ class ChainConfig(AgentConfig):
     """Settings of both agents."""
 
     eta: tuple[float, ...] = (1.0,)
-    """Weight of the guidance loss beside the cloning loss. One value, or one per seed."""
+    """Weight of the guidance loss beside the cloning loss; 0 clones the data. One value, or one per
+    seed.
+    """
     ema_every: int = 5
     """Updates between two moves of the target actor."""
     ema_start: int = 1000
@@ -41,10 +43,12 @@ class ChainConfig(AgentConfig):
     """Divide the TD target by its standard deviation over the batch (Consistency-AC's q_norm)."""
 
 
-def delayed(rate: float, step: int | Tensor, every: int, start: int) -> float | Tensor:
+def delayed(
+    rate: float, step: int | Tensor, every: int, start: int, dtype: torch.dtype
+) -> float | Tensor:
     """Return the rate of a moving average that moves every so many updates from `start` on."""
     if isinstance(step, Tensor):
-        return rate * ((step >= start) & (step % every == 0)).float()
+        return rate * ((step >= start) & (step % every == 0)).to(dtype)
     return rate if step >= start and step % every == 0 else 0.0
 
 
@@ -69,6 +73,7 @@ class ChainActorCritic(Agent):
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
         self.eta = self.per_seed(c.eta, "eta")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
+        self.clones = not any(c.eta)
         self.steps = self.steps_of(None)
         self.chain = self.ops.sampler(self.folded("ema"))
         self.prepare(1)
@@ -85,9 +90,9 @@ class ChainActorCritic(Agent):
         """Return actor and critic."""
         return {"actor": self.actor, "critic": self.critic.learner}
 
-    def score(self, seed: int | None = None) -> Score:
-        """Return the smaller target value."""
-        return self.critic.score(seed)
+    def score(self, seed: int | None = None) -> Score | None:
+        """Return the target critic's score; None for cloning, which trains no critic."""
+        return None if self.clones else self.critic.score(seed)
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the K-step policy of every seed with its constants folded."""
@@ -98,16 +103,19 @@ class ChainActorCritic(Agent):
         """Step the critic, then the actor, then its moving average when its turn comes."""
         if isinstance(step, int):
             self.advance(step)
-        batch = self.batch(table, step)
-        critic_loss, critic_gradient = self.critic.step(batch, self.td_target(batch, step), step)
-        cloning = self.cloning_loss(batch, step)
-        guidance, q = self.guidance_loss(batch, step)
-        c = self.config
+        c, batch = self.config, self.batch(table, step)
+        critic_loss = critic_gradient = guidance = q = torch.zeros_like(self.eta)
+        cloning = loss = self.cloning_loss(batch, step)
+        if not self.clones:
+            target = self.td_target(batch, step)
+            critic_loss, critic_gradient = self.critic.step(batch, target, step)
+            guidance, q = self.guidance_loss(batch, step)
+            loss = cloning + self.eta * guidance
         gradient = self.actor.update(
-            cloning + self.eta * guidance,
+            loss,
             step + 1,
             self.rate * self.decay(step),
-            delayed(c.ema_rate, step, c.ema_every, c.ema_start),
+            delayed(c.ema_rate, step, c.ema_every, c.ema_start, self.dtype),
             c.max_gradient_norm,
         )
         return torch.stack(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -56,6 +57,14 @@ def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:
     rate = torch.arange(half, dtype=level.dtype, device=level.device) / max(half - 1, 1)
     angle = scale * level[..., None] * torch.pow(10_000.0, -rate)
     return torch.cat((torch.sin(angle), torch.cos(angle)), -1)
+
+
+def fourier(x: Tensor, frequencies: Tensor) -> Tensor:
+    """Return cosines and sines of 2 pi w x at learnable frequencies w [S, F]: [S, B, 2 F]; x: [S,
+    B].
+    """
+    angle = 2.0 * math.pi * x[..., None] * frequencies[:, None]
+    return torch.cat((torch.cos(angle), torch.sin(angle)), -1)
 
 
 def polyak(target: Tensor, online: Tensor, rate: float) -> Tensor:

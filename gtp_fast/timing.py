@@ -1,0 +1,93 @@
+"""What training and acting cost: every agent measured in turns, on one machine, in one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from gtp_fast import engine
+from gtp_fast.agents.base import Agent
+from gtp_fast.data.table import TransitionTable
+from gtp_fast.policy import Policy
+
+PUBLISHED_UPDATES = 2_000_000
+"""Length of a run in the published table of costs."""
+_WARM_UPDATES, _WARM_ACTIONS, _ACTIONS = 20, 20, 200
+
+
+def measure(
+    agents: Mapping[str, Agent], table: TransitionTable, updates: int, rounds: int = 5
+) -> dict[str, dict[str, Any]]:
+    """Return what each agent (of one seed) costs, from rounds in which all take turns.
+
+    updates: timed updates of each round. Agents are trained on the way, as if the rounds were the
+    whole run, since some have phases of unlike cost. The figures: seconds per update (mean of the
+    rounds), hours for 2,000,000 updates, milliseconds per action (one row, through Policy.act,
+    median), K and the candidates it chooses from.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in agents}
+    latency: dict[str, list[float]] = {name: [] for name in agents}
+    done = dict.fromkeys(agents, 0)
+    for agent in agents.values():
+        agent.prepare(rounds * (updates + _WARM_UPDATES))
+    for _ in range(rounds):
+        for name, agent in agents.items():
+            seconds[name].append(_update_seconds(agent, table, done[name], updates))
+            done[name] += updates + _WARM_UPDATES
+        for name, agent in agents.items():
+            latency[name].append(_action_seconds(agent, table))
+    return {
+        name: {
+            "seconds_per_update": float(np.mean(seconds[name])),
+            "hours": float(np.mean(seconds[name])) * PUBLISHED_UPDATES / 3600,
+            "milliseconds_per_action": 1e3 * float(np.median(latency[name])),
+            "k": agent.acting().steps,
+            "num_candidates": agent.acting().candidates,
+        }
+        for name, agent in agents.items()
+    }
+
+
+def _update_seconds(agent: Agent, table: TransitionTable, start: int, updates: int) -> float:
+    """Run a stretch through the engine, as training does; time all but its first updates."""
+    began = 0.0
+
+    def after(done: int) -> None:
+        nonlocal began
+        if done == start + _WARM_UPDATES:
+            _synchronise(agent)
+            began = time.perf_counter()
+
+    stop = start + _WARM_UPDATES + updates
+    engine.run(agent, table, start, stop, engine.Watch(agent), after, lambda: 0)
+    _synchronise(agent)
+    return (time.perf_counter() - began) / updates
+
+
+def _action_seconds(agent: Agent, table: TransitionTable) -> float:
+    """Return the median time of an action for one observation, by the way that users take."""
+    policy = Policy(
+        agent.acting(seed=0),
+        agent.observation_dim,
+        agent.action_dim,
+        table.action_low,
+        table.action_high,
+        device=agent.device,
+    )
+    count = min(len(table), _WARM_ACTIONS + _ACTIONS)
+    states = table.rows[:count, : agent.observation_dim].cpu().numpy()
+    times = []
+    for state in states:
+        began = time.perf_counter()
+        policy.act(state)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[_WARM_ACTIONS:] or times))
+
+
+def _synchronise(agent: Agent) -> None:
+    if agent.device.type == "cuda":
+        torch.cuda.synchronize(agent.device)
