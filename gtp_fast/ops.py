@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gtp_fast import native, ops_adam, ops_mlp, random, reference, samplers
+from gtp_fast import (
+    native,
+    ops_adam,
+    ops_compiled,
+    ops_losses,
+    ops_mlp,
+    random,
+    reference,
+    samplers,
+)
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
-BACKENDS = ("auto", "reference", "fused")
+BACKENDS = ("auto", "reference", "compiled", "fused")
 _NAMES = ("perturb", "loss", "sampler", "mlp", "adam", "random")
+# What has no form of ours on a GPU because PyTorch's own fuses into a captured graph as well.
+_SERVED = {"cuda": ("random",)}
+# What torch.compile does not touch: one call of native code, where there is that.
+_NOT_COMPILED = ("sampler", "random")
 
 
 @dataclass(frozen=True)
@@ -47,27 +58,23 @@ def resolve(
 ) -> Operations:
     """Choose the implementation of every operation.
 
-    `reference` takes plain PyTorch; `fused` takes every fused operation or raises UserError with
-    the reason; `auto` takes what can be had and records why the rest cannot.
+    `reference` takes plain PyTorch; `compiled` puts torch.compile over it, one operation after the
+    other; `fused` takes every fused operation or raises UserError with the reason; `auto` takes
+    what can be had and records why the rest cannot.
     """
     if backend not in BACKENDS:
         raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
     device = torch.device(device)
-    choices: dict[str, tuple[str, str]] = {}
-    for name in _NAMES:
-        reason = "asked for" if backend == "reference" else _unavailable(name, device, dtype)
-        if reason and backend == "fused":
-            raise UserError(
-                f"--backend fused cannot be had: {name} has no fused form here, {reason}; use "
-                "--backend auto."
-            )
-        choices[name] = ("reference", reason) if reason else ("fused", "")
-    fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
+    choices = {name: _choice(name, backend, device, dtype) for name in _NAMES}
+    names = {
+        kind: {name for name, (choice, _) in choices.items() if choice == kind}
+        for kind in ("fused", "compiled")
+    }
+    fused, on_gpu = names["fused"], device.type == "cuda"
     normals = _fused_normals if "random" in fused else random.normals
-    perturb = functools.partial(reference.perturb, normals=normals)
-    return Operations(
-        perturb=_fused_perturb if "perturb" in fused else perturb,
-        loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
+    operations = Operations(
+        perturb=functools.partial(reference.perturb, normals=normals),
+        loss=ops_losses.loss if "loss" in fused else reference.flow_map_loss,
         sampler=NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
         mlp=ops_mlp.mlp if "mlp" in fused else reference.mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
@@ -75,6 +82,41 @@ def resolve(
         integers=_fused_integers if "random" in fused else random.integers,
         choices=choices,
     )
+    if "perturb" in fused:
+        perturb = ops_losses.triton_perturb if on_gpu else ops_losses.native_perturb
+        operations = replace(operations, perturb=perturb)
+    if names["compiled"]:
+        operations = replace(
+            operations,
+            perturb=ops_compiled.perturb(normals),
+            loss=ops_compiled.loss(),
+            mlp=ops_compiled.mlp(),
+            adam=ops_compiled.adam(),
+        )
+    return operations
+
+
+def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
+    """Return what has no fused form on a device, each with the reason."""
+    device = torch.device(device)
+    reasons = {name: _unavailable(name, device, dtype) for name in _NAMES}
+    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+
+
+def _choice(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    if backend == "reference":
+        return "reference", "asked for"
+    if backend == "compiled" and name not in _NOT_COMPILED:
+        return "compiled", ""
+    if name in _SERVED.get(device.type, ()):
+        return "reference", "on a GPU PyTorch's own operations serve"
+    reason = _unavailable(name, device, dtype)
+    if reason and backend == "fused":
+        raise UserError(
+            f"--backend fused cannot be had: {name} has no fused form here, {reason}; use "
+            "--backend auto."
+        )
+    return ("reference", reason) if reason else ("fused", "")
 
 
 def sampler(
@@ -142,9 +184,7 @@ class NativeSampler:
 
 
 @functools.cache
-def _triton_missing(device_type: str) -> str:
-    if device_type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-        return "Triton compiles for GPUs only"
+def _triton_missing() -> str:
     try:
         import triton  # noqa: F401
     except ImportError as error:
@@ -154,73 +194,15 @@ def _triton_missing(device_type: str) -> str:
 
 def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return why the fused form of an operation cannot be had, or an empty string."""
+    if name in _SERVED.get(device.type, ()):
+        return ""
     if dtype != torch.float32:
         return f"fused forms compute in float32, not {str(dtype).removeprefix('torch.')}"
-    if name in ("perturb", "loss"):
-        return _triton_missing(device.type)
-    if device.type == "cuda" and name in ("mlp", "adam", "random"):
-        # PyTorch's own CUDA forms of these fuse into a captured graph; a kernel of ours would not
-        # be faster.
-        return "on a GPU PyTorch's own operations serve"
+    if device.type == "cuda" and name in ("perturb", "loss"):
+        return _triton_missing()
+    if device.type == "cuda" and name in ("mlp", "adam"):
+        return "its kernel for a GPU is not part of this version"
     return native.missing(device.type)
-
-
-def _fused_perturb(
-    a: Tensor,
-    nodes: Tensor,
-    num_nodes: int | Tensor,
-    keys: Tensor,
-    step: int | Tensor,
-    *,
-    u_mode: str = "adjacent",
-    kind: str = "edm",
-    sigma_data: float = 0.5,
-    t_min: float = 0.002,
-    dtype: torch.dtype | None = None,
-) -> Perturbation:
-    from gtp_fast.kernels import perturb
-
-    fields = perturb.perturb(
-        a,
-        nodes,
-        num_nodes,
-        keys,
-        step,
-        u_mode=u_mode,
-        precondition=kind,
-        sigma_data=sigma_data,
-        t_min=t_min,
-        dtype=dtype or torch.float32,
-    )
-    return Perturbation(**fields)
-
-
-class _Loss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, a: Tensor, w: Tensor, *rows: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        from gtp_fast.kernels import loss
-
-        consistency, flow, gradient = loss.loss(student, teacher, a, *rows, w)
-        ctx.save_for_backward(gradient)
-        return consistency, flow
-
-    @staticmethod
-    def backward(ctx: Any, g_consistency: Tensor, g_flow: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        half = gradient.shape[1] // 2
-        # The upstream factors stay float32: rounded to bf16 they would cost the gradient a digit.
-        scale = torch.stack((g_consistency, g_flow), 1).repeat_interleave(half, 1)
-        return ((gradient * scale[..., None]).to(gradient.dtype), *(None,) * 11)
-
-
-def _fused_loss(
-    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
-) -> tuple[Tensor, Tensor]:
-    rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
-    consistency, flow = _Loss.apply(student, teacher.detach(), a, w.detach(), *rows)  # type: ignore[no-untyped-call]
-    return consistency, flow
 
 
 def _fused_normals(

@@ -52,6 +52,7 @@ from gtp_fast.reference.grid import (
     sampling_times,
     schedule,
     schedule_ceiling,
+    stage_left,
 )
 from gtp_fast.reference.losses import (
     advantage_weights,
@@ -155,6 +156,7 @@ __all__ = [
     "solver_steps",
     "solver_times",
     "squared_error",
+    "stage_left",
     "support_loss",
     "support_weights",
     "td_target",
