@@ -1,8 +1,9 @@
-"""GTP's update in JAX, jitted, many updates in one call: the strongest rival that is easy to write."""
+"""GTP's update in JAX, jitted, many updates in one call: a strong rival that is easy to write."""
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ def _mlp(layers: Tree, x: Any) -> Any:
 
 def _split(flat: np.ndarray, sizes: list[int]) -> Tree:
     layers, offset = [], 0
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         w = flat[..., offset : offset + n_in * n_out].reshape(*flat.shape[:-1], n_in, n_out)
         offset += n_in * n_out
         b = flat[..., offset : offset + n_out]
@@ -58,13 +59,16 @@ class JaxUpdate:
             at += used
         critic_sizes = [o + a] + [c.width] * c.depth + [1]
         critic, _ = _split(agent.critic.learner.parameters.flat[:2].detach().numpy(), critic_sizes)
-        self.nodes = jnp.asarray(reference.karras_nodes(c.first_nodes + 1, c.t_min, c.t_max).numpy())
+        self.nodes = jnp.asarray(
+            reference.karras_nodes(c.first_nodes + 1, c.t_min, c.t_max).numpy()
+        )
         self.times = reference.sampling_times(c.k, c.t_min, c.t_max).tolist()
         zeros = partial(jax.tree.map, jnp.zeros_like)
         copy = partial(jax.tree.map, jnp.array)
         self.state: Tree = {
             "actor": actor, "critic": critic, "actor_ema": copy(actor), "critic_ema": copy(critic),
-            "actor_adam": (zeros(actor), zeros(actor)), "critic_adam": (zeros(critic), zeros(critic)),
+            "actor_adam": (zeros(actor), zeros(actor)),
+            "critic_adam": (zeros(critic), zeros(critic)),
             "count": jnp.zeros((), jnp.int32), "key": jax.random.PRNGKey(0),
         }  # fmt: skip
         self.one = jax.jit(self.step)
@@ -87,12 +91,14 @@ class JaxUpdate:
 
     def _act(self, p: Tree, s: Any, noise: Any) -> Any:
         a = self.times[0] * noise
-        for t, tau in zip(self.times[:-1], self.times[1:], strict=True):
+        for t, tau in pairwise(self.times):
             phi = self._phi(p, s, a, jnp.array([t]), jnp.array([tau]), len(s))
             a = tau / t * a + (1 - tau / t) * phi
         return jnp.clip(a, -1, 1)
 
-    def step(self, state: Tree, batch: Tree, noises: Tree, n_t: Any, n_tau: Any) -> tuple[Tree, Any]:
+    def step(
+        self, state: Tree, batch: Tree, noises: Tree, n_t: Any, n_tau: Any
+    ) -> tuple[Tree, Any]:
         """Update on a batch and given draws: noise of a' and V(s) [2 B, A], of the perturbation."""
         c = self.config
         s, a, reward, after, mask = batch
@@ -126,7 +132,9 @@ class JaxUpdate:
             flow = (w * (phi[b:] - a) ** 2).sum(-1).mean()
             return consistency + c.lambda_flow[0] * flow, (consistency, flow)
 
-        (_, (consistency, flow)), gradient = jax.value_and_grad(losses, has_aux=True)(state["actor"])
+        (_, (consistency, flow)), gradient = jax.value_and_grad(losses, has_aux=True)(
+            state["actor"]
+        )
         actor, actor_adam = _adam(
             state["actor"], gradient, state["actor_adam"], count, c.learning_rate[0]
         )
@@ -143,9 +151,10 @@ class JaxUpdate:
         def one(state: Tree, _: None) -> tuple[Tree, Any]:
             key, *keys = jax.random.split(state["key"], 6)
             data = rows[jax.random.randint(keys[0], (b,), 0, len(rows))]
-            batch = (
-                data[:, :o], data[:, o : o + a], data[:, o + a], data[:, o + a + 1 : -1], data[:, -1]
-            )  # fmt: skip
+            s, action, reward, after, mask = jnp.split(
+                data, (o, o + a, o + a + 1, 2 * o + a + 1), 1
+            )
+            batch = (s, action, reward[:, 0], after, mask[:, 0])
             noises = jax.random.normal(keys[1], (2 * b, a)), jax.random.normal(keys[2], (b, a))
             n_t = jax.random.randint(keys[3], (b,), 1, len(self.nodes))
             n_tau = (jax.random.uniform(keys[4], (b,)) * n_t).astype(jnp.int32)

@@ -1,5 +1,5 @@
-"""GTP's update as one would first write it: torch.nn modules, one chain after another, Adam tensor by
-tensor. The rival that every speed-up of the update is quoted against.
+"""GTP's update as one would first write it: torch.nn modules, one chain after another, Adam tensor
+by tensor. The rival that every speed-up of the update is quoted against.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class PlainUpdate:
         node_t: Tensor,
         node_tau: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Update on given draws: noise of a', of V(s) and of the perturbation; nodes of t and tau."""
+        """Update on given draws: noise of a', V(s) and the perturbation; nodes of t and tau."""
         c = self.config
         with torch.no_grad():
             action = self.act(after, noises[0])

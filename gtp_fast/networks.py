@@ -8,6 +8,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -148,6 +149,7 @@ class FlowMapNetwork:
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.width, self.depth, self.fused = width, depth, fused
         self.embedding = embedding or functools.partial(reference.embed, mlp=fused)
+        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Tensor]]] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -174,6 +176,30 @@ class FlowMapNetwork:
         """
         return mlp(views, (x, self.embed(views, levels), observation), self.depth, self.fused)
 
+    def _constants(
+        self, times: tuple[float, ...], kind: str, sigma_data: float, t_min: float, like: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the time levels [K, 2] and the vectors [K] that no weight enters, made once: their
+        way to the device could not be recorded in a CUDA graph.
+        """
+        key = (times, kind, sigma_data, t_min, like.dtype, like.device)
+        if key not in self.constants:
+            grid = torch.tensor(times, dtype=torch.float64)
+            t, tau = grid[:-1], grid[1:]
+            levels = [reference.noise_level(x, t_min) for x in (t, tau)]
+            skip, out, c_in = reference.precondition(t, kind, sigma_data, t_min)
+            r, q = reference.jump(t, tau)
+            zero = torch.zeros_like(t)
+            vectors = {
+                "c_in": c_in, "skip": zero, "out": zero + 1, "keep": r + q * skip, "gain": q * out,
+                "carry": zero, "spread": zero,
+            }  # fmt: skip
+            self.constants[key] = (
+                torch.stack(levels, -1).to(like),
+                {name: value.to(like) for name, value in vectors.items()},
+            )
+        return self.constants[key]
+
     def fold(
         self,
         views: Mapping[str, Tensor],
@@ -186,17 +212,13 @@ class FlowMapNetwork:
         """Fold a descending time grid [K + 1] (float64) into the weights; no gradient."""
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
-            t, tau = times[:-1], times[1:]
-            levels = torch.stack(
-                (reference.noise_level(t, t_min), reference.noise_level(tau, t_min)), -1
-            )
-            levels = levels.to(weight).expand(weight.shape[0], -1, -1)
+            options = (kind, sigma_data, t_min)
+            levels, vectors = self._constants(tuple(times.tolist()), *options, weight)
+            levels = levels.expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)
             step_bias = torch.baddbmm(
                 bias[:, None], self.embed(views, levels), weight[:, edges[0] : edges[1]]
             )
-            skip, out, c_in = reference.precondition(t, kind, sigma_data, t_min)
-            r, q = reference.jump(t, tau)
             middle = range(1, self.depth)
             return FoldedPolicy(
                 first_action=weight[:, : edges[0]],
@@ -206,13 +228,7 @@ class FlowMapNetwork:
                 hidden_biases=tuple(views[f"layer{i}.bias"].detach() for i in middle),
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
-                c_in=c_in.to(weight),
-                skip=torch.zeros_like(c_in).to(weight),
-                out=torch.ones_like(c_in).to(weight),
-                keep=(r + q * skip).to(weight),
-                gain=(q * out).to(weight),
-                carry=torch.zeros_like(c_in).to(weight),
-                spread=torch.zeros_like(c_in).to(weight),
+                **vectors,  # type: ignore[arg-type]
                 initial_scale=float(times[0]),
             )
 

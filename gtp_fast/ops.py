@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtp_fast import native, ops_adam, ops_mlp, random, reference, samplers
+from gtp_fast import native, ops_adam, ops_losses, ops_mlp, random, reference, samplers
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
@@ -72,8 +72,8 @@ def resolve(
     fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
     perturb = functools.partial(reference.perturb, normals=normals)
     chosen = Operations(
-        perturb=_fused_perturb if "perturb" in fused else perturb,
-        loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
+        perturb=ops_losses.native_perturb if "perturb" in fused else perturb,
+        loss=ops_losses.native_loss if "loss" in fused else reference.flow_map_loss,
         sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
@@ -94,8 +94,8 @@ def _with_triton(chosen: Operations) -> Operations:
 
     return replace(
         chosen,
-        perturb=_fused_perturb,
-        loss=_fused_loss,
+        perturb=ops_losses.triton_perturb,
+        loss=ops_losses.triton_loss,
         mlp=ops_triton.mlp,
         adam=ops_triton.adam,
         embed=ops_triton.embed,
@@ -190,9 +190,7 @@ class NativeSampler:
 
 
 @functools.cache
-def _triton_missing(device_type: str) -> str:
-    if device_type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-        return "Triton compiles for GPUs only"
+def _triton_missing() -> str:
     try:
         import triton  # noqa: F401
     except ImportError as error:
@@ -205,68 +203,8 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     if dtype != torch.float32:
         return f"fused forms compute in float32, not {str(dtype).removeprefix('torch.')}"
     if name != "sampler" and _triton_trains(device.type):
-        return _triton_missing(device.type)
-    if name in ("perturb", "loss"):
-        return _triton_missing(device.type)
+        return _triton_missing()
     return native.missing(device.type)
-
-
-def _fused_perturb(
-    a: Tensor,
-    nodes: Tensor,
-    num_nodes: int | Tensor,
-    keys: Tensor,
-    step: int | Tensor,
-    *,
-    u_mode: str = "adjacent",
-    kind: str = "edm",
-    sigma_data: float = 0.5,
-    t_min: float = 0.002,
-    dtype: torch.dtype | None = None,
-) -> Perturbation:
-    from gtp_fast.kernels import perturb
-
-    fields = perturb.perturb(
-        a,
-        nodes,
-        num_nodes,
-        keys,
-        step,
-        u_mode=u_mode,
-        precondition=kind,
-        sigma_data=sigma_data,
-        t_min=t_min,
-        dtype=dtype or torch.float32,
-    )
-    return Perturbation(**fields)
-
-
-class _Loss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, a: Tensor, w: Tensor, *rows: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        from gtp_fast.kernels import loss
-
-        consistency, flow, gradient = loss.loss(student, teacher, a, *rows, w)
-        ctx.save_for_backward(gradient)
-        return consistency, flow
-
-    @staticmethod
-    def backward(ctx: Any, g_consistency: Tensor, g_flow: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        half = gradient.shape[1] // 2
-        # The upstream factors stay float32: rounded to bf16 they would cost the gradient a digit.
-        scale = torch.stack((g_consistency, g_flow), 1).repeat_interleave(half, 1)
-        return ((gradient * scale[..., None]).to(gradient.dtype), *(None,) * 11)
-
-
-def _fused_loss(
-    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
-) -> tuple[Tensor, Tensor]:
-    rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
-    consistency, flow = _Loss.apply(student, teacher.detach(), a, w.detach(), *rows)  # type: ignore[no-untyped-call]
-    return consistency, flow
 
 
 def _fused_normals(
