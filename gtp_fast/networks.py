@@ -4,6 +4,7 @@ through views.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -116,7 +117,11 @@ def initialise(
 
 
 def mlp(
-    views: Mapping[str, Tensor], x: Tensor, depth: int, fused: Mlp, activation: str = "mish"
+    views: Mapping[str, Tensor],
+    x: Tensor | Sequence[Tensor],
+    depth: int,
+    fused: Mlp,
+    activation: str = "mish",
 ) -> Tensor:
     """Apply `depth` hidden layers, normalised where there are norms, and the linear output: [G, B,
     in] -> [G, B, out].
@@ -127,6 +132,7 @@ def mlp(
     biases = [views[f"layer{i}.bias"] for i in range(depth + 1)]
     if "norm0.scale" not in views:
         return fused(x, weights, biases, activation)
+    x = reference.join(x, weights[0].shape[0])
     for i in range(depth):
         x = torch.baddbmm(biases[i][:, None], x, weights[i])
         x = reference.ACTIVATIONS[activation](x)
@@ -139,9 +145,18 @@ class FlowMapNetwork:
     tau, s].
     """
 
-    def __init__(self, observation_dim: int, action_dim: int, width: int, depth: int, fused: Mlp):
+    def __init__(
+        self,
+        observation_dim: int,
+        action_dim: int,
+        width: int,
+        depth: int,
+        fused: Mlp,
+        embedding: Callable[..., Tensor] | None = None,
+    ):
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.width, self.depth, self.fused = width, depth, fused
+        self.embedding = embedding or functools.partial(reference.embed, mlp=fused)
         self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -157,29 +172,17 @@ class FlowMapNetwork:
 
     def embed(self, views: Mapping[str, Tensor], levels: Tensor) -> Tensor:
         """Embed the two time levels [S, B, 2] (0.25 ln t, 0.25 ln tau): [S, B, 2 EMBEDDING]."""
-        sines = reference.sinusoid(levels, EMBEDDING)
-        rows = [
-            self.fused(
-                sines[:, :, i],
-                [views[f"{clock}.0.weight"], views[f"{clock}.1.weight"]],
-                [views[f"{clock}.0.bias"], views[f"{clock}.1.bias"]],
-            )
-            for i, clock in enumerate(("t", "tau"))
-        ]
-        return torch.cat(rows, -1)
+        names = [f"{i}.{kind}" for i in range(2) for kind in ("weight", "bias")]
+        parameters = [views[f"{clock}.{name}"] for clock in ("t", "tau") for name in names]
+        return self.embedding(levels, parameters)
 
     def __call__(
         self, views: Mapping[str, Tensor], x: Tensor, levels: Tensor, observation: Tensor
     ) -> Tensor:
         """Return F [S, B, A] for scaled noisy actions x [S, B, A], levels [S, B, 2], observation
-        [S, B, O].
+        [S, B, O], whose rows repeat where it has fewer.
         """
-        return mlp(
-            views,
-            torch.cat((x, self.embed(views, levels), observation), -1),
-            self.depth,
-            self.fused,
-        )
+        return mlp(views, (x, self.embed(views, levels), observation), self.depth, self.fused)
 
     def _constants(
         self, times: tuple[float, ...], kind: str, sigma_data: float, t_min: float, like: Tensor
@@ -233,7 +236,7 @@ class FlowMapNetwork:
                 hidden_biases=tuple(views[f"layer{i}.bias"].detach() for i in middle),
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
-                **vectors,
+                **vectors,  # type: ignore[arg-type]
                 initial_scale=float(times[0]),
             )
 
@@ -255,9 +258,9 @@ class TwinCritic:
         self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
     def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
-        """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A]."""
-        x = torch.cat((observation, action), -1)
-        seeds, rows, _ = x.shape
-        x = x[:, None].expand(-1, 2, -1, -1).reshape(2 * seeds, rows, -1)
-        values = mlp(views, x, self.depth, self.fused, self.activation)
-        return values.reshape(seeds, 2, rows).transpose(0, 1)
+        """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A]; the rows of the shorter
+        one repeat.
+        """
+        pieces = (observation, action)
+        values = mlp(views, pieces, self.depth, self.fused, self.activation)
+        return values.reshape(-1, 2, values.shape[1]).transpose(0, 1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +26,6 @@ from gtp_fast.reference import FoldedPolicy, Perturbation
 
 BACKENDS = ("auto", "reference", "compiled", "fused")
 _NAMES = ("perturb", "loss", "sampler", "mlp", "adam", "random")
-# What has no form of ours on a GPU because PyTorch's own fuses into a captured graph as well.
-_SERVED = {"cuda": ("random",)}
 # What torch.compile does not touch: one call of native code, where there is that.
 _NOT_COMPILED = ("sampler", "random")
 
@@ -39,6 +39,10 @@ class Operations:
     sampler: Callable[[FoldedPolicy], samplers.Sampler]
     mlp: Callable[..., Tensor]
     adam: Callable[..., Tensor]
+    embed: Callable[..., Tensor]
+    td_loss: Callable[..., Tensor]
+    weigh: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+    gather: Callable[..., Iterable[Tensor]]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
     choices: dict[str, tuple[str, str]]
@@ -70,30 +74,35 @@ def resolve(
         kind: {name for name, (choice, _) in choices.items() if choice == kind}
         for kind in ("fused", "compiled")
     }
-    fused, on_gpu = names["fused"], device.type == "cuda"
+    fused = names["fused"]
     normals = _fused_normals if "random" in fused else random.normals
-    operations = Operations(
-        perturb=functools.partial(reference.perturb, normals=normals),
-        loss=ops_losses.loss if "loss" in fused else reference.flow_map_loss,
+    integers = _fused_integers if "random" in fused else random.integers
+    fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
+    perturb = functools.partial(reference.perturb, normals=normals)
+    chosen = Operations(
+        perturb=ops_losses.native_perturb if "perturb" in fused else perturb,
+        loss=ops_losses.native_loss if "loss" in fused else reference.flow_map_loss,
         sampler=NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
-        mlp=ops_mlp.mlp if "mlp" in fused else reference.mlp,
+        mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
+        embed=functools.partial(reference.embed, mlp=fused_mlp),
+        td_loss=reference.td_loss,
+        weigh=reference.weigh,
+        gather=functools.partial(_gather, integers),
         normals=normals,
-        integers=_fused_integers if "random" in fused else random.integers,
+        integers=integers,
         choices=choices,
     )
-    if "perturb" in fused:
-        perturb = ops_losses.triton_perturb if on_gpu else ops_losses.native_perturb
-        operations = replace(operations, perturb=perturb)
     if names["compiled"]:
-        operations = replace(
-            operations,
+        chosen = replace(
+            chosen,
             perturb=ops_compiled.perturb(normals),
             loss=ops_compiled.loss(),
             mlp=ops_compiled.mlp(),
             adam=ops_compiled.adam(),
         )
-    return operations
+    # What Triton has it has as a whole: the parts of an update fit together.
+    return _with_triton(chosen) if "mlp" in fused and _triton_trains(device.type) else chosen
 
 
 def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
@@ -108,8 +117,6 @@ def _choice(name: str, backend: str, device: torch.device, dtype: torch.dtype) -
         return "reference", "asked for"
     if backend == "compiled" and name not in _NOT_COMPILED:
         return "compiled", ""
-    if name in _SERVED.get(device.type, ()):
-        return "reference", "on a GPU PyTorch's own operations serve"
     reason = _unavailable(name, device, dtype)
     if reason and backend == "fused":
         raise UserError(
@@ -117,6 +124,41 @@ def _choice(name: str, backend: str, device: torch.device, dtype: torch.dtype) -
             "--backend auto."
         )
     return ("reference", reason) if reason else ("fused", "")
+
+
+def _with_triton(chosen: Operations) -> Operations:
+    from gtp_fast import ops_triton
+
+    return replace(
+        chosen,
+        perturb=ops_losses.triton_perturb,
+        loss=ops_losses.triton_loss,
+        mlp=ops_triton.mlp,
+        adam=ops_triton.adam,
+        embed=ops_triton.embed,
+        td_loss=ops_triton.td_loss,
+        weigh=ops_triton.weigh,
+        gather=ops_triton.gather,
+        normals=ops_triton.normals,
+        integers=ops_triton.integers,
+    )
+
+
+def _triton_trains(device_type: str) -> bool:
+    """Return whether the kernels of training are Triton's: on a GPU, or under its interpreter."""
+    return device_type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _gather(
+    integers: Callable[..., Tensor],
+    table: Any,
+    keys: Tensor,
+    step: int | Tensor,
+    stream: int,
+    rows: int,
+) -> Iterable[Tensor]:
+    drawn: Iterable[Tensor] = table.gather(integers(keys, step, stream, rows, len(table)))
+    return drawn
 
 
 def sampler(
@@ -194,14 +236,10 @@ def _triton_missing() -> str:
 
 def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return why the fused form of an operation cannot be had, or an empty string."""
-    if name in _SERVED.get(device.type, ()):
-        return ""
     if dtype != torch.float32:
         return f"fused forms compute in float32, not {str(dtype).removeprefix('torch.')}"
-    if device.type == "cuda" and name in ("perturb", "loss"):
+    if name != "sampler" and _triton_trains(device.type):
         return _triton_missing()
-    if device.type == "cuda" and name in ("mlp", "adam"):
-        return "its kernel for a GPU is not part of this version"
     return native.missing(device.type)
 
 

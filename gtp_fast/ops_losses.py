@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -90,7 +91,7 @@ def triton_perturb(
     return Perturbation(**fields)
 
 
-def _native_loss(
+def _native_losses(
     student: Tensor, teacher: Tensor, a: Tensor, *rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     S, B, A = a.shape
@@ -105,14 +106,14 @@ def _native_loss(
 class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, a: Tensor, w: Tensor, *rows: Tensor
+        ctx: Any,
+        compute: Callable[..., tuple[Tensor, Tensor, Tensor]],
+        student: Tensor,
+        teacher: Tensor,
+        a: Tensor,
+        w: Tensor,
+        *rows: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        if student.device.type == "cuda":
-            from gtp_fast.kernels import loss
-
-            compute = loss.loss
-        else:
-            compute = _native_loss
         consistency, flow, gradient = compute(student, teacher, a, *rows, w)
         ctx.save_for_backward(gradient)
         return consistency, flow
@@ -124,13 +125,35 @@ class _Loss(torch.autograd.Function):
         # The upstream factors stay float32: rounded to bf16 they would cost the gradient a digit.
         scale = torch.stack((g_consistency, g_flow), 1)[..., None, None]
         scaled = (gradient.view(S, 2, rows // 2, A) * scale).to(gradient.dtype)
-        return (scaled.view(S, rows, A), *(None,) * 11)
+        return (None, scaled.view(S, rows, A), *(None,) * 11)
 
 
-def loss(
+def _loss(
+    compute: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    student: Tensor,
+    teacher: Tensor,
+    a: Tensor,
+    p: Perturbation,
+    w: Tensor,
+) -> tuple[Tensor, Tensor]:
+    rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
+    result: tuple[Tensor, Tensor] = _Loss.apply(  # type: ignore[no-untyped-call]
+        compute, student, teacher.detach(), a, w.detach(), *rows
+    )
+    return result
+
+
+def native_loss(
     student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Do `reference.flow_map_loss` with its gradient in one pass, on the device of its inputs."""
-    rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
-    result: tuple[Tensor, Tensor] = _Loss.apply(student, teacher.detach(), a, w.detach(), *rows)  # type: ignore[no-untyped-call]
-    return result
+    """Do `reference.flow_map_loss` with its gradient in one pass of native code, on the CPU."""
+    return _loss(_native_losses, student, teacher, a, p, w)
+
+
+def triton_loss(
+    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Do `reference.flow_map_loss` with its gradient in one Triton launch."""
+    from gtp_fast.kernels import loss
+
+    return _loss(loss.loss, student, teacher, a, p, w)

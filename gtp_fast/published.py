@@ -1,8 +1,8 @@
 """Published scores, to be set beside ours where the dataset is the published one and nowhere else.
 
 Columns of tables 1 and 2 of the paper (arXiv 2510.11499), means of five seeds, the last one GTP's
-own. What it prints for rivals is largely taken from those rivals' papers, whose AntMaze sets are v0 in
-some and v2 in others, and whose checkpoints are in part the best of a run.
+own. What it prints for rivals is largely taken from those rivals' papers, whose AntMaze sets are v0
+in some and v2 in others, and whose checkpoints are in part the best of a run.
 """
 
 from __future__ import annotations

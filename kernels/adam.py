@@ -162,7 +162,7 @@ def adam(
             sums if frozen is None else frozen.view(torch.uint8), updates,
             sums if told else ema_rate, blocks, P, FROZEN=frozen is not None,
             EMA_RATE=ema_rate if told else -1.0, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0,
-            BETA1=betas[0], BETA2=betas[1], LOG1=math.log(betas[0]), LOG2=math.log(betas[1]), EPS=eps, BLOCK=_BLOCK, SUMS=_SUMS, num_warps=4,
-            enable_fp_fusion=True,
+            BETA1=betas[0], BETA2=betas[1], LOG1=math.log(betas[0]), LOG2=math.log(betas[1]),
+            EPS=eps, BLOCK=_BLOCK, SUMS=_SUMS, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     return norms

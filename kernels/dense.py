@@ -196,12 +196,16 @@ class Tiles(NamedTuple):
     options: dict[str, Any]
 
 
-def tiles(groups: int, rows: int, width: int, precision: str, device: torch.device) -> Tiles:
+def tiles(
+    groups: int, rows: int, width: int, precision: str, device: torch.device, backward: bool = False
+) -> Tiles:
     """Return the tile sizes, the same for every architecture: none of them spills a register.
 
     Every tile streams all weights through 64 bytes a cycle of its processor, which at width 256 is
     4096 cycles a layer and outlasts the products of 16 rows. So 16 rows, for more tiles at work at
-    once; 32 once there are more tiles than processors, for half the reads. 64 would spill.
+    once; 32 once there are more tiles than processors, for half the reads. 64 would spill. Two or
+    three blocks of weights under way, 32 to 64 kB, cover the 600 cycles an L2 cache takes to
+    answer.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -209,14 +213,16 @@ def tiles(groups: int, rows: int, width: int, precision: str, device: torch.devi
     on_gpu = device.type == "cuda"
     processors = torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else 132
     tall = groups * triton.cdiv(rows, 16) > processors and 32 * block <= 8192
-    # 64 kB of weights on their way keep an L2 cache busy whose answer takes 600 cycles.
-    deep = precision == "bf16" and block < 512
+    # Which of the two depths spills differs by what the products read, as ptxas reports.
+    deep = precision == "bf16" or (precision == "fp32" and not tall)
+    deep = deep and not backward and block < 512
+    # Products in full float32 use no tensor core and would hold too much of a tile in each thread.
+    many = precision == "fp32" and not deep
     options = {
         "BLOCK_H": block,
         "BLOCK_K": 32 if deep else 16,
         "PRECISION": precision,
-        # Products in full float32 run on no tensor core: twice the warps, half the registers each.
-        "num_warps": 4 if block < 128 else 16 if precision == "fp32" else 8,
+        "num_warps": 4 if block < 128 else 16 if many else 8,
         "num_stages": 3 if deep else 4,
         "enable_fp_fusion": True,
     }

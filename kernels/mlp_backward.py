@@ -291,7 +291,7 @@ def mlp_backward(
         torch.empty((G, B, width), dtype=torch.float32, device=gradient.device) if want else None
         for width, want in zip(widths, wanted, strict=True)
     ]
-    tile, options = tiles(G, B, H, precision, gradient.device)
+    tile, options = tiles(G, B, H, precision, gradient.device, backward=True)
     with torch.cuda.device(gradient.get_device()):
         _chain_kernel[(triton.cdiv(B, tile), G)](
             gradient, saved.slopes, deltas, first, middle.base, last,
@@ -337,6 +337,6 @@ def _launch_weights(
         first.stride(0), b_first.stride(0), middle.layer_stride, middle.group_stride,
         b_middle.layer_stride, b_middle.group_stride, last.stride(0), b_last.stride(0),
         B=B, K0=widths[0], K1=widths[1], K2=widths[2], H=H, N=N, DEPTH=depth, PRECISION=precision,
-        BLOCK=_TILE, BLOCK_ROWS=_TILE_ROWS, num_warps=8 if precision == "fp32" else 4, num_stages=4,
+        BLOCK=_TILE, BLOCK_ROWS=_TILE_ROWS, num_warps=8 if precision == "fp32" else 4, num_stages=3,
         enable_fp_fusion=True,
     )  # fmt: skip

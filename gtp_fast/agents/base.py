@@ -153,9 +153,8 @@ class Agent(ABC):
 
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
         """Draw the transitions of an update, [S, B] of them."""
-        rows = self.ops.integers(self.keys, step, Stream.BATCH, self.config.batch_size, len(table))
-        batch = table.gather(rows)
-        return type(batch)(*(field.to(self.dtype) for field in batch))
+        fields = self.ops.gather(table, self.keys, step, Stream.BATCH, self.config.batch_size)
+        return table.batch(*(field.to(self.dtype) for field in fields))
 
     def chain_noise(self, step: int | Tensor, stream: Stream, rows: int, draws: int = 1) -> Tensor:
         """Draw the noise of a folded policy: [S, rows, A], or [S, draws, rows, A]."""

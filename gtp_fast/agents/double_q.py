@@ -96,6 +96,16 @@ class DoubleQ:
             batch.reward, batch.mask, next_value, self.agent.config.discount
         ).detach()
 
+    def learn(self, batch: Batch, next_action: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Do `step` towards `td_target` of next actions [S, m B, A], with the twins' minimum."""
+        with torch.no_grad():
+            following = self.values(batch.next_observation, next_action, target=True)
+        values = self.values(batch.observation, batch.action)
+        loss = self.agent.ops.td_loss(
+            values, following, batch.reward, batch.mask, self.agent.config.discount
+        )
+        return self._descend(loss, step)
+
     def step(
         self, batch: Batch, target: Tensor, step: int | Tensor, first: int = 0
     ) -> tuple[Tensor, Tensor]:
@@ -103,9 +113,11 @@ class DoubleQ:
 
         first: the step at which the critic began to learn, from which Adam counts.
         """
-        c = self.agent.config
         values = self.values(batch.observation, batch.action)
-        loss = reference.double_q_loss(values, target)
+        return self._descend(reference.double_q_loss(values, target), step, first)
+
+    def _descend(self, loss: Tensor, step: int | Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+        c = self.agent.config
         norm = self.learner.update(
             loss,
             step + 1 - first,

@@ -104,7 +104,9 @@ class GTP(Agent):
         check(config, ranges(config))
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         count, c = len(self.seeds), config
-        self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mlp)
+        self.network = FlowMapNetwork(
+            observation_dim, action_dim, c.width, c.depth, self.ops.mlp, self.ops.embed
+        )
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
@@ -165,10 +167,11 @@ class GTP(Agent):
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.
             zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
-            w, critic_metrics = torch.ones_like(batch.reward), [zero] * 4
+            w = torch.ones_like(batch.reward)
+            critic_metrics = [zero, zero, zero, zero + 1, zero + 1, zero]
         else:
             w, critic_metrics = self._critic_step(batch, step)
-        critic_loss, q, spread, critic_gradient = critic_metrics
+        critic_loss, q, spread, mean, largest, critic_gradient = critic_metrics
         consistency, flow, gradient = self._actor_step(batch, w, step)
         return torch.stack(
             (
@@ -177,8 +180,8 @@ class GTP(Agent):
                 flow,
                 q,
                 spread,
-                w.mean(1),
-                w.amax(1),
+                mean,
+                largest,
                 gradient,
                 critic_gradient,
             )
@@ -215,16 +218,12 @@ class GTP(Agent):
         """Step the twin critics (eq. 16), then weigh the batch by advantage (eq. 14): w [S, B]."""
         c, b = self.config, self.config.batch_size
         next_action, value_action = self._policy_actions(batch, step)
-        target = self.critic.td_target(batch, next_action)
-        loss, gradient = self.critic.step(batch, target, step)
+        loss, gradient = self.critic.learn(batch, next_action, step)
         with torch.no_grad():
-            states = batch.observation.repeat(1, 1 + c.value_samples, 1)
             actions = torch.cat((batch.action, value_action), 1)
-            q = self.critic.values(states, actions).amin(0)
-            advantage = q[:, :b] - q[:, b:].reshape(-1, c.value_samples, b).mean(1)
-            w = reference.advantage_weights(advantage, self.eta, maximum=c.weight_maximum)
-            spread = advantage.std(1, correction=0)
-        return w, [loss, q[:, :b].mean(1), spread, gradient]
+            values = self.critic.values(batch.observation, actions)
+            w, q, spread, mean, largest = self.ops.weigh(values, self.eta, b, c.weight_maximum)
+        return w, [loss, q, spread, mean, largest, gradient]
 
     def _actor_step(
         self, batch: Batch, w: Tensor, step: int | Tensor
@@ -248,8 +247,7 @@ class GTP(Agent):
             teacher = network(
                 self.actor.average_views, p.teacher_x, p.teacher_levels, batch.observation
             )
-        states = batch.observation.repeat(1, 2, 1)
-        student = network(self.actor.views, p.student_x, p.student_levels, states)
+        student = network(self.actor.views, p.student_x, p.student_levels, batch.observation)
         consistency, flow = self.ops.loss(student, teacher, batch.action, p, w)
         loss = consistency + self.lambda_flow * flow
         gradient = self.actor.update(

@@ -19,6 +19,7 @@ from gtp_fast.reference.critic import (
     guidance_loss,
     scaled_target,
     softmax_value,
+    td_loss,
     td_target,
 )
 from gtp_fast.reference.diffusion import (
@@ -58,12 +59,15 @@ from gtp_fast.reference.losses import (
     advantage_weights,
     consistency_residual,
     flow_map_loss,
+    weigh,
 )
 from gtp_fast.reference.network import (
     ACTIVATIONS,
     adam,
+    embed,
     fourier,
     gelu,
+    join,
     layer_norm,
     mish,
     mlp,
@@ -123,6 +127,7 @@ __all__ = [
     "distillation_loss",
     "double_q_loss",
     "draw_times",
+    "embed",
     "euler",
     "euler_times",
     "expectile_loss",
@@ -133,6 +138,7 @@ __all__ = [
     "gaussian_log_density",
     "gelu",
     "guidance_loss",
+    "join",
     "jump",
     "karras_nodes",
     "layer_norm",
@@ -159,9 +165,11 @@ __all__ = [
     "stage_left",
     "support_loss",
     "support_weights",
+    "td_loss",
     "td_target",
     "velocity_loss",
     "vp_betas",
     "vp_marginal",
     "vp_perturb",
+    "weigh",
 ]
