@@ -37,6 +37,17 @@ class Restored(NamedTuple):
     saved: checkpoint.Checkpoint
 
 
+def _device(device: torch.device | str) -> torch.device:
+    """Return a device; UserError for one that this machine or PyTorch does not have."""
+    try:
+        known = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"There is no device {device!r}: choose cpu or cuda.") from None
+    if known.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("PyTorch sees no CUDA GPU here: choose the device cpu.")
+    return known
+
+
 def restore(
     path: str | os.PathLike[str],
     which: str = "last",
@@ -44,6 +55,7 @@ def restore(
     backend: str = "auto",
 ) -> Restored:
     """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder."""
+    device = _device(device)
     saved = checkpoint.load(path, which)
     config = saved.config
     try:
@@ -56,17 +68,6 @@ def restore(
         ) from error
     saved.restore(agent)
     return Restored(agent, saved)
-
-
-def _device(device: torch.device | str) -> torch.device:
-    """Return a device; UserError for one that this machine or PyTorch does not have."""
-    try:
-        known = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"There is no device {device!r}: choose cpu or cuda.") from None
-    if known.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("PyTorch sees no CUDA GPU here: choose the device cpu.")
-    return known
 
 
 def check_weights(weights: str) -> None:
@@ -158,6 +159,7 @@ class Policy:
         self.task = str(packed.description.get("task", ""))
         self.low, self.high = packed.low, packed.high
         self._half, self._middle = packed.scale()
+        self._box = [torch.from_numpy(part).to(self.device) for part in packed.scale()]
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
         self._single, self._single_action = (self.observation_dim,), (1, self.action_dim)
         self._packed, self._asked = packed, backend
@@ -225,11 +227,9 @@ class Policy:
             random.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
             self.action_dim,
         )  # fmt: skip
-        scaled = self._sampler.sample(states.contiguous(), noise) * torch.from_numpy(self._half).to(
-            self.device
-        )
-        actions = (scaled + torch.from_numpy(self._middle).to(self.device)).to(observation.device)
-        return actions.reshape(*observation.shape[:-1], self.action_dim)
+        half, middle = self._box
+        actions = self._sampler.sample(states.contiguous(), noise) * half + middle
+        return actions.to(observation.device).reshape(*observation.shape[:-1], self.action_dim)
 
     def _counter(self, seed: int | None, step: int) -> tuple[int, int]:
         """Return key and step of the noise."""

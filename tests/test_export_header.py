@@ -61,6 +61,7 @@ def inputs(content: Packed, rows: int) -> tuple[Rows, Rows]:
     draw = np.random.default_rng(rows)
     policy = content.policy
     observation = draw.standard_normal((rows, policy.first_observation.shape[1]), np.float32)
+    observation[3:4] *= 300  # beyond the limits of the exponential
     shape = (policy.draws, rows, policy.first_action.shape[1])
     return observation, draw.standard_normal(shape, np.float32)
 
@@ -140,6 +141,19 @@ def test_without_fused_multiply_add_the_header_is_as_accurate_as_pytorch(
     )
     found = run(unfused, tmp_path, content, 63, 1, 1)[1]
     assert_as_accurate(f"header without fma, {form}", found, plain, exact)
+
+
+@needs_compiler
+@pytest.mark.parametrize("form", [Form(), *FORMS], ids=str)
+def test_a_nan_observed_never_becomes_an_action(
+    driver: Path, tmp_path: Path, form: Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = make(SMALL, form)
+    observation, noise = inputs(content, 2)
+    observation[0, 4] = np.nan
+    monkeypatch.setattr(f"{__name__}.inputs", lambda *_: (observation, noise))
+    found = run(driver, tmp_path, content, 2, 1, 1)
+    assert np.isnan(found[:, 0]).all() and np.isfinite(found[:, 1]).all()
 
 
 SPOILT = packed_policies.damaged(packed.pack(make(SMALL)))

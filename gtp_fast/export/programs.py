@@ -103,7 +103,9 @@ def save_onnx(packed: Packed, path: Path) -> None:
 
     # What the exporter notes beside the nodes is many times the size of a small policy.
     del model.metadata_props[:]
-    for part in (model.graph, *model.graph.node, *model.graph.value_info):
+    graph = model.graph
+    named = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
+    for part in (graph, *graph.node, *named):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     onnx.checker.check_model(model, full_check=True)
