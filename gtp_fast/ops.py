@@ -219,7 +219,7 @@ class NativeSampler:
 
     def describe(self) -> str:
         """Name the implementation."""
-        return f"native, {native.describe()}"
+        return "native CUDA" if self.on_gpu else f"native {self.native.isa}"
 
     def _stream(self) -> tuple[int, ...]:
         return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()
