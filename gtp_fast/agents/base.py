@@ -129,6 +129,7 @@ class Agent(ABC):
         k: int | None = None,
         num_candidates: int | None = None,
         seed: int | None = None,
+        precision: str = "fp32",
     ) -> Acting:
         """Return the policy as it acts: of every seed, or of seed number `seed` alone.
 
@@ -137,7 +138,7 @@ class Agent(ABC):
         """
         policy = self.folded(weights or self.acting_weights, k)
         policy = policy if seed is None else policy.select(seed)
-        sampler = self.ops.sampler(policy)
+        sampler = self.ops.sampler(policy, precision)
         own: int = getattr(self.config, "num_candidates", 1)
         count = num_candidates or own
         if count > 1:
