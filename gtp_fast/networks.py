@@ -162,13 +162,19 @@ class FlowMapNetwork:
         kind: str,
         sigma_data: float,
         t_min: float,
+        told: str = "tau",
     ) -> FoldedPolicy:
-        """Fold a descending time grid [K + 1] (float64) into the weights; no gradient."""
+        """Fold a descending time grid [K + 1] (float64) into the weights; no gradient.
+
+        told: what phi is told of where a step goes: `tau` (the truth), `t` (the instantaneous map:
+        Euler steps) or `zero` (the jump to the end, a consistency model's).
+        """
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
             t, tau = times[:-1], times[1:]
+            aim = {"tau": tau, "t": t, "zero": torch.zeros_like(t)}[told]
             levels = torch.stack(
-                (reference.noise_level(t, t_min), reference.noise_level(tau, t_min)), -1
+                (reference.noise_level(t, t_min), reference.noise_level(aim, t_min)), -1
             )
             levels = levels.to(weight).expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)

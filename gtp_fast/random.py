@@ -33,6 +33,7 @@ class Stream(IntEnum):
     INIT = 5
     ACT = 6
     COLLECT = 7
+    GUIDANCE = 20
 
 
 def key_tensor(seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> Tensor:

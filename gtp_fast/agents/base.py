@@ -27,8 +27,8 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type]
-    metric_names: ClassVar[tuple[str, ...]]
-    loss_names: ClassVar[tuple[str, ...]]
+    metric_names: tuple[str, ...]
+    loss_names: tuple[str, ...]
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Agent(ABC):
         self.seeds = tuple(seeds)
         self.device, self.dtype = torch.device(device), dtype
         self.keys = random.key_tensor(self.seeds, self.device)
+        self.backend = backend
         self.ops = ops.resolve(backend, self.device, dtype)
 
     @abstractmethod

@@ -36,10 +36,23 @@ from gtp_fast.reference.network import (
     polyak,
     sinusoid,
 )
+from gtp_fast.reference.objectives import (
+    COMPARISONS,
+    FLOW_WEIGHTS,
+    ORDERS,
+    Offset,
+    distance,
+    flow_weight,
+    half_jumps,
+    mean_flow_target,
+    solve,
+)
 from gtp_fast.reference.perturbation import (
+    T_LAWS,
     U_MODES,
     Perturbation,
     draw_times,
+    lognormal_nodes,
     perturb,
     perturb_at,
 )
@@ -50,22 +63,32 @@ from gtp_fast.reference.sampler import (
 )
 
 __all__ = [
+    "COMPARISONS",
+    "FLOW_WEIGHTS",
+    "ORDERS",
     "PRECONDITIONINGS",
     "RHO",
+    "T_LAWS",
     "U_MODES",
     "FoldedPolicy",
+    "Offset",
     "Perturbation",
     "adam",
     "advantage_weights",
     "clean_action",
     "consistency_residual",
+    "distance",
     "double_q_loss",
     "draw_times",
     "flow_map",
     "flow_map_loss",
+    "flow_weight",
     "folded_sample",
+    "half_jumps",
     "jump",
     "karras_nodes",
+    "lognormal_nodes",
+    "mean_flow_target",
     "mish",
     "noise_level",
     "perturb",
@@ -77,5 +100,6 @@ __all__ = [
     "schedule",
     "schedule_ceiling",
     "sinusoid",
+    "solve",
     "td_target",
 ]
