@@ -71,7 +71,7 @@ def mean_flow_target(
     derivative is taken forward (torch.func.jvp) along (z, 1) and no gradient is kept.
     """
     with torch.no_grad():
-        value, slope = torch.func.jvp(  # type: ignore[misc]
+        value, slope = torch.func.jvp(  # type: ignore[misc, no-untyped-call]
             phi, (a + t[..., None] * z, t), (z, torch.ones_like(t))
         )
         _, q = jump(t, tau)
