@@ -113,6 +113,7 @@ PYBIND11_MODULE(_native, m) {
       .def_property_readonly("isa", [](const Sampler& s) { return s.kernels().name; });
 
   bind_random(m);
+  bind_mlp(m);
 #if GTP_FAST_WITH_CUDA
   bind_cuda(m);
 #endif

@@ -46,7 +46,7 @@ inline __attribute__((always_inline)) void mish_and_slope(const float* x, float*
   if (slope != nullptr) store(slope, mish_slope_of_exp(v, e));
 }
 
-void mish_array(const float* x, float* y, float* slope, size_t n) {
+[[maybe_unused]] void mish_array(const float* x, float* y, float* slope, size_t n) {
   size_t i = 0;
   if (slope != nullptr) {
     for (; i + GTP_LANES <= n; i += GTP_LANES) mish_and_slope(x + i, y + i, slope + i);

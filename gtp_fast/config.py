@@ -26,7 +26,7 @@ class RunConfig:
     task: str = ""
     """Task, such as antmaze-large-diverse, hopper-medium-expert or pointmaze-umaze."""
     agent: str = "gtp"
-    """Algorithm."""
+    """Algorithm: gtp, diffusion-ql, consistency-ac, iql or bc."""
     dataset: str | None = None
     """Minari id, D4RL .hdf5 file or .npz file; by default the task's own Minari dataset."""
     collect: int | None = None
@@ -34,7 +34,8 @@ class RunConfig:
     seeds: tuple[int, ...] = (0,)
     """Seeds, all trained together in this process."""
     steps: int | None = None
-    """Updates; by default 2,000,000 for locomotion, 1,000,000 for antmaze, 200,000 for pointmaze.
+    """Updates; by default those of the agent's authors, for gtp 2,000,000 for locomotion, 1,000,000
+    for antmaze, 200,000 for pointmaze.
     """
     backend: str = "auto"
     """auto, reference (plain PyTorch) or fused (an error where it cannot be had)."""
@@ -85,11 +86,8 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
             "Say which task to train: --task antmaze-large-diverse, for example; --help lists "
             "every option."
         )
-    task = tasks.find(known.task or "antmaze-large-diverse")
-    kind = agents.find(known.agent or "gtp").Config
-    fields = {field.name for field in dataclasses.fields(kind)}
-    settings = {"discount": task.discount} | dict(task.settings)
-    config = kind(**{name: value for name, value in settings.items() if name in fields})
+    agent = known.agent or "gtp"
+    task, config = agents.defaults(agent, tasks.find(known.task or "antmaze-large-diverse"))
     parsed: Any = cli.parse(_options(RunConfig(), task.rules, config), argv, prog, _description())
     command = Command(run=parsed.run, rules=parsed.data, agent=parsed.agent, task=task)
     _check(command)

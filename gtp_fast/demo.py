@@ -41,13 +41,12 @@ def main(argv: Sequence[str]) -> int:
     """Collect, clone, train, evaluate, plot; return the exit code."""
     options = cli.parse(Options, argv, "python -m gtp_fast.demo", __doc__)
     began = time.perf_counter()
-    task = tasks.find(TASK)
+    task, guided = agents.defaults("gtp", tasks.find(TASK))
     made = collect.collect(task, workers=collect.default_workers(task))
     print(
         f"data: {made.path} ({'collected earlier' if made.reused else 'just collected'}, locally "
         "made)\n"
     )
-    guided = agents.find("gtp").Config(**{"discount": task.discount, **task.settings})
     clone = dataclasses.replace(guided, eta=(0.0,))
     results: dict[str, tuple[Run, Evaluation]] = {}
     for name, settings in (("behaviour cloning", clone), ("GTP", guided)):

@@ -25,13 +25,18 @@ from gtp_fast.vector import Floats, Moment, Slots
 ROWS = 16
 """Rows of every batch that the sampler sees."""
 _NOISE_STEPS = 128
+_NOISE_NUMBERS = 8192
+"""Time steps, and numbers at most, that a slot's noise is drawn ahead."""
 
 
 class Samples(Protocol):
     """What is evaluated: S policies in one."""
 
+    columns: int
+    """Normal numbers that one decision takes."""
+
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, A] to actions [S, B, A] in [-1, 1]."""
+        """Map observation [S, B, O] and noise [S, B, columns] to actions [S, B, A] in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,9 @@ class Play:
         self.successes = np.full((policies, plan.episodes), np.nan)
         self.seeds = plan.environment_seeds()
         self.keys = random.key_tensor([(plan.seed << 32) + seed for seed in plan.seeds])
-        self.noise = np.zeros((len(self.policy), _NOISE_STEPS, len(plan.low)), dtype=np.float32)
+        self.ahead = max(1, min(_NOISE_STEPS, _NOISE_NUMBERS // sampler.columns))
+        shape = (len(self.policy), self.ahead, sampler.columns)
+        self.noise = np.zeros(shape, dtype=np.float32)
 
     def run(self) -> Evaluation:
         """Play until every episode has ended."""
@@ -102,7 +109,7 @@ class Play:
         playing = self.episode >= 0
         if not np.isfinite(observation[playing]).all():
             raise RuntimeError("the environment gave an observation that is not finite")
-        for slot in np.flatnonzero(playing & (self.time % _NOISE_STEPS == 0)):
+        for slot in np.flatnonzero(playing & (self.time % self.ahead == 0)):
             self.noise[slot] = self._draw(int(slot))
         actions = np.zeros((len(self.policy), len(plan.low)), dtype=np.float32)
         block = self.episode // ROWS
@@ -110,9 +117,9 @@ class Play:
             at = np.flatnonzero(playing & (block == number))
             place = (self.policy[at], self.episode[at] % ROWS)
             states = np.zeros((len(plan.seeds), ROWS, observation.shape[1]), dtype=np.float32)
-            noise = np.zeros((len(plan.seeds), ROWS, actions.shape[1]), dtype=np.float32)
+            noise = np.zeros((len(plan.seeds), ROWS, self.sampler.columns), dtype=np.float32)
             states[place] = observation[at]
-            noise[place] = self.noise[at, self.time[at] % _NOISE_STEPS]
+            noise[place] = self.noise[at, self.time[at] % self.ahead]
             answer = self.sampler.sample(
                 torch.from_numpy(states).to(plan.device), torch.from_numpy(noise).to(plan.device)
             )
@@ -121,11 +128,11 @@ class Play:
         return scaled
 
     def _draw(self, slot: int) -> Floats:
-        """Return the noise of a slot's episode for the coming time steps [steps, A]."""
+        """Return the noise of a slot's episode for the coming time steps [steps, columns]."""
         # Broadcast against the one row, the column of steps takes the place of the rows.
-        steps = torch.arange(_NOISE_STEPS)[:, None] + int(self.time[slot])
+        steps = torch.arange(self.ahead)[:, None] + int(self.time[slot])
         key, row = self.keys[self.policy[slot]][None], torch.tensor([self.episode[slot]])
-        drawn: Floats = random.normals(key, steps, Stream.ACT, row, len(self.plan.low))[0].numpy()
+        drawn: Floats = random.normals(key, steps, Stream.ACT, row, self.sampler.columns)[0].numpy()
         return drawn
 
     def _count(self, moment: Moment) -> NDArray[np.bool_]:

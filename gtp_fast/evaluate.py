@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from gtp_fast import cli, ops, policy, tasks
+from gtp_fast import cli, policy, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.evaluations import Evaluation
 from gtp_fast.evaluator import Evaluator
@@ -35,10 +35,13 @@ class Options:
     """Seed of the evaluation: resets and noise follow from it. Training evaluates with seed 0."""
     checkpoint: str = "last"
     """last, best, or the path of a checkpoint."""
-    weights: str = "ema"
-    """ema (the moving average) or online."""
+    weights: str | None = None
+    """ema (the moving average) or online; by default what the agent's authors evaluate."""
     k: int | None = None
     """Steps of the sampler; by default those of training."""
+    num_candidates: int | None = None
+    """Actions drawn for each decision, one chosen by the target critic; by default as in training.
+    """
     device: str = "cpu"
     """cpu or cuda."""
     backend: str = "auto"
@@ -63,8 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
 def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
     """Return the protocol of an evaluation, which its score must be read with, and its episodes."""
-    policy.check_weights(options.weights)
-    policy.check_steps(options.k)
+    policy.check_acting(options.weights, options.k, options.num_candidates)
     agent, saved = policy.restore(options.run, options.checkpoint, options.device, options.backend)
     config = saved.config
     environment = config.get("evaluation", {}).get("environment")
@@ -74,7 +76,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         )
     task = tasks.find(config["task"])
     episodes = options.episodes or config["episodes"]
-    folded = agent.folded(options.weights, options.k)
+    sampler = agent.acting(options.weights, options.k, options.num_candidates)
     total = episodes * len(agent.seeds)
     with (
         tqdm(total=total, unit="episode", file=sys.stderr, leave=False) as bar,
@@ -93,7 +95,6 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
             progress=lambda done, _: bar.update(done - bar.n),
         ) as evaluator,
     ):
-        sampler = ops.sampler(folded, options.backend)
         evaluation = evaluator.evaluate(sampler)
         environment_id = evaluator.spec.id
     kind = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
@@ -105,9 +106,9 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         "agent": config["agent"],
         "checkpoint": kind,
         "step": saved.step,
-        "weights": options.weights,
-        "k": len(folded.keep),
-        "num_candidates": config["agent_settings"].get("num_candidates", 1),
+        "weights": options.weights or agent.acting_weights,
+        "k": sampler.steps,
+        "num_candidates": sampler.count,
         "episodes": episodes,
         "seeds": list(agent.seeds),
         "evaluation_seed": options.seed,
@@ -167,8 +168,8 @@ def write(record: dict[str, Any], evaluation: Evaluation) -> Path:
     """Write protocol and episodes into RUN/evaluations/; return the file, named by its protocol."""
     folder = Path(record["run"]) / "evaluations"
     name = (
-        f"step_{record['step']:09d}-{record['weights']}-k{record['k']}-seed{record['evaluation_seed']}"
-        f"-{record['episodes']}episodes.json"
+        f"step_{record['step']:09d}-{record['weights']}-k{record['k']}-n{record['num_candidates']}"
+        f"-seed{record['evaluation_seed']}-{record['episodes']}episodes.json"
     )
     figures = {
         "return": evaluation.returns,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gtp_fast import random, reference
 from gtp_fast.random import Stream
-from gtp_fast.reference import FoldedPolicy
+from gtp_fast.reference import FoldedPolicy, Plan
 
 EMBEDDING = 16
 EMBEDDING_HIDDEN = 32
@@ -66,20 +66,24 @@ class Parameters:
         return other
 
 
-def mlp_shapes(inputs: int, width: int, depth: int, outputs: int) -> dict[str, tuple[int, ...]]:
+def mlp_shapes(
+    inputs: int, width: int, depth: int, outputs: int, layer_norm: bool = False
+) -> dict[str, tuple[int, ...]]:
     """Return the parameter shapes of `depth` hidden layers and a linear output, weights as [in,
-    out].
+    out]; layer_norm: each hidden layer's activation is normalised.
     """
     sizes = [inputs] + [width] * depth + [outputs]
     shapes: dict[str, tuple[int, ...]] = {}
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         shapes[f"layer{i}.weight"], shapes[f"layer{i}.bias"] = (n_in, n_out), (n_out,)
+        if layer_norm and i < depth:
+            shapes[f"norm{i}.scale"], shapes[f"norm{i}.shift"] = (n_out,), (n_out,)
     return shapes
 
 
 def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) -> None:
     """Fill the groups with U(-1, 1) / sqrt(fan in), drawn by counter (stream INIT, step = number of
-    the network).
+    the network); a norm starts as the identity.
 
     Group s * len(networks) + j holds network j of seed s.
     """
@@ -91,19 +95,26 @@ def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) ->
     )
     uniform = uniform.flatten(0, 1)[:, :total].to(torch.float64) * 2.0**-23 - 1.0
     offset, fan_in = 0, 1
-    for shape in parameters.shapes.values():
+    for name, shape in parameters.shapes.items():
         size = math.prod(shape)
         # A bias follows its weight and takes the same bound.
         fan_in = shape[0] if len(shape) == 2 else fan_in
         values = uniform[:, offset : offset + size] / math.sqrt(fan_in)
+        if name.startswith("norm"):
+            values = torch.full_like(values, float(name.endswith("scale")))
         parameters.flat[:, offset : offset + size] = values.to(parameters.flat)
         offset += size
 
 
-def mlp(views: Mapping[str, Tensor], x: Tensor, depth: int, mish: Activation) -> Tensor:
-    """Apply `depth` Mish layers and the linear output: [G, B, in] -> [G, B, out]."""
+def mlp(views: Mapping[str, Tensor], x: Tensor, depth: int, activation: Activation) -> Tensor:
+    """Apply `depth` hidden layers, normalised where there are norms, and the linear output: [G, B,
+    in] -> [G, B, out].
+    """
     for i in range(depth):
-        x = mish(torch.baddbmm(views[f"layer{i}.bias"][:, None], x, views[f"layer{i}.weight"]))
+        x = torch.baddbmm(views[f"layer{i}.bias"][:, None], x, views[f"layer{i}.weight"])
+        x = activation(x)
+        if f"norm{i}.scale" in views:
+            x = reference.layer_norm(x, views[f"norm{i}.scale"], views[f"norm{i}.shift"])
     return torch.baddbmm(views[f"layer{depth}.bias"][:, None], x, views[f"layer{depth}.weight"])
 
 
@@ -162,27 +173,26 @@ class FlowMapNetwork:
         kind: str,
         sigma_data: float,
         t_min: float,
-        told: str = "tau",
+        plan: Callable[[Tensor], Plan] = reference.map_plan,
     ) -> FoldedPolicy:
-        """Fold a descending time grid [K + 1] (float64) into the weights; no gradient.
-
-        told: what phi is told of where a step goes: `tau` (the truth), `t` (the instantaneous map:
-        Euler steps) or `zero` (the jump to the end, a consistency model's).
+        """Fold a sampler over a descending time grid [K + 1] (float64) into the weights; no
+        gradient.
         """
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
-            t, tau = times[:-1], times[1:]
-            aim = {"tau": tau, "t": t, "zero": torch.zeros_like(t)}[told]
-            levels = torch.stack(
-                (reference.noise_level(t, t_min), reference.noise_level(aim, t_min)), -1
-            )
+            p = plan(times)
+            levels = torch.stack([reference.noise_level(r, t_min) for r in (p.t, p.told)], -1)
             levels = levels.to(weight).expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)
             step_bias = torch.baddbmm(
                 bias[:, None], self.embed(views, levels), weight[:, edges[0] : edges[1]]
             )
-            skip, out, c_in = reference.precondition(t, kind, sigma_data, t_min)
-            r, q = reference.jump(t, tau)
+            skip, out, c_in = reference.precondition(p.t, kind, sigma_data, t_min)
+            keep, gain = p.keep, p.gain
+            if not p.carry.any():
+                # phi is needed by itself only where it is carried on.
+                keep, gain = keep + gain * skip, gain * out
+                skip, out = torch.zeros_like(skip), torch.ones_like(out)
             middle = range(1, self.depth)
             return FoldedPolicy(
                 first_action=weight[:, : edges[0]],
@@ -193,9 +203,14 @@ class FlowMapNetwork:
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
                 c_in=c_in.to(weight),
-                keep=(r + q * skip).to(weight),
-                gain=(q * out).to(weight),
+                skip=skip.to(weight),
+                out=out.to(weight),
+                keep=keep.to(weight),
+                gain=gain.to(weight),
+                carry=p.carry.to(weight),
+                spread=p.spread.to(weight),
                 initial_scale=float(times[0]),
+                stochastic=bool(p.spread.any()),
             )
 
 
@@ -203,14 +218,21 @@ class TwinCritic:
     """Two Q networks a seed, as groups 2 s and 2 s + 1 of one stack."""
 
     def __init__(
-        self, observation_dim: int, action_dim: int, width: int, depth: int, mish: Activation
+        self,
+        observation_dim: int,
+        action_dim: int,
+        width: int,
+        depth: int,
+        activation: Activation,
+        layer_norm: bool = False,
     ):
-        self.depth, self.mish = depth, mish
-        self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1)
+        self.depth, self.activation = depth, activation
+        self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
     def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
         """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A]."""
         x = torch.cat((observation, action), -1)
         seeds, rows, _ = x.shape
         x = x[:, None].expand(-1, 2, -1, -1).reshape(2 * seeds, rows, -1)
-        return mlp(views, x, self.depth, self.mish).reshape(seeds, 2, rows).transpose(0, 1)
+        values = mlp(views, x, self.depth, self.activation)
+        return values.reshape(seeds, 2, rows).transpose(0, 1)

@@ -31,6 +31,10 @@ class Operations:
     integers: Callable[..., Tensor]
     choices: dict[str, tuple[str, str]]
 
+    def activation(self, name: str) -> Callable[[Tensor], Tensor]:
+        """Return an activation by its name: mish, gelu (tanh form) or relu."""
+        return self.mish if name == "mish" else reference.ACTIVATIONS[name]
+
     def describe(self) -> str:
         """Say in one line what was chosen for each operation, and why where it is not the fused
         one.
@@ -67,7 +71,7 @@ def resolve(
     return Operations(
         perturb=_fused_perturb if "perturb" in fused else perturb,
         loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
-        sampler=NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
+        sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
         mish=_fused_mish if "mish" in fused else reference.mish,
         normals=normals,
         integers=_fused_integers if "random" in fused else random.integers,
@@ -83,6 +87,13 @@ def sampler(
     if device is not None and torch.device(device).type != weight.device.type:
         policy = policy.to(device)
     return resolve(backend, policy.first_action.device, weight.dtype).sampler(policy)
+
+
+def _native_or_plain(policy: FoldedPolicy) -> samplers.Sampler:
+    # The native sampler has the form of GTP alone.
+    general = policy.stochastic or policy.clamp or policy.activation != "mish"
+    general = general or bool(policy.skip.any() or policy.carry.any() or (policy.out != 1).any())
+    return samplers.ReferenceSampler(policy) if general else NativeSampler(policy)
 
 
 class NativeSampler:
@@ -195,7 +206,7 @@ def adam_polyak_(
     average: Tensor,
     updates: int | Tensor,
     rate: Tensor,
-    ema_rate: float,
+    ema_rate: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> None:

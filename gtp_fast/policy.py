@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtp_fast import agents, checkpoint, ops, random
+from gtp_fast import agents, checkpoint, random
 from gtp_fast.agents.base import Agent
+from gtp_fast.candidates import ActingSampler
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
-from gtp_fast.samplers import Sampler
 
 Array = NDArray[np.float32]
 _WEIGHTS = ("ema", "online")
@@ -54,16 +54,16 @@ def restore(
     return Restored(agent, saved)
 
 
-def check_weights(weights: str) -> None:
-    """Raise UserError unless weights is `ema` or `online`."""
-    if weights not in _WEIGHTS:
+def check_acting(weights: str | None, k: int | None, num_candidates: int | None) -> None:
+    """Raise UserError unless weights is `ema` or `online`, k a number of sampler steps, and
+    num_candidates one of candidates; None leaves a choice to the run.
+    """
+    if weights is not None and weights not in _WEIGHTS:
         raise UserError(f"Unknown weights {weights!r}: choose ema (the moving average) or online.")
-
-
-def check_steps(k: int | None) -> None:
-    """Raise UserError unless k is None or a number of sampler steps."""
     if k is not None and not 1 <= k <= 64:
         raise UserError(f"k = {k} is no number of sampler steps: give 1 to 64.")
+    if num_candidates is not None and not 1 <= num_candidates <= 1024:
+        raise UserError(f"num_candidates = {num_candidates} is out of range: give 1 to 1024.")
 
 
 def load(
@@ -73,16 +73,17 @@ def load(
     checkpoint: str = "last",
     k: int | None = None,
     backend: str = "auto",
-    weights: str = "ema",
+    weights: str | None = None,
+    num_candidates: int | None = None,
 ) -> Policy:
     """Return the policy of one seed of a run.
 
     path: run folder or checkpoint folder. seed_index: which of the run's seeds. checkpoint: `last`
-    or `best`. k: sampler steps, the run's own by default. weights: `ema` (as evaluated) or
-    `online`. Raises UserError naming the file and the mend when there is nothing whole to load.
+    or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates: actions drawn for each
+    decision, one of them chosen by the target critic. What is not given is as the run was
+    evaluated. Raises UserError naming the file and the mend when there is nothing whole to load.
     """
-    check_weights(weights)
-    check_steps(k)
+    check_acting(weights, k, num_candidates)
     agent, saved = restore(path, checkpoint, device, backend)
     seeds = len(agent.seeds)
     if not -seeds <= seed_index < seeds:
@@ -90,17 +91,15 @@ def load(
             f"There is no seed_index {seed_index}: {saved.path} holds {seeds} seeds, "
             f"0 to {seeds - 1}."
         )
-    folded = agent.folded(weights, k).select(seed_index % seeds)
     config = saved.config
     return Policy(
-        ops.sampler(folded, backend),
+        agent.acting(weights, k, num_candidates, seed_index % seeds),
         agent.observation_dim,
         agent.action_dim,
         config["action_low"],
         config["action_high"],
         keys=config["observation_keys"],
         device=device,
-        k=len(folded.keep),
         task=config["task"],
     )
 
@@ -114,7 +113,7 @@ class Policy:
 
     def __init__(
         self,
-        sampler: Sampler,
+        sampler: ActingSampler,
         observation_dim: int,
         action_dim: int,
         low: Sequence[float],
@@ -122,14 +121,14 @@ class Policy:
         *,
         keys: Sequence[str] = (),
         device: torch.device | str = "cpu",
-        k: int = 0,
         task: str = "",
     ):
         self.observation_dim, self.action_dim, self.keys = observation_dim, action_dim, tuple(keys)
         self.low, self.high = np.asarray(low, np.float32), np.asarray(high, np.float32)
-        self.device, self.k, self.task = torch.device(device), k, task
+        self.device, self.k, self.task = torch.device(device), sampler.steps, task
         self._sampler = sampler
-        self._act = sampler.act
+        self._act = sampler.entry()
+        self.num_candidates = sampler.count
         self._single, self._single_action = (observation_dim,), (1, action_dim)
         self._half, self._middle = (self.high - self.low) / 2, (self.high + self.low) / 2
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
@@ -137,7 +136,10 @@ class Policy:
 
     def __repr__(self) -> str:
         backend, device = self._sampler.describe(), str(self.device)
-        return f"Policy(task={self.task!r}, K={self.k}, backend={backend!r}, device={device!r})"
+        return (
+            f"Policy(task={self.task!r}, K={self.k}, num_candidates={self.num_candidates}, "
+            f"backend={backend!r}, device={device!r})"
+        )
 
     def act(self, observation: Any, seed: int | None = None) -> Any:
         """Return the action [A] of an observation [O], or the actions [B, A] of a batch [B, O].
@@ -182,7 +184,7 @@ class Policy:
         )
         key, step = self._noise_key(seed)
         keys = random.key_tensor([key], self.device)
-        noise = random.normals(keys, step, Stream.ACT, states.shape[1], self.action_dim)
+        noise = random.normals(keys, step, Stream.ACT, states.shape[1], self._sampler.columns)
         scaled = self._sampler.sample(states.contiguous(), noise) * torch.from_numpy(self._half).to(
             self.device
         )

@@ -67,7 +67,7 @@ class Task:
     updates: int = 2_000_000
     """Length of a run by default: Diffusion-QL's for Gym and antmaze, our choice for pointmaze."""
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Settings of the agent that differ from its defaults on this task."""
+    """Settings of the agent that differ from its defaults here; see agents/task_settings.py."""
 
     @property
     def goal_reaching(self) -> bool:
@@ -194,18 +194,6 @@ def _demo() -> Task:
         start=start,
         goal=goal,
         updates=10_000,
-        settings={
-            "eta": (2.0,),
-            "k": 2,
-            "width": 64,
-            "t_max": 20.0,
-            "last_nodes": 40,
-            "value_samples": 2,
-            "learning_rate": (1e-3,),
-            "critic_learning_rate": (1e-3,),
-            "critic_ema_rate": 0.02,
-            "cosine_decay": True,
-        },
     )
 
 

@@ -156,7 +156,7 @@ class Trainer:
         began = time.perf_counter()
         self.bar.set_description_str("evaluating")
         try:
-            self.last = self.evaluator.evaluate(self.agent.ops.sampler(self.agent.folded()))
+            self.last = self.evaluator.evaluate(self.agent.acting())
         except _Stopped:
             return
         self.evaluated = done
@@ -232,9 +232,9 @@ class Trainer:
             "seeds": list(self.agent.seeds),
             "updates": done,
             "checkpoint": "last",
-            "weights": "ema",
-            "k": settings["agent_settings"].get("k"),
-            "num_candidates": 1,
+            "weights": self.agent.acting_weights,
+            "k": len(self.agent.folded().c_in),
+            "num_candidates": settings["agent_settings"].get("num_candidates", 1),
             "last": means,
             "best_mean_score": self.best,
             "data_return": self.table.statistics.mean_return,
@@ -247,7 +247,7 @@ class Trainer:
             f"\n{settings['task']} on {self.table.dataset_id}: {settings['episodes']} episodes a "
             "seed in "
             f"{self.evaluator.spec.id}, last checkpoint (update {done:,}), K = {summary['k']}, "
-            "num_candidates = 1"
+            f"num_candidates = {summary['num_candidates']}"
         )
         for name, values in means.items():
             each = " ".join(f"{value:.3g}" for value in values)

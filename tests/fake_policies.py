@@ -19,6 +19,8 @@ KEYS = ("state", "goal")
 class Linear:
     """One fixed linear policy for each seed, in plain matrix products."""
 
+    columns = 2
+
     def __init__(self, policies: int) -> None:
         generator = torch.Generator().manual_seed(1)
         self.observation = torch.randn(policies, 3, 2, generator=generator)

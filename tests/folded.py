@@ -81,7 +81,8 @@ class Folded:
             one(self.first_action), one(self.first_observation), one(self.step_bias),
             tuple(map(one, self.hidden)), tuple(map(one, self.hidden_bias)),
             one(self.last_weight), one(self.last_bias),
-            one(self.c_in), one(self.keep), one(self.gain), self.initial_scale,
+            one(self.c_in), 0 * one(self.c_in), torch.ones(self.sizes.K), one(self.keep),
+            one(self.gain), 0 * one(self.c_in), 0 * one(self.c_in), self.initial_scale,
         )  # fmt: skip
 
     def inputs(self, rows: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -105,6 +105,8 @@ def test_success_is_nan_where_the_environment_does_not_tell() -> None:
 class Flat:
     """A policy of the flat observation."""
 
+    columns = 2
+
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         assert observation.shape[2] == 2
         return torch.tanh(observation - noise)

@@ -181,7 +181,8 @@ def test_a_configuration_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_the_package_loads_and_the_policy_says_what_it_is(run: Run) -> None:
     loaded = gtp_fast.load(run.path, backend="reference")
     assert repr(loaded) == (
-        "Policy(task='pointmaze-umaze', K=3, backend='reference PyTorch', device='cpu')"
+        "Policy(task='pointmaze-umaze', K=3, num_candidates=1, backend='reference PyTorch', "
+        "device='cpu')"
     )
 
 

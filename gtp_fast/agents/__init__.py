@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -9,10 +10,14 @@ from typing import Any
 
 import torch
 
+from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
+from gtp_fast.tasks import Task
 
-REGISTRY = {"gtp": "gtp_fast.agents.gtp:GTP"}
+REGISTRY = {
+    "gtp": "gtp_fast.agents.gtp:GTP",
+}
 
 
 def find(name: str) -> type[Agent]:
@@ -23,6 +28,14 @@ def find(name: str) -> type[Agent]:
     module, attribute = REGISTRY[name].split(":")
     agent: type[Agent] = getattr(import_module(module), attribute)
     return agent
+
+
+def defaults(name: str, task: Task) -> tuple[Task, Any]:
+    """Return the task with an agent's reward rule and updates, and the agent's Config for it."""
+    task, kind = task_settings.for_agent(task, name), find(name).Config
+    fields = {field.name for field in dataclasses.fields(kind)}
+    given = {"discount": task.discount} | dict(task.settings)
+    return task, kind(**{field: value for field, value in given.items() if field in fields})
 
 
 def settings_of(kept: Mapping[str, Any]) -> dict[str, Any]:

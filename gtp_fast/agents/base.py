@@ -13,12 +13,13 @@ from torch import Tensor
 
 from gtp_fast import ops, random
 from gtp_fast.agents.learner import Learner
+from gtp_fast.candidates import ActingSampler, Score
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
 if TYPE_CHECKING:
-    from gtp_fast.data.table import TransitionTable
+    from gtp_fast.data.table import Batch, TransitionTable
 
 
 class Agent(ABC):
@@ -29,6 +30,10 @@ class Agent(ABC):
     Config: ClassVar[type]
     metric_names: tuple[str, ...]
     loss_names: tuple[str, ...]
+    acting_weights: ClassVar[str] = "ema"
+    """Which weights act and are evaluated: `ema` or `online`."""
+    jumps: ClassVar[bool] = True
+    """Whether another number of steps than the trained one can be asked for."""
 
     def __init__(
         self,
@@ -80,6 +85,58 @@ class Agent(ABC):
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the policy of every seed, ready for a sampler; weights: `ema` or `online`."""
 
+    def score(self, seed: int | None = None) -> Score | None:
+        """Return what compares actions of one seed, or of all: None where there is no critic."""
+        return None
+
+    def acting(
+        self,
+        weights: str | None = None,
+        k: int | None = None,
+        num_candidates: int | None = None,
+        seed: int | None = None,
+    ) -> ActingSampler:
+        """Return the policy as it acts: of every seed, or of seed number `seed` alone.
+
+        What is None is as the agent's settings have it. UserError when candidates are to be
+        compared and nothing compares them.
+        """
+        policy = self.folded(weights or self.acting_weights, k)
+        policy = policy if seed is None else policy.select(seed)
+        own: int = getattr(self.config, "num_candidates", 1)
+        count = num_candidates or own
+        score = self.score(seed) if count > 1 else None
+        if count > 1 and score is None:
+            raise UserError(
+                f"--num-candidates {count} needs a critic to choose with, and this agent trains "
+                "none: leave it at 1."
+            )
+        return ActingSampler(
+            self.ops.sampler(policy),
+            policy.last_bias,
+            steps=len(policy.c_in),
+            draws=len(policy.c_in) if policy.stochastic else 1,
+            count=count,
+            score=score,
+            rule=getattr(self.config, "candidate_rule", "softmax"),
+        )
+
+    def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
+        """Draw the transitions of an update, [S, B] of them."""
+        rows = self.ops.integers(self.keys, step, Stream.BATCH, self.config.batch_size, len(table))
+        batch = table.gather(rows)
+        return type(batch)(*(field.to(self.dtype) for field in batch))
+
+    def chain_noise(self, step: int | Tensor, stream: Stream, rows: int, draws: int = 1) -> Tensor:
+        """Draw the noise of a folded policy: [S, rows, A], or [S, draws, rows, A]."""
+        z = self.ops.normals(
+            self.keys, step, stream, rows, draws * self.action_dim, dtype=self.dtype
+        )
+        if draws == 1:
+            return z
+        z = z.reshape(*z.shape[:2], draws, self.action_dim)
+        return z.transpose(1, 2).contiguous()
+
     @abstractmethod
     def learners(self) -> dict[str, Learner]:
         """Return the parts that learn, by name."""
@@ -91,11 +148,11 @@ class Agent(ABC):
         state = (
             table.rows[0, : self.observation_dim].to(self.dtype).expand(len(self.seeds), rows, -1)
         )
-        noise = self.ops.normals(self.keys, 0, Stream.ACT, rows, self.action_dim, self.dtype)
         spread = {}
-        for name, k in (("one_jump", 1), ("k_steps", None)):
-            actions = self.ops.sampler(self.folded(k=k)).sample(state, noise)
-            spread[name] = actions.std(1).mean(-1).tolist()
+        for name, k in (("one_jump", 1), ("k_steps", None))[not self.jumps :]:
+            policy = self.acting("ema", k, num_candidates=1)
+            noise = self.ops.normals(self.keys, 0, Stream.ACT, rows, policy.columns, self.dtype)
+            spread[name] = policy.sample(state, noise).std(1).mean(-1).tolist()
         return spread
 
     @property

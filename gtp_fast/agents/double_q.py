@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.agents.actor import detached
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.learner import Learner
+from gtp_fast.candidates import Score
 from gtp_fast.networks import Parameters, TwinCritic, initialise
 
 if TYPE_CHECKING:
@@ -17,13 +19,30 @@ if TYPE_CHECKING:
 
 
 class DoubleQ:
-    """Twin critics of every seed with their moving average, built from an agent's settings."""
+    """Twin critics of every seed with their moving average, built from an agent's settings.
 
-    def __init__(self, agent: Agent):
+    aggregate: how the twins become one value in TD targets; decays: whether the agent's decay of
+    the learning rates holds for the critic too.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        activation: str = "mish",
+        layer_norm: bool = False,
+        aggregate: reference.Aggregate = "min",
+        decays: bool = True,
+    ):
         c, seeds = agent.config, len(agent.seeds)
-        self.agent = agent
+        self.agent, self.aggregate, self.decays = agent, aggregate, decays
         self.network = TwinCritic(
-            agent.observation_dim, agent.action_dim, c.width, c.depth, agent.ops.mish
+            agent.observation_dim,
+            agent.action_dim,
+            c.width,
+            c.depth,
+            agent.ops.activation(activation),
+            layer_norm,
         )
         parameters = Parameters(2 * seeds, self.network.shapes, agent.device, agent.dtype)
         initialise(parameters, agent.keys, (1, 2))
@@ -35,14 +54,45 @@ class DoubleQ:
         views = self.learner.average_views if target else self.learner.views
         return self.network(views, observation, action)
 
+    def judge(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return Q [2, S, B] by the online networks, whose gradient reaches the action alone."""
+        return self.network(detached(self.learner.views), observation, action)
+
+    def score(self, seed: int | None = None) -> Score:
+        """Return the smaller target value of an action, of all seeds or of one, for choosing among
+        candidates.
+        """
+        views = detached(self.learner.average_views)
+        if seed is not None:
+            views = {name: view[2 * seed : 2 * seed + 2] for name, view in views.items()}
+        return lambda observation, action: self.network(views, observation, action).amin(0)
+
+    def next_values(self, batch: Batch, next_action: Tensor) -> Tensor:
+        """Return target values [2, S, m, B] of next actions [S, m B, A], m for each s'."""
+        b = batch.reward.shape[1]
+        states = batch.next_observation.repeat(1, next_action.shape[1] // b, 1)
+        values = self.values(states, next_action, target=True)
+        return values.reshape(2, len(batch.reward), -1, b)
+
     def td_target(self, batch: Batch, next_action: Tensor) -> Tensor:
         """Return the TD target [S, B] for next actions [S, m B, A]; the best of m backs up."""
         with torch.no_grad():
-            b = batch.reward.shape[1]
-            states = batch.next_observation.repeat(1, next_action.shape[1] // b, 1)
-            values = self.values(states, next_action, target=True)
-            best = values.reshape(2, len(batch.reward), -1, b).amax(2)
-            return reference.td_target(batch.reward, batch.mask, best, self.agent.config.discount)
+            best = self.next_values(batch, next_action).amax(2)
+            return self.bootstrap(batch, reference.aggregate(best, self.aggregate))
+
+    def soft_target(self, batch: Batch, next_action: Tensor, temperature: float) -> Tensor:
+        """Return the TD target [S, B] with the softmax-weighted value of m next actions (QGPO's
+        in-support target).
+        """
+        with torch.no_grad():
+            values = reference.aggregate(self.next_values(batch, next_action), self.aggregate)
+            return self.bootstrap(batch, reference.softmax_value(values, temperature))
+
+    def bootstrap(self, batch: Batch, next_value: Tensor) -> Tensor:
+        """Return r + gamma (1 - done) V(s') [S, B] for values of s' [S, B]."""
+        return reference.bellman(
+            batch.reward, batch.mask, next_value, self.agent.config.discount
+        ).detach()
 
     def step(self, batch: Batch, target: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
         """Take one Adam step towards target [S, B]; return the loss and the gradient norm, [S]."""
@@ -52,7 +102,7 @@ class DoubleQ:
         norm = self.learner.update(
             loss,
             step + 1,
-            self.rate * self.agent.decay(step),
+            self.rate * self.agent.decay(step) if self.decays else self.rate,
             c.critic_ema_rate,
             c.max_gradient_norm,
         )

@@ -18,6 +18,7 @@ from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.gtp_settings import GTPConfig, ranges
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import check
+from gtp_fast.candidates import Score
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
 from gtp_fast.random import Stream
@@ -85,6 +86,10 @@ class GTP(Agent):
         """Return actor and critic."""
         return {"actor": self.actor, "critic": self.critic.learner}
 
+    def score(self, seed: int | None = None) -> Score | None:
+        """Return the target critic's score; None for behaviour cloning, which trains no critic."""
+        return None if self.clones else self.critic.score(seed)
+
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the K-step policy of every seed with its constants folded."""
         c = self.config
@@ -96,7 +101,7 @@ class GTP(Agent):
             kind=c.precondition,
             sigma_data=c.sigma_data,
             t_min=c.t_min,
-            told={"flow": "t", "consistency": "zero"}.get(c.objective, "tau"),
+            plan=objectives.sampler_plan(c),
         )
 
     def clean(
@@ -138,12 +143,9 @@ class GTP(Agent):
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
-        c = self.config
         if isinstance(step, int):
             self.advance(step)
-        rows = self.ops.integers(self.keys, step, Stream.BATCH, c.batch_size, len(table))
-        batch = table.gather(rows)
-        batch = type(batch)(*(field.to(self.dtype) for field in batch))
+        batch = self.batch(table, step)
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.
             zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
@@ -159,7 +161,7 @@ class GTP(Agent):
         """Sample pi at s' for the TD target and at s for V(s), both chains in one call: [S, m B, A]
         each.
         """
-        c, width = self.config, self.action_dim
+        c = self.config
         backups = max(1, c.max_q_backup)
         states = torch.cat(
             (
@@ -169,16 +171,16 @@ class GTP(Agent):
             1,
         )
         split = backups * c.batch_size
+        policy = self.folded("ema")
+        draws = len(policy.c_in) if policy.stochastic else 1
         noise = torch.cat(
             (
-                self.ops.normals(self.keys, step, Stream.TARGET, split, width, self.dtype),
-                self.ops.normals(
-                    self.keys, step, Stream.VALUE, states.shape[1] - split, width, self.dtype
-                ),
+                self.chain_noise(step, Stream.TARGET, split, draws),
+                self.chain_noise(step, Stream.VALUE, states.shape[1] - split, draws),
             ),
-            1,
+            -2,
         )
-        self.chain.load(self.folded("ema"))
+        self.chain.load(policy)
         actions = self.chain.sample(states, noise)
         return actions[:, :split], actions[:, split:]
 

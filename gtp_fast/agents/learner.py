@@ -33,7 +33,7 @@ class Learner:
         loss: Tensor,
         updates: int | Tensor,
         rate: Tensor,
-        ema_rate: float,
+        ema_rate: float | Tensor,
         max_norm: float | None,
     ) -> Tensor:
         """Take one Adam step on loss [S] and move the average; return the gradient norm of each

@@ -18,6 +18,7 @@ from gtp_fast import reference
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
 from gtp_fast.random import Stream
+from gtp_fast.reference import Plan
 
 if TYPE_CHECKING:
     from gtp_fast.agents.gtp import GTP
@@ -91,6 +92,15 @@ def find(config: GTPConfig) -> Objective:
         "shortcut": jumps(halved),
         "mean-flow": mean_flow,
     }[config.objective]
+
+
+def sampler_plan(config: GTPConfig) -> Callable[[Tensor], Plan]:
+    """Return how the policy of an objective is sampled over a time grid."""
+    if config.objective == "flow":
+        return reference.heun_plan if config.solver == "heun" else reference.euler_plan
+    if config.objective == "consistency":
+        return reference.consistency_plan
+    return reference.map_plan
 
 
 def score_approximation(agent: GTP, batch: Batch, w: Tensor, step: int | Tensor) -> Terms:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gtp_fast.candidates import Rule
 from gtp_fast.errors import UserError
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -14,35 +15,49 @@ ANY = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
-class AgentConfig:
-    """Settings of every agent; where a paper gives no value the default is ours or that of its
-    nearest source.
-    """
+class CloneConfig:
+    """Settings of every agent, those that need no critic included."""
 
-    discount: float = 0.99
-    """Discount gamma of the TD target."""
     batch_size: int = 256
     """Transitions per update and seed."""
     learning_rate: tuple[float, ...] = (3e-4,)
     """Adam's rate for the actor. One value, or one per seed."""
-    critic_learning_rate: tuple[float, ...] = (3e-4,)
-    """Adam's rate for the critic. One value, or one per seed."""
     cosine_decay: bool = False
-    """Let both learning rates fall to zero along a cosine over the run."""
+    """Let the learning rates fall to zero along a cosine over the run."""
     width: int = 256
     """Units of each hidden layer, in actor and critic."""
     depth: int = 3
     """Hidden layers of actor and critic."""
     ema_rate: float = 0.005
     """Rate at which the target actor follows the actor."""
+    max_gradient_norm: float | None = None
+    """Clip of each network's gradient norm, per seed; None for no clipping."""
+
+
+@dataclass(frozen=True)
+class AgentConfig(CloneConfig):
+    """Settings of every agent with a critic; where a paper gives no value the default is ours or
+    that of its nearest source.
+    """
+
+    discount: float = 0.99
+    """Discount gamma of the TD target."""
+    critic_learning_rate: tuple[float, ...] = (3e-4,)
+    """Adam's rate for the critic. One value, or one per seed."""
     critic_ema_rate: float = 0.005
     """Rate at which the target critic follows the critic."""
     max_q_backup: int = 0
     """Next actions whose best value backs up (10 in Diffusion-QL's antmaze); 0 for one plain
     sample.
     """
-    max_gradient_norm: float | None = None
-    """Clip of each network's gradient norm, per seed; None for no clipping."""
+    num_candidates: int = 1
+    """Actions drawn for each decision when acting, one of them chosen by the target critic (50 in
+    the authors' evaluation of Diffusion-QL and Consistency-AC).
+    """
+    candidate_rule: Rule = "softmax"
+    """How one of several candidates is chosen: softmax (with probability softmax(Q), as those
+    authors do) or argmax.
+    """
 
 
 _COMMON: Ranges = {
@@ -56,13 +71,14 @@ _COMMON: Ranges = {
     "critic_ema_rate": (0, 1),
     "max_q_backup": (0, 1024),
     "max_gradient_norm": (1e-9, math.inf),
+    "num_candidates": (1, 1024),
 }
 
 
 def check(config: Any, ranges: Ranges) -> None:
     """Raise UserError naming the first setting that is out of range; ranges: those of the agent."""
     for name, (low, high) in {**_COMMON, **ranges}.items():
-        value = getattr(config, name)
+        value = getattr(config, name, None)
         for number in value if isinstance(value, tuple) else (value,):
             if number is not None and not low <= number <= high:
                 raise UserError(

@@ -7,8 +7,22 @@ kernel. One subject a file, all of it named here.
 """
 
 from gtp_fast.reference.critic import (
+    Aggregate,
+    aggregate,
+    bellman,
     double_q_loss,
+    expectile_loss,
+    guidance_loss,
+    scaled_target,
+    softmax_value,
     td_target,
+)
+from gtp_fast.reference.diffusion import (
+    Diffusion,
+    denoising_loss,
+    diffusion,
+    vp_betas,
+    vp_marginal,
 )
 from gtp_fast.reference.flow_map import (
     PRECONDITIONINGS,
@@ -31,9 +45,14 @@ from gtp_fast.reference.losses import (
     flow_map_loss,
 )
 from gtp_fast.reference.network import (
+    ACTIVATIONS,
     adam,
+    gelu,
+    layer_norm,
     mish,
+    mlp,
     polyak,
+    relu,
     sinusoid,
 )
 from gtp_fast.reference.objectives import (
@@ -56,6 +75,13 @@ from gtp_fast.reference.perturbation import (
     perturb,
     perturb_at,
 )
+from gtp_fast.reference.plans import (
+    Plan,
+    consistency_plan,
+    euler_plan,
+    heun_plan,
+    map_plan,
+)
 from gtp_fast.reference.sampler import (
     FoldedPolicy,
     folded_sample,
@@ -63,6 +89,7 @@ from gtp_fast.reference.sampler import (
 )
 
 __all__ = [
+    "ACTIVATIONS",
     "COMPARISONS",
     "FLOW_WEIGHTS",
     "ORDERS",
@@ -70,36 +97,57 @@ __all__ = [
     "RHO",
     "T_LAWS",
     "U_MODES",
+    "Aggregate",
+    "Diffusion",
     "FoldedPolicy",
     "Offset",
     "Perturbation",
+    "Plan",
     "adam",
     "advantage_weights",
+    "aggregate",
+    "bellman",
     "clean_action",
+    "consistency_plan",
     "consistency_residual",
+    "denoising_loss",
+    "diffusion",
     "distance",
     "double_q_loss",
     "draw_times",
+    "euler_plan",
+    "expectile_loss",
     "flow_map",
     "flow_map_loss",
     "flow_weight",
     "folded_sample",
+    "gelu",
+    "guidance_loss",
     "half_jumps",
+    "heun_plan",
     "jump",
     "karras_nodes",
+    "layer_norm",
     "lognormal_nodes",
+    "map_plan",
     "mean_flow_target",
     "mish",
+    "mlp",
     "noise_level",
     "perturb",
     "perturb_at",
     "polyak",
     "precondition",
+    "relu",
     "sample",
     "sampling_times",
+    "scaled_target",
     "schedule",
     "schedule_ceiling",
     "sinusoid",
+    "softmax_value",
     "solve",
     "td_target",
+    "vp_betas",
+    "vp_marginal",
 ]

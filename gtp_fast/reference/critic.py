@@ -1,8 +1,30 @@
-"""The double-Q critic (eq. 16)."""
+"""Critics: the double-Q loss (eq. 16) and the targets that the agents regress on."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
+
+Aggregate = Literal["min", "mean"]
+
+
+def aggregate(values: Tensor, how: Aggregate = "min") -> Tensor:
+    """Return one value of the twins, [...], by their minimum or mean; values: [twins, ...]."""
+    if how == "min":
+        return values.amin(0)
+    if how == "mean":
+        return values.mean(0)
+    raise ValueError(f"twins are aggregated by min or mean, not {how!r}")
+
+
+def bellman(reward: Tensor, mask: Tensor, next_value: Tensor, discount: Tensor | float) -> Tensor:
+    """Return r + gamma (1 - done) V(s'): [S, B].
+
+    mask is 1 - done and stays 1 at a time-out, so that a truncated episode still bootstraps.
+    """
+    return reward + discount * mask * next_value
 
 
 def td_target(
@@ -12,7 +34,19 @@ def td_target(
 
     mask is 1 - done and stays 1 at a time-out, so that a truncated episode still bootstraps.
     """
-    return reward + discount * mask * next_values.amin(0)
+    return bellman(reward, mask, aggregate(next_values), discount)
+
+
+def softmax_value(values: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
+    """Return sum_j softmax_j(temperature Q_j) Q_j over the m actions of a state: [S, B]; values:
+    [S, m, B].
+    """
+    return (torch.softmax(temperature * values, 1) * values).sum(1)
+
+
+def scaled_target(target: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return the target over its batch deviation (Consistency-AC's q_norm): [S, B]."""
+    return target / (target.std(-1, keepdim=True) + eps)
 
 
 def double_q_loss(values: Tensor, target: Tensor) -> Tensor:
@@ -20,3 +54,18 @@ def double_q_loss(values: Tensor, target: Tensor) -> Tensor:
     B].
     """
     return (values - target.detach()).square().mean(-1).sum(0)
+
+
+def expectile_loss(value: Tensor, target: Tensor, expectile: float) -> Tensor:
+    """Return the batch mean of |expectile - 1(d < 0)| d^2, d = target - V (IQL's eq. 5): [S]."""
+    d = target.detach() - value
+    weight = torch.where(d < 0, 1.0 - expectile, expectile)
+    return (weight * d.square()).mean(-1)
+
+
+def guidance_loss(values: Tensor, scale: Tensor) -> Tensor:
+    """Return -mean Q_i / mean |Q_j|, no gradient through the divisor (Diffusion-QL's L_q): [S].
+
+    values, scale: [S, B], the critics' values of the policy's own actions.
+    """
+    return -values.mean(-1) / scale.detach().abs().mean(-1)

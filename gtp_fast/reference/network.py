@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +14,41 @@ def mish(x: Tensor) -> Tensor:
     e = torch.exp(torch.clamp(x, max=20.0))
     n = e * (e + 2.0)
     return x * (n / (n + 2.0))
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Return x Phi(x) in its tanh form, 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def relu(x: Tensor) -> Tensor:
+    """Return max(x, 0)."""
+    return torch.clamp(x, min=0.0)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"mish": mish, "gelu": gelu, "relu": relu}
+
+
+def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return scale (x - mean) / sqrt(variance + eps) + shift over the last axis; scale, shift: [G,
+    features] for x [G, B, features].
+    """
+    mean = x.mean(-1, keepdim=True)
+    variance = (x - mean).square().mean(-1, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + eps) * scale[:, None] + shift[:, None]
+
+
+def mlp(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = "mish"
+) -> Tensor:
+    """Apply a multilayer perceptron of each group, its last layer linear: [G, B, in] -> [G, B, out].
+
+    weights: [G, in, out] each; biases: [G, out]; activation: mish, relu or gelu (tanh form).
+    """
+    act = ACTIVATIONS[activation]
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = act(torch.baddbmm(bias[:, None], x, weight))
+    return torch.baddbmm(biases[-1][:, None], x, weights[-1])
 
 
 def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:

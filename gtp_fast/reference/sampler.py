@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast.reference.flow_map import flow_map
-from gtp_fast.reference.network import mish
+from gtp_fast.reference.network import ACTIVATIONS
 
 
 def sample(
@@ -31,8 +31,11 @@ def sample(
 
 
 class FoldedPolicy(NamedTuple):
-    """The K-step sampler with every constant taken out of its loop; weights are [in, out], S seeds
+    """A K-step sampler with every constant taken out of its loop; weights are [in, out], S seeds
     first.
+
+    In step k, F_k being the network on c_in_k a: phi = skip_k a + out_k F_k, clipped to [-1, 1] if
+    `clamp`; then a <- keep_k a + gain_k phi + carry_k phi_before + spread_k z_{k + 1}.
     """
 
     first_action: Tensor
@@ -43,23 +46,35 @@ class FoldedPolicy(NamedTuple):
     last_weight: Tensor
     last_bias: Tensor
     c_in: Tensor
+    skip: Tensor
+    out: Tensor
     keep: Tensor
     gain: Tensor
+    carry: Tensor
+    spread: Tensor
     initial_scale: float
+    activation: str = "mish"
+    clamp: bool = False
+    stochastic: bool = False
+    """Whether noise is added after a step: the noise is then [S, K, B, A], else [S, B, A]."""
 
     def select(self, seed: int) -> FoldedPolicy:
         """Return the policy of one seed, the axis kept."""
         pick = slice(seed, seed + 1)
-        return FoldedPolicy(
-            self.first_action[pick], self.first_observation[pick], self.step_bias[pick],
-            tuple(w[pick] for w in self.hidden_weights), tuple(b[pick] for b in self.hidden_biases),
-            self.last_weight[pick], self.last_bias[pick],
-            self.c_in, self.keep, self.gain, self.initial_scale,
-        )  # fmt: skip
+        return self._replace(
+            first_action=self.first_action[pick],
+            first_observation=self.first_observation[pick],
+            step_bias=self.step_bias[pick],
+            hidden_weights=tuple(w[pick] for w in self.hidden_weights),
+            hidden_biases=tuple(b[pick] for b in self.hidden_biases),
+            last_weight=self.last_weight[pick],
+            last_bias=self.last_bias[pick],
+        )
 
     def flatten(self) -> Tensor:
         """Return every number in one row: the fields in their order, each [S, ...] flattened."""
-        parts = (*self[:3], *self.hidden_weights, *self.hidden_biases, *self[5:10])
+        parts = (*self[:3], *self.hidden_weights, *self.hidden_biases, *self[5:8], self.keep,
+                 self.gain)  # fmt: skip
         return torch.cat([part.flatten() for part in parts])
 
     def to(self, device: torch.device | str) -> FoldedPolicy:
@@ -69,21 +84,30 @@ class FoldedPolicy(NamedTuple):
             if isinstance(value, tuple)
             else value.to(device)
             for name, value in self._asdict().items()
-            if name != "initial_scale"
+            if isinstance(value, tuple | Tensor)
         }
         return self._replace(**moved)
 
 
 def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> Tensor:
-    """Run `sample` in its folded form: observation [S, B, O], noise [S, B, A] -> clipped actions
-    [S, B, A].
+    """Run a folded policy: observation [S, B, O], noise [S, B, A], or [S, K, B, A] if stochastic,
+    draw 0 the initial one -> clipped actions [S, B, A].
     """
-    a = policy.initial_scale * noise
+    activation = ACTIVATIONS[policy.activation]
+    a = policy.initial_scale * (noise[:, 0] if policy.stochastic else noise)
     state = observation @ policy.first_observation
-    for k in range(policy.c_in.shape[0]):
-        h = mish(policy.c_in[k] * (a @ policy.first_action) + state + policy.step_bias[:, k, None])
+    before, steps = torch.zeros_like(a), policy.c_in.shape[0]
+    for k in range(steps):
+        h = policy.c_in[k] * (a @ policy.first_action) + state + policy.step_bias[:, k, None]
+        h = activation(h)
         for weight, bias in zip(policy.hidden_weights, policy.hidden_biases, strict=True):
-            h = mish(h @ weight + bias[:, None])
+            h = activation(h @ weight + bias[:, None])
         output = h @ policy.last_weight + policy.last_bias[:, None]
-        a = policy.keep[k] * a + policy.gain[k] * output
+        phi = policy.skip[k] * a + policy.out[k] * output
+        if policy.clamp:
+            phi = phi.clamp(-1.0, 1.0)
+        a = policy.keep[k] * a + policy.gain[k] * phi + policy.carry[k] * before
+        if policy.stochastic and k + 1 < steps:
+            a = a + policy.spread[k] * noise[:, k + 1]
+        before = phi
     return a.clamp(-1.0, 1.0)

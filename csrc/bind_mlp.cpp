@@ -1,0 +1,82 @@
+// The training of small networks for Python: addresses of contiguous float32 arrays.
+#include <pybind11/stl.h>
+
+#include <array>
+
+#include "bindings.hpp"
+#include "mlp_cpu.hpp"
+
+namespace {
+
+// Weight address, bias address, and the distances between groups, in floats.
+using Layer = std::array<uintptr_t, 4>;
+
+std::vector<gtp::LayerPointers> layers_of(const std::vector<Layer>& layers, const gtp::MlpShape& shape) {
+  if (static_cast<int>(layers.size()) != shape.layers()) throw py::value_error("one entry is needed for each layer");
+  std::vector<gtp::LayerPointers> result;
+  for (const Layer& layer : layers)
+    result.push_back({pointer<float>(layer[0], "weight"), pointer<float>(layer[1], "bias"), layer[2], layer[3]});
+  return result;
+}
+
+gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation) {
+  if (activation < 0 || activation > 2) throw py::value_error("there is no such activation");
+  const gtp::MlpShape shape{groups, rows, std::move(sizes), static_cast<gtp::Activation>(activation)};
+  return gtp::checked(shape);
+}
+
+void forward(const gtp::MlpShape& shape, uintptr_t x, const std::vector<Layer>& layers, uintptr_t y, uintptr_t saved,
+             int threads) {
+  if (shape.groups == 0 || shape.rows == 0) return;
+  const auto parameters = layers_of(layers, shape);
+  const float* from = pointer<const float>(x, "x");
+  float* to = pointer<float>(y, "y");
+  const py::gil_scoped_release release;
+  gtp::mlp_forward(shape, from, parameters, to, reinterpret_cast<float*>(saved), threads);
+}
+
+void backward(const gtp::MlpShape& shape, uintptr_t dy, const std::vector<Layer>& layers, uintptr_t saved,
+              uintptr_t dx, const std::vector<Layer>& gradients, int threads) {
+  if (shape.groups == 0) return;
+  const auto parameters = layers_of(layers, shape), results = layers_of(gradients, shape);
+  const float* error = reinterpret_cast<const float*>(dy);
+  const float* kept = reinterpret_cast<const float*>(saved);
+  if (shape.rows > 0) {
+    error = pointer<const float>(dy, "dy");
+    kept = pointer<const float>(saved, "saved");
+  }
+  const py::gil_scoped_release release;
+  gtp::mlp_backward(shape, error, parameters, kept, reinterpret_cast<float*>(dx), results, threads);
+}
+
+void adam(const std::array<uintptr_t, 5>& arrays, int seeds, size_t count, uintptr_t rate, double updates,
+          const std::array<double, 2>& betas, double epsilon, double average_rate, double max_norm, uintptr_t frozen,
+          uintptr_t norm, int threads) {
+  if (seeds == 0) return;
+  const gtp::AdamArrays all{pointer<float>(arrays[0], "parameter"), pointer<float>(arrays[2], "first"),
+                            pointer<float>(arrays[3], "second"),    pointer<float>(arrays[4], "average"),
+                            pointer<const float>(arrays[1], "gradient"), seeds, count};
+  const float* rates = pointer<const float>(rate, "rate");
+  float* norms = pointer<float>(norm, "norm");
+  const py::gil_scoped_release release;
+  gtp::adam_step(all, rates, updates, betas[0], betas[1], epsilon, average_rate, max_norm,
+                 reinterpret_cast<const bool*>(frozen), norms, threads);
+}
+
+}  // namespace
+
+void bind_mlp(py::module_& m) {
+  py::class_<gtp::MlpShape>(m, "MlpShape", "Groups, rows and layers of a multilayer perceptron.")
+      .def(py::init(&shape_of), py::arg("groups"), py::arg("rows"), py::arg("sizes"), py::arg("activation"),
+           "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form).")
+      .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass keeps.");
+  m.def("mlp_forward", &forward, py::arg("shape"), py::arg("x"), py::arg("layers"), py::arg("y"), py::arg("saved"),
+        py::arg("threads") = 1, "y [G, B, out] of x [G, B, in]; keeps what the backward pass needs unless saved is 0.");
+  m.def("mlp_backward", &backward, py::arg("shape"), py::arg("dy"), py::arg("layers"), py::arg("saved"), py::arg("dx"),
+        py::arg("gradients"), py::arg("threads") = 1,
+        "Gradients of every layer, and of x unless dx is 0, from dy [G, B, out].");
+  m.def("adam", &adam, py::arg("arrays"), py::arg("seeds"), py::arg("count"), py::arg("rate"), py::arg("updates"),
+        py::arg("betas"), py::arg("epsilon"), py::arg("average_rate"), py::arg("max_norm"), py::arg("frozen"),
+        py::arg("norm"), py::arg("threads") = 1,
+        "One step of Adam and of the moving average on parameter, gradient, first, second, average [S, P].");
+}

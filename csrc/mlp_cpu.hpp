@@ -1,0 +1,54 @@
+// Small multilayer perceptrons of G groups on the CPU: forward, every gradient, and the optimiser's pass.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "mlp_kernels.hpp"
+
+namespace gtp {
+
+// Parameters of one layer of every group, or their gradients: weight [G, in, out], rows contiguous, and bias [G, out].
+struct LayerPointers {
+  float *weight, *bias;
+  size_t weight_stride, bias_stride;  // between groups
+};
+
+// `sizes` are those of input, hidden layers and output. Activation after every layer but the last.
+struct MlpShape {
+  int groups, rows;
+  std::vector<int> sizes;
+  Activation activation;
+
+  int layers() const { return static_cast<int>(sizes.size()) - 1; }
+};
+
+// The shape itself; throws std::invalid_argument that names what is out of range.
+const MlpShape& checked(const MlpShape& shape);
+
+// How many floats `forward` keeps for `backward`.
+size_t saved_size(const MlpShape& shape);
+
+// y [G, B, out] of x [G, B, in]; keeps in `saved`, unless null, what `backward` needs. Every element is one chain of
+// multiply-adds, so its bits do not depend on the number of threads.
+void mlp_forward(const MlpShape& shape, const float* x, const std::vector<LayerPointers>& layers, float* y,
+                 float* saved, int threads);
+
+// Gradients of weights and biases, and of x unless dx is null, from dy [G, B, out].
+void mlp_backward(const MlpShape& shape, const float* dy, const std::vector<LayerPointers>& layers, const float* saved,
+                  float* dx, const std::vector<LayerPointers>& gradients, int threads);
+
+struct AdamArrays {
+  float *parameter, *first, *second, *average;
+  const float* gradient;
+  int seeds;
+  size_t count;  // of each seed
+};
+
+// One step of Adam and of the moving average for each seed, after its gradient's norm [S] has been taken and clipped to
+// max_norm. A seed that `frozen` marks, or whose norm is not finite, is left as it is.
+void adam_step(const AdamArrays& arrays, const float* rate, double updates, double first_beta, double second_beta,
+               double epsilon, double average_rate, double max_norm, const bool* frozen, float* norm, int threads);
+
+}  // namespace gtp

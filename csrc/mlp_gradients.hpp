@@ -1,0 +1,172 @@
+// Gradients of a layer's weights, the packing of matrices, and Adam with its moving average in one pass.
+// Included by one mlp_*.cpp for each instruction set, inside that file's own anonymous namespace.
+
+// Write or add R rows by N vectors of sums to row-major g, of whose last vector only `columns` may be touched.
+template <int R, int N>
+inline __attribute__((always_inline)) void gradient_tile(const float* a, const float* z, int rows, float* g,
+                                                         size_t stride, int columns, bool add) {
+  V sum[R][N] = {};
+  for (int k = 0; k < rows; ++k, a += kPanel, z += kPanel) {
+    V value[N];
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) value[n] = load(z + n * GTP_LANES);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const V v = broadcast(a[r]);
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) sum[r][n] += v * value[n];
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) {
+      float* to = g + r * stride + n * GTP_LANES;
+      const int left = columns - n * GTP_LANES;
+      if (left >= GTP_LANES) {
+        store(to, add ? sum[r][n] + load(to) : sum[r][n]);
+      } else {
+        float part[GTP_LANES];
+        store(part, sum[r][n]);
+        for (int i = 0; i < left; ++i) to[i] = add ? part[i] + to[i] : part[i];
+      }
+    }
+}
+
+template <int N>
+void gradient_rows(int size, const float* a, const float* z, int rows, float* g, size_t stride, int columns, bool add) {
+  switch (size) {
+    case GTP_MLP_ROWS: return gradient_tile<GTP_MLP_ROWS, N>(a, z, rows, g, stride, columns, add);
+#if GTP_MLP_ROWS > 4
+    case 4: return gradient_tile<4, N>(a, z, rows, g, stride, columns, add);
+#endif
+    case 2: return gradient_tile<2, N>(a, z, rows, g, stride, columns, add);
+    default: return gradient_tile<1, N>(a, z, rows, g, stride, columns, add);
+  }
+}
+
+void gradient(const float* a, size_t a_plane, int first, int last, const float* z, size_t z_plane, int columns,
+              int rows, float* g) {
+  for (int begin = 0; begin < rows; begin += kSumRows) {
+    const int count = rows - begin < kSumRows ? rows - begin : kSumRows;
+    const size_t offset = static_cast<size_t>(begin) * kPanel;
+    for (int column = 0, p = 0; column < columns; column += kPanel, ++p)
+      for (int i = first, size = 0; i < last; i += size) {
+        const int left = kPanel - i % kPanel < last - i ? kPanel - i % kPanel : last - i;
+        size = tile_rows(left);
+        const float* from = a + (i / kPanel) * a_plane + offset + i % kPanel;
+        const float* with = z + p * z_plane + offset;
+        float* to = g + static_cast<size_t>(i) * columns + column;
+        if (columns - column > GTP_LANES)
+          gradient_rows<2>(size, from, with, count, to, columns, columns - column, begin > 0);
+        else
+          gradient_rows<1>(size, from, with, count, to, columns, columns - column, begin > 0);
+      }
+  }
+}
+
+void column_sums(const float* z, size_t z_plane, int columns, int rows, float* sums) {
+  for (int column = 0; column < columns; column += GTP_LANES) {
+    const float* from = z + (column / kPanel) * z_plane + column % kPanel;
+    V total = {};
+    for (int begin = 0; begin < rows; begin += kSumRows) {
+      V part = {};
+      const int end = rows - begin < kSumRows ? rows : begin + kSumRows;
+      for (int k = begin; k < end; ++k) part += load(from + static_cast<size_t>(k) * kPanel);
+      total += part;
+    }
+    const int left = columns - column < GTP_LANES ? columns - column : GTP_LANES;
+    __builtin_memcpy(sums + column, &total, left * sizeof(float));
+  }
+}
+
+void pack(const float* from, int rows, int columns, size_t stride, float* to, size_t plane) {
+  for (int column = 0; column < columns; column += kPanel, to += plane) {
+    const int count = columns - column < kPanel ? columns - column : kPanel;
+    for (int r = 0; r < rows; ++r) {
+      float* row = to + static_cast<size_t>(r) * kPanel;
+      const float* source = from + r * stride + column;
+      if (count == kPanel) {
+        store(row, load(source));
+        store(row + GTP_LANES, load(source + GTP_LANES));
+      } else {
+        for (int i = 0; i < kPanel; ++i) row[i] = i < count ? source[i] : 0.0f;
+      }
+    }
+  }
+}
+
+void unpack(const float* from, size_t plane, int rows, int columns, float* to, size_t stride) {
+  for (int column = 0; column < columns; column += kPanel, from += plane) {
+    const int count = columns - column < kPanel ? columns - column : kPanel;
+    for (int r = 0; r < rows; ++r)
+      __builtin_memcpy(to + r * stride + column, from + static_cast<size_t>(r) * kPanel, count * sizeof(float));
+  }
+}
+
+// A square of GTP_LANES by GTP_LANES, transposed by log2 rounds of interleaving.
+void transpose_square(const float* from, size_t stride, float* to) {
+  V row[GTP_LANES], next[GTP_LANES];
+  I low, high;
+  for (int i = 0; i < GTP_LANES; ++i) {
+    low[i] = i / 2 + (i % 2) * GTP_LANES;
+    high[i] = low[i] + GTP_LANES / 2;
+    row[i] = load(from + i * stride);
+  }
+#pragma GCC unroll 4
+  for (int round = 1; round < GTP_LANES; round *= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < GTP_LANES / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(row[i], row[i + GTP_LANES / 2], low);
+      next[2 * i + 1] = __builtin_shuffle(row[i], row[i + GTP_LANES / 2], high);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < GTP_LANES; ++i) row[i] = next[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < GTP_LANES; ++i) store(to + i * kPanel, row[i]);
+}
+
+void pack_transposed(const float* from, int rows, int columns, float* to) {
+  for (int r = 0; r < rows; r += GTP_LANES) {
+    float* panel = to + static_cast<size_t>(r / kPanel) * columns * kPanel + r % kPanel;
+    for (int c = 0; c < columns; c += GTP_LANES) {
+      const float* source = from + static_cast<size_t>(r) * columns + c;
+      if (r + GTP_LANES <= rows && c + GTP_LANES <= columns) {
+        transpose_square(source, columns, panel + static_cast<size_t>(c) * kPanel);
+        continue;
+      }
+      for (int j = c; j < columns && j < c + GTP_LANES; ++j)
+        for (int i = 0; i < GTP_LANES; ++i)
+          panel[static_cast<size_t>(j) * kPanel + i] =
+              r + i < rows ? from[static_cast<size_t>(r + i) * columns + j] : 0.0f;
+    }
+  }
+}
+
+// In float64, by as many chains as a vector has lanes: the norm is as good as its parts.
+double square_sum(const float* x, size_t count) {
+  double lanes[GTP_LANES] = {};
+  size_t i = 0;
+  for (; i + GTP_LANES <= count; i += GTP_LANES)
+    for (int j = 0; j < GTP_LANES; ++j) lanes[j] += static_cast<double>(x[i + j]) * x[i + j];
+  for (int j = 0; i < count; ++i, ++j) lanes[j] += static_cast<double>(x[i]) * x[i];
+  double total = 0.0;
+  for (const double lane : lanes) total += lane;
+  return total;
+}
+
+void adam(float* __restrict parameter, const float* __restrict gradient, float* __restrict first,
+          float* __restrict second, float* __restrict average, size_t count, const AdamStep& step) {
+  const AdamStep s = step;
+  for (size_t i = 0; i < count; ++i) {
+    const float g = s.gradient_scale * gradient[i];
+    const float m = first[i] + s.first_decay * (g - first[i]);
+    const float v = second[i] + s.second_decay * (g * g - second[i]);
+    const float p = parameter[i] - s.rate * m / (__builtin_sqrtf(v) * s.second_correction + s.epsilon);
+    first[i] = m;
+    second[i] = v;
+    parameter[i] = p;
+    average[i] += s.average_rate * (p - average[i]);
+  }
+}

@@ -1,0 +1,54 @@
+// What one instruction set offers to the training of small networks: products of matrices that lie in panels.
+//
+// A matrix [rows, columns] in panels is [columns / panel][rows][panel], padded with zeros, `panel` being two vectors'
+// width: a product reads and writes it in order, whichever operand it is. `plane` is the distance between panels.
+#pragma once
+
+#include <cstddef>
+
+namespace gtp {
+
+enum class Activation : int { kMish, kRelu, kGelu };
+
+// What happens to a tile of a product before it is left: bias and activation, or the slope of the layer below.
+struct Epilogue {
+  const float* bias = nullptr;  // [columns], padded to panels
+  bool activate = false;
+  Activation activation = Activation::kMish;
+  float* slope = nullptr;         // where the activation's slope is kept, in panels like the result
+  const float* factor = nullptr;  // multiplies the result, in panels like it
+};
+
+struct AdamStep {
+  float gradient_scale, rate, first_decay, second_decay, second_correction, epsilon, average_rate;
+};
+
+struct MlpKernels {
+  int lanes;
+  // Row-major [rows, columns] with distance `stride` between rows into panels, and back.
+  void (*pack)(const float* from, int rows, int columns, size_t stride, float* to, size_t plane);
+  void (*unpack)(const float* from, size_t plane, int rows, int columns, float* to, size_t stride);
+  // The transpose of row-major [rows, columns], contiguous, into panels of `rows` columns.
+  void (*pack_transposed)(const float* from, int rows, int columns, float* to);
+  // y = epilogue(a w): a [rows, depth] and y [rows, columns] in panels, w [depth, columns] packed.
+  void (*product)(const float* a, size_t a_plane, int rows, int depth, const float* w, int columns, float* y,
+                  size_t y_plane, const Epilogue& epilogue);
+  // g = a^T z row-major [depth, columns] for columns first..last of a, the sum over rows in order.
+  void (*gradient)(const float* a, size_t a_plane, int first, int last, const float* z, size_t z_plane, int columns,
+                   int rows, float* g);
+  void (*column_sums)(const float* z, size_t z_plane, int columns, int rows, float* sums);
+  double (*square_sum)(const float* x, size_t count);
+  void (*adam)(float* parameter, const float* gradient, float* first, float* second, float* average, size_t count,
+               const AdamStep& step);
+};
+
+extern const MlpKernels kPortableMlp;
+#if defined(__x86_64__) || defined(_M_X64)
+extern const MlpKernels kAvx2Mlp;
+extern const MlpKernels kAvx512Mlp;
+#endif
+
+// The widest that this machine runs, or the one that the environment's GTP_FAST_ISA names.
+const MlpKernels& select_mlp();
+
+}  // namespace gtp

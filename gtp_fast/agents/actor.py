@@ -1,0 +1,146 @@
+"""The network of a K-step policy: an MLP on [c_in a, features of the time, s], and its folding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gtp_fast import reference
+from gtp_fast.networks import EMBEDDING, EMBEDDING_HIDDEN, Activation, mlp, mlp_shapes
+from gtp_fast.ops import Operations
+from gtp_fast.reference import FoldedPolicy
+
+Clock = Literal["none", "scalar", "sinusoid"]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What happens in each of K steps around the network, as FoldedPolicy has it; float64, [K]
+    each, 0 where not given.
+    """
+
+    times: Tensor
+    """What the network is told of the time."""
+    out: Tensor
+    c_in: Tensor
+    gain: Tensor
+    skip: Tensor | None = None
+    keep: Tensor | None = None
+    carry: Tensor | None = None
+    spread: Tensor | None = None
+    initial_scale: float = 1.0
+    clamp: bool = False
+
+    def fields(self, like: Tensor) -> dict[str, Any]:
+        """Return the fields of a FoldedPolicy that no weight enters, of the type of `like`."""
+        names = ("c_in", "skip", "out", "keep", "gain", "carry", "spread")
+        given = {name: getattr(self, name) for name in names}
+        vectors = {
+            name: (torch.zeros_like(self.out) if value is None else value).to(like)
+            for name, value in given.items()
+        }
+        return vectors | {
+            "initial_scale": self.initial_scale,
+            "clamp": self.clamp,
+            "stochastic": self.stochastic,
+        }
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether noise is added after a step."""
+        return self.spread is not None
+
+    @property
+    def draws(self) -> int:
+        """Draws of noise for one action."""
+        return len(self.out) if self.stochastic else 1
+
+
+@dataclass(frozen=True)
+class ActorNetwork:
+    """F(a, t, s): input order [a, features of t, s].
+
+    clock: `sinusoid` is Diffusion-QL's 16 sines and cosines -> 32 -> 16; `scalar` is t itself;
+    `none` leaves time out. takes_action=False leaves the action out too: a plain MLP of the state.
+    """
+
+    observation_dim: int
+    action_dim: int
+    width: int
+    depth: int
+    ops: Operations
+    clock: Clock = "sinusoid"
+    activation: str = "mish"
+    takes_action: bool = True
+    act: Activation = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "act", self.ops.activation(self.activation))
+
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Where the action ends and where the observation begins among the inputs."""
+        action = self.action_dim if self.takes_action else 0
+        return action, action + {"none": 0, "scalar": 1, "sinusoid": EMBEDDING}[self.clock]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all parameters, in the order of the flat buffer."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.clock == "sinusoid":
+            shapes["t.0.weight"] = (EMBEDDING, EMBEDDING_HIDDEN)
+            shapes["t.0.bias"] = (EMBEDDING_HIDDEN,)
+            shapes["t.1.weight"], shapes["t.1.bias"] = (EMBEDDING_HIDDEN, EMBEDDING), (EMBEDDING,)
+        inputs = self.edges[1] + self.observation_dim
+        return shapes | mlp_shapes(inputs, self.width, self.depth, self.action_dim)
+
+    def features(self, views: Mapping[str, Tensor], t: Tensor) -> Tensor:
+        """Return what stands for times t [S, B] among the inputs: [S, B, features]."""
+        if self.clock == "none":
+            return t[..., None][..., :0]
+        if self.clock == "scalar":
+            return t[..., None]
+        h = reference.sinusoid(t, EMBEDDING, scale=1.0)
+        h = self.act(torch.baddbmm(views["t.0.bias"][:, None], h, views["t.0.weight"]))
+        return torch.baddbmm(views["t.1.bias"][:, None], h, views["t.1.weight"])
+
+    def __call__(
+        self, views: Mapping[str, Tensor], a: Tensor | None, t: Tensor | None, observation: Tensor
+    ) -> Tensor:
+        """Return F [S, B, A] for scaled noisy actions a [S, B, A], times t [S, B], observation [S,
+        B, O]; a and t are None where the network does not take them.
+        """
+        inputs = [] if a is None else [a]
+        inputs += [] if t is None else [self.features(views, t)]
+        return mlp(views, torch.cat((*inputs, observation), -1), self.depth, self.act)
+
+    def fold(self, views: Mapping[str, Tensor], steps: Steps) -> FoldedPolicy:
+        """Fold K steps into the weights; gradients flow back to views that take any."""
+        weight, bias = views["layer0.weight"], views["layer0.bias"]
+        action, state = self.edges
+        seeds, width = weight.shape[0], weight.shape[2]
+        times = steps.times.to(weight).expand(seeds, -1)
+        told = torch.bmm(self.features(views, times), weight[:, action:state])
+        first = weight[:, :action]
+        if not self.takes_action:
+            first = weight.new_zeros(seeds, self.action_dim, width)
+        middle = range(1, self.depth)
+        return FoldedPolicy(
+            first_action=first,
+            first_observation=weight[:, state:],
+            step_bias=bias[:, None] + told,
+            hidden_weights=tuple(views[f"layer{i}.weight"] for i in middle),
+            hidden_biases=tuple(views[f"layer{i}.bias"] for i in middle),
+            last_weight=views[f"layer{self.depth}.weight"],
+            last_bias=views[f"layer{self.depth}.bias"],
+            activation=self.activation,
+            **steps.fields(weight),
+        )
+
+
+def detached(views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the same parameters out of reach of any gradient."""
+    return {name: view.detach() for name, view in views.items()}

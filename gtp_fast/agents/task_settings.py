@@ -1,0 +1,174 @@
+"""One table: agent x task -> settings, each with its source.
+
+What stands here are the defaults of `--agent A --task T`. A source that begins with "ours" says
+that no value is published for that pair, and how ours was chosen. What the table leaves out is the
+default of the agent's Config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from gtp_fast.tasks import Task
+
+
+class Sourced(NamedTuple):
+    """A value and where it comes from."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Settings of one agent on one task, or on every task of a family, from one source.
+
+    Besides settings of the agent: `updates` (length of a run) and `reward` (the rule for rewards).
+    """
+
+    where: str
+    """Name of a task, or of a family."""
+    source: str
+    settings: Mapping[str, Any]
+
+
+def _rows(
+    source: str, names: tuple[str, ...], rows: Mapping[str, tuple[Any, ...]]
+) -> tuple[Entry, ...]:
+    """Return one entry for each row of a published table."""
+    return tuple(
+        Entry(task, source, dict(zip(names, row, strict=True))) for task, row in rows.items()
+    )
+
+
+def _one(value: float) -> tuple[float, ...]:
+    return (value,)
+
+
+_OURS_POINTMAZE = "ours: no such task in the paper; AntMaze's reward rule, defaults otherwise"
+_OURS_DEMO = "ours: a small network and large rates, so that the demo takes minutes; not tuned"
+_DEMO: dict[str, Any] = {
+    "width": 64,
+    "learning_rate": _one(1e-3),
+    "cosine_decay": True,
+}
+_DEMO_CRITIC = _DEMO | {"critic_learning_rate": _one(1e-3), "critic_ema_rate": 0.02}
+
+_GTP = (
+    Entry(
+        "pointmaze-demo",
+        "ours: tried on the demo's data",
+        _DEMO_CRITIC
+        | {"eta": _one(2.0), "k": 2, "t_max": 20.0, "last_nodes": 40, "value_samples": 2},
+    ),
+)
+
+_DIFFUSION_QL_SOURCE = "Diffusion-QL's repository, main.py (its AntMaze sets are v0)"
+_DIFFUSION_QL = (
+    Entry("locomotion", _DIFFUSION_QL_SOURCE, {"updates": 2_000_000, "reward": "none"}),
+    Entry("antmaze", _DIFFUSION_QL_SOURCE, {"updates": 1_000_000, "reward": "cql"}),
+    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"}),
+    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CRITIC | {"ema_start": 100}),
+    *_rows(
+        _DIFFUSION_QL_SOURCE,
+        ("learning_rate", "eta", "max_q_backup", "max_gradient_norm"),
+        {
+            "halfcheetah-medium": (_one(3e-4), _one(1.0), 0, 9.0),
+            "hopper-medium": (_one(3e-4), _one(1.0), 0, 9.0),
+            "walker2d-medium": (_one(3e-4), _one(1.0), 0, 1.0),
+            "halfcheetah-medium-replay": (_one(3e-4), _one(1.0), 0, 2.0),
+            "hopper-medium-replay": (_one(3e-4), _one(1.0), 0, 4.0),
+            "walker2d-medium-replay": (_one(3e-4), _one(1.0), 0, 4.0),
+            "halfcheetah-medium-expert": (_one(3e-4), _one(1.0), 0, 7.0),
+            "hopper-medium-expert": (_one(3e-4), _one(1.0), 0, 5.0),
+            "walker2d-medium-expert": (_one(3e-4), _one(1.0), 0, 5.0),
+            "antmaze-umaze": (_one(3e-4), _one(0.5), 0, 2.0),
+            "antmaze-umaze-diverse": (_one(3e-4), _one(2.0), 10, 3.0),
+            "antmaze-medium-play": (_one(1e-3), _one(2.0), 10, 2.0),
+            "antmaze-medium-diverse": (_one(3e-4), _one(3.0), 10, 1.0),
+            "antmaze-large-play": (_one(3e-4), _one(4.5), 10, 10.0),
+            "antmaze-large-diverse": (_one(3e-4), _one(3.5), 10, 7.0),
+        },
+    ),
+)
+
+_CONSISTENCY_AC_SOURCE = "Consistency-AC's repository, offline.py (its AntMaze sets are v0)"
+_CONSISTENCY_AC = (
+    Entry("locomotion", _CONSISTENCY_AC_SOURCE, {"updates": 2_000_000, "reward": "none"}),
+    Entry("antmaze", _CONSISTENCY_AC_SOURCE, {"updates": 1_000_000, "reward": "cql"}),
+    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"}),
+    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CRITIC | {"ema_start": 100}),
+    *_rows(
+        _CONSISTENCY_AC_SOURCE,
+        ("learning_rate", "eta", "k", "scale_target", "max_q_backup", "max_gradient_norm"),
+        {
+            "halfcheetah-medium": (_one(3e-4), _one(1.0), 2, False, 0, 9.0),
+            "hopper-medium": (_one(3e-4), _one(0.1), 2, False, 0, 9.0),
+            "walker2d-medium": (_one(3e-4), _one(1.0), 5, True, 0, 1.0),
+            "halfcheetah-medium-replay": (_one(3e-4), _one(1.0), 2, False, 0, 2.0),
+            "hopper-medium-replay": (_one(3e-4), _one(0.1), 2, False, 0, 4.0),
+            "walker2d-medium-replay": (_one(3e-4), _one(0.1), 5, False, 0, 4.0),
+            "halfcheetah-medium-expert": (_one(3e-4), _one(1.0), 2, False, 0, 7.0),
+            "hopper-medium-expert": (_one(3e-4), _one(1.0), 2, False, 0, 5.0),
+            "walker2d-medium-expert": (_one(3e-4), _one(1.0), 2, True, 0, 5.0),
+            "antmaze-umaze": (_one(3e-4), _one(0.01), 2, True, 0, 2.0),
+            "antmaze-umaze-diverse": (_one(3e-4), _one(0.01), 2, True, 10, 3.0),
+            "antmaze-medium-play": (_one(1e-3), _one(0.01), 2, False, 10, 2.0),
+            "antmaze-medium-diverse": (_one(3e-4), _one(0.01), 2, True, 10, 1.0),
+            "antmaze-large-play": (_one(3e-4), _one(4.5), 2, True, 10, 10.0),
+            "antmaze-large-diverse": (_one(3e-4), _one(3.5), 2, True, 10, 2.0),
+        },
+    ),
+)
+
+_IQL_SOURCE = "IQL's repository, configs/mujoco_config.py and configs/antmaze_config.py"
+_IQL_MAZE: dict[str, Any] = {"expectile": 0.9, "beta": _one(10.0), "reward": "minus_one"}
+_IQL = (
+    Entry(
+        "locomotion",
+        _IQL_SOURCE,
+        {
+            "updates": 1_000_000,
+            "expectile": 0.7,
+            "beta": _one(3.0),
+            "reward": "iql_locomotion",
+        },
+    ),
+    Entry("antmaze", _IQL_SOURCE, _IQL_MAZE | {"updates": 1_000_000}),
+    Entry("pointmaze", "ours: IQL's settings of AntMaze", _IQL_MAZE),
+    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CRITIC),
+)
+
+_BC = (Entry("pointmaze-demo", _OURS_DEMO, _DEMO),)
+
+TABLE: dict[str, tuple[Entry, ...]] = {
+    "bc": _BC,
+    "consistency-ac": _CONSISTENCY_AC,
+    "diffusion-ql": _DIFFUSION_QL,
+    "gtp": _GTP,
+    "iql": _IQL,
+}
+
+
+def of(agent: str, task: Task) -> dict[str, Sourced]:
+    """Return what the table says of an agent on a task; a task's own row goes before its
+    family's.
+    """
+    found: dict[str, Sourced] = {}
+    for where in (task.family, task.name):
+        for entry in TABLE.get(agent, ()):
+            if entry.where == where:
+                found |= {
+                    name: Sourced(value, entry.source) for name, value in entry.settings.items()
+                }
+    return found
+
+
+def for_agent(task: Task, agent: str) -> Task:
+    """Return the task as an agent's authors train on it: its settings, reward rule and updates."""
+    found = {name: sourced.value for name, sourced in of(agent, task).items()}
+    updates = found.pop("updates", task.updates)
+    rules = replace(task.rules, reward=found.pop("reward", task.rules.reward))
+    return replace(task, settings=found, rules=rules, updates=updates)
