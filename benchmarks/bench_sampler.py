@@ -77,7 +77,7 @@ class Sampler(Workload):
 
 def policy(steps: int) -> FoldedPolicy:
     """Return a freshly initialised policy, folded for K steps."""
-    network = FlowMapNetwork(OBSERVATIONS, ACTIONS, WIDTH, DEPTH, reference.mish)
+    network = FlowMapNetwork(OBSERVATIONS, ACTIONS, WIDTH, DEPTH, reference.mlp)
     parameters = Parameters(1, network.shapes(), torch.device("cpu"), torch.float32)
     initialise(parameters, random.key_tensor([0]), (0,))
     times = reference.sampling_times(steps, dtype=torch.float64)

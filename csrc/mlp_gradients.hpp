@@ -65,18 +65,18 @@ void gradient(const float* a, size_t a_plane, int first, int last, const float* 
   }
 }
 
+typedef double D __attribute__((vector_size(8 * GTP_LANES)));
+
+// In float64: terms of either sign cancel, and one chain of float32 would show it.
 void column_sums(const float* z, size_t z_plane, int columns, int rows, float* sums) {
   for (int column = 0; column < columns; column += GTP_LANES) {
     const float* from = z + (column / kPanel) * z_plane + column % kPanel;
-    V total = {};
-    for (int begin = 0; begin < rows; begin += kSumRows) {
-      V part = {};
-      const int end = rows - begin < kSumRows ? rows : begin + kSumRows;
-      for (int k = begin; k < end; ++k) part += load(from + static_cast<size_t>(k) * kPanel);
-      total += part;
-    }
+    D total = {};
+    for (int k = 0; k < rows; ++k)
+      total += __builtin_convertvector(load(from + static_cast<size_t>(k) * kPanel), D);
+    const V rounded = __builtin_convertvector(total, V);
     const int left = columns - column < GTP_LANES ? columns - column : GTP_LANES;
-    __builtin_memcpy(sums + column, &total, left * sizeof(float));
+    __builtin_memcpy(sums + column, &rounded, left * sizeof(float));
   }
 }
 

@@ -17,7 +17,7 @@ from gtp_fast.reference import FoldedPolicy, Plan
 
 EMBEDDING = 16
 EMBEDDING_HIDDEN = 32
-Activation = Callable[[Tensor], Tensor]
+Mlp = Callable[..., Tensor]
 
 
 class Parameters:
@@ -106,16 +106,23 @@ def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) ->
         offset += size
 
 
-def mlp(views: Mapping[str, Tensor], x: Tensor, depth: int, activation: Activation) -> Tensor:
+def mlp(
+    views: Mapping[str, Tensor], x: Tensor, depth: int, fused: Mlp, activation: str = "mish"
+) -> Tensor:
     """Apply `depth` hidden layers, normalised where there are norms, and the linear output: [G, B,
     in] -> [G, B, out].
+
+    fused: `Operations.mlp` of the run; layers with a norm between them go one by one.
     """
+    weights = [views[f"layer{i}.weight"] for i in range(depth + 1)]
+    biases = [views[f"layer{i}.bias"] for i in range(depth + 1)]
+    if "norm0.scale" not in views:
+        return fused(x, weights, biases, activation)
     for i in range(depth):
-        x = torch.baddbmm(views[f"layer{i}.bias"][:, None], x, views[f"layer{i}.weight"])
-        x = activation(x)
-        if f"norm{i}.scale" in views:
-            x = reference.layer_norm(x, views[f"norm{i}.scale"], views[f"norm{i}.shift"])
-    return torch.baddbmm(views[f"layer{depth}.bias"][:, None], x, views[f"layer{depth}.weight"])
+        x = torch.baddbmm(biases[i][:, None], x, weights[i])
+        x = reference.ACTIVATIONS[activation](x)
+        x = reference.layer_norm(x, views[f"norm{i}.scale"], views[f"norm{i}.shift"])
+    return torch.baddbmm(biases[depth][:, None], x, weights[depth])
 
 
 class FlowMapNetwork:
@@ -123,11 +130,9 @@ class FlowMapNetwork:
     tau, s].
     """
 
-    def __init__(
-        self, observation_dim: int, action_dim: int, width: int, depth: int, mish: Activation
-    ):
+    def __init__(self, observation_dim: int, action_dim: int, width: int, depth: int, fused: Mlp):
         self.observation_dim, self.action_dim = observation_dim, action_dim
-        self.width, self.depth, self.mish = width, depth, mish
+        self.width, self.depth, self.fused = width, depth, fused
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -143,16 +148,14 @@ class FlowMapNetwork:
     def embed(self, views: Mapping[str, Tensor], levels: Tensor) -> Tensor:
         """Embed the two time levels [S, B, 2] (0.25 ln t, 0.25 ln tau): [S, B, 2 EMBEDDING]."""
         sines = reference.sinusoid(levels, EMBEDDING)
-        rows = []
-        for i, clock in enumerate(("t", "tau")):
-            h = torch.baddbmm(
-                views[f"{clock}.0.bias"][:, None], sines[:, :, i], views[f"{clock}.0.weight"]
+        rows = [
+            self.fused(
+                sines[:, :, i],
+                [views[f"{clock}.0.weight"], views[f"{clock}.1.weight"]],
+                [views[f"{clock}.0.bias"], views[f"{clock}.1.bias"]],
             )
-            rows.append(
-                torch.baddbmm(
-                    views[f"{clock}.1.bias"][:, None], self.mish(h), views[f"{clock}.1.weight"]
-                )
-            )
+            for i, clock in enumerate(("t", "tau"))
+        ]
         return torch.cat(rows, -1)
 
     def __call__(
@@ -162,7 +165,10 @@ class FlowMapNetwork:
         [S, B, O].
         """
         return mlp(
-            views, torch.cat((x, self.embed(views, levels), observation), -1), self.depth, self.mish
+            views,
+            torch.cat((x, self.embed(views, levels), observation), -1),
+            self.depth,
+            self.fused,
         )
 
     def fold(
@@ -223,10 +229,11 @@ class TwinCritic:
         action_dim: int,
         width: int,
         depth: int,
-        activation: Activation,
+        fused: Mlp,
+        activation: str = "mish",
         layer_norm: bool = False,
     ):
-        self.depth, self.activation = depth, activation
+        self.depth, self.fused, self.activation = depth, fused, activation
         self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
     def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
@@ -234,5 +241,5 @@ class TwinCritic:
         x = torch.cat((observation, action), -1)
         seeds, rows, _ = x.shape
         x = x[:, None].expand(-1, 2, -1, -1).reshape(2 * seeds, rows, -1)
-        values = mlp(views, x, self.depth, self.activation)
+        values = mlp(views, x, self.depth, self.fused, self.activation)
         return values.reshape(seeds, 2, rows).transpose(0, 1)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtp_fast import native, random, reference, samplers
+from gtp_fast import native, ops_adam, ops_mlp, random, reference, samplers
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
 BACKENDS = ("auto", "reference", "fused")
-_NAMES = ("perturb", "loss", "sampler", "mish", "random")
+_NAMES = ("perturb", "loss", "sampler", "mlp", "adam", "random")
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,11 @@ class Operations:
     perturb: Callable[..., Perturbation]
     loss: Callable[..., tuple[Tensor, Tensor]]
     sampler: Callable[[FoldedPolicy], samplers.Sampler]
-    mish: Callable[[Tensor], Tensor]
+    mlp: Callable[..., Tensor]
+    adam: Callable[..., Tensor]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
     choices: dict[str, tuple[str, str]]
-
-    def activation(self, name: str) -> Callable[[Tensor], Tensor]:
-        """Return an activation by its name: mish, gelu (tanh form) or relu."""
-        return self.mish if name == "mish" else reference.ACTIVATIONS[name]
 
     def describe(self) -> str:
         """Say in one line what was chosen for each operation, and why where it is not the fused
@@ -72,7 +69,8 @@ def resolve(
         perturb=_fused_perturb if "perturb" in fused else perturb,
         loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
         sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
-        mish=_fused_mish if "mish" in fused else reference.mish,
+        mlp=ops_mlp.mlp if "mlp" in fused else reference.mlp,
+        adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
         normals=normals,
         integers=_fused_integers if "random" in fused else random.integers,
         choices=choices,
@@ -161,7 +159,7 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
         return f"fused forms compute in float32, not {str(dtype).removeprefix('torch.')}"
     if name in ("perturb", "loss"):
         return _triton_missing(device.type)
-    if device.type == "cuda" and name in ("mish", "random"):
+    if device.type == "cuda" and name in ("mlp", "adam", "random"):
         # PyTorch's own CUDA forms of these fuse into a captured graph; a kernel of ours would not
         # be faster.
         return "on a GPU PyTorch's own operations serve"
@@ -198,31 +196,6 @@ def _fused_perturb(
     return Perturbation(**fields)
 
 
-def adam_polyak_(
-    parameter: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    average: Tensor,
-    updates: int | Tensor,
-    rate: Tensor,
-    ema_rate: float | Tensor,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-) -> None:
-    """Do `reference.adam` and `reference.polyak` in place on flat buffers [S, P]; rate [S, 1];
-    updates from 1, an integer or a 0-d tensor.
-    """
-    # The corrections are taken in float64: 1 - 0.999 ** n loses four digits in float32 at n = 1.
-    count = updates.double() if isinstance(updates, Tensor) else updates
-    with torch.no_grad():
-        first.lerp_(gradient, 1 - betas[0])
-        second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-        scale = second.sqrt().mul_((1 - betas[1] ** count) ** -0.5).add_(eps)
-        parameter.sub_(torch.div(first, scale).mul_(rate / (1 - betas[0] ** count)))
-        average.lerp_(parameter, ema_rate)
-
-
 class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -249,30 +222,6 @@ def _fused_loss(
     rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
     consistency, flow = _Loss.apply(student, teacher.detach(), a, w.detach(), *rows)  # type: ignore[no-untyped-call]
     return consistency, flow
-
-
-class _Mish(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        y = torch.empty_like(x)
-        slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        native.module().mish(
-            x.data_ptr(), y.data_ptr(), 0 if slope is None else slope.data_ptr(), x.numel()
-        )
-        if slope is not None:
-            ctx.save_for_backward(slope)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        slope: Tensor = ctx.saved_tensors[0]
-        return gradient * slope
-
-
-def _fused_mish(x: Tensor) -> Tensor:
-    result: Tensor = _Mish.apply(x)  # type: ignore[no-untyped-call]
-    return result
 
 
 def _fused_normals(

@@ -57,6 +57,8 @@ def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[tuple[i
 class _Mlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, activation: str, *parameters: Tensor) -> Tensor:
+        # Bound to a name: a temporary would be gone before the call reads its memory.
+        x = x.contiguous()
         module, count = native.module(), len(parameters) // 2
         weights = [_inner(w) for w in parameters[:count]]
         biases = [_inner(b) for b in parameters[count:]]
@@ -68,7 +70,7 @@ class _Mlp(torch.autograd.Function):
         saved = _Buffer(shape.saved) if keeps else None
         module.mlp_forward(
             shape,
-            x.contiguous().data_ptr(),
+            x.data_ptr(),
             _layers(weights, biases),
             out.data_ptr(),
             0 if saved is None else saved.tensor.data_ptr(),
@@ -84,7 +86,6 @@ class _Mlp(torch.autograd.Function):
         parameters = ctx.saved_tensors
         count = len(parameters) // 2
         weights, biases = parameters[:count], parameters[count:]
-        # Kept alive until the call is over.
         gradient = gradient.contiguous()
         groups, rows = gradient.shape[:2]
         results = [torch.empty(p.shape, dtype=p.dtype) for p in parameters]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.networks import EMBEDDING, EMBEDDING_HIDDEN, Activation, mlp, mlp_shapes
+from gtp_fast.networks import EMBEDDING, EMBEDDING_HIDDEN, mlp, mlp_shapes
 from gtp_fast.ops import Operations
 from gtp_fast.reference import FoldedPolicy
 
@@ -76,10 +76,6 @@ class ActorNetwork:
     clock: Clock = "sinusoid"
     activation: str = "mish"
     takes_action: bool = True
-    act: Activation = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "act", self.ops.activation(self.activation))
 
     @property
     def edges(self) -> tuple[int, int]:
@@ -104,8 +100,10 @@ class ActorNetwork:
         if self.clock == "scalar":
             return t[..., None]
         h = reference.sinusoid(t, EMBEDDING, scale=1.0)
-        h = self.act(torch.baddbmm(views["t.0.bias"][:, None], h, views["t.0.weight"]))
-        return torch.baddbmm(views["t.1.bias"][:, None], h, views["t.1.weight"])
+        weights, biases = (
+            [views[f"t.{i}.{kind}"] for i in range(2)] for kind in ("weight", "bias")
+        )
+        return self.ops.mlp(h, weights, biases, self.activation)
 
     def __call__(
         self, views: Mapping[str, Tensor], a: Tensor | None, t: Tensor | None, observation: Tensor
@@ -115,7 +113,8 @@ class ActorNetwork:
         """
         inputs = [] if a is None else [a]
         inputs += [] if t is None else [self.features(views, t)]
-        return mlp(views, torch.cat((*inputs, observation), -1), self.depth, self.act)
+        x = torch.cat((*inputs, observation), -1)
+        return mlp(views, x, self.depth, self.ops.mlp, self.activation)
 
     def fold(self, views: Mapping[str, Tensor], steps: Steps) -> FoldedPolicy:
         """Fold K steps into the weights; gradients flow back to views that take any."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gtp_fast.data.table import Batch, TransitionTable
 
 
+DIVERGED = "diverged"
+
+
 class Agent(ABC):
     """One algorithm: `update` is a function of the table and the step; it logs nothing and waits
     for nothing.
@@ -52,6 +55,7 @@ class Agent(ABC):
         self.keys = random.key_tensor(self.seeds, self.device)
         self.backend = backend
         self.ops = ops.resolve(backend, self.device, dtype)
+        self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
 
     @abstractmethod
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
@@ -72,6 +76,8 @@ class Agent(ABC):
     def prepare(self, total_updates: int) -> None:
         """Learn how long the run is, before its first update."""
         self.total_updates = total_updates
+        for part in self.learners().values():
+            part.join(self.ops.adam, self.diverged)
 
     def decay(self, step: int | Tensor) -> float | Tensor:
         """Return what remains of the learning rates at this step."""
@@ -175,15 +181,18 @@ class Agent(ABC):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a resumed run needs; with the step it is the whole state."""
-        return {
+        parts = {
             key: value
             for name, part in self.learners().items()
             for key, value in part.state(name).items()
         }
+        return parts | {DIVERGED: self.diverged}
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Take the tensors of `state_dict`; UserError when a shape or a name does not fit."""
         own = self.state_dict()
+        # Older checkpoints lack it: their runs stopped at the first divergence.
+        tensors = {DIVERGED: torch.full_like(self.diverged, -1)} | tensors
         for name in sorted(own.keys() | tensors.keys()):
             if name not in own or name not in tensors:
                 side = "lacks" if name in own else "has an unknown"

@@ -41,7 +41,8 @@ class DoubleQ:
             agent.action_dim,
             c.width,
             c.depth,
-            agent.ops.activation(activation),
+            agent.ops.mlp,
+            activation,
             layer_norm,
         )
         parameters = Parameters(2 * seeds, self.network.shapes, agent.device, agent.dtype)

@@ -53,7 +53,7 @@ class GTP(Agent):
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         self._choose_objective()
         count, c = len(self.seeds), config
-        self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mish)
+        self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mlp)
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from gtp_fast import networks, ops
+from gtp_fast import networks, ops_adam
 
 
 class Learner:
@@ -17,6 +19,14 @@ class Learner:
         self.average = parameters.frozen_copy()
         self.first = torch.zeros_like(parameters.flat)
         self.second = torch.zeros_like(parameters.flat)
+        self.adam: Callable[..., Tensor] = ops_adam.plain
+        self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
+
+    def join(self, adam: Callable[..., Tensor], diverged: Tensor) -> None:
+        """Take the optimiser's form that was chosen for the run, and share with the other parts of
+        an agent the update [S] at which a seed diverged, -1 for one that has not.
+        """
+        self.adam, self.diverged = adam, diverged
 
     @property
     def views(self) -> dict[str, Tensor]:
@@ -40,24 +50,22 @@ class Learner:
         seed [S].
 
         updates counts from 1; rate: [S]. The seeds' losses are summed, which keeps their gradients
-        apart.
+        apart. A seed whose loss or gradient is not finite stays from then on as it was before.
         """
         gradient, flat = self.parameters.gradient, self.parameters.flat
         self.parameters.differentiate(loss.sum())
-        per_seed = gradient.view(self.seeds, -1)
-        norm: Tensor = torch.linalg.vector_norm(per_seed, dim=1)
-        if max_norm is not None:
-            per_seed.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
-        ops.adam_polyak_(
-            flat.view(self.seeds, -1),
-            per_seed,
-            self.first.view(self.seeds, -1),
-            self.second.view(self.seeds, -1),
-            self.average.flat.view(self.seeds, -1),
+        buffers = (flat, gradient, self.first, self.second, self.average.flat)
+        frozen = (self.diverged >= 0) | ~torch.isfinite(loss.detach())
+        norm = self.adam(
+            *(buffer.view(self.seeds, -1) for buffer in buffers),
             updates,
-            rate[:, None],
+            rate,
             ema_rate,
+            max_norm,
+            frozen,
         )
+        fresh = (frozen | ~torch.isfinite(norm)) & (self.diverged < 0)
+        self.diverged.copy_(torch.where(fresh, updates - 1, self.diverged))
         return norm
 
     def state(self, name: str) -> dict[str, Tensor]:

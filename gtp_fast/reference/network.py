@@ -41,7 +41,7 @@ def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-6) -> Te
 def mlp(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = "mish"
 ) -> Tensor:
-    """Apply a multilayer perceptron of each group, its last layer linear: [G, B, in] -> [G, B, out].
+    """Apply the multilayer perceptron of each group, last layer linear: [G, B, in] -> [G, B, out].
 
     weights: [G, in, out] each; biases: [G, out]; activation: mish, relu or gelu (tanh form).
     """
