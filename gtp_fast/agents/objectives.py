@@ -234,7 +234,7 @@ def mean_flow(agent: GTP, batch: Batch, w: Tensor, step: int | Tensor) -> Terms:
     # Custom functions have no forward mode: the derivative runs through the plain network.
     plain = FlowMapNetwork(
         agent.observation_dim, agent.action_dim, agent.config.width, agent.config.depth,
-        reference.mish,
+        reference.mlp,
     )  # fmt: skip
     target = reference.mean_flow_target(
         lambda x, t: agent.clean(agent.actor.views, x, t, p.tau, batch, plain),

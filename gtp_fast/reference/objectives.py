@@ -7,6 +7,7 @@ cancels in every residual (see `consistency_residual`). A jump takes a displacem
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -71,7 +72,7 @@ def mean_flow_target(
     derivative is taken forward (torch.func.jvp) along (z, 1) and no gradient is kept.
     """
     with torch.no_grad():
-        value, slope = torch.func.jvp(  # type: ignore[misc, no-untyped-call]
+        value, slope = torch.func.jvp(  # type: ignore[misc]
             phi, (a + t[..., None] * z, t), (z, torch.ones_like(t))
         )
         _, q = jump(t, tau)
@@ -87,7 +88,7 @@ def distance(residual: Tensor, huber: bool = False) -> Tensor:
     square = residual.square().sum(-1)
     if not huber:
         return square
-    scale = HUBER_SCALE * residual.shape[-1] ** 0.5
+    scale = HUBER_SCALE * math.sqrt(residual.shape[-1])
     # As a fraction: the difference of two numbers near c would lose the small residuals.
     return square / (torch.sqrt(square + scale * scale) + scale)
 
