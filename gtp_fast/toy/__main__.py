@@ -1,8 +1,8 @@
 """python -m gtp_fast.toy: every special case of the flow map beside the truth, in minutes.
 
 Trains GTP and the methods it contains on laws that are known exactly, and writes one figure and one
-table. `python -m gtp_fast.toy theorem` draws what Theorem 1 says of the score approximation and what
-it does not; `python -m gtp_fast.toy tables FILE` rewrites the tables of docs/theory.md.
+table. `python -m gtp_fast.toy theorem` draws what Theorem 1 says of the score approximation and
+what it does not; `python -m gtp_fast.toy tables` rewrites the tables of docs/theory.md.
 """
 
 from __future__ import annotations

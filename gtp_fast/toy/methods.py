@@ -1,4 +1,4 @@
-"""The special cases that the toy trains, and what each is: one table for command, figure and page."""
+"""The special cases that the toy trains, and what each is: one table for all that shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three targets for a policy: two modes on a line, eight in the plane, and a choice of four goals."""
+"""Three targets for a policy: two modes on a line, eight in the plane, a choice of four goals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gtp_fast.tasks import Rules
 from gtp_fast.toy.laws import TWO_MODES, Array
 
 STEP, LIMIT, REACHED = 0.25, 10, 0.15
-"""Of the four goals: how far an action of length 1 moves, steps of an episode, radius of success."""
+"""Of the four goals: the way of an action of length 1, steps of an episode, radius of success."""
 
 
 @dataclass(frozen=True)
