@@ -24,6 +24,9 @@ def test_parity_suite_passes_under_the_interpreter() -> None:
         "tests/test_kernels.py",
         "tests/test_kernels_philox.py",
         "tests/test_kernels_refuse.py",
+        "tests/test_kernels_mlp.py",
+        "tests/test_kernels_update.py",
+        "tests/test_kernels_agent.py",
     ]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
