@@ -171,9 +171,6 @@ def sampler(
 
     precision: `fp32`, or `bf16` for hidden weights rounded to bfloat16 (`samplers.PRECISIONS`).
     """
-    if precision not in samplers.PRECISIONS:
-        names = " or ".join(samplers.PRECISIONS)
-        raise UserError(f"Unknown precision {precision!r}: choose {names}.")
     weight = policy.first_action
     if device is not None and torch.device(device).type != weight.device.type:
         policy = policy.to(device)
@@ -191,7 +188,7 @@ class NativeSampler:
         depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
-        self.draws, self.precision = policy.draws, precision
+        self.draws, self.precision = policy.draws, samplers.checked(precision)
         if self.on_gpu and precision != "fp32":
             raise UserError("The sampler on a GPU computes in fp32: leave precision at fp32.")
         self.native = kind(

@@ -230,7 +230,9 @@ class Policy:
                 counter = self._counter(seed, step)
             action = self._action(observation, *counter)
             if action is None:
-                action = self._action(self._checked(observation), *counter)
+                action = np.empty((1, self.action_dim), np.float32)
+                self._act(self._checked(observation)[None], action, *counter)
+                action = action[0]
             return self._scaled(action) if self._scales else action
         if isinstance(observation, Mapping):
             observation = self._joined(observation)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast import random, reference
+from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
@@ -19,6 +20,14 @@ PRECISIONS = ("fp32", "bf16")
 """What the products of the hidden layers read; sums are float32 in both. bf16 halves what an action
 reads: weights are rounded to bfloat16, and so are their inputs where the processor multiplies pairs
 of them. Everything else stays float32."""
+
+
+def checked(precision: str) -> str:
+    """Return a precision; UserError unless it is one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        names = " or ".join(PRECISIONS)
+        raise UserError(f"Unknown precision {precision!r}: choose {names}.")
+    return precision
 
 
 class Sampler(Protocol):
@@ -53,7 +62,7 @@ class ReferenceSampler:
     """`reference.folded_sample` behind the interface, on any device."""
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
-        self.draws, self.precision = policy.draws, precision
+        self.draws, self.precision = policy.draws, checked(precision)
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:

@@ -12,6 +12,7 @@ import torch
 from gtp_fast import engine
 from gtp_fast.agents.base import Agent
 from gtp_fast.data.table import TransitionTable
+from gtp_fast.packed import Packed
 from gtp_fast.policy import Policy
 
 PUBLISHED_UPDATES = 2_000_000
@@ -54,30 +55,26 @@ def measure(
 
 def _update_seconds(agent: Agent, table: TransitionTable, start: int, updates: int) -> float:
     """Run a stretch through the engine, as training does; time all but its first updates."""
-    began = 0.0
-
-    def after(done: int) -> None:
-        nonlocal began
-        if done == start + _WARM_UPDATES:
-            _synchronise(agent)
-            began = time.perf_counter()
-
-    stop = start + _WARM_UPDATES + updates
-    engine.run(agent, table, start, stop, engine.Watch(agent), after, lambda: 0)
-    _synchronise(agent)
+    choice = engine.choose("auto", "auto", agent.device)
+    running = engine.build(choice, agent, table, engine.Watch(agent))
+    middle = start + _WARM_UPDATES
+    _run(running, agent, start, middle)
+    began = time.perf_counter()
+    _run(running, agent, middle, middle + updates)
     return (time.perf_counter() - began) / updates
+
+
+def _run(running: engine.Engine, agent: Agent, start: int, stop: int) -> None:
+    engine.run(running, agent, start, stop, (), lambda done: None, lambda: 0)
+    if agent.device.type == "cuda":
+        torch.cuda.synchronize(agent.device)
 
 
 def _action_seconds(agent: Agent, table: TransitionTable) -> float:
     """Return the median time of an action for one observation, by the way that users take."""
-    policy = Policy(
-        agent.acting(seed=0),
-        agent.observation_dim,
-        agent.action_dim,
-        table.action_low,
-        table.action_high,
-        device=agent.device,
-    )
+    low, high = (np.asarray(end, np.float32) for end in (table.action_low, table.action_high))
+    content = Packed(agent.folded(agent.acting_weights).select(0), low, high, {})
+    policy = Policy(content, agent.device, acting=agent.acting(seed=0))
     count = min(len(table), _WARM_ACTIONS + _ACTIONS)
     states = table.rows[:count, : agent.observation_dim].cpu().numpy()
     times = []
@@ -86,8 +83,3 @@ def _action_seconds(agent: Agent, table: TransitionTable) -> float:
         policy.act(state)
         times.append(time.perf_counter() - began)
     return float(np.median(times[_WARM_ACTIONS:] or times))
-
-
-def _synchronise(agent: Agent) -> None:
-    if agent.device.type == "cuda":
-        torch.cuda.synchronize(agent.device)
