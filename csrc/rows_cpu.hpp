@@ -185,6 +185,8 @@ void run_layer(const Layer& a, int count, int panels) {
         GTP_CASE(8)
         GTP_CASE(9)
         GTP_CASE(10)
+#endif
+#if GTP_ROWS > 10
         GTP_CASE(11)
         GTP_CASE(12)
 #endif
