@@ -25,7 +25,7 @@ class Operations:
 
     perturb: Callable[..., Perturbation]
     loss: Callable[..., tuple[Tensor, Tensor]]
-    sampler: Callable[[FoldedPolicy], samplers.Sampler]
+    sampler: Callable[..., samplers.Sampler]
     mish: Callable[[Tensor], Tensor]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
@@ -76,29 +76,42 @@ def resolve(
 
 
 def sampler(
-    policy: FoldedPolicy, backend: str = "auto", device: torch.device | str | None = None
+    policy: FoldedPolicy,
+    backend: str = "auto",
+    device: torch.device | str | None = None,
+    precision: str = "fp32",
 ) -> samplers.Sampler:
-    """Return the K-step sampler of a folded policy on its own device (or on `device`)."""
+    """Return the K-step sampler of a folded policy on its own device (or on `device`).
+
+    precision: `fp32`, or `bf16` for hidden weights rounded to bfloat16 (`samplers.PRECISIONS`).
+    """
+    if precision not in samplers.PRECISIONS:
+        names = " or ".join(samplers.PRECISIONS)
+        raise UserError(f"Unknown precision {precision!r}: choose {names}.")
     weight = policy.first_action
     if device is not None and torch.device(device).type != weight.device.type:
         policy = policy.to(device)
-    return resolve(backend, policy.first_action.device, weight.dtype).sampler(policy)
+    make = resolve(backend, policy.first_action.device, weight.dtype).sampler
+    return make(policy, precision=precision)
 
 
 class NativeSampler:
     """The sampler of csrc: every step of every row in one call, or in one CUDA launch."""
 
-    def __init__(self, policy: FoldedPolicy):
+    def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
         seeds, observation_dim, width = policy.first_observation.shape
         self.weight = policy.first_action
         self.on_gpu = self.weight.device.type == "cuda"
         depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
-        self.draws = policy.draws
+        self.draws, self.precision = policy.draws, precision
+        if self.on_gpu and precision != "fp32":
+            raise UserError("The sampler on a GPU computes in fp32: leave precision at fp32.")
         self.native = kind(
             seeds, observation_dim, self.weight.shape[1], width, depth, steps,
             policy.activation, policy.clamp, self.draws > 1,
+            *(() if self.on_gpu else (precision,)),
         )  # fmt: skip
         self.threads = torch.get_num_threads()
         self.load(policy)
@@ -133,7 +146,8 @@ class NativeSampler:
 
     def describe(self) -> str:
         """Name the implementation."""
-        return "native CUDA" if self.on_gpu else f"native {self.native.isa}"
+        weights = ", bf16 weights" if self.precision == "bf16" else ""
+        return "native CUDA" if self.on_gpu else f"native {self.native.isa}{weights}"
 
     def _stream(self) -> tuple[int, ...]:
         return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()
