@@ -26,7 +26,6 @@ from gtp_fast.samplers import Sampler, draw_noise
 Array = NDArray[np.float32]
 _WEIGHTS = ("ema", "online")
 _KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
-_LARGE = float("inf")
 _NOT_FINITE = "The observation holds NaN or infinite values: look at where it comes from."
 
 
@@ -160,7 +159,7 @@ class Policy:
         self.device = _device(device)
         folded = packed.policy
         self._sampler: Sampler = ops.sampler(folded, backend, self.device, precision)
-        self._act = self._sampler.act
+        self._act, self._action = self._sampler.act, self._sampler.action
         self.observation_dim = folded.first_observation.shape[1]
         self.action_dim, self.k = folded.first_action.shape[1], len(folded.keep)
         self.keys = tuple(packed.description.get("observation_keys", ()))
@@ -168,8 +167,8 @@ class Policy:
         self.low, self.high = packed.low, packed.high
         self._half, self._middle = packed.scale()
         self._box = [torch.from_numpy(part).to(self.device) for part in packed.scale()]
+        self._single = (self.observation_dim,)
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
-        self._single, self._single_action = (self.observation_dim,), (1, self.action_dim)
         self._packed, self._asked = packed, (backend, precision)
         self._entropy, self._calls = secrets.randbits(64), count()
         _LIVE.add(self)
@@ -196,20 +195,17 @@ class Policy:
         counts its steps with `step`; None draws fresh noise. UserError names what came and what is
         expected.
         """
-        # The way of nearly every call: one numpy observation.
+        # The way of nearly every call: one numpy observation, float32 or as MuJoCo gives it.
         if type(observation) is np.ndarray and observation.shape == self._single:
-            if not (
-                observation.dtype == np.float32
-                and observation.dot(observation) < _LARGE
-                and observation.flags.c_contiguous
-            ):
-                observation = self._checked(observation)
-            out = np.empty(self._single_action, np.float32)
             if seed is None:
-                self._act(observation[None], out, self._entropy, next(self._calls))
+                key, step = self._entropy, next(self._calls)
             else:
-                self._act(observation[None], out, *self._counter(seed, step))
-            return self._scaled(out)[0] if self._scales else out[0]
+                key, step = int(seed) & _KEY_MASK, int(step) & _STEP_MASK
+            action = self._action(observation, key, step)
+            if action is None and observation.dtype == np.float64:
+                action = self._action(observation.astype(np.float32), key, step)
+            if action is not None:
+                return self._scaled(action) if self._scales else action
         if isinstance(observation, Mapping):
             observation = self._joined(observation)
         if isinstance(observation, Tensor):
