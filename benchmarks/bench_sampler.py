@@ -98,29 +98,11 @@ class Sampler(Workload):
             policy.to(dtype), self.observation.to(dtype), self.noise.to(dtype)
         )
 
-<<<<<<< HEAD
-def policy(steps: int) -> FoldedPolicy:
-    """Return a freshly initialised policy, folded for K steps."""
-    network = FlowMapNetwork(OBSERVATIONS, ACTIONS, WIDTH, DEPTH, reference.mlp)
-    parameters = Parameters(1, network.shapes(), torch.device("cpu"), torch.float32)
-    initialise(parameters, random.key_tensor([0]), (0,))
-    times = reference.sampling_times(steps, dtype=torch.float64)
-    return network.fold(parameters.views, times, kind="edm", sigma_data=0.5, t_min=0.002)
-
-
-def _hold_still(folded: FoldedPolicy) -> None:
-    """Tell torch.compile that weights stay in place: else its CUDA graph copies them every time."""
-    for part in folded:
-        for tensor in part if isinstance(part, tuple) else (part,):
-            if isinstance(tensor, Tensor):
-                torch._dynamo.mark_static_address(tensor)
-=======
     def _rounded(self) -> tuple[Results, Results]:
         """Return what bf16 is judged by: plain PyTorch in bfloat16, and float64 on the weights."""
         rounded = self.policy.rounded()
         plain = self._reference(rounded, torch.bfloat16).float()
         return {"actions": plain}, {"actions": self._reference(rounded, torch.float64)}
->>>>>>> cpu
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, pairwise
+from itertools import cycle, pairwise, product
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -45,6 +45,8 @@ class Options:
     """cpu, cuda or both; by default those present."""
     backend: tuple[str, ...] = ("auto",)
     """auto, reference, fused: several are timed side by side."""
+    precision: tuple[str, ...] = ("fp32",)
+    """fp32, bf16 (hidden weights rounded to bfloat16, on the CPU) or both."""
     seconds: float = 2.0
     """Time spent on each row of the table."""
     rounds: int = 20
@@ -149,21 +151,18 @@ def prepare(options: Options) -> list[Case]:
     """Load every policy that is timed, and draw its observations."""
     present = ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
     cases = []
-    for device in options.device or present:
-        if device not in present:
-            raise UserError(f"There is no device {device!r} here: choose {' or '.join(present)}.")
-        for backend in options.backend:
-            for k in options.k or (None,):
-                loaded = policy.load(
-                    options.run, device, options.seed_index, options.checkpoint, k, backend,
-                    options.weights,
-                )  # fmt: skip
-                draw = np.random.default_rng(0)
-                for batch in dict.fromkeys(options.batch):
-                    shape = (4, batch, loaded.observation_dim)
-                    rows = list(draw.standard_normal(shape, np.float32))
-                    one = [row[0] for row in rows] if batch == 1 else rows
-                    cases.append(Case(batch, loaded.k, device, loaded.backend, loaded.act, one))
+    for device, backend, precision, k in product(
+        options.device or present, options.backend, options.precision, options.k or (None,)
+    ):
+        loaded = policy.load(
+            options.run, device, options.seed_index, options.checkpoint, k, backend,
+            options.weights, precision,
+        )  # fmt: skip
+        draw = np.random.default_rng(0)
+        for batch in dict.fromkeys(options.batch):
+            rows = list(draw.standard_normal((4, batch, loaded.observation_dim), np.float32))
+            one = [row[0] for row in rows] if batch == 1 else rows
+            cases.append(Case(batch, loaded.k, device, loaded.backend, loaded.act, one))
     return cases
 
 

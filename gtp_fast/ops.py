@@ -235,7 +235,7 @@ class NativeSampler:
     def describe(self) -> str:
         """Name the implementation."""
         weights = ", bf16 weights" if self.precision == "bf16" else ""
-        return f"native {'CUDA' if self.on_gpu else self.native.isa}{weights}"
+        return "native CUDA" if self.on_gpu else f"native {self.native.isa}{weights}"
 
     def _stream(self) -> tuple[int, ...]:
         return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()

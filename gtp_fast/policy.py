@@ -98,8 +98,8 @@ def load(
     checkpoint: `last` or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates:
     actions drawn for each decision, one of them chosen by the target critic. What is not given is
     as the run was evaluated. precision: `fp32`, or `bf16` for an action in about half the time, its
-    hidden weights rounded to bfloat16 (an action then changes by about 1e-3). Raises UserError naming the file and the mend when there is nothing
-    whole to load.
+    hidden weights rounded to bfloat16 (an action then changes by about 1e-3). Raises UserError
+    naming the file and the mend when there is nothing whole to load.
     """
     check_acting(weights, k, num_candidates)
     if Path(path).suffix == ".gtp":
@@ -112,7 +112,9 @@ def load(
     agent, saved = restore(path, checkpoint, device, backend)
     index = _seed(agent, saved, seed_index)
     acting = agent.acting(weights, k, num_candidates, index, precision)
-    return Policy(_pack(agent, saved, index, weights, k), device, backend, precision, acting)
+    # One candidate needs no critic, and the packed policy acts alone.
+    chooses = acting if acting.candidates > 1 else None
+    return Policy(_pack(agent, saved, index, weights, k), device, backend, precision, chooses)
 
 
 def pack(
@@ -152,7 +154,7 @@ def _pack(
         "gtp_fast": gtp_fast.__version__,
     }
     low, high = (np.asarray(config[f"action_{end}"], np.float32) for end in ("low", "high"))
-    folded = packed.copied(agent.folded(weights, k).select(index))
+    folded = packed.copied(agent.folded(weights, k).select(index).to("cpu"))
     return Packed(folded, low, high, description)
 
 
@@ -222,18 +224,17 @@ class Policy:
         counts its steps with `step`; None draws fresh noise. UserError names what came and what is
         expected.
         """
-        # The way of nearly every call: one numpy observation.
+        # The way of nearly every call: one numpy observation, float32 or as MuJoCo gives it.
         if type(observation) is np.ndarray and observation.shape == self._single:
             if seed is None:
-                counter = (self._entropy, next(self._calls))
+                key, step = self._entropy, next(self._calls)
             else:
-                counter = self._counter(seed, step)
-            action = self._action(observation, *counter)
-            if action is None:
-                action = np.empty((1, self.action_dim), np.float32)
-                self._act(self._checked(observation)[None], action, *counter)
-                action = action[0]
-            return self._scaled(action) if self._scales else action
+                key, step = int(seed) & _KEY_MASK, int(step) & _STEP_MASK
+            action = self._action(observation, key, step)
+            if action is None and observation.dtype == np.float64:
+                action = self._action(observation.astype(np.float32), key, step)
+            if action is not None:
+                return self._scaled(action) if self._scales else action
         if isinstance(observation, Mapping):
             observation = self._joined(observation)
         if isinstance(observation, Tensor):

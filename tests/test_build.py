@@ -107,8 +107,9 @@ def test_a_wheel_works_in_another_folder(tmp_path: Path) -> None:
     for needed in ("gtp_fast/py.typed", "gtp_fast/kernels/__init__.py", "gtp_fast/native.py"):
         assert needed in names
     assert any(name.endswith("/LICENSE") for name in names)
-    data = {p.relative_to(ROOT).as_posix() for p in (ROOT / "gtp_fast" / "collect").glob("*.npz")}
-    assert data <= set(names)
+    package = ROOT / "gtp_fast"
+    files = [*package.glob("collect/*.npz"), *package.glob("export/files/*")]
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= set(names)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import gtp_fast, gtp_fast._native as n;"
         "print(n.__file__); print(n.cuda, n.cuda_reason); print(gtp_fast.__path__)"

@@ -135,6 +135,17 @@ def test_a_failed_replacement_keeps_the_earlier_export(
     assert names(out) == FILES["cpp"] and names(tmp_path) == {"out"}
 
 
+def test_a_policy_that_is_not_finite_is_not_exported(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = policy.pack(run)
+    content.policy.last_bias[0, 0] = float("nan")
+    monkeypatch.setattr(policy, "pack", lambda *_: content)
+    with pytest.raises(UserError, match="NaN or infinite numbers: export another checkpoint"):
+        export(run, tmp_path / "out", formats=["pt2"])
+    assert not names(tmp_path)
+
+
 def test_an_unwritable_place_is_one_sentence(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import NamedTuple
 
 from gtp_fast import packed, policy
@@ -52,24 +51,19 @@ def export(
     for name in formats or ():
         if name not in FORMATS:
             raise UserError(f"Unknown format {name!r}: choose among {', '.join(FORMATS)}.")
-    folder = Path(out)
+    folder = Path(os.path.abspath(out))
     _check_target(folder, overwrite)
-    skipped = {}
-    if missing := programs.onnx_missing():
-        if formats is not None and "onnx" in formats:
+    chosen, skipped = list(formats or FORMATS), {}
+    if "onnx" in chosen and (missing := programs.onnx_missing()):
+        if formats:
             raise UserError(f"{missing}.")
-        if formats is None:
-            skipped["onnx"] = missing
-    chosen = [name for name in formats or FORMATS if name not in skipped]
+        chosen.remove("onnx")
+        skipped["onnx"] = missing
     content = policy.pack(run, seed_index, checkpoint, k, weights)
+    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        hidden = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise UserError(unwritable(folder, error)) from error
-    try:
+        hidden.mkdir(parents=True)
         differences, allowed = _write(content, hidden, chosen)
-        hidden.chmod(0o777 & ~_umask())
         _replace(hidden, folder)
     except OSError as error:
         raise UserError(unwritable(folder, error)) from error
@@ -82,13 +76,13 @@ def _write(
     content: packed.Packed, folder: Path, formats: Sequence[str]
 ) -> tuple[dict[str, Difference], float]:
     """Write and check every format; UserError for one that acts otherwise."""
-    acting = policy.Policy(content)
-    trial = check.trial(content, acting)
+    data = packed.pack(content)
+    trial = check.trial(content, policy.Policy(content))
     differences = {}
     for name in formats:
         path = folder / _FILES[name][0]
         if name == "cpp":
-            path.write_bytes(packed.pack(content))
+            path.write_bytes(data)
             for source in SOURCES:
                 text = resources.files("gtp_fast.export").joinpath("files", source).read_text()
                 (folder / source).write_text(text)
@@ -123,16 +117,18 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 
 def _replace(made: Path, folder: Path) -> None:
     """Put a finished folder in its place; the one before stays until then."""
+    for path in made.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
     sync_folder(made)
-    old = made.with_name(made.name + ".old")
+    old = made.with_suffix(".old")
     if folder.exists():
         folder.rename(old)
-    made.rename(folder)
+    try:
+        made.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
