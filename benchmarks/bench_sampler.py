@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import rivals
-from benchmarks.rivals import ACTIONS, DEPTH, OBSERVATIONS, WIDTH, FirstWritten
+from benchmarks import sampler_rivals as rivals
+from benchmarks.sampler_rivals import ACTIONS, DEPTH, OBSERVATIONS, WIDTH, FirstWritten
 from benchmarks.stage import Stage
 from benchmarks.workload import (
     COMPILED,

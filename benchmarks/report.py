@@ -21,7 +21,13 @@ _HEADER = (
     "ours vs torch.compile",
 )
 _RIVALS = ("benchmark", "measured against", "its time", "ours vs it")
-_LABELS = {"eager": "reference eager", "compiled": "torch.compile", "ours": "ours"}
+_LABELS = {
+    "eager": "reference eager",
+    "compiled": "torch.compile",
+    "plain": "as first written",
+    "jax": "JAX",
+    "ours": "ours",
+}
 
 
 def main(argv: Sequence[str]) -> int:

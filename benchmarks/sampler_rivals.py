@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.workload import Unavailable
 from gtp_fast import random, reference
-from gtp_fast.networks import Activation, FlowMapNetwork, Parameters, initialise
+from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
 from gtp_fast.reference import FoldedPolicy
 
+Activation = Callable[[Tensor], Tensor]
+Pieces = Tensor | Sequence[Tensor]
 OBSERVATIONS, ACTIONS, WIDTH, DEPTH = 29, 8, 256, 3
 
 
@@ -23,7 +25,14 @@ class FirstWritten(nn.Module):
 
     def __init__(self, steps: int, device: torch.device, mish: Activation = reference.mish):
         super().__init__()
-        self.network = FlowMapNetwork(OBSERVATIONS, ACTIONS, WIDTH, DEPTH, mish)
+
+        def mlp(x: Pieces, weights: Sequence[Tensor], biases: Sequence[Tensor], _: str) -> Tensor:
+            h = reference.join(x, weights[0].shape[0])
+            for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+                h = mish(torch.baddbmm(bias[:, None], h, weight))
+            return torch.baddbmm(biases[-1][:, None], h, weights[-1])
+
+        self.network = FlowMapNetwork(OBSERVATIONS, ACTIONS, WIDTH, DEPTH, mlp)
         parameters = Parameters(1, self.network.shapes(), torch.device("cpu"), torch.float32)
         initialise(parameters, random.key_tensor([0]), (0,))
         self.views = {name: view.detach().to(device) for name, view in parameters.views.items()}
