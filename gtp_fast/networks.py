@@ -148,8 +148,8 @@ class FlowMapNetwork:
     ):
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.width, self.depth, self.fused = width, depth, fused
+        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
         self.embedding = embedding or functools.partial(reference.embed, mlp=fused)
-        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Tensor]]] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -178,7 +178,7 @@ class FlowMapNetwork:
 
     def _constants(
         self, times: tuple[float, ...], kind: str, sigma_data: float, t_min: float, like: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Return the time levels [K, 2] and the vectors [K] that no weight enters, made once: their
         way to the device could not be recorded in a CUDA graph.
         """
@@ -228,7 +228,7 @@ class FlowMapNetwork:
                 hidden_biases=tuple(views[f"layer{i}.bias"].detach() for i in middle),
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
-                **vectors,  # type: ignore[arg-type]
+                **vectors,
                 initial_scale=float(times[0]),
             )
 

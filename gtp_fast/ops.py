@@ -11,12 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtp_fast import native, ops_adam, ops_losses, ops_mlp, random, reference, samplers
+from gtp_fast import (
+    native,
+    ops_adam,
+    ops_compiled,
+    ops_losses,
+    ops_mlp,
+    random,
+    reference,
+    samplers,
+)
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
-BACKENDS = ("auto", "reference", "fused")
+BACKENDS = ("auto", "reference", "compiled", "fused")
 _NAMES = ("perturb", "loss", "sampler", "mlp", "adam", "random")
+# What torch.compile does not touch: one call of native code, where there is that.
+_NOT_COMPILED = ("sampler", "random")
 
 
 @dataclass(frozen=True)
@@ -51,33 +62,26 @@ def resolve(
 ) -> Operations:
     """Choose the implementation of every operation.
 
-    `reference` takes plain PyTorch; `fused` takes every fused operation or raises UserError with
-    the reason; `auto` takes what can be had and records why the rest cannot.
+    `reference` takes plain PyTorch; `compiled` puts torch.compile over it, one operation after the
+    other; `fused` takes every fused operation or raises UserError with the reason; `auto` takes
+    what can be had and records why the rest cannot.
     """
     if backend not in BACKENDS:
         raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
     device = torch.device(device)
-    choices: dict[str, tuple[str, str]] = {}
-    for name in _NAMES:
-        reason = "asked for" if backend == "reference" else _unavailable(name, device, dtype)
-        if reason and backend == "fused":
-            raise UserError(
-                f"--backend fused cannot be had: {name} has no fused form here, {reason}; use "
-                "--backend auto."
-            )
-        choices[name] = ("reference", reason) if reason else ("fused", "")
+    choices = {name: _choice(name, backend, device, dtype) for name in _NAMES}
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
     normals = _fused_normals if "random" in fused else random.normals
     integers = _fused_integers if "random" in fused else random.integers
     fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
-    perturb = functools.partial(reference.perturb, normals=normals)
+    plain_perturb = functools.partial(reference.perturb, normals=normals)
     chosen = Operations(
-        perturb=ops_losses.native_perturb if "perturb" in fused else perturb,
+        perturb=ops_losses.native_perturb if "perturb" in fused else plain_perturb,
         loss=ops_losses.native_loss if "loss" in fused else reference.flow_map_loss,
         sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
-        embed=functools.partial(reference.embed, mlp=fused_mlp),
+        embed=ops_mlp.embed if "mlp" in fused else reference.embed,
         td_loss=reference.td_loss,
         weigh=reference.weigh,
         gather=functools.partial(_gather, integers),
@@ -85,8 +89,22 @@ def resolve(
         integers=integers,
         choices=choices,
     )
+    if backend == "compiled":
+        return _compiled(chosen)
     # What Triton has it has as a whole: the parts of an update fit together.
     return _with_triton(chosen) if "mlp" in fused and _triton_trains(device.type) else chosen
+
+
+def _compiled(chosen: Operations) -> Operations:
+    mlp = ops_compiled.mlp()
+    return replace(
+        chosen,
+        perturb=ops_compiled.perturb(chosen.normals),
+        loss=ops_compiled.loss(),
+        mlp=mlp,
+        adam=ops_compiled.adam(),
+        embed=functools.partial(reference.embed, mlp=mlp),
+    )
 
 
 def _with_triton(chosen: Operations) -> Operations:
@@ -122,6 +140,27 @@ def _gather(
 ) -> Iterable[Tensor]:
     drawn: Iterable[Tensor] = table.gather(integers(keys, step, stream, rows, len(table)))
     return drawn
+
+
+def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
+    """Return what has no fused form on a device, each with the reason."""
+    device = torch.device(device)
+    reasons = {name: _unavailable(name, device, dtype) for name in _NAMES}
+    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+
+
+def _choice(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    if backend == "reference":
+        return "reference", "asked for"
+    if backend == "compiled" and name not in _NOT_COMPILED:
+        return "compiled", ""
+    reason = _unavailable(name, device, dtype)
+    if reason and backend == "fused":
+        raise UserError(
+            f"--backend fused cannot be had: {name} has no fused form here, {reason}; use "
+            "--backend auto."
+        )
+    return ("reference", reason) if reason else ("fused", "")
 
 
 def sampler(

@@ -91,7 +91,7 @@ def triton_perturb(
     return Perturbation(**fields)
 
 
-def _native_losses(
+def _native_loss(
     student: Tensor, teacher: Tensor, a: Tensor, *rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     S, B, A = a.shape
@@ -137,17 +137,16 @@ def _loss(
     w: Tensor,
 ) -> tuple[Tensor, Tensor]:
     rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
-    result: tuple[Tensor, Tensor] = _Loss.apply(  # type: ignore[no-untyped-call]
-        compute, student, teacher.detach(), a, w.detach(), *rows
-    )
+    inputs = (student, teacher.detach(), a, w.detach(), *rows)
+    result: tuple[Tensor, Tensor] = _Loss.apply(compute, *inputs)  # type: ignore[no-untyped-call]
     return result
 
 
 def native_loss(
     student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Do `reference.flow_map_loss` with its gradient in one pass of native code, on the CPU."""
-    return _loss(_native_losses, student, teacher, a, p, w)
+    """Do `reference.flow_map_loss` with its gradient in one native pass, float32 on the CPU."""
+    return _loss(_native_loss, student, teacher, a, p, w)
 
 
 def triton_loss(

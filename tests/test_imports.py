@@ -87,7 +87,7 @@ def test_every_file_is_seen() -> None:
         FILES
     )
     assert "gtp_fast.reference" in imports("gtp_fast.agents.gtp")
-    assert "gtp_fast.kernels.loss" in imports("gtp_fast.ops")
+    assert "gtp_fast.kernels.loss" in imports("gtp_fast.ops_losses")
 
 
 def test_kernels_know_torch_and_triton_and_nothing_of_the_package() -> None:

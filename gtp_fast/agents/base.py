@@ -72,6 +72,13 @@ class Agent(ABC):
         Nothing by default. Buffers keep their addresses, because a recorded update reads them.
         """
 
+    def steady(self, step: int) -> int:
+        """Return for how many updates from this one a single call of `advance` is enough.
+
+        By default one where a subclass has an `advance` of its own, else any number.
+        """
+        return 1 if type(self).advance is not Agent.advance else 2**62
+
     def prepare(self, total_updates: int) -> None:
         """Learn how long the run is, before its first update."""
         self.total_updates = total_updates

@@ -155,6 +155,10 @@ class GTP(Agent):
             self.node_count.fill_(count)
             self.num_nodes = count
 
+    def steady(self, step: int) -> int:
+        """Return how many updates are left of the stage that this one belongs to."""
+        return reference.stage_left(step, self.total_updates, self.first_nodes, self.last_nodes)
+
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
         if isinstance(step, int):

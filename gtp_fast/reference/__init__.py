@@ -39,6 +39,7 @@ from gtp_fast.reference.grid import (
     sampling_times,
     schedule,
     schedule_ceiling,
+    stage_left,
 )
 from gtp_fast.reference.losses import (
     advantage_weights,
@@ -117,6 +118,7 @@ __all__ = [
     "schedule_ceiling",
     "sinusoid",
     "softmax_value",
+    "stage_left",
     "td_loss",
     "td_target",
     "vp_betas",
