@@ -189,9 +189,9 @@ def test_draws_match_the_definition(columns: int) -> None:
     from gtp_fast.kernels.draw import draw_integers, draw_normals
 
     step = torch.tensor(STEP, dtype=torch.int64, device=DEVICE)
-    fast = draw_normals(seeds(2), step, Stream.VALUE, 300, columns)
+    fast = draw_normals(seeds(2), step, Stream.VALUE, 70, columns)
     plain, exact = (
-        random.normals(seeds(2), STEP, Stream.VALUE, 300, columns, dtype)
+        random.normals(seeds(2), STEP, Stream.VALUE, 70, columns, dtype)
         for dtype in (torch.float32, torch.float64)
     )
     assert_as_accurate("normals", fast, plain, exact)
