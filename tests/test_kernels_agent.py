@@ -76,6 +76,6 @@ def test_an_update_takes_24_launches(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in [x for x in vars(module) if x.endswith("_kernel")]:
             monkeypatch.setattr(module, name, Counter(f"{file.stem}.{name}"))
     made.update(synthetic_table().to(DEVICE), 1)
-    passes = {"mlp._mlp_kernel": 5, "mlp_backward._chain_kernel": 2, "mlp_backward._weights_kernel": 2}  # fmt: skip  # noqa: E501
+    passes = {"mlp._mlp_kernel": 5, "mlp_backward._chain_kernel": 2, "mlp_weights._weights_kernel": 2}  # fmt: skip  # noqa: E501
     assert passes.items() <= Counter.launches.items()
     assert sum(Counter.launches.values()) == 24
