@@ -18,13 +18,14 @@ from gtp_fast import (
     cli,
     comparison,
     data,
+    engine,
     published,
     report,
     runs,
     tasks,
+    timing,
     train,
-)
-from gtp_fast import timing as costs_of
+)  # fmt: skip
 from gtp_fast.config import RunConfig
 from gtp_fast.errors import UserError
 from gtp_fast.files import write_atomically
@@ -61,8 +62,10 @@ class Options:
     """Rounds of that measurement."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    engine: str = "auto"
+    """auto, eager, compiled, captured or fused, for every agent."""
     backend: str = "auto"
-    """auto, reference or fused."""
+    """auto, reference, compiled or fused."""
     output: str = "runs"
     """Folder in which compare-TASK is made; agents that are finished in it are not trained again.
     """
@@ -86,6 +89,8 @@ def main(argv: Sequence[str]) -> int:
         _write(folder, chosen, {}, options)
     costs = _costs(chosen, options, folder) if options.timed_updates else {}
     print()
+    if not any(runs.open_run(kept["run"]).summary() for kept in _kept(folder).values()):
+        print("no scores: the dataset brings no environment to evaluate in\n")
     for table in _write(folder, chosen, costs, options):
         print(table + "\n")
     print(f"tables: {folder}/scores.md, costs.md, and the same in .csv; comparison.json")
@@ -133,7 +138,8 @@ def _train(name: str, options: Options, folder: Path) -> int:
     run_config = RunConfig(
         task=task.name, agent=name, dataset=options.dataset, seeds=options.seeds,
         steps=options.steps, episodes=options.episodes, evaluate_every=0, resume=resume,
-        device=options.device, backend=options.backend, output=str(folder),
+        device=options.device, engine=options.engine,
+        backend=options.backend, output=str(folder),
     )  # fmt: skip
     if resume:
         trainer = train.resume(run_config)
@@ -184,7 +190,7 @@ def _write(
         )
         about |= {
             "task": task.name, "dataset": summary["dataset"], "environment": summary["environment"],
-            "transitions": facts["transitions"],
+            "transitions": facts["transitions"], "official": summary["official_dataset"],
         }  # fmt: skip
         found[name] = {
             "run": str(run), "scores": group.values(group.steps()[-1]).tolist(),
@@ -207,15 +213,16 @@ def _costs(chosen: Sequence[str], options: Options, folder: Path) -> dict[str, A
     print("--- costs", flush=True)
     task = tasks.find(options.task)
     device = train.choose_device(options.device)
+    choice = engine.choose(options.engine, options.backend, device)
     table = data.load_table(task, options.dataset, None, device)
     built = {
         name: agents.build(
             name, _settings(name, options)[1], table.observation_dim, table.action_dim,
-            options.seeds[:1], device, options.backend,
+            options.seeds[:1], device, choice.backend,
         )
         for name in chosen
     }  # fmt: skip
-    return costs_of.measure(built, table, options.timed_updates, options.rounds)
+    return timing.measure(built, table, choice, options.timed_updates, options.rounds)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
 def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> str:
     """Return the Markdown table of training time and latency."""
     head = ["agent", "hours for 2M updates", "ms per update", "ms per action", "K"]
-    head += ["num_candidates"]
+    head += ["num_candidates", "batch", "network"]
     lines = [
         [
             name,
@@ -75,14 +75,15 @@ def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
             f"{cost['milliseconds_per_action']:.3f}",
             str(cost["k"]),
             str(cost["num_candidates"]),
+            str(cost["batch_size"]),
+            cost["network"],
         ]
         for name, cost in costs.items()
     ]
     note = (
         f"One seed on {about['machine']}, all agents in turns in one run; "
         f"{about['rounds']} rounds of {about['timed_updates']} updates, extrapolated to 2,000,000 "
-        "updates at each agent's own batch size and network. An action: one observation through "
-        "Policy.act."
+        "updates. An action: one observation through Policy.act."
     )
     return f"{_markdown(head, lines)}\n\n{note}"
 
@@ -115,6 +116,8 @@ def _dataset_note(about: Mapping[str, Any], published: bool) -> str:
     said = f"Dataset: {about['dataset']}, {about['transitions']:,} transitions"
     if published:
         return f"{said}. Published: {about['published_source']}; their environments were older."
+    if not about["official"]:
+        said += ", made locally"
     return f"{said}; not the published set, so no published score may stand beside these."
 
 

@@ -30,6 +30,8 @@ _ROWS: dict[str, tuple[float | None, ...]] = {
     "antmaze-large-play": (0.0, 39.6, 46.4, None, 53.5),
     "antmaze-large-diverse": (0.0, 47.5, 56.6, None, 71.0),
 }
+_MAZES = {"umaze": "u-maze", "medium": "big-maze", "large": "hardest-maze"}
+"""D4RL's words in the names of its files."""
 _SMALLEST = 200_000
 """Transitions of D4RL's smallest set of these (halfcheetah-medium-replay) are a few more."""
 
@@ -49,6 +51,7 @@ def is_published(task: Task, dataset: str, description: str, transitions: int) -
         return False
     words = Path(dataset).stem.lower().replace("_", "-")
     if task.family == "antmaze":
-        # D4RL's files are called Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse.
-        return "ant" in words and "maze" in words
+        size, kind = [*task.name.split("-")[1:], ""][:2]
+        right_goals = f"multigoal-{kind == 'diverse'}".lower() in words
+        return f"ant-maze-{_MAZES[size]}-" in words and right_goals
     return words.startswith(task.name + "-v") or words == task.name

@@ -21,7 +21,11 @@ _WARM_UPDATES, _WARM_ACTIONS, _ACTIONS = 20, 20, 200
 
 
 def measure(
-    agents: Mapping[str, Agent], table: TransitionTable, updates: int, rounds: int = 5
+    agents: Mapping[str, Agent],
+    table: TransitionTable,
+    chosen: engine.Choice,
+    updates: int,
+    rounds: int = 5,
 ) -> dict[str, dict[str, Any]]:
     """Return what each agent (of one seed) costs, from rounds in which all take turns.
 
@@ -33,11 +37,13 @@ def measure(
     seconds: dict[str, list[float]] = {name: [] for name in agents}
     latency: dict[str, list[float]] = {name: [] for name in agents}
     done = dict.fromkeys(agents, 0)
-    for agent in agents.values():
+    engines: dict[str, engine.Engine] = {}
+    for name, agent in agents.items():
         agent.prepare(rounds * (updates + _WARM_UPDATES))
+        engines[name] = engine.build(chosen, agent, table, engine.Watch(agent))
     for _ in range(rounds):
         for name, agent in agents.items():
-            seconds[name].append(_update_seconds(agent, table, done[name], updates))
+            seconds[name].append(_update_seconds(agent, engines[name], done[name], updates))
             done[name] += updates + _WARM_UPDATES
         for name, agent in agents.items():
             latency[name].append(_action_seconds(agent, table))
@@ -46,6 +52,8 @@ def measure(
             "seconds_per_update": float(np.mean(seconds[name])),
             "hours": float(np.mean(seconds[name])) * PUBLISHED_UPDATES / 3600,
             "milliseconds_per_action": 1e3 * float(np.median(latency[name])),
+            "batch_size": agent.config.batch_size,
+            "network": f"{agent.config.depth} x {agent.config.width}",
             "k": agent.acting().steps,
             "num_candidates": agent.acting().candidates,
         }
@@ -53,19 +61,18 @@ def measure(
     }
 
 
-def _update_seconds(agent: Agent, table: TransitionTable, start: int, updates: int) -> float:
-    """Run a stretch through the engine, as training does; time all but its first updates."""
-    choice = engine.choose("auto", "auto", agent.device)
-    running = engine.build(choice, agent, table, engine.Watch(agent))
-    middle = start + _WARM_UPDATES
-    _run(running, agent, start, middle)
-    began = time.perf_counter()
-    _run(running, agent, middle, middle + updates)
+def _update_seconds(agent: Agent, runs: engine.Engine, start: int, updates: int) -> float:
+    """Run a stretch through its engine, as training does; time all but its first updates."""
+    timed = start + _WARM_UPDATES
+    for first, last in ((start, timed), (timed, timed + updates)):
+        _synchronise(agent)
+        began = time.perf_counter()
+        engine.run(runs, agent, first, last, (), lambda done: None, lambda: 0)
+    _synchronise(agent)
     return (time.perf_counter() - began) / updates
 
 
-def _run(running: engine.Engine, agent: Agent, start: int, stop: int) -> None:
-    engine.run(running, agent, start, stop, (), lambda done: None, lambda: 0)
+def _synchronise(agent: Agent) -> None:
     if agent.device.type == "cuda":
         torch.cuda.synchronize(agent.device)
 

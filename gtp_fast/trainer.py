@@ -223,6 +223,8 @@ class Trainer:
             f"agent       {self.settings['agent']}, seeds {' '.join(map(str, agent.seeds))}, on "
             f"{agent.device}"
         )
+        sources = dict.fromkeys(self.settings.get("setting_sources", {}).values())
+        print(f"defaults    {'; '.join(sources) or 'the same on every task'}")
         print(f"engine      {self.chosen.describe()}")
         print(f"operations  {agent.ops.describe()}")
         if self.evaluator is None:

@@ -1,4 +1,4 @@
-"""Networks of the rivals once more, in plain NumPy, one row at a time: nothing of the package."""
+"""Networks of the rivals in plain NumPy, one row at a time, and agents to try them on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from agent_cases import synthetic_table
+
+from gtp_fast.data.table import TransitionTable
 
 Numbers = dict[str, np.ndarray]
 Loss = Callable[[Numbers], float]
@@ -64,10 +68,15 @@ def gradient_norm(loss: Loss, p: Numbers, h: float = 1e-5) -> float:
     return math.sqrt(total)
 
 
+def edge_table() -> TransitionTable:
+    """Return a table many of whose actions lie on the edge of their box."""
+    table = synthetic_table()
+    table.rows[:, 3:5] = (3 * table.rows[:, 3:5]).clamp(-1, 1)
+    return table
+
+
 def stir(agent: Any) -> None:
     """Give every parameter, biases and averages included, a value of its own."""
-    import torch
-
     for number, learner in enumerate(agent.learners().values()):
         for phase, flat in ((0.1, learner.parameters.flat), (0.7, learner.average.flat)):
             wave = torch.arange(flat.numel(), dtype=flat.dtype).view_as(flat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from agent_cases import make, make_table, run, synthetic_table, tiny
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gtp_fast import agents, random
+from gtp_fast import agents, engine, random
 from gtp_fast.agents.base import Agent
+from gtp_fast.engine.loop import Captured, Eager
 from gtp_fast.errors import UserError
 from gtp_fast.policy import Policy
 from gtp_fast.random import Stream
@@ -199,6 +201,34 @@ def test_an_update_takes_its_step_as_a_tensor_and_waits_for_nothing(name: str) -
         assert torch.allclose(metrics, plain.update(table, step), rtol=1e-4, atol=1e-6)
     for key, value in counted.state_dict().items():
         assert torch.allclose(value, plain.state_dict()[key], rtol=1e-4, atol=1e-5), key
+
+
+class _Recording:
+    """A recording that knows only the phase of the agent that it was made in."""
+
+    def __init__(self, agent: Agent, work: Callable[[], None]):
+        self.agent, self.work, self.phase = agent, work, agent.phase
+
+    def replay(self) -> None:
+        assert self.agent.phase == self.phase, "this form of the update was recorded earlier"
+        self.work()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_updates_follow_schedules_and_phases(name: str) -> None:
+    """An agent says for how many updates one `advance` is enough, and when its form changes."""
+    config = tiny(name, last_nodes=20, behaviour_fraction=0.4, warmup_fraction=0.3)
+    table, total = synthetic_table(), 30
+    eager, recorded = (make(name, (0, 1), config) for _ in range(2))
+    for agent in (eager, recorded):
+        agent.prepare(total)
+    watches = [engine.Watch(agent) for agent in (eager, recorded)]
+    captured = Captured(
+        recorded, table, watches[1], lambda work: _Recording(recorded, work), lambda work: work(), 4
+    )
+    for runs, agent in ((Eager(eager, table, watches[0]), eager), (captured, recorded)):
+        engine.run(runs, agent, 0, total, (), lambda done: None, lambda: 0)
+    assert_same(eager.state_dict(), recorded.state_dict())
 
 
 @pytest.mark.parametrize("name", NAMES)

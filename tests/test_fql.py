@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import by_hand
 import numpy as np
 import pytest
 import torch
-from agent_cases import synthetic_table
-from by_hand import gelu, network, numbers, twins
+from by_hand import edge_table, gelu, network, numbers, twins
 
 from gtp_fast import random
 from gtp_fast.agents.fql import FQL, FQLConfig
@@ -26,6 +26,8 @@ CASES = {
 def build(config: FQLConfig) -> FQL:
     agent = FQL(config, 3, 2, (5, 6), "cpu", "reference", torch.float64)
     by_hand.stir(agent)
+    # Far enough for one part of every action to leave the box.
+    agent.actor.parameters.views["layer2.bias"].data[:, 0] += 3.0
     if config.ema_rate == 1.0:
         agent.actor.average.flat.copy_(agent.actor.parameters.flat)
     return agent
@@ -40,7 +42,7 @@ class ByHand:
         self.acting = numbers(agent.actor.average_views, seed)
         self.critics = twins(agent.critic.learner.views, seed)
         self.targets = twins(agent.critic.learner.average_views, seed)
-        batch = agent.batch(synthetic_table(), step)
+        batch = agent.batch(edge_table(), step)
         self.s, self.a, self.r, self.after, self.mask = (x[seed].numpy() for x in batch)
         self.a = np.clip(self.a, -(1 - 1e-5), 1 - 1e-5)
         noise = self.draw(Stream.ONE_STEP)
@@ -102,7 +104,7 @@ def test_an_update_reads_the_losses_of_the_paper_at_its_first_parameters(case: s
     config = CASES[case]
     agent = build(config)
     hands = [ByHand(agent, seed, step=4) for seed in (0, 1)]
-    metrics = dict(zip(agent.metric_names, agent.update(synthetic_table(), 4), strict=True))
+    metrics = dict(zip(agent.metric_names, agent.update(edge_table(), 4), strict=True))
     for seed, hand in enumerate(hands):
         miss, q, size = hand.policy_terms(hand.actor)
         scale = 1 / size if config.normalise_q else 1.0
@@ -140,8 +142,21 @@ def test_the_policy_acts_in_one_step_inside_the_box(weights: str) -> None:
             assert actions[seed, row].tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
+def test_networks_start_as_the_authors_do() -> None:
+    agent = FQL(FQLConfig(width=64, depth=2), 3, 2, (5, 6), "cpu", "reference")
+    for learner, sizes in ((agent.flow, (6, 64, 64, 2)), (agent.actor, (5, 64, 64, 2)),
+                           (agent.critic.learner, (5, 64, 64, 1))):  # fmt: skip
+        for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+            weight, bound = learner.views[f"layer{i}.weight"].detach(), (6 / (n_in + n_out)) ** 0.5
+            assert 0.9 * bound < float(weight.abs().max()) <= bound
+            assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.15)
+            assert not learner.views[f"layer{i}.bias"].any()
+    norms = agent.critic.learner.views
+    assert (norms["norm1.scale"] == 1).all() and not norms["norm1.shift"].any()
+
+
 def test_the_policy_that_acts_is_the_trained_one_by_default() -> None:
     agent = build(replace(TINY, learning_rate=(1e-2,)))
     for step in range(3):
-        agent.update(synthetic_table(), step)
+        agent.update(edge_table(), step)
         assert torch.equal(agent.actor.average.flat, agent.actor.parameters.flat)

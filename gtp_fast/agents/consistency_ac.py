@@ -92,6 +92,16 @@ class ConsistencyAC(ChainActorCritic):
             self.node_count.fill_(count)
             self.num_nodes = count
 
+    def steady(self, step: int) -> int:
+        """Return for how many updates the grid stays as it is, looking 64 ahead."""
+        c = self.config
+
+        def nodes(at: int) -> int:
+            return reference.consistency_nodes(at, self.total_updates, c.first_nodes, c.last_nodes)
+
+        now = nodes(step)
+        return next(count for count in (64, 32, 16, 8, 4, 2, 1) if nodes(step + count - 1) == now)
+
     def cloning_loss(self, batch: Batch, step: int | Tensor) -> Tensor:
         """Return the gap between the actor at a node and its average at the node below: [S]."""
         c = self.config

@@ -169,6 +169,12 @@ class QIPO(Agent):
             self.support.flat.copy_(average)
         self.phase = (step >= self.warmup_from) + (step >= self.guided_from)
 
+    def steady(self, step: int) -> int:
+        """Return how many updates are left until a phase or a renewal begins."""
+        if step < self.guided_from:
+            return (self.guided_from if step >= self.warmup_from else self.warmup_from) - step
+        return self.renew_every - (step - self.guided_from) % self.renew_every
+
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one update of the phase that `advance` has entered."""
         if isinstance(step, int):
