@@ -1,4 +1,4 @@
-"""python -m gtp_fast.toy tables: write the tables of docs/theory.md from the code that computes them.
+"""python -m gtp_fast.toy tables: write the tables of docs/theory.md from what computes them.
 
 Nothing is trained: the fixed points of the law of u are recursions, the unified view is the table
 of methods that the toy trains.
@@ -52,7 +52,9 @@ def between_markers(text: str, name: str, table: str) -> str:
     """Return the text with a table put between its markers; UserError when they are missing."""
     pattern = re.compile(f"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
     if not pattern.search(text):
-        raise UserError(f"The page lacks the markers <!-- {name}:begin --> and <!-- {name}:end -->.")
+        raise UserError(
+            f"The page lacks the markers <!-- {name}:begin --> and <!-- {name}:end -->."
+        )
     return pattern.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text)
 
 
