@@ -12,11 +12,11 @@ from typing import Any
 
 import tyro
 
-from gtp_fast import agents, cli, ops, tasks
+from gtp_fast import agents, cli, engine, ops, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, Task
 
-_RESUMABLE = ("resume", "backend", "device", "tensorboard")
+_RESUMABLE = ("resume", "engine", "backend", "device", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,14 @@ class RunConfig:
     """Updates; by default those of the agent's authors, for gtp 2,000,000 for locomotion, 1,000,000
     for antmaze, 200,000 for pointmaze.
     """
+    engine: str = "auto"
+    """How updates are run: eager, compiled (torch.compile), captured (CUDA graphs), fused (fused
+    operations alone, captured on a GPU), or auto, the highest that the machine has.
+    """
     backend: str = "auto"
-    """auto, reference (plain PyTorch) or fused (an error where it cannot be had)."""
+    """Operations of an engine: auto, reference (plain PyTorch), compiled, or fused (an error where
+    it cannot be had).
+    """
     device: str = "auto"
     """auto, cpu or cuda."""
     evaluate_every: int | None = None
@@ -142,6 +148,10 @@ def _check(command: Command) -> None:
     if run.backend not in ops.BACKENDS:
         raise UserError(
             f"Unknown backend {run.backend!r}: choose one of {', '.join(ops.BACKENDS)}."
+        )
+    if run.engine not in engine.ENGINES:
+        raise UserError(
+            f"Unknown engine {run.engine!r}: choose one of {', '.join(engine.ENGINES)}."
         )
     if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
         raise UserError("--seeds must name at least one seed and none twice.")

@@ -4,9 +4,11 @@ through views.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,7 +109,11 @@ def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) ->
 
 
 def mlp(
-    views: Mapping[str, Tensor], x: Tensor, depth: int, fused: Mlp, activation: str = "mish"
+    views: Mapping[str, Tensor],
+    x: Tensor | Sequence[Tensor],
+    depth: int,
+    fused: Mlp,
+    activation: str = "mish",
 ) -> Tensor:
     """Apply `depth` hidden layers, normalised where there are norms, and the linear output: [G, B,
     in] -> [G, B, out].
@@ -118,6 +124,7 @@ def mlp(
     biases = [views[f"layer{i}.bias"] for i in range(depth + 1)]
     if "norm0.scale" not in views:
         return fused(x, weights, biases, activation)
+    x = reference.join(x, weights[0].shape[0])
     for i in range(depth):
         x = torch.baddbmm(biases[i][:, None], x, weights[i])
         x = reference.ACTIVATIONS[activation](x)
@@ -130,9 +137,19 @@ class FlowMapNetwork:
     tau, s].
     """
 
-    def __init__(self, observation_dim: int, action_dim: int, width: int, depth: int, fused: Mlp):
+    def __init__(
+        self,
+        observation_dim: int,
+        action_dim: int,
+        width: int,
+        depth: int,
+        fused: Mlp,
+        embedding: Callable[..., Tensor] | None = None,
+    ):
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.width, self.depth, self.fused = width, depth, fused
+        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
+        self.embedding = embedding or functools.partial(reference.embed, mlp=fused)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -147,29 +164,48 @@ class FlowMapNetwork:
 
     def embed(self, views: Mapping[str, Tensor], levels: Tensor) -> Tensor:
         """Embed the two time levels [S, B, 2] (0.25 ln t, 0.25 ln tau): [S, B, 2 EMBEDDING]."""
-        sines = reference.sinusoid(levels, EMBEDDING)
-        rows = [
-            self.fused(
-                sines[:, :, i],
-                [views[f"{clock}.0.weight"], views[f"{clock}.1.weight"]],
-                [views[f"{clock}.0.bias"], views[f"{clock}.1.bias"]],
-            )
-            for i, clock in enumerate(("t", "tau"))
-        ]
-        return torch.cat(rows, -1)
+        names = [f"{i}.{kind}" for i in range(2) for kind in ("weight", "bias")]
+        parameters = [views[f"{clock}.{name}"] for clock in ("t", "tau") for name in names]
+        return self.embedding(levels, parameters)
 
     def __call__(
         self, views: Mapping[str, Tensor], x: Tensor, levels: Tensor, observation: Tensor
     ) -> Tensor:
         """Return F [S, B, A] for scaled noisy actions x [S, B, A], levels [S, B, 2], observation
-        [S, B, O].
+        [S, B, O], whose rows repeat where it has fewer.
         """
-        return mlp(
-            views,
-            torch.cat((x, self.embed(views, levels), observation), -1),
-            self.depth,
-            self.fused,
-        )
+        return mlp(views, (x, self.embed(views, levels), observation), self.depth, self.fused)
+
+    def _constants(
+        self,
+        times: tuple[float, ...],
+        plan: Callable[[Tensor], Plan],
+        kind: str,
+        sigma_data: float,
+        t_min: float,
+        like: Tensor,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return the time levels [K, 2] and what else of a FoldedPolicy no weight enters, made
+        once: their way to the device could not be recorded in a CUDA graph.
+        """
+        key = (times, plan, kind, sigma_data, t_min, like.dtype, like.device)
+        if key not in self.constants:
+            p = plan(torch.tensor(times, dtype=torch.float64))
+            levels = [reference.noise_level(x, t_min) for x in (p.t, p.told)]
+            skip, out, c_in = reference.precondition(p.t, kind, sigma_data, t_min)
+            keep, gain = p.keep, p.gain
+            if not p.carry.any():
+                # phi is needed by itself only where it is carried on.
+                keep, gain = keep + gain * skip, gain * out
+                skip, out = torch.zeros_like(skip), torch.ones_like(out)
+            vectors = {
+                "c_in": c_in, "skip": skip, "out": out, "keep": keep, "gain": gain,
+                "carry": p.carry, "spread": p.spread,
+            }  # fmt: skip
+            fields: dict[str, Any] = {name: value.to(like) for name, value in vectors.items()}
+            fields["stochastic"] = bool(p.spread.any())
+            self.constants[key] = torch.stack(levels, -1).to(like), fields
+        return self.constants[key]
 
     def fold(
         self,
@@ -186,19 +222,13 @@ class FlowMapNetwork:
         """
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
-            p = plan(times)
-            levels = torch.stack([reference.noise_level(r, t_min) for r in (p.t, p.told)], -1)
-            levels = levels.to(weight).expand(weight.shape[0], -1, -1)
+            options = (plan, kind, sigma_data, t_min)
+            levels, vectors = self._constants(tuple(times.tolist()), *options, weight)
+            levels = levels.expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)
             step_bias = torch.baddbmm(
                 bias[:, None], self.embed(views, levels), weight[:, edges[0] : edges[1]]
             )
-            skip, out, c_in = reference.precondition(p.t, kind, sigma_data, t_min)
-            keep, gain = p.keep, p.gain
-            if not p.carry.any():
-                # phi is needed by itself only where it is carried on.
-                keep, gain = keep + gain * skip, gain * out
-                skip, out = torch.zeros_like(skip), torch.ones_like(out)
             middle = range(1, self.depth)
             return FoldedPolicy(
                 first_action=weight[:, : edges[0]],
@@ -208,15 +238,8 @@ class FlowMapNetwork:
                 hidden_biases=tuple(views[f"layer{i}.bias"].detach() for i in middle),
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
-                c_in=c_in.to(weight),
-                skip=skip.to(weight),
-                out=out.to(weight),
-                keep=keep.to(weight),
-                gain=gain.to(weight),
-                carry=p.carry.to(weight),
-                spread=p.spread.to(weight),
+                **vectors,
                 initial_scale=float(times[0]),
-                stochastic=bool(p.spread.any()),
             )
 
 
@@ -237,9 +260,9 @@ class TwinCritic:
         self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
     def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
-        """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A]."""
-        x = torch.cat((observation, action), -1)
-        seeds, rows, _ = x.shape
-        x = x[:, None].expand(-1, 2, -1, -1).reshape(2 * seeds, rows, -1)
-        values = mlp(views, x, self.depth, self.fused, self.activation)
-        return values.reshape(seeds, 2, rows).transpose(0, 1)
+        """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A]; the rows of the shorter
+        one repeat.
+        """
+        pieces = (observation, action)
+        values = mlp(views, pieces, self.depth, self.fused, self.activation)
+        return values.reshape(-1, 2, values.shape[1]).transpose(0, 1)

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gtp_fast import native, ops_adam, ops_mlp, random, reference, samplers
+from gtp_fast import (
+    native,
+    ops_adam,
+    ops_compiled,
+    ops_losses,
+    ops_mlp,
+    random,
+    reference,
+    samplers,
+)
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
-BACKENDS = ("auto", "reference", "fused")
+BACKENDS = ("auto", "reference", "compiled", "fused")
 _NAMES = ("perturb", "loss", "sampler", "mlp", "adam", "random")
+# What torch.compile does not touch: one call of native code, where there is that.
+_NOT_COMPILED = ("sampler", "random")
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,10 @@ class Operations:
     sampler: Callable[[FoldedPolicy], samplers.Sampler]
     mlp: Callable[..., Tensor]
     adam: Callable[..., Tensor]
+    embed: Callable[..., Tensor]
+    td_loss: Callable[..., Tensor]
+    weigh: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+    gather: Callable[..., Iterable[Tensor]]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
     choices: dict[str, tuple[str, str]]
@@ -47,34 +62,105 @@ def resolve(
 ) -> Operations:
     """Choose the implementation of every operation.
 
-    `reference` takes plain PyTorch; `fused` takes every fused operation or raises UserError with
-    the reason; `auto` takes what can be had and records why the rest cannot.
+    `reference` takes plain PyTorch; `compiled` puts torch.compile over it, one operation after the
+    other; `fused` takes every fused operation or raises UserError with the reason; `auto` takes
+    what can be had and records why the rest cannot.
     """
     if backend not in BACKENDS:
         raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
     device = torch.device(device)
-    choices: dict[str, tuple[str, str]] = {}
-    for name in _NAMES:
-        reason = "asked for" if backend == "reference" else _unavailable(name, device, dtype)
-        if reason and backend == "fused":
-            raise UserError(
-                f"--backend fused cannot be had: {name} has no fused form here, {reason}; use "
-                "--backend auto."
-            )
-        choices[name] = ("reference", reason) if reason else ("fused", "")
+    choices = {name: _choice(name, backend, device, dtype) for name in _NAMES}
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
     normals = _fused_normals if "random" in fused else random.normals
-    perturb = functools.partial(reference.perturb, normals=normals)
-    return Operations(
-        perturb=_fused_perturb if "perturb" in fused else perturb,
-        loss=_fused_loss if "loss" in fused else reference.flow_map_loss,
+    integers = _fused_integers if "random" in fused else random.integers
+    fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
+    plain_perturb = functools.partial(reference.perturb, normals=normals)
+    chosen = Operations(
+        perturb=ops_losses.native_perturb if "perturb" in fused else plain_perturb,
+        loss=ops_losses.native_loss if "loss" in fused else reference.flow_map_loss,
         sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
-        mlp=ops_mlp.mlp if "mlp" in fused else reference.mlp,
+        mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
+        embed=functools.partial(reference.embed, mlp=fused_mlp),
+        td_loss=reference.td_loss,
+        weigh=reference.weigh,
+        gather=functools.partial(_gather, integers),
         normals=normals,
-        integers=_fused_integers if "random" in fused else random.integers,
+        integers=integers,
         choices=choices,
     )
+    if backend == "compiled":
+        return _compiled(chosen)
+    # What Triton has it has as a whole: the parts of an update fit together.
+    return _with_triton(chosen) if "mlp" in fused and _triton_trains(device.type) else chosen
+
+
+def _compiled(chosen: Operations) -> Operations:
+    mlp = ops_compiled.mlp()
+    return replace(
+        chosen,
+        perturb=ops_compiled.perturb(chosen.normals),
+        loss=ops_compiled.loss(),
+        mlp=mlp,
+        adam=ops_compiled.adam(),
+        embed=functools.partial(reference.embed, mlp=mlp),
+    )
+
+
+def _with_triton(chosen: Operations) -> Operations:
+    from gtp_fast import ops_triton
+
+    return replace(
+        chosen,
+        perturb=ops_losses.triton_perturb,
+        loss=ops_losses.triton_loss,
+        mlp=ops_triton.mlp,
+        adam=ops_triton.adam,
+        embed=ops_triton.embed,
+        td_loss=ops_triton.td_loss,
+        weigh=ops_triton.weigh,
+        gather=ops_triton.gather,
+        normals=ops_triton.normals,
+        integers=ops_triton.integers,
+    )
+
+
+def _triton_trains(device_type: str) -> bool:
+    """Return whether the kernels of training are Triton's: on a GPU, or under its interpreter."""
+    return device_type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _gather(
+    integers: Callable[..., Tensor],
+    table: Any,
+    keys: Tensor,
+    step: int | Tensor,
+    stream: int,
+    rows: int,
+) -> Iterable[Tensor]:
+    drawn: Iterable[Tensor] = table.gather(integers(keys, step, stream, rows, len(table)))
+    return drawn
+
+
+def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
+    """Return what has no fused form on a device, each with the reason."""
+    device = torch.device(device)
+    reasons = {name: _unavailable(name, device, dtype) for name in _NAMES}
+    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+
+
+def _choice(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    if backend == "reference":
+        return "reference", "asked for"
+    if backend == "compiled" and name not in _NOT_COMPILED:
+        return "compiled", ""
+    reason = _unavailable(name, device, dtype)
+    if reason and backend == "fused":
+        raise UserError(
+            f"--backend fused cannot be had: {name} has no fused form here, {reason}; use "
+            "--backend auto."
+        )
+    return ("reference", reason) if reason else ("fused", "")
 
 
 def sampler(
@@ -143,9 +229,7 @@ class NativeSampler:
 
 
 @functools.cache
-def _triton_missing(device_type: str) -> str:
-    if device_type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-        return "Triton compiles for GPUs only"
+def _triton_missing() -> str:
     try:
         import triton  # noqa: F401
     except ImportError as error:
@@ -157,71 +241,9 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return why the fused form of an operation cannot be had, or an empty string."""
     if dtype != torch.float32:
         return f"fused forms compute in float32, not {str(dtype).removeprefix('torch.')}"
-    if name in ("perturb", "loss"):
-        return _triton_missing(device.type)
-    if device.type == "cuda" and name in ("mlp", "adam", "random"):
-        # PyTorch's own CUDA forms of these fuse into a captured graph; a kernel of ours would not
-        # be faster.
-        return "on a GPU PyTorch's own operations serve"
+    if name != "sampler" and _triton_trains(device.type):
+        return _triton_missing()
     return native.missing(device.type)
-
-
-def _fused_perturb(
-    a: Tensor,
-    nodes: Tensor,
-    num_nodes: int | Tensor,
-    keys: Tensor,
-    step: int | Tensor,
-    *,
-    u_mode: str = "adjacent",
-    kind: str = "edm",
-    sigma_data: float = 0.5,
-    t_min: float = 0.002,
-    dtype: torch.dtype | None = None,
-) -> Perturbation:
-    from gtp_fast.kernels import perturb
-
-    fields = perturb.perturb(
-        a,
-        nodes,
-        num_nodes,
-        keys,
-        step,
-        u_mode=u_mode,
-        precondition=kind,
-        sigma_data=sigma_data,
-        t_min=t_min,
-        dtype=dtype or torch.float32,
-    )
-    return Perturbation(**fields)
-
-
-class _Loss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, a: Tensor, w: Tensor, *rows: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        from gtp_fast.kernels import loss
-
-        consistency, flow, gradient = loss.loss(student, teacher, a, *rows, w)
-        ctx.save_for_backward(gradient)
-        return consistency, flow
-
-    @staticmethod
-    def backward(ctx: Any, g_consistency: Tensor, g_flow: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        half = gradient.shape[1] // 2
-        # The upstream factors stay float32: rounded to bf16 they would cost the gradient a digit.
-        scale = torch.stack((g_consistency, g_flow), 1).repeat_interleave(half, 1)
-        return ((gradient * scale[..., None]).to(gradient.dtype), *(None,) * 11)
-
-
-def _fused_loss(
-    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
-) -> tuple[Tensor, Tensor]:
-    rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
-    consistency, flow = _Loss.apply(student, teacher.detach(), a, w.detach(), *rows)  # type: ignore[no-untyped-call]
-    return consistency, flow
 
 
 def _fused_normals(

@@ -8,19 +8,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gtp_fast import native
+from gtp_fast import native, reference
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
 
 
 def mlp(
-    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = "mish"
+    x: Tensor | Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str = "mish",
 ) -> Tensor:
     """Compute `reference.mlp` in native code, float32 on the CPU: [G, B, in] -> [G, B, out].
 
     Rows of a weight must be contiguous and a bias too; groups may lie any distance apart. The bits
     of an element depend neither on the other rows nor on the number of threads.
     """
+    x = reference.join(x, weights[0].shape[0])
     result: Tensor = _Mlp.apply(x, activation, *weights, *biases)  # type: ignore[no-untyped-call]
     return result
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gtp_fast import agents, cli, config, data, policy, runs, tasks
+from gtp_fast import agents, cli, config, data, engine, policy, runs, tasks
 from gtp_fast.agents.base import Agent
 from gtp_fast.config import RunConfig
 from gtp_fast.errors import UserError
@@ -33,6 +33,7 @@ def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings:
     # Rules left as the task has them are left to the loader, which knows what a flat file lacks.
     table = data.load_table(task, dataset, rules if rules != task.rules else None, device)
     steps = run_config.steps or task.updates
+    chosen = engine.choose(run_config.engine, run_config.backend, device)
     agent = agents.build(
         run_config.agent,
         settings,
@@ -40,13 +41,13 @@ def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings:
         table.action_dim,
         run_config.seeds,
         device,
-        run_config.backend,
+        chosen.backend,
     )
     environment = evaluation_environment(table, run_config.trust_environment)
     run = runs.create(run_config.output, task.name, run_config.agent)
     run.write_config(describe(run_config, task, dataset, table, agent, steps, environment))
     run.write_environment(agent.ops.describe())
-    return Trainer(run, agent, table, run_config, start=0)
+    return Trainer(run, agent, table, run_config, chosen, start=0)
 
 
 def resume(run_config: RunConfig) -> Trainer:
@@ -57,8 +58,9 @@ def resume(run_config: RunConfig) -> Trainer:
     task = tasks.find(saved["task"])
     rules = tasks.Rules(**agents.settings_of(saved["rules"]))
     table = data.load_table(task, saved["dataset"], rules, device)
-    agent, last = policy.restore(run, device=device, backend=run_config.backend)
-    return Trainer(run, agent, table, run_config, start=last.step)
+    chosen = engine.choose(run_config.engine, run_config.backend, device)
+    agent, last = policy.restore(run, device=device, backend=chosen.backend)
+    return Trainer(run, agent, table, run_config, chosen, start=last.step)
 
 
 def describe(
@@ -80,6 +82,7 @@ def describe(
         "dataset_id": table.dataset_id,
         "seeds": list(run_config.seeds),
         "steps": steps,
+        "engine": run_config.engine,
         "backend": run_config.backend,
         "agent_settings": agent.settings,
         "rules": dataclasses.asdict(table.rules),

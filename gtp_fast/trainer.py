@@ -34,8 +34,15 @@ class Trainer:
     """
 
     def __init__(
-        self, run: Run, agent: Agent, table: TransitionTable, options: RunConfig, start: int
+        self,
+        run: Run,
+        agent: Agent,
+        table: TransitionTable,
+        options: RunConfig,
+        chosen: engine.Choice,
+        start: int,
     ):
+        self.chosen = chosen
         self.run, self.agent, self.table, self.start = run, agent, table, start
         self.settings: dict[str, Any] = run.config()
         self.steps: int = self.settings["steps"]
@@ -54,6 +61,7 @@ class Trainer:
         self.best, self.evaluated = self._so_far()
         self.last: Evaluation | None = None
         self.shown: dict[str, str] = {}
+        self.reported: set[int] = set()
         self.evaluator = self._evaluator()
 
     def train(self) -> int:
@@ -71,11 +79,11 @@ class Trainer:
                 if self.start and self._evaluation_due(self.start):
                     self._evaluate(self.start)
                 done = engine.run(
+                    engine.build(self.chosen, self.agent, self.table, self.watch),
                     self.agent,
-                    self.table,
                     self.start,
                     self.steps,
-                    self.watch,
+                    (self.log_every, self.evaluate_every, self.checkpoint_every),
                     self._after,
                     self.stopped,
                 )
@@ -94,7 +102,7 @@ class Trainer:
         return 0
 
     def _after(self, done: int) -> None:
-        self.bar.update()
+        self.bar.update(done - self.bar.n)
         last = done == self.steps
         if done % self.log_every == 0 or last:
             self._check()
@@ -118,16 +126,22 @@ class Trainer:
         self.bar.set_postfix(self.shown, refresh=False)
 
     def _check(self) -> None:
-        """Stop the run when a loss was not finite; the checkpoints before it stay as they are."""
-        bad = self.watch.non_finite()
-        if bad is None:
-            return
-        last = checkpoint.last(self.run)
-        where = f"the last good checkpoint is {last}" if last else "no checkpoint had been saved"
-        raise UserError(
-            f"{bad.term} of seed {bad.seed} was not finite at update {bad.step:,}: {where}; "
-            f"start again with a lower --learning-rate, or with --max-gradient-norm 1."
-        )
+        """Report seeds that have diverged, each once; stop the run when none is left."""
+        diverged = self.watch.diverged()
+        fresh = [one for one in diverged if one.seed not in self.reported]
+        self.reported |= {one.seed for one in fresh}
+        lines = [
+            f"{one.term} of seed {one.seed} was not finite at update {one.step:,}" for one in fresh
+        ]
+        if len(diverged) == len(self.agent.seeds):
+            last = checkpoint.last(self.run)
+            where = f"the last good checkpoint is {last}" if last else "no checkpoint was saved"
+            raise UserError(
+                f"{'; '.join(lines) or 'every seed has diverged'}: {where}; start again with a "
+                "lower --learning-rate, or with --max-gradient-norm 1."
+            )
+        for line in lines:
+            self.bar.write(f"{line}: it stays as it was, the other seeds go on", file=sys.stderr)
 
     def _evaluator(self) -> Evaluator | None:
         environment = self.settings["evaluation"]["environment"]
@@ -209,6 +223,7 @@ class Trainer:
             f"agent       {self.settings['agent']}, seeds {' '.join(map(str, agent.seeds))}, on "
             f"{agent.device}"
         )
+        print(f"engine      {self.chosen.describe()}")
         print(f"operations  {agent.ops.describe()}")
         if self.evaluator is None:
             print(
@@ -230,6 +245,7 @@ class Trainer:
             "environment": self.evaluator.spec.id,
             "episodes_per_seed": settings["episodes"],
             "seeds": list(self.agent.seeds),
+            "diverged": {str(one.seed): one.step for one in self.watch.diverged()},
             "updates": done,
             "checkpoint": "last",
             "weights": self.agent.acting_weights,
@@ -240,6 +256,7 @@ class Trainer:
             "data_return": self.table.statistics.mean_return,
             "data_success_rate": self.table.statistics.success_rate,
             "updates_per_second": rate,
+            "engine": self.chosen.describe(),
             "operations": self.agent.ops.describe(),
         }
         self.run.write_summary(summary)
@@ -249,6 +266,8 @@ class Trainer:
             f"{self.evaluator.spec.id}, last checkpoint (update {done:,}), K = {summary['k']}, "
             f"num_candidates = {summary['num_candidates']}"
         )
+        for one in self.watch.diverged():
+            print(f"  seed {one.seed} diverged at update {one.step:,} and stayed as it was before")
         for name, values in means.items():
             each = " ".join(f"{value:.3g}" for value in values)
             print(

@@ -7,20 +7,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .philox import multiply_high, normals, words
+from .philox import multiply_high, normals, value, words
 
 MAX_ACTIONS = 64
 _TILE = 512  # elements of a tile: with four warps, one Philox call for every thread
 _ROW_FIELDS = ("t", "u", "tau", "r_t", "q_t", "r_u", "q_u", "skip_t", "out_t", "skip_u", "out_u")
-
-
-@triton.jit
-def _value(x):
-    """Return a scalar given by value or by pointer, which lets a captured graph advance it."""
-    if x.dtype.is_ptr():
-        return tl.load(x)
-    else:
-        return x
 
 
 @triton.jit
@@ -73,10 +64,10 @@ def _perturb_kernel(
     s = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     live = row < B
-    seed, counter = tl.load(seeds + s), _value(step)
+    seed, counter = tl.load(seeds + s), value(step)
 
     w_t, w_tau, w_u, _ = words(seed, counter, TIME, row, row * 0)
-    n_t = 1 + multiply_high(w_t, _value(num_nodes) - 1)
+    n_t = 1 + multiply_high(w_t, value(num_nodes) - 1)
     n_tau = multiply_high(w_tau, n_t)
     n_u = n_tau + multiply_high(w_u, n_t - n_tau) if UNIFORM else n_t - 1
     node_t, node_u, node_tau = tl.load(nodes + n_t), tl.load(nodes + n_u), tl.load(nodes + n_tau)

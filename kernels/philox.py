@@ -7,6 +7,15 @@ import triton.language as tl
 
 
 @triton.jit
+def value(x):
+    """Return a scalar given by value or by pointer, which lets a captured graph advance it."""
+    if x.dtype.is_ptr():
+        return tl.load(x)
+    else:
+        return x
+
+
+@triton.jit
 def _multiply_wide(word, multiplier: tl.constexpr):
     """Return (high, low) words of the 64-bit product of two uint32."""
     product = word.to(tl.uint64) * multiplier
@@ -56,6 +65,12 @@ def _cos_sin(word):
     turn = (word >> 8).to(tl.int32)
     quarter = (turn + (1 << 21)) >> 22
     x = (turn - (quarter << 22)).to(tl.float32) * 3.745070282923929e-07  # 2 pi / 2^24
+    return cos_sin(x, quarter)
+
+
+@triton.jit
+def cos_sin(x, quarter):
+    """Return cosine and sine of x + quarter pi / 2, for |x| <= pi / 4 and an int32 quarter."""
     y = x * x
     # Taylor series: at |x| <= pi / 4 the first term left out is below 2e-9.
     sine = x + x * y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y * (1 / 362880))))

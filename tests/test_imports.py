@@ -87,7 +87,7 @@ def test_every_file_is_seen() -> None:
         FILES
     )
     assert "gtp_fast.reference" in imports("gtp_fast.agents.gtp")
-    assert "gtp_fast.kernels.loss" in imports("gtp_fast.ops")
+    assert "gtp_fast.kernels.loss" in imports("gtp_fast.ops_losses")
 
 
 def test_kernels_know_torch_and_triton_and_nothing_of_the_package() -> None:
@@ -132,7 +132,7 @@ def test_only_ops_knows_kernels_and_runs_native_code() -> None:
 
 def test_only_commands_import_the_training_command() -> None:
     users = {name for name in FILES if "gtp_fast.train" in imports(name)}
-    assert users <= {"gtp_fast.__main__", "gtp_fast.demo"}
+    assert users <= {"gtp_fast.__main__", "gtp_fast.ablate", "gtp_fast.demo"}
     for name in FILES:
         if room(name) in ("agents", "engine", "data"):
             assert not {

@@ -39,7 +39,8 @@ def poisoned_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = torch.empty
 
     def poisoned(*args: object, **options: object) -> Tensor:
-        return empty(*args, **options).fill_(float("nan"))
+        buffer = empty(*args, **options)
+        return buffer.fill_(float("nan") if buffer.is_floating_point() else -(2**31))
 
     monkeypatch.setattr(torch, "empty", poisoned)
 

@@ -33,6 +33,7 @@ TYPES = {
     torch.bfloat16: "*bf16",
     torch.int64: "*i64",
     torch.int32: "*i32",
+    torch.uint8: "*u8",
 }
 SHAPES = [
     (1, torch.float32),
@@ -59,10 +60,12 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., t
     def build(
         module: Any, name: str, launch: Callable[[], object], capability: int
     ) -> tuple[str, str]:
-        kernel, recorder = getattr(module, name), Recorder()
-        monkeypatch.setattr(module, name, recorder)
+        kernel = getattr(module, name)
+        for other in [x for x in vars(module) if x.endswith("_kernel")]:
+            monkeypatch.setattr(module, other, Recorder())
         launch()
-        ((args, options),) = recorder.launches  # one launch, no more
+        ((args, options),) = getattr(module, name).launches  # one launch, no more
+        monkeypatch.undo()
         given = dict(zip(kernel.arg_names, args, strict=False))
         constants = {key: value for key, value in options.items() if key in kernel.arg_names}
         signature, attributes = {}, {}
@@ -70,13 +73,17 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., t
             value = given.get(key)
             if isinstance(value, torch.Tensor):
                 signature[key] = TYPES[value.dtype]
-                # PyTorch aligns its buffers; as at a launch, loads may then be wide.
-                attributes[(i,)] = [["tt.divisibility", 16]]
+                # As at a launch, where loads may be wide if pointers and strides are aligned.
+                if value.data_ptr() % 16 == 0:
+                    attributes[(i,)] = [["tt.divisibility", 16]]
             elif value == 1 and not kernel.params[i].do_not_specialize:
                 # As at a launch, where Triton takes a 1 for a constant.
                 constants[key], signature[key] = 1, "constexpr"
             else:
                 signature[key] = "constexpr" if key in constants else "i32"
+                specialized = key not in constants and not kernel.params[i].do_not_specialize
+                if specialized and value % 16 == 0:
+                    attributes[(i,)] = [["tt.divisibility", 16]]
         result = triton.compile(
             ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
             target=GPUTarget("cuda", capability, 32),

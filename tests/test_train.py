@@ -4,6 +4,7 @@ in one sentence.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -156,16 +157,28 @@ def test_unknown_names_are_refused_with_the_nearest_ones(
     assert "--task" in refusal([], capsys)
 
 
-def test_backend_that_cannot_be_had_is_an_error(
-    dataset: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_engine_that_cannot_be_had_is_an_error(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    said = refusal(arguments(dataset, tmp_path, "--backend", "fused", "--device", "cpu"), capsys)
-    assert "Triton compiles for GPUs only" in said
+    args = arguments(dataset, tmp_path, "--device", "cpu")
+    assert "a CUDA graph needs a CUDA GPU" in refusal([*args, "--engine", "captured"], capsys)
+    assert "Unknown engine 'quick'" in refusal([*args, "--engine", "quick"], capsys)
+    both = ["--engine", "fused", "--backend", "reference"]
+    assert "leave out --backend reference" in refusal([*args, *both], capsys)
     assert not any(tmp_path.iterdir())
+
+
+def test_one_seed_that_diverges_does_not_stop_the_others(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--steps", "40", "--seeds", "3", "8", "--learning-rate", "3e-4", "1e30")
+    assert cli.run(train.main, arguments(dataset, tmp_path, *options)) == 0
+    said = capsys.readouterr()
+    assert said.err.count("of seed 8 was not finite at update") == 1
+    assert "seed 8 diverged at update" in said.out
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    assert list(summary["diverged"]) == ["8"]
+    assert summary["engine"].startswith(("fused (", "eager ("))
 
 
 def test_settings_that_do_not_fit_are_refused(
@@ -221,6 +234,7 @@ def test_help_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str])
         "--goal",
         "--collect",
         "--resume",
+        "--engine",
         "--backend",
     ):
         assert option in out

@@ -73,6 +73,13 @@ class Agent(ABC):
         Nothing by default. Buffers keep their addresses, because a recorded update reads them.
         """
 
+    def steady(self, step: int) -> int:
+        """Return for how many updates from this one a single call of `advance` is enough.
+
+        By default one where a subclass has an `advance` of its own, else any number.
+        """
+        return 1 if type(self).advance is not Agent.advance else 2**62
+
     def prepare(self, total_updates: int) -> None:
         """Learn how long the run is, before its first update."""
         self.total_updates = total_updates
@@ -129,9 +136,8 @@ class Agent(ABC):
 
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
         """Draw the transitions of an update, [S, B] of them."""
-        rows = self.ops.integers(self.keys, step, Stream.BATCH, self.config.batch_size, len(table))
-        batch = table.gather(rows)
-        return type(batch)(*(field.to(self.dtype) for field in batch))
+        fields = self.ops.gather(table, self.keys, step, Stream.BATCH, self.config.batch_size)
+        return table.batch(*(field.to(self.dtype) for field in fields))
 
     def chain_noise(self, step: int | Tensor, stream: Stream, rows: int, draws: int = 1) -> Tensor:
         """Draw the noise of a folded policy: [S, rows, A], or [S, draws, rows, A]."""

@@ -95,11 +95,23 @@ class DoubleQ:
             batch.reward, batch.mask, next_value, self.agent.config.discount
         ).detach()
 
+    def learn(self, batch: Batch, next_action: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Do `step` towards `td_target` of next actions [S, m B, A], with the twins' minimum."""
+        with torch.no_grad():
+            following = self.values(batch.next_observation, next_action, target=True)
+        values = self.values(batch.observation, batch.action)
+        loss = self.agent.ops.td_loss(
+            values, following, batch.reward, batch.mask, self.agent.config.discount
+        )
+        return self._descend(loss, step)
+
     def step(self, batch: Batch, target: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
         """Take one Adam step towards target [S, B]; return the loss and the gradient norm, [S]."""
-        c = self.agent.config
         values = self.values(batch.observation, batch.action)
-        loss = reference.double_q_loss(values, target)
+        return self._descend(reference.double_q_loss(values, target), step)
+
+    def _descend(self, loss: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
+        c = self.agent.config
         norm = self.learner.update(
             loss,
             step + 1,

@@ -53,7 +53,9 @@ class GTP(Agent):
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         self._choose_objective()
         count, c = len(self.seeds), config
-        self.network = FlowMapNetwork(observation_dim, action_dim, c.width, c.depth, self.ops.mlp)
+        self.network = FlowMapNetwork(
+            observation_dim, action_dim, c.width, c.depth, self.ops.mlp, self.ops.embed
+        )
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
@@ -141,6 +143,10 @@ class GTP(Agent):
             self.node_count.fill_(count)
             self.num_nodes = count
 
+    def steady(self, step: int) -> int:
+        """Return how many updates are left of the stage that this one belongs to."""
+        return reference.stage_left(step, self.total_updates, self.first_nodes, self.last_nodes)
+
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
         if isinstance(step, int):
@@ -149,13 +155,15 @@ class GTP(Agent):
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.
             zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
-            w, critic_metrics = torch.ones_like(batch.reward), [zero] * 4
+            w = torch.ones_like(batch.reward)
+            critic_metrics = [zero, zero, zero, zero + 1, zero + 1, zero]
         else:
             w, critic_metrics = self._critic_step(batch, step)
-        critic_loss, q, spread, critic_gradient = critic_metrics
+        critic_loss, q, spread, mean, largest, critic_gradient = critic_metrics
         *losses, gradient = self._actor_step(batch, w, step)
-        weight = (w.mean(1), w.amax(1))
-        return torch.stack((critic_loss, *losses, q, spread, *weight, gradient, critic_gradient))
+        return torch.stack(
+            (critic_loss, *losses, q, spread, mean, largest, gradient, critic_gradient)
+        )
 
     def _policy_actions(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor]:
         """Sample pi at s' for the TD target and at s for V(s), both chains in one call: [S, m B, A]
@@ -188,16 +196,12 @@ class GTP(Agent):
         """Step the twin critics (eq. 16), then weigh the batch by advantage (eq. 14): w [S, B]."""
         c, b = self.config, self.config.batch_size
         next_action, value_action = self._policy_actions(batch, step)
-        target = self.critic.td_target(batch, next_action)
-        loss, gradient = self.critic.step(batch, target, step)
+        loss, gradient = self.critic.learn(batch, next_action, step)
         with torch.no_grad():
-            states = batch.observation.repeat(1, 1 + c.value_samples, 1)
             actions = torch.cat((batch.action, value_action), 1)
-            q = self.critic.values(states, actions).amin(0)
-            advantage = q[:, :b] - q[:, b:].reshape(-1, c.value_samples, b).mean(1)
-            w = reference.advantage_weights(advantage, self.eta, maximum=c.weight_maximum)
-            spread = advantage.std(1, correction=0)
-        return w, [loss, q[:, :b].mean(1), spread, gradient]
+            values = self.critic.values(batch.observation, actions)
+            w, q, spread, mean, largest = self.ops.weigh(values, self.eta, b, c.weight_maximum)
+        return w, [loss, q, spread, mean, largest, gradient]
 
     def _actor_step(self, batch: Batch, w: Tensor, step: int | Tensor) -> list[Tensor]:
         """Step the actor on its objective, for GTP eq. 19; return its terms and the gradient norm,

@@ -121,8 +121,7 @@ def score_approximation(agent: GTP, batch: Batch, w: Tensor, step: int | Tensor)
         teacher = network(
             agent.actor.average_views, p.teacher_x, p.teacher_levels, batch.observation
         )
-    states = batch.observation.repeat(1, 2, 1)
-    student = network(agent.actor.views, p.student_x, p.student_levels, states)
+    student = network(agent.actor.views, p.student_x, p.student_levels, batch.observation)
     consistency, flow = agent.ops.loss(student, teacher, batch.action, p, w)
     return {_JUMP: consistency, _FLOW: flow}
 
@@ -163,7 +162,7 @@ class Rows:
 
     def student(self) -> tuple[Tensor, Tensor]:
         """Return phi - a of the actor at (t, tau) and at (t, t), in one pass."""
-        p, states = self.p, self.batch.observation.repeat(1, 2, 1)
+        p, states = self.p, self.batch.observation
         output = self.agent.network(self.agent.actor.views, p.student_x, p.student_levels, states)
         first, second = (
             reference.clean_action(p.a_t, part, p.skip_t, p.out_t) - self.batch.action

@@ -89,6 +89,11 @@ class TransitionTable:
         rows = self.rows.index_select(0, index.reshape(-1)).view(*index.shape, self.rows.shape[1])
         return self._split(rows)
 
+    @staticmethod
+    def batch(*fields: Tensor) -> Batch:
+        """Name the fields of a batch that was gathered elsewhere."""
+        return Batch(*fields)
+
     def all(self) -> Batch:
         """Every row as a Batch of views with leading axis N."""
         return self._split(self.rows)

@@ -15,6 +15,7 @@ from gtp_fast.reference.critic import (
     guidance_loss,
     scaled_target,
     softmax_value,
+    td_loss,
     td_target,
 )
 from gtp_fast.reference.diffusion import (
@@ -38,16 +39,20 @@ from gtp_fast.reference.grid import (
     sampling_times,
     schedule,
     schedule_ceiling,
+    stage_left,
 )
 from gtp_fast.reference.losses import (
     advantage_weights,
     consistency_residual,
     flow_map_loss,
+    weigh,
 )
 from gtp_fast.reference.network import (
     ACTIVATIONS,
     adam,
+    embed,
     gelu,
+    join,
     layer_norm,
     mish,
     mlp,
@@ -115,6 +120,7 @@ __all__ = [
     "distance",
     "double_q_loss",
     "draw_times",
+    "embed",
     "euler_plan",
     "expectile_loss",
     "flow_map",
@@ -125,6 +131,7 @@ __all__ = [
     "guidance_loss",
     "half_jumps",
     "heun_plan",
+    "join",
     "jump",
     "karras_nodes",
     "layer_norm",
@@ -147,7 +154,10 @@ __all__ = [
     "sinusoid",
     "softmax_value",
     "solve",
+    "stage_left",
+    "td_loss",
     "td_target",
     "vp_betas",
     "vp_marginal",
+    "weigh",
 ]

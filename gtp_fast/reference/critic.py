@@ -56,6 +56,18 @@ def double_q_loss(values: Tensor, target: Tensor) -> Tensor:
     return (values - target.detach()).square().mean(-1).sum(0)
 
 
+def td_loss(
+    values: Tensor, following: Tensor, reward: Tensor, mask: Tensor, discount: float
+) -> Tensor:
+    """Return the double-Q loss (eq. 16) towards the best of m next actions of each row: [S].
+
+    values: [twins, S, B]; following: [twins, S, m B], target values of action i in rows i B ...;
+    no gradient reaches them.
+    """
+    best = following.reshape(*following.shape[:2], -1, reward.shape[1]).amax(2)
+    return double_q_loss(values, td_target(reward, mask, best, discount))
+
+
 def expectile_loss(value: Tensor, target: Tensor, expectile: float) -> Tensor:
     """Return the batch mean of |expectile - 1(d < 0)| d^2, d = target - V (IQL's eq. 5): [S]."""
     d = target.detach() - value

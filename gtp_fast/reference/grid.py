@@ -28,11 +28,22 @@ def schedule(step: int, total_updates: int, first: int = 10, last: int = 1280) -
     """Return the number of nodes N at a global step: min(first * 2^stage, last) + 1, in equal
     stages.
     """
+    stages, length = _stages(total_updates, first, last)
+    return min(first << min(step // length, stages), last) + 1
+
+
+def stage_left(step: int, total_updates: int, first: int = 10, last: int = 1280) -> int:
+    """Return how many updates from a global step on have its number of nodes, at the least."""
+    _, length = _stages(total_updates, first, last)
+    return length - step % length
+
+
+def _stages(total_updates: int, first: int, last: int) -> tuple[int, int]:
+    """Return the number of stages and the length of each."""
     stages = (last // first).bit_length()
     # A ceiling that is no power of two times `first` needs one more stage to be reached.
     stages += (first << (stages - 1)) < last
-    length = max(1, total_updates // stages)
-    return min(first << min(step // length, stages), last) + 1
+    return stages, max(1, total_updates // stages)
 
 
 def sampling_times(

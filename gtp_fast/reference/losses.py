@@ -41,6 +41,21 @@ def flow_map_loss(
     )
 
 
+def weigh(
+    values: Tensor, eta: Tensor, rows: int, maximum: float | None = 100.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return w [S, B] (eq. 14) and of each seed, [S]: mean Q, std of A, mean w, largest w.
+
+    values: [twins, S, (1 + m) B], Q of B data actions, then of m policy actions of each state,
+    whose mean is V(s). The twins' minimum counts.
+    """
+    q = values.amin(0)
+    data, policy = q[:, :rows], q[:, rows:].reshape(len(q), -1, rows)
+    advantage = data - policy.mean(1)
+    w = advantage_weights(advantage, eta, maximum=maximum)
+    return w, data.mean(1), advantage.std(1, correction=0), w.mean(1), w.amax(1)
+
+
 def advantage_weights(
     advantage: Tensor, eta: Tensor | float, eps: float = 1e-6, maximum: float | None = 100.0
 ) -> Tensor:

@@ -38,13 +38,34 @@ def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-6) -> Te
     return (x - mean) * torch.rsqrt(variance + eps) * scale[:, None] + shift[:, None]
 
 
+def join(pieces: Tensor | Sequence[Tensor], groups: int) -> Tensor:
+    """Return pieces [G_i, B_i, n_i] side by side: [groups, B, sum of n_i], B the most rows of any.
+
+    A piece with fewer groups serves groups / G_i neighbours, one with fewer rows repeats them.
+    """
+    parts = (pieces,) if isinstance(pieces, Tensor) else pieces
+    rows = max(x.shape[1] for x in parts)
+    whole = [
+        x.repeat_interleave(groups // x.shape[0], 0).repeat(1, rows // x.shape[1], 1)
+        if x.shape[:2] != (groups, rows)
+        else x
+        for x in parts
+    ]
+    return whole[0] if len(whole) == 1 else torch.cat(whole, -1)
+
+
 def mlp(
-    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = "mish"
+    x: Tensor | Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str = "mish",
 ) -> Tensor:
     """Apply the multilayer perceptron of each group, last layer linear: [G, B, in] -> [G, B, out].
 
-    weights: [G, in, out] each; biases: [G, out]; activation: mish, relu or gelu (tanh form).
+    x: one tensor, or pieces as `join` takes them; weights: [G, in, out] each; biases: [G, out];
+    activation: mish, relu or gelu (tanh form).
     """
+    x = join(x, weights[0].shape[0])
     act = ACTIVATIONS[activation]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = act(torch.baddbmm(bias[:, None], x, weight))
@@ -57,6 +78,20 @@ def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:
     rate = torch.arange(half, dtype=level.dtype, device=level.device) / max(half - 1, 1)
     angle = scale * level[..., None] * torch.pow(10_000.0, -rate)
     return torch.cat((torch.sin(angle), torch.cos(angle)), -1)
+
+
+def embed(levels: Tensor, parameters: Sequence[Tensor], mlp: Callable[..., Tensor] = mlp) -> Tensor:
+    """Embed two time levels [S, B, 2], each by its clock's MLP on sinusoids: [S, B, 2 features].
+
+    parameters: weight [S, features, hidden], bias, weight [S, hidden, features], bias of the first
+    clock, then of the second.
+    """
+    sines = sinusoid(levels, parameters[0].shape[1])
+    rows = [
+        mlp(sines[:, :, i], parameters[4 * i : 4 * i + 4 : 2], parameters[4 * i + 1 :: 2][:2])
+        for i in range(2)
+    ]
+    return torch.cat(rows, -1)
 
 
 def polyak(target: Tensor, online: Tensor, rate: float) -> Tensor:

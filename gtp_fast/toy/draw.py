@@ -80,7 +80,7 @@ def _trajectories(axis: Any, result: Result, colour: str) -> None:
     steps = paths["steps"] / _scale(stops)[:, None]
     axis.plot(-(stops ** (1 / 7)), np.clip(steps, -1.6, 1.6), ".", color="black", markersize=2.8)
     axis.set(ylim=(-1.65, 1.65))
-    axis.set_xlabel("T  →  0", fontsize=8, labelpad=1)
+    axis.set_xlabel("t: 5 → 0", fontsize=8, labelpad=1)
     if result.diverged:
         axis.text(0.04, 0.04, "diverged", transform=axis.transAxes, fontsize=9, fontweight="bold")
 

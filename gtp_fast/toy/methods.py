@@ -74,10 +74,10 @@ METHODS = (
 
 
 def config(method: Method, **changes: Any) -> GTPConfig:
-    """Return the settings of a method: small networks, one stage of 40 intervals, large rates."""
+    """Return the settings of a method: small networks, one stage of 20 intervals, large rates."""
     own: dict[str, Any] = {
-        "eta": (0.0,), "width": 64, "depth": 2, "first_nodes": 40, "last_nodes": 40,
-        "learning_rate": (6e-3,), "critic_learning_rate": (3e-3,), "ema_rate": 0.05,
-        "critic_ema_rate": 0.05,
+        "eta": (0.0,), "width": 64, "depth": 2, "first_nodes": 20, "last_nodes": 20, "t_max": 5.0,
+        "precondition": "none", "learning_rate": (1e-2,), "critic_learning_rate": (3e-3,),
+        "ema_rate": 0.05, "critic_ema_rate": 0.05,
     }  # fmt: skip
     return GTPConfig(**(own | method.settings | changes))

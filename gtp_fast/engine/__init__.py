@@ -1,0 +1,20 @@
+"""The update loop: the same updates by several engines, from plain calls to CUDA graphs."""
+
+from gtp_fast.engine.choose import ENGINES, Choice, build, choose
+from gtp_fast.engine.loop import Engine, run
+from gtp_fast.engine.plan import chunks
+from gtp_fast.engine.signals import stop_signals
+from gtp_fast.engine.watch import Diverged, Watch
+
+__all__ = [
+    "ENGINES",
+    "Choice",
+    "Diverged",
+    "Engine",
+    "Watch",
+    "build",
+    "choose",
+    "chunks",
+    "run",
+    "stop_signals",
+]

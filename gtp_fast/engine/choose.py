@@ -1,0 +1,80 @@
+"""Which engine runs, and why: the highest that the machine has, or the one asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gtp_fast import ops
+from gtp_fast.agents.base import Agent
+from gtp_fast.data.table import TransitionTable
+from gtp_fast.engine.loop import Captured, Eager, Engine, cuda_record, cuda_warm
+from gtp_fast.engine.watch import Watch
+from gtp_fast.errors import UserError
+
+ENGINES = ("auto", "eager", "compiled", "captured", "fused")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, the backend of its operations, and why it was chosen."""
+
+    name: str
+    backend: str
+    reason: str
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        return f"{self.name} ({self.reason})"
+
+
+def choose(name: str, backend: str, device: torch.device | str) -> Choice:
+    """Choose the engine called `name` on a device.
+
+    eager: one call after another. compiled: torch.compile. captured: whole updates in a CUDA graph.
+    fused: fused operations only, in a CUDA graph where there is a GPU. auto: the highest of these
+    that can be had. Raises UserError with the reason where the one asked for cannot be had.
+    """
+    if name not in ENGINES:
+        raise UserError(f"Unknown engine {name!r}: choose one of {', '.join(ENGINES)}.")
+    device = torch.device(device)
+    on_gpu = device.type == "cuda"
+    if name == "captured" and not on_gpu:
+        raise UserError(
+            f"--engine captured cannot be had: a CUDA graph needs a CUDA GPU, and the run is on "
+            f"{device}; use --engine auto."
+        )
+    if name == "compiled":
+        if backend == "fused":
+            raise UserError(
+                "--engine compiled compiles the reference: leave out --backend fused, or take "
+                "--engine fused."
+            )
+        reason = "the whole update compiled" if on_gpu else "each operation compiled"
+        return Choice(name, "reference" if on_gpu else "compiled", reason)
+    if name == "fused" and backend not in ("auto", "fused"):
+        raise UserError(f"--engine fused needs fused operations: leave out --backend {backend}.")
+    if name == "fused":
+        ops.resolve("fused", device)
+        return Choice(name, "fused", "asked for")
+    if name != "auto":
+        return Choice(name, backend, "asked for")
+    missing = ops.missing(device)
+    if backend in ("auto", "fused") and not missing:
+        graph = "in a CUDA graph" if on_gpu else "no GPU, so no CUDA graph"
+        return Choice("fused", backend, f"every operation has its fused form, {graph}")
+    why = f"--backend {backend}" if backend != "auto" else "; ".join(missing)
+    if on_gpu:
+        return Choice("captured", backend, f"a CUDA GPU; not fused: {why}")
+    return Choice("eager", backend, f"no GPU; not fused: {why}")
+
+
+def build(choice: Choice, agent: Agent, table: TransitionTable, watch: Watch) -> Engine:
+    """Return the engine of an agent that knows how long its run is (`Agent.prepare`)."""
+    on_gpu = agent.device.type == "cuda"
+    if choice.name in ("captured", "fused") and on_gpu:
+        return Captured(agent, table, watch, cuda_record, cuda_warm)
+    if choice.name == "compiled" and on_gpu:
+        return Eager(agent, table, watch, torch.compile(agent.update, dynamic=False), True)
+    return Eager(agent, table, watch)

@@ -1,0 +1,159 @@
+"""The engines: each does a given number of updates of an agent, all with the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gtp_fast.agents.base import Agent
+from gtp_fast.data.table import TransitionTable
+from gtp_fast.engine.plan import chunks
+from gtp_fast.engine.watch import Watch
+
+
+class Engine(Protocol):
+    """Does updates; `longest` is how many it likes to do without a look at the host."""
+
+    longest: int
+
+    def do(self, first: int, count: int) -> None:
+        """Do updates first..first+count-1; `Agent.advance` has work only at the first of them."""
+
+
+class Eager:
+    """One call after another; update: the agent's own, or a compiled form of it."""
+
+    longest = 1
+
+    def __init__(
+        self,
+        agent: Agent,
+        table: TransitionTable,
+        watch: Watch,
+        update: Callable[..., Tensor] | None = None,
+        on_device: bool = False,
+    ):
+        self.agent, self.table, self.watch = agent, table, watch
+        self.update = update or agent.update
+        # A compiled update takes its step as a tensor, for each integer would be compiled anew.
+        self.counter = _counter(agent) if on_device else None
+
+    def do(self, first: int, count: int) -> None:
+        """Do updates first..first+count-1."""
+        for number in range(first, first + count):
+            self.agent.advance(number)
+            step: int | Tensor = number
+            if self.counter is not None:
+                step = self.counter.fill_(number)
+            self.watch.add(self.update(self.table, step), step)
+            self.watch.count += 1
+
+
+def _counter(agent: Agent) -> Tensor:
+    return torch.zeros((), dtype=torch.int64, device=agent.device)
+
+
+class Recording(Protocol):
+    """Updates recorded once, to be done again."""
+
+    def replay(self) -> None:
+        """Do them."""
+
+
+Recorder = Callable[[Callable[[], None]], Recording]
+
+
+class Captured:
+    """Records updates with all that belongs to them, random numbers and metrics included, and
+    replays them in pieces.
+
+    record: takes a function without arguments and returns its recording; `warm`: runs the first
+    updates, outside any recording, so that nothing is made lazily within one.
+    """
+
+    WARM = 3
+
+    def __init__(
+        self,
+        agent: Agent,
+        table: TransitionTable,
+        watch: Watch,
+        record: Recorder,
+        warm: Callable[[Callable[[], None]], None],
+        longest: int = 16,
+    ):
+        self.agent, self.table, self.watch = agent, table, watch
+        self.record, self.warm, self.longest = record, warm, longest
+        self.counter = _counter(agent)
+        self.warmed = 0
+        self.recordings: dict[int, Recording] = {}
+
+    def _updates(self, count: int) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(count):
+                self.watch.add(self.agent.update(self.table, self.counter), self.counter)
+                self.counter.add_(1)
+
+        return work
+
+    def _replay(self, count: int) -> None:
+        if count not in self.recordings:
+            self.recordings[count] = self.record(self._updates(count))
+        self.recordings[count].replay()
+
+    def do(self, first: int, count: int) -> None:
+        """Do updates first..first+count-1, the very first ones unrecorded."""
+        self.agent.advance(first)
+        self.counter.fill_(first)
+        self.watch.count += count
+        while count and self.warmed < self.WARM:
+            self.warm(self._updates(1))
+            self.warmed += 1
+            count -= 1
+        while count:
+            # Two recordings serve every piece: a full one, and single updates for what is left.
+            part = self.longest if count >= self.longest else 1
+            self._replay(part)
+            count -= part
+
+
+def cuda_record(work: Callable[[], None]) -> Recording:
+    """Record work in a CUDA graph."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph
+
+
+def cuda_warm(work: Callable[[], None]) -> None:
+    """Do work on a stream of its own, as a recording will."""
+    stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+def run(
+    engine: Engine,
+    agent: Agent,
+    start: int,
+    stop: int,
+    intervals: Sequence[int],
+    after: Callable[[int], None],
+    stopped: Callable[[], int],
+) -> int:
+    """Do updates start..stop-1 in pieces that end at every multiple of the intervals, calling
+    `after(done)` behind each piece; return how many updates are done in all.
+
+    The loop ends early, between two pieces, when `stopped()` is not zero.
+    """
+    for first, count in chunks(start, stop, engine.longest, intervals, agent.steady):
+        engine.do(first, count)
+        after(first + count)
+        if stopped():
+            return first + count
+    return stop

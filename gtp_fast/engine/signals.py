@@ -1,0 +1,26 @@
+"""Stop signals that let an update finish."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], int]]:
+    """Turn Ctrl-C and SIGTERM into a number that the loop can ask for, so that it stops between two
+    updates.
+    """
+    received = [0]
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received[0] = number
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received[0]
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,62 @@
+"""What a run reports of its updates: metrics summed on the device, and the seeds that diverged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gtp_fast.agents.base import Agent
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """A seed that stopped learning: the update whose loss or gradient was not finite, and which."""
+
+    term: str
+    seed: int
+    step: int
+
+
+class Watch:
+    """Metrics summed on the device, and where each loss was first not finite; read when asked."""
+
+    def __init__(self, agent: Agent):
+        self.agent = agent
+        shape = (len(agent.metric_names), len(agent.seeds))
+        self.total = torch.zeros(shape, device=agent.device, dtype=agent.dtype)
+        self.count = 0
+        losses = len(agent.loss_names)
+        self.bad_step = torch.full((losses, shape[1]), -1, device=agent.device, dtype=torch.int64)
+
+    def add(self, metrics: Tensor, step: int | Tensor) -> None:
+        """Take the metrics of one update without waiting for the device; `count` is the caller's.
+
+        Written for a CUDA graph: what a replay does not repeat on the host must not be done here.
+        """
+        self.total += metrics
+        fresh = ~torch.isfinite(metrics[: self.bad_step.shape[0]]) & (self.bad_step < 0)
+        self.bad_step.copy_(torch.where(fresh, step, self.bad_step))
+
+    def diverged(self) -> list[Diverged]:
+        """Return the seeds that have diverged, the earliest first; waits for the device."""
+        agent, found = self.agent, []
+        bad_step = self.bad_step.cpu()
+        for index, step in enumerate(agent.diverged.tolist()):
+            if step < 0:
+                continue
+            pairs = zip(agent.loss_names, bad_step[:, index].tolist(), strict=True)
+            terms = [name for name, first in pairs if first == step]
+            term = terms[0] if terms else "a loss or gradient"
+            found.append(Diverged(term, agent.seeds[index], step))
+        return sorted(found, key=lambda one: (one.step, one.seed))
+
+    def means(self) -> dict[str, list[float]]:
+        """Return the mean of each metric since the last call, one value a seed; waits for the
+        device.
+        """
+        rows = (self.total / max(self.count, 1)).cpu().tolist()
+        self.total.zero_()
+        self.count = 0
+        return dict(zip(self.agent.metric_names, rows, strict=True))

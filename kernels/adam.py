@@ -1,0 +1,168 @@
+"""Adam with a clipped gradient and the moving average, in one pass over flat buffers [S, P].
+
+The norm of a seed's gradient is summed in two fixed stages: one launch squares and sums blocks, the
+next adds the sums up again in each of its programs, which is cheaper than a third launch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .philox import value
+
+_BLOCK, _SUMS = 1024, 1024
+
+
+@triton.jit(do_not_specialize=["P"])
+def _squares_kernel(gradient, stride, sums, P, BLOCK: tl.constexpr):
+    s = tl.program_id(1).to(tl.int64)
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    g = tl.load(gradient + s * stride + i, mask=i < P, other=0.0)
+    tl.store(sums + s * tl.num_programs(0) + tl.program_id(0), tl.sum(g * g, 0))
+
+
+@triton.jit
+def _one_less_power(count, LOG: tl.constexpr):
+    """Return 1 - base^count with its digits, also where the power is nearly 1; LOG: ln base."""
+    x = count * LOG
+    series = 1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120 + x * (1 / 720)))))
+    return tl.where(x > -0.125, -x * series, 1.0 - tl.exp(x))
+
+
+@triton.jit
+def _cosine_decay(step, TOTAL: tl.constexpr):
+    """Return (1 + cos(pi step / TOTAL)) / 2 as the square of a sine, which keeps its digits at the
+    end of the run.
+    """
+    x = (TOTAL - step).to(tl.float32) * (1.5707963267948966 / TOTAL)
+    y = x * x
+    series = -1 / 5040 + y * (1 / 362880 + y * (-1 / 39916800 + y * (1 / 6227020800)))
+    sine = x + x * y * (-1 / 6 + y * (1 / 120 + y * series))
+    return sine * sine
+
+
+@triton.jit(do_not_specialize=["P", "updates", "blocks"])
+def _adam_kernel(
+    parameter,  # [S, P], as are the next four, each with its own distance between seeds
+    gradient,
+    first,
+    second,
+    average,
+    parameter_stride,
+    gradient_stride,
+    first_stride,
+    second_stride,
+    average_stride,
+    sums,  # [S, blocks]
+    norms,  # [S]
+    rates,  # [S]
+    frozen,  # [S] bytes, or nothing
+    updates,  # from 1, scalar or pointer
+    ema_rate,  # pointer, or nothing where EMA_RATE tells it
+    blocks,
+    P,
+    FROZEN: tl.constexpr,
+    EMA_RATE: tl.constexpr,
+    MAX_NORM: tl.constexpr,
+    TOTAL: tl.constexpr,
+    BETA1: tl.constexpr,
+    BETA2: tl.constexpr,
+    LOG1: tl.constexpr,
+    LOG2: tl.constexpr,
+    EPS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    SUMS: tl.constexpr,
+):
+    s = tl.program_id(1).to(tl.int64)
+    part = tl.zeros((SUMS,), tl.float32)
+    start = 0
+    # No `range`: a bound known at run time stops Triton 3.6's interpreter.
+    while start < blocks:
+        i = start + tl.arange(0, SUMS)
+        part += tl.load(sums + s * blocks + i, mask=i < blocks, other=0.0)
+        start += SUMS
+    norm = tl.sqrt_rn(tl.sum(part, 0))
+    if tl.program_id(0) == 0:
+        tl.store(norms + s, norm)
+
+    count = value(updates)
+    correct1 = _one_less_power(count.to(tl.float32), LOG1)
+    correct2 = _one_less_power(count.to(tl.float32), LOG2)
+    rate = tl.load(rates + s)
+    follow = tl.load(ema_rate).to(tl.float32) if EMA_RATE < 0 else EMA_RATE
+    if TOTAL > 0:
+        rate *= _cosine_decay(count - 1, TOTAL)
+    # A seed that has diverged keeps its last parameters, and leaves the others alone.
+    end = tl.where(norm < float("inf"), P, 0)
+    if FROZEN:
+        end = tl.where(tl.load(frozen + s) == 0, end, 0)
+
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = i < end
+    g = tl.load(gradient + s * gradient_stride + i, mask=mask, other=0.0)
+    if MAX_NORM > 0:
+        g *= tl.minimum(MAX_NORM / (norm + 1e-6), 1.0)
+    m = tl.load(first + s * first_stride + i, mask=mask, other=0.0)
+    v = tl.load(second + s * second_stride + i, mask=mask, other=0.0)
+    w = tl.load(parameter + s * parameter_stride + i, mask=mask, other=0.0)
+    mean = tl.load(average + s * average_stride + i, mask=mask, other=0.0)
+    m = BETA1 * m + (1 - BETA1) * g
+    v = BETA2 * v + (1 - BETA2) * (g * g)
+    w -= (rate / correct1) * (m / (tl.sqrt_rn(v / correct2) + EPS))
+    tl.store(first + s * first_stride + i, m, mask=mask)
+    tl.store(second + s * second_stride + i, v, mask=mask)
+    tl.store(parameter + s * parameter_stride + i, w, mask=mask)
+    tl.store(average + s * average_stride + i, mean + follow * (w - mean), mask=mask)
+
+
+def adam(
+    parameter: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    average: Tensor,
+    updates: int | Tensor,
+    rate: Tensor,
+    ema_rate: float | Tensor,
+    max_norm: float | None = None,
+    frozen: Tensor | None = None,
+    decay_over: int | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> Tensor:
+    """Take one Adam step in place, move the average; return each seed's gradient norm [S].
+
+    parameter, gradient, first, second, average: [S, P] float32, rows contiguous; updates: from 1,
+    an integer or a 0-d integer tensor on the device; rate: [S]; ema_rate: a number or a 0-d tensor;
+    max_norm: clip of a seed's norm; frozen: [S] bool, seeds to be left as they are, as is a seed
+    whose norm is not finite; decay_over: length of a cosine decay of the rate, from update 1 on.
+    The gradient is only read. Raises ValueError when a shape or a type is not of these.
+    """
+    S, P = parameter.shape
+    buffers = (parameter, gradient, first, second, average)
+    for x in buffers:
+        if x.shape != (S, P) or x.stride(1) != 1 or x.dtype != torch.float32:
+            raise ValueError(f"every buffer must be [{S}, {P}] float32 with contiguous rows")
+    if rate.shape != (S,) or (frozen is not None and frozen.shape != (S,)):
+        raise ValueError(f"rate and frozen hold one value for each of {S} seeds")
+    blocks, told = triton.cdiv(P, _BLOCK), not isinstance(ema_rate, Tensor)
+    sums = torch.empty((S, blocks), dtype=torch.float32, device=parameter.device)
+    norms = torch.empty((S,), dtype=torch.float32, device=parameter.device)
+    with torch.cuda.device(parameter.get_device()):
+        _squares_kernel[(blocks, S)](
+            gradient, gradient.stride(0), sums, P, BLOCK=_BLOCK, num_warps=4, enable_fp_fusion=True
+        )
+        _adam_kernel[(blocks, S)](
+            *buffers, *(x.stride(0) for x in buffers), sums, norms, rate.contiguous(),
+            sums if frozen is None else frozen.view(torch.uint8), updates,
+            sums if told else ema_rate, blocks, P, FROZEN=frozen is not None,
+            EMA_RATE=ema_rate if told else -1.0, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0,
+            BETA1=betas[0], BETA2=betas[1], LOG1=math.log(betas[0]), LOG2=math.log(betas[1]),
+            EPS=eps, BLOCK=_BLOCK, SUMS=_SUMS, num_warps=4, enable_fp_fusion=True,
+        )  # fmt: skip
+    return norms

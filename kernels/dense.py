@@ -1,0 +1,229 @@
+"""What the kernels of dense layers share: activations, matrix products, pieces of an input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+ACTIVATIONS = ("mish", "gelu", "relu")
+PRECISIONS = ("fp32", "tf32", "bf16")
+MAX_PIECES = 3
+_INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+
+
+@triton.jit
+def activate(z, KIND: tl.constexpr):
+    """Return the activation of z and its slope; one exponential and one division serve both."""
+    if KIND == "mish":
+        e = tl.exp(tl.minimum(z, 20.0))
+        n = e * (e + 2.0)
+        inverse = 1.0 / (n + 2.0)
+        share = n * inverse
+        return z * share, share + (4.0 * z * inverse) * (e * (e + 1.0) * inverse)
+    elif KIND == "gelu":
+        inner = 0.7978845608028654 * z * (1.0 + 0.044715 * z * z)
+        # tanh by the exponential of -|x|: neither it nor its slope is a difference of near ones.
+        e = tl.exp(-2.0 * tl.abs(inner))
+        inverse = 1.0 / (1.0 + e)
+        share = tl.where(inner > 0.0, inverse, e * inverse)
+        steep = 1.5957691216057308 * (1.0 + 0.134145 * z * z)
+        return z * share, share + z * (e * inverse * inverse) * steep
+    else:
+        return tl.maximum(z, 0.0), tl.where(z > 0.0, 1.0, 0.0)
+
+
+@triton.jit
+def _rounded(x):
+    """Round to the digits of bfloat16, which Triton's interpreter truncates and cannot multiply."""
+    bits = x.to(tl.uint32, bitcast=True)
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    return (bits & 0xFFFF0000).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def multiply(a, b, total, PRECISION: tl.constexpr):
+    """Return total + a @ b, summed in float32; PRECISION: what the product reads."""
+    if PRECISION == "bf16":
+        if _INTERPRETED:
+            return tl.dot(_rounded(a), _rounded(b), total)
+        else:
+            return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
+    elif PRECISION == "tf32":
+        return tl.dot(a, b, total, input_precision="tf32")
+    else:
+        return tl.dot(a, b, total, input_precision="ieee")
+
+
+@triton.jit
+def add_product(
+    total,  # [rows, columns]
+    x,
+    x_row,  # [rows]: offsets of the rows of x
+    live,  # [rows]
+    w,
+    column,  # [columns]
+    inside,  # [columns]
+    k_stride,  # of w, from one k to the next
+    column_stride,  # of w
+    K: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Return total + x[rows, :K] @ w[:K, columns], the weights streamed through in blocks of K."""
+    for start in tl.range(0, K, BLOCK_K):
+        k = start + tl.arange(0, BLOCK_K)
+        a = tl.load(
+            x + x_row[:, None] + k[None, :], mask=live[:, None] & (k < K)[None, :], other=0.0
+        )
+        b = tl.load(
+            w + k[:, None] * k_stride + column[None, :] * column_stride,
+            mask=(k < K)[:, None] & inside[None, :],
+            other=0.0,
+        )
+        total = multiply(a, b, total, PRECISION)
+    return total
+
+
+@triton.jit
+def piece_rows(g, row, share, group_stride, rows, row_stride):
+    """Return the offsets of the rows of a piece that serves `share` groups and repeats its rows."""
+    return (g // share).to(tl.int64) * group_stride + (row % rows) * row_stride
+
+
+class Piece(NamedTuple):
+    """One of the tensors that a first layer reads side by side, as a kernel takes it."""
+
+    x: Tensor
+    share: int
+    group_stride: int
+    rows: int
+    row_stride: int
+
+
+def pieces(inputs: Sequence[Tensor], groups: int) -> tuple[list[Piece], int, list[int]]:
+    """Return (pieces, B, widths) of inputs [G_i, B_i, n_i], padded with empty pieces to MAX_PIECES.
+
+    A piece with fewer groups serves G / G_i neighbouring groups, one with fewer rows repeats them:
+    what `repeat_interleave` and `repeat` would write out. Raises ValueError when neither fits.
+    """
+    if not 1 <= len(inputs) <= MAX_PIECES:
+        raise ValueError(f"an input has 1 to {MAX_PIECES} pieces, not {len(inputs)}")
+    rows = max(x.shape[1] for x in inputs)
+    found = []
+    for x in inputs:
+        if x.ndim != 3 or groups % x.shape[0] or rows % x.shape[1]:
+            raise ValueError(
+                f"a piece of shape {list(x.shape)} does not repeat to {groups} groups of {rows} "
+                "rows"
+            )
+        x = x if x.stride(2) == 1 else x.contiguous()
+        found.append(Piece(x, groups // x.shape[0], x.stride(0), x.shape[1], x.stride(1)))
+    widths = [x.shape[2] for x in inputs]
+    blank = MAX_PIECES - len(found)
+    return found + [Piece(found[0].x, 1, 0, 1, 0)] * blank, rows, widths + [0] * blank
+
+
+class Stack(NamedTuple):
+    """Weights or biases of the layers between first and last: equally spaced in memory."""
+
+    base: Tensor
+    layer_stride: int
+    group_stride: int
+
+
+def stack(layers: Sequence[Tensor], blank: Tensor, copy: bool = True) -> Stack:
+    """Return the layers as one strided tensor; views of one flat buffer are taken as they are.
+
+    Layers that are not spaced equally are copied together first, or raise ValueError where copying
+    is forbidden. blank: stands in for no layer.
+    """
+    if not layers:
+        return Stack(blank, 0, 0)
+    size, at = layers[0].element_size(), [x.data_ptr() for x in layers]
+    steps = {(after - before) // size for before, after in pairwise(at)}
+    one = len({x.untyped_storage().data_ptr() for x in layers}) == 1
+    if one and len(steps) < 2 and len({x.stride() for x in layers}) == 1 and is_packed(layers[0]):
+        return Stack(layers[0], steps.pop() if steps else 0, layers[0].stride(0))
+    if not copy:
+        raise ValueError("gradients of the middle layers have to be equally spaced in memory")
+    together = torch.stack([x.detach() for x in layers])
+    return Stack(together, together.stride(0), together.stride(1))
+
+
+def is_packed(x: Tensor) -> bool:
+    """Return whether each group of x is contiguous."""
+    return x[0].is_contiguous()
+
+
+def packed(x: Tensor) -> Tensor:
+    """Return x with every group contiguous, copied only if it has to be."""
+    return x if is_packed(x) else x.contiguous()
+
+
+def check_layers(
+    weights: Sequence[Tensor], biases: Sequence[Tensor], widths: Sequence[int]
+) -> tuple[int, int, int]:
+    """Return (G, H, N) of an MLP of equal hidden widths; raises ValueError when it is not one."""
+    depth = len(weights) - 1
+    if depth < 1 or len(biases) != len(weights):
+        raise ValueError("an MLP has at least one hidden layer, and a bias for each weight")
+    groups, inputs, width = weights[0].shape
+    outputs = weights[-1].shape[2]
+    if inputs != sum(widths):
+        raise ValueError(f"the first weight takes {inputs} inputs, the pieces have {sum(widths)}")
+    if not 8 <= width <= 512 or not 1 <= outputs <= 64:
+        raise ValueError(
+            f"widths go from 8 to 512 and outputs from 1 to 64, not {width}, {outputs}"
+        )
+    sizes = [inputs, *[width] * depth, outputs]
+    for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
+        if w.shape != (groups, sizes[i], sizes[i + 1]) or b.shape != (groups, sizes[i + 1]):
+            raise ValueError(f"layer {i} has shapes {list(w.shape)} and {list(b.shape)}")
+    return groups, width, outputs
+
+
+class Tiles(NamedTuple):
+    """How a kernel over row tiles is launched: the tile's rows, and Triton's meta-parameters."""
+
+    rows: int
+    options: dict[str, Any]
+
+
+def tiles(
+    groups: int, rows: int, width: int, precision: str, device: torch.device, backward: bool = False
+) -> Tiles:
+    """Return the tile sizes, the same for every architecture: none of them spills a register.
+
+    Every tile streams all weights through 64 bytes a cycle of its processor, which at width 256 is
+    4096 cycles a layer and outlasts the products of 16 rows. So 16 rows, for more tiles at work at
+    once; 32 once there are more tiles than processors, for half the reads. 64 would spill. Two or
+    three blocks of weights under way, 32 to 64 kB, cover the 600 cycles an L2 cache takes to
+    answer.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    block = max(16, triton.next_power_of_2(width))
+    on_gpu = device.type == "cuda"
+    processors = torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else 132
+    tall = groups * triton.cdiv(rows, 16) > processors and 32 * block <= 8192
+    # Which of the two depths spills differs by what the products read, as ptxas reports.
+    deep = precision == "bf16" or (precision == "fp32" and not tall)
+    deep = deep and not backward and block < 512
+    # Products in full float32 use no tensor core and would hold too much of a tile in each thread.
+    many = precision == "fp32" and not deep
+    options = {
+        "BLOCK_H": block,
+        "BLOCK_K": 32 if deep else 16,
+        "PRECISION": precision,
+        "num_warps": 4 if block < 128 else 16 if many else 8,
+        "num_stages": 3 if deep else 4,
+        "enable_fp_fusion": True,
+    }
+    return Tiles(32 if tall else 16, options)

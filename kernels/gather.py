@@ -1,0 +1,87 @@
+"""Draw a batch by counter and copy its rows out of a resident table, in one launch."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .philox import multiply_high, value, words
+
+_TILE = 2048  # elements of a tile
+
+
+@triton.jit(do_not_specialize=["count", "step", "B"])
+def _gather_kernel(
+    table,  # [count, 2 O + A + 2]
+    count,
+    seeds,  # [S] int64
+    step,  # scalar or pointer
+    states,  # [S, B, O]
+    actions,  # [S, B, A]
+    rewards,  # [S, B]
+    following,  # [S, B, O]
+    masks,  # [S, B]
+    B,
+    O: tl.constexpr,  # noqa: E741
+    A: tl.constexpr,
+    STREAM: tl.constexpr,
+    BLOCK_B: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+):
+    width: tl.constexpr = 2 * O + A + 2
+    s = tl.program_id(1).to(tl.int64)
+    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
+    live = row < B
+    word, _, _, _ = words(tl.load(seeds + s), value(step), STREAM, row, row * 0)
+    index = multiply_high(word, count).to(tl.int64)
+    column = tl.arange(0, BLOCK_R)[None, :]
+    both = live[:, None] & (column < width)
+    x = tl.load(table + index[:, None] * width + column, mask=both, other=0.0)
+
+    at = (s * B + row)[:, None]
+    after = column - (O + A + 1)
+    tl.store(states + at * O + column, x, mask=both & (column < O))
+    tl.store(actions + at * A + column - O, x, mask=both & (column >= O) & (column < O + A))
+    tl.store(rewards + at + 0 * column, x, mask=both & (column == O + A))
+    tl.store(following + at * O + after, x, mask=both & (after >= 0) & (after < O))
+    tl.store(masks + at + 0 * column, x, mask=both & (after == O))
+
+
+def gather(
+    table: Tensor,
+    observation_dim: int,
+    action_dim: int,
+    seeds: Tensor,
+    step: int | Tensor,
+    stream: int,
+    rows: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return (s [S, B, O], a [S, B, A], r [S, B], s' [S, B, O], mask [S, B]) of B rows drawn.
+
+    table: [N, 2 O + A + 2] float32, packed as s | a | r | s' | mask; row b of a seed is number
+    (word * N) >> 32, word the first of philox(seed; step, stream, b, 0). Raises ValueError when the
+    table is not of this form.
+    """
+    count, width = table.shape
+    if width != 2 * observation_dim + action_dim + 2 or not table.is_contiguous():
+        raise ValueError(f"a table of {width} columns is not packed as s | a | r | s' | mask")
+    if table.dtype != torch.float32 or not 0 < count < 2**31:
+        raise ValueError(f"the table must be float32 with up to 2^31 rows, not {table.dtype}")
+    S = seeds.shape[0]
+
+    def empty(*shape: int) -> Tensor:
+        return torch.empty(shape, dtype=torch.float32, device=table.device)
+
+    states, following = empty(S, rows, observation_dim), empty(S, rows, observation_dim)
+    actions, rewards, masks = empty(S, rows, action_dim), empty(S, rows), empty(S, rows)
+    block_r = triton.next_power_of_2(width)
+    block_b = max(1, _TILE // block_r)
+    with torch.cuda.device(table.get_device()):
+        _gather_kernel[(triton.cdiv(rows, block_b), S)](
+            table, count, seeds.contiguous(), step, states, actions, rewards, following, masks,
+            rows, O=observation_dim, A=action_dim, STREAM=int(stream), BLOCK_B=block_b,
+            BLOCK_R=block_r, num_warps=4, enable_fp_fusion=True,
+        )  # fmt: skip
+    return states, actions, rewards, following, masks
