@@ -211,7 +211,7 @@ def test_sampler_clips_only_its_result() -> None:
 @pytest.mark.parametrize(("depth", "steps"), [(1, 1), (2, 5), (3, 2)])
 def test_folded_sampler_is_the_sampler_through_the_network(kind, depth, steps) -> None:
     seeds, rows, observed, acted = 3, 7, 4, 2
-    network = networks.FlowMapNetwork(observed, acted, 8, depth, reference.mish)
+    network = networks.FlowMapNetwork(observed, acted, 8, depth, reference.mlp)
     keys = random.key_tensor(range(seeds))
     parameters = networks.Parameters(seeds, network.shapes(), torch.device("cpu"), torch.float64)
     networks.initialise(parameters, keys, (0,))
