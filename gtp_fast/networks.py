@@ -193,8 +193,8 @@ class FlowMapNetwork:
         t_min: float,
         like: Tensor,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return the time levels [K, 2] and the vectors [K] that no weight enters, made once: their
-        way to the device could not be recorded in a CUDA graph.
+        """Return the time levels [K, 2] and what else of a FoldedPolicy no weight enters, made
+        once: their way to the device could not be recorded in a CUDA graph.
         """
         key = (times, plan, kind, sigma_data, t_min, like.dtype, like.device)
         if key not in self.constants:
@@ -210,10 +210,9 @@ class FlowMapNetwork:
                 "c_in": c_in, "skip": skip, "out": out, "keep": keep, "gain": gain,
                 "carry": p.carry, "spread": p.spread,
             }  # fmt: skip
-            self.constants[key] = (
-                torch.stack(levels, -1).to(like),
-                {name: value.to(like) for name, value in vectors.items()},
-            )
+            fields: dict[str, Any] = {name: value.to(like) for name, value in vectors.items()}
+            fields["stochastic"] = bool(p.spread.any())
+            self.constants[key] = torch.stack(levels, -1).to(like), fields
         return self.constants[key]
 
     def fold(

@@ -20,7 +20,7 @@ import torch
 from gtp_fast import cli
 from gtp_fast.errors import UserError
 from gtp_fast.files import write_atomically
-from gtp_fast.toy import experiment, report, targets
+from gtp_fast.toy import draw, experiment, report, style, targets
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
         return tables.main(argv[1:])
     options = cli.parse(Options, argv, "python -m gtp_fast.toy", __doc__)
-    report.need_matplotlib()
+    style.figure(1, 1)
     kept = options.output / "results.pkl"
     options.output.mkdir(parents=True, exist_ok=True)
     if options.redraw:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         kept.write_bytes(pickle.dumps(results))
     write_atomically(options.output / "toy.md", report.markdown(results))
     write_atomically(options.output / "toy.csv", report.comma_separated(results))
-    report.draw(results, options.output / "toy.png")
+    draw.draw(results, options.output / "toy.png")
     print(report.markdown(results))
     print(f"figure {options.output / 'toy.png'}, table {options.output / 'toy.md'} and toy.csv")
     return 0

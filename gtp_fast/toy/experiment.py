@@ -75,6 +75,7 @@ def train(
     for step in range(updates):
         agent.rate.copy_(full * min(1.0, 0.1 + 1.8 * (1 - step / updates)))
         watch.add(agent.update(target.table, step), step)
+        watch.count += 1
         if (step + 1) % 50 == 0:
             means = watch.means()
             for name in agent.loss_names:

@@ -1,4 +1,4 @@
-"""The population's fixed points of the consistency loss, by the law of u: recursions, no training."""
+"""The population's fixed points of the consistency loss, by the law of u: no training."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ class TableMap:
         """Return Phi(x, t_n, t_n_tau)."""
         index, part = self._position(n, x)
         row = self.tables[n][n_tau]
-        return row[index] * (1 - part) + row[index + 1] * part
+        return np.asarray(row[index] * (1 - part) + row[index + 1] * part)
 
     def sample(self, noise: Array, steps: int) -> Array:
         """Carry T noise to clean values over equally spaced node indices."""
         last = len(self.times) - 1
         stops = np.round(np.linspace(last, 0, steps + 1)).astype(int)
-        x = self.times[-1] * noise
+        x: Array = self.times[-1] * noise
         for n, m in pairwise(stops):
             x = self(x, int(n), int(m))
         return x

@@ -34,7 +34,7 @@ def gaussian_denoiser(x: Array, t: float, mean: float, sd: float) -> Array:
 
 def gaussian_flow(x: Array, t: float, s: float, mean: float, sd: float) -> Array:
     """Return the exact flow map from t to s."""
-    return mean + (x - mean) * np.sqrt((sd**2 + s**2) / (sd**2 + t**2))
+    return np.asarray(mean + (x - mean) * np.sqrt((sd**2 + s**2) / (sd**2 + t**2)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Mixture:
     def cdf(self, x: Array, t: float) -> Array:
         """Return F_t(x)."""
         w, y, _ = self._standard(x, t)
-        return np.sum(w * ndtr(y), -1)
+        return np.asarray(np.sum(w * ndtr(y), -1))
 
     def log_cdf(self, x: Array, t: float, upper: bool = False) -> Array:
         """Return log F_t(x), or log (1 - F_t(x)), far into the tails."""
@@ -72,7 +72,7 @@ class Mixture:
     def denoiser(self, x: Array, t: float) -> Array:
         """Return D(x, t) = E[clean | x_t = x]."""
         weights, means, _ = self.posterior(x, t)
-        return np.sum(weights * means, -1)
+        return np.asarray(np.sum(weights * means, -1))
 
     def field(self, x: Array, t: float) -> Array:
         """Return the true field f*(x, t) = (x - D) / t."""
@@ -92,7 +92,7 @@ class Mixture:
             value = np.where(upper, -self.log_cdf(middle, s, True), self.log_cdf(middle, s))
             right = value < np.where(upper, -goal, goal)
             low, high = np.where(right, middle, low), np.where(right, high, middle)
-        return 0.5 * (low + high)
+        return np.asarray(0.5 * (low + high))
 
     def sample(self, count: int, rng: np.random.Generator) -> Array:
         """Draw clean values."""
@@ -107,7 +107,7 @@ class Mixture:
             middle = 0.5 * (low + high)
             right = self.cdf(middle, 0.0) < level
             low, high = np.where(right, middle, low), np.where(right, high, middle)
-        return 0.5 * (low + high)
+        return np.asarray(0.5 * (low + high))
 
 
 TWO_MODES = Mixture((0.5, 0.5), (-0.6, 0.6), (0.15, 0.15))
@@ -126,7 +126,7 @@ def posterior_expectation(
     z, wz = quadrature(points)
     weights, means, deviations = mixture.posterior(x, t)
     clean = means[..., None] + deviations[:, None] * z
-    return np.sum(weights[..., None] * wz * g(clean), (-2, -1))
+    return np.asarray(np.sum(weights[..., None] * wz * g(clean), (-2, -1)))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""python -m gtp_fast.toy tables: write the tables of docs/theory.md from the code that computes them.
+"""python -m gtp_fast.toy tables: write the tables of docs/theory.md from what computes them.
 
 Nothing is trained: the fixed points of the law of u are recursions, the unified view is the table
 of methods that the toy trains.

@@ -31,7 +31,7 @@ class Target:
     @property
     def action_dim(self) -> int:
         """Size of an action."""
-        return self.modes.shape[1]
+        return int(self.modes.shape[1])
 
 
 def targets() -> dict[str, Target]:
@@ -78,8 +78,7 @@ def four_goals() -> Target:
         places.append(place)
         actions.append(action.clip(-1, 1))
         place = place + STEP * actions[-1]
-    rows = [np.concatenate(x) for x in (places, actions)]
-    zero = np.zeros(len(rows[0]))
+    observation, taken = (torch.from_numpy(np.concatenate(x)).float() for x in (places, actions))
 
     def truth(count: int, seed: int) -> Array:
         own = np.random.default_rng(seed)
@@ -87,13 +86,13 @@ def four_goals() -> Target:
         noise: Array = 0.08 * own.standard_normal((count, 2))
         return (_towards(chosen) + noise).clip(-1, 1)
 
-    table = make_table(*(torch.from_numpy(x).float() for x in (*rows, zero, rows[0])), 0.0)
+    table = make_table(observation, taken, torch.zeros(len(taken)), observation, 0.0)
     return Target("four goals", table, goals, REACHED, truth, control=True)
 
 
 def _towards(way: Array) -> Array:
     length = np.linalg.norm(way, axis=1, keepdims=True)
-    return way / np.maximum(length, STEP)
+    return np.asarray(way / np.maximum(length, STEP))
 
 
 def bandit(action: Array, reward: Array) -> TransitionTable:
