@@ -101,7 +101,8 @@ def _device(record: Mapping[str, Any]) -> str:
     lines = [_line(_HEADER), "|---|" + "---:|" * (len(_HEADER) - 1)]
     for group in record["groups"]:
         lines += _lines(group)
-    return "\n".join([head, "", *lines, "", *_remarks(record["groups"])])
+    remarks = [*_targets(record["groups"]), *_remarks(record["groups"])]
+    return "\n".join([head, "", *lines, "", *remarks])
 
 
 def _lines(group: Mapping[str, Any]) -> list[str]:
@@ -115,6 +116,16 @@ def _lines(group: Mapping[str, Any]) -> list[str]:
             times = [_time(x) for x in (eager, compiled, row)]
             lines.append(_line([name, *times, _ratio(eager, row), _ratio(compiled, row)]))
     return lines
+
+
+def _targets(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what was aimed at, beside what our row says of itself."""
+    return [
+        f"- target of {group['group']}: {group['target']}; measured: {row['note']}"
+        for group in groups
+        for row in group["rows"]
+        if "target" in group and row["role"] == "ours" and row.get("note")
+    ]
 
 
 def _remarks(groups: Sequence[Mapping[str, Any]]) -> list[str]:

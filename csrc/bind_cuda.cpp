@@ -23,7 +23,7 @@ void sample(const CudaSampler& sampler, uintptr_t observation, uintptr_t noise, 
 
 py::tuple plan(const CudaSampler& sampler, int64_t rows) {
   const gtp::CudaPlan chosen = sampler.plan(rows);
-  return py::make_tuple(chosen.latency ? "latency" : "throughput", chosen.rows_per_block);
+  return py::make_tuple(gtp::name_of(chosen.path), chosen.rows);
 }
 
 }  // namespace
@@ -31,17 +31,21 @@ py::tuple plan(const CudaSampler& sampler, int64_t rows) {
 void bind_cuda(py::module_& m) {
   py::class_<CudaSampler>(m, "CudaSampler", "The K-step sampler of S policies on the current CUDA device.")
       .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,
-                       const char* activation, bool clamp, bool stochastic) {
+                       const char* activation, bool clamp, bool stochastic, const char* precision) {
              const gtp::Form form{gtp::activation_of(activation), clamp, stochastic};
-             return std::make_unique<CudaSampler>(gtp::Shape{seeds, observation, action, width, layers, steps, form});
+             return std::make_unique<CudaSampler>(gtp::Shape{seeds, observation, action, width, layers, steps, form},
+                                                  gtp::precision_of(precision));
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
-           py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false)
+           py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
+           py::arg("precision") = "fp32")
       .def("load", &load, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
            "Copy the flat policy at a device or pinned address, on a stream.")
       .def("sample", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
-           py::arg("stream"), "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream.")
-      .def("plan", &plan, py::arg("rows"), "The kernel for a batch, latency or throughput, and its rows a block.")
+           py::arg("stream"),
+           "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream.")
+      .def("plan", &plan, py::arg("rows"), "The kernel for a batch, and its rows a block or cluster.")
+      .def("describe", &CudaSampler::describe, py::arg("rows"), "The kernel for a batch, in words.")
       .def_property_readonly("count", [](const CudaSampler& s) { return s.flat().total; })
       .def_property_readonly("device", &CudaSampler::device);
 }

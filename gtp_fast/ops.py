@@ -86,9 +86,12 @@ def sampler(
 
 
 class NativeSampler:
-    """The sampler of csrc: every step of every row in one call, or in one CUDA launch."""
+    """The sampler of csrc: every step of every row in one call, or in one CUDA launch.
 
-    def __init__(self, policy: FoldedPolicy):
+    precision: what matrix products read, `fp32`, `tf32` or `bf16`; sums are float32.
+    """
+
+    def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
         seeds, observation_dim, width = policy.first_observation.shape
         self.weight = policy.first_action
         self.on_gpu = self.weight.device.type == "cuda"
@@ -98,7 +101,7 @@ class NativeSampler:
         self.draws = policy.draws
         self.native = kind(
             seeds, observation_dim, self.weight.shape[1], width, depth, steps,
-            policy.activation, policy.clamp, self.draws > 1,
+            policy.activation, policy.clamp, self.draws > 1, *self._precision(precision),
         )  # fmt: skip
         self.threads = torch.get_num_threads()
         self.load(policy)
@@ -132,8 +135,23 @@ class NativeSampler:
             self.native.act(observation, out, seed, step, self.threads)
 
     def describe(self) -> str:
-        """Name the implementation."""
-        return f"native, {native.describe()}"
+        """Name the implementation; on a GPU also the kernels that it takes for some batches."""
+        words = f"native, {native.describe()}"
+        if self.on_gpu:
+            words += "".join(f"; batch {b}: {self.kernel(b)}" for b in (1, 256, 16384))
+        return words
+
+    def kernel(self, batch: int) -> str:
+        """Name the CUDA kernel that serves a batch, in words."""
+        words: str = self.native.describe(batch)
+        return words
+
+    def _precision(self, precision: str) -> tuple[str, ...]:
+        if self.on_gpu:
+            return (precision,)
+        if precision != "fp32":
+            raise UserError(f"The native sampler has precision {precision} on a GPU only.")
+        return ()
 
     def _stream(self) -> tuple[int, ...]:
         return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()
