@@ -73,6 +73,8 @@ class GpuSampler(Workload):
         else:
             inner: Any = reference.folded_sample
             if row == COMPILED:
+                # Every case compiles the same function, and past a limit PyTorch would stop doing so.
+                torch.compiler.reset()
                 inner = compiled(inner, self.device)
                 hold_still(self.policy)
             sample = functools.partial(inner, self.policy, self.observation, self.noise)
@@ -89,6 +91,7 @@ class GpuSampler(Workload):
 def in_a_graph(sample: functools.partial[Tensor]) -> float:
     """Return microseconds of device time a launch, between events around a graph of launches."""
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(side):
         sample()
@@ -127,8 +130,9 @@ def hold_still(folded: FoldedPolicy) -> None:
 
 
 make = functools.cache(GpuSampler)
-CASES = [f"{batch}x5-{p}" for p in ("fp32", "bf16") for batch in (1, 16, 256, 16384)]
-CASES += ["256x5-tf32", "16384x5-tf32", "1x2-bf16", "256x2-bf16", "16384x2-bf16"]
+CASES = [f"{batch}x5-bf16" for batch in (1, 16, 256, 16384)]
+CASES += [f"{batch}x5-fp32" for batch in (1, 256, 16384)]
+CASES += ["16384x5-tf32", "1x2-bf16", "256x2-bf16", "16384x2-bf16"]
 
 
 @in_turns(CASES)

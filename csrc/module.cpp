@@ -81,8 +81,14 @@ void act(const Sampler& sampler, const py::array& observation, const py::array& 
   unlocked(rows, [&] { sampler.act(s, a, rows, seed, static_cast<uint32_t>(step), threads); });
 }
 
+bool bfloat16_of(const std::string& precision) {
+  if (precision != "fp32" && precision != "bf16")
+    throw py::value_error("precision must be fp32 or bf16, not " + precision);
+  return precision == "bf16";
+}
+
 py::list instruction_sets() {
-  const gtp::Kernels* all[3];
+  const gtp::Kernels* all[gtp::kMostKernels];
   const int count = gtp::supported_kernels(all);
   py::list names;
   for (int i = 0; i < count; ++i) names.append(all[i]->name);
@@ -101,13 +107,15 @@ PYBIND11_MODULE(_native, m) {
 
   py::class_<Sampler>(m, "Sampler", "The K-step sampler of S policies on the CPU.")
       .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,
-                       const char* activation, bool clamp, bool stochastic, const char* isa) {
+                       const char* activation, bool clamp, bool stochastic, const char* precision,
+                       const char* isa) {
              const gtp::Form form{gtp::activation_of(activation), clamp, stochastic};
-             return std::make_unique<Sampler>(Shape{seeds, observation, action, width, layers, steps, form}, isa);
+             return std::make_unique<Sampler>(Shape{seeds, observation, action, width, layers, steps, form}, isa,
+                                              bfloat16_of(precision));
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
            py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
-           py::arg("isa") = "")
+           py::arg("precision") = "fp32", py::arg("isa") = "")
       .def("load", &load_pointer, py::arg("flat"), py::arg("count"), py::arg("initial_scale"),
            "Pack the flat policy at an address; allocates nothing.")
       .def("load", &load_array, py::arg("flat"), py::arg("initial_scale"), "Pack a flat policy.")
@@ -119,6 +127,7 @@ PYBIND11_MODULE(_native, m) {
            py::arg("threads") = 1,
            "Map observation [B, O] to out [B, A], noise drawn by counter: key = seed, stream ACT, row = k B + row.")
       .def_property_readonly("count", [](const Sampler& s) { return s.flat().total; }, "Length of the flat policy.")
+      .def_property_readonly("precision", [](const Sampler& s) { return s.bfloat16() ? "bf16" : "fp32"; })
       .def_property_readonly("isa", [](const Sampler& s) { return s.kernels().name; });
 
   bind_random(m);

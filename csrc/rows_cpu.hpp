@@ -11,79 +11,166 @@
 //   step          phi = fma(out, F, skip a), clipped if asked; a = fma(carry, phi before, fma(gain, phi, keep a)),
 //                 then, but for the last step and only where noise is added, a = fma(spread, z_k+1, a)
 // Exponential and activations: simd.hpp and flow_map.hpp, no operation fused but where `fma` stands.
+// With bfloat16 weights the hidden layers alone differ, and their order is each instruction set's own.
 constexpr int kPanel = 2 * GTP_LANES;
 
-// R rows by N panels: y = act(bias + rows + x W). `rows` (stride as y) may be null.
-template <int R, int N, class Act>
-inline __attribute__((always_inline)) void tile(const float* x, int x_stride, int depth, const float* w,
-                                                const float* bias, const float* rows, float* y, int stride) {
+// How inputs meet the weights of one panel: `kSize` floats of packed weights a step, two vectors of sums.
+struct Float32 {
+  static constexpr int kInputs = 1;
+  static constexpr int kSize = kPanel;
+  static GTP_INLINE void weights(const float* p, V& low, V& high) {
+    low = load(p);
+    high = load(p + GTP_LANES);
+  }
+  static GTP_INLINE V input(const float* x) { return broadcast(*x); }
+  static GTP_INLINE V add(V x, V w, V sum) { return fma(x, w, sum); }
+};
+
+#if defined(GTP_BF16_DOT)
+// Two inputs and their weights a step, all bfloat16, by the instruction that multiplies pairs.
+struct Bfloat16 {
+  static constexpr int kInputs = 2;
+  static constexpr int kSize = kPanel;
+  static GTP_INLINE void weights(const float* p, V& low, V& high) { Float32::weights(p, low, high); }
+  static GTP_INLINE V input(const float* x) { return (V)_mm512_set1_epi32(static_cast<int32_t>(float_bits(*x))); }
+  static GTP_INLINE V add(V x, V w, V sum) { return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w); }
+};
+#else
+// Weights as bfloat16, everything else as before: a word holds the weights of both vectors.
+struct Bfloat16 {
+  static constexpr int kInputs = 1;
+  static constexpr int kSize = GTP_LANES;
+  static GTP_INLINE void weights(const float* p, V& low, V& high) {
+    const I bits = (I)load(p);
+    low = (V)(bits << 16);
+    high = (V)(bits & (int32_t)0xFFFF0000);
+  }
+  static GTP_INLINE V input(const float* x) { return broadcast(*x); }
+  static GTP_INLINE V add(V x, V w, V sum) { return fma(x, w, sum); }
+};
+#endif
+
+inline uint32_t bfloat16_bits(float x) {
+  const uint32_t bits = float_bits(x);
+  // Round to the nearest, ties to even; a NaN keeps its top bits and stays one.
+  return x != x ? (bits >> 16) | 1 : (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+}
+
+// A weight [inputs, outputs] as Bfloat16 reads it: [panel][step][kSize], zeros beside and below it.
+void pack_bfloat16(const float* weight, int inputs, int outputs, float* to) {
+  const auto at = [&](int i, int j) {
+    return i < inputs && j < outputs ? bfloat16_bits(weight[static_cast<size_t>(i) * outputs + j]) : 0u;
+  };
+  for (int first = 0; first < outputs; first += kPanel)
+    for (int i = 0; i < inputs; i += Bfloat16::kInputs, to += Bfloat16::kSize)
+      for (int j = 0; j < Bfloat16::kSize; ++j)
+        to[j] = bits_float(Bfloat16::kInputs == 2 ? at(i, first + j) | at(i + 1, first + j) << 16
+                                                  : at(i, first + j) | at(i, first + j + GTP_LANES) << 16);
+}
+
+// Takes sums [rows][columns] through the activation into y from its column `column` on; y_stride in floats.
+using Finish = void (*)(const float* sum, int rows, int columns, float* y, int y_stride, int column);
+
+template <class Act>
+void finish(const float* sum, int rows, int columns, float* y, int y_stride, int column) {
+  for (int r = 0; r < rows; ++r, sum += columns, y += y_stride)
+#pragma GCC unroll 4
+    for (int j = 0; j < columns; j += GTP_LANES) store(y + column + j, Act::of(load(sum + j)));
+}
+
+#if defined(GTP_BF16_DOT)
+// The same, rounded to bfloat16: as the next layer's Bfloat16 reads it.
+template <class Act>
+void finish_half(const float* sum, int rows, int columns, float* y, int y_stride, int column) {
+  for (int r = 0; r < rows; ++r, sum += columns, y += y_stride)
+#pragma GCC unroll 4
+    for (int j = 0; j < columns; j += GTP_LANES) store(y + (column + j) / 2, _mm512_cvtneps_pbh(Act::of(load(sum + j))));
+}
+#endif
+
+// The finish of a hidden layer, by whether the next layer is one that reads bfloat16.
+inline Finish finish_of(Activation activation, bool half) {
+#if defined(GTP_BF16_DOT)
+  if (half) {
+    if (activation == Activation::kRelu) return finish_half<Relu>;
+    return activation == Activation::kGelu ? finish_half<Gelu> : finish_half<Mish>;
+  }
+#endif
+  (void)half;
+  if (activation == Activation::kRelu) return finish<Relu>;
+  return activation == Activation::kGelu ? finish<Gelu> : finish<Mish>;
+}
+
+// One layer of the policy on a block of rows; `rows` [.., stride], added to the bias, may be null.
+struct Layer {
+  const float* x;
+  int x_stride;
+  int depth;  // steps of the dot product
+  const float *w, *bias, *rows;
+  float* y;
+  int stride;
+  Finish finish;
+};
+
+// R rows by N panels, from panel p on: sum = bias + rows + x W.
+template <int R, int N, class Dot>
+GTP_INLINE void tile(const Layer& a, int row, int p) {
+  const size_t panel_size = static_cast<size_t>(a.depth) * Dot::kSize;
+  const float* x = a.x + row * a.x_stride;
+  const float* w = a.w + p * panel_size;
   V sum[R][2 * N];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
     for (int j = 0; j < 2 * N; ++j) {
-      sum[r][j] = load(bias + j * GTP_LANES);
-      if (rows != nullptr) sum[r][j] += load(rows + r * stride + j * GTP_LANES);
+      sum[r][j] = load(a.bias + p * kPanel + j * GTP_LANES);
+      if (a.rows != nullptr) sum[r][j] += load(a.rows + (row + r) * a.stride + p * kPanel + j * GTP_LANES);
     }
-  const size_t panel_size = static_cast<size_t>(depth) * kPanel;
-  for (int i = 0; i < depth; ++i) {
+  for (int i = 0; i < a.depth; ++i) {
 #pragma GCC unroll 16
     for (int n = 0; n < N; ++n) {
-      const V w0 = load(w + n * panel_size + i * kPanel);
-      const V w1 = load(w + n * panel_size + i * kPanel + GTP_LANES);
+      V low, high;
+      Dot::weights(w + n * panel_size + i * Dot::kSize, low, high);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
-        const V v = broadcast(x[r * x_stride + i]);
-        sum[r][2 * n] = fma(v, w0, sum[r][2 * n]);
-        sum[r][2 * n + 1] = fma(v, w1, sum[r][2 * n + 1]);
+        const V v = Dot::input(x + r * a.x_stride + i);
+        sum[r][2 * n] = Dot::add(v, low, sum[r][2 * n]);
+        sum[r][2 * n + 1] = Dot::add(v, high, sum[r][2 * n + 1]);
       }
     }
   }
+  alignas(64) float done[R * N * kPanel];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-    for (int j = 0; j < 2 * N; ++j)
-      store(y + r * stride + j * GTP_LANES, Act::of(sum[r][j]));
+    for (int j = 0; j < 2 * N; ++j) store(done + r * N * kPanel + j * GTP_LANES, sum[r][j]);
+  a.finish(done, R, N * kPanel, a.y + row * a.stride, a.stride, p * kPanel);
 }
 
-// R rows across panels first..last-1 of a layer; a strip of more than two rows takes one panel at a time, from which
-// the compiler has nothing to hoist into the registers that the sums need.
-template <int R, class Act>
-void strip(const float* x, int x_stride, int depth, const float* w, const float* bias, const float* rows, float* y,
-           int stride, int first, int last) {
-  // Few rows leave registers free for more panels, which hides the latency of the multiply-add.
+// R rows across panels first..last-1 of a layer. Few rows leave registers free for more panels, which hides the latency
+// of the multiply-add; more than two take one panel at a time, from which the compiler has nothing to hoist into the
+// registers that the sums need.
+template <int R, class Dot>
+void strip(const Layer& a, int row, int first, int last) {
   constexpr int kWide = R == 1 ? 4 : (R == 2 ? 2 : 1);
-  const size_t panel_size = static_cast<size_t>(depth) * kPanel;
-  if constexpr (kWide == 1) {
-    tile<R, 1, Act>(x, x_stride, depth, w + first * panel_size, bias + first * kPanel,
-                          rows ? rows + first * kPanel : nullptr, y + first * kPanel, stride);
-  } else {
-    int p = first;
-    for (; p + kWide <= last; p += kWide)
-      tile<R, kWide, Act>(x, x_stride, depth, w + p * panel_size, bias + p * kPanel,
-                                rows ? rows + p * kPanel : nullptr, y + p * kPanel, stride);
-    for (; p < last; ++p)
-      tile<R, 1, Act>(x, x_stride, depth, w + p * panel_size, bias + p * kPanel,
-                            rows ? rows + p * kPanel : nullptr, y + p * kPanel, stride);
-  }
+  int p = first;
+  if constexpr (kWide > 1)
+    for (; p + kWide <= last; p += kWide) tile<R, kWide, Dot>(a, row, p);
+  for (; p < last; ++p) tile<R, 1, Dot>(a, row, p);
 }
 
-template <class Act>
-void layer(const float* x, int x_stride, int depth, const float* w, const float* bias, const float* rows, float* y,
-           int stride, int count, int panels) {
+template <class Dot>
+void run_layer(const Layer& a, int count, int panels) {
   const int tiles = (count + GTP_ROWS - 1) / GTP_ROWS;
   // Panels outside: one panel of weights stays in the first-level cache while the rows pass under it.
   const int step = count <= 2 ? panels : 1;
   for (int p = 0; p < panels; p += step)
     for (int t = 0; t < tiles; ++t) {
       const int begin = count * t / tiles, size = count * (t + 1) / tiles - begin;
-      const float* from = x + begin * x_stride;
-      const float* start = rows ? rows + begin * stride : nullptr;
-      float* to = y + begin * stride;
       switch (size) {
-#define GTP_CASE(R)                                                                                \
-  case R:                                                                                          \
-    strip<R, Act>(from, x_stride, depth, w, bias, start, to, stride, p, p + step);           \
+#define GTP_CASE(R)                         \
+  case R:                                   \
+    strip<R, Dot>(a, begin, p, p + step);   \
     break;
         GTP_CASE(1)
         GTP_CASE(2)
@@ -179,11 +266,10 @@ inline void advance(const PackedLayout& layout, const Schedule& schedule, const 
     }
 }
 
-template <class Act>
-void sample_with(const PackedLayout& layout, const float* packed, const Schedule& schedule, const float* observation,
+void sample_rows(const PackedLayout& layout, const float* packed, const Schedule& schedule, const float* observation,
                  const Noise& noise, float* out, int rows, float* scratch) {
   const Shape& shape = layout.shape;
-  const int stride = layout.stride, panels = layout.width / kPanel;
+  const int stride = layout.stride, panels = layout.width / kPanel, hidden = shape.layers - 1;
   const size_t narrow = static_cast<size_t>(kBlockRows) * layout.action;
   float* state = scratch;
   float* now = state + kBlockRows * stride;
@@ -198,18 +284,28 @@ void sample_with(const PackedLayout& layout, const float* packed, const Schedule
     for (int j = 0; j < layout.action; ++j)
       a[r * layout.action + j] = j < shape.action ? schedule.initial_scale * z[r * shape.action + j] : 0.0f;
   for (int i = 0; i < rows * layout.action; ++i) before[i] = 0.0f;
+  const bool half = layout.bfloat16 && Bfloat16::kInputs == 2;
+  const Finish between = finish_of(shape.form.activation, half), final = finish_of(shape.form.activation, false);
+  const int steps = layout.bfloat16 ? (shape.width + Bfloat16::kInputs - 1) / Bfloat16::kInputs : shape.width;
   // The state's part of the first layer is the same in every step.
-  layer<Identity>(observation, shape.observation, shape.observation, packed + layout.first_observation,
-                  packed + layout.zeros, nullptr, state, stride, rows, panels);
+  run_layer<Float32>({observation, shape.observation, shape.observation, packed + layout.first_observation,
+                      packed + layout.zeros, nullptr, state, stride, finish<Identity>},
+                     rows, panels);
   for (int k = 0; k < shape.steps; ++k) {
     const float input_scale = schedule.steps[k];
     for (int i = 0; i < rows * layout.action; ++i) scaled[i] = input_scale * a[i];
-    layer<Act>(scaled, layout.action, shape.action, packed + layout.first_action,
-               packed + layout.step_bias + static_cast<size_t>(k) * layout.width, state, now, stride, rows, panels);
-    for (int l = 0; l + 1 < shape.layers; ++l) {
-      layer<Act>(now, stride, shape.width, packed + layout.hidden_weight + l * layout.hidden_weight_size,
-                 packed + layout.hidden_bias + static_cast<size_t>(l) * layout.width, nullptr, next, stride, rows,
-                 panels);
+    run_layer<Float32>({scaled, layout.action, shape.action, packed + layout.first_action,
+                        packed + layout.step_bias + static_cast<size_t>(k) * layout.width, state, now, stride,
+                        hidden > 0 ? between : final},
+                       rows, panels);
+    for (int l = 0; l < hidden; ++l) {
+      const Layer layer{now, stride, steps, packed + layout.hidden_weight + l * layout.hidden_weight_size,
+                        packed + layout.hidden_bias + static_cast<size_t>(l) * layout.width, nullptr, next, stride,
+                        l + 1 < hidden ? between : final};
+      if (layout.bfloat16)
+        run_layer<Bfloat16>(layer, rows, panels);
+      else
+        run_layer<Float32>(layer, rows, panels);
       float* swap = now;
       now = next;
       next = swap;
@@ -219,13 +315,4 @@ void sample_with(const PackedLayout& layout, const float* packed, const Schedule
   }
   for (int r = 0; r < rows; ++r)
     for (int j = 0; j < shape.action; ++j) out[r * shape.action + j] = clip_action(a[r * layout.action + j]);
-}
-
-void sample_rows(const PackedLayout& layout, const float* packed, const Schedule& schedule, const float* observation,
-                 const Noise& noise, float* out, int rows, float* scratch) {
-  switch (layout.shape.form.activation) {
-    case Activation::kMish: return sample_with<Mish>(layout, packed, schedule, observation, noise, out, rows, scratch);
-    case Activation::kGelu: return sample_with<Gelu>(layout, packed, schedule, observation, noise, out, rows, scratch);
-    case Activation::kRelu: return sample_with<Relu>(layout, packed, schedule, observation, noise, out, rows, scratch);
-  }
 }

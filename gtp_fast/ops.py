@@ -25,7 +25,7 @@ class Operations:
 
     perturb: Callable[..., Perturbation]
     loss: Callable[..., tuple[Tensor, Tensor]]
-    sampler: Callable[[FoldedPolicy], samplers.Sampler]
+    sampler: Callable[..., samplers.Sampler]
     mish: Callable[[Tensor], Tensor]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
@@ -76,19 +76,29 @@ def resolve(
 
 
 def sampler(
-    policy: FoldedPolicy, backend: str = "auto", device: torch.device | str | None = None
+    policy: FoldedPolicy,
+    backend: str = "auto",
+    device: torch.device | str | None = None,
+    precision: str = "fp32",
 ) -> samplers.Sampler:
-    """Return the K-step sampler of a folded policy on its own device (or on `device`)."""
+    """Return the K-step sampler of a folded policy on its own device (or on `device`).
+
+    precision: `fp32`, or what the products read instead (`samplers.PRECISIONS`).
+    """
+    if precision not in samplers.PRECISIONS:
+        names = " or ".join(samplers.PRECISIONS)
+        raise UserError(f"Unknown precision {precision!r}: choose {names}.")
     weight = policy.first_action
     if device is not None and torch.device(device).type != weight.device.type:
         policy = policy.to(device)
-    return resolve(backend, policy.first_action.device, weight.dtype).sampler(policy)
+    make = resolve(backend, policy.first_action.device, weight.dtype).sampler
+    return make(policy, precision=precision)
 
 
 class NativeSampler:
     """The sampler of csrc: every step of every row in one call, or in one CUDA launch.
 
-    precision: what matrix products read, `fp32`, `tf32` or `bf16`; sums are float32.
+    precision: what matrix products read (`samplers.PRECISIONS`); tf32 is a GPU's alone.
     """
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
@@ -98,11 +108,16 @@ class NativeSampler:
         depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
-        self.draws = policy.draws
-        self.native = kind(
-            seeds, observation_dim, self.weight.shape[1], width, depth, steps,
-            policy.activation, policy.clamp, self.draws > 1, *self._precision(precision),
-        )  # fmt: skip
+        self.draws, self.precision = policy.draws, precision
+        if precision == "tf32" and not self.on_gpu:
+            raise UserError("Precision tf32 is to be had on a GPU only: choose fp32 or bf16.")
+        try:
+            self.native = kind(
+                seeds, observation_dim, self.weight.shape[1], width, depth, steps,
+                policy.activation, policy.clamp, self.draws > 1, precision,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UserError(f"The native sampler cannot be had: {error}.") from error
         self.threads = torch.get_num_threads()
         self.load(policy)
 
@@ -138,20 +153,13 @@ class NativeSampler:
         """Name the implementation; on a GPU also the kernels that it takes for some batches."""
         words = f"native, {native.describe()}"
         if self.on_gpu:
-            words += "".join(f"; batch {b}: {self.kernel(b)}" for b in (1, 256, 16384))
-        return words
+            return words + "".join(f"; batch {b}: {self.kernel(b)}" for b in (1, 256, 16384))
+        return words + (", bf16 weights" if self.precision == "bf16" else "")
 
     def kernel(self, batch: int) -> str:
         """Name the CUDA kernel that serves a batch, in words."""
         words: str = self.native.describe(batch)
         return words
-
-    def _precision(self, precision: str) -> tuple[str, ...]:
-        if self.on_gpu:
-            return (precision,)
-        if precision != "fp32":
-            raise UserError(f"The native sampler has precision {precision} on a GPU only.")
-        return ()
 
     def _stream(self) -> tuple[int, ...]:
         return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()

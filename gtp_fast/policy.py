@@ -74,12 +74,15 @@ def load(
     k: int | None = None,
     backend: str = "auto",
     weights: str = "ema",
+    precision: str = "fp32",
 ) -> Policy:
     """Return the policy of one seed of a run.
 
     path: run folder or checkpoint folder. seed_index: which of the run's seeds. checkpoint: `last`
     or `best`. k: sampler steps, the run's own by default. weights: `ema` (as evaluated) or
-    `online`. Raises UserError naming the file and the mend when there is nothing whole to load.
+    `online`. precision: `fp32`, or `bf16` for an action in about half the time, its hidden weights
+    rounded to bfloat16 (an action then changes by about 1e-3). Raises UserError naming the file and
+    the mend when there is nothing whole to load.
     """
     check_weights(weights)
     check_steps(k)
@@ -93,7 +96,7 @@ def load(
     folded = agent.folded(weights, k).select(seed_index % seeds)
     config = saved.config
     return Policy(
-        ops.sampler(folded, backend),
+        ops.sampler(folded, backend, precision=precision),
         agent.observation_dim,
         agent.action_dim,
         config["action_low"],

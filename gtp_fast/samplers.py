@@ -15,6 +15,11 @@ from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
 Rows = NDArray[np.float32]
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""What matrix products read; sums are float32 in all. On a CPU bf16 halves what an action reads:
+hidden weights are rounded to bfloat16, and so are their inputs where the processor multiplies pairs
+of them; everything else stays float32. On a GPU tf32 and bf16 are for its tensor cores: weights and
+inputs of every layer are rounded. tf32 is to be had on a GPU only."""
 
 
 class Sampler(Protocol):
@@ -43,13 +48,13 @@ class Sampler(Protocol):
 class ReferenceSampler:
     """`reference.folded_sample` behind the interface, on any device."""
 
-    def __init__(self, policy: FoldedPolicy):
-        self.draws = policy.draws
+    def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
+        self.draws, self.precision = policy.draws, precision
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
         """Take new weights."""
-        self.policy = policy
+        self.policy = policy.rounded() if self.precision == "bf16" else policy
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and noise to actions [S, B, A]."""
@@ -62,7 +67,7 @@ class ReferenceSampler:
 
     def describe(self) -> str:
         """Name the implementation."""
-        return "reference PyTorch"
+        return "reference PyTorch" + (", bf16 weights" if self.precision == "bf16" else "")
 
 
 def draw_noise(

@@ -188,7 +188,7 @@ def test_the_choice_states_itself() -> None:
 def test_a_precision_that_only_a_gpu_has_is_refused_on_the_cpu() -> None:
     if native.missing():
         pytest.skip(native.missing())
-    with pytest.raises(UserError, match="tf32 on a GPU only"):
+    with pytest.raises(UserError, match="tf32 is to be had on a GPU only"):
         ops.NativeSampler(Folded(Sizes(H=32)).policy(), "tf32")
 
 

@@ -68,6 +68,15 @@ def test_options_choose_seed_steps_weights_and_backend(run: Run, options: dict[s
     np.testing.assert_allclose(other.act(BATCH, seed=9), wanted, atol=2e-5)
 
 
+def test_precision_reaches_the_sampler(run: Run, loaded: Policy) -> None:
+    rounded = policy.load(run, precision="bf16")
+    assert "bf16 weights" in repr(rounded) and "bf16 weights" not in repr(loaded)
+    change = np.abs(rounded.act(BATCH, seed=5) - loaded.act(BATCH, seed=5)).max()
+    assert 0 < change < 0.1
+    with pytest.raises(UserError, match="precision 'half'"):
+        policy.load(run, precision="half")
+
+
 def test_a_seed_fixes_the_action_and_none_does_not(run: Run, loaded: Policy) -> None:
     assert np.array_equal(loaded.act(OBSERVATION, seed=3), loaded.act(OBSERVATION, seed=3))
     fresh = {tuple(loaded.act(OBSERVATION)) for _ in range(5)}
