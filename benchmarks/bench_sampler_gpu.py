@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -62,42 +62,60 @@ class GpuSampler(Workload):
 
     def build(self, row: Row) -> Subject:
         """Take the folded reference, the same compiled, or the CUDA sampler."""
-        note = ""
         if row == OURS:
             if reason := native.missing("cuda"):
                 raise Unavailable(reason)
             sampler = ops.NativeSampler(self.policy, self.precision)
-            sample = functools.partial(sampler.sample, self.observation, self.noise)
-            batch = self.noise.shape[1]
-            note = f"{in_a_graph(sample):.1f} us a launch in a graph: {sampler.kernel(batch)}"
-        else:
-            inner: Any = reference.folded_sample
-            if row == COMPILED:
-                # Every case compiles the same function, and past a limit PyTorch would stop doing so.
-                torch.compiler.reset()
-                inner = compiled(inner, self.device)
-                hold_still(self.policy)
-            sample = functools.partial(inner, self.policy, self.observation, self.noise)
+            run = functools.partial(sampler.sample, self.observation, self.noise)
+            return Subject(run, {"actions": run().clone()}, self._note(sampler))
+        rival: Callable[..., Tensor] = RIVALS[self.precision]
+        if row == COMPILED:
+            # Every case compiles the same function, which PyTorch does a few times only.
+            torch.compiler.reset()
+            rival = compiled(rival, self.device)
+            hold_still(self.policy)
 
         @torch.no_grad()
-        def run() -> Tensor:
-            with at_precision(self.precision):
-                result: Tensor = sample()
-            return result
+        def run_rival() -> Tensor:
+            torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
+            return rival(self.policy, self.observation, self.noise)
 
-        return Subject(run, {"actions": run().float().clone()}, note)
+        return Subject(run_rival, {"actions": run_rival().float().clone()})
+
+    def _note(self, sampler: ops.NativeSampler) -> str:
+        """Return what a launch inside a graph takes, by the kernel chosen and by all others."""
+        batch, out = self.noise.shape[1], torch.empty_like(self.noise)
+        pointers = self.observation.data_ptr(), self.noise.data_ptr(), out.data_ptr()
+
+        def launch(plan: tuple[str, int]) -> None:
+            stream = torch.cuda.current_stream().cuda_stream
+            sampler.native.sample(*pointers, batch, stream, plan)
+
+        chosen = sampler.native.plan(batch)
+        times = {
+            plan: in_a_graph(functools.partial(launch, plan)) for plan in _plans(sampler, batch)
+        }
+        others = [f"{path} of {n} {t:.1f}" for (path, n), t in times.items() if (path, n) != chosen]
+        words = f"{times[chosen]:.1f} us a launch in a graph: {sampler.kernel(batch)}"
+        return words + (f"; other kernels: {', '.join(others)}" if others else "")
 
 
-def in_a_graph(sample: functools.partial[Tensor]) -> float:
+def _plans(sampler: ops.NativeSampler, batch: int) -> list[tuple[str, int]]:
+    """Return the kernels worth a try: not those that read all weights for each few rows of many."""
+    every: list[tuple[str, int]] = sampler.native.plans()
+    return [plan for plan in every if batch <= 128 * plan[1] or plan == sampler.native.plan(batch)]
+
+
+def in_a_graph(launch: Callable[[], object]) -> float:
     """Return microseconds of device time a launch, between events around a graph of launches."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(side):
-        sample()
+        launch()
         with torch.cuda.graph(graph, stream=side):
             for _ in range(_LAUNCHES):
-                sample()
+                launch()
     times = []
     for _ in range(60):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -109,16 +127,17 @@ def in_a_graph(sample: functools.partial[Tensor]) -> float:
     return sorted(times[10:])[25]
 
 
-@contextlib.contextmanager
-def at_precision(precision: str) -> Any:
-    """Let PyTorch's own products read operands of a precision."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    try:
-        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+def autocast_sample(folded: FoldedPolicy, observation: Tensor, noise: Tensor) -> Tensor:
+    """Run the folded reference with its products in bf16."""
+    with torch.autocast("cuda", torch.bfloat16):
+        return reference.folded_sample(folded, observation, noise)
+
+
+RIVALS = {
+    "fp32": reference.folded_sample,
+    "tf32": reference.folded_sample,
+    "bf16": autocast_sample,
+}
 
 
 def hold_still(folded: FoldedPolicy) -> None:

@@ -126,6 +126,16 @@ int CudaSampler::resident_clusters(const CudaPlan& plan) const {
 
 CudaPlan CudaSampler::plan(int64_t rows) const { return choose(limits_, *arguments_, rows); }
 
+std::vector<CudaPlan> CudaSampler::plans() const {
+  std::vector<CudaPlan> all;
+  const CudaPlans clusters = cluster_plans(arguments_->precision), blocks = block_plans(arguments_->precision);
+  for (int i = 0; i < clusters.count; ++i)
+    if (limits_.clusters[i] > 0) all.push_back(clusters.all[i]);
+  for (int i = 0; i < blocks.count; ++i)
+    if (fits(limits_, *arguments_, blocks.all[i])) all.push_back(blocks.all[i]);
+  return all;
+}
+
 std::string CudaSampler::describe(int64_t rows) const { return gtp::describe(plan(rows), arguments_->precision); }
 
 void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
@@ -162,20 +172,18 @@ void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
 }
 
 void CudaSampler::sample(const float* observation, const float* noise, float* out, int64_t rows,
-                         void* stream) const {
+                         void* stream, const CudaPlan& plan) const {
   if (!loaded_) throw std::logic_error("the sampler has no weights yet: call load first");
   if (rows == 0) return;
   const DeviceGuard guard(device_);
-  const CudaPlan chosen = plan(rows);
   CudaArguments arguments = *arguments_;
   arguments.observation = observation;
   arguments.noise = noise;
   arguments.out = out;
   arguments.rows = rows;
-  const Launch launch(arguments, chosen, rows, stream);
+  const Launch launch(arguments, plan, rows, stream);
   void* values[] = {&arguments};
-  check(cudaLaunchKernelExC(&launch.configuration, reinterpret_cast<const void*>(kernel_of(arguments, chosen)),
-                            values),
+  check(cudaLaunchKernelExC(&launch.configuration, reinterpret_cast<const void*>(kernel_of(arguments, plan)), values),
         "launch the sampler");
 }
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "flow_map.hpp"
 #include "sampler_cuda_plan.hpp"
@@ -29,10 +30,14 @@ class CudaSampler {
   // passed. A captured graph keeps the initial scale it was captured with.
   void load(const float* flat, float initial_scale, void* stream);
 
-  // observation [S, B, O], noise [S, B, A] or, where noise is added, [S, K, B, A] -> out [S, B, A], all on the device.
-  void sample(const float* observation, const float* noise, float* out, int64_t rows, void* stream) const;
+  // observation [S, B, O], noise [S, B, A] or, where noise is added, [S, K, B, A] -> out [S, B, A], all on the device,
+  // by the plan for the batch or any other of `plans`.
+  void sample(const float* observation, const float* noise, float* out, int64_t rows, void* stream,
+              const CudaPlan& plan) const;
 
   CudaPlan plan(int64_t rows) const;
+  // All that can be run here.
+  std::vector<CudaPlan> plans() const;
   // The choice for a batch in words.
   std::string describe(int64_t rows) const;
   const Shape& shape() const { return shape_; }

@@ -196,6 +196,17 @@ def test_table_shows_medians_ratios_and_reasons(record: dict[str, Any]) -> None:
         assert fact in lines[0]
 
 
+def test_a_target_stands_beside_what_was_measured(record: dict[str, Any]) -> None:
+    group = record["groups"][0]
+    assert "target" not in report.render([record])
+    group["target"] = "20 us, 5x compiled"
+    for row in group["rows"]:
+        row["note"] = f"9 us by {row['role']}"
+    line = f"- target of {group['group']}: 20 us, 5x compiled; measured: 9 us by ours"
+    table = report.render([record])
+    assert line in table and table.count("- target of") == 1
+
+
 def test_figures_of_unequal_machines_are_not_mixed(raw: Callable[..., Path]) -> None:
     one, other = raw(entry(EAGER, [1.0, 1.0])), raw(entry(OURS, [1.0, 1.0], torch="2.11"))
     with pytest.raises(UserError, match=r"differ in torch.*2\.13.*2\.11"):

@@ -56,9 +56,9 @@ class Device:
         scale = self.policy.initial_scale
         self.sampler.load(self.flat.data_ptr(), self.flat.numel(), scale, stream)
 
-    def run(self) -> torch.Tensor:
+    def run(self, plan: tuple[str, int] | None = None) -> torch.Tensor:
         pointers = (x.data_ptr() for x in self.tensors)
-        self.sampler.sample(*pointers, self.rows, torch.cuda.current_stream().cuda_stream)
+        self.sampler.sample(*pointers, self.rows, torch.cuda.current_stream().cuda_stream, plan)
         return self.tensors[2]
 
     def check(self) -> None:
@@ -84,6 +84,22 @@ def test_batches_on_the_device(rows: int, precision: str) -> None:
     on = Device(Sizes(S=8 if rows == 1 else 1, K=5 if rows <= 1000 else 2), rows, precision)
     on.run()
     on.check()
+
+
+@pytest.mark.gpu
+@device
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("H", [64, 256, 512])
+def test_every_kernel_on_the_device(H: int, precision: str) -> None:
+    on = Device(Sizes(S=2, H=H, K=3), 300, precision)
+    plans = on.sampler.plans()
+    assert on.sampler.plan(300) in plans
+    for plan in plans:
+        on.tensors[2].fill_(float("nan"))
+        on.run(plan)
+        on.check()
+    with pytest.raises(ValueError, match="no plan cluster of 3 rows"):
+        on.run(("cluster", 3))
 
 
 @pytest.mark.gpu
@@ -196,9 +212,9 @@ _WITNESS = """
 import sys; sys.path[:0] = sys.argv[1:]
 from test_native_cuda import PRECISIONS, Device, Sizes
 for precision in PRECISIONS:
-    for rows in (1, 40, 300):
-        on = Device(Sizes(O=11, A=3, H=64, K=2), rows, precision)
-        on.run()
+    on = Device(Sizes(O=11, A=3, H=64, K=2), 40, precision)
+    for plan in on.sampler.plans():
+        on.run(plan)
         on.check()
 """
 

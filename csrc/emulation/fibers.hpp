@@ -10,7 +10,6 @@
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <vector>
 
@@ -61,7 +60,7 @@ class Cluster {
         wait(State::kDone);
       }, 0);
     }
-    return cluster.schedule() && cluster.guards_hold();
+    return cluster.run_all() && cluster.guards_hold();
   }
 
   static void wait(State state) {
@@ -111,33 +110,45 @@ class Cluster {
     setcontext(&fiber.context);
   }
 
-  // Lets threads go on once all of a group wait alike.
-  bool release(State state, int size) {
-    bool any = false;
-    for (size_t first = 0; first < fibers_.size(); first += size) {
-      const auto begin = fibers_.begin() + first, end = begin + size;
-      if (!std::all_of(begin, end, [state](const Fiber& f) { return f.state == state; })) continue;
-      std::for_each(begin, end, [](Fiber& f) { f.state = State::kReady; });
-      any = true;
-    }
-    return any;
+  bool all(int first, int count, State state) const {
+    return std::all_of(fibers_.begin() + first, fibers_.begin() + first + count,
+                       [state](const Fiber& f) { return f.state == state; });
   }
 
-  bool schedule() {
-    const int count = static_cast<int>(fibers_.size());
-    std::mt19937 random(count);
-    std::vector<int> order(count);
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), random);
-    for (;;) {
-      for (const int t : order)
+  // Lets `count` threads go on once all of them wait alike.
+  bool release(int first, int count, State state) {
+    if (!all(first, count, state)) return false;
+    for (int t = first; t < first + count; ++t) fibers_[t].state = State::kReady;
+    return true;
+  }
+
+  std::vector<int> shuffled(int first, int count, int step) {
+    std::vector<int> order;
+    for (int i = first; i < first + count; i += step) order.push_back(i);
+    std::shuffle(order.begin(), order.end(), random_);
+    return order;
+  }
+
+  // A warp, a block and a cluster each run as far ahead of the others as the barriers let them.
+  void run_warp(int warp) {
+    do {
+      for (const int t : shuffled(warp, 32, 1))
         if (fibers_[t].state == State::kReady) resume(t);
-      if (release(State::kAtWarp, 32)) continue;
-      std::shuffle(order.begin(), order.end(), random);
-      const bool block = release(State::kAtBlock, threads_);
-      if (!release(State::kAtCluster, count) && !block)
-        return std::all_of(fibers_.begin(), fibers_.end(), [](const Fiber& f) { return f.state == State::kDone; });
-    }
+    } while (release(warp, 32, State::kAtWarp));
+  }
+
+  void run_block(int block) {
+    do {
+      for (const int warp : shuffled(block, threads_, 32)) run_warp(warp);
+    } while (release(block, threads_, State::kAtBlock));
+  }
+
+  bool run_all() {
+    const int count = static_cast<int>(fibers_.size());
+    do {
+      for (const int block : shuffled(0, count, threads_)) run_block(block);
+    } while (release(0, count, State::kAtCluster));
+    return all(0, count, State::kDone);
   }
 
   // Nothing was written behind the memory that a block asked for.
@@ -154,6 +165,7 @@ class Cluster {
   int threads_, active_ = 0;
   size_t bytes_, stride_;
   jmp_buf scheduler_;
+  std::mt19937 random_{1};
   std::vector<Fiber> fibers_;
   std::vector<char> memory_;
   inline static std::unique_ptr<char[]> stacks_;  // kept from run to run, for touching them costs time
