@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.bench_sampler import ACTIONS, OBSERVATIONS, policy
+from benchmarks.rivals import ACTIONS, OBSERVATIONS, FirstWritten
 from benchmarks.stage import Stage
 from benchmarks.workload import (
     COMPILED,
@@ -49,7 +49,7 @@ class GpuSampler(Workload):
         }
         if steps == 5 and precision == "bf16" and batch in _TARGETS:
             self.facts["target"] = _TARGETS[batch]
-        self.policy = policy(steps).to(device)
+        self.policy = FirstWritten(steps, device).folded()
         draw = torch.Generator().manual_seed(1)
         self.observation = torch.randn(1, batch, OBSERVATIONS, generator=draw).to(device)
         self.noise = torch.randn(1, batch, ACTIONS, generator=draw).to(device)

@@ -6,7 +6,7 @@
 #define GTP_NEON
 #define GTP_LANES 4
 #define GTP_LAST_LANES 4
-#define GTP_ROWS 6
+#define GTP_ROWS 10
 
 namespace gtp {
 namespace {

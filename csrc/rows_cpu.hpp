@@ -151,7 +151,7 @@ GTP_INLINE void tile(const Layer& a, int row, int p) {
 // of the multiply-add; more than two take one panel at a time, from which the compiler has nothing to hoist into the
 // registers that the sums need.
 template <int R, class Dot>
-void strip(const Layer& a, int row, int first, int last) {
+__attribute__((noinline)) void strip(const Layer& a, int row, int first, int last) {
   constexpr int kWide = R == 1 ? 4 : (R == 2 ? 2 : 1);
   int p = first;
   if constexpr (kWide > 1)
@@ -185,6 +185,8 @@ void run_layer(const Layer& a, int count, int panels) {
         GTP_CASE(8)
         GTP_CASE(9)
         GTP_CASE(10)
+#endif
+#if GTP_ROWS > 10
         GTP_CASE(11)
         GTP_CASE(12)
 #endif

@@ -119,6 +119,8 @@ class NativeSampler:
         except ValueError as error:
             raise UserError(f"The native sampler cannot be had: {error}.") from error
         self.threads = torch.get_num_threads()
+        # One action is one call, with no frame of Python between.
+        self.action = self._action if self.on_gpu else self.native.action
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
@@ -148,6 +150,9 @@ class NativeSampler:
             samplers.act_through_torch(self, self.weight, observation, out, seed, step)
         else:
             self.native.act(observation, out, seed, step, self.threads)
+
+    def _action(self, observation: samplers.Rows, seed: int, step: int) -> samplers.Rows | None:
+        return samplers.action_through_act(self, self.weight.shape[1], observation, seed, step)
 
     def describe(self) -> str:
         """Name the implementation; on a GPU also the kernels that it takes for some batches."""

@@ -22,7 +22,6 @@ from gtp_fast.samplers import Sampler, draw_noise
 Array = NDArray[np.float32]
 _WEIGHTS = ("ema", "online")
 _KEY_MASK = 2**64 - 1
-_LARGE = float("inf")
 _NOT_FINITE = "The observation holds NaN or infinite values: look at where it comes from."
 
 
@@ -132,8 +131,8 @@ class Policy:
         self.low, self.high = np.asarray(low, np.float32), np.asarray(high, np.float32)
         self.device, self.k, self.task = torch.device(device), k, task
         self._sampler = sampler
-        self._act = sampler.act
-        self._single, self._single_action = (observation_dim,), (1, action_dim)
+        self._act, self._action = sampler.act, sampler.action
+        self._single = (observation_dim,)
         self._half, self._middle = (self.high - self.low) / 2, (self.high + self.low) / 2
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
         self._entropy, self._calls = secrets.randbits(64), count()
@@ -151,19 +150,13 @@ class Policy:
         is expected.
         """
         # The way of nearly every call: one numpy float32 observation.
-        if (
-            type(observation) is np.ndarray
-            and observation.shape == self._single
-            and observation.dtype == np.float32
-        ):
-            if not (observation.dot(observation) < _LARGE and observation.flags.c_contiguous):
-                observation = self._checked(observation)
-            out = np.empty(self._single_action, np.float32)
+        if type(observation) is np.ndarray and observation.shape == self._single:
             if seed is None:
-                self._act(observation[None], out, self._entropy, next(self._calls))
+                action = self._action(observation, self._entropy, next(self._calls))
             else:
-                self._act(observation[None], out, int(seed) & _KEY_MASK, 0)
-            return self._scaled(out)[0] if self._scales else out[0]
+                action = self._action(observation, int(seed) & _KEY_MASK, 0)
+            if action is not None:
+                return self._scaled(action) if self._scales else action
         if isinstance(observation, Mapping):
             observation = self._joined(observation)
         if isinstance(observation, Tensor):

@@ -41,6 +41,11 @@ class Sampler(Protocol):
         counter: key = seed, step = step, stream ACT, row = k B + b for draw k of row b.
         """
 
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action [A] of one observation [O], as `act` draws it; None where the
+        observation is not finite, contiguous float32, for the caller to mend or refuse.
+        """
+
     def describe(self) -> str:
         """Name the implementation."""
 
@@ -64,6 +69,10 @@ class ReferenceSampler:
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
         act_through_torch(self, self.policy.first_action, observation, out, seed, step)
+
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action of one observation."""
+        return action_through_act(self, self.policy.last_bias.shape[-1], observation, seed, step)
 
     def describe(self) -> str:
         """Name the implementation."""
@@ -102,3 +111,15 @@ def act_through_torch(
     )
     state = torch.from_numpy(observation).to(weight)[None]
     out[:] = sampler.sample(state, noise)[0].cpu().numpy()
+
+
+def action_through_act(
+    sampler: Sampler, action_dim: int, observation: Rows, seed: int, step: int
+) -> Rows | None:
+    """Serve `action` with `act`."""
+    whole = observation.dtype == np.float32 and observation.flags.c_contiguous
+    if not whole or not np.isfinite(observation).all():
+        return None
+    out: Rows = np.empty(action_dim, np.float32)
+    sampler.act(observation[None], out[None], seed, step)
+    return out

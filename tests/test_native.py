@@ -219,6 +219,25 @@ def test_act_draws_its_noise_by_counter(form: Form, rows: int) -> None:
         assert np.array_equal(acted, out[0])
 
 
+def test_one_action_is_the_first_of_a_batch() -> None:
+    policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True))
+    observation, _, out = policy.inputs(1)
+    rows = observation[0]
+    for made in (ops.NativeSampler(policy.policy()), samplers.ReferenceSampler(policy.policy())):
+        made.act(rows, out[0], 5, 9)
+        action = made.action(rows[0], 5, 9)
+        assert action is not None and np.array_equal(action, out[0, 0])
+        assert made.action(rows[0].astype(np.float64), 5, 9) is None
+        assert made.action(np.repeat(rows[0], 2)[::2], 5, 9) is None
+        for bad in (np.nan, -np.inf):
+            spoilt = rows[0].copy()
+            spoilt[7] = bad
+            assert made.action(spoilt, 5, 9) is None
+    native_one = ops.NativeSampler(policy.policy()).action
+    assert native_one(rows[0, :5].copy(), 5, 9) is None
+    assert native_one(rows, 5, 9) is None
+
+
 def test_the_two_samplers_draw_the_same_noise_for_act() -> None:
     policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True)).policy()
     observation = np.random.default_rng(0).standard_normal((5, 29)).astype(np.float32)
@@ -260,6 +279,32 @@ def test_threads_of_python_share_a_sampler() -> None:
     for worker in workers:
         worker.join()
     assert all(np.array_equal(out, expected) for out in outs)
+
+
+def test_threads_of_python_with_a_sampler_each() -> None:
+    policies = [Folded(Sizes(H=64, A=3), seed=i) for i in range(4)]
+    runs = [
+        sampler(policy, precision="bf16" if i % 2 else "fp32") for i, policy in enumerate(policies)
+    ]
+    observation = policies[0].inputs(200)[0][0]
+
+    def act(run, outs: list[np.ndarray]) -> None:
+        for rows in (1, 200, 7, 1, 60):
+            outs.append(np.full((rows, 3), np.nan, np.float32))
+            run.act(observation[:rows], outs[-1], rows, 4, 2)
+            outs.append(run.action(observation[rows - 1], rows, 5))
+
+    expected, got = ([[] for _ in runs] for _ in range(2))
+    for run, outs in zip(runs, expected, strict=True):
+        act(run, outs)
+    workers = [threading.Thread(target=act, args=pair) for pair in zip(runs, got, strict=True)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for one, other in zip(expected, got, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not np.array_equal(got[0][0], got[2][0])
 
 
 def test_what_does_not_fit_is_refused_by_name() -> None:
