@@ -108,9 +108,9 @@ def _device(record: Mapping[str, Any]) -> str:
     lines = [_line(_HEADER), "|---|" + "---:|" * (len(_HEADER) - 1)]
     for group in record["groups"]:
         lines += _lines(group)
-    return "\n".join(
-        [head, "", *lines, "", *_rivals(record["groups"]), *_remarks(record["groups"])]
-    )
+    groups = record["groups"]
+    remarks = [*_rivals(groups), *_targets(groups), *_remarks(groups)]
+    return "\n".join([head, "", *lines, "", *remarks])
 
 
 def _rivals(groups: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -144,6 +144,16 @@ def _lines(group: Mapping[str, Any]) -> list[str]:
                 _line([_name(group, row), *times, _ratio(eager, row), _ratio(compiled, row)])
             )
     return lines
+
+
+def _targets(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what was aimed at, beside what our row says of itself."""
+    return [
+        f"- target of {group['group']}: {group['target']}; measured: {row['note']}"
+        for group in groups
+        for row in group["rows"]
+        if "target" in group and row["role"] == "ours" and row.get("note")
+    ]
 
 
 def _remarks(groups: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -171,7 +171,7 @@ def sampler(
 ) -> samplers.Sampler:
     """Return the K-step sampler of a folded policy on its own device (or on `device`).
 
-    precision: `fp32`, or `bf16` for hidden weights rounded to bfloat16 (`samplers.PRECISIONS`).
+    precision: `fp32`, or what the products read instead (`samplers.PRECISIONS`).
     """
     weight = policy.first_action
     if device is not None and torch.device(device).type != weight.device.type:
@@ -181,7 +181,10 @@ def sampler(
 
 
 class NativeSampler:
-    """The sampler of csrc: every step of every row in one call, or in one CUDA launch."""
+    """The sampler of csrc: every step of every row in one call, or in one CUDA launch.
+
+    precision: what matrix products read (`samplers.PRECISIONS`); tf32 is a GPU's alone.
+    """
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
         seeds, observation_dim, width = policy.first_observation.shape
@@ -191,13 +194,15 @@ class NativeSampler:
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
         self.draws, self.precision = policy.draws, samplers.checked(precision)
-        if self.on_gpu and precision != "fp32":
-            raise UserError("The sampler on a GPU computes in fp32: leave precision at fp32.")
-        self.native = kind(
-            seeds, observation_dim, self.weight.shape[1], width, depth, steps,
-            policy.activation, policy.clamp, self.draws > 1,
-            *(() if self.on_gpu else (precision,)),
-        )  # fmt: skip
+        if precision == "tf32" and not self.on_gpu:
+            raise UserError("Precision tf32 is to be had on a GPU only: choose fp32 or bf16.")
+        try:
+            self.native = kind(
+                seeds, observation_dim, self.weight.shape[1], width, depth, steps,
+                policy.activation, policy.clamp, self.draws > 1, precision,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UserError(f"The native sampler cannot be had: {error}.") from error
         self.threads = torch.get_num_threads()
         # One action is one call, with no frame of Python between.
         self.action = self._action if self.on_gpu else self.native.action
@@ -235,9 +240,17 @@ class NativeSampler:
         return samplers.action_through_act(self, self.weight.shape[1], observation, seed, step)
 
     def describe(self) -> str:
-        """Name the implementation."""
+        """Name the implementation; on a GPU also the kernels that it takes for some batches."""
+        if self.on_gpu:
+            kernels = (f"batch {b}: {self.kernel(b)}" for b in (1, 256, 16384))
+            return f"native CUDA; {'; '.join(kernels)}"
         weights = ", bf16 weights" if self.precision == "bf16" else ""
-        return "native CUDA" if self.on_gpu else f"native {self.native.isa}{weights}"
+        return f"native {self.native.isa}{weights}"
+
+    def kernel(self, batch: int) -> str:
+        """Name the CUDA kernel that serves a batch, in words."""
+        words: str = self.native.describe(batch)
+        return words
 
     def _stream(self) -> tuple[int, ...]:
         return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()

@@ -16,10 +16,11 @@ from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
 Rows = NDArray[np.float32]
-PRECISIONS = ("fp32", "bf16")
-"""What the products of the hidden layers read; sums are float32 in both. bf16 halves what an action
-reads: weights are rounded to bfloat16, and so are their inputs where the processor multiplies pairs
-of them. Everything else stays float32."""
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""What matrix products read; sums are float32 in all. On a CPU bf16 halves what an action reads:
+hidden weights are rounded to bfloat16, and so are their inputs where the processor multiplies pairs
+of them; everything else stays float32. On a GPU tf32 and bf16 are for its tensor cores: weights and
+inputs of every layer are rounded. tf32 is to be had on a GPU only."""
 
 
 def checked(precision: str) -> str:

@@ -207,6 +207,17 @@ def test_table_shows_medians_ratios_and_reasons(record: dict[str, Any]) -> None:
         assert fact in lines[0]
 
 
+def test_a_target_stands_beside_what_was_measured(record: dict[str, Any]) -> None:
+    group = record["groups"][0]
+    assert "target" not in report.render([record])
+    group["target"] = "20 us, 5x compiled"
+    for row in group["rows"]:
+        row["note"] = f"9 us by {row['role']}"
+    line = f"- target of {group['group']}: 20 us, 5x compiled; measured: 9 us by ours"
+    table = report.render([record])
+    assert line in table and table.count("- target of") == 1
+
+
 def test_table_names_rivals_and_late_calls(raw: Callable[..., Path]) -> None:
     late = {"calls": 1_000_000, "p50_seconds": 2e-5, "p99_seconds": 3.14e-5, "p999_seconds": 1e-3}
     one = raw(

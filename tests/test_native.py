@@ -140,7 +140,7 @@ def test_a_large_batch_on_threads_of_its_own() -> None:
     check(Folded(Sizes(S=2, H=32, K=1)), 65536, threads=2)
 
 
-@pytest.mark.parametrize("precision", samplers.PRECISIONS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("isa", ISAS)
 def test_a_rows_bits_depend_on_nothing_but_the_row(isa: str, precision: str) -> None:
     policy = Folded(Sizes(S=2, A=17, H=100))
