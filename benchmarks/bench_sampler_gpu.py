@@ -23,7 +23,7 @@ from benchmarks.workload import (
     compiled,
     in_turns,
 )
-from gtp_fast import native, ops, reference
+from gtp_fast import native, ops_sampler, reference
 from gtp_fast.reference import FoldedPolicy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -65,7 +65,7 @@ class GpuSampler(Workload):
         if row == OURS:
             if reason := native.missing("cuda"):
                 raise Unavailable(reason)
-            sampler = ops.NativeSampler(self.policy, self.precision)
+            sampler = ops_sampler.NativeSampler(self.policy, self.precision)
             run = functools.partial(sampler.sample, self.observation, self.noise)
             return Subject(run, {"actions": run().clone()}, self._note(sampler))
         rival: Callable[..., Tensor] = RIVALS[self.precision]
@@ -82,7 +82,7 @@ class GpuSampler(Workload):
 
         return Subject(run_rival, {"actions": run_rival().float().clone()})
 
-    def _note(self, sampler: ops.NativeSampler) -> str:
+    def _note(self, sampler: ops_sampler.NativeSampler) -> str:
         """Return what a launch inside a graph takes, by the kernel chosen and by all others."""
         batch, out = self.noise.shape[1], torch.empty_like(self.noise)
         pointers = self.observation.data_ptr(), self.noise.data_ptr(), out.data_ptr()
@@ -100,7 +100,7 @@ class GpuSampler(Workload):
         return words + (f"; other kernels: {', '.join(others)}" if others else "")
 
 
-def _plans(sampler: ops.NativeSampler, batch: int) -> list[tuple[str, int]]:
+def _plans(sampler: ops_sampler.NativeSampler, batch: int) -> list[tuple[str, int]]:
     """Return the kernels worth a try: not those that read all weights for each few rows of many."""
     every: list[tuple[str, int]] = sampler.native.plans()
     return [plan for plan in every if batch <= 128 * plan[1] or plan == sampler.native.plan(batch)]

@@ -156,7 +156,7 @@ def prepare(options: Options) -> list[Case]:
     ):
         loaded = policy.load(
             options.run, device, options.seed_index, options.checkpoint, k, backend,
-            options.weights, precision,
+            options.weights, precision=precision,
         )  # fmt: skip
         draw = np.random.default_rng(0)
         for batch in dict.fromkeys(options.batch):

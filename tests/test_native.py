@@ -12,7 +12,7 @@ import torch
 from folded import FORMS, Folded, Form, Sizes
 from tolerance import assert_as_accurate
 
-from gtp_fast import native, ops, reference, samplers
+from gtp_fast import native, ops, ops_sampler, reference, samplers
 from gtp_fast.errors import UserError
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
@@ -223,7 +223,7 @@ def test_one_action_is_the_first_of_a_batch() -> None:
     policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True))
     observation, _, out = policy.inputs(1)
     rows = observation[0]
-    for made in (ops.NativeSampler(policy.policy()), samplers.ReferenceSampler(policy.policy())):
+    for made in (ops_sampler.NativeSampler(policy.policy()), samplers.ReferenceSampler(policy.policy())):
         made.act(rows, out[0], 5, 9)
         action = made.action(rows[0], 5, 9)
         assert action is not None and np.array_equal(action, out[0, 0])
@@ -233,7 +233,7 @@ def test_one_action_is_the_first_of_a_batch() -> None:
             spoilt = rows[0].copy()
             spoilt[7] = bad
             assert made.action(spoilt, 5, 9) is None
-    native_one = ops.NativeSampler(policy.policy()).action
+    native_one = ops_sampler.NativeSampler(policy.policy()).action
     assert native_one(rows[0, :5].copy(), 5, 9) is None
     assert native_one(rows, 5, 9) is None
 
@@ -242,7 +242,7 @@ def test_the_two_samplers_draw_the_same_noise_for_act() -> None:
     policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True)).policy()
     observation = np.random.default_rng(0).standard_normal((5, 29)).astype(np.float32)
     fast, plain, exact = (np.empty((5, 6), dtype) for dtype in (np.float32, np.float32, np.float64))
-    ops.NativeSampler(policy).act(observation, fast, 11, 3)
+    ops_sampler.NativeSampler(policy).act(observation, fast, 11, 3)
     samplers.ReferenceSampler(policy).act(observation, plain, 11, 3)
     samplers.ReferenceSampler(policy.to(torch.float64)).act(observation, exact, 11, 3)
     assert_as_accurate("act with noise in its steps", fast, plain, exact)

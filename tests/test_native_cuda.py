@@ -13,7 +13,7 @@ from emulated import PRECISIONS, plain
 from folded import FORMS, Folded, Form, Sizes
 from tolerance import assert_as_accurate
 
-from gtp_fast import native, ops
+from gtp_fast import native, ops_sampler
 from gtp_fast.errors import UserError
 
 
@@ -193,7 +193,7 @@ def test_the_choice_states_itself() -> None:
     policy = Folded(Sizes(K=2)).policy().to("cuda")
     clusters = torch.cuda.get_device_capability()[0] >= 9
     for precision in PRECISIONS:
-        sampler = ops.NativeSampler(policy, precision)
+        sampler = ops_sampler.NativeSampler(policy, precision)
         path, rows = sampler.native.plan(1)
         alone = "latency" if precision == "fp32" else "tensor"
         assert path == ("cluster" if clusters else alone)
@@ -205,7 +205,7 @@ def test_a_precision_that_only_a_gpu_has_is_refused_on_the_cpu() -> None:
     if native.missing():
         pytest.skip(native.missing())
     with pytest.raises(UserError, match="tf32 is to be had on a GPU only"):
-        ops.NativeSampler(Folded(Sizes(H=32)).policy(), "tf32")
+        ops_sampler.NativeSampler(Folded(Sizes(H=32)).policy(), "tf32")
 
 
 _WITNESS = """
