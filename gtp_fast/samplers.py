@@ -26,7 +26,7 @@ inputs of every layer are rounded. tf32 is to be had on a GPU only."""
 def checked(precision: str) -> str:
     """Return a precision; UserError unless it is one of PRECISIONS."""
     if precision not in PRECISIONS:
-        names = " or ".join(PRECISIONS)
+        names = f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
         raise UserError(f"Unknown precision {precision!r}: choose {names}.")
     return precision
 

@@ -117,7 +117,7 @@ def test_precision_rounds_the_hidden_weights_alone(backend: str) -> None:
     assert 1e-5 < change < 1e-2
     chosen.load(policy)
     assert torch.equal((chosen.sample(*tensors) - exact).abs().max(), change)
-    with pytest.raises(UserError, match="'fp16': choose fp32 or bf16"):
+    with pytest.raises(UserError, match="'fp16': choose fp32, tf32 or bf16"):
         ops.sampler(policy, backend, precision="fp16")
 
 
@@ -223,7 +223,10 @@ def test_one_action_is_the_first_of_a_batch() -> None:
     policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True))
     observation, _, out = policy.inputs(1)
     rows = observation[0]
-    for made in (ops_sampler.NativeSampler(policy.policy()), samplers.ReferenceSampler(policy.policy())):
+    for made in (
+        ops_sampler.NativeSampler(policy.policy()),
+        samplers.ReferenceSampler(policy.policy()),
+    ):
         made.act(rows, out[0], 5, 9)
         action = made.action(rows[0], 5, 9)
         assert action is not None and np.array_equal(action, out[0, 0])
