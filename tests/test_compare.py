@@ -174,6 +174,16 @@ def test_published_settings(agent: str, task: str, expected: dict[str, object]) 
     assert {name: getattr(config, name) for name in expected} == expected
 
 
+def test_a_task_of_its_own_goes_before_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = task_settings.Entry("hopper-medium", "its paper", {"k": 3})
+    family = task_settings.Entry("locomotion", "ours", {"k": 9, "width": 64})
+    monkeypatch.setitem(task_settings.TABLE, "gtp", (own, family))
+    found = task_settings.of("gtp", tasks.find("hopper-medium"))
+    assert found == {"k": (3, "its paper"), "width": (64, "ours")}
+    assert task_settings.of("gtp", tasks.find("walker2d-medium"))["k"] == (9, "ours")
+    assert task_settings.of("gtp", tasks.find("antmaze-umaze")) == {}
+
+
 @pytest.mark.parametrize(
     ("agent", "task", "reward", "updates"),
     [
