@@ -210,9 +210,10 @@ class FlowMapNetwork:
                 "c_in": c_in, "skip": skip, "out": out, "keep": keep, "gain": gain,
                 "carry": p.carry, "spread": p.spread,
             }  # fmt: skip
-            fields: dict[str, Any] = {name: value.to(like) for name, value in vectors.items()}
-            fields["stochastic"] = bool(p.spread.any())
-            self.constants[key] = torch.stack(levels, -1).to(like), fields
+            self.constants[key] = (
+                torch.stack(levels, -1).to(like),
+                {name: value.to(like) for name, value in vectors.items()},
+            )
         return self.constants[key]
 
     def fold(
