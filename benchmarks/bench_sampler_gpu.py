@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.rivals import ACTIONS, OBSERVATIONS, FirstWritten
+from benchmarks.sampler_rivals import ACTIONS, OBSERVATIONS, FirstWritten
 from benchmarks.stage import Stage
 from benchmarks.workload import (
     COMPILED,
