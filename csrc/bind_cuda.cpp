@@ -40,7 +40,7 @@ void bind_cuda(py::module_& m) {
       .def("load", &load, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
            "Copy the flat policy at a device or pinned address, on a stream.")
       .def("sample", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
-           py::arg("stream"), "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream.")
+           py::arg("stream"), "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions, on a stream.")
       .def("plan", &plan, py::arg("rows"), "The kernel for a batch, latency or throughput, and its rows a block.")
       .def_property_readonly("count", [](const CudaSampler& s) { return s.flat().total; })
       .def_property_readonly("device", &CudaSampler::device);
