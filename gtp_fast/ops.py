@@ -86,8 +86,8 @@ def sampler(
     precision: `fp32`, or what the products read instead (`samplers.PRECISIONS`).
     """
     if precision not in samplers.PRECISIONS:
-        names = " or ".join(samplers.PRECISIONS)
-        raise UserError(f"Unknown precision {precision!r}: choose {names}.")
+        names = ", ".join(samplers.PRECISIONS)
+        raise UserError(f"Unknown precision {precision!r}: choose one of {names}.")
     weight = policy.first_action
     if device is not None and torch.device(device).type != weight.device.type:
         policy = policy.to(device)

@@ -117,7 +117,7 @@ def test_precision_rounds_the_hidden_weights_alone(backend: str) -> None:
     assert 1e-5 < change < 1e-2
     chosen.load(policy)
     assert torch.equal((chosen.sample(*tensors) - exact).abs().max(), change)
-    with pytest.raises(UserError, match="'fp16': choose fp32 or bf16"):
+    with pytest.raises(UserError, match="'fp16': choose one of fp32, tf32, bf16"):
         ops.sampler(policy, backend, precision="fp16")
 
 
