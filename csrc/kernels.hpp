@@ -64,8 +64,9 @@ extern const Kernels kAvx512Bf16Kernels;
 extern const Kernels kNeonKernels;
 #endif
 
-// The kernels named "portable", "avx2", "avx512", "avx512bf16" or "neon"; the widest this machine runs when the name is empty (then the
-// environment's GTP_FAST_ISA may name one). Throws std::invalid_argument for one that is unknown or not supported.
+// The kernels named "portable", "avx2", "avx512", "avx512bf16" or "neon"; the widest this machine runs when the name is
+// empty (then the environment's GTP_FAST_ISA may name one). Throws std::invalid_argument for one that is unknown or not
+// supported.
 const Kernels& select_kernels(const char* name);
 
 constexpr int kMostKernels = 4;

@@ -13,6 +13,7 @@ namespace {
 
 #include "simd.hpp"
 #include "random_cpu.hpp"
+#include "layers_cpu.hpp"
 #include "rows_cpu.hpp"
 
 }  // namespace
