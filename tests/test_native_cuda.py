@@ -228,7 +228,9 @@ def test_the_sanitizer_finds_nothing(tool: str) -> None:
     if not Path(sanitizer).exists():
         pytest.skip("compute-sanitizer is not here")
     here = Path(__file__).parent
-    command = [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", _WITNESS]
+    # What PyTorch asks of the driver in vain while it starts is no fault of a kernel.
+    options = ["--tool", tool, "--error-exitcode", "9", "--report-api-errors", "no"]
+    command = [sanitizer, *options, sys.executable, "-c", _WITNESS]
     done = subprocess.run(
         [*command, str(here), str(here.parent)], capture_output=True, text=True, timeout=300
     )
