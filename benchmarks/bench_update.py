@@ -14,7 +14,7 @@ pytest.importorskip(
     "gymnasium", reason="the agent's data package needs gymnasium, which is not installed"
 )
 
-from benchmarks import rivals
+from benchmarks import update_rivals as rivals
 from benchmarks.plain_update import PlainUpdate
 from benchmarks.stage import Stage
 from benchmarks.workload import (

@@ -7,7 +7,7 @@ import torch
 from agent_cases import TINY, build, synthetic_table
 from tolerance import assert_as_accurate
 
-from benchmarks import rivals
+from benchmarks import update_rivals as rivals
 
 STEP = 7
 
