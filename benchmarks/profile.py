@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 
-from benchmarks import ROOT, rivals
+from benchmarks import ROOT
+from benchmarks import update_rivals as rivals
 from benchmarks.bench_update import ACTIONS, CONFIG, OBSERVATIONS, table
 from benchmarks.plain_update import PlainUpdate
 from benchmarks.workload import Unavailable
