@@ -12,6 +12,7 @@ import pytest
 import torch
 from agent_cases import synthetic_table
 from by_hand import dense, mish, network, numbers, relu, twins
+from oracles import TWO_MODES, normal_scores
 
 from gtp_fast import random, reference
 from gtp_fast.agents import qipo
@@ -262,6 +263,29 @@ def test_the_solver_is_of_second_order() -> None:
         errors.append(abs(x - exact))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert orders == pytest.approx([2.0, 2.0], abs=0.25), errors
+
+
+def test_fifteen_steps_carry_the_law_of_two_modes() -> None:
+    """With the exact denoiser, even steps in ln(alpha / sigma) err less than even ones in time."""
+    scores = normal_scores(2001)
+    law = np.sort(TWO_MODES.quantiles(2001)).clip(-1, 1)
+
+    def distance(times: torch.Tensor) -> float:
+        steps, x, before = reference.solver_steps(times), scores, 0.0
+        for i, t in enumerate(times[:-1].tolist()):
+            variance = (0.15 * alpha(t)) ** 2 + sigma(t) ** 2
+            right = 1 / (1 + np.exp(-2 * 0.6 * alpha(t) * x / variance))
+            middle = alpha(t) * 0.6 * (2 * right - 1)
+            clean = 0.6 * (2 * right - 1) + 0.15**2 * alpha(t) / variance * (x - middle)
+            noise = (x - alpha(t) * clean) / sigma(t)
+            clean = np.clip(float(steps.skip[i]) * x + float(steps.out[i]) * noise, -1, 1)
+            keep, gain, carry = (float(v[i]) for v in (steps.keep, steps.gain, steps.carry))
+            x, before = keep * x + gain * clean + carry * before, clean
+        return float(np.abs(np.sort(x).clip(-1, 1) - law).mean())
+
+    assert distance(reference.solver_times(15)) == pytest.approx(0.015, abs=0.002)
+    even = torch.linspace(1.0, 1e-3, 16, dtype=torch.float64)
+    assert distance(even) == pytest.approx(0.040, abs=0.003)
 
 
 # --- phases --------------------------------------------------------------------------------------

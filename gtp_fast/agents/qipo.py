@@ -65,16 +65,17 @@ class QIPO(Agent):
 
     1. `CLONING`: the actor learns the behaviour with the unweighted loss. Its moving average is
     then kept as `behaviour`. 2. `WARMING_UP`: the critic learns by in-support softmax Q-learning on
-    actions of `behaviour`. 3. `GUIDED`: the critic goes on, and the actor learns the actions of
-    `support` (its own average as it was at the last renewal) and of the data, weighted by
+    actions of `behaviour`. 3. `GUIDED`: the critic goes on, and the actor learns M actions of
+    `support` (its own average as it was at the last renewal) and that of the data, weighted by
     softmax(beta Q). So after l renewals it aims at mu exp(l beta Q).
 
-    Deviations from the paper, as far as it is known: M + 1 support actions of a state are drawn
-    anew whenever the state comes up, from the weights of the last renewal, instead of being kept in
-    a table of the whole dataset; each of them gets its own time and noise; Q is the smaller one of
-    the target twins; the critic goes on in the guided phase. beta, M, the length of the phases and
-    K_renew are not published per task: see agents/task_settings.py. The network is the plain MLP of
-    the other agents instead of QGPO's residual one, and the batch 256 instead of its 4096.
+    Deviations from the paper, as far as it is known: the actions of a state's support set, and of
+    the TD target, are drawn anew whenever the state comes up, from the weights that are kept,
+    instead of once for the whole dataset; each of them gets its own time and noise; Q is the
+    smaller one of the target twins; the critic goes on in the guided phase. beta, M, the lengths of
+    the phases and K_renew are not published per task: see agents/task_settings.py. The network is
+    the plain MLP of the other agents instead of QGPO's residual one, its moving average acts, and
+    the batch is 256 instead of QGPO's 4096.
     """
 
     Config = QIPOConfig
