@@ -6,17 +6,19 @@
 #define GTP_NEON
 #define GTP_LANES 4
 #define GTP_LAST_LANES 4
-#define GTP_ROWS 6
+#define GTP_ROWS 10
 
 namespace gtp {
 namespace {
 
 #include "simd.hpp"
 #include "random_cpu.hpp"
+#include "layers_cpu.hpp"
 #include "rows_cpu.hpp"
 
 }  // namespace
 
-const Kernels kNeonKernels = {"neon", GTP_LANES, GTP_LAST_LANES, sample_rows, mish_array, normals_array, integers_array};
+const Kernels kNeonKernels = {"neon", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
+                              mish_array, normals_array, integers_array};
 
 }  // namespace gtp

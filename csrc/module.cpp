@@ -9,11 +9,13 @@ namespace {
 using gtp::Sampler;
 using gtp::Shape;
 
-constexpr int64_t kRowsWorthTheLock = 8;  // below it, giving Python's lock away costs more than it frees
+// Multiply-adds below which giving Python's lock away costs more than it frees: about ten microseconds.
+constexpr double kWorthTheLock = 5e6;
 
 template <class Work>
-void unlocked(int64_t rows, Work&& work) {
-  if (rows <= kRowsWorthTheLock) {
+void unlocked(const Shape& shape, int64_t rows, Work&& work) {
+  const double layers = static_cast<double>(shape.width) * (2.0 * shape.action + (shape.layers - 1.0) * shape.width);
+  if (static_cast<double>(rows) * shape.seeds * shape.steps * layers < kWorthTheLock) {
     work();
     return;
   }
@@ -58,7 +60,7 @@ void sample_arrays(const Sampler& sampler, const py::array& observation, const p
     same_rows(observation, "observation", axis, out, "out", axis);
   }
   const int64_t rows = observation.shape(1);
-  unlocked(rows * shape.seeds, [&] { sampler.sample(s, z, a, rows, threads); });
+  unlocked(shape, rows, [&] { sampler.sample(s, z, a, rows, threads); });
 }
 
 void sample_pointers(const Sampler& sampler, uintptr_t observation, uintptr_t noise, uintptr_t out, int64_t rows,
@@ -68,7 +70,7 @@ void sample_pointers(const Sampler& sampler, uintptr_t observation, uintptr_t no
   const float* s = pointer<const float>(observation, "observation");
   const float* z = pointer<const float>(noise, "noise");
   float* a = pointer<float>(out, "out");
-  unlocked(rows * sampler.shape().seeds, [&] { sampler.sample(s, z, a, rows, threads); });
+  unlocked(sampler.shape(), rows, [&] { sampler.sample(s, z, a, rows, threads); });
 }
 
 void act(const Sampler& sampler, const py::array& observation, const py::array& out, uint64_t seed, uint64_t step,
@@ -78,11 +80,34 @@ void act(const Sampler& sampler, const py::array& observation, const py::array& 
   float* a = data_of<float>(out, "out", 2, shape.action, true);
   same_rows(observation, "observation", 0, out, "out", 0);
   const int64_t rows = observation.shape(0);
-  unlocked(rows, [&] { sampler.act(s, a, rows, seed, static_cast<uint32_t>(step), threads); });
+  unlocked(shape, rows, [&] { sampler.act(s, a, rows, seed, static_cast<uint32_t>(step), threads); });
+}
+
+// One action in the fewest steps that Python allows: the action [A], or None for an observation that is not a finite,
+// contiguous float32 [O], which the caller then looks at more closely.
+py::object action(const Sampler& sampler, const py::array& observation, uint64_t seed, uint64_t step) {
+  const Shape& shape = sampler.shape();
+  if (!py::isinstance<py::array_t<float>>(observation) || (observation.flags() & py::array::c_style) == 0 ||
+      observation.ndim() != 1 || observation.shape(0) != shape.observation)
+    return py::none();
+  const float* s = static_cast<const float*>(observation.data());
+  bool finite = true;
+  for (int i = 0; i < shape.observation; ++i) finite &= (gtp::float_bits(s[i]) & 0x7F800000u) != 0x7F800000u;
+  if (!finite) return py::none();
+  py::array_t<float> out(shape.action);
+  float* a = out.mutable_data();
+  unlocked(shape, 1, [&] { sampler.act(s, a, 1, seed, static_cast<uint32_t>(step), 1); });
+  return std::move(out);
+}
+
+bool bfloat16_of(const std::string& precision) {
+  if (precision != "fp32" && precision != "bf16")
+    throw py::value_error("precision must be fp32 or bf16, not " + precision);
+  return precision == "bf16";
 }
 
 py::list instruction_sets() {
-  const gtp::Kernels* all[3];
+  const gtp::Kernels* all[gtp::kMostKernels];
   const int count = gtp::supported_kernels(all);
   py::list names;
   for (int i = 0; i < count; ++i) names.append(all[i]->name);
@@ -101,13 +126,15 @@ PYBIND11_MODULE(_native, m) {
 
   py::class_<Sampler>(m, "Sampler", "The K-step sampler of S policies on the CPU.")
       .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,
-                       const char* activation, bool clamp, bool stochastic, const char* isa) {
+                       const char* activation, bool clamp, bool stochastic, const char* precision,
+                       const char* isa) {
              const gtp::Form form{gtp::activation_of(activation), clamp, stochastic};
-             return std::make_unique<Sampler>(Shape{seeds, observation, action, width, layers, steps, form}, isa);
+             return std::make_unique<Sampler>(Shape{seeds, observation, action, width, layers, steps, form}, isa,
+                                              bfloat16_of(precision));
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
            py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
-           py::arg("isa") = "")
+           py::arg("precision") = "fp32", py::arg("isa") = "")
       .def("load", &load_pointer, py::arg("flat"), py::arg("count"), py::arg("initial_scale"),
            "Pack the flat policy at an address; allocates nothing.")
       .def("load", &load_array, py::arg("flat"), py::arg("initial_scale"), "Pack a flat policy.")
@@ -118,7 +145,10 @@ PYBIND11_MODULE(_native, m) {
       .def("act", &act, py::arg("observation"), py::arg("out"), py::arg("seed"), py::arg("step"),
            py::arg("threads") = 1,
            "Map observation [B, O] to out [B, A], noise drawn by counter: key = seed, stream ACT, row = k B + row.")
+      .def("action", &action, py::arg("observation"), py::arg("seed"), py::arg("step"),
+           "The action [A] of one observation [O], drawn as `act` draws it; None unless it is finite float32.")
       .def_property_readonly("count", [](const Sampler& s) { return s.flat().total; }, "Length of the flat policy.")
+      .def_property_readonly("precision", [](const Sampler& s) { return s.bfloat16() ? "bf16" : "fp32"; })
       .def_property_readonly("isa", [](const Sampler& s) { return s.kernels().name; });
 
   bind_random(m);

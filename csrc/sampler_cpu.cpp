@@ -16,10 +16,11 @@ constexpr size_t kAlignment = 64;
 
 size_t align(size_t count) { return (count + 15) / 16 * 16; }
 
-PackedLayout make_layout(const Shape& shape, const Kernels& kernels) {
+PackedLayout make_layout(const Shape& shape, const Kernels& kernels, bool bfloat16) {
   const int lanes = kernels.lanes;
   PackedLayout p{};
   p.shape = shape;
+  p.bfloat16 = bfloat16;
   p.lanes = lanes;
   p.panel = 2 * lanes;
   p.width = (shape.width + p.panel - 1) / p.panel * p.panel;
@@ -37,7 +38,7 @@ PackedLayout make_layout(const Shape& shape, const Kernels& kernels) {
   p.first_action = take(shape.action * width);
   p.first_observation = take(shape.observation * width);
   p.step_bias = take(shape.steps * width);
-  p.hidden_weight_size = align(shape.width * width);
+  p.hidden_weight_size = align((bfloat16 ? (shape.width + 1) / 2 : shape.width) * width);
   p.hidden_weight = take((shape.layers - 1) * p.hidden_weight_size);
   p.hidden_bias = take((shape.layers - 1) * width);
   p.last_weight = take(static_cast<size_t>(shape.width) * p.action);
@@ -68,9 +69,9 @@ AlignedFloats allocate_floats(size_t count) {
   return AlignedFloats(static_cast<float*>(p));
 }
 
-Sampler::Sampler(const Shape& shape, const char* isa)
+Sampler::Sampler(const Shape& shape, const char* isa, bool bfloat16)
     : kernels_(select_kernels(isa)),
-      layout_(make_layout(checked(shape), kernels_)),
+      layout_(make_layout(checked(shape), kernels_, bfloat16)),
       flat_(shape),
       packed_(allocate_floats(layout_.seed_size * shape.seeds)),
       schedule_(allocate_floats(kStepNumbers * static_cast<size_t>(shape.steps))) {}
@@ -97,8 +98,12 @@ void Sampler::load(const float* flat, float initial_scale) {
       std::memcpy(to + layout_.step_bias + k * layout_.width, flat + flat_.step_bias + (s * K + k) * H,
                   H * sizeof(float));
     for (size_t l = 0; l + 1 < static_cast<size_t>(shape.layers); ++l) {
-      pack_panels(flat + flat_.hidden_weight + (l * S + s) * H * H, shape.width, shape.width, panel,
-                  to + layout_.hidden_weight + l * layout_.hidden_weight_size);
+      const float* weight = flat + flat_.hidden_weight + (l * S + s) * H * H;
+      float* packed = to + layout_.hidden_weight + l * layout_.hidden_weight_size;
+      if (layout_.bfloat16)
+        kernels_.pack_bfloat16(weight, shape.width, shape.width, packed);
+      else
+        pack_panels(weight, shape.width, shape.width, panel, packed);
       std::memcpy(to + layout_.hidden_bias + l * layout_.width, flat + flat_.hidden_bias + (l * S + s) * H,
                   H * sizeof(float));
     }

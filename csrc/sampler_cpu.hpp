@@ -16,8 +16,9 @@ AlignedFloats allocate_floats(size_t count);
 
 class Sampler {
  public:
-  // isa: an instruction set's name, or empty for the widest. Throws std::invalid_argument for sizes out of range.
-  Sampler(const Shape& shape, const char* isa);
+  // isa: an instruction set's name, or empty for the widest. bfloat16: round the hidden layers' weights, which halves
+  // what an action reads. Throws std::invalid_argument for sizes out of range.
+  Sampler(const Shape& shape, const char* isa, bool bfloat16);
 
   // Pack a flat policy (FlatLayout) in place; allocates nothing.
   void load(const float* flat, float initial_scale);
@@ -32,6 +33,7 @@ class Sampler {
   const Shape& shape() const { return layout_.shape; }
   const FlatLayout& flat() const { return flat_; }
   const Kernels& kernels() const { return kernels_; }
+  bool bfloat16() const { return layout_.bfloat16; }
 
  private:
   struct Task {

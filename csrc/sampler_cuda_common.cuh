@@ -1,7 +1,13 @@
 // What the two sampler kernels share: their arguments and the reading of a policy.
 #pragma once
 
-#include "flow_map.hpp"
+#if defined(__CUDACC__)
+#include "sampler_cuda_device.cuh"
+#else
+#include "emulation/device.hpp"
+#endif
+#include "sampler_cuda_plan.hpp"
+#include "sampler_cuda_units.hpp"
 
 namespace gtp {
 
@@ -10,7 +16,10 @@ struct CudaArguments {
   FlatLayout layout;  // padded: rows of `width` and `action` columns, multiples of four, the padding zero
   int width, action;
   int wide;  // floats in a row of activations: the widest layer input
+  UnitLayout units_layout;
+  Precision precision;
   const float* policy;
+  const uint4* units;
   float initial_scale;
   const float *observation, *noise;
   float* out;
@@ -50,9 +59,8 @@ struct DeviceMath {
 };
 
 // One number of the action after step k: noise holds the draws of this seed, [K, B, A], row is that of the batch.
-__device__ __forceinline__ float device_step(const CudaArguments& p, const float* noise, int k, int64_t row, int j,
-                                             float a, float output, float& before) {
-  const Step step = step_of(p.policy + p.layout.schedule, p.shape.steps, k);
+__device__ __forceinline__ float device_step(const CudaArguments& p, const Step& step, const float* noise, int k,
+                                             int64_t row, int j, float a, float output, float& before) {
   a = flow_step<DeviceMath>(a, output, before, step, p.shape.form.clamp);
   if (p.shape.form.stochastic && k + 1 < p.shape.steps && row < p.rows && j < p.shape.action)
     a = fmaf(step.spread, noise[((k + 1) * p.rows + row) * p.shape.action + j], a);

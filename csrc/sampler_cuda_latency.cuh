@@ -59,7 +59,7 @@ __device__ __forceinline__ void latency_layer(const float* x, int stride, int de
 
 template <int R>
 __global__ void __launch_bounds__(kLatencyThreads, 1) latency_kernel(const __grid_constant__ CudaArguments p) {
-  extern __shared__ __align__(16) float shared[];
+  float* const shared = shared_memory<float>();
   const int seed = blockIdx.y, lane = threadIdx.x % 32;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * R;
   const CudaPolicy policy(p, seed);
@@ -84,8 +84,8 @@ __global__ void __launch_bounds__(kLatencyThreads, 1) latency_kernel(const __gri
   for (int i = threadIdx.x; i < R * p.action; i += kLatencyThreads) before[i] = 0.0f;
 
   for (int k = 0; k < K; ++k) {
-    const float input_scale = p.policy[p.layout.schedule + k];
-    for (int i = threadIdx.x; i < R * p.action; i += kLatencyThreads) scaled[i] = input_scale * a[i];
+    const Step step = step_of(p.policy + p.layout.schedule, K, k);
+    for (int i = threadIdx.x; i < R * p.action; i += kLatencyThreads) scaled[i] = step.input_scale * a[i];
     __syncthreads();
     latency_layer<R>(scaled, p.action, A, policy.first_action, policy.step_bias + static_cast<size_t>(k) * W, state,
                      W, partial, x, p.wide, kind);
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kLatencyThreads, 1) latency_kernel(const __gri
       sum = warp_sum(sum) + policy.last_bias[j];
       if (lane == 0) {
         float& at = a[r * p.action + j];
-        at = device_step(p, noise, k, first + r, j, at, sum, before[r * p.action + j]);
+        at = device_step(p, step, noise, k, first + r, j, at, sum, before[r * p.action + j]);
       }
     }
     __syncthreads();

@@ -3,8 +3,6 @@
 // in registers: a warp's lanes share their T rows, so that an activation is one broadcast.
 #pragma once
 
-#include <cuda_pipeline.h>
-
 #include "sampler_cuda_common.cuh"
 
 namespace gtp {
@@ -25,10 +23,10 @@ __device__ __forceinline__ void fetch_weights(const float* w, int columns, int d
     if (j < columns) {
       // Rows past the end repeat the first: their activations are zero, and what lay there need not be finite.
       const float* from = w + static_cast<size_t>(k < depth ? k : 0) * columns + j;
-      __pipeline_memcpy_async(stage + (i / kVectors) * kTileColumns + 4 * (i % kVectors), from, 16);
+      copy_async(stage + (i / kVectors) * kTileColumns + 4 * (i % kVectors), from);
     }
   }
-  __pipeline_commit();
+  commit_copies();
 }
 
 // sum[r] += x W for a warp's T rows and the lane's columns 4 lane.. and 128 + 4 lane.. of the tile at `column`.
@@ -44,7 +42,7 @@ __device__ __forceinline__ void throughput_product(const float* x, int stride, i
   fetch_weights(w, columns, depth, 0, column, stage);
   for (int begin = 0; begin < depth; begin += kChunk) {
     const float* now = stage + (begin / kChunk % 2) * kChunk * kTileColumns;
-    __pipeline_wait_prior(0);
+    wait_copies<0>();
     __syncthreads();
     if (begin + kChunk < depth)
       fetch_weights(w, columns, depth, begin + kChunk, column,
@@ -113,8 +111,9 @@ __device__ __forceinline__ void throughput_layer(const float* x, int stride, int
 
 // The last layer and the step: a warp's own rows, its lanes over the inputs, four columns at a time.
 template <int T>
-__device__ __forceinline__ void throughput_step(const CudaArguments& p, const CudaPolicy& policy, const float* x,
-                                                const float* noise, int64_t block, int k, float* a, float* before) {
+__device__ __forceinline__ void throughput_step(const CudaArguments& p, const CudaPolicy& policy, const Step& step,
+                                                const float* x, const float* noise, int64_t block, int k, float* a,
+                                                float* before) {
   const int lane = threadIdx.x % 32, first = (threadIdx.x / 32) * T;
   for (int j = 0; j < p.action; j += 4) {
     float4 sum[T];
@@ -135,10 +134,10 @@ __device__ __forceinline__ void throughput_step(const CudaArguments& p, const Cu
         float* at = a + (first + r) * p.action + j;
         float* old = before + (first + r) * p.action + j;
         const int64_t row = block + first + r;
-        at[0] = device_step(p, noise, k, row, j, at[0], output.x, old[0]);
-        at[1] = device_step(p, noise, k, row, j + 1, at[1], output.y, old[1]);
-        at[2] = device_step(p, noise, k, row, j + 2, at[2], output.z, old[2]);
-        at[3] = device_step(p, noise, k, row, j + 3, at[3], output.w, old[3]);
+        at[0] = device_step(p, step, noise, k, row, j, at[0], output.x, old[0]);
+        at[1] = device_step(p, step, noise, k, row, j + 1, at[1], output.y, old[1]);
+        at[2] = device_step(p, step, noise, k, row, j + 2, at[2], output.z, old[2]);
+        at[3] = device_step(p, step, noise, k, row, j + 3, at[3], output.w, old[3]);
       }
     }
   }
@@ -147,7 +146,7 @@ __device__ __forceinline__ void throughput_step(const CudaArguments& p, const Cu
 
 template <int T>
 __global__ void __launch_bounds__(kThroughputThreads, 1) throughput_kernel(const __grid_constant__ CudaArguments p) {
-  extern __shared__ __align__(16) float shared[];
+  float* const shared = shared_memory<float>();
   constexpr int kRows = kWarps * T;
   const int seed = blockIdx.y;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kRows;
@@ -171,8 +170,8 @@ __global__ void __launch_bounds__(kThroughputThreads, 1) throughput_kernel(const
   __syncthreads();
   throughput_layer<T, false>(x, p.wide, O, policy.first_observation, W, nullptr, nullptr, stage, state, W, kind);
   for (int k = 0; k < K; ++k) {
-    const float input_scale = p.policy[p.layout.schedule + k];
-    for (int i = threadIdx.x; i < kRows * p.action; i += kThroughputThreads) scaled[i] = input_scale * a[i];
+    const Step step = step_of(p.policy + p.layout.schedule, K, k);
+    for (int i = threadIdx.x; i < kRows * p.action; i += kThroughputThreads) scaled[i] = step.input_scale * a[i];
     __syncthreads();
     throughput_layer<T, true>(scaled, p.action, A, policy.first_action, W,
                               policy.step_bias + static_cast<size_t>(k) * W, state, stage, x, p.wide, kind);
@@ -183,7 +182,7 @@ __global__ void __launch_bounds__(kThroughputThreads, 1) throughput_kernel(const
       x = next;
       next = swap;
     }
-    throughput_step<T>(p, policy, x, noise, first, k, a, before);
+    throughput_step<T>(p, policy, step, x, noise, first, k, a, before);
   }
   store_actions(p, p.out + offset * A, first, a, kRows);
 }

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gtp_fast.samplers import Rows, Sampler, act_through_torch
+from gtp_fast.samplers import Rows, Sampler, act_through_torch, action_through_act
 
 Rule = Literal["softmax", "argmax"]
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -66,6 +66,10 @@ class CandidateSampler:
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
         act_through_torch(self, self.like, observation, out, seed, step)
+
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action of one observation."""
+        return action_through_act(self, self.like.shape[-1], observation, seed, step)
 
     def load(self, policy: object) -> None:
         """Refuse: the critic would not follow."""

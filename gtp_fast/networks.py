@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gtp_fast import random, reference
 from gtp_fast.random import Stream
-from gtp_fast.reference import FoldedPolicy
+from gtp_fast.reference import FoldedPolicy, Plan
 
 EMBEDDING = 16
 EMBEDDING_HIDDEN = 32
@@ -156,8 +156,8 @@ class FlowMapNetwork:
     ):
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.width, self.depth, self.fused = width, depth, fused
-        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
         self.embedding = embedding or functools.partial(reference.embed, mlp=fused)
+        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -185,22 +185,30 @@ class FlowMapNetwork:
         return mlp(views, (x, self.embed(views, levels), observation), self.depth, self.fused)
 
     def _constants(
-        self, times: tuple[float, ...], kind: str, sigma_data: float, t_min: float, like: Tensor
+        self,
+        times: tuple[float, ...],
+        plan: Callable[[Tensor], Plan],
+        kind: str,
+        sigma_data: float,
+        t_min: float,
+        like: Tensor,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return the time levels [K, 2] and the vectors [K] that no weight enters, made once: their
-        way to the device could not be recorded in a CUDA graph.
+        """Return the time levels [K, 2] and what else of a FoldedPolicy no weight enters, made
+        once: their way to the device could not be recorded in a CUDA graph.
         """
-        key = (times, kind, sigma_data, t_min, like.dtype, like.device)
+        key = (times, plan, kind, sigma_data, t_min, like.dtype, like.device)
         if key not in self.constants:
-            grid = torch.tensor(times, dtype=torch.float64)
-            t, tau = grid[:-1], grid[1:]
-            levels = [reference.noise_level(x, t_min) for x in (t, tau)]
-            skip, out, c_in = reference.precondition(t, kind, sigma_data, t_min)
-            r, q = reference.jump(t, tau)
-            zero = torch.zeros_like(t)
+            p = plan(torch.tensor(times, dtype=torch.float64))
+            levels = [reference.noise_level(x, t_min) for x in (p.t, p.told)]
+            skip, out, c_in = reference.precondition(p.t, kind, sigma_data, t_min)
+            keep, gain = p.keep, p.gain
+            if not p.carry.any():
+                # phi is needed by itself only where it is carried on.
+                keep, gain = keep + gain * skip, gain * out
+                skip, out = torch.zeros_like(skip), torch.ones_like(out)
             vectors = {
-                "c_in": c_in, "skip": zero, "out": zero + 1, "keep": r + q * skip, "gain": q * out,
-                "carry": zero, "spread": zero,
+                "c_in": c_in, "skip": skip, "out": out, "keep": keep, "gain": gain,
+                "carry": p.carry, "spread": p.spread,
             }  # fmt: skip
             self.constants[key] = (
                 torch.stack(levels, -1).to(like),
@@ -216,11 +224,14 @@ class FlowMapNetwork:
         kind: str,
         sigma_data: float,
         t_min: float,
+        plan: Callable[[Tensor], Plan] = reference.map_plan,
     ) -> FoldedPolicy:
-        """Fold a descending time grid [K + 1] (float64) into the weights; no gradient."""
+        """Fold a sampler over a descending time grid [K + 1] (float64) into the weights; no
+        gradient.
+        """
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
-            options = (kind, sigma_data, t_min)
+            options = (plan, kind, sigma_data, t_min)
             levels, vectors = self._constants(tuple(times.tolist()), *options, weight)
             levels = levels.expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)

@@ -70,7 +70,9 @@ class _Buffer:
 
 def _inner(tensor: Tensor) -> Tensor:
     """Return the tensor with contiguous groups, copied only where they are not."""
-    return tensor if tensor[:1].is_contiguous() else tensor.contiguous()
+    strides, shape = tensor.stride(), tensor.shape
+    dense = strides[-1] == 1 and (len(shape) == 2 or strides[1] == shape[2])
+    return tensor if dense else tensor.contiguous()
 
 
 def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[tuple[int, ...]]:

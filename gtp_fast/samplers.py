@@ -11,10 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast import random, reference
+from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
 Rows = NDArray[np.float32]
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""What matrix products read; sums are float32 in all. On a CPU bf16 halves what an action reads:
+hidden weights are rounded to bfloat16, and so are their inputs where the processor multiplies pairs
+of them; everything else stays float32. On a GPU tf32 and bf16 are for its tensor cores: weights and
+inputs of every layer are rounded. tf32 is to be had on a GPU only."""
+
+
+def checked(precision: str) -> str:
+    """Return a precision; UserError unless it is one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        names = f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
+        raise UserError(f"Unknown precision {precision!r}: choose {names}.")
+    return precision
 
 
 class Sampler(Protocol):
@@ -36,6 +50,11 @@ class Sampler(Protocol):
         counter: key = seed, step = step, stream ACT, row = k B + b for draw k of row b.
         """
 
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action [A] of one observation [O], as `act` draws it; None where the
+        observation is not finite, contiguous float32, for the caller to mend or refuse.
+        """
+
     def describe(self) -> str:
         """Name the implementation."""
 
@@ -43,13 +62,13 @@ class Sampler(Protocol):
 class ReferenceSampler:
     """`reference.folded_sample` behind the interface, on any device."""
 
-    def __init__(self, policy: FoldedPolicy):
-        self.draws = policy.draws
+    def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
+        self.draws, self.precision = policy.draws, checked(precision)
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
         """Take new weights."""
-        self.policy = policy
+        self.policy = policy.rounded() if self.precision == "bf16" else policy
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and noise to actions [S, B, A]."""
@@ -60,9 +79,13 @@ class ReferenceSampler:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
         act_through_torch(self, self.policy.first_action, observation, out, seed, step)
 
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action of one observation."""
+        return action_through_act(self, self.policy.last_bias.shape[-1], observation, seed, step)
+
     def describe(self) -> str:
         """Name the implementation."""
-        return "reference PyTorch"
+        return "reference PyTorch" + (", bf16 weights" if self.precision == "bf16" else "")
 
 
 def draw_noise(
@@ -97,3 +120,15 @@ def act_through_torch(
     )
     state = torch.from_numpy(observation).to(weight)[None]
     out[:] = sampler.sample(state, noise)[0].cpu().numpy()
+
+
+def action_through_act(
+    sampler: Sampler, action_dim: int, observation: Rows, seed: int, step: int
+) -> Rows | None:
+    """Serve `action` with `act`."""
+    whole = observation.dtype == np.float32 and observation.flags.c_contiguous
+    if not whole or not np.isfinite(observation).all():
+        return None
+    out: Rows = np.empty(action_dim, np.float32)
+    sampler.act(observation[None], out[None], seed, step)
+    return out

@@ -12,6 +12,7 @@ import torch
 from gtp_fast import engine
 from gtp_fast.agents.base import Agent
 from gtp_fast.data.table import TransitionTable
+from gtp_fast.packed import Packed
 from gtp_fast.policy import Policy
 
 PUBLISHED_UPDATES = 2_000_000
@@ -71,16 +72,16 @@ def _update_seconds(agent: Agent, runs: engine.Engine, start: int, updates: int)
     return (time.perf_counter() - began) / updates
 
 
+def _synchronise(agent: Agent) -> None:
+    if agent.device.type == "cuda":
+        torch.cuda.synchronize(agent.device)
+
+
 def _action_seconds(agent: Agent, table: TransitionTable) -> float:
     """Return the median time of an action for one observation, by the way that users take."""
-    policy = Policy(
-        agent.acting(seed=0),
-        agent.observation_dim,
-        agent.action_dim,
-        table.action_low,
-        table.action_high,
-        device=agent.device,
-    )
+    low, high = (np.asarray(end, np.float32) for end in (table.action_low, table.action_high))
+    content = Packed(agent.folded(agent.acting_weights).select(0), low, high, {})
+    policy = Policy(content, agent.device, acting=agent.acting(seed=0))
     count = min(len(table), _WARM_ACTIONS + _ACTIONS)
     states = table.rows[:count, : agent.observation_dim].cpu().numpy()
     times = []
@@ -89,8 +90,3 @@ def _action_seconds(agent: Agent, table: TransitionTable) -> float:
         policy.act(state)
         times.append(time.perf_counter() - began)
     return float(np.median(times[_WARM_ACTIONS:] or times))
-
-
-def _synchronise(agent: Agent) -> None:
-    if agent.device.type == "cuda":
-        torch.cuda.synchronize(agent.device)

@@ -41,8 +41,8 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type]
-    metric_names: ClassVar[tuple[str, ...]]
-    loss_names: ClassVar[tuple[str, ...]]
+    metric_names: tuple[str, ...]
+    loss_names: tuple[str, ...]
     acting_weights: ClassVar[str] = "ema"
     """Which weights act and are evaluated: `ema` or `online`."""
     phase: int = 0
@@ -67,6 +67,7 @@ class Agent(ABC):
         self.seeds = tuple(seeds)
         self.device, self.dtype = torch.device(device), dtype
         self.keys = random.key_tensor(self.seeds, self.device)
+        self.backend = backend
         self.ops = ops.resolve(backend, self.device, dtype)
         self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
 
@@ -129,6 +130,7 @@ class Agent(ABC):
         k: int | None = None,
         num_candidates: int | None = None,
         seed: int | None = None,
+        precision: str = "fp32",
     ) -> Acting:
         """Return the policy as it acts: of every seed, or of seed number `seed` alone.
 
@@ -137,7 +139,7 @@ class Agent(ABC):
         """
         policy = self.folded(weights or self.acting_weights, k)
         policy = policy if seed is None else policy.select(seed)
-        sampler = self.ops.sampler(policy)
+        sampler = self.ops.sampler(policy, precision)
         own: int = getattr(self.config, "num_candidates", 1)
         count = num_candidates or own
         if count > 1:

@@ -4,20 +4,22 @@ moving averages.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.agents import objectives
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
+from gtp_fast.agents.gtp_settings import GTPConfig, ranges
 from gtp_fast.agents.learner import Learner
-from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check
+from gtp_fast.agents.settings import check
 from gtp_fast.candidates import Score
+from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
@@ -25,71 +27,16 @@ from gtp_fast.reference import FoldedPolicy
 if TYPE_CHECKING:
     from gtp_fast.data.table import Batch, TransitionTable
 
-
-@dataclass(frozen=True)
-class GTPConfig(AgentConfig):
-    """Settings of GTP."""
-
-    eta: tuple[float, ...] = (1.0,)
-    """Strength of value guidance: w = exp(eta max(0, A) / std A). 0 clones the data. One value, or
-    one per seed.
-    """
-    lambda_flow: tuple[float, ...] = (1.0,)
-    """Weight of the flow loss beside the consistency loss. One value, or one per seed."""
-    k: int = 5
-    """Steps of the sampler, in training and acting (the paper: 5, or 2 for its fast variant)."""
-    precondition: Literal["edm", "cm", "none"] = "edm"
-    """Preconditioning of the map: edm, cm or none."""
-    sigma_data: float = 0.5
-    """Assumed standard deviation of actions in the preconditioning."""
-    t_min: float = 0.002
-    """Smallest time of the grid."""
-    t_max: float = 80.0
-    """Largest time T, the scale of the initial noise."""
-    u_mode: Literal["adjacent", "uniform"] = "adjacent"
-    """Law of the intermediate time u: adjacent (the node below t) or uniform (any node from tau to
-    t).
-    """
-    first_nodes: int = 10
-    """Intervals of the time grid in the first stage; they double from stage to stage."""
-    last_nodes: int | None = None
-    """Intervals in the last stage; by default ema_rate x updates, kept within 10 and 1280."""
-    value_samples: int = 1
-    """Policy actions averaged for V(s)."""
-    weight_maximum: float | None = 100.0
-    """Largest weight w; None for the paper's strict, unclamped form."""
+__all__ = ["GTP", "GTPConfig"]
 
 
-def ranges(config: GTPConfig) -> Ranges:
-    """Return the range of each setting of GTP's own."""
-    return {
-        "eta": ANY,
-        "lambda_flow": ANY,
-        "k": (1, 64),
-        "sigma_data": (1e-6, math.inf),
-        "t_min": (1e-6, config.t_max),
-        "t_max": (1e-6, 1e6),
-        "first_nodes": (1, 1e6),
-        "last_nodes": (1, 1e6),
-        "value_samples": (1, 1024),
-        "weight_maximum": (1, math.inf),
-    }
+FACTS = ("q", "advantage_std", "weight", "weight_max", "actor_gradient", "critic_gradient")
 
 
 class GTP(Agent):
     """Generative Trajectory Policy; the state is two learners and nothing else."""
 
     Config = GTPConfig
-    loss_names = ("critic_loss", "consistency_loss", "flow_loss")
-    metric_names = (
-        *loss_names,
-        "q",
-        "advantage_std",
-        "weight",
-        "weight_max",
-        "actor_gradient",
-        "critic_gradient",
-    )
 
     config: GTPConfig
 
@@ -102,7 +49,9 @@ class GTP(Agent):
         *rest: Any,
     ):
         check(config, ranges(config))
+        config = objectives.resolved(config)
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        self._choose_objective()
         count, c = len(self.seeds), config
         self.network = FlowMapNetwork(
             observation_dim, action_dim, c.width, c.depth, self.ops.mlp, self.ops.embed
@@ -112,10 +61,28 @@ class GTP(Agent):
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
         self.eta = self.per_seed(c.eta, "eta")
         self.lambda_flow = self.per_seed(c.lambda_flow, "lambda-flow")
+        self.lambda_q = self.per_seed(c.lambda_q, "lambda-q")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
-        self.clones = not any(c.eta)
+        if c.objective == "linear-q":
+            self.eta = torch.zeros_like(self.eta)
+        self.clones = not any(c.lambda_q if c.objective == "linear-q" else c.eta)
+        self.times = reference.sampling_times(c.k, c.t_min, c.t_max, self.dtype).to(self.device)
         self.chain = self.ops.sampler(self.folded("ema"))
         self.prepare(1)
+
+    def _choose_objective(self) -> None:
+        """Take the objective, and own up where it has no fused form."""
+        c = self.config
+        reason = objectives.unfused(c)
+        if self.backend == "fused" and (reason or c.objective == "linear-q"):
+            reason = reason or "the sampler's gradient in --objective linear-q has no fused form"
+            raise UserError(f"--backend fused cannot be had: {reason}; use --backend auto.")
+        if reason and self.backend == "auto":
+            plain = dict.fromkeys(("perturb", "loss"), ("reference", reason))
+            self.ops = replace(self.ops, choices=self.ops.choices | plain)
+        self.objective = objectives.find(c)
+        self.loss_names = ("critic_loss", *objectives.term_names(c))
+        self.metric_names = (*self.loss_names, *FACTS)
 
     def learners(self) -> dict[str, Learner]:
         """Return actor and critic."""
@@ -131,8 +98,29 @@ class GTP(Agent):
         views = self.actor.average_views if weights == "ema" else self.actor.views
         times = reference.sampling_times(k or c.k, c.t_min, c.t_max, torch.float64)
         return self.network.fold(
-            views, times, kind=c.precondition, sigma_data=c.sigma_data, t_min=c.t_min
+            views,
+            times,
+            kind=c.precondition,
+            sigma_data=c.sigma_data,
+            t_min=c.t_min,
+            plan=objectives.sampler_plan(c),
         )
+
+    def clean(
+        self,
+        views: Mapping[str, Tensor],
+        a_t: Tensor,
+        t: Tensor,
+        tau: Tensor,
+        batch: Batch,
+        network: FlowMapNetwork | None = None,
+    ) -> Tensor:
+        """Return phi(s, a_t, t, tau) [S, B, A] of a set of weights; a_t [S, B, A], times [S, B]."""
+        c = self.config
+        skip, out, c_in = reference.precondition(t, c.precondition, c.sigma_data, c.t_min)
+        levels = torch.stack([reference.noise_level(r, c.t_min) for r in (t, tau)], -1)
+        output = (network or self.network)(views, c_in[..., None] * a_t, levels, batch.observation)
+        return reference.clean_action(a_t, output, skip, out)
 
     def prepare(self, total_updates: int) -> None:
         """Fix the length of the run, which decides the schedule of N."""
@@ -172,26 +160,16 @@ class GTP(Agent):
         else:
             w, critic_metrics = self._critic_step(batch, step)
         critic_loss, q, spread, mean, largest, critic_gradient = critic_metrics
-        consistency, flow, gradient = self._actor_step(batch, w, step)
+        *losses, gradient = self._actor_step(batch, w, step)
         return torch.stack(
-            (
-                critic_loss,
-                consistency,
-                flow,
-                q,
-                spread,
-                mean,
-                largest,
-                gradient,
-                critic_gradient,
-            )
+            (critic_loss, *losses, q, spread, mean, largest, gradient, critic_gradient)
         )
 
     def _policy_actions(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor]:
         """Sample pi at s' for the TD target and at s for V(s), both chains in one call: [S, m B, A]
         each.
         """
-        c, width = self.config, self.action_dim
+        c = self.config
         backups = max(1, c.max_q_backup)
         states = torch.cat(
             (
@@ -201,16 +179,16 @@ class GTP(Agent):
             1,
         )
         split = backups * c.batch_size
+        policy = self.folded("ema")
+        draws = self.chain.draws
         noise = torch.cat(
             (
-                self.ops.normals(self.keys, step, Stream.TARGET, split, width, self.dtype),
-                self.ops.normals(
-                    self.keys, step, Stream.VALUE, states.shape[1] - split, width, self.dtype
-                ),
+                self.chain_noise(step, Stream.TARGET, split, draws),
+                self.chain_noise(step, Stream.VALUE, states.shape[1] - split, draws),
             ),
-            1,
+            -2,
         )
-        self.chain.load(self.folded("ema"))
+        self.chain.load(policy)
         actions = self.chain.sample(states, noise)
         return actions[:, :split], actions[:, split:]
 
@@ -225,32 +203,15 @@ class GTP(Agent):
             w, q, spread, mean, largest = self.ops.weigh(values, self.eta, b, c.weight_maximum)
         return w, [loss, q, spread, mean, largest, gradient]
 
-    def _actor_step(
-        self, batch: Batch, w: Tensor, step: int | Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Step the actor on the weighted consistency loss plus lambda times the flow loss (eq.
-        17-19).
+    def _actor_step(self, batch: Batch, w: Tensor, step: int | Tensor) -> list[Tensor]:
+        """Step the actor on its objective, for GTP eq. 19; return its terms and the gradient norm,
+        each [S].
         """
-        c, network = self.config, self.network
-        p = self.ops.perturb(
-            batch.action,
-            self.nodes,
-            self.node_count,
-            self.keys,
-            step,
-            u_mode=c.u_mode,
-            kind=c.precondition,
-            sigma_data=c.sigma_data,
-            t_min=c.t_min,
-        )
-        with torch.no_grad():
-            teacher = network(
-                self.actor.average_views, p.teacher_x, p.teacher_levels, batch.observation
-            )
-        student = network(self.actor.views, p.student_x, p.student_levels, batch.observation)
-        consistency, flow = self.ops.loss(student, teacher, batch.action, p, w)
-        loss = consistency + self.lambda_flow * flow
+        c = self.config
+        terms = self.objective(self, batch, w, step)
+        shares = [self.lambda_flow * x if k == "flow_loss" else x for k, x in terms.items()]
+        loss = torch.stack(shares).sum(0)
         gradient = self.actor.update(
             loss, step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
         )
-        return consistency.detach(), flow.detach(), gradient
+        return [*(term.detach() for term in terms.values()), gradient]

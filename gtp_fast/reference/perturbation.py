@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,8 +12,12 @@ from torch import Tensor
 from gtp_fast import random
 from gtp_fast.random import Stream
 from gtp_fast.reference.flow_map import jump, precondition
+from gtp_fast.reference.grid import RHO
 
 U_MODES = ("adjacent", "uniform")
+T_LAWS = ("uniform", "lognormal")
+LOGNORMAL = (-1.1, 2.0)
+"""Mean and standard deviation of ln t in iCT's law of t."""
 
 
 class Perturbation(NamedTuple):
@@ -40,17 +45,47 @@ class Perturbation(NamedTuple):
     teacher_levels: Tensor
 
 
+def lognormal_nodes(
+    word: Tensor, num_nodes: int | Tensor, t_min: float = 0.002, t_max: float = 80.0
+) -> Tensor:
+    """Map uint32 words to node indices 1..N-1: node n has the mass of a log-normal law between
+    nodes n - 1 and n (iCT, discretised; the law is cut at t_min and t_max).
+    """
+    mean, deviation = LOGNORMAL
+    low, high = (
+        0.5 * math.erfc((mean - math.log(t)) / (deviation * math.sqrt(2))) for t in (t_min, t_max)
+    )
+    level = low + (high - low) * (word.double() + 0.5) * 2.0**-32
+    t = torch.exp(mean + deviation * torch.special.ndtri(level))
+    root_low, root_high = t_min ** (1 / RHO), t_max ** (1 / RHO)
+    place = (num_nodes - 1) * (t ** (1 / RHO) - root_low) / (root_high - root_low)
+    last = torch.as_tensor(num_nodes - 1, dtype=place.dtype, device=place.device)
+    return torch.minimum(torch.ceil(place).clamp(min=1), last).to(torch.int64)
+
+
 def draw_times(
-    keys: Tensor, step: int | Tensor, rows: int, num_nodes: int | Tensor, u_mode: str = "adjacent"
+    keys: Tensor,
+    step: int | Tensor,
+    rows: int,
+    num_nodes: int | Tensor,
+    u_mode: str = "adjacent",
+    t_law: str = "uniform",
+    t_min: float = 0.002,
+    t_max: float = 80.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw node indices n_t > n_u >= n_tau, each [S, rows].
 
-    n_t is uniform over 1..N-1 and n_tau over 0..n_t-1. `adjacent` puts n_u just below n_t;
-    `uniform` draws it from n_tau..n_t-1. The base case u = tau is kept: without it the last hop is
-    never trained.
+    n_t is uniform over 1..N-1 (or `lognormal`, see `lognormal_nodes`) and n_tau over 0..n_t-1.
+    `adjacent` puts n_u just below n_t; `uniform` draws it from n_tau..n_t-1. The base case u = tau
+    is kept: without it the last hop is never trained.
     """
+    if t_law not in T_LAWS:
+        raise ValueError(f"t_law is one of {', '.join(T_LAWS)}, not {t_law!r}")
     w_t, w_tau, w_u, _ = (w[..., 0] for w in random.words(keys, step, Stream.TIME, rows, 1))
-    n_t = 1 + random.multiply_high(w_t, num_nodes - 1)
+    if t_law == "uniform":
+        n_t = 1 + random.multiply_high(w_t, num_nodes - 1)
+    else:
+        n_t = lognormal_nodes(w_t, num_nodes, t_min, t_max)
     n_tau = random.multiply_high(w_tau, n_t)
     if u_mode == "adjacent":
         return n_t, n_t - 1, n_tau

@@ -97,6 +97,13 @@ class FoldedPolicy(NamedTuple):
                 parts.append(value)
         return torch.cat([part.flatten() for part in parts])
 
+    def rounded(self) -> FoldedPolicy:
+        """Return the policy whose hidden weights are rounded to bfloat16, kept in their dtype: what
+        a sampler of precision bf16 computes.
+        """
+        weights = tuple(w.to(torch.bfloat16).to(w.dtype) for w in self.hidden_weights)
+        return self._replace(hidden_weights=weights)
+
     def to(self, to: torch.device | str | torch.dtype) -> FoldedPolicy:
         """Return the same policy on another device, or in another floating dtype."""
         moved: dict[str, Any] = {

@@ -1,0 +1,92 @@
+"""python -m gtp_fast.toy: every special case of the flow map beside the truth, in minutes.
+
+Trains GTP and the methods it contains on laws that are known exactly, and writes one figure and one
+table. `python -m gtp_fast.toy theorem` draws what Theorem 1 says of the score approximation and
+what it does not; `python -m gtp_fast.toy tables` rewrites the tables of docs/theory.md.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gtp_fast import cli
+from gtp_fast.errors import UserError
+from gtp_fast.files import write_atomically
+from gtp_fast.toy import draw, experiment, report, style, targets
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long the toy trains, and where its figure and table go."""
+
+    updates: int = 1600
+    """Updates of every method on every target."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Seeds, trained together; the figure shows the first, the table the mean."""
+    processes: int = 2
+    """Targets trained side by side."""
+    output: Path = Path("runs/toy")
+    """Folder of toy.png, toy.md, toy.csv and results.pkl."""
+    redraw: bool = False
+    """Draw again from results.pkl, without training."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, measure, draw; return the exit code."""
+    if argv and argv[0] == "theorem":
+        from gtp_fast.toy import theorem_figure
+
+        return theorem_figure.main(argv[1:])
+    if argv and argv[0] == "tables":
+        from gtp_fast.toy import tables
+
+        return tables.main(argv[1:])
+    options = cli.parse(Options, argv, "python -m gtp_fast.toy", __doc__)
+    style.figure(1, 1)
+    kept = options.output / "results.pkl"
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.redraw:
+        if not kept.exists():
+            raise UserError(f"There is no {kept}: leave out --redraw once.")
+        results = pickle.loads(kept.read_bytes())
+    else:
+        results = train(options)
+        kept.write_bytes(pickle.dumps(results))
+    write_atomically(options.output / "toy.md", report.markdown(results))
+    write_atomically(options.output / "toy.csv", report.comma_separated(results))
+    draw.draw(results, options.output / "toy.png")
+    print(report.markdown(results))
+    print(f"figure {options.output / 'toy.png'}, table {options.output / 'toy.md'} and toy.csv")
+    return 0
+
+
+def train(options: Options) -> list[experiment.Result]:
+    """Train every method on every target, targets side by side."""
+    began = time.perf_counter()
+    jobs = [(name, options.updates, options.seeds) for name in targets.targets()]
+    context = multiprocessing.get_context("spawn")
+    results: list[experiment.Result] = []
+    with context.Pool(min(options.processes, len(jobs))) as pool:
+        for part in pool.imap(_train_one, jobs, chunksize=1):
+            results += part
+            print(f"{part[0].target}: done after {time.perf_counter() - began:.0f} s", flush=True)
+    return results
+
+
+def _train_one(job: tuple[str, int, tuple[int, ...]]) -> list[experiment.Result]:
+    name, updates, seeds = job
+    # One thread each: these networks are too small to feed more.
+    torch.set_num_threads(1)
+    return experiment.run(targets.targets()[name], updates, seeds)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

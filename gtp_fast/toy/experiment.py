@@ -1,0 +1,180 @@
+"""Train every special case on every target and measure what its sampler draws."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from gtp_fast import random, reference
+from gtp_fast.agents import objectives
+from gtp_fast.agents.gtp import GTP
+from gtp_fast.data.table import Batch
+from gtp_fast.engine import Watch
+from gtp_fast.random import Stream
+from gtp_fast.toy.laws import Array, normal_scores
+from gtp_fast.toy.methods import METHODS, Method, config
+from gtp_fast.toy.targets import LIMIT, STEP, Target
+
+STEPS = (1, 2, 5, 10)
+COUNT = 2000
+EXPLODED = 1e3
+"""A loss of actions within [-1, 1] that is larger than this has left its problem."""
+
+
+@dataclass
+class Result:
+    """What one method did on one target; arrays by K are those of the first seed."""
+
+    target: str
+    method: str
+    seconds_per_update: float
+    diverged: str = ""
+    """The term and the update at which training left the rails, or nothing."""
+    actions: dict[int, Array] = field(default_factory=dict)
+    """K -> [COUNT, A]."""
+    distance: dict[int, float] = field(default_factory=dict)
+    """K -> W1 to the law (sliced in the plane), mean over the seeds."""
+    modes: dict[int, float] = field(default_factory=dict)
+    """K -> modes that got at least a quarter of their share, mean over the seeds."""
+    outside: dict[int, float] = field(default_factory=dict)
+    """K -> share of the actions outside every mode, mean over the seeds."""
+    paths: dict[str, Array] = field(default_factory=dict)
+    """`times`, `jump` [times, lines] and `steps` [K + 1, lines] on the line; `walks` [LIMIT + 1,
+    walks, 2] of the four goals."""
+
+
+def run(target: Target, updates: int, seeds: tuple[int, ...]) -> list[Result]:
+    """Train every method on one target; methods that share a network are trained once."""
+    results, trained = [], {}
+    for method in METHODS:
+        if method.guided and target.control:
+            continue
+        source = method.trained_as or method.name
+        if source not in trained:
+            trained[source] = train(target, method, updates, seeds)
+        agent, seconds, diverged = trained[source]
+        agent.config = objectives.resolved(config(method))
+        results.append(measure(Result(target.name, method.name, seconds, diverged), agent, target))
+    return results
+
+
+def train(
+    target: Target, method: Method, updates: int, seeds: tuple[int, ...]
+) -> tuple[GTP, float, str]:
+    """Train one method: full rate for half of the updates, then down to a tenth of it.
+
+    Returns the agent, the seconds an update took, and what diverged where.
+    """
+    agent = GTP(config(method), target.table.observation_dim, target.action_dim, seeds)
+    agent.prepare(updates)
+    watch, full, left = Watch(agent), agent.rate.clone(), dict[int, str]()
+    began = time.perf_counter()
+    for step in range(updates):
+        agent.rate.copy_(full * min(1.0, 0.1 + 1.8 * (1 - step / updates)))
+        watch.add(agent.update(target.table, step), step)
+        watch.count += 1
+        if (step + 1) % 50 == 0:
+            means = watch.means()
+            for name in agent.loss_names:
+                for seed, value in zip(seeds, means[name], strict=True):
+                    if not abs(value) <= EXPLODED:
+                        left.setdefault(
+                            seed, f"{name} {value:.0e} at update {step + 1}, seed {seed}"
+                        )
+            # What is beyond repair teaches nothing more.
+            if len(left) == len(seeds):
+                break
+    return agent, (time.perf_counter() - began) / (step + 1), next(iter(left.values()), "")
+
+
+def measure(result: Result, agent: GTP, target: Target) -> Result:
+    """Fill in what the policy draws for every K, and the ways it takes."""
+    truth = target.truth(COUNT, 10)
+    for k in STEPS:
+        state = torch.zeros(len(agent.seeds), COUNT, agent.observation_dim)
+        actions = draw(agent, k, state)
+        result.actions[k] = actions[0]
+        result.distance[k] = float(np.mean([distance(one, truth) for one in actions]))
+        ends = walk(agent, k)[:, -1] if target.control else actions
+        shares = np.array([_shares(one, target) for one in ends])
+        result.modes[k] = float((shares > 0.25 / len(target.modes)).sum(1).mean())
+        result.outside[k] = float(1 - shares.sum(1).mean())
+    if target.control:
+        result.paths["walks"] = walk(agent, 2)[0, :, :60]
+    elif target.action_dim == 1:
+        result.paths |= paths(agent)
+    return result
+
+
+def draw(agent: GTP, k: int, state: torch.Tensor, step: int = 0) -> Array:
+    """Sample every seed's average policy in K steps at states [S, B, O]: [S, B, A]."""
+    policy = agent.folded("ema", k)
+    noise = agent.chain_noise(step, Stream.ACT, state.shape[1], policy.draws)
+    if agent.action_dim == 1 and step == 0:
+        # Quantiles of the normal in place of draws: a sample without sampling error.
+        first = noise[:, 0] if policy.draws > 1 else noise
+        first.copy_(torch.from_numpy(normal_scores(state.shape[1]))[:, None])
+    return np.asarray(reference.folded_sample(policy, state, noise).double())
+
+
+def walk(agent: GTP, k: int, walks: int = 400) -> Array:
+    """Follow the policy from the middle: places [S, LIMIT + 1, walks, 2]."""
+    start = 0.05 * random.normals(agent.keys, 0, Stream.COLLECT, walks, 2)
+    places = [start]
+    for step in range(LIMIT):
+        action = torch.from_numpy(draw(agent, k, places[-1], step + 1)).float()
+        places.append(places[-1] + STEP * action)
+    return torch.stack(places, 1).double().numpy()
+
+
+def paths(agent: GTP, lines: int = 13) -> dict[str, Array]:
+    """Return where the first seed's map takes a_T in one jump, and the stops of five steps."""
+    c = agent.config
+    start = c.t_max * torch.from_numpy(normal_scores(lines)).float().reshape(1, -1, 1)
+    times = reference.sampling_times(60, c.t_min, c.t_max, torch.float64)
+    ends = [_follow(agent, start, torch.stack((times[0], tau)))[-1] for tau in times[1:]]
+    stops = reference.sampling_times(5, c.t_min, c.t_max, torch.float64)
+    return {
+        "times": times.numpy(),
+        "jump": np.stack([start[0, :, 0].numpy(), *ends]),
+        "stops": stops.numpy(),
+        "steps": np.stack(_follow(agent, start, stops)),
+    }
+
+
+def _follow(agent: GTP, a: torch.Tensor, times: torch.Tensor) -> list[Array]:
+    """Return the states [lines] of the first seed's sampler at its times, without added noise."""
+    plan = objectives.sampler_plan(agent.config)(times)
+    views = {name: view[:1] for name, view in agent.actor.average_views.items()}
+    empty = torch.zeros(1, a.shape[1], agent.observation_dim)
+    batch = Batch(empty, a, a[..., 0], empty, a[..., 0])
+    full, before, states = torch.ones_like(a[..., 0]), torch.zeros_like(a), [a]
+    for t, told, keep, gain, carry, _ in zip(*plan, strict=True):
+        phi = agent.clean(views, a, float(t) * full, float(told) * full, batch)
+        a = float(keep) * a + float(gain) * phi + float(carry) * before
+        before = phi
+        states.append(a)
+    if len(plan.t) > len(times) - 1:
+        # Of a Heun step only its second evaluation ends at a time of the grid.
+        states = [states[0], *states[2::2], states[-1]]
+    return [np.asarray(state[0, :, 0].double()) for state in states]
+
+
+def distance(one: Array, other: Array, directions: int = 48) -> float:
+    """Return W1 of two samples [N, A] of one size, in the plane the mean over directions."""
+    if one.shape[1] == 1:
+        axes = np.ones((1, 1))
+    else:
+        angle = (np.arange(directions) + 0.5) * np.pi / directions
+        axes = np.stack((np.cos(angle), np.sin(angle)))
+    return float(np.abs(np.sort(one @ axes, 0) - np.sort(other @ axes, 0)).mean())
+
+
+def _shares(points: Array, target: Target) -> Array:
+    """Return the share of points [N, A] at each mode [M]."""
+    apart = np.linalg.norm(points[:, None] - target.modes, axis=-1)
+    nearest, close = apart.argmin(1), apart.min(1) < target.radius
+    return np.bincount(nearest[close], minlength=len(target.modes)) / len(points)
