@@ -16,6 +16,7 @@ from gtp_fast import agents, engine, random
 from gtp_fast.agents.base import Agent
 from gtp_fast.engine.loop import Captured, Eager
 from gtp_fast.errors import UserError
+from gtp_fast.packed import Packed
 from gtp_fast.policy import Policy
 from gtp_fast.random import Stream
 
@@ -255,7 +256,9 @@ def test_acting_is_fixed_by_its_seed_and_stays_in_the_box(name: str, candidates:
         with pytest.raises(UserError, match="needs a critic to choose with"):
             agent.acting(num_candidates=candidates)
         return
-    policy = Policy(agent.acting(num_candidates=candidates, seed=1), 3, 2, (-2.0, 0.0), (2.0, 1.0))
+    ends = np.array([-2, 0], np.float32), np.array([2, 1], np.float32)
+    packed = Packed(agent.folded(agent.acting_weights).select(1), *ends, {})
+    policy = Policy(packed, acting=agent.acting(num_candidates=candidates, seed=1))
     states = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32) * 3
     actions = policy.act(states, seed=7)
     assert np.array_equal(actions, policy.act(states, seed=7))
