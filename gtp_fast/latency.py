@@ -55,8 +55,10 @@ class Options:
     """Which of the run's seeds acts."""
     checkpoint: str = "last"
     """last, best, or the path of a checkpoint."""
-    weights: str = "ema"
-    """ema (the moving average) or online."""
+    weights: str | None = None
+    """ema (the moving average) or online; by default those that were evaluated."""
+    num_candidates: int | None = None
+    """Actions that the target critic chooses among; by default as the run was evaluated."""
     plot: str | None = None
     """Draw distributions and throughput into this file (.png, .svg or .pdf)."""
     json: str | None = None
@@ -156,7 +158,7 @@ def prepare(options: Options) -> list[Case]:
     ):
         loaded = policy.load(
             options.run, device, options.seed_index, options.checkpoint, k, backend,
-            options.weights, precision=precision,
+            options.weights, options.num_candidates, precision,
         )  # fmt: skip
         draw = np.random.default_rng(0)
         for batch in dict.fromkeys(options.batch):

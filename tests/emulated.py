@@ -96,7 +96,7 @@ def _compiler() -> str | None:
 
 def _shape(policy: Folded) -> ctypes.Array:
     form = policy.form
-    kind = ("mish", "gelu", "relu").index(form.activation)
+    kind = ("mish", "relu", "gelu").index(form.activation)
     return (ctypes.c_int * 9)(*policy.sizes.tuple(), kind, form.clamp, form.stochastic)
 
 

@@ -37,7 +37,7 @@ def run(program: list[str], policy: Folded, rows: int, precision: str = "fp32") 
     """Return the actions that the emulated program works out."""
     observation, noise, out = policy.inputs(rows)
     form = policy.form
-    kind = ("mish", "gelu", "relu").index(form.activation)
+    kind = ("mish", "relu", "gelu").index(form.activation)
     numbers = [*policy.sizes.tuple(), kind, form.clamp, form.stochastic, precision == "bf16", rows]
     parts = [np.array(numbers, np.int32), np.float32(policy.initial_scale), policy.flat()]
     fed = b"".join(part.tobytes() for part in (*parts, observation, noise))

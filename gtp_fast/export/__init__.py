@@ -36,7 +36,7 @@ def export(
     *,
     seed_index: int = 0,
     checkpoint: str = "last",
-    weights: str = "ema",
+    weights: str | None = None,
     k: int | None = None,
     formats: Sequence[str] | None = None,
     overwrite: bool = False,

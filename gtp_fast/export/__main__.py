@@ -33,8 +33,8 @@ class Options:
     """Which of the run's seeds."""
     checkpoint: str = "last"
     """last, best, or the path of a checkpoint."""
-    weights: str = "ema"
-    """ema (the moving average, as evaluated) or online."""
+    weights: str | None = None
+    """ema (the moving average) or online; by default those that were evaluated."""
     k: int | None = None
     """Steps of the sampler; by default the run's own."""
     overwrite: bool = False
