@@ -85,7 +85,9 @@ def test_targets_are_what_they_say() -> None:
 def test_distances_are_those_of_known_shifts() -> None:
     points = np.random.default_rng(0).standard_normal((500, 2))
     # A shift by s has sliced W1 s times the mean of |cos|.
-    assert experiment.distance(points, points + np.array((0.5, 0.0))) == pytest.approx(1 / np.pi, rel=1e-2)
+    assert experiment.distance(points, points + np.array((0.5, 0.0))) == pytest.approx(
+        1 / np.pi, rel=1e-2
+    )
     assert experiment.distance(points[:, :1], points[:, :1] - 0.3) == pytest.approx(0.3)
 
 

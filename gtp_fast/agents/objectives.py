@@ -215,7 +215,13 @@ def solved(rows: Rows) -> Tensor:
     p, c = rows.p, rows.config
     offset = rows.offset(rows.target_views)
     delta = reference.solve(
-        offset, rows.start, p.t, p.u, c.solver_steps, reference.ORDERS[c.solver]
+        offset,
+        rows.start,
+        p.t,
+        p.u,
+        c.solver_steps,
+        reference.ORDERS[c.solver],
+        floor=rows.agent.nodes[1],
     )
     return reference.flow_map(delta, offset(delta, p.u, p.tau), p.u, p.tau)
 
