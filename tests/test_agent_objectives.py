@@ -105,7 +105,9 @@ def test_a_solver_with_many_steps_and_the_exact_field_is_the_exact_map(u_mode: s
         rows = objectives.Rows(agent, batch, torch.ones_like(batch.reward), 0)
         aim = objectives.solved(rows) if name == "solver" else objectives.data_anchored(rows)
         d_t = rows.offset({})(rows.start, rows.p.t, rows.p.tau)
-        left[name, steps] = float((rows.p.q_t[..., None] * d_t - aim).abs().max())
+        # To time 0 the field goes in one step from the smallest time that it has seen.
+        residual = (rows.p.q_t[..., None] * d_t - aim)[rows.p.u > 0]
+        left[name, steps] = float(residual.abs().max())
     assert left["solver", 32] < left["solver", 8] / 8 < left["solver", 2] / 64
     assert left["solver", 32] < 1e-2
     assert left["gtp", 1] > 0.05
