@@ -173,3 +173,9 @@ def _adam(p: Tree, gradient: Tree, moments: Tree, count: Any, rate: float) -> tu
 
 def _follow(average: Tree, online: Tree, rate: float) -> Tree:
     return jax.tree.map(lambda x, y: x + rate * (y - x), average, online)
+
+
+def advance(update: JaxUpdate, rows: Any, count: int) -> None:
+    """Do so many updates in one call and wait for them."""
+    update.state, losses = update.many(update.state, rows, count)
+    jax.block_until_ready(losses)

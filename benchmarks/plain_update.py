@@ -76,6 +76,17 @@ class PlainUpdate:
         self.nodes = reference.karras_nodes(c.first_nodes + 1, c.t_min, c.t_max).to(agent.device)
         self.times = reference.sampling_times(c.k, c.t_min, c.t_max).tolist()
 
+    def start_at(self, step: int) -> None:
+        """Count updates from `step`, for Adam's corrections, with moments of zero."""
+        for optimiser in (self.actor_adam, self.critic_adam):
+            for group in optimiser.param_groups:
+                for p in group["params"]:
+                    optimiser.state[p] = {
+                        "step": torch.tensor(float(step)),
+                        "exp_avg": torch.zeros_like(p),
+                        "exp_avg_sq": torch.zeros_like(p),
+                    }
+
     def update(self, table: TransitionTable, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Do one iteration of Algorithm 1; return critic, consistency and flow loss."""
         b = self.config.batch_size

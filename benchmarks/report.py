@@ -20,7 +20,13 @@ _HEADER = (
     "ours vs eager",
     "ours vs torch.compile",
 )
-_LABELS = {"eager": "reference eager", "compiled": "torch.compile", "ours": "ours"}
+_LABELS = {
+    "eager": "reference eager",
+    "compiled": "torch.compile",
+    "plain": "as first written",
+    "jax": "JAX",
+    "ours": "ours",
+}
 
 
 def main(argv: Sequence[str]) -> int:

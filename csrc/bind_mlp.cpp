@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <tuple>
 
 #include "bindings.hpp"
 #include "mlp_cpu.hpp"
@@ -25,20 +26,43 @@ gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activat
   return gtp::checked(shape);
 }
 
-void forward(const gtp::MlpShape& shape, uintptr_t x, const std::vector<Layer>& layers, uintptr_t y, uintptr_t saved,
-             int threads) {
+// Address, width, groups, rows.
+using Part = std::tuple<uintptr_t, int, int, int>;
+
+std::vector<gtp::Piece> pieces_of(const std::vector<Part>& parts, const gtp::MlpShape& shape) {
+  std::vector<gtp::Piece> result;
+  int width = 0;
+  for (const auto& [address, columns, groups, rows] : parts) {
+    if (columns < 1 || groups < 1 || rows < 1 || shape.groups % groups != 0 || shape.rows % rows != 0)
+      throw py::value_error("a piece of the input does not fit its groups or rows");
+    result.push_back({pointer<const float>(address, "a piece"), columns, groups, rows});
+    width += columns;
+  }
+  if (width != shape.sizes[0]) throw py::value_error("the pieces of the input are not as wide as the first layer");
+  return result;
+}
+
+void forward(const gtp::MlpShape& shape, const std::vector<Part>& x, const std::vector<Layer>& layers, uintptr_t y,
+             uintptr_t saved, int threads) {
   if (shape.groups == 0 || shape.rows == 0) return;
   const auto parameters = layers_of(layers, shape);
-  const float* from = pointer<const float>(x, "x");
+  const auto pieces = pieces_of(x, shape);
   float* to = pointer<float>(y, "y");
   const py::gil_scoped_release release;
-  gtp::mlp_forward(shape, from, parameters, to, reinterpret_cast<float*>(saved), threads);
+  gtp::mlp_forward(shape, pieces, parameters, to, reinterpret_cast<float*>(saved), threads);
 }
 
 void backward(const gtp::MlpShape& shape, uintptr_t dy, const std::vector<Layer>& layers, uintptr_t saved,
-              uintptr_t dx, const std::vector<Layer>& gradients, int threads) {
+              const std::vector<Part>& x, const std::vector<uintptr_t>& dx, const std::vector<Layer>& gradients,
+              int threads) {
   if (shape.groups == 0) return;
   const auto parameters = layers_of(layers, shape), results = layers_of(gradients, shape);
+  std::vector<gtp::Piece> pieces;
+  if (shape.rows > 0) pieces = pieces_of(x, shape);
+  if (dx.size() != x.size()) throw py::value_error("one address of dx is needed for each piece of the input");
+  std::vector<float*> inputs;
+  for (const uintptr_t address : dx) inputs.push_back(reinterpret_cast<float*>(address));
+  inputs.resize(pieces.size());
   const float* error = reinterpret_cast<const float*>(dy);
   const float* kept = reinterpret_cast<const float*>(saved);
   if (shape.rows > 0) {
@@ -46,7 +70,16 @@ void backward(const gtp::MlpShape& shape, uintptr_t dy, const std::vector<Layer>
     kept = pointer<const float>(saved, "saved");
   }
   const py::gil_scoped_release release;
-  gtp::mlp_backward(shape, error, parameters, kept, reinterpret_cast<float*>(dx), results, threads);
+  gtp::mlp_backward(shape, error, parameters, kept, pieces, inputs, results, threads);
+}
+
+void sinusoid(uintptr_t levels, size_t count, uintptr_t rates, int half, uintptr_t out) {
+  if (count == 0) return;
+  const float* from = pointer<const float>(levels, "levels");
+  const float* rate = pointer<const float>(rates, "rates");
+  float* to = pointer<float>(out, "out");
+  const auto compute = gtp::select_mlp().sinusoid;
+  for (int clock = 0; clock < 2; ++clock) compute(from + clock, count, rate, half, to + clock * count * 2 * half);
 }
 
 void adam(const std::array<uintptr_t, 5>& arrays, int seeds, size_t count, uintptr_t rate, double updates,
@@ -71,10 +104,13 @@ void bind_mlp(py::module_& m) {
            "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form).")
       .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass keeps.");
   m.def("mlp_forward", &forward, py::arg("shape"), py::arg("x"), py::arg("layers"), py::arg("y"), py::arg("saved"),
-        py::arg("threads") = 1, "y [G, B, out] of x [G, B, in]; keeps what the backward pass needs unless saved is 0.");
-  m.def("mlp_backward", &backward, py::arg("shape"), py::arg("dy"), py::arg("layers"), py::arg("saved"), py::arg("dx"),
-        py::arg("gradients"), py::arg("threads") = 1,
-        "Gradients of every layer, and of x unless dx is 0, from dy [G, B, out].");
+        py::arg("threads") = 1,
+        "y [G, B, out] of the pieces of x side by side; keeps what the backward pass needs unless saved is 0.");
+  m.def("mlp_backward", &backward, py::arg("shape"), py::arg("dy"), py::arg("layers"), py::arg("saved"), py::arg("x"),
+        py::arg("dx"), py::arg("gradients"), py::arg("threads") = 1,
+        "Gradients of every layer, and of each piece of x whose address in dx is not 0, from dy [G, B, out].");
+  m.def("sinusoid", &sinusoid, py::arg("levels"), py::arg("count"), py::arg("rates"), py::arg("half"), py::arg("out"),
+        "Sines and cosines of two levels of each row, [count, 2] -> [2, count, 2 half].");
   m.def("adam", &adam, py::arg("arrays"), py::arg("seeds"), py::arg("count"), py::arg("rate"), py::arg("updates"),
         py::arg("betas"), py::arg("epsilon"), py::arg("average_rate"), py::arg("max_norm"), py::arg("frozen"),
         py::arg("norm"), py::arg("threads") = 1,

@@ -68,6 +68,31 @@ float* workspace(size_t count) {
   return buffer.get();
 }
 
+// Rows begin..begin+rows-1 of the pieces of a group, side by side, into panels.
+void pack_pieces(const MlpShape& shape, const std::vector<Piece>& x, int group, int begin, int rows, int panel,
+                 float* to, size_t plane) {
+  const int in = shape.sizes[0], used = in % panel;
+  for (int r = 0; r < rows; ++r) {
+    int column = 0;
+    for (const Piece& piece : x) {
+      const int owner = group / (shape.groups / piece.groups);
+      const float* from =
+          piece.data + (static_cast<size_t>(owner) * piece.rows + (begin + r) % piece.rows) * piece.width;
+      for (int left = piece.width; left > 0;) {
+        const int at = column % panel, count = std::min(left, panel - at);
+        std::memcpy(to + (column / panel) * plane + static_cast<size_t>(r) * panel + at, from, count * sizeof(float));
+        from += count;
+        column += count;
+        left -= count;
+      }
+    }
+    if (used != 0) {
+      float* const end = to + (in / panel) * plane + static_cast<size_t>(r) * panel;
+      std::fill(end + used, end + panel, 0.0f);
+    }
+  }
+}
+
 // Threads go to whole groups first; within a group only where there are fewer groups than threads.
 struct Division {
   int outer, inner;
@@ -95,11 +120,11 @@ const MlpShape& checked(const MlpShape& shape) {
 
 size_t saved_size(const MlpShape& shape) { return Plan(shape, select_mlp()).saved() * shape.groups; }
 
-void mlp_forward(const MlpShape& shape, const float* x, const std::vector<LayerPointers>& layers, float* y,
+void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::vector<LayerPointers>& layers, float* y,
                  float* saved, int threads) {
   const Plan plan(shape, select_mlp());
   const MlpKernels& k = plan.kernels;
-  const int B = shape.rows, L = shape.layers(), panel = plan.panel, in = shape.sizes[0], out = shape.sizes[L];
+  const int B = shape.rows, L = shape.layers(), panel = plan.panel, out = shape.sizes[L];
   if (B == 0 || shape.groups == 0) return;
   const Division division(shape.groups, std::max(1, threads));
   size_t weights = 0, widest = 0;
@@ -131,7 +156,7 @@ void mlp_forward(const MlpShape& shape, const float* x, const std::vector<LayerP
       float* const result = scratch + 2 * widest * kRowsTogether;
       float* from = kept ? kept + row : turns[0];
       const size_t plane = kept ? plan.plane() : near;
-      k.pack(x + (static_cast<size_t>(g) * B + begin) * in, rows, in, in, from, plane);
+      pack_pieces(shape, x, g, begin, rows, panel, from, plane);
       const float* w = packed;
       for (int l = 0; l < L; ++l) {
         const bool last = l + 1 == L;
@@ -151,48 +176,67 @@ void mlp_forward(const MlpShape& shape, const float* x, const std::vector<LayerP
 }
 
 void mlp_backward(const MlpShape& shape, const float* dy, const std::vector<LayerPointers>& layers, const float* saved,
-                  float* dx, const std::vector<LayerPointers>& gradients, int threads) {
+                  const std::vector<Piece>& x, const std::vector<float*>& dx,
+                  const std::vector<LayerPointers>& gradients, int threads) {
   const Plan plan(shape, select_mlp());
   const MlpKernels& k = plan.kernels;
-  const int B = shape.rows, L = shape.layers(), panel = plan.panel, in = shape.sizes[0], out = shape.sizes[L];
+  const int B = shape.rows, L = shape.layers(), panel = plan.panel, out = shape.sizes[L], hidden = shape.sizes[1];
   if (shape.groups == 0) return;
   const Division division(shape.groups, std::max(1, threads));
-  const int first = dx ? 0 : 1;  // the lowest layer whose input needs a gradient
-  size_t weights = 0, errors = 0;
-  for (int l = first; l < L; ++l) weights += plan.transposed(l);
-  for (int l = first; l <= L; ++l) errors += plan.matrix(l);
-  float* const all = workspace(division.outer * (weights + errors));
+  size_t weights = 0, errors = 0, inputs = 0, input_weights = 0;
+  for (int l = 1; l < L; ++l) weights += plan.transposed(l);
+  for (int l = 1; l <= L; ++l) errors += plan.matrix(l);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const size_t width = dx[i] ? padded(x[i].width, panel) : 0;
+    input_weights += width * hidden;
+    inputs = std::max(inputs, width * kRowsTogether);
+  }
+  const size_t size = weights + errors + input_weights + division.inner * inputs;
+  float* const all = workspace(division.outer * size);
   const int blocks = std::max(1, (B + kRowsTogether - 1) / kRowsTogether);
   spread(division.outer, shape.groups, [&](int g, int worker) {
-    float* const transposed = all + worker * (weights + errors);
-    std::vector<float*> error(L + 1, nullptr), packed(L, nullptr);
-    float* to = transposed;
-    for (int l = first; l < L; to += plan.transposed(l), ++l) {
+    std::vector<float*> error(L + 1, nullptr), packed(L, nullptr), piece_weights(x.size(), nullptr);
+    float* to = all + worker * size;
+    for (int l = 1; l < L; to += plan.transposed(l), ++l) {
       packed[l] = to;
       k.pack_transposed(layers[l].weight + g * layers[l].weight_stride, shape.sizes[l], shape.sizes[l + 1], to);
     }
-    for (int l = first; l <= L; to += plan.matrix(l), ++l) error[l] = to;
+    for (int l = 1; l <= L; to += plan.matrix(l), ++l) error[l] = to;
+    const float* rows_of_first = layers[0].weight + g * layers[0].weight_stride;
+    for (size_t i = 0; i < x.size(); rows_of_first += static_cast<size_t>(x[i].width) * hidden, ++i) {
+      if (!dx[i]) continue;
+      piece_weights[i] = to;
+      k.pack_transposed(rows_of_first, x[i].width, hidden, to);
+      to += padded(x[i].width, panel) * hidden;
+    }
+    float* const scratch = to;
     const float* const kept = saved + g * plan.saved();
-    spread(division.inner, blocks, [&](int b, int) {
+    spread(division.inner, blocks, [&](int b, int inner) {
       const int begin = static_cast<int>(static_cast<int64_t>(B) * b / blocks);
       const int rows = static_cast<int>(static_cast<int64_t>(B) * (b + 1) / blocks) - begin;
       const size_t row = static_cast<size_t>(begin) * panel, at = static_cast<size_t>(g) * B + begin;
+      const size_t near = static_cast<size_t>(rows) * panel;
       k.pack(dy + at * out, rows, out, out, error[L] + row, plan.plane());
-      for (int l = L - 1; l >= first; --l) {
+      for (int l = L - 1; l >= 1; --l) {
         Epilogue epilogue;
-        if (l > 0) epilogue.factor = kept + plan.slopes_at(l) + row;
+        epilogue.factor = kept + plan.slopes_at(l) + row;
         k.product(error[l + 1] + row, plan.plane(), rows, shape.sizes[l + 1], packed[l], shape.sizes[l],
                   error[l] + row, plan.plane(), epilogue);
       }
-      if (dx) k.unpack(error[0] + row, plan.plane(), rows, in, dx + at * in, in);
+      for (size_t i = 0; i < x.size(); ++i) {
+        if (!dx[i]) continue;
+        float* const result = scratch + inner * inputs;
+        k.product(error[1] + row, plan.plane(), rows, hidden, piece_weights[i], x[i].width, result, near, Epilogue{});
+        k.unpack(result, near, rows, x[i].width, dx[i] + at * x[i].width, x[i].width);
+      }
     });
     for (int l = 0; l < L; ++l) {
       const LayerPointers& gradient = gradients[l];
-      const int inputs = shape.sizes[l], outputs = shape.sizes[l + 1], parts = (inputs + panel - 1) / panel;
+      const int rows_in = shape.sizes[l], outputs = shape.sizes[l + 1], parts = (rows_in + panel - 1) / panel;
       float* const dw = gradient.weight + g * gradient.weight_stride;
-      if (B == 0) std::fill(dw, dw + static_cast<size_t>(inputs) * outputs, 0.0f);
+      if (B == 0) std::fill(dw, dw + static_cast<size_t>(rows_in) * outputs, 0.0f);
       spread(division.inner, parts, [&](int p, int) {
-        k.gradient(kept + plan.values_at(l), plan.plane(), p * panel, std::min(inputs, (p + 1) * panel), error[l + 1],
+        k.gradient(kept + plan.values_at(l), plan.plane(), p * panel, std::min(rows_in, (p + 1) * panel), error[l + 1],
                    plan.plane(), outputs, B, dw);
       });
       k.column_sums(error[l + 1], plan.plane(), outputs, B, gradient.bias + g * gradient.bias_stride);

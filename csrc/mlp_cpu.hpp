@@ -15,6 +15,12 @@ struct LayerPointers {
   size_t weight_stride, bias_stride;  // between groups
 };
 
+// Part of the input, [groups, rows, width]: one with fewer groups serves neighbours, one with fewer rows repeats them.
+struct Piece {
+  const float* data;
+  int width, groups, rows;
+};
+
 // `sizes` are those of input, hidden layers and output. Activation after every layer but the last.
 struct MlpShape {
   int groups, rows;
@@ -30,14 +36,15 @@ const MlpShape& checked(const MlpShape& shape);
 // How many floats `forward` keeps for `backward`.
 size_t saved_size(const MlpShape& shape);
 
-// y [G, B, out] of x [G, B, in]; keeps in `saved`, unless null, what `backward` needs. Every element is one chain of
+// y [G, B, out] of the pieces of x side by side; keeps in `saved`, unless null, what `backward` needs. Every element is one chain of
 // multiply-adds, so its bits do not depend on the number of threads.
-void mlp_forward(const MlpShape& shape, const float* x, const std::vector<LayerPointers>& layers, float* y,
+void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::vector<LayerPointers>& layers, float* y,
                  float* saved, int threads);
 
-// Gradients of weights and biases, and of x unless dx is null, from dy [G, B, out].
+// Gradients of weights and biases from dy [G, B, out], and of each piece of x whose dx [G, B, width] is not null.
 void mlp_backward(const MlpShape& shape, const float* dy, const std::vector<LayerPointers>& layers, const float* saved,
-                  float* dx, const std::vector<LayerPointers>& gradients, int threads);
+                  const std::vector<Piece>& x, const std::vector<float*>& dx,
+                  const std::vector<LayerPointers>& gradients, int threads);
 
 struct AdamArrays {
   float *parameter, *first, *second, *average;

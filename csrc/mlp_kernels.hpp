@@ -37,6 +37,8 @@ struct MlpKernels {
   void (*gradient)(const float* a, size_t a_plane, int first, int last, const float* z, size_t z_plane, int columns,
                    int rows, float* g);
   void (*column_sums)(const float* z, size_t z_plane, int columns, int rows, float* sums);
+  // Sines and cosines of 250 x at `half` rates: x [count] at distance 2 -> [count, 2 half].
+  void (*sinusoid)(const float* x, size_t count, const float* rates, int half, float* out);
   double (*square_sum)(const float* x, size_t count);
   void (*adam)(float* parameter, const float* gradient, float* first, float* second, float* average, size_t count,
                const AdamStep& step);

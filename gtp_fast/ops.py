@@ -81,7 +81,7 @@ def resolve(
         sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
-        embed=functools.partial(reference.embed, mlp=fused_mlp),
+        embed=ops_mlp.embed if "mlp" in fused else reference.embed,
         td_loss=reference.td_loss,
         weigh=reference.weigh,
         gather=functools.partial(_gather, integers),

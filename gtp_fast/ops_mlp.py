@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from gtp_fast import native, reference
+from gtp_fast import native
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
+
+
+Pieces = tuple[Tensor, ...]
 
 
 def mlp(
@@ -24,9 +28,27 @@ def mlp(
     Rows of a weight must be contiguous and a bias too; groups may lie any distance apart. The bits
     of an element depend neither on the other rows nor on the number of threads.
     """
-    x = reference.join(x, weights[0].shape[0])
-    result: Tensor = _Mlp.apply(x, activation, *weights, *biases)  # type: ignore[no-untyped-call]
-    return result
+    pieces = (x,) if isinstance(x, Tensor) else tuple(x)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (*pieces, *weights, *biases)):
+        result: Tensor = _Mlp.apply(activation, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
+        return result
+    return _forward(activation, pieces, weights, biases, None)[0]
+
+
+@functools.cache
+def _rates(half: int) -> Tensor:
+    """Return the geometric frequencies of `reference.sinusoid`."""
+    exponent = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
+    return torch.pow(10_000.0, -exponent).float()
+
+
+def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Compute `reference.embed` of two time levels in native code: [S, B, 2] -> [S, B, 2 n]."""
+    (S, B, _), half = levels.shape, parameters[0].shape[1] // 2
+    levels, rates, sines = levels.contiguous(), _rates(half), torch.empty(2, S, B, 2 * half)
+    native.module().sinusoid(levels.data_ptr(), S * B, rates.data_ptr(), half, sines.data_ptr())
+    clocks = zip(sines, (parameters[:4], parameters[4:]), strict=True)
+    return torch.cat([mlp(x, p[::2], p[1::2]) for x, p in clocks], -1)
 
 
 class _Buffer:
@@ -48,7 +70,9 @@ class _Buffer:
 
 def _inner(tensor: Tensor) -> Tensor:
     """Return the tensor with contiguous groups, copied only where they are not."""
-    return tensor if tensor[:1].is_contiguous() else tensor.contiguous()
+    strides, shape = tensor.stride(), tensor.shape
+    dense = strides[-1] == 1 and (len(shape) == 2 or strides[1] == shape[2])
+    return tensor if dense else tensor.contiguous()
 
 
 def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[tuple[int, ...]]:
@@ -58,50 +82,83 @@ def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[tuple[i
     ]
 
 
+def _parts(pieces: Pieces) -> list[tuple[int, ...]]:
+    return [(x.data_ptr(), x.shape[2], x.shape[0], x.shape[1]) for x in pieces]
+
+
+def _forward(
+    activation: str,
+    pieces: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    keep: Callable[[int], _Buffer] | None,
+) -> tuple[Tensor, Any, _Buffer | None]:
+    """Return y, its shape as native code has it, and what `keep` made to hold what is saved."""
+    module = native.module()
+    # Bound to names: temporaries would be gone before the call reads their memory.
+    pieces = tuple(x.contiguous() for x in pieces)
+    weights, biases = [_inner(w) for w in weights], [_inner(b) for b in biases]
+    groups, rows = weights[0].shape[0], max(x.shape[1] for x in pieces)
+    sizes = [weights[0].shape[1], *(w.shape[2] for w in weights)]
+    shape = module.MlpShape(groups, rows, sizes, _CODES[activation])
+    out = torch.empty(groups, rows, sizes[-1])
+    saved = keep(shape.saved) if keep is not None else None
+    module.mlp_forward(
+        shape,
+        _parts(pieces),
+        _layers(weights, biases),
+        out.data_ptr(),
+        0 if saved is None else saved.tensor.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out, shape, saved
+
+
+def _gathered(gradient: Tensor, like: Tensor) -> Tensor:
+    """Sum a gradient [G, B, n] over the groups and rows that a piece was repeated for."""
+    groups, rows, width = like.shape
+    if gradient.shape == like.shape:
+        return gradient
+    share, repeats = gradient.shape[0] // groups, gradient.shape[1] // rows
+    return gradient.view(groups, share, repeats, rows, width).sum((1, 2))
+
+
 class _Mlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, activation: str, *parameters: Tensor) -> Tensor:
-        # Bound to a name: a temporary would be gone before the call reads its memory.
-        x = x.contiguous()
-        module, count = native.module(), len(parameters) // 2
-        weights = [_inner(w) for w in parameters[:count]]
-        biases = [_inner(b) for b in parameters[count:]]
-        sizes = [weights[0].shape[1], *(w.shape[2] for w in weights)]
-        groups, rows = x.shape[:2]
-        shape = module.MlpShape(groups, rows, sizes, _CODES[activation])
-        out = x.new_empty(groups, rows, sizes[-1])
-        keeps = any(ctx.needs_input_grad)
-        saved = _Buffer(shape.saved) if keeps else None
-        module.mlp_forward(
-            shape,
-            x.data_ptr(),
-            _layers(weights, biases),
-            out.data_ptr(),
-            0 if saved is None else saved.tensor.data_ptr(),
-            torch.get_num_threads(),
+    def forward(ctx: Any, activation: str, count: int, *tensors: Tensor) -> Tensor:
+        pieces, parameters = tensors[:count], tensors[count:]
+        half = len(parameters) // 2
+        out, ctx.shape, ctx.saved = _forward(
+            activation, pieces, parameters[:half], parameters[half:], _Buffer
         )
-        if saved is not None:
-            ctx.shape, ctx.saved = shape, saved
-            ctx.save_for_backward(*weights, *biases)
+        ctx.count = count
+        ctx.save_for_backward(*tensors)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        parameters = ctx.saved_tensors
-        count = len(parameters) // 2
-        weights, biases = parameters[:count], parameters[count:]
+        pieces = tuple(x.contiguous() for x in ctx.saved_tensors[: ctx.count])
+        parameters = [_inner(p) for p in ctx.saved_tensors[ctx.count :]]
+        half = len(parameters) // 2
         gradient = gradient.contiguous()
         groups, rows = gradient.shape[:2]
-        results = [torch.empty(p.shape, dtype=p.dtype) for p in parameters]
-        dx = gradient.new_empty(groups, rows, weights[0].shape[1])
-        wants_input = ctx.needs_input_grad[0]
+        results = [torch.empty(p.shape) for p in parameters]
+        wanted = ctx.needs_input_grad[2 : 2 + ctx.count]
+        inputs = [
+            torch.empty(groups, rows, x.shape[2]) if want else None
+            for x, want in zip(pieces, wanted, strict=True)
+        ]
         native.module().mlp_backward(
             ctx.shape,
             gradient.data_ptr(),
-            _layers(weights, biases),
+            _layers(parameters[:half], parameters[half:]),
             ctx.saved.tensor.data_ptr(),
-            dx.data_ptr() if wants_input else 0,
-            _layers(results[:count], results[count:]),
+            _parts(pieces),
+            [0 if dx is None else dx.data_ptr() for dx in inputs],
+            _layers(results[:half], results[half:]),
             torch.get_num_threads(),
         )
-        return (dx if wants_input else None, None, *results)
+        summed = [
+            None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)
+        ]
+        return (None, None, *summed, *results)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from gtp_fast import checkpoint, engine, tasks
@@ -225,6 +226,11 @@ class Trainer:
         )
         print(f"engine      {self.chosen.describe()}")
         print(f"operations  {agent.ops.describe()}")
+        threads = torch.get_num_threads()
+        if agent.device.type == "cpu":
+            whole = 1 < threads <= len(agent.seeds)
+            share = ", native calls give each of them whole seeds" if whole else ""
+            print(f"threads     {threads}{share}")
         if self.evaluator is None:
             print(
                 "evaluation  none: the dataset brings no environment; watch the losses, or "

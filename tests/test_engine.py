@@ -75,10 +75,11 @@ def trained(kind: str, backend: str = "auto", start: int = 0, state=None, seeds=
 
     def after(done: int) -> None:
         ends.append(done)
-        if done % 10 == 0 or done == TOTAL:
+        if done % 7 == 0 or done == TOTAL:
             rows.append(watch.means())
 
-    assert engine.run(chosen, agent, start, TOTAL, (10,), after, lambda: 0) == TOTAL
+    # No multiple of 7 is where the time grid changes, so that the stages must be heeded too.
+    assert engine.run(chosen, agent, start, TOTAL, (7,), after, lambda: 0) == TOTAL
     return agent, rows, ends
 
 
@@ -87,7 +88,7 @@ def test_recorded_pieces_give_the_bits_of_single_calls(backend: str) -> None:
     Again.made = 0
     eager, eager_rows, eager_ends = trained("eager", backend)
     captured, captured_rows, captured_ends = trained("captured", backend)
-    assert eager_rows == captured_rows and len(eager_rows) == 7
+    assert eager_rows == captured_rows and len(eager_rows) == 9
     assert len(eager_ends) == TOTAL > len(captured_ends)
     assert Again.made == 2
     for name, value in eager.state_dict().items():
@@ -199,6 +200,21 @@ def test_a_seed_that_diverges_stays_and_the_others_are_as_if_alone(backend: str,
     for name, value in healthy.state_dict().items():
         if name != "diverged":
             assert torch.equal(value[[0, 2]], last[name][[0, 2]]), name
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_seed_that_has_diverged_stays_even_where_its_loss_is_finite_again(backend: str) -> None:
+    agent, table = build(TINY, (1, 2), backend=backend), synthetic_table()
+    agent.prepare(30)
+    agent.update(table, 0)
+    agent.diverged[1] = 0
+    before = {name: value.clone() for name, value in agent.state_dict().items()}
+    assert torch.isfinite(agent.update(table, 1)).all()
+    after = agent.state_dict()
+    for name in ("actor.online", "actor.average", "critic.online", "critic.average"):
+        assert torch.equal(after[name][1], before[name][1]), name
+        assert not torch.equal(after[name][0], before[name][0]), name
+    assert agent.diverged.tolist() == [-1, 0]
 
 
 def test_a_diverged_seed_stays_so_in_a_resumed_run_and_old_checkpoints_have_none() -> None:

@@ -184,3 +184,43 @@ def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function
     assert torch.equal(buffers[0][1:], start[1:]) and torch.equal(buffers[3][1:], start[1:])
     assert all(torch.isfinite(b).all() for b in buffers)
     assert not torch.equal(buffers[0][0], start[0])
+
+
+# --- pieces of an input, time embeddings ---------------------------------------------------------
+
+
+def test_pieces_are_read_side_by_side_and_get_their_own_gradients(isa: str) -> None:
+    case = Case(4, 34, (5 + 40 + 3, 24, 2))
+    shapes = ((4, 34, 5), (2, 34, 40), (1, 17, 3))
+    pieces = [normals(80 + i, *shape) for i, shape in enumerate(shapes)]
+    results = []
+    for function, dtype in (
+        (ops_mlp.mlp, torch.float32),
+        (reference.mlp, torch.float32),
+        (reference.mlp, torch.float64),
+    ):
+        parameters = [p.to(dtype) for p in case.parameters]
+        leaves = [p.to(dtype).requires_grad_(i != 1) for i, p in enumerate(pieces)]
+        y = function(leaves, parameters[::2], parameters[1::2])
+        gradients = torch.autograd.grad(y, leaves[::2], case.dy.to(dtype))
+        results.append([y.detach(), *gradients])
+    for name, *values in zip(("y", "first", "third"), *results, strict=True):
+        assert_as_accurate(name, *values)
+
+
+def test_embeddings_of_time(isa: str) -> None:
+    levels = 0.25 * torch.log(reference.karras_nodes(66)).view(1, 33, 2).repeat(2, 1, 1)
+    levels = levels + 1e-3 * normals(90, 2, 33, 2)
+    shapes = ((16, 32), (32,), (32, 16), (16,)) * 2
+    parameters = [normals(91 + i, 2, *shape) / 4 for i, shape in enumerate(shapes)]
+    dy, results = normals(99, 2, 33, 32), []
+    for function, dtype in (
+        (ops_mlp.embed, torch.float32),
+        (reference.embed, torch.float32),
+        (reference.embed, torch.float64),
+    ):
+        leaves = [p.to(dtype).requires_grad_() for p in parameters]
+        y = function(levels.to(dtype), leaves)
+        results.append([y.detach(), *torch.autograd.grad(y, leaves, dy.to(dtype))])
+    for i, values in enumerate(zip(*results, strict=True)):
+        assert_as_accurate(f"result {i}", *values)
