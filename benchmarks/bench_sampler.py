@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import sampler_rivals as rivals
+from benchmarks.sampler_rivals import ACTIONS, DEPTH, OBSERVATIONS, WIDTH, FirstWritten
 from benchmarks.stage import Stage
 from benchmarks.workload import (
     COMPILED,
+    EAGER,
     OURS,
     Results,
     Row,
@@ -21,15 +27,18 @@ from benchmarks.workload import (
     fused_or_reason,
     in_turns,
 )
-from gtp_fast import ops, random, reference
-from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
-from gtp_fast.reference import FoldedPolicy
+from gtp_fast import ops, reference
+from gtp_fast.policy import Policy
+from gtp_fast.samplers import Sampler as Sampled
 
-OBSERVATIONS, ACTIONS, WIDTH, DEPTH = 29, 8, 256, 3
+BF16 = Row("ours bf16", "ours")
+ONNX = Row("ONNX Runtime, folded", "rival")
+PRODUCTS = Row("its matrix products alone, torch.mm", "rival")
+ROWS = (EAGER, COMPILED, ONNX, OURS, BF16)
 
 
 class Sampler(Workload):
-    """B actions of one policy in K steps; the reference is already folded, the hardest to beat."""
+    """B actions of one policy in K steps; eager and compiled run the network as first written."""
 
     def __init__(self, batch: int, steps: int, device: torch.device):
         self.batch, self.steps, self.device = batch, steps, device
@@ -42,82 +51,133 @@ class Sampler(Workload):
             "K": steps,
             "num_candidates": 1,
         }
-        self.policy = policy(steps).to(device)
+        self.policy = FirstWritten(steps, device).folded()
         draw = torch.Generator().manual_seed(1)
         self.observation = torch.randn(1, batch, OBSERVATIONS, generator=draw).to(device)
         self.noise = torch.randn(1, batch, ACTIONS, generator=draw).to(device)
 
     def exact(self) -> Results:
         """Run the folded reference in float64 with the same weights."""
-        exact = reference.folded_sample(
-            doubled(self.policy), self.observation.double(), self.noise.double()
-        )
-        return {"actions": exact}
+        return {"actions": self._reference(self.policy, torch.float64)}
 
     def build(self, row: Row) -> Subject:
-        """Take the folded reference, the same compiled, or the native sampler."""
-        note = ""
-        sample: Callable[[Tensor, Tensor], Tensor] = functools.partial(
-            reference.folded_sample, self.policy
-        )
-        if row == COMPILED:
-            inner, note = compiled_sampler(
-                self.batch == 1 or self.device.type == "cuda", self.device
-            )
-            _hold_still(self.policy)
-            sample = functools.partial(inner, self.policy)
-        if row == OURS:
-            chosen = ops.resolve("auto", self.device)
-            fused_or_reason(chosen.choices, "sampler")
-            native = chosen.sampler(self.policy)
+        """Take the network as first written, the same compiled, a rival, or the native sampler."""
+        note, judge = "", None
+        sample: Callable[[Tensor, Tensor], Tensor]
+        if row == EAGER:
+            # One action is faster with PyTorch's own Mish, a batch with the algebraic form.
+            mish = torch.nn.functional.mish if self.batch == 1 else reference.mish
+            sample = FirstWritten(self.steps, self.device, mish)
+        elif row == COMPILED:
+            static = self.batch == 1 or self.device.type == "cuda"
+            sample, note = compiled_sampler(self.steps, static, self.device)
+        elif row == ONNX:
+            threads = 1 if self.batch == 1 else torch.get_num_threads()
+            call = rivals.onnx_runtime(self.policy, self.observation, self.noise, threads)
+            return Subject(call, {"actions": call().clone()})
+        elif row == PRODUCTS:
+            return Subject(rivals.products_alone(self.policy, self.batch), {}, judge=({}, {}))
+        else:
+            fused_or_reason(ops.resolve("auto", self.device).choices, "sampler")
+            precision = "bf16" if row == BF16 else "fp32"
+            native = ops.sampler(self.policy, precision=precision)
             sample, note = native.sample, native.describe()
+            if row == BF16:
+                judge = self._rounded()
+            if self.batch == 1 and self.device.type == "cpu":
+                result = sample(self.observation, self.noise)
+                act = acting(native).act
+                note += "; timed as Policy.act, NumPy in and out, noise drawn"
+                one = self.observation[0, 0].numpy()
+                return Subject(lambda: act(one), {"actions": result}, note, judge)
         run = torch.no_grad()(functools.partial(sample, self.observation, self.noise))
-        return Subject(run, {"actions": run().clone()}, note)
+        return Subject(run, {"actions": run().clone()}, note, judge)
 
+    def _reference(self, policy: reference.FoldedPolicy, dtype: torch.dtype) -> Tensor:
+        return reference.folded_sample(
+            policy.to(dtype), self.observation.to(dtype), self.noise.to(dtype)
+        )
 
-def policy(steps: int) -> FoldedPolicy:
-    """Return a freshly initialised policy, folded for K steps."""
-    network = FlowMapNetwork(OBSERVATIONS, ACTIONS, WIDTH, DEPTH, reference.mlp)
-    parameters = Parameters(1, network.shapes(), torch.device("cpu"), torch.float32)
-    initialise(parameters, random.key_tensor([0]), (0,))
-    times = reference.sampling_times(steps, dtype=torch.float64)
-    return network.fold(parameters.views, times, kind="edm", sigma_data=0.5, t_min=0.002)
-
-
-def doubled(folded: FoldedPolicy) -> FoldedPolicy:
-    """Return the same weights in float64."""
-    return FoldedPolicy(*(_double(part) for part in folded))
-
-
-def _double(part: Any) -> Any:
-    if isinstance(part, tuple):
-        return tuple(x.double() for x in part)
-    return part.double() if isinstance(part, Tensor) else part
-
-
-def _hold_still(folded: FoldedPolicy) -> None:
-    """Tell torch.compile that weights stay in place: else its CUDA graph copies them every time."""
-    for part in folded:
-        for tensor in part if isinstance(part, tuple) else (part,):
-            if isinstance(tensor, Tensor):
-                torch._dynamo.mark_static_address(tensor)
+    def _rounded(self) -> tuple[Results, Results]:
+        """Return what bf16 is judged by: plain PyTorch in bfloat16, and float64 on the weights."""
+        rounded = self.policy.rounded()
+        plain = self._reference(rounded, torch.bfloat16).float()
+        return {"actions": plain}, {"actions": self._reference(rounded, torch.float64)}
 
 
 @functools.cache
-def compiled_sampler(static: bool, device: torch.device) -> tuple[Callable[..., Tensor], str]:
-    """Return the compiled reference: for each shape its own, or one for batches of any size.
+def compiled_sampler(
+    steps: int, static: bool, device: torch.device
+) -> tuple[Callable[..., Tensor], str]:
+    """Return the compiled network: for one shape, or one for batches of any size.
 
     On a CPU a compilation takes tens of seconds, so the two larger batches share theirs.
     """
+    whole = FirstWritten(steps, device)
+    for tensor in whole.views.values():
+        # Else a CUDA graph copies the weights every time.
+        torch._dynamo.mark_static_address(tensor)
     if static:
-        return compiled(reference.folded_sample, device), ""
-    return compiled(reference.folded_sample, device, dynamic=True), "compiled for any batch"
+        return compiled(whole, device), ""
+    return compiled(whole, device, dynamic=True), "compiled for any batch"
+
+
+def acting(sampler: Sampled) -> Policy:
+    """Return the policy that users hold, around a sampler."""
+    return Policy(sampler, OBSERVATIONS, ACTIONS, (-1.0,) * ACTIONS, (1.0,) * ACTIONS)
+
+
+class Latency:
+    """Every single call of `Policy.act` on a new observation, as a control loop makes them."""
+
+    def __init__(self, precision: str, steps: int, calls: int):
+        policy = FirstWritten(steps, torch.device("cpu")).folded()
+        self.policy = acting(ops.sampler(policy, precision=precision))
+        draw = np.random.default_rng(0)
+        self.states = draw.standard_normal((4096, OBSERVATIONS)).astype(np.float32)
+        self.calls = calls
+
+    def measure(self) -> dict[str, Any]:
+        """Return median, p99 and p99.9 of the time of one call."""
+        spent = np.empty(self.calls)
+        act, states, clock = self.policy.act, list(self.states), time.perf_counter
+        for i in range(self.calls):
+            state = states[i & 4095]
+            began = clock()
+            act(state)
+            spent[i] = clock() - began
+        middle, late, latest = np.quantile(spent, (0.5, 0.99, 0.999))
+        return {
+            "calls": self.calls,
+            "p50_seconds": float(middle),
+            "p99_seconds": float(late),
+            "p999_seconds": float(latest),
+        }
 
 
 make = functools.cache(Sampler)
 
 
-@in_turns(("1x5", "256x5", "16384x5", "1x2", "256x2", "16384x2"))
+@in_turns(("1x5", "256x5", "1x2", "256x2"), ROWS)
 def test_sampler(benchmark: Any, stage: Stage, case: str, turn: int, row: Row) -> None:
     batch, steps = map(int, case.split("x"))
     stage.measure(benchmark, make(batch, steps, stage.device), row)
+
+
+@in_turns(("16384x5", "16384x2"), (*ROWS, PRODUCTS))
+def test_sampler_large(benchmark: Any, stage: Stage, case: str, turn: int, row: Row) -> None:
+    batch, steps = map(int, case.split("x"))
+    stage.measure(benchmark, make(batch, steps, stage.device), row)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_act_latency(
+    benchmark: Any, stage: Stage, request: pytest.FixtureRequest, precision: str
+) -> None:
+    latency = Latency(precision, 5, request.config.getoption("--act-calls"))
+    latency.policy.act(latency.states[0])
+    benchmark.group = f"Policy.act, one observation, K = 5, {precision}"
+    benchmark.extra_info.update(
+        **stage.machine, row=OURS.name, role=OURS.role, note="", K=5, **latency.measure()
+    )
+    benchmark.pedantic(lambda: latency.policy.act(latency.states[1]), rounds=2000, iterations=1)

@@ -13,13 +13,16 @@ _STAGE = pytest.StashKey[Stage]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the two knobs of a run."""
+    """Add the knobs of a run."""
     group = parser.getgroup("gtp_fast benchmarks")
     group.addoption(
         "--row-seconds", type=float, default=0.2, help="time spent on a row in each of its turns"
     )
     group.addoption(
         "--transitions", type=int, default=200_000, help="size of the dataset that is loaded"
+    )
+    group.addoption(
+        "--act-calls", type=int, default=500_000, help="calls of Policy.act for each precision"
     )
 
 

@@ -20,6 +20,7 @@ _HEADER = (
     "ours vs eager",
     "ours vs torch.compile",
 )
+_RIVALS = ("benchmark", "measured against", "its time", "ours vs it")
 _LABELS = {
     "eager": "reference eager",
     "compiled": "torch.compile",
@@ -107,20 +108,52 @@ def _device(record: Mapping[str, Any]) -> str:
     lines = [_line(_HEADER), "|---|" + "---:|" * (len(_HEADER) - 1)]
     for group in record["groups"]:
         lines += _lines(group)
-    return "\n".join([head, "", *lines, "", *_remarks(record["groups"])])
+    groups = record["groups"]
+    remarks = [*_rivals(groups), *_targets(groups), *_remarks(groups)]
+    return "\n".join([head, "", *lines, "", *remarks])
+
+
+def _rivals(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a second table, of the rivals beside eager and compiled PyTorch."""
+    lines = []
+    for group in groups:
+        rivals = [row for row in group["rows"] if row["role"] == "rival" and "skipped" not in row]
+        for row in group["rows"]:
+            if row["role"] == "ours":
+                lines += [
+                    _line([_name(group, row), rival["row"], _time(rival), _ratio(rival, row)])
+                    for rival in rivals
+                ]
+    return [_line(_RIVALS), "|---|---|---:|---:|", *lines, ""] if lines else []
+
+
+def _name(group: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Return the group, and which of our rows where there are several."""
+    return str(group["group"] + row["row"].removeprefix("ours").replace(" ", ", ", 1))
 
 
 def _lines(group: Mapping[str, Any]) -> list[str]:
     """Return the lines of a group, one for each row of ours."""
-    rivals = {row["role"]: row for row in group["rows"] if row["role"] != "ours"}
+    rivals = {row["role"]: row for row in group["rows"] if row["role"] in ("eager", "compiled")}
     eager, compiled = rivals.get("eager"), rivals.get("compiled")
     lines = []
     for row in group["rows"]:
         if row["role"] == "ours":
-            name = group["group"] + row["row"].removeprefix("ours").replace(" ", ", ", 1)
             times = [_time(x) for x in (eager, compiled, row)]
-            lines.append(_line([name, *times, _ratio(eager, row), _ratio(compiled, row)]))
+            lines.append(
+                _line([_name(group, row), *times, _ratio(eager, row), _ratio(compiled, row)])
+            )
     return lines
+
+
+def _targets(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what was aimed at, beside what our row says of itself."""
+    return [
+        f"- target of {group['group']}: {group['target']}; measured: {row['note']}"
+        for group in groups
+        for row in group["rows"]
+        if "target" in group and row["role"] == "ours" and row.get("note")
+    ]
 
 
 def _remarks(groups: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -130,7 +163,13 @@ def _remarks(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in group["rows"]:
             text = row.get("skipped") or (row["role"] != "ours" and row.get("note"))
             if text:
-                places.setdefault(f"{_LABELS[row['role']]}: {text}", []).append(group["group"])
+                label = _LABELS.get(row["role"], row["row"])
+                places.setdefault(f"{label}: {text}", []).append(group["group"])
+        if "p99_seconds" in group:
+            late = (group["p50_seconds"], group["p99_seconds"], group["p999_seconds"])
+            median, p99, p999 = (_seconds(seconds) for seconds in late)
+            text = f"median {median}, p99 {p99}, p99.9 {p999} over {group['calls']:,} calls"
+            places.setdefault(text, []).append(group["group"])
     return [f"- {text} ({'; '.join(names)})" for text, names in places.items()]
 
 
@@ -141,7 +180,10 @@ def _line(cells: Sequence[str]) -> str:
 def _time(row: Mapping[str, Any] | None) -> str:
     if row is None or "skipped" in row:
         return "-"
-    seconds = row["median_seconds"]
+    return _seconds(row["median_seconds"])
+
+
+def _seconds(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

@@ -84,7 +84,8 @@ class Stage:
         plain = subject if row == workload.plain else self._ready(workload, workload.plain)
         if self.truth is None:
             self.truth = workload.exact()
-        gate(f"{workload.group}, {row.name}", subject.results, plain.results, self.truth)
+        judge = subject.judge or (plain.results, self.truth)
+        gate(f"{workload.group}, {row.name}", subject.results, *judge)
         self._warm(subject.run)
         return subject
 

@@ -17,7 +17,7 @@ TURNS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One way to run a workload; role: eager, compiled or ours."""
+    """One way to run a workload; role: eager, compiled, rival or ours."""
 
     name: str
     role: str
@@ -40,6 +40,8 @@ class Subject:
     run: Callable[[], object]
     results: Results
     note: str = ""
+    judge: tuple[Results, Results] | None = None
+    """The plain and the exact results of a row that means to compute something else."""
 
 
 class Workload(ABC):

@@ -27,7 +27,7 @@ void normals(uintptr_t keys, int64_t seeds, uint64_t step, uint32_t stream, uint
   const auto draw = kernels().normals;
   const py::gil_scoped_release release;
   for (int64_t s = 0; s < seeds; ++s)
-    draw(key[s], static_cast<uint32_t>(step), stream, rows, columns, to + s * rows * columns);
+    draw(key[s], static_cast<uint32_t>(step), stream, 0, rows, columns, to + s * rows * columns);
 }
 
 void normals_array(const py::array& keys, uint64_t step, uint32_t stream, const py::array& out) {

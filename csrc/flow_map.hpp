@@ -3,20 +3,47 @@
 
 #include <cstddef>
 
+#include "activation.hpp"
 #include "philox.hpp"
 
 namespace gtp {
 
+// What kind of policy: its activation, whether the clean action is clipped in every step, and whether noise is added
+// after a step; then the noise of a call is [S, K, B, A], draw 0 the first, instead of [S, B, A].
+struct Form {
+  Activation activation;
+  bool clamp, stochastic;
+};
+
 // Sizes of a policy: S seeds, O observation, A action, H width, L hidden layers, K sampler steps.
 struct Shape {
   int seeds, observation, action, width, layers, steps;
+  Form form;
 };
+
+// Draws of noise for one row.
+GTP_HD int draws_of(const Shape& shape) { return shape.form.stochastic ? shape.steps : 1; }
 
 // The shape itself; throws std::invalid_argument that names a size out of range.
 const Shape& checked(const Shape& shape);
 
+// "mish", "gelu" (tanh form) or "relu"; throws std::invalid_argument for another name.
+Activation activation_of(const char* name);
+
+// The coefficients of one step: phi = skip a + out F, a <- keep a + gain phi + carry phi_before + spread z.
+struct Step {
+  float input_scale, skip, out, keep, gain, carry, spread;
+};
+constexpr int kStepNumbers = 7;
+
+// Step k of the schedule [7, K], whose rows are the fields of Step; input_scale is c_in of the contract.
+GTP_HD Step step_of(const float* schedule, int steps, int k) {
+  const float* p = schedule + k;
+  return {p[0], p[steps], p[2 * steps], p[3 * steps], p[4 * steps], p[5 * steps], p[6 * steps]};
+}
+
 // The flat float32 array that `load` takes: the fields one after another, each with its seed axis first,
-// weights as [in, out]. The last three are shared by all seeds.
+// weights as [in, out]. The schedule is shared by all seeds.
 struct FlatLayout {
   size_t first_action;       // [S, A, H]
   size_t first_observation;  // [S, O, H]
@@ -25,9 +52,7 @@ struct FlatLayout {
   size_t hidden_bias;        // L-1 times [S, H]
   size_t last_weight;        // [S, H, A]
   size_t last_bias;          // [S, A]
-  size_t input_scale;        // [K], c_in of the contract
-  size_t keep;               // [K]
-  size_t gain;               // [K]
+  size_t schedule;           // [7, K]
   size_t total;
 
   explicit FlatLayout(const Shape& shape) : FlatLayout(shape, shape.width, shape.action) {}
@@ -43,14 +68,12 @@ struct FlatLayout {
     hidden_bias = hidden_weight + hidden * S * H * width;
     last_weight = hidden_bias + hidden * S * width;
     last_bias = last_weight + S * H * action;
-    input_scale = last_bias + S * action;
-    keep = input_scale + K;
-    gain = keep + K;
-    total = gain + K;
+    schedule = last_bias + S * action;
+    total = schedule + kStepNumbers * K;
   }
 };
 
-constexpr float kMishLimit = 20.0f;  // above it mish(x) is x to float rounding, and exp(x)^2 stays finite
+constexpr float kExpLimit = 20.0f;  // above it mish(x) and gelu(x) are x to float rounding, and exp(x)^2 stays finite
 
 // mish(x) = x n / (n + 2), n = e (e + 2), e = exp(min(x, 20)): one exponential, one division. V: float or a vector.
 template <class V>
@@ -67,10 +90,25 @@ GTP_HD V mish_slope_of_exp(V x, V e) {
   return n * inverse + 4.0f * x * (e * (e + 1.0f)) * (inverse * inverse);
 }
 
-// One step of the folded flow map: a <- keep a + gain F.
+// The tanh form of gelu is x e / (e + 1), e = exp(min(u, 20)), u = 2 sqrt(2 / pi) (x + 0.044715 x^3).
 template <class V>
-GTP_HD V flow_step(V a, V output, float keep, float gain) {
-  return keep * a + gain * output;
+GTP_HD V gelu_exponent(V x) {
+  return x * (1.5957691216057308f + 0.07135481627f * (x * x));
+}
+
+template <class V>
+GTP_HD V gelu_of_exp(V x, V e) {
+  return x * (e / (e + 1.0f));
+}
+
+// One step of the folded sampler without its noise. Math gives fma and clip for V, a float or a vector.
+template <class Math, class V>
+GTP_HD V flow_step(V a, V output, V& before, const Step& s, bool clamp) {
+  V phi = Math::fma(Math::fill(s.out), output, s.skip * a);
+  if (clamp) phi = Math::clip(phi);
+  a = Math::fma(Math::fill(s.carry), before, Math::fma(Math::fill(s.gain), phi, s.keep * a));
+  before = phi;
+  return a;
 }
 
 GTP_HD float clip_action(float a) {

@@ -15,9 +15,10 @@ constexpr int kBlockRows = 48;
 // so that the inner loop reads memory in order; columns are padded with zeros.
 struct PackedLayout {
   Shape shape;
-  int lanes, panel;
+  bool bfloat16;  // the hidden layers' weights, and where the instruction set multiplies pairs their inputs too
+  int lanes, panel, last_lanes;
   int width;   // H padded to a panel
-  int action;  // A padded to a vector
+  int action;  // A padded to a vector of the last layer
   int stride;  // between rows of activations: off the power of two, so that rows do not share a cache set
   size_t zeros;  // a bias of nothing
   size_t first_action, first_observation, step_bias, hidden_weight, hidden_bias, last_weight, last_bias;
@@ -25,18 +26,31 @@ struct PackedLayout {
 };
 
 struct Schedule {
-  const float *input_scale, *keep, *gain;
+  const float* steps;  // [7, K], the fields of Step
   float initial_scale;
 };
 
+// Where the noise of a block comes from: draws that lie `stride` floats apart, or, where `rows` is null, the counter:
+// draw k of row b of a batch of B rows has row k B + b of the stream.
+struct Noise {
+  const float* rows;
+  int64_t stride;
+  uint64_t key;
+  uint32_t step;
+  int64_t first, batch;
+};
+constexpr uint32_t kActStream = 6;
+
 struct Kernels {
   const char* name;
-  int lanes;
+  int lanes, last_lanes;
   // Map rows (at most kBlockRows) of observation and noise to clipped actions, through all K steps.
   void (*sample)(const PackedLayout&, const float* packed, const Schedule&, const float* observation,
-                 const float* noise, float* out, int rows, float* scratch);
+                 const Noise&, float* out, int rows, float* scratch);
+  // Pack one hidden weight [inputs, outputs] as bfloat16; `to` holds zeros.
+  void (*pack_bfloat16)(const float* weight, int inputs, int outputs, float* to);
   void (*mish)(const float* x, float* y, float* slope, size_t n);
-  void (*normals)(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, int columns, float* out);
+  void (*normals)(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns, float* out);
   void (*integers)(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound,
                    int64_t* out);
 };
@@ -45,13 +59,19 @@ extern const Kernels kPortableKernels;
 #if defined(__x86_64__) || defined(_M_X64)
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512Bf16Kernels;
+#elif defined(__aarch64__)
+extern const Kernels kNeonKernels;
 #endif
 
-// The kernels named "portable", "avx2" or "avx512"; the widest this machine runs when the name is empty (then the
-// environment's GTP_FAST_ISA may name one). Throws std::invalid_argument for one that is unknown or not supported.
+// The kernels named "portable", "avx2", "avx512", "avx512bf16" or "neon"; the widest this machine runs when the name is
+// empty (then the environment's GTP_FAST_ISA may name one). Throws std::invalid_argument for one that is unknown or not
+// supported.
 const Kernels& select_kernels(const char* name);
 
+constexpr int kMostKernels = 4;
+
 // How many of `all_kernels` this machine runs, narrowest first.
-int supported_kernels(const Kernels* (&all)[3]);
+int supported_kernels(const Kernels* (&all)[kMostKernels]);
 
 }  // namespace gtp

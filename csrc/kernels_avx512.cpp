@@ -1,7 +1,11 @@
 // The kernels of one instruction set: avx512, 16 floats a vector.
+#include <immintrin.h>
+
 #include "kernels.hpp"
 
+#define GTP_AVX512
 #define GTP_LANES 16
+#define GTP_LAST_LANES 8
 #define GTP_ROWS 12
 
 namespace gtp {
@@ -9,10 +13,12 @@ namespace {
 
 #include "simd.hpp"
 #include "random_cpu.hpp"
+#include "layers_cpu.hpp"
 #include "rows_cpu.hpp"
 
 }  // namespace
 
-const Kernels kAvx512Kernels = {"avx512", GTP_LANES, sample_rows, mish_array, normals_array, integers_array};
+const Kernels kAvx512Kernels = {"avx512", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
+                                mish_array, normals_array, integers_array};
 
 }  // namespace gtp

@@ -2,6 +2,7 @@
 #include "kernels.hpp"
 
 #define GTP_LANES 4
+#define GTP_LAST_LANES 4
 #define GTP_ROWS 4
 
 namespace gtp {
@@ -9,10 +10,12 @@ namespace {
 
 #include "simd.hpp"
 #include "random_cpu.hpp"
+#include "layers_cpu.hpp"
 #include "rows_cpu.hpp"
 
 }  // namespace
 
-const Kernels kPortableKernels = {"portable", GTP_LANES, sample_rows, mish_array, normals_array, integers_array};
+const Kernels kPortableKernels = {"portable", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
+                                  mish_array, normals_array, integers_array};
 
 }  // namespace gtp

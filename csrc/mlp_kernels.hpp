@@ -6,9 +6,9 @@
 
 #include <cstddef>
 
-namespace gtp {
+#include "activation.hpp"
 
-enum class Activation : int { kMish, kRelu, kGelu };
+namespace gtp {
 
 // What happens to a tile of a product before it is left: bias and activation, or the slope of the layer below.
 struct Epilogue {

@@ -29,7 +29,7 @@ inline __attribute__((always_inline)) void accumulate(const float* a, size_t pla
 
 // Value and slope by one exponential and one division.
 inline __attribute__((always_inline)) void mish_pair(V x, V& y, V& slope) {
-  const V e = mish_exponential(x);
+  const V e = limited_exponential(x);
   const V n = e * (e + 2.0f);
   const V inverse = 1.0f / (n + 2.0f);
   const V t = n * inverse;

@@ -9,11 +9,13 @@ namespace {
 using gtp::Sampler;
 using gtp::Shape;
 
-constexpr int64_t kRowsWorthTheLock = 8;  // below it, giving Python's lock away costs more than it frees
+// Multiply-adds below which giving Python's lock away costs more than it frees: about ten microseconds.
+constexpr double kWorthTheLock = 5e6;
 
 template <class Work>
-void unlocked(int64_t rows, Work&& work) {
-  if (rows <= kRowsWorthTheLock) {
+void unlocked(const Shape& shape, int64_t rows, Work&& work) {
+  const double layers = static_cast<double>(shape.width) * (2.0 * shape.action + (shape.layers - 1.0) * shape.width);
+  if (static_cast<double>(rows) * shape.seeds * shape.steps * layers < kWorthTheLock) {
     work();
     return;
   }
@@ -21,8 +23,8 @@ void unlocked(int64_t rows, Work&& work) {
   work();
 }
 
-void same_rows(const py::array& a, const char* a_name, const py::array& b, const char* b_name, int axis) {
-  if (a.shape(axis) != b.shape(axis))
+void same_rows(const py::array& a, const char* a_name, int axis, const py::array& b, const char* b_name, int b_axis) {
+  if (a.shape(axis) != b.shape(b_axis))
     throw py::value_error(std::string(a_name) + " and " + b_name + " differ in axis " + std::to_string(axis) + ": " +
                           describe_shape(a) + " and " + describe_shape(b));
 }
@@ -44,17 +46,21 @@ void sample_arrays(const Sampler& sampler, const py::array& observation, const p
                    int threads) {
   const Shape& shape = sampler.shape();
   const float* s = data_of<float>(observation, "observation", 3, shape.observation, false);
-  const float* z = data_of<float>(noise, "noise", 3, shape.action, false);
+  const bool many = shape.form.stochastic;
+  const float* z = data_of<float>(noise, "noise", many ? 4 : 3, shape.action, false);
   float* a = data_of<float>(out, "out", 3, shape.action, true);
   if (observation.shape(0) != shape.seeds)
     throw py::value_error("observation must have " + std::to_string(shape.seeds) + " seeds in axis 0; got shape " +
                           describe_shape(observation));
+  if (many && noise.shape(1) != shape.steps)
+    throw py::value_error("noise must have " + std::to_string(shape.steps) + " draws in axis 1; got shape " +
+                          describe_shape(noise));
   for (int axis = 0; axis < 2; ++axis) {
-    same_rows(observation, "observation", noise, "noise", axis);
-    same_rows(observation, "observation", out, "out", axis);
+    same_rows(observation, "observation", axis, noise, "noise", axis == 1 && many ? 2 : axis);
+    same_rows(observation, "observation", axis, out, "out", axis);
   }
   const int64_t rows = observation.shape(1);
-  unlocked(rows * shape.seeds, [&] { sampler.sample(s, z, a, rows, threads); });
+  unlocked(shape, rows, [&] { sampler.sample(s, z, a, rows, threads); });
 }
 
 void sample_pointers(const Sampler& sampler, uintptr_t observation, uintptr_t noise, uintptr_t out, int64_t rows,
@@ -64,20 +70,44 @@ void sample_pointers(const Sampler& sampler, uintptr_t observation, uintptr_t no
   const float* s = pointer<const float>(observation, "observation");
   const float* z = pointer<const float>(noise, "noise");
   float* a = pointer<float>(out, "out");
-  unlocked(rows * sampler.shape().seeds, [&] { sampler.sample(s, z, a, rows, threads); });
+  unlocked(sampler.shape(), rows, [&] { sampler.sample(s, z, a, rows, threads); });
 }
 
-void act(const Sampler& sampler, const py::array& observation, const py::array& out, uint64_t seed, uint64_t step) {
+void act(const Sampler& sampler, const py::array& observation, const py::array& out, uint64_t seed, uint64_t step,
+         int threads) {
   const Shape& shape = sampler.shape();
   const float* s = data_of<float>(observation, "observation", 2, shape.observation, false);
   float* a = data_of<float>(out, "out", 2, shape.action, true);
-  same_rows(observation, "observation", out, "out", 0);
+  same_rows(observation, "observation", 0, out, "out", 0);
   const int64_t rows = observation.shape(0);
-  unlocked(rows, [&] { sampler.act(s, a, rows, seed, static_cast<uint32_t>(step)); });
+  unlocked(shape, rows, [&] { sampler.act(s, a, rows, seed, static_cast<uint32_t>(step), threads); });
+}
+
+// One action in the fewest steps that Python allows: the action [A], or None for an observation that is not a finite,
+// contiguous float32 [O], which the caller then looks at more closely.
+py::object action(const Sampler& sampler, const py::array& observation, uint64_t seed, uint64_t step) {
+  const Shape& shape = sampler.shape();
+  if (!py::isinstance<py::array_t<float>>(observation) || (observation.flags() & py::array::c_style) == 0 ||
+      observation.ndim() != 1 || observation.shape(0) != shape.observation)
+    return py::none();
+  const float* s = static_cast<const float*>(observation.data());
+  bool finite = true;
+  for (int i = 0; i < shape.observation; ++i) finite &= (gtp::float_bits(s[i]) & 0x7F800000u) != 0x7F800000u;
+  if (!finite) return py::none();
+  py::array_t<float> out(shape.action);
+  float* a = out.mutable_data();
+  unlocked(shape, 1, [&] { sampler.act(s, a, 1, seed, static_cast<uint32_t>(step), 1); });
+  return std::move(out);
+}
+
+bool bfloat16_of(const std::string& precision) {
+  if (precision != "fp32" && precision != "bf16")
+    throw py::value_error("precision must be fp32 or bf16, not " + precision);
+  return precision == "bf16";
 }
 
 py::list instruction_sets() {
-  const gtp::Kernels* all[3];
+  const gtp::Kernels* all[gtp::kMostKernels];
   const int count = gtp::supported_kernels(all);
   py::list names;
   for (int i = 0; i < count; ++i) names.append(all[i]->name);
@@ -95,21 +125,30 @@ PYBIND11_MODULE(_native, m) {
   m.def("isas", &instruction_sets, "Names of the instruction sets that this machine runs, narrowest first.");
 
   py::class_<Sampler>(m, "Sampler", "The K-step sampler of S policies on the CPU.")
-      .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps, const char* isa) {
-             return std::make_unique<Sampler>(Shape{seeds, observation, action, width, layers, steps}, isa);
+      .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,
+                       const char* activation, bool clamp, bool stochastic, const char* precision,
+                       const char* isa) {
+             const gtp::Form form{gtp::activation_of(activation), clamp, stochastic};
+             return std::make_unique<Sampler>(Shape{seeds, observation, action, width, layers, steps, form}, isa,
+                                              bfloat16_of(precision));
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
-           py::arg("steps"), py::arg("isa") = "")
+           py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
+           py::arg("precision") = "fp32", py::arg("isa") = "")
       .def("load", &load_pointer, py::arg("flat"), py::arg("count"), py::arg("initial_scale"),
            "Pack the flat policy at an address; allocates nothing.")
       .def("load", &load_array, py::arg("flat"), py::arg("initial_scale"), "Pack a flat policy.")
       .def("sample", &sample_arrays, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("threads") = 1,
-           "Map observation [S, B, O] and noise [S, B, A] to clipped actions out [S, B, A].")
+           "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to clipped actions out.")
       .def("sample_pointers", &sample_pointers, py::arg("observation"), py::arg("noise"), py::arg("out"),
            py::arg("rows"), py::arg("threads") = 1, "The same on the addresses of contiguous float32 arrays.")
       .def("act", &act, py::arg("observation"), py::arg("out"), py::arg("seed"), py::arg("step"),
-           "Map observation [B, O] to out [B, A] with noise drawn by counter: key = seed, stream ACT, row = row.")
+           py::arg("threads") = 1,
+           "Map observation [B, O] to out [B, A], noise drawn by counter: key = seed, stream ACT, row = k B + row.")
+      .def("action", &action, py::arg("observation"), py::arg("seed"), py::arg("step"),
+           "The action [A] of one observation [O], drawn as `act` draws it; None unless it is finite float32.")
       .def_property_readonly("count", [](const Sampler& s) { return s.flat().total; }, "Length of the flat policy.")
+      .def_property_readonly("precision", [](const Sampler& s) { return s.bfloat16() ? "bf16" : "fp32"; })
       .def_property_readonly("isa", [](const Sampler& s) { return s.kernels().name; });
 
   bind_random(m);

@@ -2,7 +2,8 @@
 // Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
 constexpr int kCounters = 2 * GTP_LANES;
 
-void normals_array(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, int columns, float* out) {
+void normals_array(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns,
+                   float* out) {
   const uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   const int blocks = (columns + 3) / 4;
   const int64_t total = rows * blocks;
@@ -20,7 +21,7 @@ void normals_array(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, i
       }
     }
     for (int i = 0; i < kCounters; ++i) {
-      const Words w = philox(k0, k1, Words{step, stream, r[i], b[i]});
+      const Words w = philox(k0, k1, Words{step, stream, first + r[i], b[i]});
       w0[i] = w.w0;
       w1[i] = w.w1;
       w2[i] = w.w2;

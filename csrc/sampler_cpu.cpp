@@ -13,17 +13,19 @@ namespace gtp {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr uint32_t kActStream = 6;
 
 size_t align(size_t count) { return (count + 15) / 16 * 16; }
 
-PackedLayout make_layout(const Shape& shape, int lanes) {
+PackedLayout make_layout(const Shape& shape, const Kernels& kernels, bool bfloat16) {
+  const int lanes = kernels.lanes;
   PackedLayout p{};
   p.shape = shape;
+  p.bfloat16 = bfloat16;
   p.lanes = lanes;
   p.panel = 2 * lanes;
   p.width = (shape.width + p.panel - 1) / p.panel * p.panel;
-  p.action = (shape.action + lanes - 1) / lanes * lanes;
+  p.last_lanes = kernels.last_lanes;
+  p.action = (shape.action + p.last_lanes - 1) / p.last_lanes * p.last_lanes;
   p.stride = p.width + 16;
   size_t next = 0;
   auto take = [&next](size_t count) {
@@ -36,13 +38,13 @@ PackedLayout make_layout(const Shape& shape, int lanes) {
   p.first_action = take(shape.action * width);
   p.first_observation = take(shape.observation * width);
   p.step_bias = take(shape.steps * width);
-  p.hidden_weight_size = align(shape.width * width);
+  p.hidden_weight_size = align((bfloat16 ? (shape.width + 1) / 2 : shape.width) * width);
   p.hidden_weight = take((shape.layers - 1) * p.hidden_weight_size);
   p.hidden_bias = take((shape.layers - 1) * width);
   p.last_weight = take(static_cast<size_t>(shape.width) * p.action);
   p.last_bias = take(p.action);
   p.seed_size = next;
-  p.scratch = static_cast<size_t>(kBlockRows) * (3 * p.stride + 2 * p.action);
+  p.scratch = static_cast<size_t>(kBlockRows) * (3 * p.stride + 5 * p.action);
   return p;
 }
 
@@ -67,12 +69,12 @@ AlignedFloats allocate_floats(size_t count) {
   return AlignedFloats(static_cast<float*>(p));
 }
 
-Sampler::Sampler(const Shape& shape, const char* isa)
+Sampler::Sampler(const Shape& shape, const char* isa, bool bfloat16)
     : kernels_(select_kernels(isa)),
-      layout_(make_layout(checked(shape), kernels_.lanes)),
+      layout_(make_layout(checked(shape), kernels_, bfloat16)),
       flat_(shape),
       packed_(allocate_floats(layout_.seed_size * shape.seeds)),
-      schedule_(allocate_floats(3 * static_cast<size_t>(shape.steps))) {}
+      schedule_(allocate_floats(kStepNumbers * static_cast<size_t>(shape.steps))) {}
 
 void Sampler::pack_panels(const float* weight, int inputs, int outputs, int panel, float* to) const {
   for (int first = 0; first < outputs; first += panel)
@@ -96,59 +98,68 @@ void Sampler::load(const float* flat, float initial_scale) {
       std::memcpy(to + layout_.step_bias + k * layout_.width, flat + flat_.step_bias + (s * K + k) * H,
                   H * sizeof(float));
     for (size_t l = 0; l + 1 < static_cast<size_t>(shape.layers); ++l) {
-      pack_panels(flat + flat_.hidden_weight + (l * S + s) * H * H, shape.width, shape.width, panel,
-                  to + layout_.hidden_weight + l * layout_.hidden_weight_size);
+      const float* weight = flat + flat_.hidden_weight + (l * S + s) * H * H;
+      float* packed = to + layout_.hidden_weight + l * layout_.hidden_weight_size;
+      if (layout_.bfloat16)
+        kernels_.pack_bfloat16(weight, shape.width, shape.width, packed);
+      else
+        pack_panels(weight, shape.width, shape.width, panel, packed);
       std::memcpy(to + layout_.hidden_bias + l * layout_.width, flat + flat_.hidden_bias + (l * S + s) * H,
                   H * sizeof(float));
     }
-    pack_panels(flat + flat_.last_weight + s * H * A, shape.width, shape.action, layout_.lanes,
+    pack_panels(flat + flat_.last_weight + s * H * A, shape.width, shape.action, layout_.last_lanes,
                 to + layout_.last_weight);
     std::memcpy(to + layout_.last_bias, flat + flat_.last_bias + s * A, A * sizeof(float));
   }
-  std::memcpy(schedule_.get(), flat + flat_.input_scale, 3 * K * sizeof(float));
+  std::memcpy(schedule_.get(), flat + flat_.schedule, kStepNumbers * K * sizeof(float));
   initial_scale_ = initial_scale;
   loaded_ = true;
 }
 
-void Sampler::run(const Task& task, int64_t first, int64_t last) const {
+void Sampler::run_blocks(const Task& task, int64_t first, int64_t last) const {
   const Shape& shape = layout_.shape;
-  const size_t K = shape.steps;
-  const Schedule schedule{schedule_.get(), schedule_.get() + K, schedule_.get() + 2 * K, initial_scale_};
+  const Schedule schedule{schedule_.get(), initial_scale_};
+  const int64_t draw = task.rows * shape.action;
   float* scratch = thread_scratch(layout_.scratch);
   for (int64_t t = first; t < last; ++t) {
     const int64_t seed = t / task.blocks, block = t % task.blocks;
     const int64_t begin = task.rows * block / task.blocks, end = task.rows * (block + 1) / task.blocks;
     const int64_t row = seed * task.rows + begin;
+    const float* rows =
+        task.noise == nullptr ? nullptr : task.noise + seed * draws_of(shape) * draw + begin * shape.action;
+    const Noise noise{rows, draw, task.key, task.step, begin, task.rows};
     kernels_.sample(layout_, packed_.get() + seed * layout_.seed_size, schedule,
-                    task.observation + row * shape.observation, task.noise + row * shape.action,
-                    task.out + row * shape.action, static_cast<int>(end - begin), scratch);
+                    task.observation + row * shape.observation, noise, task.out + row * shape.action,
+                    static_cast<int>(end - begin), scratch);
   }
 }
 
-void Sampler::sample(const float* observation, const float* noise, float* out, int64_t rows, int threads) const {
+void Sampler::run(const Task& task, int threads) const {
   const std::shared_lock<std::shared_mutex> lock(mutex_);
   if (!loaded_) throw std::logic_error("the sampler has no weights yet: call load first");
-  if (rows == 0) return;
-  const Task task{observation, noise, out, rows, (rows + kBlockRows - 1) / kBlockRows};
   const int64_t total = task.blocks * layout_.shape.seeds;
   const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(threads, total));
+  if (workers == 1) return run_blocks(task, 0, total);
   std::vector<std::thread> others;
   // Threads of a call's own rather than a pool: they start in microseconds against milliseconds of work, and a
   // process forked for its environments cannot inherit a pool that is no longer there.
   for (int64_t w = 1; w < workers; ++w)
-    others.emplace_back(&Sampler::run, this, std::cref(task), total * w / workers, total * (w + 1) / workers);
-  run(task, 0, total / workers);
+    others.emplace_back(&Sampler::run_blocks, this, std::cref(task), total * w / workers, total * (w + 1) / workers);
+  run_blocks(task, 0, total / workers);
   for (std::thread& other : others) other.join();
 }
 
-void Sampler::act(const float* observation, float* out, int64_t rows, uint64_t seed, uint32_t step) const {
-  const std::shared_lock<std::shared_mutex> lock(mutex_);
-  if (!loaded_) throw std::logic_error("the sampler has no weights yet: call load first");
+void Sampler::sample(const float* observation, const float* noise, float* out, int64_t rows, int threads) const {
+  if (rows == 0) return;
+  run({observation, noise, out, rows, 0, 0, (rows + kBlockRows - 1) / kBlockRows}, threads);
+}
+
+void Sampler::act(const float* observation, float* out, int64_t rows, uint64_t seed, uint32_t step,
+                  int threads) const {
   if (layout_.shape.seeds != 1) throw std::invalid_argument("act is for a sampler of one seed");
-  // The noise is written where the actions go: every block reads its own before it writes.
-  kernels_.normals(seed, step, kActStream, rows, layout_.shape.action, out);
-  const Task task{observation, out, out, rows, (rows + kBlockRows - 1) / kBlockRows};
-  run(task, 0, task.blocks);
+  if (rows == 0) return;
+  if (rows * draws_of(layout_.shape) >= int64_t{1} << 32) throw std::invalid_argument("the batch is too large");
+  run({observation, nullptr, out, rows, seed, step, (rows + kBlockRows - 1) / kBlockRows}, threads);
 }
 
 }  // namespace gtp

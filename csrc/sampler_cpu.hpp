@@ -16,29 +16,36 @@ AlignedFloats allocate_floats(size_t count);
 
 class Sampler {
  public:
-  // isa: an instruction set's name, or empty for the widest. Throws std::invalid_argument for sizes out of range.
-  Sampler(const Shape& shape, const char* isa);
+  // isa: an instruction set's name, or empty for the widest. bfloat16: round the hidden layers' weights, which halves
+  // what an action reads. Throws std::invalid_argument for sizes out of range.
+  Sampler(const Shape& shape, const char* isa, bool bfloat16);
 
   // Pack a flat policy (FlatLayout) in place; allocates nothing.
   void load(const float* flat, float initial_scale);
 
-  // observation [S, B, O], noise [S, B, A] -> out [S, B, A]; the bits do not depend on B or on threads.
+  // observation [S, B, O], noise [S, B, A] ([S, K, B, A] where noise is added after a step) -> out [S, B, A]; the bits
+  // do not depend on B or on threads.
   void sample(const float* observation, const float* noise, float* out, int64_t rows, int threads) const;
 
-  // One policy, noise drawn by counter: key = seed, stream ACT, row = row of the batch.
-  void act(const float* observation, float* out, int64_t rows, uint64_t seed, uint32_t step) const;
+  // One policy, noise drawn by counter: key = seed, stream ACT, row = k B + row for draw k of a batch of B rows.
+  void act(const float* observation, float* out, int64_t rows, uint64_t seed, uint32_t step, int threads) const;
 
   const Shape& shape() const { return layout_.shape; }
   const FlatLayout& flat() const { return flat_; }
   const Kernels& kernels() const { return kernels_; }
+  bool bfloat16() const { return layout_.bfloat16; }
 
  private:
   struct Task {
-    const float *observation, *noise;
+    const float *observation, *noise;  // noise null: drawn by counter
     float* out;
-    int64_t rows, blocks;
+    int64_t rows;
+    uint64_t key;
+    uint32_t step;
+    int64_t blocks;
   };
-  void run(const Task& task, int64_t first, int64_t last) const;
+  void run(const Task& task, int threads) const;
+  void run_blocks(const Task& task, int64_t first, int64_t last) const;
   void pack_panels(const float* weight, int inputs, int outputs, int panel, float* to) const;
 
   const Kernels& kernels_;

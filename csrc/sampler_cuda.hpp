@@ -1,26 +1,27 @@
-// The K-step sampler of S policies on a CUDA device. Every call is one launch or one set of copies on the stream
-// that it is given, waits for nothing and allocates nothing, so it can be captured in a CUDA graph.
+// The K-step sampler of S policies on a CUDA device. Every call is one launch, or a few copies and one launch, on the
+// stream that it is given, waits for nothing and allocates nothing, so it can be captured in a CUDA graph.
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "flow_map.hpp"
+#include "sampler_cuda_plan.hpp"
 
 namespace gtp {
 
 struct CudaArguments;
 
-// How a batch is run: the kernel and its rows a block.
-struct CudaPlan {
-  bool latency;
-  int rows_per_block;
+struct DeviceFree {
+  void operator()(void* memory) const;
 };
 
 class CudaSampler {
  public:
   // Allocates on the current device. Throws std::invalid_argument when the sizes do not fit its shared memory and
   // std::runtime_error with CUDA's own text when CUDA fails.
-  explicit CudaSampler(const Shape& shape);
+  CudaSampler(const Shape& shape, Precision precision);
   ~CudaSampler();
   CudaSampler(const CudaSampler&) = delete;
   CudaSampler& operator=(const CudaSampler&) = delete;
@@ -29,24 +30,31 @@ class CudaSampler {
   // passed. A captured graph keeps the initial scale it was captured with.
   void load(const float* flat, float initial_scale, void* stream);
 
-  // observation [S, B, O], noise [S, B, A] -> out [S, B, A], all on the device.
-  void sample(const float* observation, const float* noise, float* out, int64_t rows, void* stream) const;
+  // observation [S, B, O], noise [S, B, A] or, where noise is added, [S, K, B, A] -> out [S, B, A], all on the device,
+  // by the plan for the batch or any other of `plans`.
+  void sample(const float* observation, const float* noise, float* out, int64_t rows, void* stream,
+              const CudaPlan& plan) const;
 
   CudaPlan plan(int64_t rows) const;
+  // All that can be run here.
+  std::vector<CudaPlan> plans() const;
+  // The choice for a batch in words.
+  std::string describe(int64_t rows) const;
   const Shape& shape() const { return shape_; }
   const FlatLayout& flat() const { return flat_; }
   int device() const { return device_; }
 
  private:
-  size_t shared_bytes(const CudaPlan& plan) const;
+  void prepare(const CudaPlan& plan) const;
+  int resident_clusters(const CudaPlan& plan) const;
 
   Shape shape_;
   FlatLayout flat_;
   std::unique_ptr<CudaArguments> arguments_;
-  float* policy_ = nullptr;
+  CudaDevice limits_{};
+  std::unique_ptr<void, DeviceFree> policy_, units_;
   bool loaded_ = false;
-  int device_ = 0, multiprocessors_ = 0;
-  size_t shared_limit_ = 0;
+  int device_ = 0;
 };
 
 }  // namespace gtp

@@ -1,7 +1,13 @@
 // What the two sampler kernels share: their arguments and the reading of a policy.
 #pragma once
 
-#include "flow_map.hpp"
+#if defined(__CUDACC__)
+#include "sampler_cuda_device.cuh"
+#else
+#include "emulation/device.hpp"
+#endif
+#include "sampler_cuda_plan.hpp"
+#include "sampler_cuda_units.hpp"
 
 namespace gtp {
 
@@ -10,7 +16,10 @@ struct CudaArguments {
   FlatLayout layout;  // padded: rows of `width` and `action` columns, multiples of four, the padding zero
   int width, action;
   int wide;  // floats in a row of activations: the widest layer input
+  UnitLayout units_layout;
+  Precision precision;
   const float* policy;
+  const uint4* units;
   float initial_scale;
   const float *observation, *noise;
   float* out;
@@ -36,7 +45,27 @@ struct CudaPolicy {
   }
 };
 
-__device__ __forceinline__ float device_mish(float x) { return mish_of_exp(x, expf(fminf(x, kMishLimit))); }
+// The activation of the whole policy: every thread takes the same branch.
+__device__ __forceinline__ float activate(float x, Activation kind) {
+  if (kind == Activation::kRelu) return x < 0.0f ? 0.0f : x;
+  const float e = expf(fminf(kind == Activation::kGelu ? gelu_exponent(x) : x, kExpLimit));
+  return kind == Activation::kGelu ? gelu_of_exp(x, e) : mish_of_exp(x, e);
+}
+
+struct DeviceMath {
+  static __device__ __forceinline__ float fma(float a, float b, float c) { return fmaf(a, b, c); }
+  static __device__ __forceinline__ float fill(float x) { return x; }
+  static __device__ __forceinline__ float clip(float x) { return clip_action(x); }
+};
+
+// One number of the action after step k: noise holds the draws of this seed, [K, B, A], row is that of the batch.
+__device__ __forceinline__ float device_step(const CudaArguments& p, const Step& step, const float* noise, int k,
+                                             int64_t row, int j, float a, float output, float& before) {
+  a = flow_step<DeviceMath>(a, output, before, step, p.shape.form.clamp);
+  if (p.shape.form.stochastic && k + 1 < p.shape.steps && row < p.rows && j < p.shape.action)
+    a = fmaf(step.spread, noise[((k + 1) * p.rows + row) * p.shape.action + j], a);
+  return a;
+}
 
 __device__ __forceinline__ void multiply_add(float4& sum, float x, const float4& w) {
   sum.x = fmaf(x, w.x, sum.x);

@@ -3,8 +3,6 @@
 // in registers: a warp's lanes share their T rows, so that an activation is one broadcast.
 #pragma once
 
-#include <cuda_pipeline.h>
-
 #include "sampler_cuda_common.cuh"
 
 namespace gtp {
@@ -25,10 +23,10 @@ __device__ __forceinline__ void fetch_weights(const float* w, int columns, int d
     if (j < columns) {
       // Rows past the end repeat the first: their activations are zero, and what lay there need not be finite.
       const float* from = w + static_cast<size_t>(k < depth ? k : 0) * columns + j;
-      __pipeline_memcpy_async(stage + (i / kVectors) * kTileColumns + 4 * (i % kVectors), from, 16);
+      copy_async(stage + (i / kVectors) * kTileColumns + 4 * (i % kVectors), from);
     }
   }
-  __pipeline_commit();
+  commit_copies();
 }
 
 // sum[r] += x W for a warp's T rows and the lane's columns 4 lane.. and 128 + 4 lane.. of the tile at `column`.
@@ -44,7 +42,7 @@ __device__ __forceinline__ void throughput_product(const float* x, int stride, i
   fetch_weights(w, columns, depth, 0, column, stage);
   for (int begin = 0; begin < depth; begin += kChunk) {
     const float* now = stage + (begin / kChunk % 2) * kChunk * kTileColumns;
-    __pipeline_wait_prior(0);
+    wait_copies<0>();
     __syncthreads();
     if (begin + kChunk < depth)
       fetch_weights(w, columns, depth, begin + kChunk, column,
@@ -73,7 +71,8 @@ __device__ __forceinline__ void throughput_product(const float* x, int stride, i
 
 // Write act(sum + bias + rows) of four columns; bias and rows may be null.
 template <bool kActivate>
-__device__ __forceinline__ void finish(float4 sum, const float* bias, const float* rows, float* y) {
+__device__ __forceinline__ void finish(float4 sum, const float* bias, const float* rows, float* y,
+                                       Activation kind) {
   if (bias != nullptr) {
     const float4 b = *reinterpret_cast<const float4*>(bias);
     sum = make_float4(sum.x + b.x, sum.y + b.y, sum.z + b.z, sum.w + b.w);
@@ -83,7 +82,7 @@ __device__ __forceinline__ void finish(float4 sum, const float* bias, const floa
     sum = make_float4(sum.x + s.x, sum.y + s.y, sum.z + s.z, sum.w + s.w);
   }
   if (kActivate)
-    sum = make_float4(device_mish(sum.x), device_mish(sum.y), device_mish(sum.z), device_mish(sum.w));
+    sum = make_float4(activate(sum.x, kind), activate(sum.y, kind), activate(sum.z, kind), activate(sum.w, kind));
   *reinterpret_cast<float4*>(y) = sum;
 }
 
@@ -91,7 +90,7 @@ __device__ __forceinline__ void finish(float4 sum, const float* bias, const floa
 template <int T, bool kActivate>
 __device__ __forceinline__ void throughput_layer(const float* x, int stride, int depth, const float* w, int columns,
                                                  const float* bias, const float* rows, float* stage, float* y,
-                                                 int y_stride) {
+                                                 int y_stride, Activation kind) {
   const int lane = threadIdx.x % 32, first = (threadIdx.x / 32) * T;
   for (int column = 0; column < columns; column += kTileColumns) {
     float4 low[T], high[T];
@@ -103,7 +102,7 @@ __device__ __forceinline__ void throughput_layer(const float* x, int stride, int
         const int j = column + 128 * half + 4 * lane;
         if (j < columns)
           finish<kActivate>(half ? high[r] : low[r], bias ? bias + j : nullptr,
-                            rows ? rows + (first + r) * columns + j : nullptr, y + (first + r) * y_stride + j);
+                            rows ? rows + (first + r) * columns + j : nullptr, y + (first + r) * y_stride + j, kind);
       }
     }
   }
@@ -112,18 +111,19 @@ __device__ __forceinline__ void throughput_layer(const float* x, int stride, int
 
 // The last layer and the step: a warp's own rows, its lanes over the inputs, four columns at a time.
 template <int T>
-__device__ __forceinline__ void throughput_step(const CudaArguments& p, const CudaPolicy& policy, const float* x,
-                                                float* a, float keep, float gain) {
+__device__ __forceinline__ void throughput_step(const CudaArguments& p, const CudaPolicy& policy, const Step& step,
+                                                const float* x, const float* noise, int64_t block, int k, float* a,
+                                                float* before) {
   const int lane = threadIdx.x % 32, first = (threadIdx.x / 32) * T;
   for (int j = 0; j < p.action; j += 4) {
     float4 sum[T];
 #pragma unroll
     for (int r = 0; r < T; ++r) sum[r] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    for (int k = lane; k < p.shape.width; k += 32) {
+    for (int i = lane; i < p.shape.width; i += 32) {
       const float4 weight =
-          *reinterpret_cast<const float4*>(policy.last_weight + static_cast<size_t>(k) * p.action + j);
+          *reinterpret_cast<const float4*>(policy.last_weight + static_cast<size_t>(i) * p.action + j);
 #pragma unroll
-      for (int r = 0; r < T; ++r) multiply_add(sum[r], x[(first + r) * p.wide + k], weight);
+      for (int r = 0; r < T; ++r) multiply_add(sum[r], x[(first + r) * p.wide + i], weight);
     }
     const float4 bias = *reinterpret_cast<const float4*>(policy.last_bias + j);
 #pragma unroll
@@ -131,9 +131,13 @@ __device__ __forceinline__ void throughput_step(const CudaArguments& p, const Cu
       const float4 output = make_float4(warp_sum(sum[r].x) + bias.x, warp_sum(sum[r].y) + bias.y,
                                         warp_sum(sum[r].z) + bias.z, warp_sum(sum[r].w) + bias.w);
       if (lane == r) {
-        float4* at = reinterpret_cast<float4*>(a + (first + r) * p.action + j);
-        *at = make_float4(flow_step(at->x, output.x, keep, gain), flow_step(at->y, output.y, keep, gain),
-                          flow_step(at->z, output.z, keep, gain), flow_step(at->w, output.w, keep, gain));
+        float* at = a + (first + r) * p.action + j;
+        float* old = before + (first + r) * p.action + j;
+        const int64_t row = block + first + r;
+        at[0] = device_step(p, step, noise, k, row, j, at[0], output.x, old[0]);
+        at[1] = device_step(p, step, noise, k, row, j + 1, at[1], output.y, old[1]);
+        at[2] = device_step(p, step, noise, k, row, j + 2, at[2], output.z, old[2]);
+        at[3] = device_step(p, step, noise, k, row, j + 3, at[3], output.w, old[3]);
       }
     }
   }
@@ -142,7 +146,7 @@ __device__ __forceinline__ void throughput_step(const CudaArguments& p, const Cu
 
 template <int T>
 __global__ void __launch_bounds__(kThroughputThreads, 1) throughput_kernel(const __grid_constant__ CudaArguments p) {
-  extern __shared__ __align__(16) float shared[];
+  float* const shared = shared_memory<float>();
   constexpr int kRows = kWarps * T;
   const int seed = blockIdx.y;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kRows;
@@ -155,26 +159,30 @@ __global__ void __launch_bounds__(kThroughputThreads, 1) throughput_kernel(const
   float* state = next + kRows * p.wide;
   float* a = state + kRows * W;
   float* scaled = a + kRows * p.action;
+  float* before = scaled + kRows * p.action;
 
   const int64_t offset = static_cast<int64_t>(seed) * p.rows;
+  const float* noise = p.noise + offset * draws_of(p.shape) * A;
+  const Activation kind = p.shape.form.activation;
   load_rows(p.observation + offset * O, first, p.rows, O, 1.0f, x, p.wide, (O + 3) / 4 * 4, kRows);
-  load_rows(p.noise + offset * A, first, p.rows, A, p.initial_scale, a, p.action, p.action, kRows);
+  load_rows(noise, first, p.rows, A, p.initial_scale, a, p.action, p.action, kRows);
+  for (int i = threadIdx.x; i < kRows * p.action; i += kThroughputThreads) before[i] = 0.0f;
   __syncthreads();
-  throughput_layer<T, false>(x, p.wide, O, policy.first_observation, W, nullptr, nullptr, stage, state, W);
+  throughput_layer<T, false>(x, p.wide, O, policy.first_observation, W, nullptr, nullptr, stage, state, W, kind);
   for (int k = 0; k < K; ++k) {
-    const float input_scale = p.policy[p.layout.input_scale + k];
-    for (int i = threadIdx.x; i < kRows * p.action; i += kThroughputThreads) scaled[i] = input_scale * a[i];
+    const Step step = step_of(p.policy + p.layout.schedule, K, k);
+    for (int i = threadIdx.x; i < kRows * p.action; i += kThroughputThreads) scaled[i] = step.input_scale * a[i];
     __syncthreads();
     throughput_layer<T, true>(scaled, p.action, A, policy.first_action, W,
-                              policy.step_bias + static_cast<size_t>(k) * W, state, stage, x, p.wide);
+                              policy.step_bias + static_cast<size_t>(k) * W, state, stage, x, p.wide, kind);
     for (int l = 0; l + 1 < p.shape.layers; ++l) {
       throughput_layer<T, true>(x, p.wide, p.shape.width, policy.hidden_weight + l * policy.next_weight, W,
-                                policy.hidden_bias + l * policy.next_bias, nullptr, stage, next, p.wide);
+                                policy.hidden_bias + l * policy.next_bias, nullptr, stage, next, p.wide, kind);
       float* swap = x;
       x = next;
       next = swap;
     }
-    throughput_step<T>(p, policy, x, a, p.policy[p.layout.keep + k], p.policy[p.layout.gain + k]);
+    throughput_step<T>(p, policy, step, x, noise, first, k, a, before);
   }
   store_actions(p, p.out + offset * A, first, a, kRows);
 }
@@ -182,7 +190,7 @@ __global__ void __launch_bounds__(kThroughputThreads, 1) throughput_kernel(const
 // Shared memory of a block of `rows` rows, in floats.
 inline size_t throughput_floats(int rows, int wide, int width, int action) {
   const int buffers = width <= kTileColumns ? 1 : 2;
-  return 2 * kChunk * kTileColumns + static_cast<size_t>(rows) * (buffers * wide + width + 2 * action);
+  return 2 * kChunk * kTileColumns + static_cast<size_t>(rows) * (buffers * wide + width + 3 * action);
 }
 
 }  // namespace gtp

@@ -14,6 +14,14 @@ void check(const char* name, int value, int high) {
 
 }  // namespace
 
+Activation activation_of(const char* name) {
+  const std::string wanted = name;
+  if (wanted == "mish") return Activation::kMish;
+  if (wanted == "gelu") return Activation::kGelu;
+  if (wanted == "relu") return Activation::kRelu;
+  throw std::invalid_argument("activation must be mish, gelu or relu, not " + wanted);
+}
+
 const Shape& checked(const Shape& shape) {
   check("seeds", shape.seeds, 4096);
   check("observation_dim", shape.observation, 16384);

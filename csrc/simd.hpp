@@ -1,47 +1,104 @@
-// A vector of GTP_LANES floats by the compiler's vector types, its exponential, and mish over an array.
+// A vector of GTP_LANES floats, its exponential, and activations over it.
 // Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
+//
+// Every multiply-add that may be fused is written as `fma`, and the compiler may fuse no other (-ffp-contract=off): so
+// AVX2, AVX-512 and NEON give the same bits. The portable form rounds twice, and its bits are its own.
+#define GTP_INLINE inline __attribute__((always_inline))
+
 typedef float V __attribute__((vector_size(4 * GTP_LANES)));
 typedef int32_t I __attribute__((vector_size(4 * GTP_LANES)));
 
-inline __attribute__((always_inline)) V load(const float* p) {
-  V v;
+template <class T = V>
+GTP_INLINE T load(const float* p) {
+  T v;
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
 
-inline __attribute__((always_inline)) void store(float* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+template <class T>
+GTP_INLINE void store(float* p, T v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
 
-inline __attribute__((always_inline)) V broadcast(float x) { return x - V{}; }
+template <class T = V>
+GTP_INLINE T broadcast(float x) {
+  return x - T{};
+}
 
-inline __attribute__((always_inline)) V smaller(V a, V b) { return a < b ? a : b; }
+#if defined(GTP_AVX512)
+GTP_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+GTP_INLINE V smaller(V x, V limit) { return _mm512_maskz_min_ps(static_cast<__mmask16>(-1), x, limit); }
+GTP_INLINE V larger(V x, V limit) { return _mm512_maskz_max_ps(static_cast<__mmask16>(-1), x, limit); }
+GTP_INLINE __m256 fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
+GTP_INLINE __m256 smaller(__m256 x, __m256 limit) { return _mm256_min_ps(x, limit); }
+GTP_INLINE __m256 larger(__m256 x, __m256 limit) { return _mm256_max_ps(x, limit); }
+#elif defined(GTP_AVX2)
+GTP_INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+GTP_INLINE V smaller(V x, V limit) { return _mm256_min_ps(x, limit); }
+GTP_INLINE V larger(V x, V limit) { return _mm256_max_ps(x, limit); }
+#else
+#if defined(GTP_NEON)
+GTP_INLINE V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+#else
+GTP_INLINE V fma(V a, V b, V c) { return a * b + c; }
+#endif
+// As the x86 instructions have it: of two numbers that do not compare, the second.
+GTP_INLINE V smaller(V x, V limit) { return x < limit ? x : limit; }
+GTP_INLINE V larger(V x, V limit) { return x > limit ? x : limit; }
+#endif
 
-inline __attribute__((always_inline)) V larger(V a, V b) { return a > b ? a : b; }
+#if defined(GTP_AVX512) || defined(GTP_AVX2) || defined(GTP_NEON)
+GTP_INLINE float scalar_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+#else
+GTP_INLINE float scalar_fma(float a, float b, float c) { return a * b + c; }
+#endif
 
 // exp(x) for -87 <= x <= 20: 2^n exp(r), |r| <= ln(2) / 2, the polynomial's own relative error being 3e-9.
-inline __attribute__((always_inline)) V exponential(V x) {
-  // Adding 1.5 2^23 leaves the rounded integer in the low bits of the sum.
-  const float shift = 12582912.0f;
-  const V sum = x * 1.44269504f + shift;
+GTP_INLINE V exponential(V x) {
+  // Adding 1.5 2^23 leaves the rounded integer in the low bits of the sum, where a shift moves it into the exponent.
+  const V shift = broadcast(12582912.0f);
+  const V sum = fma(x, broadcast(1.44269504f), shift);
   const V n = sum - shift;
-  const V r = (x - n * kLn2High) - n * kLn2Low;
-  V p = 1.3814461368e-3f * r + 8.3687809818e-3f;
-  p = p * r + 4.1668394331e-2f;
-  p = p * r + 1.6666520102e-1f;
-  p = p * r + 4.9999993412e-1f;
-  p = p * (r * r) + (r + 1.0f);
-  const I exponent = ((I)sum - (int32_t)0x4B400000 + 127) << 23;
-  return p * (V)exponent;
+  const V r = fma(n, broadcast(-kLn2Low), fma(n, broadcast(-kLn2High), x));
+  V p = fma(broadcast(1.3814461368e-3f), r, broadcast(8.3687809818e-3f));
+  p = fma(p, r, broadcast(4.1668394331e-2f));
+  p = fma(p, r, broadcast(1.6666520102e-1f));
+  p = fma(p, r, broadcast(4.9999993412e-1f));
+  p = fma(p, r * r, r + 1.0f);
+  return (V)((I)p + ((I)sum << 23));
 }
 
-inline __attribute__((always_inline)) V mish_exponential(V x) {
-  return exponential(larger(smaller(x, broadcast(kMishLimit)), broadcast(-87.0f)));
+GTP_INLINE V limited_exponential(V x) {
+  return exponential(larger(smaller(x, broadcast(kExpLimit)), broadcast(-87.0f)));
 }
 
-inline __attribute__((always_inline)) V mish(V x) { return mish_of_exp(x, mish_exponential(x)); }
+GTP_INLINE V mish(V x) { return mish_of_exp(x, limited_exponential(x)); }
 
-inline __attribute__((always_inline)) void mish_and_slope(const float* x, float* y, float* slope) {
+struct Identity {
+  static GTP_INLINE V of(V x) { return x; }
+};
+struct Mish {
+  static GTP_INLINE V of(V x) { return mish(x); }
+};
+struct Gelu {
+  static GTP_INLINE V of(V x) { return gelu_of_exp(x, limited_exponential(gelu_exponent(x))); }
+};
+struct Relu {
+  // The second operand is what a NaN gives, so that it stays one.
+  static GTP_INLINE V of(V x) { return larger(V{}, x); }
+};
+
+// What flow_step needs of a vector.
+template <class T>
+struct VectorMath {
+  static GTP_INLINE T fma(T a, T b, T c) { return gtp::fma(a, b, c); }
+  static GTP_INLINE T fill(float x) { return broadcast<T>(x); }
+  static GTP_INLINE T clip(T x) { return larger(fill(-1.0f), smaller(fill(1.0f), x)); }
+};
+
+GTP_INLINE void mish_and_slope(const float* x, float* y, float* slope) {
   const V v = load(x);
-  const V e = mish_exponential(v);
+  const V e = limited_exponential(v);
   store(y, mish_of_exp(v, e));
   if (slope != nullptr) store(slope, mish_slope_of_exp(v, e));
 }

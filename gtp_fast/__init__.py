@@ -19,7 +19,7 @@ __all__ = ["__version__", "load"]
 
 
 def load(path: str | Path, device: str = "cpu", **options: Any) -> Policy:
-    """Load a trained policy from a run folder or a checkpoint; see `gtp_fast.policy.load`."""
+    """Load a trained policy: a run folder, a checkpoint or a policy.gtp; see `policy.load`."""
     from gtp_fast import policy
 
     return policy.load(path, device=device, **options)

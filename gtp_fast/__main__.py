@@ -16,7 +16,8 @@ def main(argv: Sequence[str]) -> int:
     """Print what a result depends on besides its configuration; return the exit code."""
     if argv:
         print(
-            "python -m gtp_fast takes no options; commands: train, evaluate, collect, report, demo"
+            "python -m gtp_fast takes no options; commands: train, evaluate, collect, report, "
+            "export, latency, demo"
         )
     for name, value in runs.environment().items():
         print(f"{name:20s}{value}")

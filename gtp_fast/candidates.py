@@ -1,9 +1,7 @@
-"""How one action is chosen when a policy acts: the noise it takes, and the critic's choice among
-candidates.
+"""How one action is chosen when a policy acts: several candidates, compared by a critic.
 
-All randomness of a decision is one row of standard normals, so that evaluation and `act` draw it
-alike, by counter: N candidates with D draws of A numbers each, in that order, then one number that
-picks among them.
+Candidates are further draws of the same sampler, and what picks among them is one draw more. So
+evaluation and `act` need to know nothing of them: they give the draws that a sampler asks for.
 """
 
 from __future__ import annotations
@@ -15,9 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gtp_fast import random
-from gtp_fast.random import Stream
-from gtp_fast.samplers import Rows, Sampler
+from gtp_fast.samplers import Rows, Sampler, act_through_torch, action_through_act
 
 Rule = Literal["softmax", "argmax"]
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -38,62 +34,47 @@ def choose(score: Tensor, draw: Tensor, rule: Rule = "softmax") -> Tensor:
     return (cumulated <= quantile[:, None]).sum(1).clamp(max=score.shape[1] - 1)
 
 
-class ActingSampler:
-    """A sampler that takes its noise as rows [S, B, columns], and its best of `count` candidates.
+class CandidateSampler:
+    """A sampler of `count` candidates from `inner`, of which the score chooses one.
 
-    like: a tensor [..., A] of the policy's device and type. steps: K. draws: draws of noise [A]
-    that the inner sampler takes for one action.
+    Its noise [S, N D + 1, B, A] holds the D draws of each of N candidates, then the draw whose
+    first number chooses. like: a tensor of the policy's device and type.
     """
 
     def __init__(
-        self,
-        inner: Sampler,
-        like: Tensor,
-        *,
-        steps: int,
-        draws: int = 1,
-        count: int = 1,
-        score: Score | None = None,
-        rule: Rule = "softmax",
+        self, inner: Sampler, like: Tensor, score: Score, count: int, rule: Rule = "softmax"
     ):
-        if count > 1 and score is None:
-            raise ValueError("candidates cannot be compared without a score")
-        self.inner, self.like, self.action_dim = inner, like, like.shape[-1]
-        self.steps, self.draws, self.count, self.score, self.rule = steps, draws, count, score, rule
-        self.columns = count * draws * self.action_dim + (count > 1)
-
-    def entry(self) -> Callable[[Rows, Rows, int, int], None]:
-        """Return the shortest way to `act`: the inner sampler's own where it draws the same
-        noise.
-        """
-        return self.inner.act if self.draws == self.count == 1 else self.act
+        self.inner, self.like, self.score = inner, like, score
+        self.count, self.rule = count, rule
+        self.draws = count * inner.draws + 1
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, columns] to actions [S, B, A]."""
+        """Map observation [S, B, O] and noise [S, draws, B, A] to actions [S, B, A]."""
         with torch.no_grad():
-            seeds, rows, _ = noise.shape
-            size = (seeds, rows, self.count, self.draws, self.action_dim)
-            # [S, D, N B, A]: candidates lie behind one another, as batches of the inner sampler.
-            z = noise[..., : math.prod(size[2:])].reshape(size).permute(0, 3, 2, 1, 4)
-            z = z.reshape(seeds, self.draws, self.count * rows, self.action_dim)
-            states = observation.repeat(1, self.count, 1)
-            actions = self.inner.sample(states, z[:, 0] if self.draws == 1 else z)
-            if self.score is None or self.count == 1:
-                return actions
-            scores = self.score(states, actions).reshape(seeds, self.count, rows)
-            chosen = choose(scores, noise[..., -1], self.rule)
-            actions = actions.reshape(seeds, self.count, rows, self.action_dim)
-            index = chosen[:, None, :, None].expand(-1, -1, -1, self.action_dim)
-            return actions.gather(1, index)[:, 0]
+            seeds, _, rows, width = noise.shape
+            n, d = self.count, self.inner.draws
+            # Candidates lie behind one another in one batch of the inner sampler: [S, D, N B, A].
+            z = noise[:, :-1].reshape(seeds, n, d, rows, width).transpose(1, 2)
+            z = z.reshape(seeds, d, n * rows, width)
+            states = observation.repeat(1, n, 1)
+            actions = self.inner.sample(states, z[:, 0] if d == 1 else z)
+            scores = self.score(states, actions).reshape(seeds, n, rows)
+            chosen = choose(scores, noise[:, -1, :, 0], self.rule)
+            index = chosen[:, None, :, None].expand(-1, -1, -1, width)
+            return actions.reshape(seeds, n, rows, width).gather(1, index)[:, 0]
 
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
-        keys = random.key_tensor([seed], self.like.device)
-        noise = random.normals(keys, step, Stream.ACT, out.shape[0], self.columns, self.like.dtype)
-        state = torch.from_numpy(observation).to(self.like)[None]
-        out[:] = self.sample(state, noise)[0].cpu().numpy()
+        act_through_torch(self, self.like, observation, out, seed, step)
+
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action of one observation."""
+        return action_through_act(self, self.like.shape[-1], observation, seed, step)
+
+    def load(self, policy: object) -> None:
+        """Refuse: the critic would not follow."""
+        raise TypeError("a sampler of candidates is made anew for new weights")
 
     def describe(self) -> str:
         """Name the implementation."""
-        more = f", best of {self.count} by {self.rule}" if self.count > 1 else ""
-        return self.inner.describe() + more
+        return f"{self.inner.describe()}, one of {self.count} candidates by {self.rule}"

@@ -26,7 +26,7 @@ class RunConfig:
     task: str = ""
     """Task, such as antmaze-large-diverse, hopper-medium-expert or pointmaze-umaze."""
     agent: str = "gtp"
-    """Algorithm: gtp, diffusion-ql, consistency-ac, iql or bc."""
+    """Algorithm: gtp, diffusion-ql, consistency-ac, fql, qipo-diff, qipo-ot, sscql, iql or bc."""
     dataset: str | None = None
     """Minari id, D4RL .hdf5 file or .npz file; by default the task's own Minari dataset."""
     collect: int | None = None

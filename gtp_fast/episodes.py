@@ -2,8 +2,9 @@
 
 Episode i starts from a seed made of i and the evaluation's seed, and takes its noise by counter:
 key made of the evaluation's and the policy's seed, step = time within the episode, stream ACT,
-row = i. The sampler always sees batches of ROWS rows with episode i in row i mod ROWS, so neither
-the number of environments nor that of processes can change a single bit.
+row = i + 2^24 k for draw k (more than one only where a sampler adds noise in its steps). The
+sampler always sees batches of ROWS rows with episode i in row i mod ROWS, so neither the number of
+environments nor that of processes can change a single bit.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from gtp_fast.vector import Floats, Moment, Slots
 ROWS = 16
 """Rows of every batch that the sampler sees."""
 _NOISE_STEPS = 128
-_NOISE_NUMBERS = 8192
-"""Time steps, and numbers at most, that a slot's noise is drawn ahead."""
+_DRAW_ROWS = 1 << 24
 
 
 class Samples(Protocol):
     """What is evaluated: S policies in one."""
 
-    columns: int
-    """Normal numbers that one decision takes."""
+    draws: int
+    """Draws of noise for one action."""
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, columns] to actions [S, B, A] in [-1, 1]."""
+        """Map observation [S, B, O] and noise [S, B, A] ([S, draws, B, A] where draws > 1) to
+        actions [S, B, A] in [-1, 1].
+        """
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,7 @@ class Play:
         self.successes = np.full((policies, plan.episodes), np.nan)
         self.seeds = plan.environment_seeds()
         self.keys = random.key_tensor([(plan.seed << 32) + seed for seed in plan.seeds])
-        self.ahead = max(1, min(_NOISE_STEPS, _NOISE_NUMBERS // sampler.columns))
-        shape = (len(self.policy), self.ahead, sampler.columns)
+        shape = (len(self.policy), _NOISE_STEPS, sampler.draws, len(plan.low))
         self.noise = np.zeros(shape, dtype=np.float32)
 
     def run(self) -> Evaluation:
@@ -109,7 +110,7 @@ class Play:
         playing = self.episode >= 0
         if not np.isfinite(observation[playing]).all():
             raise RuntimeError("the environment gave an observation that is not finite")
-        for slot in np.flatnonzero(playing & (self.time % self.ahead == 0)):
+        for slot in np.flatnonzero(playing & (self.time % _NOISE_STEPS == 0)):
             self.noise[slot] = self._draw(int(slot))
         actions = np.zeros((len(self.policy), len(plan.low)), dtype=np.float32)
         block = self.episode // ROWS
@@ -117,23 +118,29 @@ class Play:
             at = np.flatnonzero(playing & (block == number))
             place = (self.policy[at], self.episode[at] % ROWS)
             states = np.zeros((len(plan.seeds), ROWS, observation.shape[1]), dtype=np.float32)
-            noise = np.zeros((len(plan.seeds), ROWS, self.sampler.columns), dtype=np.float32)
+            draws = self.noise.shape[2]
+            noise = np.zeros((len(plan.seeds), draws, ROWS, actions.shape[1]), dtype=np.float32)
             states[place] = observation[at]
-            noise[place] = self.noise[at, self.time[at] % self.ahead]
+            for k in range(draws):
+                noise[:, k][place] = self.noise[at, self.time[at] % _NOISE_STEPS, k]
             answer = self.sampler.sample(
-                torch.from_numpy(states).to(plan.device), torch.from_numpy(noise).to(plan.device)
+                torch.from_numpy(states).to(plan.device),
+                torch.from_numpy(noise if draws > 1 else noise[:, 0]).to(plan.device),
             )
             actions[at] = answer.cpu().numpy()[place]
         scaled: Floats = plan.low + (actions + 1.0) * (0.5 * (plan.high - plan.low))
         return scaled
 
     def _draw(self, slot: int) -> Floats:
-        """Return the noise of a slot's episode for the coming time steps [steps, columns]."""
+        """Return the noise of a slot's episode for the coming time steps [steps, draws, A]."""
         # Broadcast against the one row, the column of steps takes the place of the rows.
-        steps = torch.arange(self.ahead)[:, None] + int(self.time[slot])
-        key, row = self.keys[self.policy[slot]][None], torch.tensor([self.episode[slot]])
-        drawn: Floats = random.normals(key, steps, Stream.ACT, row, self.sampler.columns)[0].numpy()
-        return drawn
+        steps = torch.arange(_NOISE_STEPS)[:, None] + int(self.time[slot])
+        key, columns = self.keys[self.policy[slot]][None], len(self.plan.low)
+        rows = [int(self.episode[slot]) + _DRAW_ROWS * k for k in range(self.noise.shape[2])]
+        parts = [
+            random.normals(key, steps, Stream.ACT, torch.tensor([row]), columns)[0] for row in rows
+        ]
+        return torch.stack(parts, 1).numpy()
 
     def _count(self, moment: Moment) -> NDArray[np.bool_]:
         """Add one step to the episodes under way; return the slots whose episode has ended."""

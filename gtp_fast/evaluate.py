@@ -76,7 +76,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         )
     task = tasks.find(config["task"])
     episodes = options.episodes or config["episodes"]
-    sampler = agent.acting(options.weights, options.k, options.num_candidates)
+    acting = agent.acting(options.weights, options.k, options.num_candidates)
     total = episodes * len(agent.seeds)
     with (
         tqdm(total=total, unit="episode", file=sys.stderr, leave=False) as bar,
@@ -95,7 +95,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
             progress=lambda done, _: bar.update(done - bar.n),
         ) as evaluator,
     ):
-        evaluation = evaluator.evaluate(sampler)
+        evaluation = evaluator.evaluate(acting.sampler)
         environment_id = evaluator.spec.id
     kind = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
     record = {
@@ -107,12 +107,12 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         "checkpoint": kind,
         "step": saved.step,
         "weights": options.weights or agent.acting_weights,
-        "k": sampler.steps,
-        "num_candidates": sampler.count,
+        "k": acting.steps,
+        "num_candidates": acting.candidates,
         "episodes": episodes,
         "seeds": list(agent.seeds),
         "evaluation_seed": options.seed,
-        "sampler": sampler.describe(),
+        "sampler": acting.sampler.describe(),
         "reference": [task.reference_min, task.reference_max],
         "reference_source": task.reference_source,
     }

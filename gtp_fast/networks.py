@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from gtp_fast.reference import FoldedPolicy, Plan
 EMBEDDING = 16
 EMBEDDING_HIDDEN = 32
 Mlp = Callable[..., Tensor]
+Law = Literal["fan_in", "fan_avg"]
 
 
 class Parameters:
@@ -83,11 +84,15 @@ def mlp_shapes(
     return shapes
 
 
-def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) -> None:
-    """Fill the groups with U(-1, 1) / sqrt(fan in), drawn by counter (stream INIT, step = number of
-    the network); a norm starts as the identity.
+def initialise(
+    parameters: Parameters, keys: Tensor, networks: Sequence[int], law: Law = "fan_in"
+) -> None:
+    """Fill the groups with uniform numbers drawn by counter (stream INIT, step = number of the
+    network); of the rest, scales start at 1 and everything else at 0.
 
-    Group s * len(networks) + j holds network j of seed s.
+    fan_in: weights and biases in U(-1, 1) / sqrt(fan in), as torch.nn.Linear has it. fan_avg:
+    weights in U(-1, 1) sqrt(6 / (fan in + fan out)) and no bias, as FQL and SSCQL have it. Group s
+    * len(networks) + j holds network j of seed s.
     """
     total = parameters.flat.shape[1]
     drawn = [random.words(keys, network, Stream.INIT, -(-total // 4), 1) for network in networks]
@@ -102,7 +107,10 @@ def initialise(parameters: Parameters, keys: Tensor, networks: Sequence[int]) ->
         # A bias follows its weight and takes the same bound.
         fan_in = shape[0] if len(shape) == 2 else fan_in
         values = uniform[:, offset : offset + size] / math.sqrt(fan_in)
-        if name.startswith("norm"):
+        if law == "fan_avg":
+            bound = math.sqrt(6.0 / sum(shape)) if len(shape) == 2 else 0.0
+            values = bound * uniform[:, offset : offset + size]
+        if len(shape) == 1 and not name.endswith("bias"):
             values = torch.full_like(values, float(name.endswith("scale")))
         parameters.flat[:, offset : offset + size] = values.to(parameters.flat)
         offset += size
@@ -148,8 +156,8 @@ class FlowMapNetwork:
     ):
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.width, self.depth, self.fused = width, depth, fused
-        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
         self.embedding = embedding or functools.partial(reference.embed, mlp=fused)
+        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -202,9 +210,10 @@ class FlowMapNetwork:
                 "c_in": c_in, "skip": skip, "out": out, "keep": keep, "gain": gain,
                 "carry": p.carry, "spread": p.spread,
             }  # fmt: skip
-            fields: dict[str, Any] = {name: value.to(like) for name, value in vectors.items()}
-            fields["stochastic"] = bool(p.spread.any())
-            self.constants[key] = torch.stack(levels, -1).to(like), fields
+            self.constants[key] = (
+                torch.stack(levels, -1).to(like),
+                {name: value.to(like) for name, value in vectors.items()},
+            )
         return self.constants[key]
 
     def fold(

@@ -17,6 +17,7 @@ from gtp_fast import (
     ops_compiled,
     ops_losses,
     ops_mlp,
+    ops_sampler,
     random,
     reference,
     samplers,
@@ -36,7 +37,7 @@ class Operations:
 
     perturb: Callable[..., Perturbation]
     loss: Callable[..., tuple[Tensor, Tensor]]
-    sampler: Callable[[FoldedPolicy], samplers.Sampler]
+    sampler: Callable[..., samplers.Sampler]
     mlp: Callable[..., Tensor]
     adam: Callable[..., Tensor]
     embed: Callable[..., Tensor]
@@ -78,7 +79,7 @@ def resolve(
     chosen = Operations(
         perturb=ops_losses.native_perturb if "perturb" in fused else plain_perturb,
         loss=ops_losses.native_loss if "loss" in fused else reference.flow_map_loss,
-        sampler=_native_or_plain if "sampler" in fused else samplers.ReferenceSampler,
+        sampler=ops_sampler.NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
         embed=ops_mlp.embed if "mlp" in fused else reference.embed,
@@ -164,68 +165,20 @@ def _choice(name: str, backend: str, device: torch.device, dtype: torch.dtype) -
 
 
 def sampler(
-    policy: FoldedPolicy, backend: str = "auto", device: torch.device | str | None = None
+    policy: FoldedPolicy,
+    backend: str = "auto",
+    device: torch.device | str | None = None,
+    precision: str = "fp32",
 ) -> samplers.Sampler:
-    """Return the K-step sampler of a folded policy on its own device (or on `device`)."""
+    """Return the K-step sampler of a folded policy on its own device (or on `device`).
+
+    precision: `fp32`, or what the products read instead (`samplers.PRECISIONS`).
+    """
     weight = policy.first_action
     if device is not None and torch.device(device).type != weight.device.type:
         policy = policy.to(device)
-    return resolve(backend, policy.first_action.device, weight.dtype).sampler(policy)
-
-
-def _native_or_plain(policy: FoldedPolicy) -> samplers.Sampler:
-    # The native sampler has the form of GTP alone.
-    general = policy.stochastic or policy.clamp or policy.activation != "mish"
-    general = general or bool(policy.skip.any() or policy.carry.any() or (policy.out != 1).any())
-    return samplers.ReferenceSampler(policy) if general else NativeSampler(policy)
-
-
-class NativeSampler:
-    """The sampler of csrc: every step of every row in one call, or in one CUDA launch."""
-
-    def __init__(self, policy: FoldedPolicy):
-        seeds, observation_dim, width = policy.first_observation.shape
-        self.weight = policy.first_action
-        self.on_gpu = self.weight.device.type == "cuda"
-        depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
-        module = native.module()
-        kind = module.CudaSampler if self.on_gpu else module.Sampler
-        self.native = kind(seeds, observation_dim, self.weight.shape[1], width, depth, steps)
-        self.threads = torch.get_num_threads()
-        self.load(policy)
-
-    def load(self, policy: FoldedPolicy) -> None:
-        """Pack new weights of the same shapes in place."""
-        # Kept alive: on a GPU the copy may still be under way when this returns.
-        self.flat = policy.flatten()
-        self.native.load(
-            self.flat.data_ptr(), self.flat.numel(), policy.initial_scale, *self._stream()
-        )
-
-    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, A] to actions [S, B, A]."""
-        observation, noise = observation.contiguous(), noise.contiguous()
-        out = torch.empty_like(noise)
-        pointers = (observation.data_ptr(), noise.data_ptr(), out.data_ptr(), noise.shape[1])
-        if self.on_gpu:
-            self.native.sample(*pointers, *self._stream())
-        else:
-            self.native.sample_pointers(*pointers, self.threads)
-        return out
-
-    def act(self, observation: samplers.Rows, out: samplers.Rows, seed: int, step: int) -> None:
-        """Write the actions of one policy for observation [B, O] into out [B, A]."""
-        if self.on_gpu:
-            samplers.act_through_torch(self, self.weight, observation, out, seed, step)
-        else:
-            self.native.act(observation, out, seed, step)
-
-    def describe(self) -> str:
-        """Name the implementation."""
-        return f"native, {native.describe()}"
-
-    def _stream(self) -> tuple[int, ...]:
-        return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()
+    make = resolve(backend, policy.first_action.device, weight.dtype).sampler
+    return make(policy, precision=precision)
 
 
 @functools.cache

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,16 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtp_fast import agents, checkpoint, random
-from gtp_fast.agents.base import Agent
-from gtp_fast.candidates import ActingSampler
+import gtp_fast
+from gtp_fast import agents, checkpoint, ops, packed, random
+from gtp_fast.agents.base import Acting, Agent
 from gtp_fast.errors import UserError
+from gtp_fast.packed import Packed
 from gtp_fast.random import Stream
+from gtp_fast.samplers import Sampler, draw_noise
 
 Array = NDArray[np.float32]
 _WEIGHTS = ("ema", "online")
-_KEY_MASK = 2**64 - 1
-_LARGE = float("inf")
+_KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
 _NOT_FINITE = "The observation holds NaN or infinite values: look at where it comes from."
 
 
@@ -33,6 +36,17 @@ class Restored(NamedTuple):
     saved: checkpoint.Checkpoint
 
 
+def _device(device: torch.device | str) -> torch.device:
+    """Return a device; UserError for one that this machine or PyTorch does not have."""
+    try:
+        known = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"There is no device {device!r}: choose cpu or cuda.") from None
+    if known.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("PyTorch sees no CUDA GPU here: choose the device cpu.")
+    return known
+
+
 def restore(
     path: str | os.PathLike[str],
     which: str = "last",
@@ -40,6 +54,7 @@ def restore(
     backend: str = "auto",
 ) -> Restored:
     """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder."""
+    device = _device(device)
     saved = checkpoint.load(path, which)
     config = saved.config
     try:
@@ -75,106 +90,164 @@ def load(
     backend: str = "auto",
     weights: str | None = None,
     num_candidates: int | None = None,
+    precision: str = "fp32",
 ) -> Policy:
-    """Return the policy of one seed of a run.
+    """Return the policy of one seed of a run, or of a policy.gtp that `gtp_fast.export` wrote.
 
-    path: run folder or checkpoint folder. seed_index: which of the run's seeds. checkpoint: `last`
-    or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates: actions drawn for each
-    decision, one of them chosen by the target critic. What is not given is as the run was
-    evaluated. Raises UserError naming the file and the mend when there is nothing whole to load.
+    path: run folder, checkpoint folder or policy.gtp. seed_index: which of the run's seeds.
+    checkpoint: `last` or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates:
+    actions drawn for each decision, one of them chosen by the target critic. What is not given is
+    as the run was evaluated. precision: `fp32`, or `bf16` for an action in about half the time, its
+    hidden weights rounded to bfloat16 (an action of width 256 then moves by less than 1e-3 on
+    average, 1e-2 at most, in our tries). Raises UserError naming the file and the mend when there
+    is nothing whole to load.
     """
     check_acting(weights, k, num_candidates)
+    if Path(path).suffix == ".gtp":
+        if (seed_index, checkpoint, k, weights, num_candidates or 1) != (0, "last", None, None, 1):
+            raise UserError(
+                f"{path} holds one policy: seed_index, checkpoint, k, weights and num_candidates "
+                "are chosen when it is exported."
+            )
+        return Policy(packed.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
+    index = _seed(agent, saved, seed_index)
+    acting = agent.acting(weights, k, num_candidates, index, precision)
+    # One candidate needs no critic, and the packed policy acts alone.
+    chooses = acting if acting.candidates > 1 else None
+    return Policy(_pack(agent, saved, index, weights, k), device, backend, precision, chooses)
+
+
+def pack(
+    path: str | os.PathLike[str],
+    seed_index: int = 0,
+    which: str = "last",
+    k: int | None = None,
+    weights: str | None = None,
+) -> Packed:
+    """Return what a policy needs of a run and no more, on the CPU; arguments as in `load`."""
+    check_acting(weights, k, None)
+    agent, saved = restore(path, which)
+    return _pack(agent, saved, _seed(agent, saved, seed_index), weights, k)
+
+
+def _seed(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int:
     seeds = len(agent.seeds)
     if not -seeds <= seed_index < seeds:
         raise UserError(
             f"There is no seed_index {seed_index}: {saved.path} holds {seeds} seeds, "
             f"0 to {seeds - 1}."
         )
-    config = saved.config
-    return Policy(
-        agent.acting(weights, k, num_candidates, seed_index % seeds),
-        agent.observation_dim,
-        agent.action_dim,
-        config["action_low"],
-        config["action_high"],
-        keys=config["observation_keys"],
-        device=device,
-        task=config["task"],
-    )
+    return seed_index % seeds
+
+
+def _pack(
+    agent: Agent, saved: checkpoint.Checkpoint, index: int, weights: str | None, k: int | None
+) -> Packed:
+    config, weights = saved.config, weights or agent.acting_weights
+    description = {
+        "task": config["task"],
+        "agent": config["agent"],
+        "seed": agent.seeds[index],
+        "step": saved.step,
+        "weights": weights,
+        "observation_keys": list(config["observation_keys"]),
+        "gtp_fast": gtp_fast.__version__,
+    }
+    low, high = (np.asarray(config[f"action_{end}"], np.float32) for end in ("low", "high"))
+    folded = packed.copied(agent.folded(weights, k).select(index).to("cpu"))
+    return Packed(folded, low, high, description)
 
 
 class Policy:
     """Maps observations to actions in the environment's own units.
 
-    sampler: of one policy. low, high: the action box [A]. keys: entries of a dict observation, in
-    order.
+    packed: one policy, its action box and what it is. `observation_dim`, `action_dim`, `low` and
+    `high` (the action box [A]), `keys` (the entries of a dict observation, in order), `k`,
+    `num_candidates`, `task` and `device` may be read. acting: what acts in its place where more
+    than one candidate is drawn.
     """
 
     def __init__(
         self,
-        sampler: ActingSampler,
-        observation_dim: int,
-        action_dim: int,
-        low: Sequence[float],
-        high: Sequence[float],
-        *,
-        keys: Sequence[str] = (),
+        packed: Packed,
         device: torch.device | str = "cpu",
-        task: str = "",
+        backend: str = "auto",
+        precision: str = "fp32",
+        acting: Acting | None = None,
     ):
-        self.observation_dim, self.action_dim, self.keys = observation_dim, action_dim, tuple(keys)
-        self.low, self.high = np.asarray(low, np.float32), np.asarray(high, np.float32)
-        self.device, self.k, self.task = torch.device(device), sampler.steps, task
-        self._sampler = sampler
-        self._act = sampler.entry()
-        self.num_candidates = sampler.count
-        self._single, self._single_action = (observation_dim,), (1, action_dim)
-        self._half, self._middle = (self.high - self.low) / 2, (self.high + self.low) / 2
+        self.device = _device(device)
+        folded = packed.policy
+        self.num_candidates = 1 if acting is None else acting.candidates
+        self._sampler: Sampler = (
+            ops.sampler(folded, backend, self.device, precision)
+            if acting is None
+            else acting.sampler
+        )
+        self._act, self._action = self._sampler.act, self._sampler.action
+        self.observation_dim = folded.first_observation.shape[1]
+        self.action_dim, self.k = folded.first_action.shape[1], len(folded.keep)
+        self.keys = tuple(packed.description.get("observation_keys", ()))
+        self.task = str(packed.description.get("task", ""))
+        self.low, self.high = packed.low, packed.high
+        self._half, self._middle = packed.scale()
+        self._box = [torch.from_numpy(part).to(self.device) for part in packed.scale()]
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
+        self._single = (self.observation_dim,)
+        self._packed, self._asked = packed, (backend, precision)
         self._entropy, self._calls = secrets.randbits(64), count()
+        _LIVE.add(self)
 
     def __repr__(self) -> str:
-        backend, device = self._sampler.describe(), str(self.device)
+        backend, device = self.backend, str(self.device)
         return (
             f"Policy(task={self.task!r}, K={self.k}, num_candidates={self.num_candidates}, "
             f"backend={backend!r}, device={device!r})"
         )
 
-    def act(self, observation: Any, seed: int | None = None) -> Any:
+    @property
+    def backend(self) -> str:
+        """Name of the sampler that runs, as `native avx2`."""
+        return self._sampler.describe()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.num_candidates > 1:
+            raise TypeError("a policy that compares candidates cannot be copied without its critic")
+        # A copy or an unpickled policy draws fresh noise of its own.
+        return Policy, (self._packed, self.device, *self._asked)
+
+    def act(self, observation: Any, seed: int | None = None, step: int = 0) -> Any:
         """Return the action [A] of an observation [O], or the actions [B, A] of a batch [B, O].
 
         observation: numpy array, torch tensor, or the environment's dict of either; the action
-        comes back as the same kind (float32, a tensor on the same device): [A] or [B, A]. seed: the
-        same seed gives the same action; None draws fresh noise. UserError names what came and what
-        is expected.
+        comes back as the same kind (float32, a tensor on the same device): [A] or [B, A], inside
+        the action box. seed: the same seed and step give the same action, so a repeatable episode
+        counts its steps with `step`; None draws fresh noise. UserError names what came and what is
+        expected.
         """
-        # The way of nearly every call: one numpy float32 observation.
-        if (
-            type(observation) is np.ndarray
-            and observation.shape == self._single
-            and observation.dtype == np.float32
-        ):
-            if not (observation.dot(observation) < _LARGE and observation.flags.c_contiguous):
-                observation = self._checked(observation)
-            out = np.empty(self._single_action, np.float32)
+        # The way of nearly every call: one numpy observation, float32 or as MuJoCo gives it.
+        if type(observation) is np.ndarray and observation.shape == self._single:
             if seed is None:
-                self._act(observation[None], out, self._entropy, next(self._calls))
+                key, step = self._entropy, next(self._calls)
             else:
-                self._act(observation[None], out, int(seed) & _KEY_MASK, 0)
-            return self._scaled(out)[0] if self._scales else out[0]
+                key, step = int(seed) & _KEY_MASK, int(step) & _STEP_MASK
+            action = self._action(observation, key, step)
+            if action is None and observation.dtype == np.float64:
+                action = self._action(observation.astype(np.float32), key, step)
+            if action is not None:
+                return self._scaled(action) if self._scales else action
         if isinstance(observation, Mapping):
             observation = self._joined(observation)
         if isinstance(observation, Tensor):
-            return self._act_torch(observation, seed)
+            return self._act_torch(observation, seed, step)
         rows = self._checked(np.asarray(observation))
         out = np.empty((*np.atleast_2d(rows).shape[:1], self.action_dim), np.float32)
-        self._act(np.atleast_2d(rows), out, *self._noise_key(seed))
+        self._act(np.atleast_2d(rows), out, *self._counter(seed, step))
         return self._scaled(out)[0] if rows.ndim == 1 else self._scaled(out)
 
-    def _act_torch(self, observation: Tensor, seed: int | None) -> Tensor:
+    def _act_torch(self, observation: Tensor, seed: int | None, step: int) -> Tensor:
         if observation.device.type == "cpu" and self.device.type == "cpu":
-            action: Array = self.act(observation.detach().to(torch.float32).numpy(), seed)
+            action: Array = self.act(observation.detach().to(torch.float32).numpy(), seed, step)
             return torch.from_numpy(action)
         self._check_shape(tuple(observation.shape))
         if not bool(torch.isfinite(observation).all()):
@@ -182,17 +255,24 @@ class Policy:
         states = (
             observation.detach().to(self.device, torch.float32).reshape(1, -1, self.observation_dim)
         )
-        key, step = self._noise_key(seed)
+        key, step = self._counter(seed, step)
         keys = random.key_tensor([key], self.device)
-        noise = random.normals(keys, step, Stream.ACT, states.shape[1], self._sampler.columns)
-        scaled = self._sampler.sample(states.contiguous(), noise) * torch.from_numpy(self._half).to(
-            self.device
-        )
-        actions = (scaled + torch.from_numpy(self._middle).to(self.device)).to(observation.device)
-        return actions.reshape(*observation.shape[:-1], self.action_dim)
+        noise = draw_noise(
+            random.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
+            self.action_dim,
+        )  # fmt: skip
+        half, middle = self._box
+        actions = self._sampler.sample(states.contiguous(), noise) * half + middle
+        return actions.to(observation.device).reshape(*observation.shape[:-1], self.action_dim)
 
-    def _noise_key(self, seed: int | None) -> tuple[int, int]:
-        return (self._entropy, next(self._calls)) if seed is None else (int(seed) & _KEY_MASK, 0)
+    def _counter(self, seed: int | None, step: int) -> tuple[int, int]:
+        """Return key and step of the noise."""
+        if seed is None:
+            return self._entropy, next(self._calls)
+        return int(seed) & _KEY_MASK, int(step) & _STEP_MASK
+
+    def _renew(self) -> None:
+        self._entropy = secrets.randbits(64)
 
     def _scaled(self, action: Array) -> Array:
         if self._scales:
@@ -233,3 +313,14 @@ class Policy:
                 f"The observation has shape {list(shape)}: this policy takes [{n}], "
                 f"a batch [B, {n}]{parts}."
             )
+
+
+def _renew_all() -> None:
+    for policy in _LIVE:
+        policy._renew()
+
+
+# A forked process must not draw its parent's noise: parallel actors would act alike.
+_LIVE: weakref.WeakSet[Policy] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

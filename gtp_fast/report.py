@@ -49,6 +49,8 @@ class Group:
     successes: dict[int, dict[int, float]] = field(default_factory=dict)
     """Step -> seed -> share of successful episodes, nan where nobody tells."""
     episodes: int = 0
+    k: Any = "-"
+    """Steps of the sampler."""
     data_level: float | None = None
     """What the data's own policy reaches, in the figure that is plotted."""
 
@@ -154,7 +156,7 @@ def table(groups: Sequence[Group]) -> str:
             success = group.success(step).mean()
             rows.append((
                 group.task.name, group.dataset, name, f"{step:,}", kind,
-                str(len(group.seeds)), str(group.episodes), str(group.settings.get("k", "-")),
+                str(len(group.seeds)), str(group.episodes), str(group.k),
                 str(group.settings.get("num_candidates", 1)), *_figures([group.values(step)]),
                 "-" if np.isnan(success) else f"{success:.3f}",
             ))  # fmt: skip
@@ -199,7 +201,8 @@ def _single(run: runs.Run) -> Group:
     if missing := [key for key in _NEEDED if key not in config]:
         raise UserError(f"{run.path}/config.yaml lacks {', '.join(missing)}: restore it.")
     dataset = summary.get("dataset", config["dataset"])
-    group = Group(config, dataset, episodes=config["episodes"])
+    k = summary.get("k", config["agent_settings"].get("k", "-"))
+    group = Group(config, dataset, episodes=config["episodes"], k=k)
     task = group.task
     for step in np.unique(rows["step"]).tolist():
         for seed in np.unique(rows["seed"]).tolist():

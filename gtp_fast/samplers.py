@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -10,24 +11,48 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast import random, reference
+from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
 Rows = NDArray[np.float32]
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""What matrix products read; sums are float32 in all. On a CPU bf16 halves what an action reads:
+hidden weights are rounded to bfloat16, and so are their inputs where the processor multiplies pairs
+of them; everything else stays float32. On a GPU tf32 and bf16 are for its tensor cores: weights and
+inputs of every layer are rounded. tf32 is to be had on a GPU only."""
+
+
+def checked(precision: str) -> str:
+    """Return a precision; UserError unless it is one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        names = f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
+        raise UserError(f"Unknown precision {precision!r}: choose {names}.")
+    return precision
 
 
 class Sampler(Protocol):
     """The K-step sampler of S policies."""
 
+    draws: int
+    """Draws of noise for one action: 1, or K where the sampler adds noise after a step."""
+
     def load(self, policy: FoldedPolicy) -> None:
         """Take new weights of the same shapes."""
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and standard normal noise [S, B, A] to actions [S, B, A]."""
+        """Map observation [S, B, O] and standard normal noise to actions [S, B, A]; noise is
+        [S, B, A], or [S, draws, B, A] where draws > 1.
+        """
 
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
         """Write the actions of one policy for observation [B, O] into out [B, A], noise drawn by
-        counter.
+        counter: key = seed, step = step, stream ACT, row = k B + b for draw k of row b.
+        """
+
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action [A] of one observation [O], as `act` draws it; None where the
+        observation is not finite, contiguous float32, for the caller to mend or refuse.
         """
 
     def describe(self) -> str:
@@ -37,15 +62,16 @@ class Sampler(Protocol):
 class ReferenceSampler:
     """`reference.folded_sample` behind the interface, on any device."""
 
-    def __init__(self, policy: FoldedPolicy):
+    def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
+        self.draws, self.precision = policy.draws, checked(precision)
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
         """Take new weights."""
-        self.policy = policy
+        self.policy = policy.rounded() if self.precision == "bf16" else policy
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, A] to actions [S, B, A]."""
+        """Map observation [S, B, O] and noise to actions [S, B, A]."""
         with torch.no_grad():
             return reference.folded_sample(self.policy, observation, noise)
 
@@ -53,9 +79,32 @@ class ReferenceSampler:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
         act_through_torch(self, self.policy.first_action, observation, out, seed, step)
 
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action of one observation."""
+        return action_through_act(self, self.policy.last_bias.shape[-1], observation, seed, step)
+
     def describe(self) -> str:
         """Name the implementation."""
-        return "reference PyTorch"
+        return "reference PyTorch" + (", bf16 weights" if self.precision == "bf16" else "")
+
+
+def draw_noise(
+    normals: Callable[..., Tensor],
+    draws: int,
+    keys: Tensor,
+    step: int | Tensor,
+    stream: int,
+    rows: int,
+    columns: int,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Draw what `Sampler.sample` takes, by counter: row = k B + b for draw k of row b.
+
+    normals: `random.normals` or its fused form. Returns [S, B, A], or [S, draws, B, A] where
+    draws > 1.
+    """
+    noise = normals(keys, step, stream, draws * rows, columns, dtype)
+    return noise if draws == 1 else noise.view(-1, draws, rows, columns)
 
 
 def act_through_torch(
@@ -65,6 +114,21 @@ def act_through_torch(
     actions back.
     """
     keys = random.key_tensor([seed], weight.device)
-    noise = random.normals(keys, step, Stream.ACT, out.shape[0], out.shape[1], weight.dtype)
+    rows, columns = out.shape
+    noise = draw_noise(
+        random.normals, sampler.draws, keys, step, Stream.ACT, rows, columns, weight.dtype
+    )
     state = torch.from_numpy(observation).to(weight)[None]
     out[:] = sampler.sample(state, noise)[0].cpu().numpy()
+
+
+def action_through_act(
+    sampler: Sampler, action_dim: int, observation: Rows, seed: int, step: int
+) -> Rows | None:
+    """Serve `action` with `act`."""
+    whole = observation.dtype == np.float32 and observation.flags.c_contiguous
+    if not whole or not np.isfinite(observation).all():
+        return None
+    out: Rows = np.empty(action_dim, np.float32)
+    sampler.act(observation[None], out[None], seed, step)
+    return out

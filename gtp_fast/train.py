@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from gtp_fast import agents, cli, config, data, engine, policy, runs, tasks
+from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
 from gtp_fast.config import RunConfig
 from gtp_fast.errors import UserError
@@ -85,6 +86,10 @@ def describe(
         "engine": run_config.engine,
         "backend": run_config.backend,
         "agent_settings": agent.settings,
+        "setting_sources": {
+            name: sourced.source
+            for name, sourced in task_settings.of(run_config.agent, task).items()
+        },
         "rules": dataclasses.asdict(table.rules),
         "observation_keys": list(table.observation_keys),
         "observation_dim": table.observation_dim,

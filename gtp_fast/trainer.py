@@ -171,7 +171,7 @@ class Trainer:
         began = time.perf_counter()
         self.bar.set_description_str("evaluating")
         try:
-            self.last = self.evaluator.evaluate(self.agent.acting())
+            self.last = self.evaluator.evaluate(self.agent.acting().sampler)
         except _Stopped:
             return
         self.evaluated = done
@@ -224,6 +224,8 @@ class Trainer:
             f"agent       {self.settings['agent']}, seeds {' '.join(map(str, agent.seeds))}, on "
             f"{agent.device}"
         )
+        sources = dict.fromkeys(self.settings.get("setting_sources", {}).values())
+        print(f"defaults    {'; '.join(sources) or 'the same on every task'}")
         print(f"engine      {self.chosen.describe()}")
         print(f"operations  {agent.ops.describe()}")
         threads = torch.get_num_threads()
@@ -248,6 +250,10 @@ class Trainer:
             "task": settings["task"],
             "dataset": self.table.dataset_id,
             "official_dataset": self.table.provenance.official,
+            "data": {
+                "description": self.table.provenance.description,
+                "transitions": len(self.table),
+            },
             "environment": self.evaluator.spec.id,
             "episodes_per_seed": settings["episodes"],
             "seeds": list(self.agent.seeds),

@@ -188,7 +188,7 @@ def embed_backward(
         _embed_backward_kernel[(S, 2)](
             levels.contiguous(), _rates(features, levels.device), gradient.contiguous(),
             *(x for k in stacks for x in k), B=B, FEATURES=features, HIDDEN=hidden, BLOCK_B=_ROWS,
-            num_warps=4, enable_fp_fusion=True,
+            num_warps=8, enable_fp_fusion=True,
         )  # fmt: skip
 
 

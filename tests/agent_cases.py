@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from gtp_fast import random
+from gtp_fast import agents, random
+from gtp_fast.agents.base import Agent
 from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.tasks import Rules
@@ -16,6 +18,32 @@ TINY = GTPConfig(
     width=8, depth=2, batch_size=16, k=2, ema_rate=0.05, critic_ema_rate=0.05,
     learning_rate=(3e-3,), critic_learning_rate=(3e-3,), first_nodes=10, last_nodes=10,
 )  # fmt: skip
+
+
+# What every agent's smallest Config is made of, where it has such a setting.
+SMALL: dict[str, Any] = {
+    "width": 8, "depth": 2, "batch_size": 16, "k": 2, "ema_rate": 0.05, "critic_ema_rate": 0.05,
+    "learning_rate": (3e-3,), "critic_learning_rate": (3e-3,), "first_nodes": 10, "last_nodes": 10,
+    "ema_every": 1, "ema_start": 0, "cosine_decay": False, "behaviour_fraction": 0.0,
+    "warmup_fraction": 0.0, "support": 3,
+}  # fmt: skip
+
+
+def tiny(name: str, **changes: Any) -> Any:
+    """Return the smallest Config of an agent; changes it does not have are left out."""
+    kind = agents.find(name).Config
+    fields = {field.name for field in dataclasses.fields(kind)}
+    given = SMALL | changes
+    return kind(**{key: value for key, value in given.items() if key in fields})
+
+
+def make(
+    name: str, seeds: Sequence[int], config: Any = None, *, observation_dim: int = 3,
+    action_dim: int = 2, **options: Any,
+) -> Agent:  # fmt: skip
+    """Return an agent on the CPU, its smallest form by default."""
+    shape = (observation_dim, action_dim)
+    return agents.find(name)(config or tiny(name), *shape, seeds, "cpu", *_ordered(**options))
 
 
 def make_table(
@@ -72,7 +100,7 @@ def _ordered(backend: str = "auto", dtype: torch.dtype = torch.float32) -> tuple
     return backend, dtype
 
 
-def run(agent: GTP, table: TransitionTable, updates: int) -> torch.Tensor:
+def run(agent: Agent, table: TransitionTable, updates: int) -> torch.Tensor:
     """Train from the start and return the last metrics."""
     agent.prepare(updates)
     for step in range(updates):

@@ -19,7 +19,7 @@ KEYS = ("state", "goal")
 class Linear:
     """One fixed linear policy for each seed, in plain matrix products."""
 
-    columns = 2
+    draws = 1
 
     def __init__(self, policies: int) -> None:
         generator = torch.Generator().manual_seed(1)

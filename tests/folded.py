@@ -26,13 +26,38 @@ class Sizes:
         return self.S, self.O, self.A, self.H, self.L, self.K
 
 
+@dataclass(frozen=True)
+class Form:
+    """The policy's activation, whether phi is clipped, whether it carries phi and adds noise."""
+
+    activation: str = "mish"
+    clamp: bool = False
+    carries: bool = False
+    stochastic: bool = False
+
+    def tuple(self) -> tuple[str, bool, bool]:
+        """What the native constructors take behind the sizes."""
+        return self.activation, self.clamp, self.stochastic
+
+
+FORMS = [
+    Form("gelu"),
+    Form("relu"),
+    Form(clamp=True),
+    Form("relu", carries=True, clamp=True),
+    Form("gelu", stochastic=True),
+    Form(clamp=True, carries=True, stochastic=True),
+]
+
+
 class Folded:
     """Random float32 weights whose activations stay of order one through all steps."""
 
     initial_scale = 1.5
 
-    def __init__(self, sizes: Sizes, seed: int = 0):
+    def __init__(self, sizes: Sizes, seed: int = 0, form: Form | None = None):
         self.sizes = s = sizes
+        self.form = form = form or Form()
         draw = np.random.default_rng(seed)
 
         def normal(*shape: int, fan_in: int = 4) -> np.ndarray:
@@ -46,6 +71,23 @@ class Folded:
         self.last_weight = normal(s.S, s.H, s.A, fan_in=s.H)
         self.last_bias = normal(s.S, s.A)
         self.c_in, self.keep, self.gain = draw.uniform(0.2, 0.9, (3, s.K)).astype(np.float32)
+        self.skip, self.carry, self.spread = np.zeros((3, s.K), np.float32)
+        self.out = np.ones(s.K, np.float32)
+        if form != Form(form.activation):
+            self.skip, self.out = draw.uniform(-1.5, 1.5, (2, s.K)).astype(np.float32)
+        if form.carries:
+            self.carry = draw.uniform(-0.5, 0.5, s.K).astype(np.float32)
+        if form.stochastic:
+            self.spread = draw.uniform(0.2, 0.5, s.K).astype(np.float32)
+
+    @property
+    def schedule(self) -> tuple[np.ndarray, ...]:
+        """The coefficients of the steps, in the order of the flat policy."""
+        return self.c_in, self.skip, self.out, self.keep, self.gain, self.carry, self.spread
+
+    def arguments(self) -> tuple:
+        """What the native constructors take."""
+        return *self.sizes.tuple(), *self.form.tuple()
 
     def flat(self, width: int = 0, action: int = 0) -> np.ndarray:
         """What `load` takes; with padded columns, what the CUDA kernels read."""
@@ -53,19 +95,28 @@ class Folded:
         wide += [*self.hidden, *self.hidden_bias]
         narrow = [self.last_weight, self.last_bias]
         parts = [_padded(x, width) for x in wide] + [_padded(x, action) for x in narrow]
-        return np.concatenate([x.ravel() for x in (*parts, self.c_in, self.keep, self.gain)])
+        return np.concatenate([x.ravel() for x in (*parts, *self.schedule)])
 
     def exact(self, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """The folded sampler of the specification, in float64."""
-        a = self.initial_scale * noise.astype(np.float64)
+        activation = {"mish": mish, "gelu": gelu, "relu": lambda x: np.maximum(x, 0)}
+        draws = (noise if self.form.stochastic else noise[:, None]).astype(np.float64)
+        a, before = self.initial_scale * draws[:, 0], 0.0
         state = observation.astype(np.float64) @ self.first_observation
         for k in range(self.sizes.K):
+            _, skip, out, keep, gain, carry, spread = (float(x[k]) for x in self.schedule)
             hidden = float(self.c_in[k]) * (a @ self.first_action.astype(np.float64))
-            hidden = mish(hidden + state + self.step_bias[:, k, None])
+            hidden = activation[self.form.activation](hidden + state + self.step_bias[:, k, None])
             for weight, bias in zip(self.hidden, self.hidden_bias, strict=True):
-                hidden = mish(hidden @ weight.astype(np.float64) + bias[:, None])
+                hidden = hidden @ weight.astype(np.float64) + bias[:, None]
+                hidden = activation[self.form.activation](hidden)
             output = hidden @ self.last_weight.astype(np.float64) + self.last_bias[:, None]
-            a = float(self.keep[k]) * a + float(self.gain[k]) * output
+            phi = skip * a + out * output
+            phi = np.clip(phi, -1, 1) if self.form.clamp else phi
+            a = keep * a + gain * phi + carry * before
+            if self.form.stochastic and k + 1 < self.sizes.K:
+                a = a + spread * draws[:, k + 1]
+            before = phi
         return np.clip(a, -1.0, 1.0)
 
     def plain(self, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -81,22 +132,27 @@ class Folded:
             one(self.first_action), one(self.first_observation), one(self.step_bias),
             tuple(map(one, self.hidden)), tuple(map(one, self.hidden_bias)),
             one(self.last_weight), one(self.last_bias),
-            one(self.c_in), 0 * one(self.c_in), torch.ones(self.sizes.K), one(self.keep),
-            one(self.gain), 0 * one(self.c_in), 0 * one(self.c_in), self.initial_scale,
+            *map(one, self.schedule), self.initial_scale, self.form.activation, self.form.clamp,
         )  # fmt: skip
 
     def inputs(self, rows: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Observation, noise, and an output full of NaN."""
+        """Observation, noise ([S, K, B, A] for a form that adds noise), an output full of NaN."""
         draw = np.random.default_rng(seed)
         s = self.sizes
         observation = draw.standard_normal((s.S, rows, s.O)).astype(np.float32)
-        noise = draw.standard_normal((s.S, rows, s.A)).astype(np.float32)
-        return observation, noise, np.full_like(noise, np.nan)
+        draws = (s.K,) if self.form.stochastic else ()
+        noise = draw.standard_normal((s.S, *draws, rows, s.A)).astype(np.float32)
+        return observation, noise, np.full((s.S, rows, s.A), np.nan, np.float32)
 
 
 def mish(x: np.ndarray) -> np.ndarray:
     """x tanh(ln(1 + e^x)), by its definition: independent of the form the native code takes."""
     return x * np.tanh(np.logaddexp(0.0, x))
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """GELU in its tanh form, by its definition."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
 def _padded(x: np.ndarray, columns: int) -> np.ndarray:

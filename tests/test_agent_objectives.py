@@ -286,19 +286,19 @@ def test_policies_act_in_the_box_by_their_own_sampler(case: str, k: int) -> None
     agent = double(CASES[case])
     policy = agent.folded("online", k)
     state = torch.linspace(-1, 1, 2 * 5 * 3, dtype=torch.float64).reshape(2, 5, 3)
-    noise = agent.chain_noise(0, 6, 5, k if policy.stochastic else 1)
+    noise = agent.chain_noise(0, 6, 5, policy.draws)
     actions = reference.folded_sample(policy, state, noise)
     assert actions.shape == (2, 5, 2) and float(actions.abs().max()) <= 1
 
     plan = objectives.sampler_plan(agent.config)(reference.sampling_times(k, dtype=torch.float64))
     batch = synthetic_table().gather(torch.zeros(2, 5, dtype=torch.int64))
     batch = type(batch)(*(x.double() for x in batch))._replace(observation=state)
-    a = 80.0 * (noise[:, 0] if policy.stochastic else noise)
+    a = 80.0 * (noise[:, 0] if policy.draws > 1 else noise)
     before, full = torch.zeros_like(a), torch.ones_like(a[..., 0])
     for i, (t, told, keep, gain, carry, spread) in enumerate(zip(*plan, strict=True)):
         phi = agent.clean(agent.actor.views, a, t * full, told * full, batch)
         a = keep * a + gain * phi + carry * before
-        if policy.stochastic and i + 1 < k:
+        if policy.draws > 1 and i + 1 < k:
             a = a + spread * noise[:, i + 1]
         before = phi
     assert torch.allclose(actions, a.detach().clamp(-1, 1), rtol=1e-9, atol=1e-10)

@@ -42,8 +42,8 @@ class Thirds(Workload):
     group = "thirds"
     facts = {"dtype": "float32", "shape": [3]}  # noqa: RUF012
 
-    def __init__(self, error: float = 0.0):
-        self.error, self.built = error, 0
+    def __init__(self, error: float = 0.0, judge: tuple[Results, Results] | None = None):
+        self.error, self.built, self.judge = error, 0, judge
         self.ran: list[str] = []
 
     def exact(self) -> Results:
@@ -55,7 +55,8 @@ class Thirds(Workload):
             raise Unavailable("no compiler knows thirds")
         third = torch.full((3,), 1.0) / 3
         results = {"third": third + self.error if row == OURS else third}
-        return Subject(lambda: self.ran.append(row.name), results, "by hand")
+        judge = self.judge if row == OURS else None
+        return Subject(lambda: self.ran.append(row.name), results, "by hand", judge)
 
 
 class Clock:
@@ -85,6 +86,16 @@ def test_a_wrong_row_is_never_timed(stage: Stage) -> None:
 
 def test_the_gate_grants_rounding_and_no_more(stage: Stage) -> None:
     stage.measure(Clock(), Thirds(error=torch.finfo(torch.float32).eps / 4), OURS)
+
+
+def test_a_row_that_computes_something_else_has_a_truth_of_its_own(stage: Stage) -> None:
+    other = {"third": torch.full((3,), 0.25)}
+    judge = other, {"third": other["third"].double()}
+    error = 0.25 - float(torch.tensor(1.0) / 3)
+    stage.measure(Clock(), Thirds(error, judge), OURS)
+    stage.group = ""
+    with pytest.raises(RedGate):
+        stage.measure(Clock(), Thirds(0.0, judge), OURS)
 
 
 def test_a_right_row_is_timed_with_its_facts(stage: Stage) -> None:
@@ -194,6 +205,34 @@ def test_table_shows_medians_ratios_and_reasons(record: dict[str, Any]) -> None:
     assert "**Abacus 9**" in lines[0]
     for fact in ("2026-11-24", "2 CPU threads", "Python 3.11", "torch 2.13", "triton 3.9"):
         assert fact in lines[0]
+
+
+def test_a_target_stands_beside_what_was_measured(record: dict[str, Any]) -> None:
+    group = record["groups"][0]
+    assert "target" not in report.render([record])
+    group["target"] = "20 us, 5x compiled"
+    for row in group["rows"]:
+        row["note"] = f"9 us by {row['role']}"
+    line = f"- target of {group['group']}: 20 us, 5x compiled; measured: 9 us by ours"
+    table = report.render([record])
+    assert line in table and table.count("- target of") == 1
+
+
+def test_table_names_rivals_and_late_calls(raw: Callable[..., Path]) -> None:
+    late = {"calls": 1_000_000, "p50_seconds": 2e-5, "p99_seconds": 3.14e-5, "p999_seconds": 1e-3}
+    one = raw(
+        entry(EAGER, [0.008, 0.008]),
+        entry(Row("their runtime", "rival"), [0.003, 0.003], note="one thread"),
+        entry(OURS, [0.001, 0.001]),
+        entry(Row("ours bf16", "ours"), [0.0005, 0.0005]),
+        entry(OURS, [2e-5, 2e-5], group="act", **late),
+    )
+    lines = report.render([results_file.collect([one])]).splitlines()
+    assert "| work | 8 ms | - | 1 ms | 8.00x | - |" in lines
+    assert "| work | their runtime | 3 ms | 3.00x |" in lines
+    assert "| work, bf16 | their runtime | 3 ms | 6.00x |" in lines
+    assert "- their runtime: one thread (work)" in lines
+    assert "- median 20 us, p99 31.4 us, p99.9 1 ms over 1,000,000 calls (act)" in lines
 
 
 def test_figures_of_unequal_machines_are_not_mixed(raw: Callable[..., Path]) -> None:

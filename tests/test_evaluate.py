@@ -105,11 +105,29 @@ def test_success_is_nan_where_the_environment_does_not_tell() -> None:
 class Flat:
     """A policy of the flat observation."""
 
-    columns = 2
+    draws = 1
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         assert observation.shape[2] == 2
         return torch.tanh(observation - noise)
+
+
+class Noisy(Linear):
+    """A policy that takes three draws of noise, each for itself."""
+
+    draws = 3
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        assert noise.shape[1:3] == (3, ROWS)
+        assert not torch.equal(noise[:, 0], noise[:, 1])
+        one: Tensor = super().sample(observation, noise[:, 0] - 0.5 * noise[:, 1] * noise[:, 2])
+        return one
+
+
+def test_noise_of_every_step_is_an_episodes_own() -> None:
+    few, many = (play(episodes=18, sampler=Noisy(1), environments=n) for n in (2, 9))
+    assert equal(few, many)
+    assert not equal(few, play(episodes=18))
 
 
 def test_progress_counts_finished_episodes() -> None:

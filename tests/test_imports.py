@@ -132,7 +132,12 @@ def test_only_ops_knows_kernels_and_runs_native_code() -> None:
 
 def test_only_commands_import_the_training_command() -> None:
     users = {name for name in FILES if "gtp_fast.train" in imports(name)}
-    assert users <= {"gtp_fast.__main__", "gtp_fast.ablate", "gtp_fast.demo"}
+    assert users <= {
+        "gtp_fast.__main__",
+        "gtp_fast.ablate",
+        "gtp_fast.compare",
+        "gtp_fast.demo",
+    }
     for name in FILES:
         if room(name) in ("agents", "engine", "data"):
             assert not {

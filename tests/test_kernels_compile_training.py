@@ -76,26 +76,31 @@ def test_mlp_loads_four_weights_at_a_time_where_groups_are_aligned(
     assert sum(f", {width}, " in line for line in copies) > len(copies) / 2
 
 
-@pytest.mark.parametrize("kernel", ["_chain_kernel", "_weights_kernel"])
 @pytest.mark.parametrize(("capability", "precision"), VARIANTS)
 def test_mlp_backward_compiles_lean(
     compiled: Build,  # noqa: F811
     capability: int,
     precision: str,
-    kernel: str,
 ) -> None:
-    from gtp_fast.kernels import mlp, mlp_backward
+    from gtp_fast.kernels import dense, mlp, mlp_backward, mlp_weights
 
     inputs, weights, biases = actor()
     saved = mlp.Saved(*torch.zeros(2, DEPTH, S, 2 * B, H))
+    gradient, wanted = torch.zeros(S, 2 * B, A), [False, True, False]
+    parts, _, widths = dense.pieces(inputs, S)
 
-    def launch() -> object:
+    def chain() -> object:
         return mlp_backward.mlp_backward(
-            torch.zeros(S, 2 * B, A), saved, inputs, weights, weights, biases,
-            [False, True, False], precision,
-        )  # fmt: skip
+            gradient, saved, inputs, weights, [], [], wanted, precision
+        )
 
-    assert_lean(*compiled(mlp_backward, kernel, launch, capability))
+    def all_weights() -> object:
+        return mlp_weights.write_weight_gradients(
+            parts, widths, saved.hidden, saved.slopes, gradient, weights, biases, precision
+        )
+
+    assert_lean(*compiled(mlp_backward, "_chain_kernel", chain, capability))
+    assert_lean(*compiled(mlp_weights, "_weights_kernel", all_weights, capability))
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

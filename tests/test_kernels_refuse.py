@@ -54,3 +54,60 @@ def test_loss_refuses_a_wrong_shape(field: str, message: str) -> None:
     setattr(case, field, getattr(case, field)[:, 1:])
     with pytest.raises(ValueError, match=message):
         case.fast()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "message"),
+    [
+        (((1, 4, 3), (3, 8), (8, 2)), {"activation": "tanh"}, "'tanh'"),
+        (((1, 4, 3), (3, 8), (8, 2)), {"precision": "fp16"}, "'fp16'"),
+        (((1, 4, 2), (3, 8), (8, 2)), {}, "takes 3 inputs, the pieces have 2"),
+        (
+            ((1, 4, 3), (3, 7), (7, 2)),
+            {},
+            "from 8 to 512 and outputs from 1 to 64, not 7, 2",
+        ),
+        (((1, 4, 3), (3, 8), (8, 65)), {}, "not 8, 65"),
+        (((3, 4, 3), (3, 8), (8, 2)), {}, "does not repeat to 2 groups"),
+        (((1, 4, 3), (3, 8), (9, 2)), {}, "layer 1 has shapes"),
+    ],
+)
+def test_mlp_refuses(shapes: tuple, options: dict[str, str], message: str) -> None:
+    from gtp_fast.kernels.mlp import mlp
+
+    x, *sizes = shapes
+    weights = [torch.zeros(2, *size, device=DEVICE) for size in sizes]
+    biases = [torch.zeros(2, size[1], device=DEVICE) for size in sizes]
+    with pytest.raises(ValueError, match=message):
+        mlp([torch.zeros(x, device=DEVICE)], weights, biases, **options)
+
+
+def test_mlp_backward_refuses_gradients_that_lie_apart() -> None:
+    from gtp_fast.kernels.mlp import mlp
+    from gtp_fast.kernels.mlp_backward import mlp_backward
+
+    sizes = ((3, 8), (8, 8), (8, 8), (8, 8), (8, 2))
+    weights = [torch.zeros(1, *size, device=DEVICE) for size in sizes]
+    biases = [torch.zeros(1, size[1], device=DEVICE) for size in sizes]
+    x = [torch.zeros(1, 4, 3, device=DEVICE)]
+    y, saved = mlp(x, weights, biases, save=True)
+    with pytest.raises(ValueError, match="equally spaced"):
+        mlp_backward(y, saved, x, weights, weights, biases)
+
+
+@pytest.mark.parametrize("name", ["adam", "td", "weights", "gather", "draw", "embed"])
+def test_the_others_refuse_a_wrong_shape(name: str) -> None:
+    from gtp_fast.kernels import adam, draw, embed, gather, td
+
+    flat, two = torch.zeros(2, 9, device=DEVICE), torch.zeros(2, 2, 4, device=DEVICE)
+    calls = {
+        "adam": (lambda: adam.adam(*(flat,) * 4, flat[:, 1:], 1, flat[:, 0], 0.1), "every buffer"),
+        "td": (lambda: td.td(two, two, flat, flat, 0.9), r"must be \[2, 4\]"),
+        "weights": (lambda: td.weights(two, flat[:, 0], 3), "2 twins"),
+        "gather": (lambda: gather.gather(flat, 3, 2, seeds(2), 0, 0, 4), "9 columns"),
+        "draw": (lambda: draw.draw_normals(seeds(2), 0, 3, 4, 513), "1 to 512 columns"),
+        "embed": (lambda: embed.embed(two, [two] * 8), "powers of two"),
+    }
+    call, message = calls[name]
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -321,3 +321,24 @@ def test_mish_is_the_one_of_torch(dtype: torch.dtype) -> None:
     assert ((ours - theirs).abs() <= scale * theirs.abs() + 1e-30).all()
     slopes = [torch.autograd.grad(y.sum(), x)[0].double() for y in (ours, theirs)]
     assert ((slopes[0] - slopes[1]).abs() < 2 * scale).all()
+
+
+def test_td_loss_backs_up_the_best_of_several_next_actions() -> None:
+    # Twins' best next values are 5 and 4, so the target is 1 + 0.5 * 4 = 3.
+    values = torch.tensor([[[1.0]], [[2.0]]], dtype=torch.float64)
+    following = torch.tensor([[[3.0, 5.0]], [[4.0, 1.0]]], dtype=torch.float64)
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert reference.td_loss(values, following, one, one, 0.5).tolist() == [5.0]
+    assert reference.td_loss(values, following, one, 0 * one, 0.5).tolist() == [1.0]
+
+
+def test_weigh_takes_the_lesser_twin_and_the_mean_of_policy_actions() -> None:
+    twin = torch.tensor([2.0, 4.0, 0.0, 1.0, 2.0, -1.0], dtype=torch.float64)
+    other = torch.tensor([3.0, 3.0, 5.0, 5.0, 5.0, 5.0], dtype=torch.float64)
+    # Q is 2 and 3, V is (0 + 2) / 2 = 1 and (1 - 1) / 2 = 0: A is 1 and 3.
+    values = torch.stack((twin, other))[:, None]
+    w, q, spread, mean, largest = reference.weigh(values, torch.ones(1), 2, maximum=None)
+    expected = torch.exp(torch.tensor([1.0, 3.0], dtype=torch.float64))
+    torch.testing.assert_close(w[0], expected, rtol=1e-5, atol=0)
+    assert (q.item(), spread.item()) == (2.5, 1.0)
+    torch.testing.assert_close(torch.cat((mean, largest)), torch.stack((w.mean(), w.max())))

@@ -8,17 +8,21 @@ import threading
 
 import numpy as np
 import pytest
-from folded import Folded, Sizes
+import torch
+from folded import FORMS, Folded, Form, Sizes
 from tolerance import assert_as_accurate
 
-from gtp_fast import native
+from gtp_fast import native, ops, ops_sampler, reference, samplers
+from gtp_fast.errors import UserError
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 ISAS = native.module().isas() if native.available() else []
+# In float32 avx512bf16 is avx512 compiled again, which one test on the bits shows.
+FLOAT_ISAS = [isa for isa in ISAS if isa != "avx512bf16"]
 
 
-def sampler(policy: Folded, isa: str = ""):
-    made = native.module().Sampler(*policy.sizes.tuple(), isa=isa)
+def sampler(policy: Folded, isa: str = "", precision: str = "fp32"):
+    made = native.module().Sampler(*policy.arguments(), precision, isa)
     made.load(policy.flat(), policy.initial_scale)
     return made
 
@@ -30,13 +34,13 @@ def check(policy: Folded, rows: int, isa: str = "", threads: int = 1) -> None:
     assert_as_accurate(f"actions {policy.sizes} B={rows} {isa}", out, plain, exact)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FLOAT_ISAS)
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 13, 47, 48, 49, 63, 255, 256, 257, 1000])
 def test_batches(rows: int, isa: str) -> None:
     check(Folded(Sizes(H=128, K=2)), rows, isa)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", FLOAT_ISAS)
 @pytest.mark.parametrize("rows", [1, 2, 7])
 @pytest.mark.parametrize(
     "sizes",
@@ -52,14 +56,95 @@ def test_shapes(sizes: Sizes, rows: int, isa: str) -> None:
     check(Folded(sizes), rows, isa)
 
 
+@pytest.mark.parametrize("isa", FLOAT_ISAS)
+@pytest.mark.parametrize("rows", [1, 13, 100])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_forms(form: Form, rows: int, isa: str) -> None:
+    check(Folded(Sizes(S=2, A=3, H=36, K=4), form=form), rows, isa)
+
+
+class RoundsInputs:
+    """A weight whose product rounds its inputs to bfloat16, as a dot product of pairs does."""
+
+    def __init__(self, weight: torch.Tensor):
+        self.weight = weight
+
+    def __rmatmul__(self, x: torch.Tensor) -> torch.Tensor:
+        return x.bfloat16().to(x.dtype) @ self.weight
+
+
+def check_bf16(policy: Folded, rows: int, isa: str) -> None:
+    observation, noise, out = policy.inputs(rows)
+    sampler(policy, isa, "bf16").sample(observation, noise, out)
+    rounded = policy.policy().rounded()
+    policy.hidden = [w.numpy() for w in rounded.hidden_weights]
+    exact = policy.exact(observation, noise)
+    if isa == "avx512bf16":
+        weights = tuple(map(RoundsInputs, rounded.hidden_weights))
+        rounded = rounded._replace(hidden_weights=weights)  # type: ignore[arg-type]
+    plain = reference.folded_sample(rounded, torch.tensor(observation), torch.tensor(noise))
+    assert_as_accurate(f"bf16 {policy.sizes} {policy.form} B={rows} {isa}", out, plain, exact)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rows", [1, 26])
+@pytest.mark.parametrize(
+    "sizes",
+    [Sizes(H=h, K=2) for h in (1, 33, 256)]
+    + [Sizes(L=n, H=32) for n in (1, 2, 5)]
+    + [Sizes(S=2, H=31, A=17, K=3)],
+    ids=str,
+)
+def test_bf16_weights(sizes: Sizes, rows: int, isa: str) -> None:
+    check_bf16(Folded(sizes), rows, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_bf16_forms(form: Form, isa: str) -> None:
+    check_bf16(Folded(Sizes(S=2, A=3, H=36, K=4), form=form), 13, isa)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_precision_rounds_the_hidden_weights_alone(backend: str) -> None:
+    policy = Folded(Sizes(H=64)).policy()
+    observation, noise, _ = Folded(Sizes(H=64)).inputs(20)
+    tensors = torch.tensor(observation), torch.tensor(noise)
+    chosen = ops.sampler(policy, backend, precision="bf16")
+    assert "bf16 weights" in chosen.describe()
+    exact = reference.folded_sample(policy, *tensors)
+    change = (chosen.sample(*tensors) - exact).abs().max()
+    assert 1e-5 < change < 1e-2
+    chosen.load(policy)
+    assert torch.equal((chosen.sample(*tensors) - exact).abs().max(), change)
+    with pytest.raises(UserError, match="'fp16': choose fp32, tf32 or bf16"):
+        ops.sampler(policy, backend, precision="fp16")
+
+
+@pytest.mark.parametrize("form", [Form("mish"), *FORMS], ids=str)
+def test_instruction_sets_with_a_fused_multiply_add_give_the_same_bits(form: Form) -> None:
+    fused = [isa for isa in ISAS if isa != "portable"]
+    if len(fused) < 2:
+        pytest.skip(f"needs two instruction sets with a fused multiply-add; here: {fused}")
+    for sizes in (Sizes(S=2, A=9, H=70, K=3), Sizes(H=256)):
+        policy = Folded(sizes, form=form)
+        observation, noise, first = policy.inputs(50)
+        sampler(policy, fused[0]).sample(observation, noise, first)
+        for isa in fused[1:]:
+            again = np.full_like(first, np.nan)
+            sampler(policy, isa).sample(observation, noise, again, 2)
+            assert np.array_equal(first, again), isa
+
+
 def test_a_large_batch_on_threads_of_its_own() -> None:
     check(Folded(Sizes(S=2, H=32, K=1)), 65536, threads=2)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("isa", ISAS)
-def test_a_rows_bits_depend_on_nothing_but_the_row(isa: str) -> None:
+def test_a_rows_bits_depend_on_nothing_but_the_row(isa: str, precision: str) -> None:
     policy = Folded(Sizes(S=2, A=17, H=100))
-    run = sampler(policy, isa)
+    run = sampler(policy, isa, precision)
     observation, noise, once = policy.inputs(257)
     run.sample(observation, noise, once, 1)
     for threads in (1, 2, 3, 64):
@@ -120,16 +205,50 @@ def test_pointers_equal_arrays() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 7, 100])
-def test_act_draws_its_noise_by_counter(rows: int) -> None:
-    policy = Folded(Sizes(A=6, H=64))
+@pytest.mark.parametrize("form", [Form(), Form(stochastic=True)], ids=str)
+def test_act_draws_its_noise_by_counter(form: Form, rows: int) -> None:
+    policy = Folded(Sizes(A=6, H=64), form=form)
     observation, noise, out = policy.inputs(rows)
-    key = 2**63 + 12345
-    native.module().normals(np.array([key], np.uint64), 77, 6, noise)
+    key, draws = 2**63 + 12345, noise.reshape(1, -1, 6)
+    native.module().normals(np.array([key], np.uint64), 77, 6, draws)
     run = sampler(policy)
     run.sample(observation, noise, out)
-    acted = np.full_like(out[0], np.nan)
-    run.act(observation[0], acted, key, 77)
-    assert np.array_equal(acted, out[0])
+    for threads in (1, 3):
+        acted = np.full_like(out[0], np.nan)
+        run.act(observation[0], acted, key, 77, threads)
+        assert np.array_equal(acted, out[0])
+
+
+def test_one_action_is_the_first_of_a_batch() -> None:
+    policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True))
+    observation, _, out = policy.inputs(1)
+    rows = observation[0]
+    for made in (
+        ops_sampler.NativeSampler(policy.policy()),
+        samplers.ReferenceSampler(policy.policy()),
+    ):
+        made.act(rows, out[0], 5, 9)
+        action = made.action(rows[0], 5, 9)
+        assert action is not None and np.array_equal(action, out[0, 0])
+        assert made.action(rows[0].astype(np.float64), 5, 9) is None
+        assert made.action(np.repeat(rows[0], 2)[::2], 5, 9) is None
+        for bad in (np.nan, -np.inf):
+            spoilt = rows[0].copy()
+            spoilt[7] = bad
+            assert made.action(spoilt, 5, 9) is None
+    native_one = ops_sampler.NativeSampler(policy.policy()).action
+    assert native_one(rows[0, :5].copy(), 5, 9) is None
+    assert native_one(rows, 5, 9) is None
+
+
+def test_the_two_samplers_draw_the_same_noise_for_act() -> None:
+    policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True)).policy()
+    observation = np.random.default_rng(0).standard_normal((5, 29)).astype(np.float32)
+    fast, plain, exact = (np.empty((5, 6), dtype) for dtype in (np.float32, np.float32, np.float64))
+    ops_sampler.NativeSampler(policy).act(observation, fast, 11, 3)
+    samplers.ReferenceSampler(policy).act(observation, plain, 11, 3)
+    samplers.ReferenceSampler(policy.to(torch.float64)).act(observation, exact, 11, 3)
+    assert_as_accurate("act with noise in its steps", fast, plain, exact)
 
 
 def test_nan_goes_through_and_no_row_touches_another() -> None:
@@ -165,6 +284,32 @@ def test_threads_of_python_share_a_sampler() -> None:
     assert all(np.array_equal(out, expected) for out in outs)
 
 
+def test_threads_of_python_with_a_sampler_each() -> None:
+    policies = [Folded(Sizes(H=64, A=3), seed=i) for i in range(4)]
+    runs = [
+        sampler(policy, precision="bf16" if i % 2 else "fp32") for i, policy in enumerate(policies)
+    ]
+    observation = policies[0].inputs(200)[0][0]
+
+    def act(run, outs: list[np.ndarray]) -> None:
+        for rows in (1, 200, 7, 1, 60):
+            outs.append(np.full((rows, 3), np.nan, np.float32))
+            run.act(observation[:rows], outs[-1], rows, 4, 2)
+            outs.append(run.action(observation[rows - 1], rows, 5))
+
+    expected, got = ([[] for _ in runs] for _ in range(2))
+    for run, outs in zip(runs, expected, strict=True):
+        act(run, outs)
+    workers = [threading.Thread(target=act, args=pair) for pair in zip(runs, got, strict=True)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for one, other in zip(expected, got, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not np.array_equal(got[0][0], got[2][0])
+
+
 def test_what_does_not_fit_is_refused_by_name() -> None:
     policy = Folded(Sizes(H=32))
     run = sampler(policy)
@@ -196,6 +341,15 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         run.act(observation[0, :, :3].copy(), out[0], 0, 0)
     with pytest.raises(RuntimeError, match="call load first"):
         native.module().Sampler(*policy.sizes.tuple()).sample(observation, noise, out)
+    noisy = sampler(Folded(Sizes(H=32), form=Form(stochastic=True)))
+    with pytest.raises(ValueError, match=r"noise .*4 axes"):
+        noisy.sample(observation, noise, out)
+    with pytest.raises(ValueError, match="noise must have 5 draws"):
+        noisy.sample(observation, np.stack([noise] * 4, 1), out)
+    with pytest.raises(ValueError, match="mish, gelu or relu, not tanh"):
+        native.module().Sampler(*policy.sizes.tuple(), "tanh")
+    with pytest.raises(ValueError, match="fp32 or bf16, not int8"):
+        native.module().Sampler(*policy.arguments(), "int8")
     two = sampler(Folded(Sizes(S=2, H=32)))
     with pytest.raises(ValueError, match="one seed"):
         two.act(observation[0], out[0], 0, 0)
@@ -209,7 +363,7 @@ def test_an_instruction_set_can_be_forced() -> None:
         assert sampler(policy, isa).isa == isa
     with pytest.raises(ValueError, match="'sse9' is not one of"):
         sampler(policy, "sse9")
-    code = "from gtp_fast import native; print(native.module().isa())"
+    code = "from gtp_fast import native, ops, samplers; print(native.module().isa())"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={"GTP_FAST_ISA": "portable"},

@@ -1,71 +1,20 @@
-"""The CUDA sampler: its kernels emulated on the host everywhere, the real ones on a device."""
+"""The CUDA sampler on a device: every path and precision, graphs, streams, the sanitizer."""
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from folded import Folded, Sizes
+from emulated import PRECISIONS, plain
+from folded import FORMS, Folded, Form, Sizes
 from tolerance import assert_as_accurate
 
-from gtp_fast import native
-
-SOURCES = Path(__file__).parents[1] / "csrc" / "emulation"
-PLANS = [("latency", 1), ("latency", 2), ("latency", 4)]
-PLANS += [("throughput", 8), ("throughput", 16), ("throughput", 32), ("throughput", 64)]
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The kernels' source compiled for the host, a block's threads as fibers."""
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None or not SOURCES.is_dir():
-        pytest.skip("needs a C++ compiler and the checkout's csrc/emulation")
-    library = tmp_path_factory.mktemp("emulation") / "emulate.so"
-    options = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-I."]
-    command = [compiler, *options, "-o", str(library), "emulate.cpp"]
-    subprocess.run(command, cwd=SOURCES, check=True)
-    return ctypes.CDLL(str(library))
-
-
-@pytest.mark.parametrize(("kernel", "rows_per_block"), PLANS)
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        Sizes(K=2),
-        Sizes(S=2, O=11, A=3, H=100, L=2, K=2),
-        Sizes(O=105, A=17, H=300, L=3, K=1),
-        Sizes(S=2, O=1, A=1, H=1, L=4, K=2),
-        Sizes(O=400, A=6, H=33, L=3, K=2),
-        Sizes(O=17, A=6, H=32, L=1, K=5),
-    ],
-    ids=str,
-)
-def test_the_kernels_emulated(
-    emulator: ctypes.CDLL, sizes: Sizes, kernel: str, rows_per_block: int
-) -> None:
-    policy = Folded(sizes)
-    rows = rows_per_block + 1  # a whole block, and one with absent rows
-    observation, noise, out = policy.inputs(rows)
-    weights = policy.flat(-(-sizes.H // 4) * 4, -(-sizes.A // 4) * 4)
-    # The device's buffer is aligned for loads of four floats; so must this one be.
-    aligned = np.empty(weights.size + 4, np.float32)
-    aligned = aligned[(-aligned.ctypes.data // 4) % 4 :][: weights.size]
-    aligned[:] = weights
-    shape = (ctypes.c_int * 6)(*sizes.tuple())
-    pointer = [ctypes.c_void_p(x.ctypes.data) for x in (aligned, observation, noise, out)]
-    status = emulator.gtp_emulate(
-        int(kernel == "latency"), rows_per_block, shape, pointer[0],
-        ctypes.c_float(policy.initial_scale), *pointer[1:], rows,
-    )  # fmt: skip
-    assert status == 0, {1: "threads part at a barrier", 2: "shared memory overrun"}[status]
-    exact, plain = policy.exact(observation, noise), policy.plain(observation, noise)
-    assert_as_accurate(f"{kernel} {rows_per_block} {sizes}", out, plain, exact)
+from gtp_fast import native, ops_sampler
+from gtp_fast.errors import UserError
 
 
 def test_without_cuda_the_class_is_absent_and_says_why() -> None:
@@ -79,17 +28,27 @@ def test_without_cuda_the_class_is_absent_and_says_why() -> None:
             module.CudaSampler(*Sizes().tuple())
 
 
+def test_what_cannot_be_had_is_refused_before_a_device_is_asked() -> None:
+    if native.missing("cuda"):
+        pytest.skip(native.missing("cuda"))
+    make = native.module().CudaSampler
+    with pytest.raises(ValueError, match="fp32, tf32 or bf16, not fp16"):
+        make(*Sizes().tuple(), precision="fp16")
+    with pytest.raises(ValueError, match="bf16 needs a width of at most 512 on a GPU, not 600"):
+        make(*Sizes(H=600).tuple(), precision="bf16")
+
+
 class Device:
     """A policy on the GPU with its inputs."""
 
-    def __init__(self, sizes: Sizes, rows: int):
-        self.policy, self.rows = Folded(sizes), rows
+    def __init__(self, sizes: Sizes, rows: int, precision: str = "fp32", form: Form | None = None):
+        self.policy, self.rows, self.precision = Folded(sizes, form=form), rows, precision
         self.observation, self.noise, self.out = self.policy.inputs(rows)
         self.flat = torch.tensor(self.policy.flat(), device="cuda")
         self.tensors = [
             torch.tensor(x, device="cuda") for x in (self.observation, self.noise, self.out)
         ]
-        self.sampler = native.module().CudaSampler(*sizes.tuple())
+        self.sampler = native.module().CudaSampler(*self.policy.arguments(), precision=precision)
         self.load()
 
     def load(self) -> None:
@@ -97,15 +56,17 @@ class Device:
         scale = self.policy.initial_scale
         self.sampler.load(self.flat.data_ptr(), self.flat.numel(), scale, stream)
 
-    def run(self) -> torch.Tensor:
+    def run(self, plan: tuple[str, int] | None = None) -> torch.Tensor:
         pointers = (x.data_ptr() for x in self.tensors)
-        self.sampler.sample(*pointers, self.rows, torch.cuda.current_stream().cuda_stream)
+        self.sampler.sample(*pointers, self.rows, torch.cuda.current_stream().cuda_stream, plan)
         return self.tensors[2]
 
     def check(self) -> None:
+        torch.cuda.synchronize()
         exact = self.policy.exact(self.observation, self.noise)
-        plain = self.policy.plain(self.observation, self.noise)
-        assert_as_accurate("actions on the device", self.tensors[2], torch.tensor(plain), exact)
+        rounded = plain(self.policy, self.observation, self.noise, self.precision)
+        name = f"{self.sampler.describe(self.rows)}, {self.policy.sizes}, batch {self.rows}"
+        assert_as_accurate(name, self.tensors[2], torch.tensor(rounded), exact)
 
 
 device = pytest.mark.skipif(
@@ -116,37 +77,66 @@ device = pytest.mark.skipif(
 
 @pytest.mark.gpu
 @device
-@pytest.mark.parametrize("rows", [1, 2, 3, 16, 17, 63, 255, 256, 257, 1000, 16384, 65536])
-def test_batches_on_the_device(rows: int) -> None:
-    on = Device(Sizes(), rows)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 16, 17, 63, 255, 256, 257, 1000, 8192, 16384, 65536])
+def test_batches_on_the_device(rows: int, precision: str) -> None:
+    # A single number may be right by luck; eight policies are not.
+    on = Device(Sizes(S=8 if rows == 1 else 1, K=5 if rows <= 1000 else 2), rows, precision)
     on.run()
-    torch.cuda.synchronize()
     on.check()
 
 
 @pytest.mark.gpu
 @device
-@pytest.mark.parametrize("rows", [1, 5, 100])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("H", [64, 256, 512])
+def test_every_kernel_on_the_device(H: int, precision: str) -> None:
+    on = Device(Sizes(S=2, H=H, K=3), 300, precision)
+    plans = on.sampler.plans()
+    assert on.sampler.plan(300) in plans
+    for plan in plans:
+        on.tensors[2].fill_(float("nan"))
+        on.run(plan)
+        on.check()
+    with pytest.raises(ValueError, match="no plan cluster of 3 rows"):
+        on.run(("cluster", 3))
+
+
+@pytest.mark.gpu
+@device
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [5, 100, 400])
 @pytest.mark.parametrize(
     "sizes",
     [Sizes(A=a) for a in (1, 3, 6, 17)]
     + [Sizes(O=o) for o in (11, 17, 27, 105)]
-    + [Sizes(H=h) for h in (32, 100, 128, 300, 512)]
-    + [Sizes(S=3, L=1, K=1), Sizes(S=5, K=2)],
+    + [Sizes(H=h) for h in (32, 64, 100, 128, 300, 512)]
+    + [Sizes(S=3, L=1, K=1), Sizes(S=5, K=2), Sizes(L=5, K=2)],
     ids=str,
 )
-def test_shapes_on_the_device(sizes: Sizes, rows: int) -> None:
-    on = Device(sizes, rows)
+def test_shapes_on_the_device(sizes: Sizes, rows: int, precision: str) -> None:
+    on = Device(sizes, rows, precision)
     on.run()
-    torch.cuda.synchronize()
     on.check()
 
 
 @pytest.mark.gpu
 @device
-@pytest.mark.parametrize("rows", [1, 1000])
-def test_a_graph_follows_new_weights_and_a_side_stream_is_kept(rows: int) -> None:
-    on = Device(Sizes(H=100, A=3), rows)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [5, 400])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_forms_on_the_device(form: Form, rows: int, precision: str) -> None:
+    on = Device(Sizes(S=2, H=100, K=3), rows, precision, form)
+    on.run()
+    on.check()
+
+
+@pytest.mark.gpu
+@device
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [1, 256, 1000])
+def test_a_graph_follows_new_weights_and_a_side_stream_is_kept(rows: int, precision: str) -> None:
+    on = Device(Sizes(S=8, H=100, A=3), rows, precision)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     graph = torch.cuda.CUDAGraph()
@@ -160,9 +150,9 @@ def test_a_graph_follows_new_weights_and_a_side_stream_is_kept(rows: int) -> Non
     on.flat.copy_(torch.tensor(on.policy.flat()))
     on.tensors[2].fill_(float("nan"))
     graph.replay()
-    torch.cuda.synchronize()
     on.check()
     first = on.tensors[2].clone()
+    on.tensors[2].fill_(float("nan"))
     graph.replay()
     torch.cuda.synchronize()
     assert torch.equal(first, on.tensors[2])
@@ -170,9 +160,80 @@ def test_a_graph_follows_new_weights_and_a_side_stream_is_kept(rows: int) -> Non
 
 @pytest.mark.gpu
 @device
-def test_the_plan_fills_the_device() -> None:
-    on = Device(Sizes(), 1)
-    assert on.sampler.plan(1) == ("latency", 1)
-    assert on.sampler.plan(16)[0] == "latency"
-    assert on.sampler.plan(17) == ("throughput", 8)
-    assert on.sampler.plan(65536)[1] >= 32
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [64, 1000])
+def test_samplers_on_streams_of_their_own_at_once(rows: int, precision: str) -> None:
+    many = [Device(Sizes(H=128, K=2, A=a), rows, precision) for a in (3, 6, 8, 17)]
+    streams = [torch.cuda.Stream() for _ in many]
+    torch.cuda.synchronize()
+    for _ in range(10):
+        for on, stream in zip(many, streams, strict=True):
+            with torch.cuda.stream(stream):
+                on.tensors[2].fill_(float("nan"))
+                on.run()
+    for on in many:
+        on.check()
+
+
+@pytest.mark.gpu
+@device
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [1, 64, 256, 5000])
+def test_the_same_bits_twice(rows: int, precision: str) -> None:
+    on = Device(Sizes(K=5), rows, precision)
+    first = on.run().clone()
+    for _ in range(20):
+        on.tensors[2].fill_(float("nan"))
+        assert torch.equal(on.run(), first)
+
+
+@pytest.mark.gpu
+@device
+def test_the_choice_states_itself() -> None:
+    policy = Folded(Sizes(K=2)).policy().to("cuda")
+    clusters = torch.cuda.get_device_capability()[0] >= 9
+    for precision in PRECISIONS:
+        sampler = ops_sampler.NativeSampler(policy, precision)
+        path, rows = sampler.native.plan(1)
+        alone = "latency" if precision == "fp32" else "tensor"
+        assert path == ("cluster" if clusters else alone)
+        assert sampler.kernel(1).startswith(precision) and f" {rows} row" in sampler.kernel(1)
+        assert sampler.kernel(16384) in sampler.describe()
+
+
+def test_a_precision_that_only_a_gpu_has_is_refused_on_the_cpu() -> None:
+    if native.missing():
+        pytest.skip(native.missing())
+    with pytest.raises(UserError, match="tf32 is to be had on a GPU only"):
+        ops_sampler.NativeSampler(Folded(Sizes(H=32)).policy(), "tf32")
+
+
+_WITNESS = """
+import sys; sys.path[:0] = sys.argv[1:]
+from test_native_cuda import PRECISIONS, Device, Sizes
+for precision in PRECISIONS:
+    on = Device(Sizes(O=11, A=3, H=64, K=2), 40, precision)
+    for plan in on.sampler.plans():
+        on.run(plan)
+        on.check()
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@device
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+def test_the_sanitizer_finds_nothing(tool: str) -> None:
+    sanitizer = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    if not Path(sanitizer).exists():
+        pytest.skip("compute-sanitizer is not here")
+    here = Path(__file__).parent
+    # What PyTorch asks of the driver in vain while it starts is no fault of a kernel.
+    options = ["--tool", tool, "--error-exitcode", "9", "--report-api-errors", "no"]
+    command = [sanitizer, *options, sys.executable, "-c", _WITNESS]
+    done = subprocess.run(
+        [*command, str(here), str(here.parent)], capture_output=True, text=True, timeout=300
+    )
+    if "Device not supported" in done.stdout:
+        pytest.skip("compute-sanitizer does not support this device")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -4,6 +4,9 @@ observation.
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +71,70 @@ def test_options_choose_seed_steps_weights_and_backend(run: Run, options: dict[s
     np.testing.assert_allclose(other.act(BATCH, seed=9), wanted, atol=2e-5)
 
 
+def test_precision_reaches_the_sampler(run: Run, loaded: Policy) -> None:
+    rounded = policy.load(run, precision="bf16")
+    assert "bf16 weights" in repr(rounded) and "bf16 weights" not in repr(loaded)
+    change = np.abs(rounded.act(BATCH, seed=5) - loaded.act(BATCH, seed=5)).max()
+    assert 0 < change < 0.1
+    with pytest.raises(UserError, match="precision 'half'"):
+        policy.load(run, precision="half")
+
+
 def test_a_seed_fixes_the_action_and_none_does_not(run: Run, loaded: Policy) -> None:
     assert np.array_equal(loaded.act(OBSERVATION, seed=3), loaded.act(OBSERVATION, seed=3))
     fresh = {tuple(loaded.act(OBSERVATION)) for _ in range(5)}
     fresh |= {tuple(policy.load(run).act(OBSERVATION))}
     fresh |= {tuple(loaded.act(OBSERVATION, seed=s)) for s in (3, -3, 2**70)}
     assert len(fresh) == 9
+
+
+def test_a_repeatable_episode_counts_its_steps(loaded: Policy) -> None:
+    first = [tuple(loaded.act(OBSERVATION, seed=3, step=step)) for step in range(4)]
+    assert first == [tuple(loaded.act(OBSERVATION, seed=3, step=step)) for step in range(4)]
+    assert len(set(first)) == 4
+    batch = loaded.act(BATCH, seed=3, step=2)
+    assert np.array_equal(batch[0], first[2])
+    assert np.array_equal(loaded.act(torch.from_numpy(BATCH), seed=3, step=2).numpy(), batch)
+    assert np.array_equal(loaded.act(OBSERVATION, seed=3), first[0])
+
+
+def test_a_copy_acts_alike_and_draws_noise_of_its_own(loaded: Policy) -> None:
+    for other in (copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
+        assert repr(other) == repr(loaded)
+        assert np.array_equal(other.act(BATCH, seed=3), loaded.act(BATCH, seed=3))
+        assert not np.array_equal(other.act(BATCH), loaded.act(BATCH))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_actor_draws_noise_of_its_own(run: Run) -> None:
+    actor = policy.load(run)
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writer, actor.act(OBSERVATION).tobytes())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = np.frombuffer(os.read(reader, 64), np.float32)
+    assert theirs.shape == (2,) and not np.array_equal(theirs, actor.act(OBSERVATION))
+
+
+def test_actions_stay_in_the_box(tmp_path: Path) -> None:
+    low, high = [-0.7, 0.1], [0.1, 0.7]
+    agent = make_run(tmp_path / "run", action_low=low, action_high=high)
+    actor = policy.load(agent)
+    far = 1e3 * np.random.default_rng(0).standard_normal((500, 3), np.float32)
+    actions = actor.act(far, seed=0)
+    assert (actions >= actor.low).all() and (actions <= actor.high).all()
+    assert (actions == actor.low).any() or (actions == actor.high).any(), "nothing is clipped"
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("gpu", "no device 'gpu'"), ("cuda", "sees no CUDA GPU here")]
+)
+def test_a_device_that_is_not_there_is_one_sentence(run: Run, device: str, said: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UserError, match=said):
+        policy.load(run, device=device)
 
 
 def test_a_returned_action_is_never_written_again(loaded: Policy) -> None:

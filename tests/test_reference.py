@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from folded import FORMS, Folded, Form, Sizes
 from oracles import (
     TWO_MODES,
     Mixture,
@@ -234,6 +235,17 @@ def test_folded_sampler_is_the_sampler_through_the_network(kind, depth, steps) -
     assert torch.allclose(folded, plain, rtol=1e-11, atol=1e-12)
     alone = reference.folded_sample(policy.select(1), observation[1:2], noise[1:2])
     assert torch.allclose(alone, folded[1:2], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("form", [Form(), *FORMS], ids=str)
+def test_folded_sampler_is_its_definition_in_every_form(form: Form) -> None:
+    policy = Folded(Sizes(S=2, A=3, H=20, K=4), form=form)
+    observation, noise, _ = policy.inputs(9)
+    folded = policy.policy()
+    result = reference.folded_sample(folded.to(torch.float64), tensor(observation), tensor(noise))
+    assert folded.draws == (4 if form.stochastic else 1)
+    assert result.numpy() == pytest.approx(policy.exact(observation, noise), abs=1e-13)
+    assert not result.abs().eq(1).all()
 
 
 def test_grid_of_the_oracle_is_the_grid_of_the_package() -> None:

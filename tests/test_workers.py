@@ -101,7 +101,7 @@ def test_mazes_leave_nothing_behind(
 class Half:
     """Half of the noise."""
 
-    columns = 2
+    draws = 1
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         return (0.5 * noise).clamp(-1, 1)

@@ -1,37 +1,66 @@
-// The CUDA sampler's kernels on the host, for the tests of machines without a GPU: the very source that nvcc compiles,
-// with shared memory full of NaN before each block and a guard behind it.
-#include "cuda_runtime_shim.hpp"
+// The CUDA sampler's kernels on the host, for the tests of machines without a GPU: the very source that nvcc compiles.
+#include <memory>
 
-namespace gtp {
-constexpr size_t kSharedFloats = 1 << 18;
-alignas(16) float shared[kSharedFloats];
-}  // namespace gtp
+#include "../sampler_cuda_choice.hpp"
 
-#include "../sampler_cuda_kernels.cuh"
+namespace {
 
-static constexpr size_t kGuard = 64;
+// Runs a grid of clusters of `blocks` blocks.
+template <class Kernel>
+bool launch(Index3 grid, int blocks, int threads, size_t bytes, Kernel&& kernel) {
+  gridDim = grid;
+  blockDim = {static_cast<unsigned>(threads), 1, 1};
+  for (unsigned y = 0; y < grid.y; ++y)
+    for (unsigned x = 0; x < grid.x; x += blocks)
+      if (!emulation::Cluster::run({x, y, 0}, blocks, threads, bytes, kernel)) return false;
+  return true;
+}
 
-// `policy` is padded as CudaSampler::load leaves it. Returns 0, 1 when a block's threads part at a barrier, 2 when a
-// block writes behind the shared memory that it asked for.
-extern "C" int gtp_emulate(int latency, int rows_per_block, const int* sizes, const float* policy,
+gtp::Shape shape_of(const int* sizes) {
+  return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5],
+          {static_cast<gtp::Activation>(sizes[6]), sizes[7] != 0, sizes[8] != 0}};
+}
+
+}  // namespace
+
+// sizes: those of Shape, then the form's activation, clamp and stochastic. path, precision: as their enumerations count
+// them. `policy` is padded as CudaSampler::load leaves it. Returns 0, or 1 when threads wait for others that do not
+// come or write behind the shared memory that they asked for, or 2 when there is no such kernel.
+extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int* sizes, const float* policy,
                            float initial_scale, const float* observation, const float* noise, float* out, int rows) {
-  const gtp::CudaPlan plan{latency != 0, rows_per_block};
-  gtp::CudaArguments arguments =
-      gtp::cuda_arguments({sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]}, policy, initial_scale);
-  arguments.observation = observation;
-  arguments.noise = noise;
-  arguments.out = out;
-  arguments.rows = rows;
-  const size_t floats = gtp::shared_floats(arguments, plan);
-  if (floats + kGuard > gtp::kSharedFloats) return 2;
-  blockDim = {static_cast<unsigned>(gtp::threads_of(plan)), 1, 1};
-  for (int seed = 0; seed < sizes[0]; ++seed)
-    for (int block = 0; block < (rows + rows_per_block - 1) / rows_per_block; ++block) {
-      blockIdx = {static_cast<unsigned>(block), static_cast<unsigned>(seed), 0};
-      std::fill_n(gtp::shared, floats + kGuard, NAN);
-      if (!emulation::Block::run(static_cast<int>(blockDim.x), [&] { gtp::kernel_of(plan)(arguments); })) return 1;
-      if (!std::all_of(gtp::shared + floats, gtp::shared + floats + kGuard, [](float x) { return std::isnan(x); }))
-        return 2;
-    }
-  return 0;
+  const gtp::CudaPlan plan{static_cast<gtp::CudaPath>(path), rows_of_plan};
+  gtp::CudaArguments p = gtp::cuda_arguments(shape_of(sizes), static_cast<gtp::Precision>(precision));
+  if (gtp::kernel_of(p, plan) == nullptr) return 2;
+  p.policy = policy;
+  p.initial_scale = initial_scale;
+  const std::unique_ptr<uint4[]> units(new uint4[p.units_layout.size]());
+  const unsigned seeds = static_cast<unsigned>(sizes[0]);
+  const gtp::PackKernel pack = gtp::pack_kernel_of(p.precision);
+  launch({3, seeds, 1}, 1, gtp::kPackThreads, 0, [&] { pack(p, units.get()); });
+  p.units = units.get();
+  p.observation = observation;
+  p.noise = noise;
+  p.out = out;
+  p.rows = rows;
+  const int blocks = gtp::blocks_of(plan);
+  const unsigned tiles = static_cast<unsigned>((rows + plan.rows - 1) / plan.rows);
+  const gtp::CudaKernel kernel = gtp::kernel_of(p, plan);
+  const bool done = launch({tiles * blocks, seeds, 1}, blocks, gtp::threads_of(plan), gtp::shared_bytes_of(p, plan),
+                           [&] { kernel(p); });
+  return done ? 0 : 1;
+}
+
+// The choice for a batch on a device with so many multiprocessors and bytes of shared memory for a block, and room for
+// so many clusters of each plan that fits; writes path and rows, and in words into text [100].
+extern "C" void gtp_choose(int multiprocessors, int shared_limit, int clusters, int precision, const int* sizes,
+                           int64_t rows, int* chosen, char* text) {
+  const gtp::CudaArguments p = gtp::cuda_arguments(shape_of(sizes), static_cast<gtp::Precision>(precision));
+  gtp::CudaDevice device{multiprocessors, static_cast<size_t>(shared_limit), {}};
+  const gtp::CudaPlans plans = gtp::cluster_plans(p.precision);
+  for (int i = 0; i < plans.count; ++i) device.clusters[i] = gtp::fits(device, p, plans.all[i]) ? clusters : 0;
+  const gtp::CudaPlan plan = gtp::choose(device, p, rows);
+  chosen[0] = static_cast<int>(plan.path);
+  chosen[1] = plan.rows;
+  const std::string words = gtp::describe(plan, p.precision);
+  text[words.copy(text, 99)] = '\0';
 }

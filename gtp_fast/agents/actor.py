@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,45 +19,55 @@ Clock = Literal["none", "scalar", "sinusoid"]
 
 @dataclass(frozen=True)
 class Steps:
-    """What happens in each of K steps around the network, as FoldedPolicy has it; float64, [K]
-    each, 0 where not given.
-    """
+    """What happens in each of K steps around the network, as FoldedPolicy has it: [K] each."""
 
     times: Tensor
-    """What the network is told of the time."""
-    out: Tensor
+    """What the network is told of the time; [K, ...] where it is told several numbers."""
     c_in: Tensor
+    skip: Tensor
+    out: Tensor
+    keep: Tensor
     gain: Tensor
-    skip: Tensor | None = None
-    keep: Tensor | None = None
-    carry: Tensor | None = None
-    spread: Tensor | None = None
+    carry: Tensor
+    spread: Tensor
     initial_scale: float = 1.0
     clamp: bool = False
-
-    def fields(self, like: Tensor) -> dict[str, Any]:
-        """Return the fields of a FoldedPolicy that no weight enters, of the type of `like`."""
-        names = ("c_in", "skip", "out", "keep", "gain", "carry", "spread")
-        given = {name: getattr(self, name) for name in names}
-        vectors = {
-            name: (torch.zeros_like(self.out) if value is None else value).to(like)
-            for name, value in given.items()
-        }
-        return vectors | {
-            "initial_scale": self.initial_scale,
-            "clamp": self.clamp,
-            "stochastic": self.stochastic,
-        }
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether noise is added after a step."""
-        return self.spread is not None
+    stochastic: bool = False
+    """Whether noise is added after a step."""
 
     @property
     def draws(self) -> int:
-        """Draws of noise for one action."""
+        """Draws of noise [A] for one action."""
         return len(self.out) if self.stochastic else 1
+
+
+def make_steps(
+    like: Tensor,
+    times: Tensor,
+    *,
+    initial_scale: float = 1.0,
+    clamp: bool = False,
+    **given: Tensor | float,
+) -> Steps:
+    """Return steps whose vectors have the type and device of `like`.
+
+    times: [K]. given: the other fields, [K] or one number for all steps; c_in, out and gain are 1
+    and the rest 0 where they are not given.
+    """
+    fields: dict[str, Tensor] = {}
+    stochastic = False
+    for name in ("c_in", "skip", "out", "keep", "gain", "carry", "spread"):
+        value = given.get(name, float(name in ("c_in", "out", "gain")))
+        value = torch.as_tensor(value, dtype=torch.float64).expand(len(times))
+        fields[name] = value.to(like).contiguous()
+        stochastic |= name == "spread" and bool(value.any())
+    return Steps(
+        times=times.to(like),
+        initial_scale=initial_scale,
+        clamp=clamp,
+        stochastic=stochastic,
+        **fields,
+    )
 
 
 @dataclass(frozen=True)
@@ -117,11 +127,12 @@ class ActorNetwork:
         return mlp(views, x, self.depth, self.ops.mlp, self.activation)
 
     def fold(self, views: Mapping[str, Tensor], steps: Steps) -> FoldedPolicy:
-        """Fold K steps into the weights; gradients flow back to views that take any."""
+        """Fold K steps into the weights; no gradient."""
+        views = detached(views)
         weight, bias = views["layer0.weight"], views["layer0.bias"]
         action, state = self.edges
         seeds, width = weight.shape[0], weight.shape[2]
-        times = steps.times.to(weight).expand(seeds, -1)
+        times = steps.times.expand(seeds, *steps.times.shape)
         told = torch.bmm(self.features(views, times), weight[:, action:state])
         first = weight[:, :action]
         if not self.takes_action:
@@ -135,9 +146,49 @@ class ActorNetwork:
             hidden_biases=tuple(views[f"layer{i}.bias"] for i in middle),
             last_weight=views[f"layer{self.depth}.weight"],
             last_bias=views[f"layer{self.depth}.bias"],
+            c_in=steps.c_in,
+            skip=steps.skip,
+            out=steps.out,
+            keep=steps.keep,
+            gain=steps.gain,
+            carry=steps.carry,
+            spread=steps.spread,
+            initial_scale=steps.initial_scale,
             activation=self.activation,
-            **steps.fields(weight),
+            clamp=steps.clamp,
         )
+
+    def sample(
+        self, views: Mapping[str, Tensor], steps: Steps, observation: Tensor, noise: Tensor
+    ) -> Tensor:
+        """Run the K steps with gradient: what `reference.folded_sample` computes of `fold`."""
+        a = steps.initial_scale * (noise[:, 0] if steps.stochastic else noise)
+        before, count = torch.zeros_like(a), len(steps.out)
+        for k in range(count):
+            t = steps.times[k].expand(a.shape[:2])
+            output = self(views, steps.c_in[k] * a, t, observation)
+            phi = steps.skip[k] * a + steps.out[k] * output
+            if steps.clamp:
+                phi = phi.clamp(-1.0, 1.0)
+            a = steps.keep[k] * a + steps.gain[k] * phi + steps.carry[k] * before
+            if steps.stochastic and k + 1 < count:
+                a = a + steps.spread[k] * noise[:, k + 1]
+            before = phi
+        return a.clamp(-1.0, 1.0)
+
+
+def state_network(
+    observation_dim: int, action_dim: int, width: int, depth: int, ops: Operations
+) -> ActorNetwork:
+    """Return the network of a deterministic policy mu(s)."""
+    return ActorNetwork(
+        observation_dim, action_dim, width, depth, ops, "none", "relu", takes_action=False
+    )
+
+
+def one_step(like: Tensor) -> Steps:
+    """Return the one step of a policy that is its network's output and takes no noise."""
+    return make_steps(like, torch.zeros(1), c_in=0.0, initial_scale=0.0)
 
 
 def detached(views: Mapping[str, Tensor]) -> dict[str, Tensor]:

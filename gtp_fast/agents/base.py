@@ -6,23 +6,33 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtp_fast import ops, random
 from gtp_fast.agents.learner import Learner
-from gtp_fast.candidates import ActingSampler, Score
+from gtp_fast.candidates import CandidateSampler, Score
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
+from gtp_fast.samplers import Sampler, draw_noise
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import Batch, TransitionTable
 
 
 DIVERGED = "diverged"
+
+
+class Acting(NamedTuple):
+    """A policy as it acts, and what a score or a latency of it must be read with."""
+
+    sampler: Sampler
+    steps: int
+    """K"""
+    candidates: int
 
 
 class Agent(ABC):
@@ -35,6 +45,10 @@ class Agent(ABC):
     loss_names: tuple[str, ...]
     acting_weights: ClassVar[str] = "ema"
     """Which weights act and are evaluated: `ema` or `online`."""
+    phase: int = 0
+    """Which form of the update is in force. Where `advance` changes it, a recorded update has to be
+    recorded anew.
+    """
     jumps: ClassVar[bool] = True
     """Whether another number of steps than the trained one can be asked for."""
 
@@ -98,6 +112,14 @@ class Agent(ABC):
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the policy of every seed, ready for a sampler; weights: `ema` or `online`."""
 
+    def own_steps(self, k: int | None, own: int) -> None:
+        """Raise UserError when another number of steps is asked for than the agent is bound to."""
+        if k not in (None, own):
+            raise UserError(
+                f"k = {k} cannot be had: this agent acts in {own} step{'s' * (own > 1)}, as it was "
+                "trained; leave k out."
+            )
+
     def score(self, seed: int | None = None) -> Score | None:
         """Return what compares actions of one seed, or of all: None where there is no critic."""
         return None
@@ -108,7 +130,8 @@ class Agent(ABC):
         k: int | None = None,
         num_candidates: int | None = None,
         seed: int | None = None,
-    ) -> ActingSampler:
+        precision: str = "fp32",
+    ) -> Acting:
         """Return the policy as it acts: of every seed, or of seed number `seed` alone.
 
         What is None is as the agent's settings have it. UserError when candidates are to be
@@ -116,23 +139,19 @@ class Agent(ABC):
         """
         policy = self.folded(weights or self.acting_weights, k)
         policy = policy if seed is None else policy.select(seed)
+        sampler = self.ops.sampler(policy, precision)
         own: int = getattr(self.config, "num_candidates", 1)
         count = num_candidates or own
-        score = self.score(seed) if count > 1 else None
-        if count > 1 and score is None:
-            raise UserError(
-                f"--num-candidates {count} needs a critic to choose with, and this agent trains "
-                "none: leave it at 1."
-            )
-        return ActingSampler(
-            self.ops.sampler(policy),
-            policy.last_bias,
-            steps=len(policy.c_in),
-            draws=len(policy.c_in) if policy.stochastic else 1,
-            count=count,
-            score=score,
-            rule=getattr(self.config, "candidate_rule", "softmax"),
-        )
+        if count > 1:
+            score = self.score(seed)
+            if score is None:
+                raise UserError(
+                    f"--num-candidates {count} needs a critic to choose with, and this agent "
+                    "trains none: leave it at 1."
+                )
+            rule = self.config.candidate_rule
+            sampler = CandidateSampler(sampler, policy.last_bias, score, count, rule)
+        return Acting(sampler, steps=len(policy.c_in), candidates=count)
 
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
         """Draw the transitions of an update, [S, B] of them."""
@@ -141,13 +160,9 @@ class Agent(ABC):
 
     def chain_noise(self, step: int | Tensor, stream: Stream, rows: int, draws: int = 1) -> Tensor:
         """Draw the noise of a folded policy: [S, rows, A], or [S, draws, rows, A]."""
-        z = self.ops.normals(
-            self.keys, step, stream, rows, draws * self.action_dim, dtype=self.dtype
+        return draw_noise(
+            self.ops.normals, draws, self.keys, step, stream, rows, self.action_dim, self.dtype
         )
-        if draws == 1:
-            return z
-        z = z.reshape(*z.shape[:2], draws, self.action_dim)
-        return z.transpose(1, 2).contiguous()
 
     @abstractmethod
     def learners(self) -> dict[str, Learner]:
@@ -162,8 +177,8 @@ class Agent(ABC):
         )
         spread = {}
         for name, k in (("one_jump", 1), ("k_steps", None))[not self.jumps :]:
-            policy = self.acting("ema", k, num_candidates=1)
-            noise = self.ops.normals(self.keys, 0, Stream.ACT, rows, policy.columns, self.dtype)
+            policy = self.acting("ema", k, num_candidates=1).sampler
+            noise = self.chain_noise(0, Stream.ACT, rows, policy.draws)
             spread[name] = policy.sample(state, noise).std(1).mean(-1).tolist()
         return spread
 

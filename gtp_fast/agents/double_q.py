@@ -12,7 +12,7 @@ from gtp_fast.agents.actor import detached
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.learner import Learner
 from gtp_fast.candidates import Score
-from gtp_fast.networks import Parameters, TwinCritic, initialise
+from gtp_fast.networks import Law, Parameters, TwinCritic, initialise
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import Batch
@@ -22,7 +22,7 @@ class DoubleQ:
     """Twin critics of every seed with their moving average, built from an agent's settings.
 
     aggregate: how the twins become one value in TD targets; decays: whether the agent's decay of
-    the learning rates holds for the critic too.
+    the learning rates holds for the critic too; law: that of the first weights.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class DoubleQ:
         layer_norm: bool = False,
         aggregate: reference.Aggregate = "min",
         decays: bool = True,
+        law: Law = "fan_in",
     ):
         c, seeds = agent.config, len(agent.seeds)
         self.agent, self.aggregate, self.decays = agent, aggregate, decays
@@ -46,7 +47,7 @@ class DoubleQ:
             layer_norm,
         )
         parameters = Parameters(2 * seeds, self.network.shapes, agent.device, agent.dtype)
-        initialise(parameters, agent.keys, (1, 2))
+        initialise(parameters, agent.keys, (1, 2), law)
         self.learner = Learner(parameters, seeds)
         self.rate = agent.per_seed(c.critic_learning_rate, "critic-learning-rate")
 
@@ -105,16 +106,21 @@ class DoubleQ:
         )
         return self._descend(loss, step)
 
-    def step(self, batch: Batch, target: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Take one Adam step towards target [S, B]; return the loss and the gradient norm, [S]."""
-        values = self.values(batch.observation, batch.action)
-        return self._descend(reference.double_q_loss(values, target), step)
+    def step(
+        self, batch: Batch, target: Tensor, step: int | Tensor, first: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Take one Adam step towards target [S, B]; return the loss and the gradient norm, [S].
 
-    def _descend(self, loss: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
+        first: the step at which the critic began to learn, from which Adam counts.
+        """
+        values = self.values(batch.observation, batch.action)
+        return self._descend(reference.double_q_loss(values, target), step, first)
+
+    def _descend(self, loss: Tensor, step: int | Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         c = self.agent.config
         norm = self.learner.update(
             loss,
-            step + 1,
+            step + 1 - first,
             self.rate * self.agent.decay(step) if self.decays else self.rate,
             c.critic_ema_rate,
             c.max_gradient_norm,

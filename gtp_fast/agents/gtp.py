@@ -180,7 +180,7 @@ class GTP(Agent):
         )
         split = backups * c.batch_size
         policy = self.folded("ema")
-        draws = len(policy.c_in) if policy.stochastic else 1
+        draws = self.chain.draws
         noise = torch.cat(
             (
                 self.chain_noise(step, Stream.TARGET, split, draws),

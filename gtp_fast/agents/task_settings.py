@@ -143,12 +143,80 @@ _IQL = (
 
 _BC = (Entry("pointmaze-demo", _OURS_DEMO, _DEMO),)
 
+_FQL_SOURCE = "FQL's repository, README.md and agents/fql.py (its AntMaze sets are v2)"
+_FQL_GYM = (
+    "ours: FQL's authors publish no Gym settings; Q normalised, as their README advises for new "
+    "tasks, and alpha in the middle of the range 0.03 to 10 that it names; not tuned"
+)
+_FQL_MAZE: dict[str, Any] = {"alpha": _one(10.0), "reward": "minus_one"}
+_FQL = (
+    Entry("locomotion", _FQL_GYM, {"updates": 500_000, "normalise_q": True, "alpha": _one(1.0)}),
+    Entry("antmaze", _FQL_SOURCE, _FQL_MAZE | {"updates": 500_000}),
+    *_rows(
+        _FQL_SOURCE,
+        ("alpha",),
+        {"antmaze-large-play": (_one(3.0),), "antmaze-large-diverse": (_one(3.0),)},
+    ),
+    Entry("pointmaze", "ours: FQL's settings of AntMaze", _FQL_MAZE),
+    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CRITIC | {"depth": 3}),
+)
+
+_QIPO_SOURCE = (
+    "ours, from QGPO: M, rewards, the actor's rate, and phases of about its lengths; beta is the "
+    "default of the one public re-implementation; QIPO's own per task are not published"
+)
+_QIPO_GYM: dict[str, Any] = {
+    "beta": _one(1.0),
+    "support": 16,
+    "learning_rate": _one(1e-4),
+    "reward": "iql_locomotion",
+}
+_QIPO_MAZE = _QIPO_GYM | {"support": 32, "reward": "minus_one"}
+_QIPO = (
+    Entry("locomotion", _QIPO_SOURCE, _QIPO_GYM),
+    Entry("antmaze", _QIPO_SOURCE, _QIPO_MAZE),
+    Entry("pointmaze", "ours: as on AntMaze", _QIPO_MAZE),
+    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CRITIC | {"support": 8}),
+)
+
+_SSCQL_SOURCE = "SSCQL's repository, README.md"
+_SSCQL_MAZE = "ours: SSCQL's authors publish no maze settings; alpha2 in the middle of theirs"
+_SSCQL = (
+    Entry("locomotion", _SSCQL_SOURCE, {"updates": 500_000, "reward": "none"}),
+    Entry("antmaze", _SSCQL_MAZE, {"alpha_completion": _one(0.2), "updates": 500_000}),
+    Entry("pointmaze", _SSCQL_MAZE, {"alpha_completion": _one(0.2)}),
+    Entry(
+        "pointmaze-demo",
+        _OURS_DEMO,
+        _DEMO_CRITIC | {"depth": 3, "batch_size": 256, "ema_rate": 0.005},
+    ),
+    *_rows(
+        _SSCQL_SOURCE,
+        ("alpha_completion",),
+        {
+            "halfcheetah-medium": (_one(0.20),),
+            "halfcheetah-medium-replay": (_one(0.05),),
+            "halfcheetah-medium-expert": (_one(0.10),),
+            "hopper-medium": (_one(0.05),),
+            "hopper-medium-replay": (_one(0.10),),
+            "hopper-medium-expert": (_one(0.75),),
+            "walker2d-medium": (_one(0.50),),
+            "walker2d-medium-replay": (_one(0.10),),
+            "walker2d-medium-expert": (_one(0.10),),
+        },
+    ),
+)
+
 TABLE: dict[str, tuple[Entry, ...]] = {
     "bc": _BC,
     "consistency-ac": _CONSISTENCY_AC,
     "diffusion-ql": _DIFFUSION_QL,
+    "fql": _FQL,
     "gtp": _GTP,
     "iql": _IQL,
+    "qipo-diff": _QIPO,
+    "qipo-ot": _QIPO,
+    "sscql": _SSCQL,
 }
 
 

@@ -60,6 +60,11 @@ def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> 
         # D4RL's own ant has other motors and coordinates, so no maze stands in for it.
         return None if task.goal_reaching else _registered(task.environment)
     spec = _parse(table.evaluation_environment, table.dataset_id, trust_environment)
+    if not trust_environment and _kind(spec.id) != _kind(task.environment):
+        raise UserError(
+            f"{table.dataset_id} was collected in {spec.id} and {task.name} is played in"
+            f" {task.environment}: choose the task that the dataset was made for"
+        )
     if not task.goal_reaching:
         return spec
     if table.environment is not None:
@@ -152,6 +157,12 @@ def _parse(text: str, dataset: str, trusted: bool) -> EnvSpec:
                 " gymnasium_robotics'; give --trust-environment if you trust it"
             )
     return EnvSpec.from_json(text)
+
+
+def _kind(environment: str) -> str:
+    """Return what two versions of an environment have in common: Hopper, AntMaze_Large."""
+    name = environment.split("-v")[0]
+    return "_".join(name.split("_")[:2]).removesuffix("Dense")
 
 
 def _registered(name: str) -> EnvSpec:

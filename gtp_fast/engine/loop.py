@@ -88,8 +88,9 @@ class Captured:
         self.agent, self.table, self.watch = agent, table, watch
         self.record, self.warm, self.longest = record, warm, longest
         self.counter = _counter(agent)
-        self.warmed = 0
-        self.recordings: dict[int, Recording] = {}
+        # A phase of the agent is another form of its update, with recordings of its own.
+        self.warmed: dict[int, int] = {}
+        self.recordings: dict[tuple[int, int], Recording] = {}
 
     def _updates(self, count: int) -> Callable[[], None]:
         def work() -> None:
@@ -100,19 +101,22 @@ class Captured:
         return work
 
     def _replay(self, count: int) -> None:
-        if count not in self.recordings:
-            self.recordings[count] = self.record(self._updates(count))
-        self.recordings[count].replay()
+        key = (self.agent.phase, count)
+        if key not in self.recordings:
+            self.recordings[key] = self.record(self._updates(count))
+        self.recordings[key].replay()
 
     def do(self, first: int, count: int) -> None:
-        """Do updates first..first+count-1, the very first ones unrecorded."""
+        """Do updates first..first+count-1, the first ones of a phase unrecorded."""
         self.agent.advance(first)
         self.counter.fill_(first)
         self.watch.count += count
-        while count and self.warmed < self.WARM:
+        warmed = self.warmed.get(self.agent.phase, 0)
+        while count and warmed < self.WARM:
             self.warm(self._updates(1))
-            self.warmed += 1
+            warmed += 1
             count -= 1
+        self.warmed[self.agent.phase] = warmed
         while count:
             # Two recordings serve every piece: a full one, and single updates for what is left.
             part = self.longest if count >= self.longest else 1

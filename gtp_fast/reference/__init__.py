@@ -6,6 +6,10 @@ axis S; no reduction crosses it. Everything runs in float32 or float64 on any de
 kernel. One subject a file, all of it named here.
 """
 
+from gtp_fast.reference.consistency import (
+    consistency_nodes,
+    neighbour_loss,
+)
 from gtp_fast.reference.critic import (
     Aggregate,
     aggregate,
@@ -32,6 +36,16 @@ from gtp_fast.reference.flow_map import (
     jump,
     precondition,
 )
+from gtp_fast.reference.flow_matching import (
+    bridge,
+    completion,
+    completion_loss,
+    distillation_loss,
+    euler,
+    euler_times,
+    policy_value_loss,
+    velocity_loss,
+)
 from gtp_fast.reference.grid import (
     RHO,
     karras_nodes,
@@ -51,6 +65,7 @@ from gtp_fast.reference.network import (
     ACTIVATIONS,
     adam,
     embed,
+    fourier,
     gelu,
     join,
     layer_norm,
@@ -87,6 +102,19 @@ from gtp_fast.reference.plans import (
     heun_plan,
     map_plan,
 )
+from gtp_fast.reference.qipo import (
+    SolverSteps,
+    solver_steps,
+    solver_times,
+    support_loss,
+    support_weights,
+    vp_perturb,
+)
+from gtp_fast.reference.regression import (
+    awr_weights,
+    gaussian_log_density,
+    squared_error,
+)
 from gtp_fast.reference.sampler import (
     FoldedPolicy,
     folded_sample,
@@ -108,25 +136,36 @@ __all__ = [
     "Offset",
     "Perturbation",
     "Plan",
+    "SolverSteps",
     "adam",
     "advantage_weights",
     "aggregate",
+    "awr_weights",
     "bellman",
+    "bridge",
     "clean_action",
+    "completion",
+    "completion_loss",
+    "consistency_nodes",
     "consistency_plan",
     "consistency_residual",
     "denoising_loss",
     "diffusion",
     "distance",
+    "distillation_loss",
     "double_q_loss",
     "draw_times",
     "embed",
+    "euler",
     "euler_plan",
+    "euler_times",
     "expectile_loss",
     "flow_map",
     "flow_map_loss",
     "flow_weight",
     "folded_sample",
+    "fourier",
+    "gaussian_log_density",
     "gelu",
     "guidance_loss",
     "half_jumps",
@@ -140,9 +179,11 @@ __all__ = [
     "mean_flow_target",
     "mish",
     "mlp",
+    "neighbour_loss",
     "noise_level",
     "perturb",
     "perturb_at",
+    "policy_value_loss",
     "polyak",
     "precondition",
     "relu",
@@ -154,10 +195,17 @@ __all__ = [
     "sinusoid",
     "softmax_value",
     "solve",
+    "solver_steps",
+    "solver_times",
+    "squared_error",
     "stage_left",
+    "support_loss",
+    "support_weights",
     "td_loss",
     "td_target",
+    "velocity_loss",
     "vp_betas",
     "vp_marginal",
+    "vp_perturb",
     "weigh",
 ]

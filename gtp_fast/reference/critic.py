@@ -71,8 +71,8 @@ def td_loss(
 def expectile_loss(value: Tensor, target: Tensor, expectile: float) -> Tensor:
     """Return the batch mean of |expectile - 1(d < 0)| d^2, d = target - V (IQL's eq. 5): [S]."""
     d = target.detach() - value
-    weight = torch.where(d < 0, 1.0 - expectile, expectile)
-    return (weight * d.square()).mean(-1)
+    # Weights of two numbers alone would be float32 whatever the values are.
+    return torch.where(d < 0, (1.0 - expectile) * d.square(), expectile * d.square()).mean(-1)
 
 
 def guidance_loss(values: Tensor, scale: Tensor) -> Tensor:

@@ -18,12 +18,12 @@ def mish(x: Tensor) -> Tensor:
 
 def gelu(x: Tensor) -> Tensor:
     """Return x Phi(x) in its tanh form, 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
-    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+    return torch.nn.functional.gelu(x, approximate="tanh")
 
 
 def relu(x: Tensor) -> Tensor:
     """Return max(x, 0)."""
-    return torch.clamp(x, min=0.0)
+    return torch.relu(x)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"mish": mish, "gelu": gelu, "relu": relu}
@@ -78,6 +78,14 @@ def sinusoid(level: Tensor, features: int = 16, scale: float = 250.0) -> Tensor:
     rate = torch.arange(half, dtype=level.dtype, device=level.device) / max(half - 1, 1)
     angle = scale * level[..., None] * torch.pow(10_000.0, -rate)
     return torch.cat((torch.sin(angle), torch.cos(angle)), -1)
+
+
+def fourier(x: Tensor, frequencies: Tensor) -> Tensor:
+    """Return cosines and sines of 2 pi w x at learnable frequencies w [S, F]: [S, B, 2 F]; x: [S,
+    B].
+    """
+    angle = 2.0 * math.pi * x[..., None] * frequencies[:, None]
+    return torch.cat((torch.cos(angle), torch.sin(angle)), -1)
 
 
 def embed(levels: Tensor, parameters: Sequence[Tensor], mlp: Callable[..., Tensor] = mlp) -> Tensor:

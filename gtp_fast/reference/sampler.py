@@ -34,18 +34,31 @@ class FoldedPolicy(NamedTuple):
     """A K-step sampler with every constant taken out of its loop; weights are [in, out], S seeds
     first.
 
-    In step k, F_k being the network on c_in_k a: phi = skip_k a + out_k F_k, clipped to [-1, 1] if
-    `clamp`; then a <- keep_k a + gain_k phi + carry_k phi_before + spread_k z_{k + 1}.
+    Step k of `folded_sample`, from 0, with F the network and phi_before that of step k - 1 (0):
+
+        phi = skip_k a + out_k F(c_in_k a, k, s), clipped to [-1, 1] if `clamp`
+        a <- keep_k a + gain_k phi + carry_k phi_before + spread_k z_{k+1}
+
+    Eq. 15 of the paper is skip 0, out 1, carry 0, spread 0. The last step adds no noise.
     """
 
     first_action: Tensor
+    """[S, A, H], the action's part of the first layer."""
     first_observation: Tensor
+    """[S, O, H], the observation's part."""
     step_bias: Tensor
+    """[S, K, H], what else the first layer adds in each step: its bias, and all that depends on
+    time alone."""
     hidden_weights: tuple[Tensor, ...]
+    """[S, H, H] each."""
     hidden_biases: tuple[Tensor, ...]
+    """[S, H] each."""
     last_weight: Tensor
+    """[S, H, A]."""
     last_bias: Tensor
+    """[S, A]."""
     c_in: Tensor
+    """[K], as every coefficient of a step."""
     skip: Tensor
     out: Tensor
     keep: Tensor
@@ -53,50 +66,68 @@ class FoldedPolicy(NamedTuple):
     carry: Tensor
     spread: Tensor
     initial_scale: float
+    """a = initial_scale z_0 before the first step."""
     activation: str = "mish"
+    """mish, gelu (tanh form) or relu."""
     clamp: bool = False
-    stochastic: bool = False
-    """Whether noise is added after a step: the noise is then [S, K, B, A], else [S, B, A]."""
+    """Whether phi is clipped in every step."""
+
+    @property
+    def draws(self) -> int:
+        """Draws of noise for one action: 1, or K where noise is added after a step."""
+        return self.c_in.shape[0] if bool(self.spread.any()) else 1
 
     def select(self, seed: int) -> FoldedPolicy:
         """Return the policy of one seed, the axis kept."""
         pick = slice(seed, seed + 1)
-        return self._replace(
-            first_action=self.first_action[pick],
-            first_observation=self.first_observation[pick],
-            step_bias=self.step_bias[pick],
-            hidden_weights=tuple(w[pick] for w in self.hidden_weights),
-            hidden_biases=tuple(b[pick] for b in self.hidden_biases),
-            last_weight=self.last_weight[pick],
-            last_bias=self.last_bias[pick],
-        )
+        chosen: dict[str, Any] = {
+            name: tuple(x[pick] for x in value) if isinstance(value, tuple) else value[pick]
+            for name, value in self._asdict().items()
+            if name in _PER_SEED
+        }
+        return self._replace(**chosen)
 
     def flatten(self) -> Tensor:
-        """Return every number in one row: the fields in their order, each [S, ...] flattened."""
-        parts = (*self[:3], *self.hidden_weights, *self.hidden_biases, *self[5:8], self.keep,
-                 self.gain)  # fmt: skip
+        """Return every number in one row: the tensors in their order, each flattened."""
+        parts: list[Tensor] = []
+        for value in self:
+            if isinstance(value, tuple):
+                parts += value
+            elif isinstance(value, Tensor):
+                parts.append(value)
         return torch.cat([part.flatten() for part in parts])
 
-    def to(self, device: torch.device | str) -> FoldedPolicy:
-        """Return the same policy on another device."""
+    def rounded(self) -> FoldedPolicy:
+        """Return the policy whose hidden weights are rounded to bfloat16, kept in their dtype: what
+        a sampler of precision bf16 computes.
+        """
+        weights = tuple(w.to(torch.bfloat16).to(w.dtype) for w in self.hidden_weights)
+        return self._replace(hidden_weights=weights)
+
+    def to(self, to: torch.device | str | torch.dtype) -> FoldedPolicy:
+        """Return the same policy on another device, or in another floating dtype."""
         moved: dict[str, Any] = {
-            name: tuple(x.to(device) for x in value)
-            if isinstance(value, tuple)
-            else value.to(device)
+            name: tuple(x.to(to) for x in value) if isinstance(value, tuple) else value.to(to)
             for name, value in self._asdict().items()
             if isinstance(value, tuple | Tensor)
         }
         return self._replace(**moved)
 
 
+_PER_SEED = FoldedPolicy._fields[:7]
+
+
 def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> Tensor:
-    """Run a folded policy: observation [S, B, O], noise [S, B, A], or [S, K, B, A] if stochastic,
-    draw 0 the initial one -> clipped actions [S, B, A].
+    """Run a folded sampler: observation [S, B, O], noise [S, B, A] -> actions [S, B, A] in [-1, 1].
+
+    A policy that adds noise takes noise [S, K, B, A]: draw 0 is the initial one, draw k + 1 is
+    added after step k.
     """
     activation = ACTIVATIONS[policy.activation]
-    a = policy.initial_scale * (noise[:, 0] if policy.stochastic else noise)
+    steps, draws = policy.c_in.shape[0], noise[:, None] if noise.dim() == 3 else noise
+    a = policy.initial_scale * draws[:, 0]
+    before = torch.zeros_like(a)
     state = observation @ policy.first_observation
-    before, steps = torch.zeros_like(a), policy.c_in.shape[0]
     for k in range(steps):
         h = policy.c_in[k] * (a @ policy.first_action) + state + policy.step_bias[:, k, None]
         h = activation(h)
@@ -107,7 +138,7 @@ def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> T
         if policy.clamp:
             phi = phi.clamp(-1.0, 1.0)
         a = policy.keep[k] * a + policy.gain[k] * phi + policy.carry[k] * before
-        if policy.stochastic and k + 1 < steps:
-            a = a + policy.spread[k] * noise[:, k + 1]
+        if draws.shape[1] > 1 and k + 1 < steps:
+            a = a + policy.spread[k] * draws[:, k + 1]
         before = phi
     return a.clamp(-1.0, 1.0)

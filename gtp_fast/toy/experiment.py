@@ -132,10 +132,10 @@ def measure(result: Result, agent: GTP, target: Target) -> Result:
 def draw(agent: GTP, k: int, state: torch.Tensor, step: int = 0) -> Array:
     """Sample every seed's average policy in K steps at states [S, B, O]: [S, B, A]."""
     policy = agent.folded("ema", k)
-    noise = agent.chain_noise(step, Stream.ACT, state.shape[1], k if policy.stochastic else 1)
+    noise = agent.chain_noise(step, Stream.ACT, state.shape[1], policy.draws)
     if agent.action_dim == 1 and step == 0:
         # Quantiles of the normal in place of draws: a sample without sampling error.
-        first = noise[:, 0] if policy.stochastic else noise
+        first = noise[:, 0] if policy.draws > 1 else noise
         first.copy_(torch.from_numpy(normal_scores(state.shape[1]))[:, None])
     return np.asarray(reference.folded_sample(policy, state, noise).double())
 

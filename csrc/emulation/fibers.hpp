@@ -1,0 +1,175 @@
+// A cluster's threads as fibers of one thread, taken up in a random order between the points where they wait for each
+// other: so a missing barrier shows. A fiber starts by its context and then changes by jumps, which need no system.
+#pragma once
+
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <random>
+#include <vector>
+
+struct Index3 {
+  unsigned x, y, z;
+};
+inline Index3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulation {
+
+enum class State { kReady, kAtWarp, kAtBlock, kAtCluster, kDone };
+
+// What a lane shows the other lanes of its warp.
+struct Shown {
+  uint32_t a[4], b[2];
+  const void* address;
+  float value;
+};
+
+struct Copy {
+  void* to;
+  const void* from;
+};
+
+struct Fiber {
+  ucontext_t context;
+  jmp_buf place;
+  bool started = false;
+  State state = State::kReady;
+  int turn = 0;  // of the two places to show something: so none overwrites what another has yet to read
+  std::vector<std::vector<Copy>> copies{{}};  // groups of copies under way, the last one still open
+};
+
+class Cluster {
+ public:
+  // Runs `body` in every thread of `blocks` blocks of `threads`, the first of which is `first`. Each block's memory is
+  // `bytes` long and filled with NaN. Gives false when some threads wait for others that never come.
+  static bool run(Index3 first, int blocks, int threads, size_t bytes, const std::function<void()>& body) {
+    Cluster cluster(first, blocks, threads, bytes, body);
+    now_ = &cluster;
+    for (Fiber& fiber : cluster.fibers_) {
+      getcontext(&fiber.context);
+      fiber.context.uc_stack.ss_sp = stacks_.get() + (&fiber - cluster.fibers_.data()) * kStack;
+      fiber.context.uc_stack.ss_size = kStack;
+      fiber.context.uc_link = nullptr;
+      makecontext(&fiber.context, +[] {
+        now_->body_();
+        wait(State::kDone);
+      }, 0);
+    }
+    return cluster.run_all() && cluster.guards_hold();
+  }
+
+  static void wait(State state) {
+    Cluster& cluster = *now_;
+    Fiber& me = cluster.fibers_[cluster.active_];
+    me.state = state;
+    if (_setjmp(me.place) == 0) _longjmp(cluster.scheduler_, 1);
+  }
+
+  // Shows something to the warp and waits for all its lanes; returns what the lanes have shown.
+  static const Shown* show(const Shown& mine) {
+    Cluster& cluster = *now_;
+    const int t = cluster.active_;
+    const int turn = cluster.fibers_[t].turn++ % 2;
+    cluster.shown_[turn][t] = mine;
+    wait(State::kAtWarp);
+    return &cluster.shown_[turn][t / 32 * 32];
+  }
+
+  static Fiber& fiber() { return now_->fibers_[now_->active_]; }
+  static int lane() { return now_->active_ % 32; }
+  static unsigned rank() { return now_->active_ / now_->threads_; }
+  static char* memory(unsigned rank) { return now_->memory_.data() + rank * now_->stride_; }
+
+ private:
+  static constexpr size_t kStack = 1 << 15, kMostFibers = 2048;
+  static constexpr size_t kGuard = 4096;
+  static constexpr unsigned char kPoison = 0xff;  // a NaN in every format
+
+  Cluster(Index3 first, int blocks, int threads, size_t bytes, const std::function<void()>& body)
+      : body_(body), first_(first), threads_(threads), bytes_(bytes), stride_((bytes + kGuard + 15) / 16 * 16),
+        fibers_(blocks * threads), memory_(blocks * stride_) {
+    if (stacks_ == nullptr) stacks_.reset(new char[kMostFibers * kStack]);
+    std::fill(memory_.begin(), memory_.end(), static_cast<char>(kPoison));
+    for (auto& shown : shown_) shown.resize(fibers_.size());
+  }
+
+  void resume(int t) {
+    active_ = t;
+    threadIdx.x = t % threads_;
+    blockIdx = first_;
+    blockIdx.x += t / threads_;
+    Fiber& fiber = fibers_[t];
+    if (_setjmp(scheduler_) != 0) return;
+    if (fiber.started) _longjmp(fiber.place, 1);
+    fiber.started = true;
+    setcontext(&fiber.context);
+  }
+
+  bool all(int first, int count, State state) const {
+    return std::all_of(fibers_.begin() + first, fibers_.begin() + first + count,
+                       [state](const Fiber& f) { return f.state == state; });
+  }
+
+  // Lets `count` threads go on once all of them wait alike.
+  bool release(int first, int count, State state) {
+    if (!all(first, count, state)) return false;
+    for (int t = first; t < first + count; ++t) fibers_[t].state = State::kReady;
+    return true;
+  }
+
+  std::vector<int> shuffled(int first, int count, int step) {
+    std::vector<int> order;
+    for (int i = first; i < first + count; i += step) order.push_back(i);
+    std::shuffle(order.begin(), order.end(), random_);
+    return order;
+  }
+
+  // A warp, a block and a cluster each run as far ahead of the others as the barriers let them.
+  void run_warp(int warp) {
+    do {
+      for (const int t : shuffled(warp, 32, 1))
+        if (fibers_[t].state == State::kReady) resume(t);
+    } while (release(warp, 32, State::kAtWarp));
+  }
+
+  void run_block(int block) {
+    do {
+      for (const int warp : shuffled(block, threads_, 32)) run_warp(warp);
+    } while (release(block, threads_, State::kAtBlock));
+  }
+
+  bool run_all() {
+    const int count = static_cast<int>(fibers_.size());
+    do {
+      for (const int block : shuffled(0, count, threads_)) run_block(block);
+    } while (release(0, count, State::kAtCluster));
+    return all(0, count, State::kDone);
+  }
+
+  // Nothing was written behind the memory that a block asked for.
+  bool guards_hold() const {
+    for (size_t block = 0; block * stride_ < memory_.size(); ++block)
+      for (size_t i = bytes_; i < bytes_ + kGuard; ++i)
+        if (static_cast<unsigned char>(memory_[block * stride_ + i]) != kPoison) return false;
+    return true;
+  }
+
+  inline static Cluster* now_ = nullptr;
+  const std::function<void()>& body_;
+  Index3 first_;
+  int threads_, active_ = 0;
+  size_t bytes_, stride_;
+  jmp_buf scheduler_;
+  std::mt19937 random_{1};
+  std::vector<Fiber> fibers_;
+  std::vector<char> memory_;
+  inline static std::unique_ptr<char[]> stacks_;  // kept from run to run, for touching them costs time
+  std::vector<Shown> shown_[2];
+};
+
+}  // namespace emulation

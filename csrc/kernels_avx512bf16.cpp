@@ -1,0 +1,25 @@
+// The kernels of one instruction set: avx512 with the dot product of bfloat16 pairs.
+#include <immintrin.h>
+
+#include "kernels.hpp"
+
+#define GTP_AVX512
+#define GTP_BF16_DOT
+#define GTP_LANES 16
+#define GTP_LAST_LANES 8
+#define GTP_ROWS 12
+
+namespace gtp {
+namespace {
+
+#include "simd.hpp"
+#include "random_cpu.hpp"
+#include "layers_cpu.hpp"
+#include "rows_cpu.hpp"
+
+}  // namespace
+
+const Kernels kAvx512Bf16Kernels = {"avx512bf16", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
+                                    mish_array, normals_array, integers_array};
+
+}  // namespace gtp

@@ -1,0 +1,24 @@
+// The kernels of one instruction set: neon, 4 floats a vector.
+#include <arm_neon.h>
+
+#include "kernels.hpp"
+
+#define GTP_NEON
+#define GTP_LANES 4
+#define GTP_LAST_LANES 4
+#define GTP_ROWS 10
+
+namespace gtp {
+namespace {
+
+#include "simd.hpp"
+#include "random_cpu.hpp"
+#include "layers_cpu.hpp"
+#include "rows_cpu.hpp"
+
+}  // namespace
+
+const Kernels kNeonKernels = {"neon", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
+                              mish_array, normals_array, integers_array};
+
+}  // namespace gtp

@@ -1,0 +1,134 @@
+"""A trained policy as files that run without gtp_fast: C++, ONNX and torch.export."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from gtp_fast import packed, policy
+from gtp_fast.errors import UserError
+from gtp_fast.export import check, programs
+from gtp_fast.export.check import Difference
+from gtp_fast.files import sync_folder, unwritable
+
+FORMATS = ("cpp", "onnx", "pt2")
+SOURCES = ("gtp_policy.hpp", "example.cpp")
+_FILES = {"cpp": ("policy.gtp", *SOURCES), "onnx": ("policy.onnx",), "pt2": ("policy.pt2",)}
+
+
+class Exported(NamedTuple):
+    """What an export wrote, how far each format's actions are off, and what it left out."""
+
+    folder: Path
+    packed: packed.Packed
+    differences: dict[str, Difference]
+    allowed: float
+    skipped: dict[str, str]
+
+
+def export(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    seed_index: int = 0,
+    checkpoint: str = "last",
+    weights: str = "ema",
+    k: int | None = None,
+    formats: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a run's policy into the folder `out`, whole or not at all.
+
+    formats: some of `cpp`, `onnx`, `pt2`; None takes all that can be had and tells which could not.
+    overwrite: replace the folder of an earlier export. UserError when a format asked for cannot be
+    had, when a file's actions differ from the policy's by more than rounding, or when the folder
+    cannot be written.
+    """
+    for name in formats or ():
+        if name not in FORMATS:
+            raise UserError(f"Unknown format {name!r}: choose among {', '.join(FORMATS)}.")
+    folder = Path(os.path.abspath(out))
+    _check_target(folder, overwrite)
+    chosen, skipped = list(formats or FORMATS), {}
+    if "onnx" in chosen and (missing := programs.onnx_missing()):
+        if formats:
+            raise UserError(f"{missing}.")
+        chosen.remove("onnx")
+        skipped["onnx"] = missing
+    content = policy.pack(run, seed_index, checkpoint, k, weights)
+    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        hidden.mkdir(parents=True)
+        differences, allowed = _write(content, hidden, chosen)
+        _replace(hidden, folder)
+    except OSError as error:
+        raise UserError(unwritable(folder, error)) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    return Exported(folder, content, differences, allowed, skipped)
+
+
+def _write(
+    content: packed.Packed, folder: Path, formats: Sequence[str]
+) -> tuple[dict[str, Difference], float]:
+    """Write and check every format; UserError for one that acts otherwise."""
+    data = packed.pack(content)
+    trial = check.trial(content, policy.Policy(content))
+    differences = {}
+    for name in formats:
+        path = folder / _FILES[name][0]
+        if name == "cpp":
+            path.write_bytes(data)
+            for source in SOURCES:
+                text = resources.files("gtp_fast.export").joinpath("files", source).read_text()
+                (folder / source).write_text(text)
+            actions = policy.load(path).act(trial.observation, check.SEED)
+        else:
+            save, run = (getattr(programs, f"{verb}_{name}") for verb in ("save", "run"))
+            save(content, path)
+            actions = run(path, trial.observation, trial.noise)
+        found = differences[name] = check.difference(actions, trial)
+        if not found.exact <= trial.allowed:
+            raise UserError(
+                f"{path.name} acts otherwise than the policy: its actions are off by "
+                f"{found.exact:.1e}, and rounding explains {trial.allowed:.1e}; nothing was "
+                "written. Leave the format out with --formats, and report it."
+            )
+    return differences, trial.allowed
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
+    """Raise UserError unless the folder is free, or an earlier export that may be replaced."""
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise UserError(f"{folder} exists already: choose another folder, or add --overwrite.")
+    ours = {file for files in _FILES.values() for file in files}
+    if not folder.is_dir() or any(entry.name not in ours for entry in folder.iterdir()):
+        raise UserError(
+            f"{folder} holds other things than an export, and --overwrite replaces exports only: "
+            "choose another folder."
+        )
+
+
+def _replace(made: Path, folder: Path) -> None:
+    """Put a finished folder in its place; the one before stays until then."""
+    for path in made.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    sync_folder(made)
+    old = made.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        made.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)

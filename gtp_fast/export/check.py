@@ -1,0 +1,81 @@
+"""Whether an exported file acts as the policy does: the numbers that an export prints and obeys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gtp_fast import random
+from gtp_fast.export.programs import Program, Rows
+from gtp_fast.packed import Packed
+from gtp_fast.policy import Policy
+from gtp_fast.random import Stream
+from gtp_fast.samplers import draw_noise
+
+SEED = 0
+_ROWS, _DRAWS = 256, 4
+Exact = NDArray[np.float64]
+
+
+class Trial(NamedTuple):
+    """Random observations [B, O] with their noise, and what is known of their actions [B, A]."""
+
+    observation: Rows
+    noise: Rows
+    exact: Exact
+    """The reference in float64."""
+    acted: Rows
+    """`Policy.act`."""
+    allowed: float
+    """The largest error that float32 explains."""
+
+
+class Difference(NamedTuple):
+    """The largest differences of an exported file's actions, in the environment's units."""
+
+    exact: float
+    """To the reference in float64."""
+    acted: float
+    """To `Policy.act`."""
+
+
+def trial(packed: Packed, policy: Policy) -> Trial:
+    """Draw a trial and work out its actions.
+
+    Allowed is twice the largest error of plain float32, its inputs moved by their own rounding in
+    some of the runs (a policy may be steep), and a few units in the last place: the rule of every
+    fast path.
+    """
+    draw = np.random.default_rng(SEED)
+    observation = draw.standard_normal((_ROWS, policy.observation_dim), np.float32)
+    noise = draw_noise(
+        random.normals, packed.policy.draws, random.key_tensor([SEED]), 0, Stream.ACT, _ROWS,
+        policy.action_dim,
+    )[0].numpy()  # fmt: skip
+    exact: Exact = _run(packed, torch.float64, observation, noise)
+    errors = [np.abs(_run(packed, torch.float32, observation, noise) - exact).max()]
+    epsilon = float(np.finfo(np.float32).eps)
+    for _ in range(_DRAWS):
+        moved = (
+            (x * (1 + draw.uniform(-epsilon, epsilon, x.shape))).astype(np.float32)
+            for x in (observation, noise)
+        )
+        errors.append(np.abs(_run(packed, torch.float32, *moved) - exact).max())
+    allowed = 2 * max(errors) + 4 * epsilon * np.abs(exact).max()
+    return Trial(observation, noise, exact, policy.act(observation, SEED), float(allowed))
+
+
+def difference(actions: Rows, trial: Trial) -> Difference:
+    """Compare a file's actions with those of the trial."""
+    wide = actions.astype(np.float64)
+    return Difference(*(float(np.abs(wide - known).max()) for known in (trial.exact, trial.acted)))
+
+
+def _run(packed: Packed, dtype: torch.dtype, observation: Rows, noise: Rows) -> Exact:
+    inputs = (torch.from_numpy(x).to(dtype) for x in (observation, noise))
+    with torch.no_grad():
+        actions: Exact = Program(packed, dtype)(*inputs).double().numpy()
+    return actions

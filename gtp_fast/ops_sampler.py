@@ -1,0 +1,86 @@
+"""The native K-step sampler behind the interface of samplers: C++ on a CPU, CUDA on a GPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gtp_fast import native, samplers
+from gtp_fast.errors import UserError
+from gtp_fast.reference import FoldedPolicy
+
+
+class NativeSampler:
+    """The sampler of csrc: every step of every row in one call, or in one CUDA launch.
+
+    precision: what matrix products read (`samplers.PRECISIONS`); tf32 is a GPU's alone.
+    """
+
+    def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
+        seeds, observation_dim, width = policy.first_observation.shape
+        self.weight = policy.first_action
+        self.on_gpu = self.weight.device.type == "cuda"
+        depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
+        module = native.module()
+        kind = module.CudaSampler if self.on_gpu else module.Sampler
+        self.draws, self.precision = policy.draws, samplers.checked(precision)
+        if precision == "tf32" and not self.on_gpu:
+            raise UserError("Precision tf32 is to be had on a GPU only: choose fp32 or bf16.")
+        try:
+            self.native = kind(
+                seeds, observation_dim, self.weight.shape[1], width, depth, steps,
+                policy.activation, policy.clamp, self.draws > 1, precision,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UserError(f"The native sampler cannot be had: {error}.") from error
+        self.threads = torch.get_num_threads()
+        # One action is one call, with no frame of Python between.
+        self.action = self._action if self.on_gpu else self.native.action
+        self.load(policy)
+
+    def load(self, policy: FoldedPolicy) -> None:
+        """Pack new weights of the same shapes and form in place."""
+        # Kept alive: on a GPU the copy may still be under way when this returns.
+        self.flat = policy.flatten()
+        self.native.load(
+            self.flat.data_ptr(), self.flat.numel(), policy.initial_scale, *self._stream()
+        )
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """Map observation [S, B, O] and noise to actions [S, B, A]; noise is [S, B, A], or
+        [S, draws, B, A] where draws > 1.
+        """
+        observation, noise = observation.contiguous(), noise.contiguous()
+        out = noise.new_empty((*observation.shape[:2], noise.shape[-1]))
+        pointers = (observation.data_ptr(), noise.data_ptr(), out.data_ptr(), out.shape[1])
+        if self.on_gpu:
+            self.native.sample(*pointers, *self._stream())
+        else:
+            self.native.sample_pointers(*pointers, self.threads)
+        return out
+
+    def act(self, observation: samplers.Rows, out: samplers.Rows, seed: int, step: int) -> None:
+        """Write the actions of one policy for observation [B, O] into out [B, A]."""
+        if self.on_gpu:
+            samplers.act_through_torch(self, self.weight, observation, out, seed, step)
+        else:
+            self.native.act(observation, out, seed, step, self.threads)
+
+    def _action(self, observation: samplers.Rows, seed: int, step: int) -> samplers.Rows | None:
+        return samplers.action_through_act(self, self.weight.shape[1], observation, seed, step)
+
+    def describe(self) -> str:
+        """Name the implementation; on a GPU also the kernels that it takes for some batches."""
+        if self.on_gpu:
+            kernels = (f"batch {b}: {self.kernel(b)}" for b in (1, 256, 16384))
+            return f"native CUDA; {'; '.join(kernels)}"
+        weights = ", bf16 weights" if self.precision == "bf16" else ""
+        return f"native {self.native.isa}{weights}"
+
+    def kernel(self, batch: int) -> str:
+        """Name the CUDA kernel that serves a batch, in words."""
+        words: str = self.native.describe(batch)
+        return words
+
+    def _stream(self) -> tuple[int, ...]:
+        return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()

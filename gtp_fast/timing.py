@@ -1,0 +1,92 @@
+"""What training and acting cost: every agent measured in turns, on one machine, in one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from gtp_fast import engine
+from gtp_fast.agents.base import Agent
+from gtp_fast.data.table import TransitionTable
+from gtp_fast.packed import Packed
+from gtp_fast.policy import Policy
+
+PUBLISHED_UPDATES = 2_000_000
+"""Length of a run in the published table of costs."""
+_WARM_UPDATES, _WARM_ACTIONS, _ACTIONS = 20, 20, 200
+
+
+def measure(
+    agents: Mapping[str, Agent],
+    table: TransitionTable,
+    chosen: engine.Choice,
+    updates: int,
+    rounds: int = 5,
+) -> dict[str, dict[str, Any]]:
+    """Return what each agent (of one seed) costs, from rounds in which all take turns.
+
+    updates: timed updates of each round. Agents are trained on the way, as if the rounds were the
+    whole run, since some have phases of unlike cost. The figures: seconds per update (mean of the
+    rounds), hours for 2,000,000 updates, milliseconds per action (one row, through Policy.act,
+    median), K and the candidates it chooses from.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in agents}
+    latency: dict[str, list[float]] = {name: [] for name in agents}
+    done = dict.fromkeys(agents, 0)
+    engines: dict[str, engine.Engine] = {}
+    for name, agent in agents.items():
+        agent.prepare(rounds * (updates + _WARM_UPDATES))
+        engines[name] = engine.build(chosen, agent, table, engine.Watch(agent))
+    for _ in range(rounds):
+        for name, agent in agents.items():
+            seconds[name].append(_update_seconds(agent, engines[name], done[name], updates))
+            done[name] += updates + _WARM_UPDATES
+        for name, agent in agents.items():
+            latency[name].append(_action_seconds(agent, table))
+    return {
+        name: {
+            "seconds_per_update": float(np.mean(seconds[name])),
+            "hours": float(np.mean(seconds[name])) * PUBLISHED_UPDATES / 3600,
+            "milliseconds_per_action": 1e3 * float(np.median(latency[name])),
+            "batch_size": agent.config.batch_size,
+            "network": f"{agent.config.depth} x {agent.config.width}",
+            "k": agent.acting().steps,
+            "num_candidates": agent.acting().candidates,
+        }
+        for name, agent in agents.items()
+    }
+
+
+def _update_seconds(agent: Agent, runs: engine.Engine, start: int, updates: int) -> float:
+    """Run a stretch through its engine, as training does; time all but its first updates."""
+    timed = start + _WARM_UPDATES
+    for first, last in ((start, timed), (timed, timed + updates)):
+        _synchronise(agent)
+        began = time.perf_counter()
+        engine.run(runs, agent, first, last, (), lambda done: None, lambda: 0)
+    _synchronise(agent)
+    return (time.perf_counter() - began) / updates
+
+
+def _synchronise(agent: Agent) -> None:
+    if agent.device.type == "cuda":
+        torch.cuda.synchronize(agent.device)
+
+
+def _action_seconds(agent: Agent, table: TransitionTable) -> float:
+    """Return the median time of an action for one observation, by the way that users take."""
+    low, high = (np.asarray(end, np.float32) for end in (table.action_low, table.action_high))
+    content = Packed(agent.folded(agent.acting_weights).select(0), low, high, {})
+    policy = Policy(content, agent.device, acting=agent.acting(seed=0))
+    count = min(len(table), _WARM_ACTIONS + _ACTIONS)
+    states = table.rows[:count, : agent.observation_dim].cpu().numpy()
+    times = []
+    for state in states:
+        began = time.perf_counter()
+        policy.act(state)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[_WARM_ACTIONS:] or times))

@@ -1,0 +1,137 @@
+"""The CUDA sampler's kernels on the host: their indexing, barriers, packing, and the choice."""
+
+from __future__ import annotations
+
+import ctypes
+
+import emulated
+import pytest
+from folded import FORMS, Folded, Form, Sizes
+from rounded import ROUND
+
+PLANS = [("latency", rows, "fp32") for rows in (1, 2, 4)]
+PLANS += [("throughput", rows, "fp32") for rows in (8, 16, 32, 64)]
+PLANS += [("cluster", rows, "fp32") for rows in (1, 4, 16)]
+PLANS += [("cluster", 16, "tf32"), ("cluster", 16, "bf16")]
+PLANS += [("tensor", rows, p) for rows in (32, 64, 128) for p in ("tf32", "bf16")]
+H100 = 132, 232448, 16
+A100 = 108, 166912, 0
+RTX_4090 = 128, 101376, 0
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The kernels' source compiled for the host."""
+    if reason := emulated.missing():
+        pytest.skip(reason)
+    return emulated.build(tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.mark.parametrize(("path", "rows", "precision"), PLANS)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        Sizes(K=2),
+        Sizes(S=2, O=11, A=3, H=100, L=2, K=2),
+        Sizes(S=2, O=17, A=6, H=64, L=1, K=3),
+    ],
+    ids=str,
+)
+def test_every_kernel(
+    emulator: ctypes.CDLL, sizes: Sizes, path: str, rows: int, precision: str
+) -> None:
+    # A whole tile, and one with absent rows.
+    emulated.check(emulator, Folded(sizes), path, rows, precision, rows + 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "rows", "precision"),
+    [
+        ("latency", 4, "fp32"),
+        ("throughput", 8, "fp32"),
+        ("cluster", 4, "fp32"),
+        ("cluster", 16, "tf32"),
+        ("cluster", 16, "bf16"),
+        ("tensor", 32, "tf32"),
+        ("tensor", 32, "bf16"),
+    ],
+)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        Sizes(O=105, A=17, H=300, L=3, K=1),
+        Sizes(O=27, A=8, H=512, L=2, K=1),
+        Sizes(S=16, O=11, A=1, H=128, L=4, K=2),
+        Sizes(O=400, A=6, H=33, L=3, K=2),
+    ],
+    ids=str,
+)
+def test_shapes(emulator: ctypes.CDLL, sizes: Sizes, path: str, rows: int, precision: str) -> None:
+    emulated.check(emulator, Folded(sizes), path, rows, precision, 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "rows", "precision"),
+    [
+        ("latency", 2, "fp32"),
+        ("throughput", 16, "fp32"),
+        ("cluster", 16, "fp32"),
+        ("cluster", 16, "bf16"),
+        ("tensor", 64, "bf16"),
+    ],
+)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_forms(emulator: ctypes.CDLL, form: Form, path: str, rows: int, precision: str) -> None:
+    policy = Folded(Sizes(S=2, O=11, A=3, H=36, L=2, K=3), form=form)
+    emulated.check(emulator, policy, path, rows, precision, rows + 1)
+
+
+@pytest.mark.parametrize("rows", [1, 63, 255, 256, 257, 1000])
+@pytest.mark.parametrize("precision", sorted(ROUND))
+def test_batches_by_the_kernel_chosen_for_them(
+    emulator: ctypes.CDLL, precision: str, rows: int
+) -> None:
+    policy = Folded(Sizes(S=8 if rows == 1 else 1, A=6, O=17, H=32, K=1, L=2))
+    for device in (H100, RTX_4090):
+        path, tile, _ = emulated.choose(emulator, policy, precision, rows, device)
+        emulated.check(emulator, policy, path, tile, precision, rows)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "rows", "chosen"),
+    [
+        (H100, "fp32", 1, ("cluster", 1)),
+        (H100, "fp32", 64, ("cluster", 4)),
+        (H100, "fp32", 256, ("cluster", 16)),
+        (H100, "fp32", 257, ("throughput", 8)),
+        (H100, "fp32", 16384, ("throughput", 64)),
+        (H100, "bf16", 1, ("cluster", 16)),
+        (H100, "bf16", 256, ("cluster", 16)),
+        (H100, "bf16", 257, ("tensor", 32)),
+        (H100, "bf16", 8192, ("tensor", 64)),
+        (H100, "bf16", 16384, ("tensor", 128)),
+        (H100, "tf32", 16384, ("tensor", 128)),
+        (A100, "fp32", 1, ("latency", 1)),
+        (A100, "fp32", 17, ("throughput", 8)),
+        (A100, "bf16", 1, ("tensor", 32)),
+        (A100, "bf16", 16384, ("tensor", 64)),
+        (RTX_4090, "tf32", 16384, ("tensor", 32)),
+    ],
+)
+def test_the_choice(
+    emulator: ctypes.CDLL,
+    device: tuple[int, int, int],
+    precision: str,
+    rows: int,
+    chosen: tuple[str, int],
+) -> None:
+    path, tile, words = emulated.choose(emulator, Folded(Sizes()), precision, rows, device)
+    assert (path, tile) == chosen
+    assert words.startswith(f"{precision}, ") and f" {tile} row" in words
+
+
+def test_a_policy_too_wide_for_a_cluster_streams_its_weights(emulator: ctypes.CDLL) -> None:
+    wide = Folded(Sizes(H=512))
+    assert emulated.choose(emulator, wide, "fp32", 1, H100)[:2] == ("latency", 1)
+    assert emulated.choose(emulator, wide, "bf16", 1, H100)[:2] == ("cluster", 16)
+    assert emulated.choose(emulator, wide, "bf16", 16384, H100)[:2] == ("tensor", 64)
