@@ -91,6 +91,24 @@ def test_displacements_are_points_without_the_straight_line(order: int) -> None:
     assert moved.abs().max() > 0.01
 
 
+def test_no_step_starts_below_the_floor_and_the_last_goes_all_the_way() -> None:
+    asked = []
+
+    def phi(x: Tensor, r: Tensor, s: Tensor) -> Tensor:
+        asked.append(r.min().item())
+        return gaussian_phi(x, r, s)
+
+    a, z = rows()
+    t, u = at(0.2), at(0.0)
+    reached = reference.solve(phi, a + 0.2 * z, t, u, 6, 2, floor=0.1)
+    # Time 0 is looked at, for the slope that its step then does without.
+    assert min(r for r in asked if r > 0) == 0.1 and asked.count(0.1) >= 4
+    # Two steps in truth: from t to the floor, and by Euler from the floor to 0.
+    first = reference.solve(gaussian_phi, a + 0.2 * z, t, at(0.1), 60, 2)
+    euler = gaussian_phi(first, at(0.1), at(0.1))
+    assert torch.allclose(reached, euler, atol=2e-3)
+
+
 # --- shortcut ------------------------------------------------------------------------------------
 
 

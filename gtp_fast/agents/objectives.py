@@ -7,7 +7,7 @@ in the forms of `reference.objectives`, with displacements from the straight lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.agents.objective_rows import Rows
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
 from gtp_fast.random import Stream
@@ -126,61 +127,6 @@ def score_approximation(agent: GTP, batch: Batch, w: Tensor, step: int | Tensor)
     return {_JUMP: consistency, _FLOW: flow}
 
 
-class Rows:
-    """The rows of one update: times, noise, weights, and phi of any weights at any place."""
-
-    def __init__(self, agent: GTP, batch: Batch, w: Tensor, step: int | Tensor):
-        c = self.config = agent.config
-        self.agent, self.batch, self.w = agent, batch, w.detach()
-        n_t, n_u, n_tau = reference.draw_times(
-            agent.keys, step, c.batch_size, agent.node_count, c.u_mode, c.t_law, c.t_min, c.t_max
-        )
-        if c.objective == "consistency":
-            # The drawn tau is uniform below t, which is the uniform law of u when tau is 0.
-            n_u = n_tau if c.u_mode == "uniform" else n_u
-            n_tau = torch.zeros_like(n_tau)
-        z = agent.ops.normals(
-            agent.keys, step, Stream.NOISE, c.batch_size, agent.action_dim, agent.dtype
-        )
-        self.p = reference.perturb_at(
-            batch.action, z, agent.nodes, n_t, n_u, n_tau,
-            kind=c.precondition, sigma_data=c.sigma_data, t_min=c.t_min,
-        )  # fmt: skip
-        n_middle = (n_t + n_tau) // 2
-        self.middle = torch.where(n_middle > 0, agent.nodes[n_middle], 0.0)
-        self.start = torch.zeros_like(batch.action)
-        self.target_views = agent.actor.average_views if c.teacher == "ema" else agent.actor.views
-
-    def offset(self, views: Mapping[str, Tensor]) -> reference.Offset:
-        """Return phi - a of a set of weights as a function of displacement, t and s."""
-        a, z = self.batch.action, self.p.z
-
-        def apply(delta: Tensor, t: Tensor, s: Tensor) -> Tensor:
-            return self.agent.clean(views, a + t[..., None] * z + delta, t, s, self.batch) - a
-
-        return apply
-
-    def student(self) -> tuple[Tensor, Tensor]:
-        """Return phi - a of the actor at (t, tau) and at (t, t), in one pass."""
-        p, views = self.p, self.agent.actor.views
-        output = self.agent.network(views, p.student_x, p.student_levels, self.batch.observation)
-        first, second = (
-            reference.clean_action(p.a_t, part, p.skip_t, p.out_t) - self.batch.action
-            for part in output.chunk(2, 1)
-        )
-        return first, second
-
-    def mean(self, residual: Tensor) -> Tensor:
-        """Return the w-weighted mean over the batch of a residual's distance: [S]."""
-        return (self.w * reference.distance(residual, self.config.huber)).mean(-1)
-
-    def flow(self, d: Tensor) -> Tensor:
-        """Return the flow loss (eq. 18) of phi - a at (t, t): [S]."""
-        c = self.config
-        weight = self.w * reference.flow_weight(self.p.t, c.flow_weight, c.sigma_data)
-        return (weight * d.square().sum(-1)).mean(-1)
-
-
 def jumps(target: Callable[[Rows], Tensor]) -> Objective:
     """Return the objective that holds the student's jump to tau against a target's displacement."""
 
@@ -215,7 +161,13 @@ def solved(rows: Rows) -> Tensor:
     p, c = rows.p, rows.config
     offset = rows.offset(rows.target_views)
     delta = reference.solve(
-        offset, rows.start, p.t, p.u, c.solver_steps, reference.ORDERS[c.solver]
+        offset,
+        rows.start,
+        p.t,
+        p.u,
+        c.solver_steps,
+        reference.ORDERS[c.solver],
+        floor=rows.agent.nodes[1],
     )
     return reference.flow_map(delta, offset(delta, p.u, p.tau), p.u, p.tau)
 

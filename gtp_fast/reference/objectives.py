@@ -28,16 +28,29 @@ Offset = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def solve(
-    offset: Offset, delta: Tensor, t: Tensor, u: Tensor, steps: int, order: int = 1
+    offset: Offset,
+    delta: Tensor,
+    t: Tensor,
+    u: Tensor,
+    steps: int,
+    order: int = 1,
+    floor: Tensor | float = 0.0,
 ) -> Tensor:
     """Return the displacement at u, [S, B, A], of the ODE dx/dr = (x - phi(x, r, r)) / r from t.
 
     Euler (order 1) or Heun (order 2) in `steps` steps, evenly spaced in r^(1/7). A Heun step that
-    ends at time 0, where the field has no value, is an Euler step. With a = z = 0 displacements are
-    the points themselves and offset is phi: the K-step sampler of a flow-matching policy.
+    ends at time 0, where the field has no value, is an Euler step. No step starts below `floor`,
+    the smallest time that a learned field has seen: from there it goes on in one.
+
+    With a = z = 0 displacements are the points themselves and offset is phi: the K-step sampler of
+    a flow-matching policy.
     """
     root_t, root_u = t ** (1 / RHO), u ** (1 / RHO)
     inner = [(root_t + i / steps * (root_u - root_t)) ** RHO for i in range(1, steps)]
+    # A stop at the time before it is no step at all.
+    inner = [
+        torch.maximum(r, torch.as_tensor(floor, dtype=r.dtype, device=r.device)) for r in inner
+    ]
     for r, s in pairwise((t, *inner, u)):
         d = offset(delta, r, r)
         ahead = flow_map(delta, d, r, s)

@@ -7,20 +7,16 @@ what it does not; `python -m gtp_fast.toy tables` rewrites the tables of docs/th
 
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from gtp_fast import cli
 from gtp_fast.errors import UserError
 from gtp_fast.files import write_atomically
-from gtp_fast.toy import draw, experiment, report, style, targets
+from gtp_fast.toy import draw, experiment, report, style
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(f"There is no {kept}: leave out --redraw once.")
         results = pickle.loads(kept.read_bytes())
     else:
-        results = train(options)
+        results = experiment.run_all(options.updates, options.seeds, options.processes)
         kept.write_bytes(pickle.dumps(results))
     write_atomically(options.output / "toy.md", report.markdown(results))
     write_atomically(options.output / "toy.csv", report.comma_separated(results))
@@ -66,26 +62,6 @@ def main(argv: Sequence[str]) -> int:
     print(report.markdown(results))
     print(f"figure {options.output / 'toy.png'}, table {options.output / 'toy.md'} and toy.csv")
     return 0
-
-
-def train(options: Options) -> list[experiment.Result]:
-    """Train every method on every target, targets side by side."""
-    began = time.perf_counter()
-    jobs = [(name, options.updates, options.seeds) for name in targets.targets()]
-    context = multiprocessing.get_context("spawn")
-    results: list[experiment.Result] = []
-    with context.Pool(min(options.processes, len(jobs))) as pool:
-        for part in pool.imap(_train_one, jobs, chunksize=1):
-            results += part
-            print(f"{part[0].target}: done after {time.perf_counter() - began:.0f} s", flush=True)
-    return results
-
-
-def _train_one(job: tuple[str, int, tuple[int, ...]]) -> list[experiment.Result]:
-    name, updates, seeds = job
-    # One thread each: these networks are too small to feed more.
-    torch.set_num_threads(1)
-    return experiment.run(targets.targets()[name], updates, seeds)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,11 @@ def draw(results: Sequence[Result], path: Path) -> None:
     known = targets()
     figure, save = style.figure(1.62 * len(METHODS) + 0.9, 11.6, dpi=100)
     panels: list[tuple[str, str, Callable[[Any, Result, str], None]]] = [
-        ("two modes", "two modes:\none jump from T to\nevery time, 5 steps", _trajectories),
+        (
+            "two modes",
+            "two modes:\nline: one jump from\nT to every time;\ndots: 5 steps",
+            _trajectories,
+        ),
         ("two modes", "two modes:\nlaw of the actions\nfor K steps", _histograms),
         ("eight Gaussians", "eight Gaussians\nK = 1", _scatter(known["eight Gaussians"], 1)),
         ("eight Gaussians", "eight Gaussians\nK = 5", _scatter(known["eight Gaussians"], 5)),
@@ -96,8 +100,10 @@ def _histograms(axis: Any, result: Result, colour: str) -> None:
         level = exact / (1.35 * exact.max())
         axis.fill_between(middle, base, base + level, color=_TRUTH, alpha=0.55, linewidth=0)
         axis.step(middle, base + share, where="mid", color=colour, linewidth=1.1)
-        axis.text(-1.0, base + 0.42, f"K={k}", fontsize=7.5, ha="left", va="bottom")
     axis.set(xlim=(-1.03, 1.03), ylim=(-3.05, 1.0))
+    if result.method == METHODS[0].name:
+        axis.set_yticks([0.35 - row for row in range(len(STEPS))], [f"K={k}" for k in STEPS])
+        axis.tick_params(length=0, labelsize=8)
 
 
 def _scatter(target: Target, k: int) -> Callable[[Any, Result, str], None]:

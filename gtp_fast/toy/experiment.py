@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from gtp_fast.engine import Watch
 from gtp_fast.random import Stream
 from gtp_fast.toy.laws import Array, normal_scores
 from gtp_fast.toy.methods import METHODS, Method, config
-from gtp_fast.toy.targets import LIMIT, STEP, Target
+from gtp_fast.toy.targets import LIMIT, STEP, Target, targets
 
 STEPS = (1, 2, 5, 10)
 COUNT = 2000
@@ -44,6 +45,25 @@ class Result:
     paths: dict[str, Array] = field(default_factory=dict)
     """`times`, `jump` [times, lines] and `steps` [K + 1, lines] on the line; `walks` [LIMIT + 1,
     walks, 2] of the four goals."""
+
+
+def run_all(updates: int, seeds: tuple[int, ...], processes: int) -> list[Result]:
+    """Train every method on every target, `processes` targets side by side."""
+    began = time.perf_counter()
+    jobs = [(name, updates, seeds) for name in targets()]
+    results: list[Result] = []
+    with multiprocessing.get_context("spawn").Pool(min(processes, len(jobs))) as pool:
+        for part in pool.imap(_run_named, jobs):
+            results += part
+            print(f"{part[0].target}: done after {time.perf_counter() - began:.0f} s", flush=True)
+    return results
+
+
+def _run_named(job: tuple[str, int, tuple[int, ...]]) -> list[Result]:
+    name, updates, seeds = job
+    # One thread each: these networks are too small to feed more.
+    torch.set_num_threads(1)
+    return run(targets()[name], updates, seeds)
 
 
 def run(target: Target, updates: int, seeds: tuple[int, ...]) -> list[Result]:

@@ -48,7 +48,7 @@ def two_modes() -> Target:
 
     centres = np.array(TWO_MODES.means)[:, None]
     table = bandit(action.clip(-1, 1), action[:, 0])
-    return Target("two modes", table, centres, 3 * TWO_MODES.deviations[0], truth)
+    return Target("two modes", table, centres, 2.5 * TWO_MODES.deviations[0], truth)
 
 
 def eight_gaussians() -> Target:
