@@ -78,15 +78,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def replace(text: str, table: str, name: str) -> str:
+def replace(text: str, table: str, name: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """Return the text with the table between its markers; raises UserError when one is missing."""
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    first, last = markers
+    head, begin, rest = text.partition(first)
+    _, end, tail = rest.partition(last)
     if not begin or not end:
         raise UserError(
-            f"{name} has no place for the table: write {BEGIN} and {END} where it belongs."
+            f"{name} has no place for the table: write {first} and {last} where it belongs."
         )
-    return f"{head}{BEGIN}\n{table}\n{END}{tail}"
+    return f"{head}{first}\n{table}\n{last}{tail}"
 
 
 def render(records: Sequence[Mapping[str, Any]]) -> str:

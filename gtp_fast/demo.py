@@ -68,11 +68,11 @@ def main(argv: Sequence[str]) -> int:
         print()
     guided_run, _ = results["GTP"]
     plot = report.plot_learning_curve(guided_run, clone=results["behaviour cloning"][0])
-    print(table(results, data.load_table(task, made.path)))
-    print(
-        f"\nrun folder  {guided_run.path}\nplot        {plot}\ntime        "
-        f"{time.perf_counter() - began:.0f} s"
-    )
+    account = table(results, data.load_table(task, made.path))
+    seconds = f"{time.perf_counter() - began:.0f} s"
+    updates = f"{options.steps or task.updates:,} updates a run"
+    (guided_run.path / "demo.txt").write_text(f"{account}\n{updates}, {seconds} in all\n")
+    print(f"{account}\n\nrun folder  {guided_run.path}\nplot        {plot}\ntime        {seconds}")
     return 0
 
 

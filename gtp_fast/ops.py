@@ -93,7 +93,8 @@ def resolve(
     if backend == "compiled":
         return _compiled(chosen)
     # What Triton has it has as a whole: the parts of an update fit together.
-    return _with_triton(chosen) if "mlp" in fused and _triton_trains(device.type) else chosen
+    triton = "mlp" in fused and _triton_trains(device.type)
+    return _with_triton(chosen, backend == "fused") if triton else chosen
 
 
 def _compiled(chosen: Operations) -> Operations:
@@ -108,14 +109,14 @@ def _compiled(chosen: Operations) -> Operations:
     )
 
 
-def _with_triton(chosen: Operations) -> Operations:
+def _with_triton(chosen: Operations, strict: bool) -> Operations:
     from gtp_fast import ops_triton
 
     return replace(
         chosen,
         perturb=ops_losses.triton_perturb,
         loss=ops_losses.triton_loss,
-        mlp=ops_triton.mlp,
+        mlp=functools.partial(ops_triton.mlp, strict=strict),
         adam=ops_triton.adam,
         embed=ops_triton.embed,
         td_loss=ops_triton.td_loss,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import ops_adam, reference
+from gtp_fast.errors import UserError
 
 # What the products of a training pass read; sums are float32 in any case.
 _PRECISION = "fp32"
@@ -19,17 +22,32 @@ def mlp(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: str = "mish",
+    strict: bool = False,
 ) -> Tensor:
     """Compute `reference.mlp`, all layers in one launch: [G, B, in] -> [G, B, out].
 
-    Sizes beyond the kernel's (widths of 8 to 512, up to 64 outputs) go through the reference.
+    Sizes beyond the kernel's (widths of 8 to 512, up to 64 outputs) go through the reference, which
+    is said once; strict: they raise UserError.
     """
     width, outputs = weights[0].shape[2], weights[-1].shape[2]
     if len(weights) < 2 or not 8 <= width <= 512 or outputs > 64:
+        _tell_beyond(len(weights) - 1, width, outputs, strict)
         return reference.mlp(x, weights, biases, activation)
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)
     result: Tensor = _Mlp.apply(activation, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
     return result
+
+
+@functools.cache
+def _tell_beyond(depth: int, width: int, outputs: int, strict: bool) -> None:
+    size = f"a network of {depth} hidden layers of {width} with {outputs} outputs"
+    limits = "at least one hidden layer, of 8 to 512, and at most 64 outputs"
+    if strict:
+        raise UserError(
+            f"--backend fused cannot be had for {size}: the kernel holds {limits}; use --backend "
+            "auto."
+        )
+    warnings.warn(f"{size} runs through PyTorch: the kernel holds {limits}", stacklevel=3)
 
 
 def _like(parameters: Sequence[Tensor]) -> list[Tensor]:

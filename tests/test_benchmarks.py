@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("pytest_benchmark")
 
-from benchmarks import RESULTS, gpu, report, resources, results_file  # noqa: E402
+from benchmarks import RESULTS, demo, gpu, report, resources, results_file  # noqa: E402
 from benchmarks.stage import RedGate, Stage  # noqa: E402
 from benchmarks.workload import (  # noqa: E402
     COMPILED,
@@ -288,6 +288,13 @@ def test_readme_agrees_with_the_committed_results() -> None:
     if not list(RESULTS.glob("*.json")):
         pytest.skip("no results are committed yet")
     assert report.main(["--check"]) == 0
+
+
+def test_readme_agrees_with_the_committed_run_of_the_demo() -> None:
+    begin, end = demo.MARKERS
+    inside = (ROOT / "README.md").read_text().partition(begin)[2].partition(end)[0]
+    assert inside.strip() == demo.block()
+    assert (ROOT / demo.PICTURE).exists()
 
 
 # --- the whole way -------------------------------------------------------------------------------
