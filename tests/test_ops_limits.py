@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from gtp_fast.errors import UserError
 
 def network(width: int) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
     sizes = [3, width, 2]
-    weights = [torch.randn(1, a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    weights = [torch.randn(1, a, b) for a, b in pairwise(sizes)]
     return torch.randn(1, 4, 3), weights, [torch.zeros(1, n) for n in sizes[1:]]
 
 
