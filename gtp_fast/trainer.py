@@ -131,9 +131,7 @@ class Trainer:
         diverged = self.watch.diverged()
         fresh = [one for one in diverged if one.seed not in self.reported]
         self.reported |= {one.seed for one in fresh}
-        lines = [
-            f"{one.term} of seed {one.seed} was not finite at update {one.step:,}" for one in fresh
-        ]
+        lines = [f"{one.term} of seed {one.seed} diverged at update {one.step:,}" for one in fresh]
         if len(diverged) == len(self.agent.seeds):
             last = checkpoint.last(self.run)
             where = f"the last good checkpoint is {last}" if last else "no checkpoint was saved"

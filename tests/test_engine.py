@@ -266,3 +266,18 @@ def test_a_cuda_graph_agrees_with_single_calls(backend: str, updates: int) -> No
         if name != "diverged":
             values = [result[name].cpu() for result in results]
             assert_as_accurate(name, values[0].float(), values[1].float(), values[2].double())
+
+
+def test_a_loss_that_runs_away_and_stays_finite_ends_its_seed() -> None:
+    config = replace(TINY, objective="mean-flow", eta=(0.0,))
+    agent = build(config, (1, 2))
+    agent.prepare(10)
+    watch, table = engine.Watch(agent), synthetic_table()
+    agent.actor.parameters.flat[0] *= 1e3
+    before = agent.actor.parameters.flat.clone()
+    watch.add(agent.update(table, 0), 0)
+    assert [(one.term, one.seed, one.step) for one in watch.diverged()] == [
+        ("consistency_loss", 1, 0)
+    ]
+    assert torch.equal(agent.actor.parameters.flat[0], before[0])
+    assert not torch.equal(agent.actor.parameters.flat[1], before[1])

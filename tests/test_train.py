@@ -174,7 +174,7 @@ def test_one_seed_that_diverges_does_not_stop_the_others(
     options = ("--steps", "40", "--seeds", "3", "8", "--learning-rate", "3e-4", "1e30")
     assert cli.run(train.main, arguments(dataset, tmp_path, *options)) == 0
     said = capsys.readouterr()
-    assert said.err.count("of seed 8 was not finite at update") == 1
+    assert said.err.count("of seed 8 diverged at update") == 1
     assert "seed 8 diverged at update" in said.out
     summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
     assert list(summary["diverged"]) == ["8"]
@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
         "1e18",
     )
     said = refusal(arguments(dataset, tmp_path, *options), capsys)
-    assert "was not finite at update" in said
+    assert "diverged at update" in said
     assert "loss of seed 0" in said
     last = checkpoint.last(only_run(tmp_path))
     assert last is not None

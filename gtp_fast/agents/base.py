@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -43,6 +44,8 @@ class Agent(ABC):
     Config: ClassVar[type]
     metric_names: tuple[str, ...]
     loss_names: tuple[str, ...]
+    loss_limits: Mapping[str, float] = MappingProxyType({})
+    """Largest value of a loss, by name, beyond which its seed counts as diverged."""
     acting_weights: ClassVar[str] = "ema"
     """Which weights act and are evaluated: `ema` or `online`."""
     phase: int = 0

@@ -4,6 +4,7 @@ moving averages.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ class GTP(Agent):
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
+        self.actor.limit = max(self.loss_limits.values(), default=math.inf)
         self.eta = self.per_seed(c.eta, "eta")
         self.lambda_flow = self.per_seed(c.lambda_flow, "lambda-flow")
         self.lambda_q = self.per_seed(c.lambda_q, "lambda-q")
@@ -83,6 +85,7 @@ class GTP(Agent):
         self.objective = objectives.find(c)
         self.loss_names = ("critic_loss", *objectives.term_names(c))
         self.metric_names = (*self.loss_names, *FACTS)
+        self.loss_limits = objectives.limits(c)
 
     def learners(self) -> dict[str, Learner]:
         """Return actor and critic."""

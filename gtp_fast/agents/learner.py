@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from gtp_fast import networks, ops_adam
+
+
+def sound(loss: Tensor, limit: float | Tensor) -> Tensor:
+    """Say of each loss whether it is finite and no larger than the limit."""
+    return torch.isfinite(loss) & (loss.abs() <= limit)
 
 
 class Learner:
@@ -21,6 +27,8 @@ class Learner:
         self.second = torch.zeros_like(parameters.flat)
         self.adam: Callable[..., Tensor] = ops_adam.plain
         self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
+        self.limit = math.inf
+        """Largest loss of a seed that still learns."""
 
     def join(self, adam: Callable[..., Tensor], diverged: Tensor) -> None:
         """Take the optimiser's form that was chosen for the run, and share with the other parts of
@@ -50,12 +58,13 @@ class Learner:
         seed [S].
 
         updates counts from 1; rate: [S]. The seeds' losses are summed, which keeps their gradients
-        apart. A seed whose loss or gradient is not finite stays from then on as it was before.
+        apart. A seed whose loss or gradient is not finite, or whose loss is beyond `limit`, stays from
+        then on as it was before.
         """
         gradient, flat = self.parameters.gradient, self.parameters.flat
         self.parameters.differentiate(loss.sum())
         buffers = (flat, gradient, self.first, self.second, self.average.flat)
-        frozen = (self.diverged >= 0) | ~torch.isfinite(loss.detach())
+        frozen = (self.diverged >= 0) | ~sound(loss.detach(), self.limit)
         norm = self.adam(
             *(buffer.view(self.seeds, -1) for buffer in buffers),
             updates,

@@ -42,6 +42,9 @@ _PLAIN = {
     "t_law": "uniform",
     "huber": False,
 }
+LARGEST = 1e4
+"""A jump's loss beyond which its policy is lost; actions lie in [-1, 1], so errors are then of 10 or
+more whatever the weight."""
 _JUMP, _FLOW, _GUIDANCE = "consistency_loss", "flow_loss", "guidance_loss"
 _WITHOUT_TARGET = ("flow", "mean-flow")
 
@@ -66,6 +69,11 @@ def term_names(config: GTPConfig) -> tuple[str, ...]:
     if config.objective == "flow":
         return (_FLOW,)
     return (_JUMP, _FLOW, _GUIDANCE) if config.objective == "linear-q" else (_JUMP, _FLOW)
+
+
+def limits(config: GTPConfig) -> dict[str, float]:
+    """Return the largest value of each loss that can run away and stay finite, by its name."""
+    return {_JUMP: LARGEST} if config.objective == "mean-flow" else {}
 
 
 def unfused(config: GTPConfig) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gtp_fast.agents.base import Agent
+from gtp_fast.agents.learner import sound
 
 
 @dataclass(frozen=True)
 class Diverged:
-    """A seed that stopped learning: the update whose loss or gradient was not finite, and which."""
+    """A seed that stopped learning: the update whose loss or gradient was out of bounds, and which."""
 
     term: str
     seed: int
@@ -20,7 +22,7 @@ class Diverged:
 
 
 class Watch:
-    """Metrics summed on the device, and where each loss was first not finite; read when asked."""
+    """Metrics summed on the device, and where each loss first broke its bounds; read when asked."""
 
     def __init__(self, agent: Agent):
         self.agent = agent
@@ -29,6 +31,8 @@ class Watch:
         self.count = 0
         losses = len(agent.loss_names)
         self.bad_step = torch.full((losses, shape[1]), -1, device=agent.device, dtype=torch.int64)
+        limits = [agent.loss_limits.get(name, math.inf) for name in agent.loss_names]
+        self.limits = torch.tensor(limits, device=agent.device, dtype=agent.dtype)[:, None]
 
     def add(self, metrics: Tensor, step: int | Tensor) -> None:
         """Take the metrics of one update without waiting for the device; `count` is the caller's.
@@ -36,7 +40,7 @@ class Watch:
         Written for a CUDA graph: what a replay does not repeat on the host must not be done here.
         """
         self.total += metrics
-        fresh = ~torch.isfinite(metrics[: self.bad_step.shape[0]]) & (self.bad_step < 0)
+        fresh = ~sound(metrics[: self.bad_step.shape[0]], self.limits) & (self.bad_step < 0)
         self.bad_step.copy_(torch.where(fresh, step, self.bad_step))
 
     def diverged(self) -> list[Diverged]:
