@@ -58,8 +58,8 @@ class Learner:
         seed [S].
 
         updates counts from 1; rate: [S]. The seeds' losses are summed, which keeps their gradients
-        apart. A seed whose loss or gradient is not finite, or whose loss is beyond `limit`, stays from
-        then on as it was before.
+        apart. A seed whose loss or gradient is not finite, or whose loss is beyond `limit`, stays
+        from then on as it was before.
         """
         gradient, flat = self.parameters.gradient, self.parameters.flat
         self.parameters.differentiate(loss.sum())

@@ -43,8 +43,8 @@ _PLAIN = {
     "huber": False,
 }
 LARGEST = 1e4
-"""A jump's loss beyond which its policy is lost; actions lie in [-1, 1], so errors are then of 10 or
-more whatever the weight."""
+"""A jump's loss beyond which its policy is lost: actions lie in [-1, 1], so whatever the weights,
+errors are then of 10 or more."""
 _JUMP, _FLOW, _GUIDANCE = "consistency_loss", "flow_loss", "guidance_loss"
 _WITHOUT_TARGET = ("flow", "mean-flow")
 

@@ -14,7 +14,7 @@ from gtp_fast.agents.learner import sound
 
 @dataclass(frozen=True)
 class Diverged:
-    """A seed that stopped learning: the update whose loss or gradient was out of bounds, and which."""
+    """A seed that stopped learning: the update whose loss or gradient left its bounds."""
 
     term: str
     seed: int
