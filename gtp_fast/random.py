@@ -33,15 +33,15 @@ class Stream(IntEnum):
     INIT = 5
     ACT = 6
     COLLECT = 7
-    CLONE_TIME = 30
-    CLONE_NOISE = 31
-    GUIDANCE = 32
-    TWIN = 33
-    FLOW_TIME = 40
-    FLOW_NOISE = 41
-    ONE_STEP = 42
-    SUPPORT = 43
-    FOURIER = 44
+    CLONE_TIME = 8
+    CLONE_NOISE = 9
+    GUIDANCE = 10
+    TWIN = 11
+    FLOW_TIME = 12
+    FLOW_NOISE = 13
+    ONE_STEP = 14
+    SUPPORT = 15
+    FOURIER = 16
 
 
 def key_tensor(seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> Tensor:

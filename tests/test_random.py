@@ -66,9 +66,12 @@ def test_seeds_that_differ_in_one_bit_differ_everywhere() -> None:
 
 
 def test_streams_are_the_agreed_numbers() -> None:
-    names = ["BATCH", "TIME", "NOISE", "TARGET", "VALUE", "INIT", "ACT", "COLLECT"]
+    names = (
+        "BATCH TIME NOISE TARGET VALUE INIT ACT COLLECT CLONE_TIME CLONE_NOISE GUIDANCE TWIN "
+        "FLOW_TIME FLOW_NOISE ONE_STEP SUPPORT FOURIER"
+    ).split()
     assert [stream.name for stream in sorted(Stream)] == names
-    assert [int(stream) for stream in sorted(Stream)] == list(range(8))
+    assert [int(stream) for stream in sorted(Stream)] == list(range(len(names)))
 
 
 def test_a_draw_depends_on_its_own_counter_only() -> None:
