@@ -15,11 +15,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from gtp_fast import cli, policy, tasks
+from gtp_fast import cli, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.evaluations import Evaluation
 from gtp_fast.evaluator import Evaluator
 from gtp_fast.files import write_atomically
+from gtp_fast.restore import check_acting, restore
 from gtp_fast.runs import plain
 
 
@@ -66,8 +67,8 @@ def main(argv: Sequence[str]) -> int:
 
 def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
     """Return the protocol of an evaluation, which its score must be read with, and its episodes."""
-    policy.check_acting(options.weights, options.k, options.num_candidates)
-    agent, saved = policy.restore(options.run, options.checkpoint, options.device, options.backend)
+    check_acting(options.weights, options.k, options.num_candidates)
+    agent, saved = restore(options.run, options.checkpoint, options.device, options.backend)
     config = saved.config
     environment = config.get("evaluation", {}).get("environment")
     if environment is None:

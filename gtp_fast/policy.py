@@ -8,77 +8,24 @@ import weakref
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import gtp_fast
-from gtp_fast import agents, checkpoint, ops, packed, random
-from gtp_fast.agents.base import Acting, Agent
+from gtp_fast import ops, packed, random
+from gtp_fast.agents.base import Acting
 from gtp_fast.errors import UserError
 from gtp_fast.packed import Packed
 from gtp_fast.random import Stream
+from gtp_fast.restore import check_acting, index_of, known_device, pack_agent, restore
 from gtp_fast.samplers import Sampler, draw_noise
 
 Array = NDArray[np.float32]
-_WEIGHTS = ("ema", "online")
 _KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
 _NOT_FINITE = "The observation holds NaN or infinite values: look at where it comes from."
-
-
-class Restored(NamedTuple):
-    """An agent with the weights of a checkpoint, and that checkpoint."""
-
-    agent: Agent
-    saved: checkpoint.Checkpoint
-
-
-def _device(device: torch.device | str) -> torch.device:
-    """Return a device; UserError for one that this machine or PyTorch does not have."""
-    try:
-        known = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"There is no device {device!r}: choose cpu or cuda.") from None
-    if known.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("PyTorch sees no CUDA GPU here: choose the device cpu.")
-    return known
-
-
-def restore(
-    path: str | os.PathLike[str],
-    which: str = "last",
-    device: torch.device | str = "cpu",
-    backend: str = "auto",
-) -> Restored:
-    """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder."""
-    device = _device(device)
-    saved = checkpoint.load(path, which)
-    config = saved.config
-    try:
-        shape = (config["observation_dim"], config["action_dim"], config["seeds"])
-        agent = agents.build(config["agent"], config["agent_settings"], *shape, device, backend)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{saved.path} cannot be used: its configuration does not fit this version of gtp_fast "
-            f"({error})."
-        ) from error
-    saved.restore(agent)
-    return Restored(agent, saved)
-
-
-def check_acting(weights: str | None, k: int | None, num_candidates: int | None) -> None:
-    """Raise UserError unless weights is `ema` or `online`, k a number of sampler steps, and
-    num_candidates one of candidates; None leaves a choice to the run.
-    """
-    if weights is not None and weights not in _WEIGHTS:
-        raise UserError(f"Unknown weights {weights!r}: choose ema (the moving average) or online.")
-    if k is not None and not 1 <= k <= 64:
-        raise UserError(f"k = {k} is no number of sampler steps: give 1 to 64.")
-    if num_candidates is not None and not 1 <= num_candidates <= 1024:
-        raise UserError(f"num_candidates = {num_candidates} is out of range: give 1 to 1024.")
 
 
 def load(
@@ -111,52 +58,11 @@ def load(
             )
         return Policy(packed.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
-    index = _seed(agent, saved, seed_index)
+    index = index_of(agent, saved, seed_index)
     acting = agent.acting(weights, k, num_candidates, index, precision)
     # One candidate needs no critic, and the packed policy acts alone.
     chooses = acting if acting.candidates > 1 else None
-    return Policy(_pack(agent, saved, index, weights, k), device, backend, precision, chooses)
-
-
-def pack(
-    path: str | os.PathLike[str],
-    seed_index: int = 0,
-    which: str = "last",
-    k: int | None = None,
-    weights: str | None = None,
-) -> Packed:
-    """Return what a policy needs of a run and no more, on the CPU; arguments as in `load`."""
-    check_acting(weights, k, None)
-    agent, saved = restore(path, which)
-    return _pack(agent, saved, _seed(agent, saved, seed_index), weights, k)
-
-
-def _seed(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int:
-    seeds = len(agent.seeds)
-    if not -seeds <= seed_index < seeds:
-        raise UserError(
-            f"There is no seed_index {seed_index}: {saved.path} holds {seeds} seeds, "
-            f"0 to {seeds - 1}."
-        )
-    return seed_index % seeds
-
-
-def _pack(
-    agent: Agent, saved: checkpoint.Checkpoint, index: int, weights: str | None, k: int | None
-) -> Packed:
-    config, weights = saved.config, weights or agent.acting_weights
-    description = {
-        "task": config["task"],
-        "agent": config["agent"],
-        "seed": agent.seeds[index],
-        "step": saved.step,
-        "weights": weights,
-        "observation_keys": list(config["observation_keys"]),
-        "gtp_fast": gtp_fast.__version__,
-    }
-    low, high = (np.asarray(config[f"action_{end}"], np.float32) for end in ("low", "high"))
-    folded = packed.copied(agent.folded(weights, k).select(index).to("cpu"))
-    return Packed(folded, low, high, description)
+    return Policy(pack_agent(agent, saved, index, weights, k), device, backend, precision, chooses)
 
 
 class Policy:
@@ -176,7 +82,7 @@ class Policy:
         precision: str = "fp32",
         acting: Acting | None = None,
     ):
-        self.device = _device(device)
+        self.device = known_device(device)
         folded = packed.policy
         self.num_candidates = 1 if acting is None else acting.candidates
         self._sampler: Sampler = (

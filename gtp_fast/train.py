@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from gtp_fast import agents, cli, config, data, engine, policy, runs, tasks
+from gtp_fast import agents, cli, config, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
 from gtp_fast.config import RunConfig
 from gtp_fast.errors import UserError
+from gtp_fast.restore import restore
 from gtp_fast.trainer import Trainer
 
 
@@ -60,7 +61,7 @@ def resume(run_config: RunConfig) -> Trainer:
     rules = tasks.Rules(**agents.settings_of(saved["rules"]))
     table = data.load_table(task, saved["dataset"], rules, device)
     chosen = engine.choose(run_config.engine, run_config.backend, device)
-    agent, last = policy.restore(run, device=device, backend=chosen.backend)
+    agent, last = restore(run, device=device, backend=chosen.backend)
     return Trainer(run, agent, table, run_config, chosen, start=last.step)
 
 

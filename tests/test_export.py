@@ -18,7 +18,7 @@ from folded import Form, Sizes
 from tolerance import assert_as_accurate
 
 import gtp_fast
-from gtp_fast import cli, native, policy
+from gtp_fast import cli, native, policy, restore
 from gtp_fast.errors import UserError
 from gtp_fast.export import FORMATS, export, programs
 from gtp_fast.export.__main__ import main
@@ -138,9 +138,9 @@ def test_a_failed_replacement_keeps_the_earlier_export(
 def test_a_policy_that_is_not_finite_is_not_exported(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = policy.pack(run)
+    content = restore.pack(run)
     content.policy.last_bias[0, 0] = float("nan")
-    monkeypatch.setattr(policy, "pack", lambda *_: content)
+    monkeypatch.setattr(restore, "pack", lambda *_: content)
     with pytest.raises(UserError, match="NaN or infinite numbers: export another checkpoint"):
         export(run, tmp_path / "out", formats=["pt2"])
     assert not names(tmp_path)

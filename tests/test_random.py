@@ -66,10 +66,25 @@ def test_seeds_that_differ_in_one_bit_differ_everywhere() -> None:
 
 
 def test_streams_are_the_agreed_numbers() -> None:
-    names = (
-        "BATCH TIME NOISE TARGET VALUE INIT ACT COLLECT CLONE_TIME CLONE_NOISE GUIDANCE TWIN "
-        "FLOW_TIME FLOW_NOISE ONE_STEP SUPPORT FOURIER"
-    ).split()
+    names = [
+        "BATCH",
+        "TIME",
+        "NOISE",
+        "TARGET",
+        "VALUE",
+        "INIT",
+        "ACT",
+        "COLLECT",
+        "CLONE_TIME",
+        "CLONE_NOISE",
+        "GUIDANCE",
+        "TWIN",
+        "FLOW_TIME",
+        "FLOW_NOISE",
+        "ONE_STEP",
+        "SUPPORT",
+        "FOURIER",
+    ]
     assert [stream.name for stream in sorted(Stream)] == names
     assert [int(stream) for stream in sorted(Stream)] == list(range(len(names)))
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from gtp_fast import packed, policy
+from gtp_fast import packed, policy, restore
 from gtp_fast.errors import UserError
 from gtp_fast.export import check, programs
 from gtp_fast.export.check import Difference
@@ -59,7 +59,7 @@ def export(
             raise UserError(f"{missing}.")
         chosen.remove("onnx")
         skipped["onnx"] = missing
-    content = policy.pack(run, seed_index, checkpoint, k, weights)
+    content = restore.pack(run, seed_index, checkpoint, k, weights)
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         hidden.mkdir(parents=True)
