@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtp_fast import random
+from gtp_fast import box, random
 from gtp_fast.evaluations import Evaluation
 from gtp_fast.random import Stream
 from gtp_fast.vector import Floats, Moment, Slots
@@ -85,6 +85,7 @@ class Play:
         self.lengths = np.zeros((policies, plan.episodes), dtype=np.int64)
         self.successes = np.full((policies, plan.episodes), np.nan)
         self.seeds = plan.environment_seeds()
+        self.scale = box.scale(plan.low, plan.high)
         self.keys = random.key_tensor([(plan.seed << 32) + seed for seed in plan.seeds])
         shape = (len(self.policy), _NOISE_STEPS, sampler.draws, len(plan.low))
         self.noise = np.zeros(shape, dtype=np.float32)
@@ -128,7 +129,8 @@ class Play:
                 torch.from_numpy(noise if draws > 1 else noise[:, 0]).to(plan.device),
             )
             actions[at] = answer.cpu().numpy()[place]
-        scaled: Floats = plan.low + (actions + 1.0) * (0.5 * (plan.high - plan.low))
+        half, middle = self.scale
+        scaled: Floats = half * actions + middle
         return scaled
 
     def _draw(self, slot: int) -> Floats:

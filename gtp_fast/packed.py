@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gtp_fast import box
+from gtp_fast.box import Ends
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy
 
@@ -29,7 +31,6 @@ STEP_CONSTANTS = ("c_in", "skip", "out", "keep", "gain", "carry", "spread")
 _HEADER = struct.Struct("<8sII5IIIf")
 _CHECKSUM = struct.Struct("<I")
 _LIMITS = (16384, 1024, 8192, 64, 1024)
-Ends = NDArray[np.float32]
 _MEND = "export the policy again, or copy the file again"
 
 
@@ -42,15 +43,8 @@ class Packed(NamedTuple):
     description: dict[str, Any]
 
     def scale(self) -> tuple[Ends, Ends]:
-        """Return half the width of the box and its middle, [A] each: -1 and 1 never leave the box.
-
-        With half = (high - low) / 2, rounding puts middle + half outside in one box of five.
-        """
-        middle: Ends = (self.high + self.low) / np.float32(2)
-        half: Ends = np.minimum(self.high - middle, middle - self.low)
-        while (out := (middle + half > self.high) | (middle - half < self.low)).any():
-            half = np.where(out, np.nextafter(half, np.float32(0)), half)
-        return half, middle
+        """Return half the width of the box and its middle, [A] each (`box.scale`)."""
+        return box.scale(self.low, self.high)
 
 
 def copied(policy: FoldedPolicy) -> FoldedPolicy:

@@ -36,7 +36,7 @@ def by_hand(
         states[0, row] = torch.from_numpy(flatten(observation, KEYS))
         noise[0, row] = random.normals(key, step, Stream.ACT, torch.tensor([episode]), 2)[0, 0]
         action = policy.sample(states, noise)[0, row].numpy()
-        observation, reward, terminated, truncated, info = environment.step(-2 + (action + 1) * 3)
+        observation, reward, terminated, truncated, info = environment.step(3 * action + 1)
         total += float(reward)
         success = max(success, float(info["success"]))
         if terminated or truncated:
