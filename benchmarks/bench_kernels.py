@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -26,6 +27,9 @@ from benchmarks.workload import (
     in_turns,
 )
 from gtp_fast import ops, ops_adam, random, reference
+
+if not torch.cuda.is_available():
+    pytest.skip("the kernels of an update run on a GPU: none here", allow_module_level=True)
 
 WIDTH, DEPTH, BATCH, OBSERVATIONS, ACTIONS, STEP = 256, 3, 256, 29, 8, 7
 Call = Callable[..., dict[str, Tensor]]

@@ -28,8 +28,8 @@ from benchmarks.workload import (
     in_turns,
 )
 from gtp_fast import ops, reference
+from gtp_fast.packed import Packed
 from gtp_fast.policy import Policy
-from gtp_fast.samplers import Sampler as Sampled
 
 BF16 = Row("ours bf16", "ours")
 ONNX = Row("ONNX Runtime, folded", "rival")
@@ -76,7 +76,10 @@ class Sampler(Workload):
             call = rivals.onnx_runtime(self.policy, self.observation, self.noise, threads)
             return Subject(call, {"actions": call().clone()})
         elif row == PRODUCTS:
-            return Subject(rivals.products_alone(self.policy, self.batch), {}, judge=({}, {}))
+            call, exact = rivals.products_alone(self.policy, self.batch)
+            last = {"the last product": call().clone()}
+            # They are PyTorch's own, and so their own measure of what float32 can do.
+            return Subject(call, last, judge=(last, {"the last product": exact}))
         else:
             fused_or_reason(ops.resolve("auto", self.device).choices, "sampler")
             precision = "bf16" if row == BF16 else "fp32"
@@ -86,7 +89,7 @@ class Sampler(Workload):
                 judge = self._rounded()
             if self.batch == 1 and self.device.type == "cpu":
                 result = sample(self.observation, self.noise)
-                act = acting(native).act
+                act = acting(self.policy, precision).act
                 note += "; timed as Policy.act, NumPy in and out, noise drawn"
                 one = self.observation[0, 0].numpy()
                 return Subject(lambda: act(one), {"actions": result}, note, judge)
@@ -122,9 +125,10 @@ def compiled_sampler(
     return compiled(whole, device, dynamic=True), "compiled for any batch"
 
 
-def acting(sampler: Sampled) -> Policy:
-    """Return the policy that users hold, around a sampler."""
-    return Policy(sampler, OBSERVATIONS, ACTIONS, (-1.0,) * ACTIONS, (1.0,) * ACTIONS)
+def acting(policy: reference.FoldedPolicy, precision: str) -> Policy:
+    """Return the policy that users hold."""
+    one = np.ones(ACTIONS, np.float32)
+    return Policy(Packed(policy, -one, one, {}), precision=precision)
 
 
 class Latency:
@@ -132,7 +136,7 @@ class Latency:
 
     def __init__(self, precision: str, steps: int, calls: int):
         policy = FirstWritten(steps, torch.device("cpu")).folded()
-        self.policy = acting(ops.sampler(policy, precision=precision))
+        self.policy = acting(policy, precision)
         draw = np.random.default_rng(0)
         self.states = draw.standard_normal((4096, OBSERVATIONS)).astype(np.float32)
         self.calls = calls

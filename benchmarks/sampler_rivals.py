@@ -92,16 +92,19 @@ def onnx_runtime(
     return lambda: torch.from_numpy(session.run(None, fed)[0])
 
 
-def products_alone(policy: FoldedPolicy, batch: int) -> Callable[[], None]:
-    """Return a call of torch.mm on every product of K steps and on nothing else."""
+def products_alone(policy: FoldedPolicy, batch: int) -> tuple[Callable[[], Tensor], Tensor]:
+    """Return a call of torch.mm on every product of K steps and on nothing else, which returns the
+    last one, and that one in float64.
+    """
     steps = policy.c_in.shape[0]
     once, each = policy.first_observation[0], [policy.first_action[0]]
     each += [weight[0] for weight in policy.hidden_weights] + [policy.last_weight[0]]
     inputs = {w.shape[0]: torch.randn(batch, w.shape[0], device=w.device) for w in (once, *each)}
     outs = {w.shape[1]: torch.empty(batch, w.shape[1], device=w.device) for w in (once, *each)}
 
-    def run() -> None:
+    def run() -> Tensor:
         for weight in (once, *each * steps):
-            torch.mm(inputs[weight.shape[0]], weight, out=outs[weight.shape[1]])
+            out = torch.mm(inputs[weight.shape[0]], weight, out=outs[weight.shape[1]])
+        return out
 
-    return run
+    return run, inputs[each[-1].shape[0]].double() @ each[-1].double()
