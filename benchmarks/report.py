@@ -118,7 +118,11 @@ def _rivals(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a second table, of the rivals beside eager and compiled PyTorch."""
     lines = []
     for group in groups:
-        rivals = [row for row in group["rows"] if row["role"] == "rival" and "skipped" not in row]
+        rivals = [
+            row
+            for row in group["rows"]
+            if row["role"] in ("rival", "plain", "jax") and "skipped" not in row
+        ]
         for row in group["rows"]:
             if row["role"] == "ours":
                 lines += [
