@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,10 @@ __version__ = "0.1.0"
 # inside it.
 if not (Path(__file__).parent / "kernels").exists():
     __path__.append(str(Path(__file__).parent.parent))
+
+# PyTorch's threads would spin while they wait, on the cores that the native ones need. It reads this
+# once, when it is loaded; a choice of the user's own stands.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from gtp_fast.policy import Policy

@@ -189,3 +189,17 @@ def test_imports_are_lean(statement: str, allowed: tuple[str, ...]) -> None:
     assert "gtp_fast" in loaded
     forbidden = {"cuda", "torch", "numpy", "gtp_fast._native", "gtp_fast.kernels", *HEAVY}
     assert not loaded & (forbidden - set(allowed))
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_passively_unless_the_user_says_otherwise(
+    given: str | None, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    code = "import os, gtp_fast; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == kept
