@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 if not (Path(__file__).parent / "kernels").exists():
     __path__.append(str(Path(__file__).parent.parent))
 
-# PyTorch's threads would spin while they wait, on the cores that the native ones need. It reads this
-# once, when it is loaded; a choice of the user's own stands.
+# PyTorch's threads would spin while they wait, on the cores that the native ones need. It reads
+# this once, when it is loaded; a choice of the user's own stands.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
