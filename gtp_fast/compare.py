@@ -54,6 +54,12 @@ class Options:
     """Evaluation episodes for each seed; by default 10 for locomotion and 100 for mazes."""
     width: int | None = None
     """Units of each hidden layer of every agent; by default each agent's own."""
+    learning_rate: float | None = None
+    """Adam's rate for the actor and the critic of every agent; by default each agent's own."""
+    cosine_decay: bool | None = None
+    """Let every agent's learning rates fall to zero along a cosine, as short runs need; by default
+    as each agent has it.
+    """
     num_candidates: int = 1
     """Candidates among which every agent with a critic chooses when it acts."""
     timed_updates: int = 200
@@ -109,9 +115,17 @@ def _settings(name: str, options: Options) -> tuple[tasks.Task, Any]:
     """Return task and Config of an agent with what the command line changes of them."""
     task, config = agents.defaults(name, tasks.find(options.task))
     fields = {field.name for field in dataclasses.fields(config)}
-    wanted = {"width": options.width, "num_candidates": options.num_candidates}
-    given = {key: value for key, value in wanted.items() if value is not None and key in fields}
-    return task, dataclasses.replace(config, **given)
+    given = {"num_candidates": options.num_candidates} | _common(options)
+    if "learning_rate" in given:
+        rate = (given["learning_rate"],)
+        given |= {"learning_rate": rate, "critic_learning_rate": rate}
+    return task, dataclasses.replace(config, **{k: v for k, v in given.items() if k in fields})
+
+
+def _common(options: Options) -> dict[str, Any]:
+    """Return the settings that the command line gives to all agents alike."""
+    given = {name: getattr(options, name) for name in ("width", "learning_rate", "cosine_decay")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _train(name: str, options: Options, folder: Path) -> int:
@@ -177,6 +191,7 @@ def _write(
     about: dict[str, Any] = {
         "machine": _machine(options), "rounds": options.rounds,
         "timed_updates": options.timed_updates, "published_source": published.SOURCE,
+        "common": _common(options),
     }  # fmt: skip
     kept = _kept(folder)
     for name in chosen:

@@ -60,6 +60,9 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
         "of the agent.",
         _dataset_note(about, published),
     ]
+    if about["common"]:
+        said = ", ".join(f"{name} {value}" for name, value in about["common"].items())
+        notes.append(f"Instead of their own settings all agents have {said}.")
     return f"{_markdown(head, lines)}\n\n" + "\n".join(notes)
 
 

@@ -60,6 +60,21 @@ def test_all_agents_are_trained_once_and_both_tables_written(
     assert "holds gtp under other options" in capsys.readouterr().err
 
 
+def test_settings_given_to_all_agents_reach_each_and_are_told(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--learning-rate", "0.002", "--cosine-decay", "--timed-updates", "0"]
+    assert call(dataset, tmp_path, *more) == 0
+    said = capsys.readouterr().out
+    assert "all agents have width 8, learning_rate 0.002, cosine_decay True." in said
+    kept = json.loads((tmp_path / "compare-pointmaze-demo" / "agents.json").read_text())
+    for name in ("gtp", "bc", "consistency-ac"):
+        settings = kept[name]["protocol"]["settings"]
+        assert settings["width"] == 8 and settings["cosine_decay"] is True
+        assert settings["learning_rate"] == [0.002]
+        assert settings.get("critic_learning_rate", [0.002]) == [0.002]
+
+
 def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(compare.main, ["--task", "hopper-medium", "--agents", "diffusion-q"]) == 2
     assert "did you mean diffusion-ql" in capsys.readouterr().err
@@ -73,7 +88,7 @@ def result(scores: list[float], shown: float | None = None) -> dict[str, object]
 
 ABOUT = {
     "environment": "Hopper-v5", "dataset": "hopper_medium-v2.hdf5", "transitions": 999_906,
-    "official": True, "published_source": "a paper",
+    "official": True, "published_source": "a paper", "common": {},
 }  # fmt: skip
 
 
