@@ -56,7 +56,7 @@ class Options:
     """Units of each hidden layer of every agent; by default each agent's own."""
     learning_rate: float | None = None
     """Adam's rate for the actor and the critic of every agent; by default each agent's own."""
-    cosine_decay: bool | None = None
+    cosine_decay: bool = False
     """Let every agent's learning rates fall to zero along a cosine, as short runs need; by default
     as each agent has it.
     """
@@ -125,7 +125,7 @@ def _settings(name: str, options: Options) -> tuple[tasks.Task, Any]:
 def _common(options: Options) -> dict[str, Any]:
     """Return the settings that the command line gives to all agents alike."""
     given = {name: getattr(options, name) for name in ("width", "learning_rate", "cosine_decay")}
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value}
 
 
 def _train(name: str, options: Options, folder: Path) -> int:
