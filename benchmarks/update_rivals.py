@@ -30,7 +30,7 @@ class Draws(NamedTuple):
 
 def draws(agent: GTP, table: TransitionTable, step: int) -> Draws:
     """Return the draws of update `step`, in float32."""
-    agent.advance(step)
+    agent.advance(step, table)
     key, b, width = agent.keys[:1], agent.config.batch_size, agent.action_dim
     rows = random.integers(key, step, Stream.BATCH, b, len(table))
     noises = [

@@ -231,7 +231,7 @@ def test_a_step_on_the_device_gives_the_bits_of_a_step_on_the_host(backend: str)
     host.prepare(total)
     grid, count = device.nodes.data_ptr(), device.node_count.data_ptr()
     for step in range(total):
-        device.advance(step)
+        device.advance(step, table)
         metrics = host.update(table, step), device.update(table, counter)
         assert torch.equal(*metrics), step
         counter += 1

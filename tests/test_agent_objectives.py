@@ -38,7 +38,7 @@ def double(config: GTPConfig, seeds: tuple[int, ...] = (0, 1), **options) -> GTP
 def gradient(agent: GTP, step: int = 0) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Return the terms of the actor's loss at the start, and the gradient of their sum [S, P]."""
     agent.prepare(4)
-    agent.advance(step)
+    agent.advance(step, synthetic_table())
     batch = agent.batch(synthetic_table(), step)
     terms = agent.objective(agent, batch, torch.ones_like(batch.reward), step)
     agent.actor.parameters.differentiate(sum(terms.values()).sum())
@@ -68,7 +68,7 @@ def test_the_map_of_a_point_mass_costs_nothing(case: str) -> None:
         part.flat.zero_()
         part.views[f"layer{TINY.depth}.bias"].data.copy_(point)
     agent.prepare(4)
-    agent.advance(0)
+    agent.advance(0, table)
     batch = agent.batch(table, 0)
     terms = agent.objective(agent, batch, torch.ones_like(batch.reward), 0)
     for name, term in terms.items():
@@ -100,7 +100,7 @@ def test_a_solver_with_many_steps_and_the_exact_field_is_the_exact_map(u_mode: s
         agent = double(config)
         agent.network = ExactNetwork()
         agent.prepare(4)
-        agent.advance(0)
+        agent.advance(0, synthetic_table())
         batch = agent.batch(synthetic_table(), 0)
         rows = objectives.Rows(agent, batch, torch.ones_like(batch.reward), 0)
         aim = objectives.solved(rows) if name == "solver" else objectives.data_anchored(rows)
@@ -133,7 +133,7 @@ def test_the_general_form_is_the_reference_of_the_fused_one() -> None:
     agent = double(TINY)
     displace(agent)
     agent.prepare(4)
-    agent.advance(0)
+    agent.advance(0, synthetic_table())
     batch = agent.batch(synthetic_table(), 0)
     w = 1 + batch.reward.abs()
     one = objectives.score_approximation(agent, batch, w, 0)
@@ -202,7 +202,7 @@ def test_guidance_is_minus_q_of_own_actions_and_takes_no_weights() -> None:
     agent = double(replace(CASES["linear-q"], eta=(3.0,), lambda_q=(1.0,)))
     assert torch.equal(agent.eta, torch.zeros_like(agent.eta))
     agent.prepare(4)
-    agent.advance(0)
+    agent.advance(0, synthetic_table())
     batch = agent.batch(synthetic_table(), 0)
     terms = agent.objective(agent, batch, torch.ones_like(batch.reward), 0)
     noise = agent.chain_noise(0, Stream.GUIDANCE, TINY.batch_size)
@@ -215,7 +215,7 @@ def test_consistency_jumps_to_time_zero_from_every_u() -> None:
     for case, adjacent in (("consistency", True), ("consistency, uniform u", False)):
         agent = double(replace(CASES[case], batch_size=400))
         agent.prepare(4)
-        agent.advance(0)
+        agent.advance(0, synthetic_table())
         batch = agent.batch(synthetic_table(), 0)
         p = objectives.Rows(agent, batch, torch.ones_like(batch.reward), 0).p
         assert torch.equal(p.tau, torch.zeros_like(p.tau))
@@ -270,7 +270,7 @@ def test_runs_repeat_resume_and_take_a_step_on_the_device(case: str) -> None:
     counter = torch.zeros((), dtype=torch.int64)
     recorded.prepare(total)
     for step in range(total):
-        recorded.advance(step)
+        recorded.advance(step, table)
         recorded.update(table, counter)
         counter += 1
         if step >= 3:

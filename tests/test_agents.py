@@ -194,11 +194,11 @@ def test_an_update_takes_its_step_as_a_tensor_and_waits_for_nothing(name: str) -
     for agent in (counted, plain):
         agent.prepare(4)
     for step in range(4):
-        counted.advance(step)
+        counted.advance(step, table)
         number = torch.tensor(step)
         with _NoWaiting():
             metrics = counted.update(table, number)
-        plain.advance(step)
+        plain.advance(step, table)
         assert torch.allclose(metrics, plain.update(table, step), rtol=1e-4, atol=1e-6)
     for key, value in counted.state_dict().items():
         assert torch.allclose(value, plain.state_dict()[key], rtol=1e-4, atol=1e-5), key

@@ -40,7 +40,7 @@ def test_the_stage_that_an_agent_announces_is_that_of_its_grid() -> None:
     agent.prepare(TOTAL)
     seen = []
     for step in range(TOTAL):
-        agent.advance(step)
+        agent.advance(step, synthetic_table())
         seen.append(agent.num_nodes)
     for step in range(TOTAL):
         rest = seen[step : step + agent.steady(step)]

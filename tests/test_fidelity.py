@@ -12,7 +12,7 @@ from typing import Any
 import plain_rivals as plain
 import pytest
 import torch
-from agent_cases import make_table
+from agent_cases import make_table, synthetic_table
 
 from gtp_fast import agents, random
 from gtp_fast.agents.base import Agent
@@ -191,7 +191,7 @@ def test_the_grid_of_consistency_ac_grows_as_published() -> None:
     agent = build("consistency-ac")
     agent.prepare(2000)
     for step in range(0, 2000, 7):
-        agent.advance(step)
+        agent.advance(step, synthetic_table())
         grown = step / 2000 * (150**2 - 2**2) + 2**2
         assert agent.num_nodes == math.ceil(math.sqrt(grown) - 1) + 1
     nodes = agent.nodes[: agent.num_nodes].tolist()

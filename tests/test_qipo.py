@@ -15,7 +15,7 @@ from by_hand import dense, mish, network, numbers, relu, twins
 from oracles import TWO_MODES, normal_scores
 
 from gtp_fast import random, reference
-from gtp_fast.agents import qipo
+from gtp_fast.agents import qipo, support
 from gtp_fast.agents.qipo import QIPO, QIPOConfig
 from gtp_fast.agents.qipo_diff import QIPODiff, QIPODiffConfig
 from gtp_fast.agents.qipo_ot import QIPOOT
@@ -25,6 +25,7 @@ SHARED: dict[str, Any] = {
     "width": 4, "depth": 2, "batch_size": 2, "support": 3, "beta": (0.8, 2.0), "q_alpha": 1.5,
     "discount": 0.9, "ema_rate": 0.1, "behaviour_fraction": 0.25, "warmup_fraction": 0.25,
 }  # fmt: skip
+WAYS = ("drawn", "kept")
 KINDS: dict[str, tuple[type[QIPO], QIPOConfig]] = {
     "diff": (QIPODiff, QIPODiffConfig(k=4, **SHARED)),
     "ot": (QIPOOT, QIPOConfig(k=3, **SHARED)),
@@ -110,6 +111,16 @@ class ByHand:
         batch = agent.batch(synthetic_table(), step)
         self.s, self.a, self.r, self.after, self.mask = (x[seed].numpy() for x in batch)
 
+    def support_noise(self, stream: Stream, drawn_at: int) -> np.ndarray:
+        """Return the noise of M actions for both states, that of state i and action j at 2 j + i.
+        """
+        m = self.c.support
+        if self.c.support_sets == "drawn":
+            return self.draw(stream, 2 * m)
+        whole = random.normals(self.key, drawn_at, stream, 64, 2 * m, torch.float64)[0]
+        rows = random.integers(self.key, self.step, Stream.BATCH, 2, 64)[0]
+        return whole[rows].reshape(2, m, 2).transpose(0, 1).reshape(2 * m, 2).numpy()
+
     def draw(self, stream: Stream, rows: int) -> np.ndarray:
         return random.normals(self.key, self.step, stream, rows, 2, torch.float64)[0].numpy()
 
@@ -118,7 +129,7 @@ class ByHand:
 
     def critic_loss(self) -> float:
         m, total = self.c.support, 0.0
-        noise = self.draw(Stream.TARGET, 2 * m)
+        noise = self.support_noise(Stream.TARGET, 4)
         for i in range(2):
             s = self.after[i]
             actions = [sample(self.kind, self.behaviour, noise[2 * j + i], s, self.c.k)
@@ -133,7 +144,7 @@ class ByHand:
 
     def supports(self) -> tuple[list[list[np.ndarray]], list[list[float]]]:
         """Return actions and weights of the two states, the data's action first."""
-        noise = self.draw(Stream.SUPPORT, 2 * self.c.support)
+        noise = self.support_noise(Stream.SUPPORT, 8)
         actions, weights = [], []
         for i in range(2):
             drawn = [sample(self.kind, self.support, noise[2 * j + i], self.s[i], self.c.k)
@@ -187,9 +198,10 @@ def test_cloning_reads_the_plain_loss_and_leaves_the_critic_alone(kind: str) -> 
     assert torch.equal(agent.critic.learner.parameters.flat, critic)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_warming_up_steps_the_critic_alone_on_actions_of_the_behaviour(kind: str) -> None:
-    agent = build(kind)
+def test_warming_up_steps_the_critic_alone_on_actions_of_the_behaviour(kind: str, way: str) -> None:
+    agent = build(kind, support_sets=way)
     actor = agent.actor.parameters.flat.clone()
     hands = [ByHand(kind, agent, seed, 5) for seed in (0, 1)]
     metrics = update(agent, 5)
@@ -199,9 +211,10 @@ def test_warming_up_steps_the_critic_alone_on_actions_of_the_behaviour(kind: str
     assert torch.equal(agent.actor.parameters.flat, actor)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_guidance_weighs_support_actions_by_their_value(kind: str) -> None:
-    agent = build(kind)
+def test_guidance_weighs_support_actions_by_their_value(kind: str, way: str) -> None:
+    agent = build(kind, support_sets=way)
     hands = [ByHand(kind, agent, seed, 9) for seed in (0, 1)]
     losses = [hand.critic_loss() for hand in hands]
     metrics = update(agent, 9)
@@ -295,7 +308,7 @@ def test_phases_take_their_fractions_of_the_run_and_snapshots_their_turns() -> N
     agent, phases, kept, supports = build("ot", stirred=False, renew_every=3), [], [], []
     for step in range(TOTAL):
         average = agent.actor.average.flat.clone()
-        agent.advance(step)
+        agent.advance(step, synthetic_table())
         phases.append(agent.phase)
         kept.append(torch.equal(agent.behaviour.flat, average))
         supports.append(torch.equal(agent.support.flat, average))
@@ -306,13 +319,15 @@ def test_phases_take_their_fractions_of_the_run_and_snapshots_their_turns() -> N
     assert supports == [step in (0, 8, 11, 14) for step in range(TOTAL)]
 
 
-def test_what_is_steady_needs_no_further_call() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_steady_needs_no_further_call(way: str) -> None:
     table = synthetic_table()
-    every, first = build("ot", stirred=False, renew_every=3), build("ot", stirred=False)
+    every = build("ot", stirred=False, renew_every=3, support_sets=way)
+    first = build("ot", stirred=False, support_sets=way)
     first.prepare(TOTAL)
     first.renew_every, pieces, step = 3, [], 0
     while step < TOTAL:
-        first.advance(step)
+        first.advance(step, table)
         pieces.append(first.steady(step))
         for number in range(step, step + pieces[-1]):
             every.update(table, number)
@@ -331,21 +346,58 @@ def test_by_default_support_sets_are_renewed_five_times() -> None:
         assert agent.renew_every == expected, total
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_resumed_in_any_phase_goes_on_bit_for_bit(kind: str) -> None:
+def test_a_run_resumed_in_any_phase_goes_on_bit_for_bit(kind: str, way: str) -> None:
     table = synthetic_table()
-    whole, saved = build(kind, stirred=False), {}
+    whole, saved = build(kind, stirred=False, support_sets=way), {}
     for step in range(TOTAL):
         if step in (2, 4, 6, 8, 9, 12):
             saved[step] = {name: x.clone() for name, x in whole.state_dict().items()}
         whole.update(table, step)
+    again = build(kind, support_sets=way)
     for start, state in saved.items():
-        again = build(kind)
         again.load_state_dict(state)
         for step in range(start, TOTAL):
             again.update(table, step)
         for name, x in whole.state_dict().items():
             assert torch.equal(x, again.state_dict()[name]), (start, name)
+
+
+@pytest.mark.parametrize(
+    ("total", "stands_for", "kept"),
+    [(40, None, (False, False)), (80, None, (True, False)), (640, None, (True, True)),
+     (80, 800, (True, True))],
+)  # fmt: skip
+def test_support_sets_are_kept_where_that_draws_less(
+    total: int, stands_for: int | None, kept: tuple[bool, bool]
+) -> None:
+    """64 states in batches of 2: the sets for s' serve three quarters of the run, others a tenth.
+    """
+    agent = build("ot", stirred=False)
+    agent.stands_for = stands_for
+    agent.prepare(total)
+    agent.advance(agent.guided_from, synthetic_table())
+    sets = agent.backups, agent.supports
+    assert tuple(each.drawn_at is not None for each in sets) == kept
+
+
+def test_support_sets_too_large_to_keep_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = build("ot", stirred=False)
+    agent.prepare(640)
+    monkeypatch.setattr(support, "LARGEST", 2 * 64 * 3 * 2 * 8 - 1)
+    agent.advance(agent.guided_from, synthetic_table())
+    assert agent.backups.drawn_at is None
+
+
+def test_support_sets_of_many_passes_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = []
+    for size in (1 << 16, 21):
+        monkeypatch.setattr(support, "_PASS", size)
+        agent = build("ot", support_sets="kept")
+        agent.advance(9, synthetic_table())
+        whole.append(agent.supports.actions)
+    assert torch.allclose(*whole, rtol=1e-12)
 
 
 def test_optimisers_count_their_own_updates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,8 @@ class Agent(ABC):
     """Which form of the update is in force. Where `advance` changes it, a recorded update has to be
     recorded anew.
     """
+    stands_for: int | None = None
+    """Length of the run that a shorter one is made to measure, and whose ways it is to have."""
     jumps: ClassVar[bool] = True
     """Whether another number of steps than the trained one can be asked for."""
 
@@ -84,8 +86,9 @@ class Agent(ABC):
         what the host has to do for a step belongs in `advance`.
         """
 
-    def advance(self, step: int) -> None:  # noqa: B027
-        """Make ready on the host, in place, what update `step` reads: the engine's call before it.
+    def advance(self, step: int, table: TransitionTable) -> None:  # noqa: B027
+        """Make ready on the host, in place, what update `step` of a table reads: the engine's call
+        before it.
 
         Nothing by default. Buffers keep their addresses, because a recorded update reads them.
         """

@@ -102,7 +102,7 @@ class ChainActorCritic(Agent):
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Step the critic, then the actor, then its moving average when its turn comes."""
         if isinstance(step, int):
-            self.advance(step)
+            self.advance(step, table)
         c, batch = self.config, self.batch(table, step)
         critic_loss = critic_gradient = guidance = q = torch.zeros_like(self.eta)
         cloning = loss = self.cloning_loss(batch, step)

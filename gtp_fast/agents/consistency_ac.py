@@ -21,7 +21,7 @@ from gtp_fast.agents.chain import ChainActorCritic, ChainConfig
 from gtp_fast.random import Stream
 
 if TYPE_CHECKING:
-    from gtp_fast.data.table import Batch
+    from gtp_fast.data.table import Batch, TransitionTable
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ConsistencyAC(ChainActorCritic):
         self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
         self.num_nodes = 0
 
-    def advance(self, step: int) -> None:
+    def advance(self, step: int, table: TransitionTable) -> None:
         """Rewrite the time grid when it grows; the first `num_nodes` of `nodes` are in use."""
         c = self.config
         count = reference.consistency_nodes(step, self.total_updates, c.first_nodes, c.last_nodes)

@@ -135,7 +135,7 @@ class GTP(Agent):
         self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
         self.num_nodes = 0
 
-    def advance(self, step: int) -> None:
+    def advance(self, step: int, table: TransitionTable) -> None:
         """Rewrite the time grid when a stage of the schedule begins; the first `num_nodes` of
         `nodes` are in use.
         """
@@ -153,7 +153,7 @@ class GTP(Agent):
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
         if isinstance(step, int):
-            self.advance(step)
+            self.advance(step, table)
         batch = self.batch(table, step)
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.

@@ -4,11 +4,9 @@ diffusion (qipo-diff) or of a flow (qipo-ot), weighted by exp(beta Q) on actions
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,7 +17,9 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.flows import unit_times
 from gtp_fast.agents.learner import Learner
-from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.agents.qipo_settings import RANGES, QIPOConfig
+from gtp_fast.agents.settings import check
+from gtp_fast.agents.support import SupportSets
 from gtp_fast.candidates import Score
 from gtp_fast.networks import Parameters, initialise
 from gtp_fast.random import Stream
@@ -32,34 +32,6 @@ CLONING, WARMING_UP, GUIDED = range(3)
 _RENEWALS = 5
 
 
-@dataclass(frozen=True)
-class QIPOConfig(AgentConfig):
-    """Settings of QIPO; the authors publish no code, so what is not in their paper is QGPO's, on
-    whose critic theirs builds, or ours.
-    """
-
-    beta: tuple[float, ...] = (1.0,)
-    """Inverse temperature: each renewal multiplies the policy by exp(beta Q). One value, or one per
-    seed.
-    """
-    support: int = 16
-    """Actions M drawn for a state, in its support set and for the TD target."""
-    q_alpha: float = 1.0
-    """Inverse temperature of the in-support softmax in the TD target (QGPO's alpha)."""
-    behaviour_fraction: float = 0.3
-    """Part of the run that clones the behaviour."""
-    warmup_fraction: float = 0.3
-    """Part of the run after it that trains the critic alone."""
-    renew_every: int | None = None
-    """Updates between renewals of the support sets (K_renew); by default a fifth of the guided
-    phase.
-    """
-    k: int = 10
-    """Steps of the sampler, in training and acting."""
-    critic_activation: Literal["relu", "mish", "gelu"] = "relu"
-    """Activation of the critic: relu, mish or gelu."""
-
-
 class QIPO(Agent):
     """What both variants share: three phases, one after the other, each a fraction of the run.
 
@@ -69,13 +41,13 @@ class QIPO(Agent):
     `support` (its own average as it was at the last renewal) and that of the data, weighted by
     softmax(beta Q). So after l renewals it aims at mu exp(l beta Q).
 
-    Deviations from the paper, as far as it is known: the actions of a state's support set, and of
-    the TD target, are drawn anew whenever the state comes up, from the weights that are kept,
-    instead of once for the whole dataset; each of them gets its own time and noise; Q is the
-    smaller one of the target twins; the critic goes on in the guided phase. beta, M, the lengths of
-    the phases and K_renew are not published per task: see agents/task_settings.py. The network is
-    the plain MLP of the other agents instead of QGPO's residual one, its moving average acts, and
-    the batch is 256 instead of QGPO's 4096.
+    Deviations from the paper, as far as it is known: runs too short for it draw the actions of a
+    state's support set, and of the TD target, whenever the state comes up instead of once for the
+    whole dataset (`support_sets`); each of them gets its own time and noise; Q is the smaller one
+    of the target twins; the critic goes on in the guided phase. beta, M, the lengths of the phases
+    and K_renew are not published per task: see agents/task_settings.py. The network is the plain
+    MLP of the other agents instead of QGPO's residual one, its moving average acts, and the batch
+    is 256 instead of QGPO's 4096.
     """
 
     Config = QIPOConfig
@@ -93,19 +65,7 @@ class QIPO(Agent):
         seeds: Sequence[int],
         *rest: Any,
     ):
-        check(
-            config,
-            {
-                "beta": ANY,
-                "support": (1, 1024),
-                "q_alpha": ANY,
-                "max_q_backup": (0, 0),
-                "behaviour_fraction": (0, 1),
-                "warmup_fraction": (0, 1),
-                "renew_every": (1, math.inf),
-                "k": (1, 64),
-            },
-        )
+        check(config, RANGES)
         super().__init__(config, observation_dim, action_dim, seeds, *rest)
         c, count = config, len(self.seeds)
         self.network = ActorNetwork(
@@ -115,6 +75,8 @@ class QIPO(Agent):
         initialise(parameters, self.keys, (0,))
         self.actor = Learner(parameters, count)
         self.behaviour, self.support = parameters.frozen_copy(), parameters.frozen_copy()
+        self.backups = SupportSets(self, Stream.TARGET, c.support, following=True)
+        self.supports = SupportSets(self, Stream.SUPPORT, c.support, following=False)
         self.critic = DoubleQ(self, activation=c.critic_activation)
         self.beta = self.per_seed(c.beta, "beta")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
@@ -130,6 +92,12 @@ class QIPO(Agent):
         """Return the learners' tensors and the two policies that are kept from earlier, [S, P]."""
         kept = {"behaviour.weights": self.behaviour.flat, "support.weights": self.support.flat}
         return super().state_dict() | kept
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Take the tensors of `state_dict`; support sets are drawn again from them."""
+        super().load_state_dict(tensors)
+        self.backups.forget()
+        self.supports.forget()
 
     def score(self, seed: int | None = None) -> Score:
         """Return the target critic's score."""
@@ -160,16 +128,35 @@ class QIPO(Agent):
         fifth = -(-(total_updates - self.guided_from) // _RENEWALS)
         self.renew_every = c.renew_every or max(1, fifth)
         self.phase = CLONING
+        self.scale = (self.stands_for or total_updates) / total_updates
+        self.backups.forget()
+        self.supports.forget()
 
-    def advance(self, step: int) -> None:
-        """Enter a phase, and take the snapshots that belong to its updates; twice is as once."""
-        average = self.actor.average.flat
+    def advance(self, step: int, table: TransitionTable) -> None:
+        """Enter a phase, take the snapshots that belong to its updates and draw their support sets;
+        twice is as once.
+        """
+        average, since = self.actor.average.flat, step - self.guided_from
+        self.phase = (step >= self.warmup_from) + (step >= self.guided_from)
         if step == self.warmup_from:
             self.behaviour.flat.copy_(average)
-        since = step - self.guided_from
-        if since >= 0 and since % self.renew_every == 0:
-            self.support.flat.copy_(average)
-        self.phase = (step >= self.warmup_from) + (step >= self.guided_from)
+        if self.phase != CLONING:
+            uses = self.total_updates - self.warmup_from
+            self._keep(self.backups, self.behaviour, table, self.warmup_from, uses)
+        if self.phase == GUIDED:
+            renewal = step - since % self.renew_every
+            if step == renewal:
+                self.support.flat.copy_(average)
+            self._keep(self.supports, self.support, table, renewal, self.renew_every)
+
+    def _keep(
+        self, sets: SupportSets, weights: Parameters, table: TransitionTable, step: int, uses: int
+    ) -> None:
+        """Draw the sets of a policy kept since `step`, for so many updates, if they are to be kept."""
+        kept = self.config.support_sets
+        pays = uses * self.scale * self.config.batch_size >= len(table) and sets.fits(table)
+        if kept == "kept" or (kept == "auto" and pays):
+            sets.draw(self.chain, self.network.fold(weights.views, self.steps), table, step)
 
     def steady(self, step: int) -> int:
         """Return how many updates are left until a phase or a renewal begins."""
@@ -180,50 +167,64 @@ class QIPO(Agent):
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one update of the phase that `advance` has entered."""
         if isinstance(step, int):
-            self.advance(step)
+            self.advance(step, table)
         batch = self.batch(table, step)
         zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
         critic_loss = q = critic_gradient = actor_loss = size = actor_gradient = zero
         if self.phase != CLONING:
-            critic_loss, q, critic_gradient = self._critic_step(batch, step)
+            critic_loss, q, critic_gradient = self._critic_step(table, batch, step)
         if self.phase == CLONING:
             ones = torch.ones_like(batch.reward)[:, None]
             actor_loss, actor_gradient = self._actor_step(
                 batch.observation, batch.action, ones, step
             )
         elif self.phase == GUIDED:
-            states, actions, weights = self._support(batch, step)
+            states, actions, weights = self._support(table, batch, step)
             size = (1.0 / weights.square().sum(1)).mean(-1)
             # The optimiser's own count of updates goes on where cloning left it.
             pause = self.guided_from - self.warmup_from
             actor_loss, actor_gradient = self._actor_step(states, actions, weights, step, pause)
         return torch.stack((critic_loss, actor_loss, q, size, actor_gradient, critic_gradient))
 
-    def _sample(self, weights: Parameters, observation: Tensor, z: Tensor) -> Tensor:
-        """Sample a kept policy: [S, B, A]."""
+    def _actions(
+        self,
+        sets: SupportSets,
+        weights: Parameters,
+        observation: Tensor,
+        table: TransitionTable,
+        step: int | Tensor,
+    ) -> Tensor:
+        """Return M actions [S, M B, A] of a kept policy for the states of a batch."""
+        c = self.config
+        if sets.drawn_at is not None:
+            return sets.of(
+                self.ops.integers(self.keys, step, Stream.BATCH, c.batch_size, len(table))
+            )
+        z = self.chain_noise(step, sets.stream, c.support * c.batch_size)
         self.chain.load(self.network.fold(weights.views, self.steps))
-        return self.chain.sample(observation, z)
+        return self.chain.sample(observation.repeat(1, c.support, 1), z)
 
-    def _critic_step(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _critic_step(
+        self, table: TransitionTable, batch: Batch, step: int | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Step the critic towards r + gamma sum_j softmax_j(alpha Q) Q on M behaviour actions of
         s'.
         """
-        c = self.config
-        z = self.chain_noise(step, Stream.TARGET, c.support * c.batch_size)
-        next_action = self._sample(
-            self.behaviour, batch.next_observation.repeat(1, c.support, 1), z
+        next_action = self._actions(
+            self.backups, self.behaviour, batch.next_observation, table, step
         )
-        target = self.critic.soft_target(batch, next_action, c.q_alpha)
+        target = self.critic.soft_target(batch, next_action, self.config.q_alpha)
         loss, gradient = self.critic.step(batch, target, step, first=self.warmup_from)
         return loss, target.mean(1), gradient
 
-    def _support(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw the support sets: states and actions [S, (M + 1) B, .] and their weights [S, M + 1,
-        B], the data's action first.
+    def _support(
+        self, table: TransitionTable, batch: Batch, step: int | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the support sets: states and actions [S, (M + 1) B, .] and their weights [S, M +
+        1, B], the data's action first.
         """
         c = self.config
-        z = self.chain_noise(step, Stream.SUPPORT, c.support * c.batch_size)
-        drawn = self._sample(self.support, batch.observation.repeat(1, c.support, 1), z)
+        drawn = self._actions(self.supports, self.support, batch.observation, table, step)
         states = batch.observation.repeat(1, c.support + 1, 1)
         actions = torch.cat((batch.action, drawn), 1)
         with torch.no_grad():

@@ -44,7 +44,7 @@ class Eager:
     def do(self, first: int, count: int) -> None:
         """Do updates first..first+count-1."""
         for number in range(first, first + count):
-            self.agent.advance(number)
+            self.agent.advance(number, self.table)
             step: int | Tensor = number
             if self.counter is not None:
                 step = self.counter.fill_(number)
@@ -108,7 +108,7 @@ class Captured:
 
     def do(self, first: int, count: int) -> None:
         """Do updates first..first+count-1, the first ones of a phase unrecorded."""
-        self.agent.advance(first)
+        self.agent.advance(first, self.table)
         self.counter.fill_(first)
         self.watch.count += count
         warmed = self.warmed.get(self.agent.phase, 0)
