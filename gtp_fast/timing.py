@@ -45,7 +45,7 @@ def measure(
         agent.prepare(rounds * (updates + _WARM_UPDATES))
         engines[name] = engine.build(chosen, agent, table, engine.Watch(agent))
     for _ in range(rounds):
-        for name, agent in agents.items():
+        for name in agents:
             watched = between[name], engines[name]
             seconds[name].append(_update_seconds(*watched, done[name], updates))
             done[name] += updates + _WARM_UPDATES

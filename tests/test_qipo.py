@@ -16,9 +16,10 @@ from oracles import TWO_MODES, normal_scores
 
 from gtp_fast import random, reference
 from gtp_fast.agents import qipo, support
-from gtp_fast.agents.qipo import QIPO, QIPOConfig
+from gtp_fast.agents.qipo import QIPO
 from gtp_fast.agents.qipo_diff import QIPODiff, QIPODiffConfig
 from gtp_fast.agents.qipo_ot import QIPOOT
+from gtp_fast.agents.qipo_settings import QIPOConfig
 from gtp_fast.random import Stream
 
 SHARED: dict[str, Any] = {
@@ -112,8 +113,7 @@ class ByHand:
         self.s, self.a, self.r, self.after, self.mask = (x[seed].numpy() for x in batch)
 
     def support_noise(self, stream: Stream, drawn_at: int) -> np.ndarray:
-        """Return the noise of M actions for both states, that of state i and action j at 2 j + i.
-        """
+        """Return the noise of M actions for both states, of state i and action j at 2 j + i."""
         m = self.c.support
         if self.c.support_sets == "drawn":
             return self.draw(stream, 2 * m)
@@ -357,6 +357,8 @@ def test_a_run_resumed_in_any_phase_goes_on_bit_for_bit(kind: str, way: str) -> 
         whole.update(table, step)
     again = build(kind, support_sets=way)
     for start, state in saved.items():
+        by_hand.stir(again)
+        again.advance(start, table)
         again.load_state_dict(state)
         for step in range(start, TOTAL):
             again.update(table, step)
@@ -372,8 +374,7 @@ def test_a_run_resumed_in_any_phase_goes_on_bit_for_bit(kind: str, way: str) -> 
 def test_support_sets_are_kept_where_that_draws_less(
     total: int, stands_for: int | None, kept: tuple[bool, bool]
 ) -> None:
-    """64 states in batches of 2: the sets for s' serve three quarters of the run, others a tenth.
-    """
+    """Of 64 states in batches of 2; sets for s' serve three quarters of the run, others a tenth."""
     agent = build("ot", stirred=False)
     agent.stands_for = stands_for
     agent.prepare(total)

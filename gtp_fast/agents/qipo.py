@@ -152,7 +152,7 @@ class QIPO(Agent):
     def _keep(
         self, sets: SupportSets, weights: Parameters, table: TransitionTable, step: int, uses: int
     ) -> None:
-        """Draw the sets of a policy kept since `step`, for so many updates, if they are to be kept."""
+        """Draw the sets of a policy kept since `step`, for so many updates, if that is the way."""
         kept = self.config.support_sets
         pays = uses * self.scale * self.config.batch_size >= len(table) and sets.fits(table)
         if kept == "kept" or (kept == "auto" and pays):

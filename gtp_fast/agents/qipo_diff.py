@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.actor import Steps, make_steps
-from gtp_fast.agents.qipo import QIPO, QIPOConfig
+from gtp_fast.agents.qipo import QIPO
+from gtp_fast.agents.qipo_settings import QIPOConfig
 
 _T_END = 1e-3
 # The network is told 1000 t, as discrete diffusions count their steps.

@@ -54,14 +54,16 @@ class SupportSets:
         whole = table.all()
         states = whole.next_observation if self.following else whole.observation
         part = max(1, _PASS // M)
-        for rows, state in zip(self.actions.split(part, 1), states.split(part), strict=True):
+        for rows, state in zip(
+            torch.split(self.actions, part, 1), torch.split(states, part), strict=True
+        ):
             state = state.to(agent.dtype).repeat_interleave(M, 0).expand(len(rows), -1, -1)
             rows.copy_(chain.sample(state, rows.reshape(len(rows), -1, A)).reshape(rows.shape))
         self.drawn_at = step
 
     def of(self, index: Tensor) -> Tensor:
-        """Return the actions [S, M B, A] of the rows `index` [S, B], one of each row after another."""
+        """Return the actions [S, M B, A] of rows `index` [S, B]: one of each, then the next."""
         assert self.actions is not None
         seeds = torch.arange(len(index), device=index.device)[:, None]
-        drawn = self.actions[seeds, index].unflatten(-1, (self.size, -1))
+        drawn = self.actions[seeds, index].view(*index.shape, self.size, -1)
         return drawn.transpose(1, 2).flatten(1, 2)
