@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from agent_cases import synthetic_table
 
@@ -66,6 +67,22 @@ def gradient_norm(loss: Loss, p: Numbers, h: float = 1e-5) -> float:
             values[index] = kept
             total += ((ends[0] - ends[1]) / (2 * h)) ** 2
     return math.sqrt(total)
+
+
+def check_one_step(
+    agent: Any, weights: str, action: Callable[[Numbers, np.ndarray, np.ndarray], np.ndarray]
+) -> None:
+    """Compare the policy of both seeds with an action by hand: (parameters, z, s) -> action."""
+    states = torch.tensor([[0.2, -1.0, 0.4], [3.0, 2.0, -4.0]], dtype=torch.float64)
+    noise = torch.tensor([[0.3, -0.8], [1.5, 2.5]], dtype=torch.float64)
+    rows = states.expand(2, -1, -1), noise.expand(2, -1, -1)
+    actions = agent.ops.sampler(agent.folded(weights)).sample(*rows)
+    views = agent.actor.average_views if weights == "ema" else agent.actor.views
+    for seed in (0, 1):
+        p = numbers(views, seed)
+        for row in (0, 1):
+            expected = np.clip(action(p, noise[row].numpy(), states[row].numpy()), -1, 1)
+            assert actions[seed, row].tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
 def edge_table() -> TransitionTable:

@@ -120,18 +120,7 @@ def test_an_update_reads_the_losses_of_the_paper_at_its_first_parameters(case: s
 
 @pytest.mark.parametrize("weights", ["ema", "online"])
 def test_the_policy_acts_in_one_step_inside_the_box(weights: str) -> None:
-    agent = build(TINY)
-    states = torch.tensor([[0.2, -1.0, 0.4], [3.0, 2.0, -4.0]], dtype=torch.float64)
-    noise = torch.tensor([[0.3, -0.8], [1.5, 2.5]], dtype=torch.float64)
-    rows = states.expand(2, -1, -1), noise.expand(2, -1, -1)
-    actions = agent.ops.sampler(agent.folded(weights)).sample(*rows)
-    views = agent.actor.average_views if weights == "ema" else agent.actor.views
-    for seed in (0, 1):
-        p = numbers(views, seed)
-        for row in (0, 1):
-            z, s = noise[row].numpy(), states[row].numpy()
-            expected = np.clip(z + velocity(p, z, 0.0, 1.0, s), -1, 1)
-            assert actions[seed, row].tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+    by_hand.check_one_step(build(TINY), weights, lambda p, z, s: z + velocity(p, z, 0.0, 1.0, s))
 
 
 def test_frequencies_start_normal_and_learn() -> None:
