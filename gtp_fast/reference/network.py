@@ -33,9 +33,8 @@ def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-6) -> Te
     """Return scale (x - mean) / sqrt(variance + eps) + shift over the last axis; scale, shift: [G,
     features] for x [G, B, features].
     """
-    mean = x.mean(-1, keepdim=True)
-    variance = (x - mean).square().mean(-1, keepdim=True)
-    return (x - mean) * torch.rsqrt(variance + eps) * scale[:, None] + shift[:, None]
+    normal = torch.nn.functional.layer_norm(x, x.shape[-1:], eps=eps)
+    return torch.addcmul(shift[:, None], normal, scale[:, None])
 
 
 def join(pieces: Tensor | Sequence[Tensor], groups: int) -> Tensor:
