@@ -28,19 +28,16 @@ def announce(trainer: Trainer) -> None:
     print(f"defaults    {'; '.join(sources) or 'the same on every task'}")
     print(f"engine      {trainer.chosen.describe()}")
     print(f"operations  {agent.ops.describe()}")
-    spread = trainer.chosen.spread
-    if spread.count > 1:
-        print(f"processes   {spread.describe()}")
+    if trainer.chosen.spread.count > 1:
+        print(f"processes   {trainer.chosen.spread.describe()}")
     elif agent.device.type == "cpu":
-        print(
-            f"threads     {_threads(len(agent.seeds))}{spread.reason and '; one process: '}{spread.reason}"
-        )
+        print(f"threads     {_threads(trainer)}")
     if trainer.evaluator is None:
         print(
             "evaluation  none: the dataset brings no environment; watch the losses, or "
             "evaluate the policy yourself"
         )
-    print(f"run folder  {trainer.trainer.path}", flush=True)
+    print(f"run folder  {trainer.run.path}", flush=True)
 
 
 def summarise(trainer: Trainer, done: int, seconds: float) -> None:
@@ -75,7 +72,7 @@ def summarise(trainer: Trainer, done: int, seconds: float) -> None:
         "processes": trainer.chosen.spread.count,
         "operations": trainer.agent.ops.describe(),
     }
-    trainer.trainer.write_summary(summary)
+    trainer.run.write_summary(summary)
     print(
         f"\n{settings['task']} on {trainer.table.dataset_id}: {settings['episodes']} episodes a "
         "seed in "
@@ -91,10 +88,11 @@ def summarise(trainer: Trainer, done: int, seconds: float) -> None:
         f"  updates/s     {rate:8.1f} (each advances all {len(trainer.agent.seeds)} seeds; "
         "evaluation left out)"
     )
-    print(f"  run folder    {trainer.trainer.path}")
+    print(f"  run folder    {trainer.run.path}")
 
 
-def _threads(seeds: int) -> str:
-    threads = torch.get_num_threads()
-    whole = 1 < threads <= seeds
-    return f"{threads}{', native calls give each of them whole seeds' * whole}"
+def _threads(trainer: Trainer) -> str:
+    threads, reason = torch.get_num_threads(), trainer.chosen.spread.reason
+    whole = 1 < threads <= len(trainer.agent.seeds)
+    share = ", native calls give each of them whole seeds" if whole else ""
+    return f"{threads}{share}" + (f"; one process: {reason}" if reason else "")

@@ -48,8 +48,8 @@ class RunConfig:
     device: str = "auto"
     """auto, cpu or cuda."""
     processes: int | None = None
-    """Processes that share the seeds on a CPU, each with one thread; 1 for this process with all its
-    threads. By default one for each core where the cores share the seeds evenly, else 1.
+    """Processes that share the seeds on a CPU, each with one thread; 1 for this process with all of
+    its threads. By default one for each core where they share the seeds evenly, else 1.
     """
     evaluate_every: int | None = None
     """Updates between evaluations; by default a tenth of the run. 0 for one evaluation, at the end.

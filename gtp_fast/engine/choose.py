@@ -10,7 +10,7 @@ from gtp_fast import ops
 from gtp_fast.agents.base import Agent
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.engine.loop import Captured, Eager, Engine, cuda_record, cuda_warm
-from gtp_fast.engine.processes import Processes, Spread, spread
+from gtp_fast.engine.processes import ONE_PROCESS, Processes, Spread, spread
 from gtp_fast.engine.watch import Watch
 from gtp_fast.errors import UserError
 
@@ -26,7 +26,7 @@ class Choice:
     name: str
     backend: str
     reason: str
-    spread: Spread = Spread()
+    spread: Spread = ONE_PROCESS
 
     def describe(self) -> str:
         """Say it in one line."""

@@ -8,12 +8,10 @@ where a run is logged, evaluated, saved or stopped.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from gtp_fast import children
 from gtp_fast.agents.base import Agent
@@ -42,6 +40,9 @@ class Spread:
         return f"{self.count} of one thread each, {pinned}"
 
 
+ONE_PROCESS = Spread()
+
+
 def spread(asked: int | None, seeds: int, device: torch.device) -> Spread:
     """Choose how many processes train; asked: None leaves it to the machine.
 
@@ -50,36 +51,39 @@ def spread(asked: int | None, seeds: int, device: torch.device) -> Spread:
     they fill the cores that this process may use; elsewhere another run would pick the same ones.
     Raises UserError with the reason where what is asked for cannot be had.
     """
-    on_gpu = device.type == "cuda"
-    if asked is not None and asked > 1:
-        if on_gpu:
-            raise UserError(
-                f"--processes {asked} cannot be had on {device}: a GPU advances all seeds together "
-                "in one process; leave the option out."
-            )
-        if asked > seeds:
-            raise UserError(
-                f"--processes {asked} is too many for {seeds} seed{'s' * (seeds > 1)}: give at "
-                "most one process for each."
-            )
-        if not children.POSSIBLE:
-            raise UserError(
-                f"--processes {asked} needs a POSIX system: leave the option out, and all seeds "
-                "train in this process."
-            )
-    if on_gpu or asked == 1 or seeds == 1 or not children.POSSIBLE:
-        return Spread()
+    if asked is not None:
+        _check(asked, seeds, device)
+    if device.type == "cuda" or not children.POSSIBLE:
+        return ONE_PROCESS
     cores = _cores()
     count = asked or min(seeds, len(cores), torch.get_num_threads())
     if asked is None and seeds % count:
         return Spread(reason=f"{seeds} seeds do not share {count} cores evenly")
     if count == 1:
-        return Spread()
+        return ONE_PROCESS
     if not hasattr(os, "sched_setaffinity"):
         return Spread(count, reason="this system has no way to")
     if count != len(cores):
         return Spread(count, reason=f"there are {len(cores)} cores")
     return Spread(count, tuple(cores))
+
+
+def _check(asked: int, seeds: int, device: torch.device) -> None:
+    if asked > 1 and device.type == "cuda":
+        raise UserError(
+            f"--processes {asked} cannot be had on {device}: a GPU advances all seeds together in "
+            "one process; leave the option out."
+        )
+    if asked > 1 and not children.POSSIBLE:
+        raise UserError(
+            f"--processes {asked} needs a POSIX system: leave the option out, and all seeds train "
+            "in this process."
+        )
+    if asked > seeds:
+        raise UserError(
+            f"--processes {asked} is too many for {seeds} seed{'s' * (seeds > 1)}: give at most "
+            "one for each."
+        )
 
 
 def _cores() -> list[int]:
@@ -135,7 +139,7 @@ class Processes(Engine):
                 child.send(
                     Part(
                         first, last, core, type(agent), arguments, agent.total_updates,
-                        replace(choice, spread=Spread()), bare, self.memory.layout,
+                        replace(choice, spread=ONE_PROCESS), bare, self.memory.layout,
                         self.memory.file,
                     )
                 )  # fmt: skip
