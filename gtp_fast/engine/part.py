@@ -29,7 +29,6 @@ def serve(pipe: Connection) -> None:
     agent.load_state_dict(results)
     watch = Watch(agent)
     total, bad_step = memory["total"][:, own], memory["bad_step"][:, own]
-    watch.bad_step.copy_(bad_step)
     engine = build(part.choice, agent, replace(part.table, rows=memory["rows"]), watch)
     while True:
         pipe.send(None)
