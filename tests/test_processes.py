@@ -88,11 +88,13 @@ def test_a_run_goes_on_in_another_number_of_processes() -> None:
 
 
 def test_a_stop_between_pieces_leaves_agent_and_watch_up_to_date() -> None:
-    whole, _, _ = trained("gtp", 1, last=8)
     agent, watch, built = start("gtp", 2)
-    assert engine.run(built, agent, 0, TOTAL, (), lambda done: None, lambda: 1) == 8
+    pieces: list[int] = []
+    done = engine.run(built, agent, 0, TOTAL, (), pieces.append, lambda: len(pieces) == 3)
     built.close()
-    assert watch.count == 8 and watch.total.any()
+    assert done == pieces[2] < TOTAL
+    assert watch.count == done and watch.total.any()
+    whole, _, _ = trained("gtp", 1, last=done)
     for key, value in agent.state_dict().items():
         assert torch.equal(value, whole[key]), key
 

@@ -16,7 +16,7 @@ from gtp_fast.engine.watch import Watch
 
 
 class Engine(ABC):
-    """Does updates; `longest` is how many it likes to do without a look at the host."""
+    """Does updates; `longest` is how many it likes to do next without a look at the host."""
 
     longest: int
 
@@ -164,7 +164,9 @@ def run(
     The loop ends early, between two pieces, when `stopped()` is not zero. Agent and watch are up to
     date at every multiple of the intervals and at the end.
     """
-    for first, count in chunks(start, stop, engine.longest, intervals, agent.steady):
+    done = start
+    while done < stop:
+        first, count = next(chunks(done, stop, engine.longest, intervals, agent.steady))
         engine.do(first, count)
         done = first + count
         if done == stop or any(every > 0 and done % every == 0 for every in intervals):

@@ -8,6 +8,7 @@ where a run is logged, evaluated, saved or stopped.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +42,7 @@ class Spread:
 
 
 ONE_PROCESS = Spread()
+_PIECE_SECONDS = 0.25
 
 
 def spread(asked: int | None, seeds: int, device: torch.device) -> Spread:
@@ -114,10 +116,8 @@ class Processes(Engine):
     Raises children.ChildDied, from any method, when one of them is gone.
     """
 
-    longest = 8
-
     def __init__(self, agent: Agent, table: TransitionTable, watch: Watch, choice: Choice):
-        self.agent, self.watch = agent, watch
+        self.agent, self.watch, self.longest = agent, watch, 1
         content = {"rows": table.rows, "total": watch.total, "bad_step": watch.bad_step}
         self.state = list(agent.state_dict())
         self.memory = shared.copied(content | agent.state_dict())
@@ -150,8 +150,15 @@ class Processes(Engine):
 
     def do(self, first: int, count: int) -> None:
         """Do updates first..first+count-1; agent and watch stay as they are until `settle`."""
+        began = time.perf_counter()
         self._everyone((first, count, self.watch.count == 0))
         self.watch.count += count
+        took = time.perf_counter() - began
+        # Short enough to obey a stop, long enough for the wait for each other not to matter.
+        if took < 0.5 * _PIECE_SECONDS and count == self.longest:
+            self.longest *= 2
+        elif took > 2.0 * _PIECE_SECONDS:
+            self.longest = max(1, self.longest // 2)
 
     def settle(self) -> None:
         """Bring agent and watch up to date."""
