@@ -124,10 +124,10 @@ def _gradients(agent: GTP) -> dict[str, Tensor]:
 
 
 @functools.cache
-def table() -> TransitionTable:
+def table(transitions: int = TRANSITIONS) -> TransitionTable:
     """Return a table of random transitions; what they hold does not change the time."""
     draw = torch.Generator().manual_seed(0)
-    rows = torch.randn(TRANSITIONS, 2 * OBSERVATIONS + ACTIONS + 2, generator=draw)
+    rows = torch.randn(transitions, 2 * OBSERVATIONS + ACTIONS + 2, generator=draw)
     rows[:, OBSERVATIONS : OBSERVATIONS + ACTIONS].clamp_(-1, 1)
     rows[:, -1] = 1
     return TransitionTable(
@@ -139,7 +139,7 @@ def table() -> TransitionTable:
         action_high=(1.0,) * ACTIONS,
         task="synthetic",
         rules=Rules(),
-        statistics=Statistics(TRANSITIONS, 1, 0, 0.0, float(TRANSITIONS), None),
+        statistics=Statistics(transitions, 1, 0, 0.0, float(transitions), None),
         provenance=Provenance("synthetic", False, "random numbers"),
     )
 

@@ -1,4 +1,4 @@
-"""python -m gtp_fast.ablate: the paper's ablation of the objective, by one command in one process.
+"""python -m gtp_fast.ablate: the paper's ablation of the objective, by one command.
 
 Trains every row on one task with the same seeds, data and protocol, and measures the time of an
 update of all rows in turns. Each row is written when it is done; the same command goes on where it
@@ -25,7 +25,7 @@ from gtp_fast.agents.gtp import GTPConfig
 from gtp_fast.errors import UserError
 from gtp_fast.files import write_atomically
 from gtp_fast.runs import plain
-from gtp_fast.trainer import Trainer
+from gtp_fast.trainer import AllDiverged, Trainer
 
 ROWS: dict[str, dict[str, Any]] = {
     "gtp": {},
@@ -169,7 +169,7 @@ class Ablation:
         try:
             if code := int(trainer.train()):
                 return code
-        except UserError as error:
+        except AllDiverged as error:
             # Every seed has left the rails: that is this row's result.
             row["diverged"] = str(error).split(": the last good")[0].split(": no checkpoint")[0]
             print(error, file=sys.stderr)

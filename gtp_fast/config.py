@@ -16,7 +16,7 @@ from gtp_fast import agents, cli, engine, ops, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, Task
 
-_RESUMABLE = ("resume", "engine", "backend", "device", "tensorboard")
+_RESUMABLE = ("resume", "engine", "backend", "device", "processes", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RunConfig:
     collect: int | None = None
     """Make the dataset locally first, with this many transitions (once; it is kept and reused)."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds, all trained together in this process."""
+    """Seeds, all trained together."""
     steps: int | None = None
     """Updates; by default those of the agent's authors, for gtp 2,000,000 for locomotion, 1,000,000
     for antmaze, 200,000 for pointmaze.
@@ -47,6 +47,10 @@ class RunConfig:
     """
     device: str = "auto"
     """auto, cpu or cuda."""
+    processes: int | None = None
+    """Processes that share the seeds on a CPU, each with one thread; 1 for this process with all of
+    its threads. By default one for each core where they share the seeds evenly, else 1.
+    """
     evaluate_every: int | None = None
     """Updates between evaluations; by default a tenth of the run. 0 for one evaluation, at the end.
     """
@@ -155,7 +159,7 @@ def _check(command: Command) -> None:
         )
     if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
         raise UserError("--seeds must name at least one seed and none twice.")
-    for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every"):
+    for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every", "processes"):
         value = getattr(run, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")

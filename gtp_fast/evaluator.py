@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
 
+from gtp_fast import children
 from gtp_fast.episodes import Plan, Play, Samples
 from gtp_fast.errors import UserError
 from gtp_fast.evaluations import Evaluation
@@ -89,8 +90,7 @@ class Evaluator:
         if processes is None:
             processes = _cores() if count > 1 and self._step_seconds() > _COSTLY else 0
         processes = min(processes, count)
-        # The workers inherit their end of a socket, which only POSIX systems allow.
-        if processes == 0 or os.name != "posix":
+        if processes == 0 or not children.POSSIBLE:
             return LocalSlots(self.spec, count, self.keys)
         share = [count // processes + (i < count % processes) for i in range(processes)]
         return SharedSlots(self.spec, share, self.keys)

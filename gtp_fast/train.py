@@ -31,11 +31,11 @@ def main(argv: Sequence[str]) -> int:
 def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings: Any) -> Trainer:
     """Load the data, build the agent and make the folder of a new run."""
     device = choose_device(run_config.device)
+    chosen = choose_engine(run_config, run_config.seeds, device)
     dataset = collected(task, run_config) if run_config.collect is not None else run_config.dataset
     # Rules left as the task has them are left to the loader, which knows what a flat file lacks.
     table = data.load_table(task, dataset, rules if rules != task.rules else None, device)
     steps = run_config.steps or task.updates
-    chosen = engine.choose(run_config.engine, run_config.backend, device)
     agent = agents.build(
         run_config.agent,
         settings,
@@ -57,10 +57,10 @@ def resume(run_config: RunConfig) -> Trainer:
     run = runs.open_run(str(run_config.resume))
     saved = run.config()
     device = choose_device(run_config.device)
+    chosen = choose_engine(run_config, saved["seeds"], device)
     task = tasks.find(saved["task"])
     rules = tasks.Rules(**agents.settings_of(saved["rules"]))
     table = data.load_table(task, saved["dataset"], rules, device)
-    chosen = engine.choose(run_config.engine, run_config.backend, device)
     agent, last = restore(run, device=device, backend=chosen.backend)
     return Trainer(run, agent, table, run_config, chosen, start=last.step)
 
@@ -118,6 +118,14 @@ def evaluation_environment(table: data.TransitionTable, trusted: bool) -> str | 
     finally:
         environment.close()
     return spec.to_json()
+
+
+def choose_engine(
+    run_config: RunConfig, seeds: Sequence[int], device: torch.device
+) -> engine.Choice:
+    """Return the engine asked for; UserError with the reason when it cannot be had."""
+    options = (run_config.engine, run_config.backend, device, len(seeds), run_config.processes)
+    return engine.choose(*options)
 
 
 def choose_device(name: str) -> torch.device:

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from gtp_fast import checkpoint, engine, tasks
+from gtp_fast import account, checkpoint, engine, tasks
 from gtp_fast.agents.base import Agent
+from gtp_fast.children import ChildDied
 from gtp_fast.config import RunConfig
 from gtp_fast.data import TransitionTable
 from gtp_fast.errors import UserError
@@ -27,6 +27,10 @@ from gtp_fast.runs import Run
 
 class _Stopped(Exception):
     """An evaluation was cut short by a stop signal."""
+
+
+class AllDiverged(UserError):
+    """No seed of the run is left that learns."""
 
 
 class Trainer:
@@ -68,9 +72,8 @@ class Trainer:
     def train(self) -> int:
         """Train to the end or to a stop signal; return the exit code."""
         self.agent.prepare(self.steps)
-        self._announce()
-        self.evaluating = 0.0
-        began = time.perf_counter()
+        account.announce(self)
+        self.began, self.evaluating = time.perf_counter(), 0.0
         self.bar = tqdm(
             total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr
         )
@@ -79,17 +82,14 @@ class Trainer:
                 # A stop in the middle of an evaluation left its step without one.
                 if self.start and self._evaluation_due(self.start):
                     self._evaluate(self.start)
-                done = engine.run(
-                    engine.build(self.chosen, self.agent, self.table, self.watch),
-                    self.agent,
-                    self.start,
-                    self.steps,
-                    (self.log_every, self.evaluate_every, self.checkpoint_every),
-                    self._after,
-                    self.stopped,
-                )
+                done = self._run()
                 received = self.stopped()
             self._save(done)
+        except ChildDied as error:
+            raise UserError(
+                f"{error}: {self._last_good()}; go on with --resume {self.run.path}, and with "
+                "--processes 1 should memory be short."
+            ) from error
         finally:
             self.metrics.close()
         if received and (done < self.steps or self._evaluation_due(done)):
@@ -99,8 +99,18 @@ class Trainer:
                 file=sys.stderr,
             )
             return 128 + received
-        self._summarise(done, time.perf_counter() - began - self.evaluating)
+        account.summarise(self, done, time.perf_counter() - self.began - self.evaluating)
         return 0
+
+    def _run(self) -> int:
+        """Do the updates with all that comes between them; return how many are done in all."""
+        intervals = (self.log_every, self.evaluate_every, self.checkpoint_every)
+        with closing(engine.build(self.chosen, self.agent, self.table, self.watch)) as built:
+            # The start of processes is no part of the rate that is reported.
+            self.began, self.evaluating = time.perf_counter(), 0.0
+            return engine.run(
+                built, self.agent, self.start, self.steps, intervals, self._after, self.stopped
+            )
 
     def _after(self, done: int) -> None:
         self.bar.update(done - self.bar.n)
@@ -133,14 +143,16 @@ class Trainer:
         self.reported |= {one.seed for one in fresh}
         lines = [f"{one.term} of seed {one.seed} diverged at update {one.step:,}" for one in fresh]
         if len(diverged) == len(self.agent.seeds):
-            last = checkpoint.last(self.run)
-            where = f"the last good checkpoint is {last}" if last else "no checkpoint was saved"
-            raise UserError(
-                f"{'; '.join(lines) or 'every seed has diverged'}: {where}; start again with a "
-                "lower --learning-rate, or with --max-gradient-norm 1."
+            raise AllDiverged(
+                f"{'; '.join(lines) or 'every seed has diverged'}: {self._last_good()}; start "
+                "again with a lower --learning-rate, or with --max-gradient-norm 1."
             )
         for line in lines:
             self.bar.write(f"{line}: it stays as it was, the other seeds go on", file=sys.stderr)
+
+    def _last_good(self) -> str:
+        last = checkpoint.last(self.run)
+        return f"the last good checkpoint is {last}" if last else "no checkpoint was saved"
 
     def _evaluator(self) -> Evaluator | None:
         environment = self.settings["evaluation"]["environment"]
@@ -207,84 +219,3 @@ class Trainer:
         steps, returns = by_step(read(self.log.path), "return")
         best = max((float(np.mean(self.task.score(r))) for r in returns), default=-np.inf)
         return best, max(steps, default=-1)
-
-    def _announce(self) -> None:
-        table, agent = self.table, self.agent
-        print(
-            f"dataset     {table.dataset_id}: {len(table):,} transitions of "
-            f"{table.statistics.episodes:,} episodes"
-        )
-        if not table.provenance.official:
-            print(
-                "            made locally, not Minari's: never put its scores beside published ones"
-            )
-        print(
-            f"agent       {self.settings['agent']}, seeds {' '.join(map(str, agent.seeds))}, on "
-            f"{agent.device}"
-        )
-        sources = dict.fromkeys(self.settings.get("setting_sources", {}).values())
-        print(f"defaults    {'; '.join(sources) or 'the same on every task'}")
-        print(f"engine      {self.chosen.describe()}")
-        print(f"operations  {agent.ops.describe()}")
-        threads = torch.get_num_threads()
-        if agent.device.type == "cpu":
-            whole = 1 < threads <= len(agent.seeds)
-            share = ", native calls give each of them whole seeds" if whole else ""
-            print(f"threads     {threads}{share}")
-        if self.evaluator is None:
-            print(
-                "evaluation  none: the dataset brings no environment; watch the losses, or "
-                "evaluate the policy yourself"
-            )
-        print(f"run folder  {self.run.path}", flush=True)
-
-    def _summarise(self, done: int, seconds: float) -> None:
-        """Write summary.json and print the result with everything that its reading depends on."""
-        if self.last is None or self.evaluator is None:
-            return
-        means, settings = self.last.means(), self.settings
-        rate = (done - self.start) / seconds
-        summary = {
-            "task": settings["task"],
-            "dataset": self.table.dataset_id,
-            "official_dataset": self.table.provenance.official,
-            "data": {
-                "description": self.table.provenance.description,
-                "transitions": len(self.table),
-            },
-            "environment": self.evaluator.spec.id,
-            "episodes_per_seed": settings["episodes"],
-            "seeds": list(self.agent.seeds),
-            "diverged": {str(one.seed): one.step for one in self.watch.diverged()},
-            "updates": done,
-            "checkpoint": "last",
-            "weights": self.agent.acting_weights,
-            "k": len(self.agent.folded().c_in),
-            "num_candidates": settings["agent_settings"].get("num_candidates", 1),
-            "last": means,
-            "best_mean_score": self.best,
-            "data_return": self.table.statistics.mean_return,
-            "data_success_rate": self.table.statistics.success_rate,
-            "updates_per_second": rate,
-            "engine": self.chosen.describe(),
-            "operations": self.agent.ops.describe(),
-        }
-        self.run.write_summary(summary)
-        print(
-            f"\n{settings['task']} on {self.table.dataset_id}: {settings['episodes']} episodes a "
-            "seed in "
-            f"{self.evaluator.spec.id}, last checkpoint (update {done:,}), K = {summary['k']}, "
-            f"num_candidates = {summary['num_candidates']}"
-        )
-        for one in self.watch.diverged():
-            print(f"  seed {one.seed} diverged at update {one.step:,} and stayed as it was before")
-        for name, values in means.items():
-            each = " ".join(f"{value:.3g}" for value in values)
-            print(
-                f"  {name:13s} {np.mean(values):8.3f} +- {np.std(values):.3f} over seeds ({each})"
-            )
-        print(
-            f"  updates/s     {rate:8.1f} (each advances all {len(self.agent.seeds)} seeds; "
-            "evaluation left out)"
-        )
-        print(f"  run folder    {self.run.path}")

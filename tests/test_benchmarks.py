@@ -297,6 +297,17 @@ def test_readme_agrees_with_the_committed_run_of_the_demo() -> None:
     assert (ROOT / demo.PICTURE).exists()
 
 
+def test_threads_wait_in_benchmarks_as_they_do_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    code = (
+        "import os, sys, benchmarks; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "PASSIVE"]
+
+
 # --- the whole way -------------------------------------------------------------------------------
 
 

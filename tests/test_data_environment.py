@@ -169,6 +169,33 @@ def test_code_from_elsewhere_needs_trust(field: str) -> None:
     assert evaluation_spec(made, trust_environment=True) is not None
 
 
+@pytest.mark.parametrize(
+    ("task", "stored", "fits"),
+    [
+        ("pointmaze-umaze", "PointMaze_UMaze_Diverse_G-v3", True),
+        ("pointmaze-umaze", "PointMaze_UMazeDense-v3", True),
+        ("pointmaze-umaze", "PointMaze_Medium-v3", False),
+        ("antmaze-umaze", "PointMaze_UMaze-v3", False),
+        ("hopper-medium", "Hopper-v4", True),
+        ("hopper-medium", "Walker2d-v5", False),
+    ],
+)
+def test_data_of_another_environment_than_the_tasks_are_refused(
+    task: str, stored: str, fits: bool
+) -> None:
+    facts = spec_json("PointMaze_UMaze-v3", maze_map=MARKED)
+    if find(task).family == "locomotion":
+        facts = spec_json("Hopper-v5")
+    facts = json.dumps(json.loads(facts) | {"id": stored})
+    made = table(task, facts, facts)
+    if fits:
+        assert evaluation_spec(made) is not None
+        return
+    own = find(task).environment
+    with pytest.raises(UserError, match=f"collected in {stored} and {task} is played in {own}"):
+        evaluation_spec(made)
+
+
 def test_files_without_an_environment() -> None:
     hopper = replace(
         table("pointmaze-umaze", None, None),

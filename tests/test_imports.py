@@ -16,6 +16,7 @@ PACKAGE, KERNELS = ROOT / "gtp_fast", ROOT / "kernels"
 # From the ground up: a room may import what stands before it, never what stands behind it.
 GROUND = (
     "errors",
+    "children",
     "random",
     "reference",
     "native",
@@ -26,7 +27,10 @@ GROUND = (
     "agents",
     "engine",
 )
-HEAVY = ("gymnasium", "minari", "gymnasium_robotics", "mujoco", "h5py", "triton", "matplotlib")
+HEAVY = (
+    "gymnasium", "minari", "gymnasium_robotics", "mujoco", "h5py", "triton", "matplotlib", "pandas",
+    "scipy", "sympy", "onnx", "jax", "tensorboard", "torch._dynamo", "torch._inductor",
+)  # fmt: skip
 
 
 def module_name(path: Path) -> str:
@@ -182,6 +186,7 @@ def loaded_after(statement: str) -> set[str]:
         ("import gtp_fast", ()),
         ("from gtp_fast import reference, networks, ops", ("torch", "numpy")),
         ("import gtp_fast.agents.gtp", ("torch", "numpy", "gymnasium", "h5py")),
+        ("import gtp_fast.train", ("torch", "numpy", "gymnasium", "h5py")),
     ],
 )
 def test_imports_are_lean(statement: str, allowed: tuple[str, ...]) -> None:

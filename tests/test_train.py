@@ -4,6 +4,7 @@ in one sentence.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gtp_fast import checkpoint, cli, collect, train
+from gtp_fast import checkpoint, cli, collect, native, train
 from gtp_fast.evaluations import read
 
 SMALL = ["--width", "16", "--k", "2", "--batch-size", "32", "--episodes", "2", "--log-every", "5"]
@@ -50,6 +51,18 @@ def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
 def only_run(output: Path) -> Path:
     (run,) = output.iterdir()
     return run
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that a run has started to train its seeds."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (entry / "cmdline").read_bytes()
+            if parent == process.pid and b"gtp_fast.engine.part" in command:
+                found.append(int(entry.name))
+    return found
 
 
 def final_bytes(run: Path) -> bytes:
@@ -138,6 +151,68 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
         np.testing.assert_array_equal(again[name], column, err_msg=name)
 
 
+SPREAD = (*INTERRUPTED, "--seeds", "5", "2")
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds in one process that nobody interrupted."""
+    output = tmp_path_factory.mktemp("whole")
+    assert cli.run(train.main, arguments(dataset, output, *SPREAD, "--processes", "1")) == 0
+    return only_run(output)
+
+
+def test_seeds_in_processes_leave_the_same_files(
+    dataset: Path, whole_of_two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(train.main, arguments(dataset, tmp_path, *SPREAD, "--processes", "2")) == 0
+    assert "processes   2 of one thread each" in capsys.readouterr().out
+    run = only_run(tmp_path)
+    assert final_bytes(run) == final_bytes(whole_of_two)
+    for name in ("metrics.csv", "evaluations.npz"):
+        assert (run / name).read_bytes() == (whole_of_two / name).read_bytes(), name
+    assert json.loads((run / "summary.json").read_text())["processes"] == 2
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_run_of_processes_goes_on_in_one(
+    dataset: Path, whole_of_two: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = launch(arguments(dataset, tmp_path, *SPREAD, "--processes", "2"))
+    wait_for_checkpoint(tmp_path, process)
+    started = children(process)
+    assert len(started) == 2
+    process.send_signal(number)
+    _, complaint = process.communicate(timeout=120)
+    assert "Traceback" not in complaint
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    run = only_run(tmp_path)
+    assert checkpoint.load(run).step < 400
+    assert cli.run(train.main, ["--resume", str(run), "--processes", "1"]) == 0
+    assert final_bytes(run) == final_bytes(whole_of_two)
+    assert not any(Path(f"/proc/{one}").exists() for one in started)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
+def test_a_process_that_dies_ends_the_run_with_a_sentence(
+    dataset: Path, whole_of_two: Path, tmp_path: Path
+) -> None:
+    process = launch(arguments(dataset, tmp_path, *SPREAD, "--processes", "2"))
+    wait_for_checkpoint(tmp_path, process)
+    os.kill(children(process)[0], signal.SIGKILL)
+    _, complaint = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in complaint
+    run = only_run(tmp_path)
+    last = complaint.strip().splitlines()[-1]
+    assert last.startswith("gtp_fast: the process of seed ")
+    assert "was ended by SIGKILL: the last good checkpoint is" in last
+    assert f"--resume {run}" in last
+    assert cli.run(train.main, ["--resume", str(run), "--processes", "2"]) == 0
+    assert final_bytes(run) == final_bytes(whole_of_two)
+
+
 def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     code = cli.run(train.main, args)
     said = capsys.readouterr().err
@@ -165,13 +240,29 @@ def test_engine_that_cannot_be_had_is_an_error(
     assert "Unknown engine 'quick'" in refusal([*args, "--engine", "quick"], capsys)
     both = ["--engine", "fused", "--backend", "reference"]
     assert "leave out --backend reference" in refusal([*args, *both], capsys)
+    assert "--processes 2 is too many for 1 seed" in refusal([*args, "--processes", "2"], capsys)
+    assert "at least 1" in refusal([*args, "--processes", "0"], capsys)
     assert not any(tmp_path.iterdir())
 
 
-def test_one_seed_that_diverges_does_not_stop_the_others(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_had_is_said_before_a_dataset_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("--steps", "40", "--seeds", "3", "8", "--learning-rate", "3e-4", "1e30")
+    monkeypatch.setattr(native, "_find", lambda: (None, "nobody built it"))
+    args = ["--task", "pointmaze-demo", "--dataset", str(tmp_path / "absent.npz")]
+    args += ["--device", "cpu"]
+    assert "there is no file" in refusal(args, capsys)
+    assert "a CUDA graph needs" in refusal([*args, "--engine", "captured"], capsys)
+    for option in ("--engine", "--backend"):
+        assert "nobody built it" in refusal([*args, option, "fused"], capsys)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_one_seed_that_diverges_does_not_stop_the_others(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], processes: str
+) -> None:
+    rates = ("--learning-rate", "3e-4", "1e30")
+    options = ("--steps", "40", "--seeds", "3", "8", *rates, "--processes", processes)
     assert cli.run(train.main, arguments(dataset, tmp_path, *options)) == 0
     said = capsys.readouterr()
     assert said.err.count("of seed 8 diverged at update") == 1

@@ -28,7 +28,7 @@ def test_worker_processes_change_nothing(processes: int) -> None:
 def test_workers_end_when_closed() -> None:
     evaluator = Evaluator(fake_environments.spec(), KEYS, (0, 1), 4, processes=2)
     evaluator.evaluate(Linear(2))
-    processes = [process for process, _ in evaluator._slots._workers]  # type: ignore[union-attr]
+    processes = [worker.process for worker in evaluator._slots._workers]  # type: ignore[union-attr]
     assert [process.poll() for process in processes] == [None, None]
     evaluator.close()
     assert [process.poll() for process in processes] == [0, 0]
@@ -37,10 +37,12 @@ def test_workers_end_when_closed() -> None:
 def test_a_dead_worker_is_named() -> None:
     with Evaluator(fake_environments.spec(), KEYS, (0, 1), 4, processes=2) as evaluator:
         evaluator.evaluate(Linear(2))
-        process = evaluator._slots._workers[1][0]  # type: ignore[union-attr]
+        process = evaluator._slots._workers[1].process  # type: ignore[union-attr]
         process.kill()
         process.wait()
-        with pytest.raises(RuntimeError, match=f"evaluation worker {process.pid} died"):
+        with pytest.raises(
+            RuntimeError, match=rf"worker \(process {process.pid}\) was ended by SIGKILL"
+        ):
             evaluator.evaluate(Linear(2))
 
 
@@ -49,7 +51,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         "import os, fake_environments\n"
         "from gtp_fast.workers import SharedSlots\n"
         "slots = SharedSlots(fake_environments.spec(), [1, 1], ('state', 'goal'))\n"
-        "print(*(process.pid for process, _ in slots._workers), flush=True)\n"
+        "print(*(worker.process.pid for worker in slots._workers), flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}

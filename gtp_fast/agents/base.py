@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -66,10 +67,15 @@ class Agent(ABC):
         device: torch.device | str = "cpu",
         backend: str = "auto",
         dtype: torch.dtype = torch.float32,
+        among: Sequence[int] | None = None,
     ):
+        """Take `seeds` alone where they are a part of all that a run has, `among`; what the config
+        says of each seed it says of those.
+        """
         self.config = config
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.seeds = tuple(seeds)
+        self.among = tuple(seeds if among is None else among)
         self.device, self.dtype = torch.device(device), dtype
         self.keys = random.key_tensor(self.seeds, self.device)
         self.backend = backend
@@ -195,16 +201,14 @@ class Agent(ABC):
 
     def per_seed(self, values: Sequence[float], name: str) -> Tensor:
         """Return one value a seed [S] from one value for all or one for each."""
-        if len(values) not in (1, len(self.seeds)):
+        if len(values) not in (1, len(self.among)):
             raise UserError(
-                f"--{name} has {len(values)} values for {len(self.seeds)} seeds: give one for "
+                f"--{name} has {len(values)} values for {len(self.among)} seeds: give one for "
                 "all, or one for each."
             )
-        return (
-            torch.tensor(tuple(values), dtype=self.dtype, device=self.device)
-            .expand(len(self.seeds))
-            .contiguous()
-        )
+        value = dict(zip(self.among, itertools.cycle(values), strict=False))
+        own = [value[seed] for seed in self.seeds]
+        return torch.tensor(own, dtype=self.dtype, device=self.device)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a resumed run needs; with the step it is the whole state."""

@@ -3,6 +3,7 @@
 from gtp_fast.engine.choose import ENGINES, Choice, build, choose
 from gtp_fast.engine.loop import Engine, run
 from gtp_fast.engine.plan import chunks
+from gtp_fast.engine.processes import Processes, Spread
 from gtp_fast.engine.signals import stop_signals
 from gtp_fast.engine.watch import Diverged, Watch
 
@@ -11,6 +12,8 @@ __all__ = [
     "Choice",
     "Diverged",
     "Engine",
+    "Processes",
+    "Spread",
     "Watch",
     "build",
     "choose",

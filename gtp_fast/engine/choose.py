@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,6 +10,7 @@ from gtp_fast import ops
 from gtp_fast.agents.base import Agent
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.engine.loop import Captured, Eager, Engine, cuda_record, cuda_warm
+from gtp_fast.engine.processes import ONE_PROCESS, Processes, Spread, spread
 from gtp_fast.engine.watch import Watch
 from gtp_fast.errors import UserError
 
@@ -18,27 +19,43 @@ ENGINES = ("auto", "eager", "compiled", "captured", "fused")
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine, the backend of its operations, and why it was chosen."""
+    """An engine, the backend of its operations, why it was chosen, and over how many processes the
+    seeds are spread.
+    """
 
     name: str
     backend: str
     reason: str
+    spread: Spread = ONE_PROCESS
 
     def describe(self) -> str:
         """Say it in one line."""
         return f"{self.name} ({self.reason})"
 
 
-def choose(name: str, backend: str, device: torch.device | str) -> Choice:
-    """Choose the engine called `name` on a device.
+def choose(
+    name: str,
+    backend: str,
+    device: torch.device | str,
+    seeds: int = 1,
+    processes: int | None = 1,
+) -> Choice:
+    """Choose the engine called `name` on a device, and how many processes share the seeds.
 
     eager: one call after another. compiled: torch.compile. captured: whole updates in a CUDA graph.
     fused: fused operations only, in a CUDA graph where there is a GPU. auto: the highest of these
-    that can be had. Raises UserError with the reason where the one asked for cannot be had.
+    that can be had. processes: None for as many as pay. Raises UserError with the reason where what
+    is asked for cannot be had.
     """
+    device = torch.device(device)
+    if backend == "fused":
+        ops.resolve(backend, device)
+    return replace(_engine(name, backend, device), spread=spread(processes, seeds, device))
+
+
+def _engine(name: str, backend: str, device: torch.device) -> Choice:
     if name not in ENGINES:
         raise UserError(f"Unknown engine {name!r}: choose one of {', '.join(ENGINES)}.")
-    device = torch.device(device)
     on_gpu = device.type == "cuda"
     if name == "captured" and not on_gpu:
         raise UserError(
@@ -72,6 +89,8 @@ def choose(name: str, backend: str, device: torch.device | str) -> Choice:
 
 def build(choice: Choice, agent: Agent, table: TransitionTable, watch: Watch) -> Engine:
     """Return the engine of an agent that knows how long its run is (`Agent.prepare`)."""
+    if choice.spread.count > 1:
+        return Processes(agent, table, watch, choice)
     on_gpu = agent.device.type == "cuda"
     if choice.name in ("captured", "fused") and on_gpu:
         return Captured(agent, table, watch, cuda_record, cuda_warm)

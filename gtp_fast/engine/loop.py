@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -14,16 +15,23 @@ from gtp_fast.engine.plan import chunks
 from gtp_fast.engine.watch import Watch
 
 
-class Engine(Protocol):
-    """Does updates; `longest` is how many it likes to do without a look at the host."""
+class Engine(ABC):
+    """Does updates; `longest` is how many it likes to do next without a look at the host."""
 
     longest: int
 
+    @abstractmethod
     def do(self, first: int, count: int) -> None:
         """Do updates first..first+count-1; `Agent.advance` has work only at the first of them."""
 
+    def settle(self) -> None:  # noqa: B027
+        """Bring agent and watch up to date; nothing by default, where they always are."""
 
-class Eager:
+    def close(self) -> None:  # noqa: B027
+        """Free what the engine holds beside agent and table; nothing by default."""
+
+
+class Eager(Engine):
     """One call after another; update: the agent's own, or a compiled form of it."""
 
     longest = 1
@@ -66,7 +74,7 @@ class Recording(Protocol):
 Recorder = Callable[[Callable[[], None]], Recording]
 
 
-class Captured:
+class Captured(Engine):
     """Records updates with all that belongs to them, random numbers and metrics included, and
     replays them in pieces.
 
@@ -153,11 +161,18 @@ def run(
     """Do updates start..stop-1 in pieces that end at every multiple of the intervals, calling
     `after(done)` behind each piece; return how many updates are done in all.
 
-    The loop ends early, between two pieces, when `stopped()` is not zero.
+    The loop ends early, between two pieces, when `stopped()` is not zero. Agent and watch are up to
+    date at every multiple of the intervals and at the end.
     """
-    for first, count in chunks(start, stop, engine.longest, intervals, agent.steady):
+    done = start
+    while done < stop:
+        first, count = next(chunks(done, stop, engine.longest, intervals, agent.steady))
         engine.do(first, count)
-        after(first + count)
+        done = first + count
+        if done == stop or any(every > 0 and done % every == 0 for every in intervals):
+            engine.settle()
+        after(done)
         if stopped():
-            return first + count
+            engine.settle()
+            return done
     return stop

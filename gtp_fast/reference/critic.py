@@ -37,11 +37,20 @@ def td_target(
     return bellman(reward, mask, aggregate(next_values), discount)
 
 
+def softmax(values: Tensor) -> Tensor:
+    """Return the softmax over the m actions of a state: [S, m, B].
+
+    Not torch.softmax, which on a CPU rounds a seed's numbers by where they lie among the others'.
+    """
+    powers = torch.exp(values - values.amax(1, keepdim=True))
+    return powers / powers.sum(1, keepdim=True)
+
+
 def softmax_value(values: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     """Return sum_j softmax_j(temperature Q_j) Q_j over the m actions of a state: [S, B]; values:
     [S, m, B].
     """
-    return (torch.softmax(temperature * values, 1) * values).sum(1)
+    return (softmax(temperature * values) * values).sum(1)
 
 
 def scaled_target(target: Tensor, eps: float = 1e-6) -> Tensor:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gtp_fast.reference.critic import softmax
 from gtp_fast.reference.diffusion import vp_marginal
 
 
@@ -18,7 +19,7 @@ def support_weights(values: Tensor, beta: Tensor) -> Tensor:
     """Return softmax over the M actions of each state of beta Q: [S, M, B]; values: [S, M, B],
     beta: [S].
     """
-    return torch.softmax(beta[:, None, None] * values, 1)
+    return softmax(beta[:, None, None] * values)
 
 
 def support_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:

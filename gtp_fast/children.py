@@ -1,0 +1,97 @@
+"""Processes of our own, started afresh rather than forked: a child ends when the pipe to its parent
+closes, however the parent ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from gtp_fast.errors import UserError
+
+# A child inherits its end of a socket, which only POSIX systems allow.
+POSSIBLE = os.name == "posix"
+
+
+class ChildDied(RuntimeError):
+    """A child ended without being asked to; the message says which, and how."""
+
+
+class Child:
+    """A process that runs `python -m module` and answers over a pipe.
+
+    title: what it does, for the message of its death. inherited: open files that it gets too, under
+    their own numbers.
+    """
+
+    def __init__(self, module: str, title: str, inherited: Sequence[int] = ()):
+        self.title = title
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # The child looks where we look, and leaves the cores to its siblings.
+            surroundings = os.environ | {
+                "PYTHONPATH": os.pathsep.join(p or "." for p in sys.path),
+                "OMP_NUM_THREADS": "1",
+            }
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno())],
+                env=surroundings,
+                pass_fds=[theirs.fileno(), *inherited],
+            )
+        self.pipe = Connection(ours.detach())
+
+    def send(self, message: Any) -> None:
+        """Send a message; raises ChildDied."""
+        try:
+            self.pipe.send(message)
+        except OSError as error:
+            raise self._death() from error
+
+    def receive(self) -> Any:
+        """Return the child's next message; raises ChildDied, or the UserError that it sent."""
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+    def _death(self) -> ChildDied:
+        code = self.process.wait(10)
+        how = (
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        )
+        return ChildDied(f"{self.title} (process {self.process.pid}) {how}")
+
+
+def close(children: Sequence[Child]) -> None:
+    """End children and wait for them."""
+    for child in children:
+        child.pipe.close()
+    for child in children:
+        try:
+            child.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+
+
+def run(serve: Callable[[Connection], None]) -> None:
+    """Be a child: serve the pipe named on the command line until its other end is closed."""
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group; the parent decides what becomes of us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    pipe = Connection(int(sys.argv[1]))
+    try:
+        serve(pipe)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    except UserError as error:
+        pipe.send(error)
