@@ -386,7 +386,7 @@ def test_support_sets_are_kept_where_that_draws_less(
 def test_support_sets_too_large_to_keep_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = build("ot", stirred=False)
     agent.prepare(640)
-    monkeypatch.setattr(support, "LARGEST", 2 * 64 * 3 * 2 * 8 - 1)
+    monkeypatch.setattr(support, "LARGEST", 64 * 3 * 2 * 8 - 1)
     agent.advance(agent.guided_from, synthetic_table())
     assert agent.backups.drawn_at is None
 

@@ -46,7 +46,7 @@ class QIPOConfig(AgentConfig):
     support_sets: Literal["auto", "kept", "drawn"] = "auto"
     """kept: the M actions of every state of the dataset are drawn at once, when a policy is kept,
     and read from then on. drawn: anew for every batch. auto: what draws fewer actions, as long as
-    the sets of a policy take less than 8 GiB.
+    the sets of a policy take at most 2 GiB for a seed.
     """
     k: int = 10
     """Steps of the sampler, in training and acting."""

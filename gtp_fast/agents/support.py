@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from gtp_fast.data.table import TransitionTable
     from gtp_fast.samplers import Sampler
 
-LARGEST = 8 << 30
-"""Bytes that the sets of one policy may take."""
+LARGEST = 2 << 30
+"""Bytes that the sets of one policy may take for each seed."""
 _PASS = 1 << 16
 """Actions drawn in one pass, for each seed."""
 
@@ -39,8 +39,7 @@ class SupportSets:
     def fits(self, table: TransitionTable) -> bool:
         """Return whether the sets of a table stay below `LARGEST` bytes."""
         agent = self.agent
-        numbers = len(agent.seeds) * len(table) * self.size * agent.action_dim
-        return numbers * agent.dtype.itemsize <= LARGEST
+        return len(table) * self.size * agent.action_dim * agent.dtype.itemsize <= LARGEST
 
     def draw(self, chain: Sampler, policy: FoldedPolicy, table: TransitionTable, step: int) -> None:
         """Draw them all by a policy, with the noise of `step`; those of that step are kept."""
