@@ -13,7 +13,8 @@ from gtp_fast.reference import FoldedPolicy
 class NativeSampler:
     """The sampler of csrc: every step of every row in one call, or in one CUDA launch.
 
-    precision: what matrix products read (`samplers.PRECISIONS`); tf32 is a GPU's alone.
+    precision: what matrix products read (`samplers.PRECISIONS`); tf32 is a GPU's alone, int8
+    a CPU's.
     """
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
@@ -25,7 +26,12 @@ class NativeSampler:
         kind = module.CudaSampler if self.on_gpu else module.Sampler
         self.draws, self.precision = policy.draws, samplers.checked(precision)
         if precision == "tf32" and not self.on_gpu:
-            raise UserError("Precision tf32 is to be had on a GPU only: choose fp32 or bf16.")
+            raise UserError("Precision tf32 is to be had on a GPU only: choose fp32, bf16 or int8.")
+        if precision == "int8" and self.on_gpu:
+            raise UserError(
+                "Precision int8 is to be had on a CPU only: the GPU's kernels multiply fp32, tf32 or "
+                "bf16; choose one of these."
+            )
         try:
             self.native = kind(
                 seeds, observation_dim, self.weight.shape[1], width, depth, steps,
@@ -74,7 +80,7 @@ class NativeSampler:
         if self.on_gpu:
             kernels = (f"batch {b}: {self.kernel(b)}" for b in (1, 256, 16384))
             return f"native CUDA; {'; '.join(kernels)}"
-        weights = ", bf16 weights" if self.precision == "bf16" else ""
+        weights = f", {self.precision} weights" if self.precision != "fp32" else ""
         return f"native {self.native.isa}{weights}"
 
     def kernel(self, batch: int) -> str:
