@@ -77,8 +77,8 @@ def check_bf16(policy: Folded, rows: int, isa: str) -> None:
 
 
 def check_int8(policy: Folded, isa: str) -> None:
-    # An input that float32 puts just beside float64 may be rounded to the next level, in ours and in
-    # plain PyTorch alike: it takes many rows for both to show it. Fewer give the same bits.
+    # An input may be rounded to the level beside, in ours as in plain PyTorch: only many rows judge
+    # that by the rule. Fewer rows give the same bits.
     observation, noise, out = policy.inputs(1000)
     sampler(policy, isa, "int8").sample(observation, noise, out)
     plain, exact = policy.int8(observation, noise)

@@ -38,8 +38,8 @@ def run(program: list[str], policy: Folded, rows: int, precision: str = "fp32") 
     """Return the actions that the emulated program works out."""
     observation, noise, out = policy.inputs(rows)
     form = policy.form
-    kind = ("mish", "relu", "gelu").index(form.activation)
-    numbers = [*policy.sizes.tuple(), kind, form.clamp, form.stochastic, PRODUCTS.index(precision), rows]
+    kind, products = ("mish", "relu", "gelu").index(form.activation), PRODUCTS.index(precision)
+    numbers = [*policy.sizes.tuple(), kind, form.clamp, form.stochastic, products, rows]
     parts = [np.array(numbers, np.int32), np.float32(policy.initial_scale), policy.flat()]
     fed = b"".join(part.tobytes() for part in (*parts, observation, noise))
     done = subprocess.run(program, input=fed, capture_output=True, check=True)

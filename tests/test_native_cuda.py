@@ -209,7 +209,7 @@ def test_a_precision_that_only_a_gpu_has_is_refused_on_the_cpu() -> None:
 
 
 def test_a_precision_that_only_a_cpu_has_is_refused_on_a_gpu() -> None:
-    with pytest.raises(UserError, match="int8 is to be had on a CPU only.*fp32, tf32 or bf16"):
+    with pytest.raises(UserError, match=r"int8 is to be had on a CPU only.*fp32, tf32 or bf16"):
         ops_sampler.checked("int8", on_gpu=True)
     assert [ops_sampler.checked(name, on_gpu=True) for name in PRECISIONS] == [*PRECISIONS]
 
