@@ -1,4 +1,4 @@
-// The hidden layers in whole numbers: weights of 8 bits with a scale for each output, inputs of 16 with one for each row.
+// The hidden layers in whole numbers: weights of 8 bits, a scale for each output; inputs of 16, a scale for each row.
 // Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
 //   w_ij = round(W_ij (127 / m_j)),  m_j = max_i |W_ij|
 //   x_i  = round(h_i (n / m)),       m   = max_i |h_i|,   n = most_levels(H)

@@ -1,4 +1,4 @@
-// Whole numbers of 16 bits times whole numbers of 8, by what each instruction set has for it; layers_int8.hpp tells why.
+// Whole numbers of 16 bits times whole numbers of 8, by what each instruction set has for it; why: layers_int8.hpp.
 // Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
 //
 // Int8 says how inputs meet the weights of one panel: kInputs of them a step, kSize bytes of weights, two vectors of

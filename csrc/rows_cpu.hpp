@@ -11,8 +11,8 @@
 //   step          phi = fma(out, F, skip a), clipped if asked; a = fma(carry, phi before, fma(gain, phi, keep a)),
 //                 then, but for the last step and only where noise is added, a = fma(spread, z_k+1, a)
 // Exponential and activations: simd.hpp and flow_map.hpp, no operation fused but where `fma` stands.
-// With bfloat16 weights the hidden layers alone differ, and their order is each instruction set's own. With int8 they
-// alone differ too, and their bits are the same on all.
+// With bfloat16 weights the hidden layers alone differ, and their order is each instruction set's own. With int8
+// (layers_int8.hpp) they alone differ too, and their bits are fixed as those of float32 are.
 
 // Draw k of a block's noise as rows of A numbers; drawn into `buffer` if it comes by counter.
 inline const float* noise_draw(const Noise& noise, int k, int rows, int columns, float* buffer) {
