@@ -12,7 +12,7 @@ inline int most_levels(int inputs) {
   return fit < 32767 ? fit : 32767;
 }
 
-// One layer's packed numbers: the scales m_j / 127, where the sums start, then the weights, [panel][step][kSize].
+// One layer's packed numbers: the scales m_j / 127, where the sums start, the weights, [panels together][step][panel][kSize].
 struct Int8Layer {
   const float* scale;
   const int32_t* start;
