@@ -22,6 +22,7 @@ from benchmarks.workload import (
     Results,
     Row,
     Subject,
+    Unavailable,
     Workload,
     compiled,
     fused_or_reason,
@@ -31,10 +32,13 @@ from gtp_fast import ops, reference
 from gtp_fast.packed import Packed
 from gtp_fast.policy import Policy
 
-BF16 = Row("ours bf16", "ours")
+BF16, INT8 = Row("ours bf16", "ours"), Row("ours int8", "ours")
 ONNX = Row("ONNX Runtime, folded", "rival")
 PRODUCTS = Row("its matrix products alone, torch.mm", "rival")
-ROWS = (EAGER, COMPILED, ONNX, OURS, BF16)
+ROWS = (EAGER, COMPILED, ONNX, OURS, BF16, INT8)
+LOWERED = {BF16: "bf16", INT8: "int8"}
+# An input may be rounded to the level beside, which only many rows judge by the rule of errors.
+JUDGED = 1024
 
 
 class Sampler(Workload):
@@ -62,7 +66,7 @@ class Sampler(Workload):
 
     def build(self, row: Row) -> Subject:
         """Take the network as first written, the same compiled, a rival, or the native sampler."""
-        note, judge = "", None
+        note, judge, judged = "", None, self
         sample: Callable[[Tensor, Tensor], Tensor]
         if row == EAGER:
             # One action is faster with PyTorch's own Mish, a batch with the algebraic form.
@@ -82,23 +86,32 @@ class Sampler(Workload):
             return Subject(call, last, judge=(last, {"the last product": exact}))
         else:
             fused_or_reason(ops.resolve("auto", self.device).choices, "sampler")
-            precision = "bf16" if row == BF16 else "fp32"
+            precision = LOWERED.get(row, "fp32")
+            if row == INT8 and self.device.type == "cuda":
+                raise Unavailable("int8 is to be had on a CPU only")
             native = ops.sampler(self.policy, precision=precision)
             sample, note = native.sample, native.describe()
             if row == BF16:
                 judge = self._rounded()
+            if row == INT8:
+                judged = make(max(self.batch, JUDGED), self.steps, self.device)
+                judge = judged._whole()
             if self.batch == 1 and self.device.type == "cpu":
-                result = sample(self.observation, self.noise)
+                result = sample(judged.observation, judged.noise)
                 act = acting(self.policy, precision).act
                 note += "; timed as Policy.act, NumPy in and out, noise drawn"
                 one = self.observation[0, 0].numpy()
                 return Subject(lambda: act(one), {"actions": result}, note, judge)
         run = torch.no_grad()(functools.partial(sample, self.observation, self.noise))
-        return Subject(run, {"actions": run().clone()}, note, judge)
+        with torch.no_grad():
+            result = sample(judged.observation, judged.noise).clone()
+        return Subject(run, {"actions": result}, note, judge)
 
-    def _reference(self, policy: reference.FoldedPolicy, dtype: torch.dtype) -> Tensor:
+    def _reference(
+        self, policy: reference.FoldedPolicy, dtype: torch.dtype, *inputs: Callable[..., Tensor]
+    ) -> Tensor:
         return reference.folded_sample(
-            policy.to(dtype), self.observation.to(dtype), self.noise.to(dtype)
+            policy.to(dtype), self.observation.to(dtype), self.noise.to(dtype), *inputs
         )
 
     def _rounded(self) -> tuple[Results, Results]:
@@ -106,6 +119,15 @@ class Sampler(Workload):
         rounded = self.policy.rounded()
         plain = self._reference(rounded, torch.bfloat16).float()
         return {"actions": plain}, {"actions": self._reference(rounded, torch.float64)}
+
+    def _whole(self) -> tuple[Results, Results]:
+        """Return what int8 is judged by: its definition in float32 and in float64."""
+        rounded = self.policy.rounded("int8")
+        plain, exact = (
+            self._reference(rounded, dtype, reference.int8_inputs)
+            for dtype in (torch.float32, torch.float64)
+        )
+        return {"actions": plain}, {"actions": exact}
 
 
 @functools.cache
@@ -174,7 +196,7 @@ def test_sampler_large(benchmark: Any, stage: Stage, case: str, turn: int, row: 
     stage.measure(benchmark, make(batch, steps, stage.device), row)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_act_latency(
     benchmark: Any, stage: Stage, request: pytest.FixtureRequest, precision: str
 ) -> None:

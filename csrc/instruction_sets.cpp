@@ -17,7 +17,8 @@ int supported_kernels(const Kernels* (&all)[kMostKernels]) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
       all[count++] = &kAvx512Kernels;
-      if (__builtin_cpu_supports("avx512bf16")) all[count++] = &kAvx512Bf16Kernels;
+      if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"))
+        all[count++] = &kAvx512Bf16Kernels;
     }
   }
 #elif defined(__aarch64__)

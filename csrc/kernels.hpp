@@ -11,11 +11,15 @@ namespace gtp {
 // Rows that go through all K steps together: their activations fit a second-level cache.
 constexpr int kBlockRows = 48;
 
+// What the hidden layers' products read: weights as they are; rounded to bfloat16, and their inputs too where the
+// instruction set multiplies pairs of them; or weights of 8 bits and inputs of 16, as layers_int8.hpp has it.
+enum class Products { kFloat32, kBfloat16, kInt8 };
+
 // One seed's packed policy, offsets in floats. Weights lie in panels of two vectors' width, [out / panel][in][panel],
 // so that the inner loop reads memory in order; columns are padded with zeros.
 struct PackedLayout {
   Shape shape;
-  bool bfloat16;  // the hidden layers' weights, and where the instruction set multiplies pairs their inputs too
+  Products products;
   int lanes, panel, last_lanes;
   int width;   // H padded to a panel
   int action;  // A padded to a vector of the last layer
@@ -49,6 +53,8 @@ struct Kernels {
                  const Noise&, float* out, int rows, float* scratch);
   // Pack one hidden weight [inputs, outputs] as bfloat16; `to` holds zeros.
   void (*pack_bfloat16)(const float* weight, int inputs, int outputs, float* to);
+  // The same as int8, its columns padded to `width`.
+  void (*pack_int8)(const float* weight, int inputs, int outputs, int width, float* to);
   void (*mish)(const float* x, float* y, float* slope, size_t n);
   void (*normals)(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns, float* out);
   void (*integers)(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound,

@@ -14,11 +14,13 @@ namespace {
 #include "simd.hpp"
 #include "random_cpu.hpp"
 #include "layers_cpu.hpp"
+#include "products_int8.hpp"
+#include "layers_int8.hpp"
 #include "rows_cpu.hpp"
 
 }  // namespace
 
 const Kernels kAvx512Kernels = {"avx512", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
-                                mish_array, normals_array, integers_array};
+                                pack_int8, mish_array, normals_array, integers_array};
 
 }  // namespace gtp

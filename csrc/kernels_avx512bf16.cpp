@@ -1,4 +1,4 @@
-// The kernels of one instruction set: avx512 with the dot product of bfloat16 pairs.
+// The kernels of one instruction set: avx512 with the dot products of bfloat16 pairs and of bytes.
 #include <immintrin.h>
 
 #include "kernels.hpp"
@@ -15,11 +15,13 @@ namespace {
 #include "simd.hpp"
 #include "random_cpu.hpp"
 #include "layers_cpu.hpp"
+#include "products_int8.hpp"
+#include "layers_int8.hpp"
 #include "rows_cpu.hpp"
 
 }  // namespace
 
 const Kernels kAvx512Bf16Kernels = {"avx512bf16", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
-                                    mish_array, normals_array, integers_array};
+                                    pack_int8, mish_array, normals_array, integers_array};
 
 }  // namespace gtp

@@ -100,10 +100,12 @@ py::object action(const Sampler& sampler, const py::array& observation, uint64_t
   return std::move(out);
 }
 
-bool bfloat16_of(const std::string& precision) {
-  if (precision != "fp32" && precision != "bf16")
-    throw py::value_error("precision must be fp32 or bf16, not " + precision);
-  return precision == "bf16";
+constexpr const char* kPrecisions[] = {"fp32", "bf16", "int8"};  // in the order of Products
+
+gtp::Products products_of(const std::string& precision) {
+  for (int i = 0; i < 3; ++i)
+    if (precision == kPrecisions[i]) return static_cast<gtp::Products>(i);
+  throw py::value_error("precision must be fp32, bf16 or int8, not " + precision);
 }
 
 py::list instruction_sets() {
@@ -130,7 +132,7 @@ PYBIND11_MODULE(_native, m) {
                        const char* isa) {
              const gtp::Form form{gtp::activation_of(activation), clamp, stochastic};
              return std::make_unique<Sampler>(Shape{seeds, observation, action, width, layers, steps, form}, isa,
-                                              bfloat16_of(precision));
+                                              products_of(precision));
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
            py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
@@ -148,7 +150,7 @@ PYBIND11_MODULE(_native, m) {
       .def("action", &action, py::arg("observation"), py::arg("seed"), py::arg("step"),
            "The action [A] of one observation [O], drawn as `act` draws it; None unless it is finite float32.")
       .def_property_readonly("count", [](const Sampler& s) { return s.flat().total; }, "Length of the flat policy.")
-      .def_property_readonly("precision", [](const Sampler& s) { return s.bfloat16() ? "bf16" : "fp32"; })
+      .def_property_readonly("precision", [](const Sampler& s) { return kPrecisions[static_cast<int>(s.products())]; })
       .def_property_readonly("isa", [](const Sampler& s) { return s.kernels().name; });
 
   bind_random(m);

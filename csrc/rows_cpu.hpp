@@ -11,7 +11,8 @@
 //   step          phi = fma(out, F, skip a), clipped if asked; a = fma(carry, phi before, fma(gain, phi, keep a)),
 //                 then, but for the last step and only where noise is added, a = fma(spread, z_k+1, a)
 // Exponential and activations: simd.hpp and flow_map.hpp, no operation fused but where `fma` stands.
-// With bfloat16 weights the hidden layers alone differ, and their order is each instruction set's own.
+// With bfloat16 weights the hidden layers alone differ, and their order is each instruction set's own. With int8
+// (layers_int8.hpp) they alone differ too, and their bits are fixed as those of float32 are.
 
 // Draw k of a block's noise as rows of A numbers; drawn into `buffer` if it comes by counter.
 inline const float* noise_draw(const Noise& noise, int k, int rows, int columns, float* buffer) {
@@ -19,6 +20,12 @@ inline const float* noise_draw(const Noise& noise, int k, int rows, int columns,
   const uint32_t first = static_cast<uint32_t>(k * noise.batch + noise.first);
   normals_array(noise.key, noise.step, kActStream, first, rows, columns, buffer);
   return buffer;
+}
+
+// Inputs that one step of a hidden layer's products reads.
+inline int inputs_of(Products products) {
+  if (products == Products::kInt8) return Int8::kInputs;
+  return products == Products::kBfloat16 ? Bfloat16::kInputs : Float32::kInputs;
 }
 
 // The action after a step, its noise included: a, output and before are [rows, layout.action].
@@ -52,15 +59,17 @@ void sample_rows(const PackedLayout& layout, const float* packed, const Schedule
   float* scaled = a + narrow;
   float* output = scaled + narrow;
   float* before = output + narrow;
-  float* buffer = before + narrow;
+  float* whole = before + narrow;
+  float* buffer = whole + stride;
   const float* z = noise_draw(noise, 0, rows, shape.action, buffer);
   for (int r = 0; r < rows; ++r)
     for (int j = 0; j < layout.action; ++j)
       a[r * layout.action + j] = j < shape.action ? schedule.initial_scale * z[r * shape.action + j] : 0.0f;
   for (int i = 0; i < rows * layout.action; ++i) before[i] = 0.0f;
-  const bool half = layout.bfloat16 && Bfloat16::kInputs == 2;
+  const bool half = layout.products == Products::kBfloat16 && Bfloat16::kInputs == 2;
   const Finish between = finish_of(shape.form.activation, half), final = finish_of(shape.form.activation, false);
-  const int steps = layout.bfloat16 ? (shape.width + Bfloat16::kInputs - 1) / Bfloat16::kInputs : shape.width;
+  const int inputs = inputs_of(layout.products), steps = (shape.width + inputs - 1) / inputs;
+  const int levels = most_levels(shape.width);
   // The state's part of the first layer is the same in every step.
   run_layer<Float32>({observation, shape.observation, shape.observation, packed + layout.first_observation,
                       packed + layout.zeros, nullptr, state, stride, finish<Identity>},
@@ -76,7 +85,9 @@ void sample_rows(const PackedLayout& layout, const float* packed, const Schedule
       const Layer layer{now, stride, steps, packed + layout.hidden_weight + l * layout.hidden_weight_size,
                         packed + layout.hidden_bias + static_cast<size_t>(l) * layout.width, nullptr, next, stride,
                         l + 1 < hidden ? between : final};
-      if (layout.bfloat16)
+      if (layout.products == Products::kInt8)
+        run_int8_layer(layer, rows, panels, levels, reinterpret_cast<char*>(whole));
+      else if (layout.products == Products::kBfloat16)
         run_layer<Bfloat16>(layer, rows, panels);
       else
         run_layer<Float32>(layer, rows, panels);

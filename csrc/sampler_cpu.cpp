@@ -16,11 +16,18 @@ constexpr size_t kAlignment = 64;
 
 size_t align(size_t count) { return (count + 15) / 16 * 16; }
 
-PackedLayout make_layout(const Shape& shape, const Kernels& kernels, bool bfloat16) {
+// Floats that one packed hidden weight takes: int8 comes four to a float, after a scale and a start for each column.
+size_t hidden_size(const PackedLayout& p) {
+  const size_t inputs = p.shape.width, width = p.width;
+  if (p.products == Products::kInt8) return ((inputs + 3) / 4 + 2) * width;
+  return (p.products == Products::kBfloat16 ? (inputs + 1) / 2 : inputs) * width;
+}
+
+PackedLayout make_layout(const Shape& shape, const Kernels& kernels, Products products) {
   const int lanes = kernels.lanes;
   PackedLayout p{};
   p.shape = shape;
-  p.bfloat16 = bfloat16;
+  p.products = products;
   p.lanes = lanes;
   p.panel = 2 * lanes;
   p.width = (shape.width + p.panel - 1) / p.panel * p.panel;
@@ -38,13 +45,13 @@ PackedLayout make_layout(const Shape& shape, const Kernels& kernels, bool bfloat
   p.first_action = take(shape.action * width);
   p.first_observation = take(shape.observation * width);
   p.step_bias = take(shape.steps * width);
-  p.hidden_weight_size = align((bfloat16 ? (shape.width + 1) / 2 : shape.width) * width);
+  p.hidden_weight_size = align(hidden_size(p));
   p.hidden_weight = take((shape.layers - 1) * p.hidden_weight_size);
   p.hidden_bias = take((shape.layers - 1) * width);
   p.last_weight = take(static_cast<size_t>(shape.width) * p.action);
   p.last_bias = take(p.action);
   p.seed_size = next;
-  p.scratch = static_cast<size_t>(kBlockRows) * (3 * p.stride + 5 * p.action);
+  p.scratch = static_cast<size_t>(kBlockRows) * (3 * p.stride + 5 * p.action) + p.stride;
   return p;
 }
 
@@ -69,9 +76,9 @@ AlignedFloats allocate_floats(size_t count) {
   return AlignedFloats(static_cast<float*>(p));
 }
 
-Sampler::Sampler(const Shape& shape, const char* isa, bool bfloat16)
+Sampler::Sampler(const Shape& shape, const char* isa, Products products)
     : kernels_(select_kernels(isa)),
-      layout_(make_layout(checked(shape), kernels_, bfloat16)),
+      layout_(make_layout(checked(shape), kernels_, products)),
       flat_(shape),
       packed_(allocate_floats(layout_.seed_size * shape.seeds)),
       schedule_(allocate_floats(kStepNumbers * static_cast<size_t>(shape.steps))) {}
@@ -100,7 +107,9 @@ void Sampler::load(const float* flat, float initial_scale) {
     for (size_t l = 0; l + 1 < static_cast<size_t>(shape.layers); ++l) {
       const float* weight = flat + flat_.hidden_weight + (l * S + s) * H * H;
       float* packed = to + layout_.hidden_weight + l * layout_.hidden_weight_size;
-      if (layout_.bfloat16)
+      if (layout_.products == Products::kInt8)
+        kernels_.pack_int8(weight, shape.width, shape.width, layout_.width, packed);
+      else if (layout_.products == Products::kBfloat16)
         kernels_.pack_bfloat16(weight, shape.width, shape.width, packed);
       else
         pack_panels(weight, shape.width, shape.width, panel, packed);

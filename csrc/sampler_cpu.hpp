@@ -16,9 +16,9 @@ AlignedFloats allocate_floats(size_t count);
 
 class Sampler {
  public:
-  // isa: an instruction set's name, or empty for the widest. bfloat16: round the hidden layers' weights, which halves
-  // what an action reads. Throws std::invalid_argument for sizes out of range.
-  Sampler(const Shape& shape, const char* isa, bool bfloat16);
+  // isa: an instruction set's name, or empty for the widest. products: what the hidden layers' read; bfloat16 halves
+  // what an action takes from the cache, int8 quarters it. Throws std::invalid_argument for sizes out of range.
+  Sampler(const Shape& shape, const char* isa, Products products);
 
   // Pack a flat policy (FlatLayout) in place; allocates nothing.
   void load(const float* flat, float initial_scale);
@@ -33,7 +33,7 @@ class Sampler {
   const Shape& shape() const { return layout_.shape; }
   const FlatLayout& flat() const { return flat_; }
   const Kernels& kernels() const { return kernels_; }
-  bool bfloat16() const { return layout_.bfloat16; }
+  Products products() const { return layout_.products; }
 
  private:
   struct Task {

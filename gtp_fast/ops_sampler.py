@@ -10,10 +10,23 @@ from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy
 
 
+def checked(precision: str, on_gpu: bool) -> str:
+    """Return a precision; UserError unless the native sampler has it on this kind of device."""
+    if samplers.checked(precision) == "tf32" and not on_gpu:
+        raise UserError("Precision tf32 is to be had on a GPU only: choose fp32, bf16 or int8.")
+    if precision == "int8" and on_gpu:
+        raise UserError(
+            "Precision int8 is to be had on a CPU only, for it saves a CPU's cache: choose fp32, "
+            "tf32 or bf16."
+        )
+    return precision
+
+
 class NativeSampler:
     """The sampler of csrc: every step of every row in one call, or in one CUDA launch.
 
-    precision: what matrix products read (`samplers.PRECISIONS`); tf32 is a GPU's alone.
+    precision: what matrix products read (`samplers.PRECISIONS`); tf32 is a GPU's alone, int8
+    a CPU's.
     """
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
@@ -23,9 +36,7 @@ class NativeSampler:
         depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
-        self.draws, self.precision = policy.draws, samplers.checked(precision)
-        if precision == "tf32" and not self.on_gpu:
-            raise UserError("Precision tf32 is to be had on a GPU only: choose fp32 or bf16.")
+        self.draws, self.precision = policy.draws, checked(precision, self.on_gpu)
         try:
             self.native = kind(
                 seeds, observation_dim, self.weight.shape[1], width, depth, steps,
@@ -74,7 +85,7 @@ class NativeSampler:
         if self.on_gpu:
             kernels = (f"batch {b}: {self.kernel(b)}" for b in (1, 256, 16384))
             return f"native CUDA; {'; '.join(kernels)}"
-        weights = ", bf16 weights" if self.precision == "bf16" else ""
+        weights = f", {self.precision} weights" if self.precision != "fp32" else ""
         return f"native {self.native.isa}{weights}"
 
     def kernel(self, batch: int) -> str:

@@ -16,11 +16,13 @@ from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 
 Rows = NDArray[np.float32]
-PRECISIONS = ("fp32", "tf32", "bf16")
-"""What matrix products read; sums are float32 in all. On a CPU bf16 halves what an action reads:
-hidden weights are rounded to bfloat16, and so are their inputs where the processor multiplies pairs
-of them; everything else stays float32. On a GPU tf32 and bf16 are for its tensor cores: weights and
-inputs of every layer are rounded. tf32 is to be had on a GPU only."""
+PRECISIONS = ("fp32", "tf32", "bf16", "int8")
+"""What matrix products read; sums are float32, and exact in int8. On a CPU bf16 halves what an
+action reads: hidden weights are rounded to bfloat16, and so are their inputs where the processor
+multiplies pairs of them; int8 quarters it: hidden weights have 8 bits and a scale for each output
+unit, their inputs 16 and a scale for each row. Everything else stays float32. On a GPU tf32 and
+bf16 are for its tensor cores: weights and inputs of every layer are rounded. tf32 is to be had on a
+GPU only, int8 on a CPU only."""
 
 
 def checked(precision: str) -> str:
@@ -68,12 +70,16 @@ class ReferenceSampler:
 
     def load(self, policy: FoldedPolicy) -> None:
         """Take new weights."""
-        self.policy = policy.rounded() if self.precision == "bf16" else policy
+        self.lowered = self.precision in ("bf16", "int8")
+        self.policy = policy.rounded(self.precision) if self.lowered else policy
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and noise to actions [S, B, A]."""
+        rows = (self.policy, observation, noise)
         with torch.no_grad():
-            return reference.folded_sample(self.policy, observation, noise)
+            if self.precision == "int8":
+                return reference.folded_sample(*rows, reference.int8_inputs)
+            return reference.folded_sample(*rows)
 
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
@@ -85,7 +91,7 @@ class ReferenceSampler:
 
     def describe(self) -> str:
         """Name the implementation."""
-        return "reference PyTorch" + (", bf16 weights" if self.precision == "bf16" else "")
+        return "reference PyTorch" + (f", {self.precision} weights" if self.lowered else "")
 
 
 def draw_noise(

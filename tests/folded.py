@@ -125,6 +125,17 @@ class Folded:
         result = reference.folded_sample(policy, torch.tensor(observation), torch.tensor(noise))
         return result.numpy()
 
+    def int8(self, observation: np.ndarray, noise: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a sampler of precision int8 computes, in plain float32 and in float64."""
+        rounded, inputs = self.policy().rounded("int8"), reference.int8_inputs
+        plain, exact = (
+            reference.folded_sample(
+                rounded.to(to), torch.tensor(observation).to(to), torch.tensor(noise).to(to), inputs
+            )
+            for to in (torch.float32, torch.float64)
+        )
+        return plain, exact
+
     def policy(self) -> reference.FoldedPolicy:
         """The same weights as the package holds them."""
         one = torch.tensor

@@ -16,6 +16,7 @@ from gtp_fast import native, reference
 
 SOURCES = Path(__file__).parents[1] / "csrc"
 FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+PRODUCTS = ("fp32", "bf16", "int8")
 FILES = ("kernels_neon", "kernels_portable", "sampler_cpu", "instruction_sets", "shape")
 
 
@@ -37,8 +38,8 @@ def run(program: list[str], policy: Folded, rows: int, precision: str = "fp32") 
     """Return the actions that the emulated program works out."""
     observation, noise, out = policy.inputs(rows)
     form = policy.form
-    kind = ("mish", "relu", "gelu").index(form.activation)
-    numbers = [*policy.sizes.tuple(), kind, form.clamp, form.stochastic, precision == "bf16", rows]
+    kind, products = ("mish", "relu", "gelu").index(form.activation), PRODUCTS.index(precision)
+    numbers = [*policy.sizes.tuple(), kind, form.clamp, form.stochastic, products, rows]
     parts = [np.array(numbers, np.int32), np.float32(policy.initial_scale), policy.flat()]
     fed = b"".join(part.tobytes() for part in (*parts, observation, noise))
     done = subprocess.run(program, input=fed, capture_output=True, check=True)
@@ -46,19 +47,23 @@ def run(program: list[str], policy: Folded, rows: int, precision: str = "fp32") 
     return np.frombuffer(done.stdout, np.float32).reshape(out.shape)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("form", [Form(), *FORMS], ids=str)
-def test_neon_gives_the_bits_of_every_fused_multiply_add(program: list[str], form: Form) -> None:
+def test_neon_gives_the_bits_of_every_fused_multiply_add(
+    program: list[str], form: Form, precision: str
+) -> None:
     fused = (
         [isa for isa in native.module().isas() if isa != "portable"] if native.available() else []
     )
     for sizes, rows in ((Sizes(S=2, A=9, H=70, K=3), 26), (Sizes(K=2), 1)):
         policy = Folded(sizes, form=form)
         observation, noise, out = policy.inputs(rows)
-        got = run(program, policy, rows)
-        exact, plain = policy.exact(observation, noise), policy.plain(observation, noise)
-        assert_as_accurate(f"neon {sizes} {form}", got, plain, exact)
+        got = run(program, policy, rows, precision)
+        if precision == "fp32":
+            exact, plain = policy.exact(observation, noise), policy.plain(observation, noise)
+            assert_as_accurate(f"neon {sizes} {form}", got, plain, exact)
         for isa in fused:
-            made = native.module().Sampler(*policy.arguments(), isa=isa)
+            made = native.module().Sampler(*policy.arguments(), precision=precision, isa=isa)
             made.load(policy.flat(), policy.initial_scale)
             made.sample(observation, noise, out)
             assert np.array_equal(got, out), isa
@@ -73,3 +78,10 @@ def test_neon_with_bf16_weights(program: list[str]) -> None:
     exact = policy.exact(observation, noise)
     plain = reference.folded_sample(rounded, torch.tensor(observation), torch.tensor(noise))
     assert_as_accurate("neon, bf16 weights", got, plain, exact)
+
+
+def test_neon_with_int8_weights(program: list[str]) -> None:
+    policy = Folded(Sizes(A=3, H=70, K=2))
+    observation, noise, _ = policy.inputs(1000)
+    got = run(program, policy, 1000, "int8")
+    assert_as_accurate("neon, int8 weights", got, *policy.int8(observation, noise))

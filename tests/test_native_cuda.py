@@ -208,6 +208,12 @@ def test_a_precision_that_only_a_gpu_has_is_refused_on_the_cpu() -> None:
         ops_sampler.NativeSampler(Folded(Sizes(H=32)).policy(), "tf32")
 
 
+def test_a_precision_that_only_a_cpu_has_is_refused_on_a_gpu() -> None:
+    with pytest.raises(UserError, match=r"int8 is to be had on a CPU only.*fp32, tf32 or bf16"):
+        ops_sampler.checked("int8", on_gpu=True)
+    assert [ops_sampler.checked(name, on_gpu=True) for name in PRECISIONS] == [*PRECISIONS]
+
+
 _WITNESS = """
 import sys; sys.path[:0] = sys.argv[1:]
 from test_native_cuda import PRECISIONS, Device, Sizes

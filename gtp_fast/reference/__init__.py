@@ -118,6 +118,7 @@ from gtp_fast.reference.regression import (
 from gtp_fast.reference.sampler import (
     FoldedPolicy,
     folded_sample,
+    int8_inputs,
     sample,
 )
 
@@ -170,6 +171,7 @@ __all__ = [
     "guidance_loss",
     "half_jumps",
     "heun_plan",
+    "int8_inputs",
     "join",
     "jump",
     "karras_nodes",

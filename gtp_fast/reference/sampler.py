@@ -97,11 +97,14 @@ class FoldedPolicy(NamedTuple):
                 parts.append(value)
         return torch.cat([part.flatten() for part in parts])
 
-    def rounded(self) -> FoldedPolicy:
-        """Return the policy whose hidden weights are rounded to bfloat16, kept in their dtype: what
-        a sampler of precision bf16 computes.
+    def rounded(self, precision: str = "bf16") -> FoldedPolicy:
+        """Return the policy with the hidden weights of a sampler's precision, kept in their dtype:
+        bf16 rounds them to bfloat16, int8 to 127 levels either side of 0 for each output unit.
         """
-        weights = tuple(w.to(torch.bfloat16).to(w.dtype) for w in self.hidden_weights)
+        weights = tuple(
+            _on_levels(w, 127, -2) if precision == "int8" else w.to(torch.bfloat16).to(w.dtype)
+            for w in self.hidden_weights
+        )
         return self._replace(hidden_weights=weights)
 
     def to(self, to: torch.device | str | torch.dtype) -> FoldedPolicy:
@@ -117,11 +120,31 @@ class FoldedPolicy(NamedTuple):
 _PER_SEED = FoldedPolicy._fields[:7]
 
 
-def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> Tensor:
+def int8_inputs(h: Tensor) -> Tensor:
+    """Return what a sampler of precision int8 reads in place of a hidden layer's inputs [.., H]:
+    each row on 32767 levels either side of 0; on fewer where H > 516, so that the whole numbers of
+    a product with int8 weights add up to less than 2^31.
+    """
+    return _on_levels(h, min(32767, (2**31 - 1) // (127 * h.shape[-1])), -1)
+
+
+def _on_levels(x: Tensor, levels: int, dim: int) -> Tensor:
+    """Round x to multiples of its largest magnitude along dim / levels."""
+    largest = x.abs().amax(dim, keepdim=True).clamp(min=1e-30)
+    # A tensor over a tensor is rounded once, a number over a tensor twice.
+    return (x * (largest.new_tensor(levels) / largest)).round() * (largest / levels)
+
+
+def folded_sample(
+    policy: FoldedPolicy,
+    observation: Tensor,
+    noise: Tensor,
+    inputs: Callable[[Tensor], Tensor] = lambda h: h,
+) -> Tensor:
     """Run a folded sampler: observation [S, B, O], noise [S, B, A] -> actions [S, B, A] in [-1, 1].
 
     A policy that adds noise takes noise [S, K, B, A]: draw 0 is the initial one, draw k + 1 is
-    added after step k.
+    added after step k. inputs: rounds what the hidden layers multiply, as `int8_inputs`.
     """
     activation = ACTIVATIONS[policy.activation]
     steps, draws = policy.c_in.shape[0], noise[:, None] if noise.dim() == 3 else noise
@@ -132,7 +155,7 @@ def folded_sample(policy: FoldedPolicy, observation: Tensor, noise: Tensor) -> T
         h = policy.c_in[k] * (a @ policy.first_action) + state + policy.step_bias[:, k, None]
         h = activation(h)
         for weight, bias in zip(policy.hidden_weights, policy.hidden_biases, strict=True):
-            h = activation(h @ weight + bias[:, None])
+            h = activation(inputs(h) @ weight + bias[:, None])
         output = h @ policy.last_weight + policy.last_bias[:, None]
         phi = policy.skip[k] * a + policy.out[k] * output
         if policy.clamp:

@@ -1,0 +1,125 @@
+// Whole numbers of 16 bits times whole numbers of 8, by what each instruction set has for it; why: layers_int8.hpp.
+// Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
+//
+// Int8 says how inputs meet the weights of one panel: kInputs of them a step, kSize bytes of weights, two vectors of
+// sums. Inputs are stored with kOffset added, and a sum starts with its share taken off.
+GTP_INLINE I load_whole(const int32_t* p) {
+  I v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+#if defined(GTP_BF16_DOT)
+// Four products a lane, of bytes without a sign and bytes with one: the inputs' low and high bytes go separately.
+struct Int8 {
+  static constexpr int kInputs = 4, kSize = 4 * kPanel, kOffset = 1 << 15;
+  typedef uint32_t U __attribute__((vector_size(4 * GTP_LANES)));
+  typedef I Weight;
+  struct Input {
+    I low, high;
+  };
+  struct Sum {
+    I low, high;
+  };
+  // Written out, since the compiler copies every sum of the intrinsic to another register and back.
+  static GTP_INLINE void dot(I& sum, I x, I w) { asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w)); }
+  static GTP_INLINE void put(I x, char* row, int i, int width) {
+    constexpr __mmask16 kAll = static_cast<__mmask16>(-1);
+    const __m512i bits = (__m512i)(x + kOffset), high = (__m512i)((I)bits >> 8);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(row + i), _mm512_maskz_cvtepi32_epi8(kAll, bits));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(row + width + i), _mm512_maskz_cvtepi32_epi8(kAll, high));
+  }
+  static GTP_INLINE Input input(const char* row, int i, int width) {
+    int32_t low, high;
+    __builtin_memcpy(&low, row + i, sizeof low);
+    __builtin_memcpy(&high, row + width + i, sizeof high);
+    return {(I)_mm512_set1_epi32(low), (I)_mm512_set1_epi32(high)};
+  }
+  static GTP_INLINE void weights(const int8_t* p, Weight& low, Weight& high) {
+    low = load_whole(reinterpret_cast<const int32_t*>(p));
+    high = load_whole(reinterpret_cast<const int32_t*>(p) + GTP_LANES);
+  }
+  static GTP_INLINE Sum begin(I start) { return {start, I{}}; }
+  static GTP_INLINE void add(const Input& x, Weight w, Sum& sum) {
+    dot(sum.low, x.low, w);
+    dot(sum.high, x.high, w);
+  }
+  // Without a sign, since the two may leave 32 bits before the start brings them back.
+  static GTP_INLINE I total(const Sum& sum) { return (I)((U)sum.low + ((U)sum.high << 8)); }
+};
+#else
+// Whole numbers of 16 bits, two products a lane where there is an instruction for it.
+struct Int8 {
+  static constexpr int kOffset = 0;
+  typedef int16_t Short __attribute__((vector_size(2 * GTP_LANES)));
+  typedef I Sum;
+  static GTP_INLINE void put(I x, char* row, int i, int) {
+    const Short bits = __builtin_convertvector(x, Short);
+    __builtin_memcpy(row + 2 * i, &bits, sizeof bits);
+  }
+  static GTP_INLINE Sum begin(I start) { return start; }
+  static GTP_INLINE I total(Sum sum) { return sum; }
+#if defined(GTP_AVX512) || defined(GTP_AVX2)
+  static constexpr int kInputs = 2, kSize = 2 * kPanel;
+  typedef I Weight, Input;
+  static GTP_INLINE Input input(const char* row, int i, int) {
+    int32_t pair;
+    __builtin_memcpy(&pair, row + 2 * i, sizeof pair);
+    return pair - I{};
+  }
+#if defined(GTP_AVX512)
+  static GTP_INLINE Weight wide(const int8_t* p) {
+    return (I)_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static GTP_INLINE void add(Input x, Weight w, Sum& sum) { sum += (I)_mm512_madd_epi16((__m512i)x, (__m512i)w); }
+#else
+  static GTP_INLINE Weight wide(const int8_t* p) {
+    return (I)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static GTP_INLINE void add(Input x, Weight w, Sum& sum) { sum += (I)_mm256_madd_epi16((__m256i)x, (__m256i)w); }
+#endif
+  static GTP_INLINE void weights(const int8_t* p, Weight& low, Weight& high) {
+    low = wide(p);
+    high = wide(p + 2 * GTP_LANES);
+  }
+#elif defined(GTP_NEON)
+  static constexpr int kInputs = 1, kSize = kPanel;
+  typedef int16_t Input;
+  typedef int16x4_t Weight;
+  static GTP_INLINE Input input(const char* row, int i, int) {
+    Input x;
+    __builtin_memcpy(&x, row + 2 * i, sizeof x);
+    return x;
+  }
+  static GTP_INLINE void weights(const int8_t* p, Weight& low, Weight& high) {
+    const int16x8_t all = vmovl_s8(vld1_s8(p));
+    low = vget_low_s16(all);
+    high = vget_high_s16(all);
+  }
+  static GTP_INLINE void add(Input x, Weight w, Sum& sum) { sum = (I)vmlal_n_s16((int32x4_t)sum, w, x); }
+#else
+  static constexpr int kInputs = 4, kSize = 4 * kPanel;
+  typedef I Weight;
+  struct Input {
+    int16_t at[4];
+  };
+  static GTP_INLINE Input input(const char* row, int i, int) {
+    Input x;
+    __builtin_memcpy(&x, row + 2 * i, sizeof x);
+    return x;
+  }
+  static GTP_INLINE void weights(const int8_t* p, Weight& low, Weight& high) {
+    low = load_whole(reinterpret_cast<const int32_t*>(p));
+    high = load_whole(reinterpret_cast<const int32_t*>(p) + GTP_LANES);
+  }
+  // A float holds the product of 16 bits and 8, and few machines multiply vectors of whole numbers as fast.
+  static GTP_INLINE void add(const Input& x, Weight w, Sum& sum) {
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; ++b) {
+      const V byte = __builtin_convertvector((w << (24 - 8 * b)) >> 24, V);
+      sum += __builtin_convertvector(byte * static_cast<float>(x.at[b]), I);
+    }
+  }
+#endif
+};
+#endif
