@@ -49,7 +49,6 @@ struct Kernels {
                  const Noise&, float* out, int rows, float* scratch);
   // Pack one hidden weight [inputs, outputs] as bfloat16; `to` holds zeros.
   void (*pack_bfloat16)(const float* weight, int inputs, int outputs, float* to);
-  void (*mish)(const float* x, float* y, float* slope, size_t n);
   void (*normals)(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns, float* out);
   void (*integers)(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound,
                    int64_t* out);

@@ -17,6 +17,7 @@ from gtp_fast import (
     ops_compiled,
     ops_losses,
     ops_mlp,
+    ops_random,
     ops_sampler,
     random,
     reference,
@@ -72,8 +73,9 @@ def resolve(
     device = torch.device(device)
     choices = {name: _choice(name, backend, device, dtype) for name in _NAMES}
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
-    normals = _fused_normals if "random" in fused else random.normals
-    integers = _fused_integers if "random" in fused else random.integers
+    draws: Any = ops_random if "random" in fused else random
+    normals, integers = draws.normals, draws.integers
+    plain_gather = functools.partial(_gather, integers)
     fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
     plain_perturb = functools.partial(reference.perturb, normals=normals)
     chosen = Operations(
@@ -83,9 +85,9 @@ def resolve(
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
         embed=ops_mlp.embed if "mlp" in fused else reference.embed,
-        td_loss=reference.td_loss,
-        weigh=reference.weigh,
-        gather=functools.partial(_gather, integers),
+        td_loss=ops_losses.native_td_loss if "loss" in fused else reference.td_loss,
+        weigh=ops_losses.native_weigh if "loss" in fused else reference.weigh,
+        gather=ops_random.gather if "random" in fused else plain_gather,
         normals=normals,
         integers=integers,
         choices=choices,
@@ -119,8 +121,8 @@ def _with_triton(chosen: Operations, strict: bool) -> Operations:
         mlp=functools.partial(ops_triton.mlp, strict=strict),
         adam=ops_triton.adam,
         embed=ops_triton.embed,
-        td_loss=ops_triton.td_loss,
-        weigh=ops_triton.weigh,
+        td_loss=ops_losses.triton_td_loss,
+        weigh=ops_losses.triton_weigh,
         gather=ops_triton.gather,
         normals=ops_triton.normals,
         integers=ops_triton.integers,
@@ -198,26 +200,3 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     if name != "sampler" and _triton_trains(device.type):
         return _triton_missing()
     return native.missing(device.type)
-
-
-def _fused_normals(
-    keys: Tensor,
-    step: int | Tensor,
-    stream: int,
-    rows: int,
-    columns: int,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    out = torch.empty(keys.shape[0], rows, columns, dtype=dtype)
-    native.module().normals(
-        keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, columns
-    )
-    return out
-
-
-def _fused_integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
-    out = torch.empty(keys.shape[0], rows, dtype=torch.int64)
-    native.module().integers(
-        keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound
-    )
-    return out
