@@ -33,7 +33,7 @@ struct MlpKernels {
   // y = epilogue(a w): a [rows, depth] and y [rows, columns] in panels, w [depth, columns] packed.
   void (*product)(const float* a, size_t a_plane, int rows, int depth, const float* w, int columns, float* y,
                   size_t y_plane, const Epilogue& epilogue);
-  // g = a^T z row-major [depth, columns] for columns first..last of a, the sum over rows in order.
+  // g = a^T z row-major [depth, columns] for columns first..last of a, all of one panel; the sum over rows in order.
   void (*gradient)(const float* a, size_t a_plane, int first, int last, const float* z, size_t z_plane, int columns,
                    int rows, float* g);
   void (*column_sums)(const float* z, size_t z_plane, int columns, int rows, float* sums);

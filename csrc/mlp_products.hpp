@@ -57,7 +57,7 @@ inline __attribute__((always_inline)) void activate(V x, V& y, V& slope) {
   }
 }
 
-template <Activation kKind>
+template <Activation kKind, bool kSlope>
 void activate_tile(float* y, float* slope, const V* bias, int rows, int vectors) {
   for (int r = 0; r < rows; ++r)
     for (int n = 0; n < vectors; ++n) {
@@ -65,8 +65,14 @@ void activate_tile(float* y, float* slope, const V* bias, int rows, int vectors)
       V value, derivative;
       activate<kKind>(load(y + at) + bias[n], value, derivative);
       store(y + at, value);
-      if (slope != nullptr) store(slope + at, derivative);
+      if constexpr (kSlope) store(slope + at, derivative);
     }
+}
+
+template <Activation kKind>
+void activate_rows(float* y, float* slope, const V* bias, int rows, int vectors) {
+  if (slope != nullptr) return activate_tile<kKind, true>(y, slope, bias, rows, vectors);
+  activate_tile<kKind, false>(y, slope, bias, rows, vectors);
 }
 
 void finish_tile(const Epilogue& epilogue, float* y, size_t at, size_t column, int rows, int vectors) {
@@ -76,9 +82,9 @@ void finish_tile(const Epilogue& epilogue, float* y, size_t at, size_t column, i
   if (epilogue.activate) {
     float* slope = epilogue.slope ? epilogue.slope + at : nullptr;
     switch (epilogue.activation) {
-      case Activation::kMish: return activate_tile<Activation::kMish>(y, slope, bias, rows, vectors);
-      case Activation::kRelu: return activate_tile<Activation::kRelu>(y, slope, bias, rows, vectors);
-      case Activation::kGelu: return activate_tile<Activation::kGelu>(y, slope, bias, rows, vectors);
+      case Activation::kMish: return activate_rows<Activation::kMish>(y, slope, bias, rows, vectors);
+      case Activation::kRelu: return activate_rows<Activation::kRelu>(y, slope, bias, rows, vectors);
+      case Activation::kGelu: return activate_rows<Activation::kGelu>(y, slope, bias, rows, vectors);
     }
   }
   for (int r = 0; r < rows; ++r)
@@ -90,20 +96,22 @@ void finish_tile(const Epilogue& epilogue, float* y, size_t at, size_t column, i
     }
 }
 
-int tile_rows(int left) {
-  if (left >= GTP_MLP_ROWS) return GTP_MLP_ROWS;
-  return left >= 4 ? 4 : (left >= 2 ? 2 : 1);
+// Calls work with `size`, 1..R, as a constant.
+template <int R = GTP_MLP_ROWS, class Work>
+inline void with_rows(int size, const Work& work) {
+  if constexpr (R > 1) {
+    if (size < R) return with_rows<R - 1>(size, work);
+  }
+  work(std::integral_constant<int, R>{});
 }
 
-template <int N>
-void product_tile(int size, const float* a, size_t plane, int depth, const float* w, float* y) {
-  switch (size) {
-    case GTP_MLP_ROWS: return accumulate<GTP_MLP_ROWS, N>(a, plane, depth, w, y);
-#if GTP_MLP_ROWS > 4
-    case 4: return accumulate<4, N>(a, plane, depth, w, y);
-#endif
-    case 2: return accumulate<2, N>(a, plane, depth, w, y);
-    default: return accumulate<1, N>(a, plane, depth, w, y);
+// Rows 0..count-1 in as few tiles as can be, of nearly equal height: work(constant rows, first row).
+template <class Work>
+inline void each_tile(int count, const Work& work) {
+  const int tiles = (count + GTP_MLP_ROWS - 1) / GTP_MLP_ROWS;
+  for (int t = 0; t < tiles; ++t) {
+    const int first = count * t / tiles;
+    with_rows(count * (t + 1) / tiles - first, [&](auto rows) { work(rows, first); });
   }
 }
 
@@ -112,15 +120,15 @@ void product(const float* a, size_t a_plane, int rows, int depth, const float* w
   // Panels outside: one panel of weights stays near while the rows pass under it.
   for (int column = 0, p = 0; column < columns; column += kPanel, ++p, w += static_cast<size_t>(depth) * kPanel) {
     const int vectors = columns - column > GTP_LANES ? 2 : 1;
-    for (int r = 0, size = 0; r < rows; r += size) {
-      size = tile_rows(rows - r);
+    each_tile(rows, [&](auto height, int r) {
+      constexpr int kRows = decltype(height)::value;
       const size_t at = p * y_plane + static_cast<size_t>(r) * kPanel;
       const float* from = a + static_cast<size_t>(r) * kPanel;
       if (vectors == 2)
-        product_tile<2>(size, from, a_plane, depth, w, y + at);
+        accumulate<kRows, 2>(from, a_plane, depth, w, y + at);
       else
-        product_tile<1>(size, from, a_plane, depth, w, y + at);
-      finish_tile(epilogue, y + at, at, column, size, vectors);
-    }
+        accumulate<kRows, 1>(from, a_plane, depth, w, y + at);
+      finish_tile(epilogue, y + at, at, column, kRows, vectors);
+    });
   }
 }
