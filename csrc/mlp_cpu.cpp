@@ -120,8 +120,8 @@ const MlpShape& checked(const MlpShape& shape) {
 
 size_t saved_size(const MlpShape& shape) { return Plan(shape, select_mlp()).saved() * shape.groups; }
 
-void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::vector<LayerPointers>& layers, float* y,
-                 float* saved, int threads) {
+void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::vector<LayerPointers>& layers,
+                 const Output<float>& y, float* saved, int threads) {
   const Plan plan(shape, select_mlp());
   const MlpKernels& k = plan.kernels;
   const int B = shape.rows, L = shape.layers(), panel = plan.panel, out = shape.sizes[L];
@@ -170,13 +170,13 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
         from = next;
         w += plan.weight(l) + padded(shape.sizes[l + 1], panel);
       }
-      k.unpack(result, near, rows, out, y + (static_cast<size_t>(g) * B + begin) * out, out);
+      k.unpack(result, near, rows, out, y.data + (static_cast<size_t>(g) * B + begin) * y.stride, y.stride);
     });
   });
 }
 
-void mlp_backward(const MlpShape& shape, const float* dy, const std::vector<LayerPointers>& layers, const float* saved,
-                  const std::vector<Piece>& x, const std::vector<float*>& dx,
+void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const std::vector<LayerPointers>& layers,
+                  const float* saved, const std::vector<Piece>& x, const std::vector<float*>& dx,
                   const std::vector<LayerPointers>& gradients, int threads) {
   const Plan plan(shape, select_mlp());
   const MlpKernels& k = plan.kernels;
@@ -216,7 +216,7 @@ void mlp_backward(const MlpShape& shape, const float* dy, const std::vector<Laye
       const int rows = static_cast<int>(static_cast<int64_t>(B) * (b + 1) / blocks) - begin;
       const size_t row = static_cast<size_t>(begin) * panel, at = static_cast<size_t>(g) * B + begin;
       const size_t near = static_cast<size_t>(rows) * panel;
-      k.pack(dy + at * out, rows, out, out, error[L] + row, plan.plane());
+      k.pack(dy.data + at * dy.stride, rows, out, dy.stride, error[L] + row, plan.plane());
       for (int l = L - 1; l >= 1; --l) {
         Epilogue epilogue;
         epilogue.factor = kept + plan.slopes_at(l) + row;
@@ -230,7 +230,7 @@ void mlp_backward(const MlpShape& shape, const float* dy, const std::vector<Laye
         k.unpack(result, near, rows, x[i].width, dx[i] + at * x[i].width, x[i].width);
       }
     });
-    for (int l = 0; l < L; ++l) {
+    for (size_t l = 0; l < gradients.size(); ++l) {
       const LayerPointers& gradient = gradients[l];
       const int rows_in = shape.sizes[l], outputs = shape.sizes[l + 1], parts = (rows_in + panel - 1) / panel;
       float* const dw = gradient.weight + g * gradient.weight_stride;

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import (
+    gradients,
     native,
     ops_adam,
     ops_compiled,
@@ -24,6 +25,7 @@ from gtp_fast import (
     samplers,
 )
 from gtp_fast.errors import UserError
+from gtp_fast.networks import Parameters
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
 BACKENDS = ("auto", "reference", "compiled", "fused")
@@ -41,6 +43,7 @@ class Operations:
     sampler: Callable[..., samplers.Sampler]
     mlp: Callable[..., Tensor]
     adam: Callable[..., Tensor]
+    differentiate: Callable[[Parameters, Tensor], None]
     embed: Callable[..., Tensor]
     td_loss: Callable[..., Tensor]
     weigh: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
@@ -84,6 +87,7 @@ def resolve(
         sampler=ops_sampler.NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
+        differentiate=gradients.differentiate if "mlp" in fused else Parameters.differentiate,
         embed=ops_mlp.embed if "mlp" in fused else reference.embed,
         td_loss=ops_losses.native_td_loss if "loss" in fused else reference.td_loss,
         weigh=ops_losses.native_weigh if "loss" in fused else reference.weigh,
@@ -120,6 +124,7 @@ def _with_triton(chosen: Operations, strict: bool) -> Operations:
         loss=ops_losses.triton_loss,
         mlp=functools.partial(ops_triton.mlp, strict=strict),
         adam=ops_triton.adam,
+        differentiate=Parameters.differentiate,
         embed=ops_triton.embed,
         td_loss=ops_losses.triton_td_loss,
         weigh=ops_losses.triton_weigh,

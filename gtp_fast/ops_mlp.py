@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gtp_fast import native
+from gtp_fast import gradients, native
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
 
@@ -44,11 +44,10 @@ def _rates(half: int) -> Tensor:
 
 def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Compute `reference.embed` of two time levels in native code: [S, B, 2] -> [S, B, 2 n]."""
-    (S, B, _), half = levels.shape, parameters[0].shape[1] // 2
-    levels, rates, sines = levels.contiguous(), _rates(half), torch.empty(2, S, B, 2 * half)
-    native.module().sinusoid(levels.data_ptr(), S * B, rates.data_ptr(), half, sines.data_ptr())
-    clocks = zip(sines, (parameters[:4], parameters[4:]), strict=True)
-    return torch.cat([mlp(x, p[::2], p[1::2]) for x, p in clocks], -1)
+    if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
+        result: Tensor = _Embed.apply(levels, *parameters)  # type: ignore[no-untyped-call]
+        return result
+    return _embed(levels, parameters, None)[0]
 
 
 class _Buffer:
@@ -92,8 +91,12 @@ def _forward(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     keep: Callable[[int], _Buffer] | None,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Any, _Buffer | None]:
-    """Return y, its shape as native code has it, and what `keep` made to hold what is saved."""
+    """Return y, its shape as native code has it, and what `keep` made to hold what is saved.
+
+    out: where y is to go, if anywhere; its rows lie equally spaced.
+    """
     module = native.module()
     # Bound to names: temporaries would be gone before the call reads their memory.
     pieces = tuple(x.contiguous() for x in pieces)
@@ -101,17 +104,53 @@ def _forward(
     groups, rows = weights[0].shape[0], max(x.shape[1] for x in pieces)
     sizes = [weights[0].shape[1], *(w.shape[2] for w in weights)]
     shape = module.MlpShape(groups, rows, sizes, _CODES[activation])
-    out = torch.empty(groups, rows, sizes[-1])
+    out = torch.empty(groups, rows, sizes[-1]) if out is None else out
     saved = keep(shape.saved) if keep is not None else None
     module.mlp_forward(
         shape,
         _parts(pieces),
         _layers(weights, biases),
-        out.data_ptr(),
+        (out.data_ptr(), out.stride(1)),
         0 if saved is None else saved.tensor.data_ptr(),
         torch.get_num_threads(),
     )
     return out, shape, saved
+
+
+def _backward(
+    shape: Any,
+    saved: _Buffer,
+    gradient: Tensor,
+    stride: int,
+    pieces: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    wanted: Sequence[bool],
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Return the gradients of the pieces and of the parameters, weights first, that are wanted.
+
+    gradient: [G, B, out], its rows `stride` apart.
+    """
+    count, half = len(pieces), len(parameters) // 2
+    pieces, parameters = [x.contiguous() for x in pieces], [_inner(p) for p in parameters]
+    inputs = [
+        torch.empty(*gradient.shape[:2], x.shape[2]) if want else None
+        for x, want in zip(pieces, wanted[:count], strict=True)
+    ]
+    results = [gradients.destination(p) for p in parameters] if any(wanted[count:]) else []
+    native.module().mlp_backward(
+        shape,
+        (gradient.data_ptr(), stride),
+        _layers(parameters[:half], parameters[half:]),
+        saved.tensor.data_ptr(),
+        _parts(pieces),
+        [0 if dx is None else dx.data_ptr() for dx in inputs],
+        _layers(results[:half], results[half:]),
+        torch.get_num_threads(),
+    )
+    summed = [
+        None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)
+    ]
+    return summed, list(results) or [None] * len(parameters)
 
 
 def _gathered(gradient: Tensor, like: Tensor) -> Tensor:
@@ -137,28 +176,56 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        pieces = tuple(x.contiguous() for x in ctx.saved_tensors[: ctx.count])
-        parameters = [_inner(p) for p in ctx.saved_tensors[ctx.count :]]
-        half = len(parameters) // 2
-        gradient = gradient.contiguous()
-        groups, rows = gradient.shape[:2]
-        results = [torch.empty(p.shape) for p in parameters]
-        wanted = ctx.needs_input_grad[2 : 2 + ctx.count]
-        inputs = [
-            torch.empty(groups, rows, x.shape[2]) if want else None
-            for x, want in zip(pieces, wanted, strict=True)
-        ]
-        native.module().mlp_backward(
-            ctx.shape,
-            gradient.data_ptr(),
-            _layers(parameters[:half], parameters[half:]),
-            ctx.saved.tensor.data_ptr(),
-            _parts(pieces),
-            [0 if dx is None else dx.data_ptr() for dx in inputs],
-            _layers(results[:half], results[half:]),
-            torch.get_num_threads(),
+        pieces, parameters = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        inputs, results = _backward(
+            ctx.shape, ctx.saved, gradient.contiguous(), gradient.shape[2], pieces, parameters,
+            ctx.needs_input_grad[2:],
+        )  # fmt: skip
+        return (None, None, *inputs, *results)
+
+
+@functools.cache
+def _rates(half: int) -> Tensor:
+    """Return the geometric frequencies of `reference.sinusoid`."""
+    exponent = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
+    return torch.pow(10_000.0, -exponent).float()
+
+
+def _embed(
+    levels: Tensor, parameters: Sequence[Tensor], keep: Callable[[int], _Buffer] | None
+) -> tuple[Tensor, Tensor, list[tuple[Any, _Buffer | None]]]:
+    """Return the embedding, the sines that it is made of, and what each clock's pass keeps."""
+    (S, B, _), features = levels.shape, parameters[0].shape[1]
+    levels, rates = levels.contiguous(), _rates(features // 2)
+    sines, out = torch.empty(2, S, B, features), torch.empty(S, B, 2 * features)
+    native.module().sinusoid(
+        levels.data_ptr(), S * B, rates.data_ptr(), features // 2, sines.data_ptr()
+    )
+    kept = [
+        _forward("mish", (x,), p[::2], p[1::2], keep, y)[1:]
+        for x, p, y in zip(
+            sines, (parameters[:4], parameters[4:]), out.chunk(2, -1), strict=True
         )
-        summed = [
-            None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)
-        ]
-        return (None, None, *summed, *results)
+    ]
+    return out, sines, kept
+
+
+class _Embed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, levels: Tensor, *parameters: Tensor) -> Tensor:
+        out, sines, ctx.kept = _embed(levels, parameters, _Buffer)
+        ctx.save_for_backward(sines, *parameters)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        sines, *parameters = ctx.saved_tensors
+        found: list[Tensor | None] = []
+        for clock, dy in enumerate(gradient.contiguous().chunk(2, -1)):
+            own = parameters[4 * clock : 4 * clock + 4]
+            _, (*weights, first, second) = _backward(
+                *ctx.kept[clock], dy, gradient.shape[2], (sines[clock],),
+                (*own[::2], *own[1::2]), (False, True),
+            )  # fmt: skip
+            found += [weights[0], first, weights[1], second]
+        return (None, *found)

@@ -13,7 +13,7 @@ from gtp_fast import networks, ops_adam
 
 def sound(loss: Tensor, limit: float | Tensor) -> Tensor:
     """Say of each loss whether it is finite and no larger than the limit."""
-    return torch.isfinite(loss) & (loss.abs() <= limit)
+    return (loss.abs() <= limit) & (loss.abs() < math.inf)
 
 
 class Learner:
@@ -26,15 +26,22 @@ class Learner:
         self.first = torch.zeros_like(parameters.flat)
         self.second = torch.zeros_like(parameters.flat)
         self.adam: Callable[..., Tensor] = ops_adam.plain
+        self.differentiate: Callable[..., None] = networks.Parameters.differentiate
         self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
         self.limit = math.inf
         """Largest loss of a seed that still learns."""
 
-    def join(self, adam: Callable[..., Tensor], diverged: Tensor) -> None:
-        """Take the optimiser's form that was chosen for the run, and share with the other parts of
-        an agent the update [S] at which a seed diverged, -1 for one that has not.
+    def join(
+        self,
+        adam: Callable[..., Tensor],
+        differentiate: Callable[..., None],
+        diverged: Tensor,
+    ) -> None:
+        """Take the forms of the optimiser and of the gradient that were chosen for the run, and
+        share with the other parts of an agent the update [S] at which a seed diverged, -1 for one
+        that has not.
         """
-        self.adam, self.diverged = adam, diverged
+        self.adam, self.differentiate, self.diverged = adam, differentiate, diverged
 
     @property
     def views(self) -> dict[str, Tensor]:
@@ -62,7 +69,7 @@ class Learner:
         from then on as it was before.
         """
         gradient, flat = self.parameters.gradient, self.parameters.flat
-        self.parameters.differentiate(loss.sum())
+        self.differentiate(self.parameters, loss.sum())
         buffers = (flat, gradient, self.first, self.second, self.average.flat)
         frozen = (self.diverged >= 0) | ~sound(loss.detach(), self.limit)
         norm = self.adam(
@@ -73,7 +80,7 @@ class Learner:
             max_norm,
             frozen,
         )
-        fresh = (frozen | ~torch.isfinite(norm)) & (self.diverged < 0)
+        fresh = (frozen | ~(norm < math.inf)) & (self.diverged < 0)
         self.diverged.copy_(torch.where(fresh, updates - 1, self.diverged))
         return norm
 
