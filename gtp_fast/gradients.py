@@ -34,7 +34,7 @@ def destination(parameter: Tensor) -> Tensor:
 
 def differentiate(parameters: Parameters, loss: Tensor) -> None:
     """Do `Parameters.differentiate`, sparing a copy of each gradient that is written at home."""
-    leaves, homes = list(parameters.views.values()), parameters.gradient_views
+    leaves, homes = (list(x.values()) for x in (parameters.views, parameters.gradient_views))
     with _offered(leaves, homes):
         parts = torch.autograd.grad(loss, leaves)
     # A gradient that several passes add to comes back as their sum, in memory of its own.

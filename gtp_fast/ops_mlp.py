@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gtp_fast import gradients, native
+from gtp_fast import native
+from gtp_fast.gradients import destination
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
 
@@ -32,25 +33,10 @@ def mlp(
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*pieces, *weights, *biases)):
         result: Tensor = _Mlp.apply(activation, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
         return result
-    return _forward(activation, pieces, weights, biases, None)[0]
+    return forward(activation, pieces, weights, biases, None)[0]
 
 
-@functools.cache
-def _rates(half: int) -> Tensor:
-    """Return the geometric frequencies of `reference.sinusoid`."""
-    exponent = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
-    return torch.pow(10_000.0, -exponent).float()
-
-
-def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Compute `reference.embed` of two time levels in native code: [S, B, 2] -> [S, B, 2 n]."""
-    if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
-        result: Tensor = _Embed.apply(levels, *parameters)  # type: ignore[no-untyped-call]
-        return result
-    return _embed(levels, parameters, None)[0]
-
-
-class _Buffer:
+class Buffer:
     """Floats that a forward pass keeps until its graph is gone, then given to the next that needs
     as many.
 
@@ -74,36 +60,49 @@ def _inner(tensor: Tensor) -> Tensor:
     return tensor if dense else tensor.contiguous()
 
 
-def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[tuple[int, ...]]:
-    return [
-        (w.data_ptr(), b.data_ptr(), w.stride(0), b.stride(0))
-        for w, b in zip(weights, biases, strict=True)
-    ]
+@functools.lru_cache(maxsize=64)
+def _shape(groups: int, rows: int, activation: str, *sizes: int) -> Any:
+    return native.module().MlpShape(groups, rows, sizes, _CODES[activation])
+
+
+@functools.lru_cache(maxsize=256)
+def _made_layers(*layers: tuple[int, ...]) -> Any:
+    return native.module().MlpLayers(layers)
+
+
+def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Any:
+    """Return the layers as native code has them: the same object while nothing moves."""
+    return _made_layers(
+        *[
+            (w.data_ptr(), b.data_ptr(), w.stride(0), b.stride(0))
+            for w, b in zip(weights, biases, strict=True)
+        ]
+    )
 
 
 def _parts(pieces: Pieces) -> list[tuple[int, ...]]:
     return [(x.data_ptr(), x.shape[2], x.shape[0], x.shape[1]) for x in pieces]
 
 
-def _forward(
+def forward(
     activation: str,
     pieces: Sequence[Tensor],
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
-    keep: Callable[[int], _Buffer] | None,
+    keep: Callable[[int], Buffer] | None,
     out: Tensor | None = None,
-) -> tuple[Tensor, Any, _Buffer | None]:
+) -> tuple[Tensor, Any, Buffer | None]:
     """Return y, its shape as native code has it, and what `keep` made to hold what is saved.
 
     out: where y is to go, if anywhere; its rows lie equally spaced.
     """
     module = native.module()
     # Bound to names: temporaries would be gone before the call reads their memory.
-    pieces = tuple(x.contiguous() for x in pieces)
+    pieces = [x.contiguous() for x in pieces]
     weights, biases = [_inner(w) for w in weights], [_inner(b) for b in biases]
-    groups, rows = weights[0].shape[0], max(x.shape[1] for x in pieces)
-    sizes = [weights[0].shape[1], *(w.shape[2] for w in weights)]
-    shape = module.MlpShape(groups, rows, sizes, _CODES[activation])
+    groups, rows = weights[0].shape[0], max([x.shape[1] for x in pieces])
+    sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
+    shape = _shape(groups, rows, activation, *sizes)
     out = torch.empty(groups, rows, sizes[-1]) if out is None else out
     saved = keep(shape.saved) if keep is not None else None
     module.mlp_forward(
@@ -117,26 +116,27 @@ def _forward(
     return out, shape, saved
 
 
-def _backward(
+def backward(
     shape: Any,
-    saved: _Buffer,
+    saved: Buffer,
     gradient: Tensor,
     stride: int,
     pieces: Sequence[Tensor],
     parameters: Sequence[Tensor],
     wanted: Sequence[bool],
-) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Return the gradients of the pieces and of the parameters, weights first, that are wanted.
+    results: Sequence[Tensor],
+) -> list[Tensor | None]:
+    """Return the gradients of the pieces that are wanted, and write those of the parameters,
+    weights first, into results unless there are none.
 
     gradient: [G, B, out], its rows `stride` apart.
     """
-    count, half = len(pieces), len(parameters) // 2
+    half = len(parameters) // 2
     pieces, parameters = [x.contiguous() for x in pieces], [_inner(p) for p in parameters]
     inputs = [
         torch.empty(*gradient.shape[:2], x.shape[2]) if want else None
-        for x, want in zip(pieces, wanted[:count], strict=True)
+        for x, want in zip(pieces, wanted, strict=True)
     ]
-    results = [gradients.destination(p) for p in parameters] if any(wanted[count:]) else []
     native.module().mlp_backward(
         shape,
         (gradient.data_ptr(), stride),
@@ -144,13 +144,10 @@ def _backward(
         saved.tensor.data_ptr(),
         _parts(pieces),
         [0 if dx is None else dx.data_ptr() for dx in inputs],
-        _layers(results[:half], results[half:]),
+        _layers(results[:half], results[half:]) if results else None,
         torch.get_num_threads(),
     )
-    summed = [
-        None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)
-    ]
-    return summed, list(results) or [None] * len(parameters)
+    return [None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)]
 
 
 def _gathered(gradient: Tensor, like: Tensor) -> Tensor:
@@ -167,8 +164,8 @@ class _Mlp(torch.autograd.Function):
     def forward(ctx: Any, activation: str, count: int, *tensors: Tensor) -> Tensor:
         pieces, parameters = tensors[:count], tensors[count:]
         half = len(parameters) // 2
-        out, ctx.shape, ctx.saved = _forward(
-            activation, pieces, parameters[:half], parameters[half:], _Buffer
+        out, ctx.shape, ctx.saved = forward(
+            activation, pieces, parameters[:half], parameters[half:], Buffer
         )
         ctx.count = count
         ctx.save_for_backward(*tensors)
@@ -176,56 +173,11 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        pieces, parameters = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        inputs, results = _backward(
+        count, pieces = ctx.count, ctx.saved_tensors[: ctx.count]
+        parameters, wanted = ctx.saved_tensors[count:], ctx.needs_input_grad[2:]
+        results = [destination(p) for p in parameters] if any(wanted[count:]) else []
+        inputs = backward(
             ctx.shape, ctx.saved, gradient.contiguous(), gradient.shape[2], pieces, parameters,
-            ctx.needs_input_grad[2:],
+            wanted[:count], results,
         )  # fmt: skip
-        return (None, None, *inputs, *results)
-
-
-@functools.cache
-def _rates(half: int) -> Tensor:
-    """Return the geometric frequencies of `reference.sinusoid`."""
-    exponent = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
-    return torch.pow(10_000.0, -exponent).float()
-
-
-def _embed(
-    levels: Tensor, parameters: Sequence[Tensor], keep: Callable[[int], _Buffer] | None
-) -> tuple[Tensor, Tensor, list[tuple[Any, _Buffer | None]]]:
-    """Return the embedding, the sines that it is made of, and what each clock's pass keeps."""
-    (S, B, _), features = levels.shape, parameters[0].shape[1]
-    levels, rates = levels.contiguous(), _rates(features // 2)
-    sines, out = torch.empty(2, S, B, features), torch.empty(S, B, 2 * features)
-    native.module().sinusoid(
-        levels.data_ptr(), S * B, rates.data_ptr(), features // 2, sines.data_ptr()
-    )
-    kept = [
-        _forward("mish", (x,), p[::2], p[1::2], keep, y)[1:]
-        for x, p, y in zip(
-            sines, (parameters[:4], parameters[4:]), out.chunk(2, -1), strict=True
-        )
-    ]
-    return out, sines, kept
-
-
-class _Embed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, levels: Tensor, *parameters: Tensor) -> Tensor:
-        out, sines, ctx.kept = _embed(levels, parameters, _Buffer)
-        ctx.save_for_backward(sines, *parameters)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        sines, *parameters = ctx.saved_tensors
-        found: list[Tensor | None] = []
-        for clock, dy in enumerate(gradient.contiguous().chunk(2, -1)):
-            own = parameters[4 * clock : 4 * clock + 4]
-            _, (*weights, first, second) = _backward(
-                *ctx.kept[clock], dy, gradient.shape[2], (sines[clock],),
-                (*own[::2], *own[1::2]), (False, True),
-            )  # fmt: skip
-            found += [weights[0], first, weights[1], second]
-        return (None, *found)
+        return (None, None, *inputs, *(results or [None] * len(parameters)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tolerance import assert_as_accurate
 
-from gtp_fast import native, ops_adam, ops_mlp, random, reference
+from gtp_fast import native, ops_adam, ops_embed, ops_mlp, random, reference
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 ISAS = native.module().isas() if native.available() else []
@@ -215,7 +215,7 @@ def test_embeddings_of_time(isa: str) -> None:
     parameters = [normals(91 + i, 2, *shape) / 4 for i, shape in enumerate(shapes)]
     dy, results = normals(99, 2, 33, 32), []
     for function, dtype in (
-        (ops_mlp.embed, torch.float32),
+        (ops_embed.embed, torch.float32),
         (reference.embed, torch.float32),
         (reference.embed, torch.float64),
     ):
@@ -239,7 +239,7 @@ def test_no_gradient_is_taken_of_parameters_that_want_none(monkeypatch) -> None:
     x = case.x.requires_grad_()
     (expected,) = torch.autograd.grad(ops_mlp.mlp(x, *halves(case, True)).sum(), x)
     asked = []
-    monkeypatch.setattr(ops_mlp.gradients, "destination", asked.append)
+    monkeypatch.setattr(ops_mlp, "destination", asked.append)
     (dx,) = torch.autograd.grad(ops_mlp.mlp(x, *halves(case, False)).sum(), x)
     assert torch.equal(dx, expected) and not asked
 
