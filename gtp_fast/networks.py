@@ -277,6 +277,7 @@ class TwinCritic:
         layer_norm: bool = False,
     ):
         self.depth, self.fused, self.activation = depth, fused, activation
+        self.layer_norm = layer_norm
         self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
     def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:

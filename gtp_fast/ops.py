@@ -16,11 +16,13 @@ from gtp_fast import (
     native,
     ops_adam,
     ops_compiled,
+    ops_critic,
     ops_embed,
     ops_losses,
     ops_mlp,
     ops_random,
     ops_sampler,
+    ops_steps,
     random,
     reference,
     samplers,
@@ -51,6 +53,9 @@ class Operations:
     gather: Callable[..., Iterable[Tensor]]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
+    td_step: Callable[..., Tensor] | None
+    """The TD loss with its gradient; None where it goes through autograd, as `flow_map_step`."""
+    flow_map_step: Callable[..., tuple[Tensor, Tensor]] | None
     choices: dict[str, tuple[str, str]]
 
     def describe(self) -> str:
@@ -90,11 +95,13 @@ def resolve(
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
         differentiate=gradients.differentiate if "mlp" in fused else Parameters.differentiate,
         embed=ops_embed.embed if "mlp" in fused else reference.embed,
-        td_loss=ops_losses.native_td_loss if "loss" in fused else reference.td_loss,
-        weigh=ops_losses.native_weigh if "loss" in fused else reference.weigh,
+        td_loss=ops_critic.native_td_loss if "loss" in fused else reference.td_loss,
+        weigh=ops_critic.native_weigh if "loss" in fused else reference.weigh,
         gather=ops_random.gather if "random" in fused else plain_gather,
         normals=normals,
         integers=integers,
+        td_step=ops_steps.td_step if {"mlp", "loss"} <= fused else None,
+        flow_map_step=ops_steps.flow_map_step if {"mlp", "loss"} <= fused else None,
         choices=choices,
     )
     if backend == "compiled":
@@ -127,11 +134,13 @@ def _with_triton(chosen: Operations, strict: bool) -> Operations:
         adam=ops_triton.adam,
         differentiate=Parameters.differentiate,
         embed=ops_triton.embed,
-        td_loss=ops_losses.triton_td_loss,
-        weigh=ops_losses.triton_weigh,
+        td_loss=ops_critic.triton_td_loss,
+        weigh=ops_critic.triton_weigh,
         gather=ops_triton.gather,
         normals=ops_triton.normals,
         integers=ops_triton.integers,
+        td_step=None,
+        flow_map_step=None,
     )
 
 

@@ -1,8 +1,7 @@
-"""The perturbation, the losses and the advantage weights: native on a CPU, Triton on a GPU."""
+"""The perturbation and the losses of the flow map: native on a CPU, Triton on a GPU."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -92,9 +91,18 @@ def triton_perturb(
     return Perturbation(**fields)
 
 
-def _native_loss(
+def loss_rows(p: Perturbation) -> tuple[Tensor, ...]:
+    """Return what the losses read of a perturbation, in the kernels' order."""
+    return p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u
+
+
+def flow_map_gradient(
     student: Tensor, teacher: Tensor, a: Tensor, *rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return both losses [S], and the gradient [S, 2 B, A] of their sum with respect to the student.
+
+    rows: what of the perturbation `loss_rows` names, then w.
+    """
     S, B, A = a.shape
     inputs = [x.contiguous() for x in (student, teacher, a, *rows)]
     losses, gradient = torch.empty(2, S), torch.empty(S, 2 * B, A)
@@ -137,8 +145,7 @@ def _loss(
     p: Perturbation,
     w: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
-    inputs = (student, teacher.detach(), a, w.detach(), *rows)
+    inputs = (student, teacher.detach(), a, w.detach(), *loss_rows(p))
     result: tuple[Tensor, Tensor] = _Loss.apply(compute, *inputs)  # type: ignore[no-untyped-call]
     return result
 
@@ -147,7 +154,7 @@ def native_loss(
     student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Do `reference.flow_map_loss` with its gradient in one native pass, float32 on the CPU."""
-    return _loss(_native_loss, student, teacher, a, p, w)
+    return _loss(flow_map_gradient, student, teacher, a, p, w)
 
 
 def triton_loss(
@@ -157,89 +164,3 @@ def triton_loss(
     from gtp_fast.kernels import loss
 
     return _loss(loss.loss, student, teacher, a, p, w)
-
-
-def _native_td(
-    values: Tensor, following: Tensor, reward: Tensor, mask: Tensor, discount: float
-) -> tuple[Tensor, Tensor]:
-    S, T, B = values.shape
-    inputs = [x.contiguous() for x in (values, following, reward, mask)]
-    loss, gradient = torch.empty(S), torch.empty(S, T, B)
-    native.module().td_loss(
-        (S, T, B, following.shape[2] // max(B, 1)),
-        discount,
-        [x.data_ptr() for x in inputs],
-        loss.data_ptr(),
-        gradient.data_ptr(),
-    )
-    return loss, gradient
-
-
-class _TdLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, compute: Callable[..., tuple[Tensor, Tensor]], values: Tensor, *rest: Any
-    ) -> Tensor:
-        following, reward, mask, discount = rest
-        # Twins inside their seed, which is how a stack of critics has them.
-        loss, gradient = compute(
-            values.transpose(0, 1), following.transpose(0, 1), reward, mask, discount
-        )
-        ctx.save_for_backward(gradient)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        scaled = (gradient * upstream[:, None, None]).transpose(0, 1)
-        return (None, scaled, None, None, None, None)
-
-
-def native_td_loss(
-    values: Tensor, following: Tensor, reward: Tensor, mask: Tensor, discount: float
-) -> Tensor:
-    """Do `reference.td_loss` with its gradient in one native pass, float32 on the CPU."""
-    inputs = (values, following.detach(), reward, mask, discount)
-    loss: Tensor = _TdLoss.apply(_native_td, *inputs)  # type: ignore[no-untyped-call]
-    return loss
-
-
-def triton_td_loss(
-    values: Tensor, following: Tensor, reward: Tensor, mask: Tensor, discount: float
-) -> Tensor:
-    """Do `reference.td_loss` with its gradient in one Triton launch."""
-    from gtp_fast.kernels import td
-
-    inputs = (values, following.detach(), reward, mask, discount)
-    loss: Tensor = _TdLoss.apply(td.td, *inputs)  # type: ignore[no-untyped-call]
-    return loss
-
-
-def native_weigh(
-    values: Tensor, eta: Tensor, rows: int, maximum: float | None
-) -> tuple[Tensor, ...]:
-    """Do `reference.weigh` in one native pass, float32 on the CPU."""
-    values, eta = values.detach().transpose(0, 1).contiguous(), eta.contiguous()
-    S, T, count = values.shape
-    w, statistics = torch.empty(S, rows), torch.empty(4, S)
-    native.module().weigh(
-        (S, T, rows, count // max(rows, 1) - 1),
-        values.data_ptr(),
-        eta.data_ptr(),
-        math.inf if maximum is None else maximum,
-        w.data_ptr(),
-        statistics.data_ptr(),
-    )
-    return (w, *statistics.unbind(0))
-
-
-def triton_weigh(
-    values: Tensor, eta: Tensor, rows: int, maximum: float | None
-) -> tuple[Tensor, ...]:
-    """Do `reference.weigh` in one Triton launch."""
-    from gtp_fast.kernels import td
-
-    weighed: tuple[Tensor, ...] = td.weights(
-        values.detach().transpose(0, 1), eta, rows, maximum
-    )
-    return weighed

@@ -10,7 +10,7 @@ from agent_cases import synthetic_table
 from test_native_losses import STEP, draw, keys
 from tolerance import assert_as_accurate
 
-from gtp_fast import native, ops, ops_losses, ops_random, reference
+from gtp_fast import native, ops, ops_critic, ops_random, reference
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 
@@ -20,7 +20,7 @@ def test_td_loss(S: int, B: int, m: int) -> None:
     values, following, packed = draw(0, 2, S, B), draw(1, 2, S, m * B), draw(2, S, B, 2)
     reward, mask, scale, results = packed[..., 0], (packed[..., 1] > 0).float(), draw(3, S), []
     for function, dtype in (
-        (ops_losses.native_td_loss, torch.float32),
+        (ops_critic.native_td_loss, torch.float32),
         (reference.td_loss, torch.float32),
         (reference.td_loss, torch.float64),
     ):
@@ -36,7 +36,7 @@ def test_td_loss(S: int, B: int, m: int) -> None:
 @pytest.mark.parametrize(("S", "B", "m"), [(1, 2, 1), (2, 63, 3), (3, 257, 1)])
 def test_weights(S: int, B: int, m: int, maximum: float | None) -> None:
     values, eta = 30 * draw(4, 2, S, (1 + m) * B), torch.tensor([1.0, 0.0, 2.5][:S])
-    fast = ops_losses.native_weigh(values, eta, B, maximum)
+    fast = ops_critic.native_weigh(values, eta, B, maximum)
     plain = reference.weigh(values, eta, B, maximum)
     exact = reference.weigh(values.double(), eta.double(), B, maximum)
     for name, *compared in zip(("w", "q", "spread", "mean", "largest"), fast, plain, exact):
@@ -48,9 +48,9 @@ def test_a_nan_reaches_loss_and_weights_of_its_own_seed_alone(twin: int) -> None
     values, one = draw(5, 2, 2, 6), torch.ones(2, 3)
     values[twin, 1, 4] = math.nan
     for following in (values, values.flip(2)):
-        loss = ops_losses.native_td_loss(values[..., :3], following, one[:1].expand(2, 3), one, 0.9)
+        loss = ops_critic.native_td_loss(values[..., :3], following, one[:1].expand(2, 3), one, 0.9)
         assert torch.isfinite(loss).tolist() == [True, False]
-    for name, x in zip("wqsml", ops_losses.native_weigh(values, one[:, 0], 3, 100.0), strict=True):
+    for name, x in zip("wqsml", ops_critic.native_weigh(values, one[:, 0], 3, 100.0), strict=True):
         assert torch.isfinite(x[0]).all() and (name == "q" or torch.isnan(x[1]).all()), name
 
 

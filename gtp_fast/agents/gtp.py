@@ -18,6 +18,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.gtp_settings import GTPConfig, ranges
 from gtp_fast.agents.learner import Learner
+from gtp_fast.agents.objectives import score_approximation
 from gtp_fast.agents.settings import check
 from gtp_fast.candidates import Score
 from gtp_fast.errors import UserError
@@ -211,10 +212,13 @@ class GTP(Agent):
         each [S].
         """
         c = self.config
-        terms = self.objective(self, batch, w, step)
+        graph = self.ops.flow_map_step is None or self.objective is not score_approximation
+        terms = (self.objective if graph else objectives.score_step)(self, batch, w, step)
         shares = [self.lambda_flow * x if k == "flow_loss" else x for k, x in terms.items()]
         loss = torch.stack(shares).sum(0)
-        gradient = self.actor.update(
-            loss, step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
+        if graph:
+            self.actor.differentiate(loss)
+        gradient = self.actor.descend(
+            loss.detach(), step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
         )
         return [*(term.detach() for term in terms.values()), gradient]
