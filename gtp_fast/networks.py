@@ -230,20 +230,20 @@ class FlowMapNetwork:
     def fold(
         self,
         views: Mapping[str, Tensor],
-        times: Tensor,
+        times: tuple[float, ...],
         *,
         kind: str,
         sigma_data: float,
         t_min: float,
         plan: Callable[[Tensor], Plan] = reference.map_plan,
     ) -> FoldedPolicy:
-        """Fold a sampler over a descending time grid [K + 1] (float64) into the weights; no
+        """Fold a sampler over a descending time grid of K + 1 times into the weights; no
         gradient.
         """
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
             options = (plan, kind, sigma_data, t_min)
-            levels, vectors = self._constants(tuple(times.tolist()), *options, weight)
+            levels, vectors = self._constants(times, *options, weight)
             levels = levels.expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)
             step_bias = torch.baddbmm(
@@ -259,7 +259,7 @@ class FlowMapNetwork:
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
                 **vectors,
-                initial_scale=float(times[0]),
+                initial_scale=times[0],
             )
 
 

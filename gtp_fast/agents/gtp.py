@@ -4,6 +4,7 @@ moving averages.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,11 @@ __all__ = ["GTP", "GTPConfig"]
 
 
 FACTS = ("q", "advantage_std", "weight", "weight_max", "actor_gradient", "critic_gradient")
+
+
+@functools.cache
+def _times(k: int, t_min: float, t_max: float) -> tuple[float, ...]:
+    return tuple(reference.sampling_times(k, t_min, t_max, torch.float64).tolist())
 
 
 class GTP(Agent):
@@ -100,10 +106,9 @@ class GTP(Agent):
         """Return the K-step policy of every seed with its constants folded."""
         c = self.config
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        times = reference.sampling_times(k or c.k, c.t_min, c.t_max, torch.float64)
         return self.network.fold(
             views,
-            times,
+            _times(k or c.k, c.t_min, c.t_max),
             kind=c.precondition,
             sigma_data=c.sigma_data,
             t_min=c.t_min,
@@ -176,11 +181,7 @@ class GTP(Agent):
         c = self.config
         backups = max(1, c.max_q_backup)
         states = torch.cat(
-            (
-                batch.next_observation.repeat(1, backups, 1),
-                batch.observation.repeat(1, c.value_samples, 1),
-            ),
-            1,
+            [batch.next_observation] * backups + [batch.observation] * c.value_samples, 1
         )
         split = backups * c.batch_size
         policy = self.folded("ema")
