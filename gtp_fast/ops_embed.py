@@ -42,7 +42,8 @@ def forward(
     native.module().sinusoid(
         levels.data_ptr(), S * B, rates.data_ptr(), features // 2, sines.data_ptr()
     )
-    clocks = zip(sines, (parameters[:4], parameters[4:]), out.chunk(2, -1), strict=True)
+    halves = (out[..., :features], out[..., features:])
+    clocks = zip(sines.unbind(0), (parameters[:4], parameters[4:]), halves, strict=True)
     kept = [ops_mlp.forward("mish", (x,), p[::2], p[1::2], keep, y)[1:] for x, p, y in clocks]
     return out, sines, kept
 

@@ -88,16 +88,18 @@ class Learner:
         """
         gradient, flat = self.parameters.gradient, self.parameters.flat
         buffers = (flat, gradient, self.first, self.second, self.average.flat)
-        frozen = (self.diverged >= 0) | ~sound(loss, self.limit)
+        healthy = self.diverged < 0
+        learns = healthy & (loss.abs() <= min(self.limit, torch.finfo(loss.dtype).max))
         norm = self.adam(
             *(buffer.view(self.seeds, -1) for buffer in buffers),
             updates,
             rate,
             ema_rate,
             max_norm,
-            frozen,
+            ~learns,
         )
-        fresh = (frozen | ~(norm < math.inf)) & (self.diverged < 0)
+        # What was healthy and did not learn has diverged in this update.
+        fresh = healthy ^ (learns & (norm < math.inf))
         self.diverged.copy_(torch.where(fresh, updates - 1, self.diverged))
         return norm
 
