@@ -121,6 +121,9 @@ void forward_layer(const MlpKernels& k, const LayerPointers& layer, int g, int i
     std::fill(padded_bias + count, padded_bias + panel, 0.0f);
     epilogue.bias = padded_bias;
     if (slope) epilogue.slope = slope + p * y.plane;
+    epilogue.next = weight + column + panel;
+    epilogue.next_rows = column + panel < out ? in : 0;
+    epilogue.next_stride = out;
     k.product(x.data, x.plane, rows, in, packed, count, y.data + p * y.plane, 0, epilogue);
   }
 }

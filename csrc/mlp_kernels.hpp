@@ -17,6 +17,10 @@ struct Epilogue {
   Activation activation = Activation::kMish;
   float* slope = nullptr;         // where the activation's slope is kept, in panels like the result
   const float* factor = nullptr;  // multiplies the result, in panels like it
+  // The row-major weights of the next panel, fetched while this one is at work; `next_rows` of them, `stride` apart.
+  const float* next = nullptr;
+  int next_rows = 0;
+  size_t next_stride = 0;
 };
 
 struct AdamStep {

@@ -132,6 +132,13 @@ inline void each_tile(int count, const Work& work) {
   }
 }
 
+// The share of a tile of `height` rows in fetching the next panel of weights.
+inline void fetch_next(const Epilogue& epilogue, int row, int height, int rows) {
+  const int count = epilogue.next_rows;
+  for (int i = count * row / rows; i < count * (row + height) / rows; ++i)
+    for (int j = 0; j < kPanel; j += 64 / sizeof(float)) __builtin_prefetch(epilogue.next + i * epilogue.next_stride + j);
+}
+
 template <int N>
 void product_panel(const float* a, size_t a_plane, int rows, int depth, const float* w, float* y, size_t at,
                    size_t column, const Epilogue& epilogue) {
@@ -139,6 +146,7 @@ void product_panel(const float* a, size_t a_plane, int rows, int depth, const fl
     constexpr int kRows = decltype(height)::value;
     const size_t place = at + static_cast<size_t>(r) * kPanel;
     accumulate<kRows, N>(a + static_cast<size_t>(r) * kPanel, a_plane, depth, w, y + place);
+    fetch_next(epilogue, r, kRows, rows);
     finish_tile<N>(epilogue, y + place, place, column, kRows);
   });
 }
