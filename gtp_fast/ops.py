@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from gtp_fast import (
-    gradients,
     native,
     ops_adam,
     ops_compiled,
     ops_critic,
     ops_embed,
+    ops_gradients,
     ops_losses,
     ops_mlp,
     ops_random,
@@ -49,7 +49,7 @@ class Operations:
     differentiate: Callable[[Parameters, Tensor], None]
     embed: Callable[..., Tensor]
     td_loss: Callable[..., Tensor]
-    weigh: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+    weigh: Callable[..., tuple[Tensor, ...]]
     gather: Callable[..., Iterable[Tensor]]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
@@ -93,7 +93,7 @@ def resolve(
         sampler=ops_sampler.NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
-        differentiate=gradients.differentiate if "mlp" in fused else Parameters.differentiate,
+        differentiate=ops_gradients.differentiate if "mlp" in fused else Parameters.differentiate,
         embed=ops_embed.embed if "mlp" in fused else reference.embed,
         td_loss=ops_critic.native_td_loss if "loss" in fused else reference.td_loss,
         weigh=ops_critic.native_weigh if "loss" in fused else reference.weigh,

@@ -95,7 +95,5 @@ def triton_weigh(
     """Do `reference.weigh` in one Triton launch."""
     from gtp_fast.kernels import td
 
-    weighed: tuple[Tensor, ...] = td.weights(
-        values.detach().transpose(0, 1), eta, rows, maximum
-    )
+    weighed: tuple[Tensor, ...] = td.weights(values.detach().transpose(0, 1), eta, rows, maximum)
     return weighed

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import native, ops_mlp
-from gtp_fast.gradients import destination
+from gtp_fast.ops_gradients import destination
 from gtp_fast.ops_mlp import Buffer
 
 # Of weight, bias, weight, bias of one clock: the weights, then the biases.

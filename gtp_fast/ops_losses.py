@@ -99,7 +99,7 @@ def loss_rows(p: Perturbation) -> tuple[Tensor, ...]:
 def flow_map_gradient(
     student: Tensor, teacher: Tensor, a: Tensor, *rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return both losses [S], and the gradient [S, 2 B, A] of their sum with respect to the student.
+    """Return both losses [S], and the gradient [S, 2 B, A] of their sum by the student.
 
     rows: what of the perturbation `loss_rows` names, then w.
     """

@@ -10,12 +10,9 @@ import torch
 from torch import Tensor
 
 from gtp_fast import native
-from gtp_fast.gradients import destination
+from gtp_fast.ops_gradients import destination
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
-
-
-Pieces = tuple[Tensor, ...]
 
 
 def mlp(
@@ -80,7 +77,7 @@ def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Any:
     )
 
 
-def _parts(pieces: Pieces) -> list[tuple[int, ...]]:
+def _parts(pieces: Sequence[Tensor]) -> list[tuple[int, ...]]:
     return [(x.data_ptr(), x.shape[2], x.shape[0], x.shape[1]) for x in pieces]
 
 
@@ -91,7 +88,7 @@ def forward(
     biases: Sequence[Tensor],
     keep: Callable[[int], Buffer] | None,
     out: Tensor | None = None,
-) -> tuple[Tensor, Any, Buffer | None]:
+) -> tuple[Tensor, Any, Any]:
     """Return y, its shape as native code has it, and what `keep` made to hold what is saved.
 
     out: where y is to go, if anywhere; its rows lie equally spaced.
@@ -125,9 +122,9 @@ def backward(
     parameters: Sequence[Tensor],
     wanted: Sequence[bool],
     results: Sequence[Tensor],
-) -> list[Tensor | None]:
+) -> list[Any]:
     """Return the gradients of the pieces that are wanted, and write those of the parameters,
-    weights first, into results unless there are none.
+    weights first, into results unless there are none; None stands for what is not wanted.
 
     gradient: [G, B, out], its rows `stride` apart.
     """
@@ -175,9 +172,11 @@ class _Mlp(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         count, pieces = ctx.count, ctx.saved_tensors[: ctx.count]
         parameters, wanted = ctx.saved_tensors[count:], ctx.needs_input_grad[2:]
-        results = [destination(p) for p in parameters] if any(wanted[count:]) else []
+        trains = any(wanted[count:])
+        results = [destination(p) for p in parameters] if trains else []
         inputs = backward(
             ctx.shape, ctx.saved, gradient.contiguous(), gradient.shape[2], pieces, parameters,
             wanted[:count], results,
         )  # fmt: skip
-        return (None, None, *inputs, *(results or [None] * len(parameters)))
+        kept = results if trains else [None] * len(parameters)
+        return (None, None, *inputs, *kept)

@@ -6,7 +6,7 @@ more to keep than its small operations take.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor
 
@@ -15,16 +15,14 @@ from gtp_fast.networks import FlowMapNetwork, Parameters, TwinCritic, layers
 from gtp_fast.ops_mlp import Buffer
 from gtp_fast.reference import Perturbation
 
-if TYPE_CHECKING:
-    from gtp_fast.data.table import Batch
-
 
 def td_step(
-    network: TwinCritic, parameters: Parameters, batch: Batch, following: Tensor, discount: float
+    network: TwinCritic, parameters: Parameters, batch: Any, following: Tensor, discount: float
 ) -> Tensor:
     """Return the TD loss [S] of a critic without norms, its gradient in `parameters.gradient`.
 
-    following: [2, S, m B], target values of the next actions.
+    batch: s, a, r, s', mask as `gather` draws them; following: [2, S, m B], target values of the
+    next actions.
     """
     pieces = (batch.observation, batch.action)
     weights, biases = layers(parameters.views, network.depth)
@@ -57,7 +55,10 @@ def flow_map_step(
     """Return consistency and flow loss, [S] each, of the student with these parameters; the
     gradient of consistency + share flow is in `parameters.gradient`. share: [S].
     """
-    clocks, (weights, biases) = network.clocks(parameters.views), layers(parameters.views, network.depth)
+    clocks, (weights, biases) = (
+        network.clocks(parameters.views),
+        layers(parameters.views, network.depth),
+    )
     told, sines, kept = ops_embed.forward(p.student_levels, clocks, Buffer)
     pieces = (p.student_x, told, observation)
     student, shape, saved = ops_mlp.forward("mish", pieces, weights, biases, Buffer)

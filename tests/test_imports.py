@@ -21,8 +21,8 @@ GROUND = (
     "native",
     "samplers",
     "candidates",
-    "ops",
     "networks",
+    "ops",
     "agents",
     "engine",
 )

@@ -39,7 +39,9 @@ def test_weights(S: int, B: int, m: int, maximum: float | None) -> None:
     fast = ops_critic.native_weigh(values, eta, B, maximum)
     plain = reference.weigh(values, eta, B, maximum)
     exact = reference.weigh(values.double(), eta.double(), B, maximum)
-    for name, *compared in zip(("w", "q", "spread", "mean", "largest"), fast, plain, exact):
+    for name, *compared in zip(
+        ("w", "q", "spread", "mean", "largest"), fast, plain, exact, strict=True
+    ):
         assert_as_accurate(f"{name} {S, B, m, maximum}", *compared)
 
 

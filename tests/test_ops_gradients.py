@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gtp_fast import gradients, native, ops_mlp, random, reference
+from gtp_fast import native, ops_gradients, ops_mlp, random, reference
 from gtp_fast.networks import Parameters, initialise, mlp, mlp_shapes
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
@@ -32,7 +32,7 @@ def loss(parameters: Parameters, passes: int) -> torch.Tensor:
 def test_one_pass_or_several_leave_the_gradient_of_autograd(passes: int) -> None:
     plain, fast = made(), made()
     plain.differentiate(loss(plain, passes))
-    gradients.differentiate(fast, loss(fast, passes))
+    ops_gradients.differentiate(fast, loss(fast, passes))
     assert torch.isfinite(plain.gradient).all()
     assert torch.equal(fast.gradient, plain.gradient)
 
@@ -40,7 +40,7 @@ def test_one_pass_or_several_leave_the_gradient_of_autograd(passes: int) -> None
 def test_a_home_is_taken_once_and_only_while_it_is_offered(monkeypatch) -> None:
     parameters, copies = made(), []
     monkeypatch.setattr(torch, "_foreach_copy_", lambda homes, parts: copies.append(len(homes)))
-    gradients.differentiate(parameters, loss(parameters, 1))
+    ops_gradients.differentiate(parameters, loss(parameters, 1))
     assert copies == [1]  # What no native pass made.
     leaves = list(parameters.views.values())
     free = torch.autograd.grad(loss(parameters, 1), leaves)
@@ -51,6 +51,9 @@ def test_a_home_is_taken_once_and_only_while_it_is_offered(monkeypatch) -> None:
 def test_an_error_on_the_way_back_leaves_nothing_on_offer() -> None:
     parameters = made()
     with pytest.raises(RuntimeError):
-        gradients.differentiate(parameters, reference.mish(X))
+        ops_gradients.differentiate(parameters, reference.mish(X))
     view = parameters.views["layer0.weight"]
-    assert gradients.destination(view).data_ptr() != parameters.gradient_views["layer0.weight"].data_ptr()
+    assert (
+        ops_gradients.destination(view).data_ptr()
+        != parameters.gradient_views["layer0.weight"].data_ptr()
+    )

@@ -40,4 +40,4 @@ def differentiate(parameters: Parameters, loss: Tensor) -> None:
     # A gradient that several passes add to comes back as their sum, in memory of its own.
     away = [pair for pair in zip(homes, parts, strict=True) if pair[0] is not pair[1]]
     if away:
-        torch._foreach_copy_(*(list(side) for side in zip(*away, strict=True)))
+        torch._foreach_copy_([home for home, _ in away], [part for _, part in away])
