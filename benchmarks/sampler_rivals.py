@@ -52,7 +52,9 @@ class FirstWritten(nn.Module):
 
     def folded(self) -> FoldedPolicy:
         """Return the same policy with its constants folded."""
-        return self.network.fold(self.views, self.times, kind="edm", sigma_data=0.5, t_min=0.002)
+        return self.network.fold(
+            self.views, tuple(self.times.tolist()), kind="edm", sigma_data=0.5, t_min=0.002
+        )
 
 
 class Folded(nn.Module):

@@ -1,9 +1,12 @@
-// Perturbation and losses for Python: addresses of contiguous float32 arrays, in the order of their declarations.
+// What surrounds the networks in an update, for Python: the batch, the perturbation, the losses. Addresses of contiguous
+// float32 arrays, in the order of their declarations.
 #include <pybind11/stl.h>
 
 #include <array>
 
 #include "bindings.hpp"
+#include "critic_cpu.hpp"
+#include "gather_cpu.hpp"
 #include "losses_cpu.hpp"
 
 namespace {
@@ -37,6 +40,34 @@ void flow_map_loss(const std::array<int, 3>& shape, const std::array<uintptr_t, 
                      pointer<float>(gradient, "gradient"));
 }
 
+void td_loss(const std::array<int, 4>& shape, float discount, const std::array<uintptr_t, 4>& inputs, uintptr_t loss,
+             uintptr_t gradient) {
+  if (static_cast<int64_t>(shape[0]) * shape[1] * shape[2] * shape[3] == 0) return;
+  const float* p[4];
+  for (int i = 0; i < 4; ++i) p[i] = pointer<const float>(inputs[i], "an input");
+  gtp::td_loss({shape[0], shape[1], shape[2]}, {p[0], p[1], p[2], p[3], shape[3], discount},
+               pointer<float>(loss, "loss"), pointer<float>(gradient, "gradient"));
+}
+
+void weigh(const std::array<int, 4>& shape, uintptr_t values, uintptr_t eta, float maximum, uintptr_t w,
+           uintptr_t statistics) {
+  if (static_cast<int64_t>(shape[0]) * shape[1] * shape[2] * shape[3] == 0) return;
+  gtp::weigh({shape[0], shape[1], shape[2]}, pointer<const float>(values, "values"), shape[3],
+             pointer<const float>(eta, "eta"), maximum, pointer<float>(w, "w"),
+             pointer<float>(statistics, "statistics"));
+}
+
+void gather(uintptr_t table, uint32_t count, const std::array<int, 2>& widths, uintptr_t keys, int seeds,
+            uint64_t step, uint32_t stream, int rows, const std::array<uintptr_t, 5>& outputs) {
+  if (count == 0 || widths[0] < 1 || widths[1] < 1) throw py::value_error("there is nothing to draw from");
+  if (static_cast<int64_t>(seeds) * rows == 0) return;
+  float* out[5];
+  for (int i = 0; i < 5; ++i) out[i] = pointer<float>(outputs[i], "an output");
+  gtp::gather({pointer<const float>(table, "table"), count, widths[0], widths[1]},
+              pointer<const uint64_t>(keys, "keys"), seeds, static_cast<uint32_t>(step), stream, rows,
+              {out[0], out[1], out[2], out[3], out[4]});
+}
+
 }  // namespace
 
 void bind_losses(py::module_& m) {
@@ -46,4 +77,13 @@ void bind_losses(py::module_& m) {
         "t_min; counters: nodes, step, stream; inputs: a, nodes, keys, z.");
   m.def("flow_map_loss", &flow_map_loss, py::arg("shape"), py::arg("inputs"), py::arg("losses"), py::arg("gradient"),
         "Consistency and flow loss [2, S], and the gradient of their sum with respect to the student.");
+  m.def("td_loss", &td_loss, py::arg("shape"), py::arg("discount"), py::arg("inputs"), py::arg("loss"),
+        py::arg("gradient"),
+        "TD loss [S] of twin critics and its gradient [S, T, B]. shape: S, T, B, m; inputs: values, following, reward, "
+        "mask.");
+  m.def("weigh", &weigh, py::arg("shape"), py::arg("values"), py::arg("eta"), py::arg("maximum"), py::arg("w"),
+        py::arg("statistics"), "Advantage weights [S, B] and their four statistics [4, S]. shape: S, T, B, m.");
+  m.def("gather", &gather, py::arg("table"), py::arg("count"), py::arg("widths"), py::arg("keys"), py::arg("seeds"),
+        py::arg("step"), py::arg("stream"), py::arg("rows"), py::arg("outputs"),
+        "Draw rows of a table by counter and copy their fields: s, a, r, s', mask. widths: observation, action.");
 }

@@ -12,13 +12,18 @@ namespace {
 // Weight address, bias address, and the distances between groups, in floats.
 using Layer = std::array<uintptr_t, 4>;
 
-std::vector<gtp::LayerPointers> layers_of(const std::vector<Layer>& layers, const gtp::MlpShape& shape) {
-  if (static_cast<int>(layers.size()) != shape.layers()) throw py::value_error("one entry is needed for each layer");
-  std::vector<gtp::LayerPointers> result;
-  for (const Layer& layer : layers)
-    result.push_back({pointer<float>(layer[0], "weight"), pointer<float>(layer[1], "bias"), layer[2], layer[3]});
-  return result;
-}
+// Parameters of every layer, or their gradients, made once for as long as they stay where they are.
+struct Layers {
+  explicit Layers(const std::vector<Layer>& layers) {
+    for (const Layer& layer : layers)
+      all.push_back({pointer<float>(layer[0], "weight"), pointer<float>(layer[1], "bias"), layer[2], layer[3]});
+  }
+  const std::vector<gtp::LayerPointers>& of(const gtp::MlpShape& shape) const {
+    if (static_cast<int>(all.size()) != shape.layers()) throw py::value_error("one entry is needed for each layer");
+    return all;
+  }
+  std::vector<gtp::LayerPointers> all;
+};
 
 gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation) {
   if (activation < 0 || activation > 2) throw py::value_error("there is no such activation");
@@ -42,31 +47,35 @@ std::vector<gtp::Piece> pieces_of(const std::vector<Part>& parts, const gtp::Mlp
   return result;
 }
 
-void forward(const gtp::MlpShape& shape, const std::vector<Part>& x, const std::vector<Layer>& layers, uintptr_t y,
+// Address of a first row, and the distance between rows in floats.
+using Rows = std::tuple<uintptr_t, size_t>;
+
+void forward(const gtp::MlpShape& shape, const std::vector<Part>& x, const Layers& layers, const Rows& y,
              uintptr_t saved, int threads) {
   if (shape.groups == 0 || shape.rows == 0) return;
-  const auto parameters = layers_of(layers, shape);
+  const auto& parameters = layers.of(shape);
   const auto pieces = pieces_of(x, shape);
-  float* to = pointer<float>(y, "y");
+  const gtp::Output<float> to{pointer<float>(std::get<0>(y), "y"), std::get<1>(y)};
   const py::gil_scoped_release release;
   gtp::mlp_forward(shape, pieces, parameters, to, reinterpret_cast<float*>(saved), threads);
 }
 
-void backward(const gtp::MlpShape& shape, uintptr_t dy, const std::vector<Layer>& layers, uintptr_t saved,
-              const std::vector<Part>& x, const std::vector<uintptr_t>& dx, const std::vector<Layer>& gradients,
-              int threads) {
+void backward(const gtp::MlpShape& shape, const Rows& dy, const Layers& layers, uintptr_t saved,
+              const std::vector<Part>& x, const std::vector<uintptr_t>& dx, const Layers* gradients, int threads) {
   if (shape.groups == 0) return;
-  const auto parameters = layers_of(layers, shape), results = layers_of(gradients, shape);
+  const auto& parameters = layers.of(shape);
+  const std::vector<gtp::LayerPointers> none;
+  const auto& results = gradients ? gradients->of(shape) : none;
   std::vector<gtp::Piece> pieces;
   if (shape.rows > 0) pieces = pieces_of(x, shape);
   if (dx.size() != x.size()) throw py::value_error("one address of dx is needed for each piece of the input");
   std::vector<float*> inputs;
   for (const uintptr_t address : dx) inputs.push_back(reinterpret_cast<float*>(address));
   inputs.resize(pieces.size());
-  const float* error = reinterpret_cast<const float*>(dy);
-  const float* kept = reinterpret_cast<const float*>(saved);
+  gtp::Output<const float> error{nullptr, std::get<1>(dy)};
+  const float* kept = nullptr;
   if (shape.rows > 0) {
-    error = pointer<const float>(dy, "dy");
+    error.data = pointer<const float>(std::get<0>(dy), "dy");
     kept = pointer<const float>(saved, "saved");
   }
   const py::gil_scoped_release release;
@@ -103,12 +112,17 @@ void bind_mlp(py::module_& m) {
       .def(py::init(&shape_of), py::arg("groups"), py::arg("rows"), py::arg("sizes"), py::arg("activation"),
            "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form).")
       .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass keeps.");
+  py::class_<Layers>(m, "MlpLayers", "The parameters of a multilayer perceptron, or where their gradients go.")
+      .def(py::init<const std::vector<Layer>&>(), py::arg("layers"),
+           "layers: address of weight and bias, and for each the distance between groups in floats.");
   m.def("mlp_forward", &forward, py::arg("shape"), py::arg("x"), py::arg("layers"), py::arg("y"), py::arg("saved"),
         py::arg("threads") = 1,
-        "y [G, B, out] of the pieces of x side by side; keeps what the backward pass needs unless saved is 0.");
+        "y [G, B, out], an address and the distance between rows, of the pieces of x side by side; keeps what the "
+        "backward pass needs unless saved is 0.");
   m.def("mlp_backward", &backward, py::arg("shape"), py::arg("dy"), py::arg("layers"), py::arg("saved"), py::arg("x"),
         py::arg("dx"), py::arg("gradients"), py::arg("threads") = 1,
-        "Gradients of every layer, and of each piece of x whose address in dx is not 0, from dy [G, B, out].");
+        "From dy [G, B, out], as y of the forward pass, the gradients of every layer unless that is None, and of each "
+        "piece of x whose address in dx is not 0.");
   m.def("sinusoid", &sinusoid, py::arg("levels"), py::arg("count"), py::arg("rates"), py::arg("half"), py::arg("out"),
         "Sines and cosines of two levels of each row, [count, 2] -> [2, count, 2 half].");
   m.def("adam", &adam, py::arg("arrays"), py::arg("seeds"), py::arg("count"), py::arg("rate"), py::arg("updates"),

@@ -1,4 +1,4 @@
-// Philox, normals, integers and mish for Python: numpy arrays, or the addresses of contiguous arrays.
+// Philox, normals and integers for Python: numpy arrays, or the addresses of contiguous arrays.
 #include <array>
 
 #include "bindings.hpp"
@@ -59,15 +59,6 @@ void integers_array(const py::array& keys, uint64_t step, uint32_t stream, uint6
            out.shape(1), bound);
 }
 
-void mish(uintptr_t x, uintptr_t y, uintptr_t slope, size_t n) {
-  if (n == 0) return;
-  const float* from = pointer<const float>(x, "x");
-  float* to = pointer<float>(y, "y");
-  const auto apply = kernels().mish;
-  const py::gil_scoped_release release;
-  apply(from, to, reinterpret_cast<float*>(slope), n);
-}
-
 }  // namespace
 
 void bind_random(py::module_& m) {
@@ -81,6 +72,4 @@ void bind_random(py::module_& m) {
         py::arg("rows"), py::arg("bound"), "Write int64 integers [S, rows] in 0..bound-1 at an address.");
   m.def("integers", &integers_array, py::arg("keys"), py::arg("step"), py::arg("stream"), py::arg("bound"),
         py::arg("out"), "Fill int64 out [S, rows] with integers in 0..bound-1; keys: uint64 [S].");
-  m.def("mish", &mish, py::arg("x"), py::arg("y"), py::arg("slope"), py::arg("n"),
-        "y = mish(x), and slope = dmish/dx unless its address is 0, for n contiguous float32 numbers.");
 }

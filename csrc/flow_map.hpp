@@ -82,14 +82,6 @@ GTP_HD V mish_of_exp(V x, V e) {
   return x * (n / (n + 2.0f));
 }
 
-// d mish / dx = t + 4 x e (e + 1) / (n + 2)^2 with t = n / (n + 2).
-template <class V>
-GTP_HD V mish_slope_of_exp(V x, V e) {
-  const V n = e * (e + 2.0f);
-  const V inverse = 1.0f / (n + 2.0f);
-  return n * inverse + 4.0f * x * (e * (e + 1.0f)) * (inverse * inverse);
-}
-
 // The tanh form of gelu is x e / (e + 1), e = exp(min(u, 20)), u = 2 sqrt(2 / pi) (x + 0.044715 x^3).
 template <class V>
 GTP_HD V gelu_exponent(V x) {

@@ -55,7 +55,6 @@ struct Kernels {
   void (*pack_bfloat16)(const float* weight, int inputs, int outputs, float* to);
   // The same as int8, its columns padded to `width`.
   void (*pack_int8)(const float* weight, int inputs, int outputs, int width, float* to);
-  void (*mish)(const float* x, float* y, float* slope, size_t n);
   void (*normals)(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns, float* out);
   void (*integers)(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound,
                    int64_t* out);

@@ -21,6 +21,6 @@ namespace {
 }  // namespace
 
 const Kernels kNeonKernels = {"neon", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
-                              pack_int8, mish_array, normals_array, integers_array};
+                              pack_int8, normals_array, integers_array};
 
 }  // namespace gtp

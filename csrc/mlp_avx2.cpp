@@ -1,7 +1,12 @@
 // The kernels for training small networks, of one instruction set: avx2, 8 floats a vector.
+#include <immintrin.h>
+
+#include <type_traits>
+
 #include "flow_map.hpp"
 #include "mlp_kernels.hpp"
 
+#define GTP_AVX2
 #define GTP_LANES 8
 #define GTP_MLP_ROWS 6
 

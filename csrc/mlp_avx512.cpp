@@ -1,9 +1,14 @@
 // The kernels for training small networks, of one instruction set: avx512, 16 floats a vector.
+#include <immintrin.h>
+
+#include <type_traits>
+
 #include "flow_map.hpp"
 #include "mlp_kernels.hpp"
 
+#define GTP_AVX512
 #define GTP_LANES 16
-#define GTP_MLP_ROWS 8
+#define GTP_MLP_ROWS 12
 
 namespace gtp {
 namespace {

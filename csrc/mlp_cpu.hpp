@@ -21,6 +21,13 @@ struct Piece {
   int width, groups, rows;
 };
 
+// Values [G, B, out] or their gradients, `stride` apart from row to row.
+template <class T>
+struct Output {
+  T* data;
+  size_t stride;
+};
+
 // `sizes` are those of input, hidden layers and output. Activation after every layer but the last.
 struct MlpShape {
   int groups, rows;
@@ -36,14 +43,15 @@ const MlpShape& checked(const MlpShape& shape);
 // How many floats `forward` keeps for `backward`.
 size_t saved_size(const MlpShape& shape);
 
-// y [G, B, out] of the pieces of x side by side; keeps in `saved`, unless null, what `backward` needs. Every element is one chain of
+// y of the pieces of x side by side; keeps in `saved`, unless null, what `backward` needs. Every element is one chain of
 // multiply-adds, so its bits do not depend on the number of threads.
-void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::vector<LayerPointers>& layers, float* y,
-                 float* saved, int threads);
+void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::vector<LayerPointers>& layers,
+                 const Output<float>& y, float* saved, int threads);
 
-// Gradients of weights and biases from dy [G, B, out], and of each piece of x whose dx [G, B, width] is not null.
-void mlp_backward(const MlpShape& shape, const float* dy, const std::vector<LayerPointers>& layers, const float* saved,
-                  const std::vector<Piece>& x, const std::vector<float*>& dx,
+// From dy the gradients of weights and biases, unless `gradients` is empty, and of each piece of x whose dx [G, B, width]
+// is not null.
+void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const std::vector<LayerPointers>& layers,
+                  const float* saved, const std::vector<Piece>& x, const std::vector<float*>& dx,
                   const std::vector<LayerPointers>& gradients, int threads);
 
 struct AdamArrays {

@@ -33,35 +33,23 @@ inline __attribute__((always_inline)) void gradient_tile(const float* a, const f
     }
 }
 
-template <int N>
-void gradient_rows(int size, const float* a, const float* z, int rows, float* g, size_t stride, int columns, bool add) {
-  switch (size) {
-    case GTP_MLP_ROWS: return gradient_tile<GTP_MLP_ROWS, N>(a, z, rows, g, stride, columns, add);
-#if GTP_MLP_ROWS > 4
-    case 4: return gradient_tile<4, N>(a, z, rows, g, stride, columns, add);
-#endif
-    case 2: return gradient_tile<2, N>(a, z, rows, g, stride, columns, add);
-    default: return gradient_tile<1, N>(a, z, rows, g, stride, columns, add);
-  }
-}
-
 void gradient(const float* a, size_t a_plane, int first, int last, const float* z, size_t z_plane, int columns,
               int rows, float* g) {
   for (int begin = 0; begin < rows; begin += kSumRows) {
     const int count = rows - begin < kSumRows ? rows - begin : kSumRows;
     const size_t offset = static_cast<size_t>(begin) * kPanel;
-    for (int column = 0, p = 0; column < columns; column += kPanel, ++p)
-      for (int i = first, size = 0; i < last; i += size) {
-        const int left = kPanel - i % kPanel < last - i ? kPanel - i % kPanel : last - i;
-        size = tile_rows(left);
-        const float* from = a + (i / kPanel) * a_plane + offset + i % kPanel;
-        const float* with = z + p * z_plane + offset;
-        float* to = g + static_cast<size_t>(i) * columns + column;
+    const float* from = a + (first / kPanel) * a_plane + offset;
+    for (int column = 0, p = 0; column < columns; column += kPanel, ++p) {
+      const float* with = z + p * z_plane + offset;
+      each_tile(last - first, [&](auto height, int i) {
+        constexpr int kRows = decltype(height)::value;
+        float* const to = g + static_cast<size_t>(first + i) * columns + column;
         if (columns - column > GTP_LANES)
-          gradient_rows<2>(size, from, with, count, to, columns, columns - column, begin > 0);
+          gradient_tile<kRows, 2>(from + i, with, count, to, columns, columns - column, begin > 0);
         else
-          gradient_rows<1>(size, from, with, count, to, columns, columns - column, begin > 0);
-      }
+          gradient_tile<kRows, 1>(from + i, with, count, to, columns, columns - column, begin > 0);
+      });
+    }
   }
 }
 
@@ -81,11 +69,12 @@ void column_sums(const float* z, size_t z_plane, int columns, int rows, float* s
 }
 
 void pack(const float* from, int rows, int columns, size_t stride, float* to, size_t plane) {
-  for (int column = 0; column < columns; column += kPanel, to += plane) {
-    const int count = columns - column < kPanel ? columns - column : kPanel;
-    for (int r = 0; r < rows; ++r) {
-      float* row = to + static_cast<size_t>(r) * kPanel;
-      const float* source = from + r * stride + column;
+  // Rows outside: they are read in order, whatever their length.
+  for (int r = 0; r < rows; ++r, from += stride) {
+    float* row = to + static_cast<size_t>(r) * kPanel;
+    for (int column = 0; column < columns; column += kPanel, row += plane) {
+      const int count = columns - column < kPanel ? columns - column : kPanel;
+      const float* source = from + column;
       if (count == kPanel) {
         store(row, load(source));
         store(row + GTP_LANES, load(source + GTP_LANES));

@@ -17,6 +17,10 @@ struct Epilogue {
   Activation activation = Activation::kMish;
   float* slope = nullptr;         // where the activation's slope is kept, in panels like the result
   const float* factor = nullptr;  // multiplies the result, in panels like it
+  // The row-major weights of the next panel, fetched while this one is at work; `next_rows` of them, `stride` apart.
+  const float* next = nullptr;
+  int next_rows = 0;
+  size_t next_stride = 0;
 };
 
 struct AdamStep {
@@ -33,7 +37,7 @@ struct MlpKernels {
   // y = epilogue(a w): a [rows, depth] and y [rows, columns] in panels, w [depth, columns] packed.
   void (*product)(const float* a, size_t a_plane, int rows, int depth, const float* w, int columns, float* y,
                   size_t y_plane, const Epilogue& epilogue);
-  // g = a^T z row-major [depth, columns] for columns first..last of a, the sum over rows in order.
+  // g = a^T z row-major [depth, columns] for columns first..last of a, all of one panel; the sum over rows in order.
   void (*gradient)(const float* a, size_t a_plane, int first, int last, const float* z, size_t z_plane, int columns,
                    int rows, float* g);
   void (*column_sums)(const float* z, size_t z_plane, int columns, int rows, float* sums);

@@ -1,4 +1,6 @@
 // The kernels for training small networks, of one instruction set: what every machine runs, 4 floats a vector.
+#include <type_traits>
+
 #include "flow_map.hpp"
 #include "mlp_kernels.hpp"
 

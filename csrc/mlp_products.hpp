@@ -27,18 +27,32 @@ inline __attribute__((always_inline)) void accumulate(const float* a, size_t pla
     for (int n = 0; n < N; ++n) store(y + r * kPanel + n * GTP_LANES, sum[r][n]);
 }
 
-// Value and slope by one exponential and one division.
-inline __attribute__((always_inline)) void mish_pair(V x, V& y, V& slope) {
-  const V e = limited_exponential(x);
-  const V n = e * (e + 2.0f);
-  const V inverse = 1.0f / (n + 2.0f);
-  const V t = n * inverse;
-  y = x * t;
-  slope = t + 4.0f * x * (e * (e + 1.0f)) * (inverse * inverse);
+// Values and slopes of N vectors by an exponential each and one division: 1/a and 1/b are b/(a b) and a/(a b), and the
+// limit of the exponential keeps a b finite. A NaN in a unit is one in its neighbour too, of the same row.
+template <int N>
+inline __attribute__((always_inline)) void mish(const V* x, V* y, V* slope) {
+  V e[N], n[N], inverse[N];
+  for (int i = 0; i < N; ++i) {
+    e[i] = limited_exponential(x[i]);
+    n[i] = e[i] * (e[i] + 2.0f);
+    inverse[i] = n[i] + 2.0f;
+  }
+  if constexpr (N == 2) {
+    const V both = 1.0f / (inverse[0] * inverse[1]), first = inverse[0];
+    inverse[0] = inverse[1] * both;
+    inverse[1] = first * both;
+  } else {
+    inverse[0] = 1.0f / inverse[0];
+  }
+  for (int i = 0; i < N; ++i) {
+    const V t = n[i] * inverse[i];
+    y[i] = x[i] * t;
+    slope[i] = t + 4.0f * x[i] * (e[i] * (e[i] + 1.0f)) * (inverse[i] * inverse[i]);
+  }
 }
 
 // The tanh form: x s(2 u) with u = 0.79788456 (x + 0.044715 x^3) and s the logistic function.
-inline __attribute__((always_inline)) void gelu_pair(V x, V& y, V& slope) {
+inline __attribute__((always_inline)) void gelu(V x, V& y, V& slope) {
   const V square = x * x;
   const V twice = 1.5957691216f * x * (1.0f + 0.044715f * square);
   const V e = exponential(larger(smaller(-twice, broadcast(87.0f)), broadcast(-87.0f)));
@@ -47,42 +61,51 @@ inline __attribute__((always_inline)) void gelu_pair(V x, V& y, V& slope) {
   slope = s + x * (s * (e * s)) * (1.5957691216f * (1.0f + 0.134145f * square));
 }
 
-template <Activation kKind>
-inline __attribute__((always_inline)) void activate(V x, V& y, V& slope) {
-  if constexpr (kKind == Activation::kMish) mish_pair(x, y, slope);
-  if constexpr (kKind == Activation::kGelu) gelu_pair(x, y, slope);
-  if constexpr (kKind == Activation::kRelu) {
-    y = x > 0.0f ? x : x * 0.0f;
-    slope = x >= 0.0f ? broadcast(1.0f) : broadcast(0.0f);
+template <Activation kKind, int N>
+inline __attribute__((always_inline)) void activate(const V* x, V* y, V* slope) {
+  if constexpr (kKind == Activation::kMish) return mish<N>(x, y, slope);
+  for (int i = 0; i < N; ++i) {
+    if constexpr (kKind == Activation::kGelu) gelu(x[i], y[i], slope[i]);
+    if constexpr (kKind == Activation::kRelu) {
+      y[i] = x[i] > 0.0f ? x[i] : x[i] * 0.0f;
+      slope[i] = x[i] >= 0.0f ? broadcast(1.0f) : broadcast(0.0f);
+    }
   }
 }
 
-template <Activation kKind>
-void activate_tile(float* y, float* slope, const V* bias, int rows, int vectors) {
-  for (int r = 0; r < rows; ++r)
-    for (int n = 0; n < vectors; ++n) {
-      const int at = r * kPanel + n * GTP_LANES;
-      V value, derivative;
-      activate<kKind>(load(y + at) + bias[n], value, derivative);
-      store(y + at, value);
-      if (slope != nullptr) store(slope + at, derivative);
-    }
+template <Activation kKind, int N, bool kSlope>
+void activate_tile(float* y, float* slope, const V* bias, int rows) {
+  for (int r = 0; r < rows; ++r, y += kPanel) {
+    V x[N], value[N], derivative[N];
+    for (int n = 0; n < N; ++n) x[n] = load(y + n * GTP_LANES) + bias[n];
+    activate<kKind, N>(x, value, derivative);
+    for (int n = 0; n < N; ++n) store(y + n * GTP_LANES, value[n]);
+    if constexpr (kSlope)
+      for (int n = 0; n < N; ++n) store(slope + r * kPanel + n * GTP_LANES, derivative[n]);
+  }
 }
 
-void finish_tile(const Epilogue& epilogue, float* y, size_t at, size_t column, int rows, int vectors) {
-  V bias[2] = {};
+template <Activation kKind, int N>
+void activate_rows(float* y, float* slope, const V* bias, int rows) {
+  if (slope != nullptr) return activate_tile<kKind, N, true>(y, slope, bias, rows);
+  activate_tile<kKind, N, false>(y, slope, bias, rows);
+}
+
+template <int N>
+void finish_tile(const Epilogue& epilogue, float* y, size_t at, size_t column, int rows) {
+  V bias[N] = {};
   if (epilogue.bias != nullptr)
-    for (int n = 0; n < vectors; ++n) bias[n] = load(epilogue.bias + column + n * GTP_LANES);
+    for (int n = 0; n < N; ++n) bias[n] = load(epilogue.bias + column + n * GTP_LANES);
   if (epilogue.activate) {
     float* slope = epilogue.slope ? epilogue.slope + at : nullptr;
     switch (epilogue.activation) {
-      case Activation::kMish: return activate_tile<Activation::kMish>(y, slope, bias, rows, vectors);
-      case Activation::kRelu: return activate_tile<Activation::kRelu>(y, slope, bias, rows, vectors);
-      case Activation::kGelu: return activate_tile<Activation::kGelu>(y, slope, bias, rows, vectors);
+      case Activation::kMish: return activate_rows<Activation::kMish, N>(y, slope, bias, rows);
+      case Activation::kRelu: return activate_rows<Activation::kRelu, N>(y, slope, bias, rows);
+      case Activation::kGelu: return activate_rows<Activation::kGelu, N>(y, slope, bias, rows);
     }
   }
   for (int r = 0; r < rows; ++r)
-    for (int n = 0; n < vectors; ++n) {
+    for (int n = 0; n < N; ++n) {
       const int i = r * kPanel + n * GTP_LANES;
       V value = load(y + i) + bias[n];
       if (epilogue.factor != nullptr) value *= load(epilogue.factor + at + i);
@@ -90,37 +113,51 @@ void finish_tile(const Epilogue& epilogue, float* y, size_t at, size_t column, i
     }
 }
 
-int tile_rows(int left) {
-  if (left >= GTP_MLP_ROWS) return GTP_MLP_ROWS;
-  return left >= 4 ? 4 : (left >= 2 ? 2 : 1);
+// Calls work with `size`, 1..R, as a constant.
+template <int R = GTP_MLP_ROWS, class Work>
+inline void with_rows(int size, const Work& work) {
+  if constexpr (R > 1) {
+    if (size < R) return with_rows<R - 1>(size, work);
+  }
+  work(std::integral_constant<int, R>{});
+}
+
+// Rows 0..count-1 in as few tiles as can be, of nearly equal height: work(constant rows, first row).
+template <class Work>
+inline void each_tile(int count, const Work& work) {
+  const int tiles = (count + GTP_MLP_ROWS - 1) / GTP_MLP_ROWS;
+  for (int t = 0; t < tiles; ++t) {
+    const int first = count * t / tiles;
+    with_rows(count * (t + 1) / tiles - first, [&](auto rows) { work(rows, first); });
+  }
+}
+
+// The share of a tile of `height` rows in fetching the next panel of weights.
+inline void fetch_next(const Epilogue& epilogue, int row, int height, int rows) {
+  const int count = epilogue.next_rows;
+  for (int i = count * row / rows; i < count * (row + height) / rows; ++i)
+    for (int j = 0; j < kPanel; j += 64 / sizeof(float)) __builtin_prefetch(epilogue.next + i * epilogue.next_stride + j);
 }
 
 template <int N>
-void product_tile(int size, const float* a, size_t plane, int depth, const float* w, float* y) {
-  switch (size) {
-    case GTP_MLP_ROWS: return accumulate<GTP_MLP_ROWS, N>(a, plane, depth, w, y);
-#if GTP_MLP_ROWS > 4
-    case 4: return accumulate<4, N>(a, plane, depth, w, y);
-#endif
-    case 2: return accumulate<2, N>(a, plane, depth, w, y);
-    default: return accumulate<1, N>(a, plane, depth, w, y);
-  }
+void product_panel(const float* a, size_t a_plane, int rows, int depth, const float* w, float* y, size_t at,
+                   size_t column, const Epilogue& epilogue) {
+  each_tile(rows, [&](auto height, int r) {
+    constexpr int kRows = decltype(height)::value;
+    const size_t place = at + static_cast<size_t>(r) * kPanel;
+    accumulate<kRows, N>(a + static_cast<size_t>(r) * kPanel, a_plane, depth, w, y + place);
+    fetch_next(epilogue, r, kRows, rows);
+    finish_tile<N>(epilogue, y + place, place, column, kRows);
+  });
 }
 
 void product(const float* a, size_t a_plane, int rows, int depth, const float* w, int columns, float* y,
              size_t y_plane, const Epilogue& epilogue) {
   // Panels outside: one panel of weights stays near while the rows pass under it.
   for (int column = 0, p = 0; column < columns; column += kPanel, ++p, w += static_cast<size_t>(depth) * kPanel) {
-    const int vectors = columns - column > GTP_LANES ? 2 : 1;
-    for (int r = 0, size = 0; r < rows; r += size) {
-      size = tile_rows(rows - r);
-      const size_t at = p * y_plane + static_cast<size_t>(r) * kPanel;
-      const float* from = a + static_cast<size_t>(r) * kPanel;
-      if (vectors == 2)
-        product_tile<2>(size, from, a_plane, depth, w, y + at);
-      else
-        product_tile<1>(size, from, a_plane, depth, w, y + at);
-      finish_tile(epilogue, y + at, at, column, size, vectors);
-    }
+    if (columns - column > GTP_LANES)
+      product_panel<2>(a, a_plane, rows, depth, w, y, p * y_plane, column, epilogue);
+    else
+      product_panel<1>(a, a_plane, rows, depth, w, y, p * y_plane, column, epilogue);
   }
 }

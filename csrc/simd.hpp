@@ -95,26 +95,3 @@ struct VectorMath {
   static GTP_INLINE T fill(float x) { return broadcast<T>(x); }
   static GTP_INLINE T clip(T x) { return larger(fill(-1.0f), smaller(fill(1.0f), x)); }
 };
-
-GTP_INLINE void mish_and_slope(const float* x, float* y, float* slope) {
-  const V v = load(x);
-  const V e = limited_exponential(v);
-  store(y, mish_of_exp(v, e));
-  if (slope != nullptr) store(slope, mish_slope_of_exp(v, e));
-}
-
-[[maybe_unused]] void mish_array(const float* x, float* y, float* slope, size_t n) {
-  size_t i = 0;
-  if (slope != nullptr) {
-    for (; i + GTP_LANES <= n; i += GTP_LANES) mish_and_slope(x + i, y + i, slope + i);
-  } else {
-    for (; i + GTP_LANES <= n; i += GTP_LANES) mish_and_slope(x + i, y + i, nullptr);
-  }
-  if (i == n) return;
-  // The tail goes through the same vector code, so that an element's bits do not depend on where it lies.
-  float in[GTP_LANES] = {}, out[GTP_LANES], derivative[GTP_LANES];
-  __builtin_memcpy(in, x + i, (n - i) * sizeof(float));
-  mish_and_slope(in, out, derivative);
-  __builtin_memcpy(y + i, out, (n - i) * sizeof(float));
-  if (slope != nullptr) __builtin_memcpy(slope + i, derivative, (n - i) * sizeof(float));
-}

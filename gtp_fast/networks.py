@@ -43,7 +43,7 @@ class Parameters:
         self.flat = torch.zeros(groups, total, device=device, dtype=dtype)
         self.gradient = torch.zeros_like(self.flat)
         self.views = self._split(self.flat)
-        self.gradient_views = list(self._split(self.gradient).values())
+        self.gradient_views = self._split(self.gradient)
         for view in self.views.values():
             view.requires_grad_()
 
@@ -58,7 +58,7 @@ class Parameters:
     def differentiate(self, loss: Tensor) -> None:
         """Write the gradient of a scalar loss into `gradient`."""
         parts = torch.autograd.grad(loss, list(self.views.values()))
-        torch._foreach_copy_(self.gradient_views, parts)
+        torch._foreach_copy_(list(self.gradient_views.values()), parts)
 
     def frozen_copy(self) -> Parameters:
         """Return a copy that no gradient reaches, as a moving average needs it."""
@@ -116,6 +116,14 @@ def initialise(
         offset += size
 
 
+def layers(views: Mapping[str, Tensor], depth: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Return weights and biases of `depth` hidden layers and the linear output."""
+    return (
+        [views[f"layer{i}.weight"] for i in range(depth + 1)],
+        [views[f"layer{i}.bias"] for i in range(depth + 1)],
+    )
+
+
 def mlp(
     views: Mapping[str, Tensor],
     x: Tensor | Sequence[Tensor],
@@ -128,8 +136,7 @@ def mlp(
 
     fused: `Operations.mlp` of the run; layers with a norm between them go one by one.
     """
-    weights = [views[f"layer{i}.weight"] for i in range(depth + 1)]
-    biases = [views[f"layer{i}.bias"] for i in range(depth + 1)]
+    weights, biases = layers(views, depth)
     if "norm0.scale" not in views:
         return fused(x, weights, biases, activation)
     x = reference.join(x, weights[0].shape[0])
@@ -170,11 +177,15 @@ class FlowMapNetwork:
         inputs = self.action_dim + 2 * EMBEDDING + self.observation_dim
         return shapes | mlp_shapes(inputs, self.width, self.depth, self.action_dim)
 
+    @staticmethod
+    def clocks(views: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the parameters of both time embeddings, in the order of `reference.embed`."""
+        names = [f"{i}.{kind}" for i in range(2) for kind in ("weight", "bias")]
+        return [views[f"{clock}.{name}"] for clock in ("t", "tau") for name in names]
+
     def embed(self, views: Mapping[str, Tensor], levels: Tensor) -> Tensor:
         """Embed the two time levels [S, B, 2] (0.25 ln t, 0.25 ln tau): [S, B, 2 EMBEDDING]."""
-        names = [f"{i}.{kind}" for i in range(2) for kind in ("weight", "bias")]
-        parameters = [views[f"{clock}.{name}"] for clock in ("t", "tau") for name in names]
-        return self.embedding(levels, parameters)
+        return self.embedding(levels, self.clocks(views))
 
     def __call__(
         self, views: Mapping[str, Tensor], x: Tensor, levels: Tensor, observation: Tensor
@@ -219,20 +230,20 @@ class FlowMapNetwork:
     def fold(
         self,
         views: Mapping[str, Tensor],
-        times: Tensor,
+        times: tuple[float, ...],
         *,
         kind: str,
         sigma_data: float,
         t_min: float,
         plan: Callable[[Tensor], Plan] = reference.map_plan,
     ) -> FoldedPolicy:
-        """Fold a sampler over a descending time grid [K + 1] (float64) into the weights; no
+        """Fold a sampler over a descending time grid of K + 1 times into the weights; no
         gradient.
         """
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
             options = (plan, kind, sigma_data, t_min)
-            levels, vectors = self._constants(tuple(times.tolist()), *options, weight)
+            levels, vectors = self._constants(times, *options, weight)
             levels = levels.expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)
             step_bias = torch.baddbmm(
@@ -248,7 +259,7 @@ class FlowMapNetwork:
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
                 **vectors,
-                initial_scale=float(times[0]),
+                initial_scale=times[0],
             )
 
 
@@ -266,6 +277,7 @@ class TwinCritic:
         layer_norm: bool = False,
     ):
         self.depth, self.fused, self.activation = depth, fused, activation
+        self.layer_norm = layer_norm
         self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
     def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:

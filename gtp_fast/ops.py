@@ -15,14 +15,20 @@ from gtp_fast import (
     native,
     ops_adam,
     ops_compiled,
+    ops_critic,
+    ops_embed,
+    ops_gradients,
     ops_losses,
     ops_mlp,
+    ops_random,
     ops_sampler,
+    ops_steps,
     random,
     reference,
     samplers,
 )
 from gtp_fast.errors import UserError
+from gtp_fast.networks import Parameters
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
 BACKENDS = ("auto", "reference", "compiled", "fused")
@@ -40,12 +46,16 @@ class Operations:
     sampler: Callable[..., samplers.Sampler]
     mlp: Callable[..., Tensor]
     adam: Callable[..., Tensor]
+    differentiate: Callable[[Parameters, Tensor], None]
     embed: Callable[..., Tensor]
     td_loss: Callable[..., Tensor]
-    weigh: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+    weigh: Callable[..., tuple[Tensor, ...]]
     gather: Callable[..., Iterable[Tensor]]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
+    td_step: Callable[..., Tensor] | None
+    """The TD loss with its gradient; None where it goes through autograd, as `flow_map_step`."""
+    flow_map_step: Callable[..., tuple[Tensor, Tensor]] | None
     choices: dict[str, tuple[str, str]]
 
     def describe(self) -> str:
@@ -72,8 +82,9 @@ def resolve(
     device = torch.device(device)
     choices = {name: _choice(name, backend, device, dtype) for name in _NAMES}
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
-    normals = _fused_normals if "random" in fused else random.normals
-    integers = _fused_integers if "random" in fused else random.integers
+    draws: Any = ops_random if "random" in fused else random
+    normals, integers = draws.normals, draws.integers
+    plain_gather = functools.partial(_gather, integers)
     fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
     plain_perturb = functools.partial(reference.perturb, normals=normals)
     chosen = Operations(
@@ -82,12 +93,15 @@ def resolve(
         sampler=ops_sampler.NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
-        embed=ops_mlp.embed if "mlp" in fused else reference.embed,
-        td_loss=reference.td_loss,
-        weigh=reference.weigh,
-        gather=functools.partial(_gather, integers),
+        differentiate=ops_gradients.differentiate if "mlp" in fused else Parameters.differentiate,
+        embed=ops_embed.embed if "mlp" in fused else reference.embed,
+        td_loss=ops_critic.native_td_loss if "loss" in fused else reference.td_loss,
+        weigh=ops_critic.native_weigh if "loss" in fused else reference.weigh,
+        gather=ops_random.gather if "random" in fused else plain_gather,
         normals=normals,
         integers=integers,
+        td_step=ops_steps.td_step if {"mlp", "loss"} <= fused else None,
+        flow_map_step=ops_steps.flow_map_step if {"mlp", "loss"} <= fused else None,
         choices=choices,
     )
     if backend == "compiled":
@@ -118,12 +132,15 @@ def _with_triton(chosen: Operations, strict: bool) -> Operations:
         loss=ops_losses.triton_loss,
         mlp=functools.partial(ops_triton.mlp, strict=strict),
         adam=ops_triton.adam,
+        differentiate=Parameters.differentiate,
         embed=ops_triton.embed,
-        td_loss=ops_triton.td_loss,
-        weigh=ops_triton.weigh,
+        td_loss=ops_critic.triton_td_loss,
+        weigh=ops_critic.triton_weigh,
         gather=ops_triton.gather,
         normals=ops_triton.normals,
         integers=ops_triton.integers,
+        td_step=None,
+        flow_map_step=None,
     )
 
 
@@ -198,26 +215,3 @@ def _unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str:
     if name != "sampler" and _triton_trains(device.type):
         return _triton_missing()
     return native.missing(device.type)
-
-
-def _fused_normals(
-    keys: Tensor,
-    step: int | Tensor,
-    stream: int,
-    rows: int,
-    columns: int,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    out = torch.empty(keys.shape[0], rows, columns, dtype=dtype)
-    native.module().normals(
-        keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, columns
-    )
-    return out
-
-
-def _fused_integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
-    out = torch.empty(keys.shape[0], rows, dtype=torch.int64)
-    native.module().integers(
-        keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound
-    )
-    return out

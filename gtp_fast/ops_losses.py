@@ -91,9 +91,18 @@ def triton_perturb(
     return Perturbation(**fields)
 
 
-def _native_loss(
+def loss_rows(p: Perturbation) -> tuple[Tensor, ...]:
+    """Return what the losses read of a perturbation, in the kernels' order."""
+    return p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u
+
+
+def flow_map_gradient(
     student: Tensor, teacher: Tensor, a: Tensor, *rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return both losses [S], and the gradient [S, 2 B, A] of their sum by the student.
+
+    rows: what of the perturbation `loss_rows` names, then w.
+    """
     S, B, A = a.shape
     inputs = [x.contiguous() for x in (student, teacher, a, *rows)]
     losses, gradient = torch.empty(2, S), torch.empty(S, 2 * B, A)
@@ -136,8 +145,7 @@ def _loss(
     p: Perturbation,
     w: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u)
-    inputs = (student, teacher.detach(), a, w.detach(), *rows)
+    inputs = (student, teacher.detach(), a, w.detach(), *loss_rows(p))
     result: tuple[Tensor, Tensor] = _Loss.apply(compute, *inputs)  # type: ignore[no-untyped-call]
     return result
 
@@ -146,7 +154,7 @@ def native_loss(
     student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Do `reference.flow_map_loss` with its gradient in one native pass, float32 on the CPU."""
-    return _loss(_native_loss, student, teacher, a, p, w)
+    return _loss(flow_map_gradient, student, teacher, a, p, w)
 
 
 def triton_loss(

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from gtp_fast import native
+from gtp_fast.ops_gradients import destination
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
-
-
-Pieces = tuple[Tensor, ...]
 
 
 def mlp(
@@ -32,26 +30,10 @@ def mlp(
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*pieces, *weights, *biases)):
         result: Tensor = _Mlp.apply(activation, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
         return result
-    return _forward(activation, pieces, weights, biases, None)[0]
+    return forward(activation, pieces, weights, biases, None)[0]
 
 
-@functools.cache
-def _rates(half: int) -> Tensor:
-    """Return the geometric frequencies of `reference.sinusoid`."""
-    exponent = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
-    return torch.pow(10_000.0, -exponent).float()
-
-
-def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Compute `reference.embed` of two time levels in native code: [S, B, 2] -> [S, B, 2 n]."""
-    (S, B, _), half = levels.shape, parameters[0].shape[1] // 2
-    levels, rates, sines = levels.contiguous(), _rates(half), torch.empty(2, S, B, 2 * half)
-    native.module().sinusoid(levels.data_ptr(), S * B, rates.data_ptr(), half, sines.data_ptr())
-    clocks = zip(sines, (parameters[:4], parameters[4:]), strict=True)
-    return torch.cat([mlp(x, p[::2], p[1::2]) for x, p in clocks], -1)
-
-
-class _Buffer:
+class Buffer:
     """Floats that a forward pass keeps until its graph is gone, then given to the next that needs
     as many.
 
@@ -75,43 +57,94 @@ def _inner(tensor: Tensor) -> Tensor:
     return tensor if dense else tensor.contiguous()
 
 
-def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[tuple[int, ...]]:
-    return [
-        (w.data_ptr(), b.data_ptr(), w.stride(0), b.stride(0))
-        for w, b in zip(weights, biases, strict=True)
-    ]
+@functools.lru_cache(maxsize=64)
+def _shape(groups: int, rows: int, activation: str, *sizes: int) -> Any:
+    return native.module().MlpShape(groups, rows, sizes, _CODES[activation])
 
 
-def _parts(pieces: Pieces) -> list[tuple[int, ...]]:
+@functools.lru_cache(maxsize=256)
+def _made_layers(*layers: tuple[int, ...]) -> Any:
+    return native.module().MlpLayers(layers)
+
+
+def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Any:
+    """Return the layers as native code has them: the same object while nothing moves."""
+    return _made_layers(
+        *[
+            (w.data_ptr(), b.data_ptr(), w.stride(0), b.stride(0))
+            for w, b in zip(weights, biases, strict=True)
+        ]
+    )
+
+
+def _parts(pieces: Sequence[Tensor]) -> list[tuple[int, ...]]:
     return [(x.data_ptr(), x.shape[2], x.shape[0], x.shape[1]) for x in pieces]
 
 
-def _forward(
+def forward(
     activation: str,
     pieces: Sequence[Tensor],
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
-    keep: Callable[[int], _Buffer] | None,
-) -> tuple[Tensor, Any, _Buffer | None]:
-    """Return y, its shape as native code has it, and what `keep` made to hold what is saved."""
+    keep: Callable[[int], Buffer] | None,
+    out: Tensor | None = None,
+) -> tuple[Tensor, Any, Any]:
+    """Return y, its shape as native code has it, and what `keep` made to hold what is saved.
+
+    out: where y is to go, if anywhere; its rows lie equally spaced.
+    """
     module = native.module()
     # Bound to names: temporaries would be gone before the call reads their memory.
-    pieces = tuple(x.contiguous() for x in pieces)
+    pieces = [x.contiguous() for x in pieces]
     weights, biases = [_inner(w) for w in weights], [_inner(b) for b in biases]
-    groups, rows = weights[0].shape[0], max(x.shape[1] for x in pieces)
-    sizes = [weights[0].shape[1], *(w.shape[2] for w in weights)]
-    shape = module.MlpShape(groups, rows, sizes, _CODES[activation])
-    out = torch.empty(groups, rows, sizes[-1])
+    groups, rows = weights[0].shape[0], max([x.shape[1] for x in pieces])
+    sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
+    shape = _shape(groups, rows, activation, *sizes)
+    out = torch.empty(groups, rows, sizes[-1]) if out is None else out
     saved = keep(shape.saved) if keep is not None else None
     module.mlp_forward(
         shape,
         _parts(pieces),
         _layers(weights, biases),
-        out.data_ptr(),
+        (out.data_ptr(), out.stride(1)),
         0 if saved is None else saved.tensor.data_ptr(),
         torch.get_num_threads(),
     )
     return out, shape, saved
+
+
+def backward(
+    shape: Any,
+    saved: Buffer,
+    gradient: Tensor,
+    stride: int,
+    pieces: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    wanted: Sequence[bool],
+    results: Sequence[Tensor],
+) -> list[Any]:
+    """Return the gradients of the pieces that are wanted, and write those of the parameters,
+    weights first, into results unless there are none; None stands for what is not wanted.
+
+    gradient: [G, B, out], its rows `stride` apart.
+    """
+    half = len(parameters) // 2
+    pieces, parameters = [x.contiguous() for x in pieces], [_inner(p) for p in parameters]
+    inputs = [
+        torch.empty(*gradient.shape[:2], x.shape[2]) if want else None
+        for x, want in zip(pieces, wanted, strict=True)
+    ]
+    native.module().mlp_backward(
+        shape,
+        (gradient.data_ptr(), stride),
+        _layers(parameters[:half], parameters[half:]),
+        saved.tensor.data_ptr(),
+        _parts(pieces),
+        [0 if dx is None else dx.data_ptr() for dx in inputs],
+        _layers(results[:half], results[half:]) if results else None,
+        torch.get_num_threads(),
+    )
+    return [None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)]
 
 
 def _gathered(gradient: Tensor, like: Tensor) -> Tensor:
@@ -128,8 +161,8 @@ class _Mlp(torch.autograd.Function):
     def forward(ctx: Any, activation: str, count: int, *tensors: Tensor) -> Tensor:
         pieces, parameters = tensors[:count], tensors[count:]
         half = len(parameters) // 2
-        out, ctx.shape, ctx.saved = _forward(
-            activation, pieces, parameters[:half], parameters[half:], _Buffer
+        out, ctx.shape, ctx.saved = forward(
+            activation, pieces, parameters[:half], parameters[half:], Buffer
         )
         ctx.count = count
         ctx.save_for_backward(*tensors)
@@ -137,28 +170,13 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        pieces = tuple(x.contiguous() for x in ctx.saved_tensors[: ctx.count])
-        parameters = [_inner(p) for p in ctx.saved_tensors[ctx.count :]]
-        half = len(parameters) // 2
-        gradient = gradient.contiguous()
-        groups, rows = gradient.shape[:2]
-        results = [torch.empty(p.shape) for p in parameters]
-        wanted = ctx.needs_input_grad[2 : 2 + ctx.count]
-        inputs = [
-            torch.empty(groups, rows, x.shape[2]) if want else None
-            for x, want in zip(pieces, wanted, strict=True)
-        ]
-        native.module().mlp_backward(
-            ctx.shape,
-            gradient.data_ptr(),
-            _layers(parameters[:half], parameters[half:]),
-            ctx.saved.tensor.data_ptr(),
-            _parts(pieces),
-            [0 if dx is None else dx.data_ptr() for dx in inputs],
-            _layers(results[:half], results[half:]),
-            torch.get_num_threads(),
-        )
-        summed = [
-            None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)
-        ]
-        return (None, None, *summed, *results)
+        count, pieces = ctx.count, ctx.saved_tensors[: ctx.count]
+        parameters, wanted = ctx.saved_tensors[count:], ctx.needs_input_grad[2:]
+        trains = any(wanted[count:])
+        results = [destination(p) for p in parameters] if trains else []
+        inputs = backward(
+            ctx.shape, ctx.saved, gradient.contiguous(), gradient.shape[2], pieces, parameters,
+            wanted[:count], results,
+        )  # fmt: skip
+        kept = results if trains else [None] * len(parameters)
+        return (None, None, *inputs, *kept)

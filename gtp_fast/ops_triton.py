@@ -134,47 +134,6 @@ class _Embed(torch.autograd.Function):
         return (None, *results)
 
 
-def td_loss(
-    values: Tensor, following: Tensor, reward: Tensor, mask: Tensor, discount: float
-) -> Tensor:
-    """Compute `reference.td_loss` and its gradient in one launch: [S]."""
-    result: Tensor = _TdLoss.apply(values, following.detach(), reward, mask, discount)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _TdLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, following: Tensor, reward: Tensor, mask: Tensor, discount: float
-    ) -> Tensor:
-        from gtp_fast.kernels import td
-
-        # The kernel wants the twins inside their seed, which is how a stack of critics has them.
-        loss: Tensor
-        loss, gradient = td.td(
-            values.transpose(0, 1), following.transpose(0, 1), reward, mask, discount
-        )
-        ctx.save_for_backward(gradient)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return ((gradient * upstream[:, None, None]).transpose(0, 1), None, None, None, None)
-
-
-def weigh(
-    values: Tensor, eta: Tensor, rows: int, maximum: float | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Compute `reference.weigh` in one launch: w [S, B], then four statistics [S]."""
-    from gtp_fast.kernels import td
-
-    weighed: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = td.weights(
-        values.detach().transpose(0, 1), eta, rows, maximum
-    )
-    return weighed
-
-
 def gather(
     table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
 ) -> tuple[Tensor, ...]:

@@ -22,8 +22,8 @@ GROUND = (
     "native",
     "samplers",
     "candidates",
-    "ops",
     "networks",
+    "ops",
     "agents",
     "engine",
 )

@@ -1,4 +1,4 @@
-"""The native random numbers and mish against definitions of their own."""
+"""The native random numbers against definitions of their own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
-from folded import mish as exact_mish
-from tolerance import assert_as_accurate
-from torch.nn.functional import mish as torch_mish
 
 from gtp_fast import native
 
@@ -132,27 +128,3 @@ def test_random_calls_refuse_what_does_not_fit() -> None:
         module.normals(KEYS, 0, 0, np.empty((3, 1, 1), np.float32))
     with pytest.raises(ValueError, match="bound must be"):
         module.integers(KEYS, 0, 0, 0, np.empty((4, 1), np.int64))
-
-
-@pytest.mark.parametrize("n", [1, 7, 8, 100, 100_003])
-def test_mish_and_its_slope(n: int) -> None:
-    x = np.linspace(-120.0, 120.0, n).astype(np.float32) if n > 1 else np.zeros(1, np.float32)
-    y, slope = np.full_like(x, np.nan), np.full_like(x, np.nan)
-    native.module().mish(x.ctypes.data, y.ctypes.data, slope.ctypes.data, n)
-    plain = torch.tensor(x, requires_grad=True)
-    torch_mish(plain).sum().backward()
-    wide = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    torch_mish(wide).sum().backward()
-    assert_as_accurate("mish", y, torch_mish(plain), exact_mish(x.astype(np.float64)))
-    assert_as_accurate("slope", slope, plain.grad, wide.grad)
-    alone = np.full_like(x, np.nan)
-    native.module().mish(x.ctypes.data, alone.ctypes.data, 0, n)
-    assert np.array_equal(alone, y)
-
-
-def test_mish_keeps_relative_accuracy_where_it_is_small() -> None:
-    x = np.linspace(-30.0, -1e-6, 10_000).astype(np.float32)
-    y = np.empty_like(x)
-    native.module().mish(x.ctypes.data, y.ctypes.data, 0, x.size)
-    exact = exact_mish(x.astype(np.float64))
-    assert (np.abs(y - exact) / np.abs(exact)).max() < 4e-7

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tolerance import assert_as_accurate
 
-from gtp_fast import native, ops_adam, ops_mlp, random, reference
+from gtp_fast import native, ops_adam, ops_embed, ops_mlp, random, reference
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 ISAS = native.module().isas() if native.available() else []
@@ -215,7 +215,7 @@ def test_embeddings_of_time(isa: str) -> None:
     parameters = [normals(91 + i, 2, *shape) / 4 for i, shape in enumerate(shapes)]
     dy, results = normals(99, 2, 33, 32), []
     for function, dtype in (
-        (ops_mlp.embed, torch.float32),
+        (ops_embed.embed, torch.float32),
         (reference.embed, torch.float32),
         (reference.embed, torch.float64),
     ):
@@ -224,3 +224,26 @@ def test_embeddings_of_time(isa: str) -> None:
         results.append([y.detach(), *torch.autograd.grad(y, leaves, dy.to(dtype))])
     for i, values in enumerate(zip(*results, strict=True)):
         assert_as_accurate(f"result {i}", *values)
+
+
+def test_mish_keeps_relative_accuracy_where_it_is_small(isa: str) -> None:
+    x = torch.linspace(-30.0, -1e-6, 10_000).view(1, -1, 1)
+    one, zero = torch.ones(1, 1, 1), torch.zeros(1, 1)
+    y = ops_mlp.mlp(x, (one, one), (zero, zero))
+    exact = torch.nn.functional.mish(x.double())
+    assert ((y - exact).abs() / exact.abs()).max() < 4e-7
+
+
+def test_no_gradient_is_taken_of_parameters_that_want_none(monkeypatch) -> None:
+    case = Case(2, 16, (4, 8, 2))
+    x = case.x.requires_grad_()
+    (expected,) = torch.autograd.grad(ops_mlp.mlp(x, *halves(case, True)).sum(), x)
+    asked = []
+    monkeypatch.setattr(ops_mlp, "destination", asked.append)
+    (dx,) = torch.autograd.grad(ops_mlp.mlp(x, *halves(case, False)).sum(), x)
+    assert torch.equal(dx, expected) and not asked
+
+
+def halves(case: Case, trains: bool) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    leaves = [p.detach().requires_grad_(trains) for p in case.parameters]
+    return leaves[::2], leaves[1::2]

@@ -229,7 +229,9 @@ def test_folded_sampler_is_the_sampler_through_the_network(kind, depth, steps) -
 
     with torch.no_grad():
         plain = reference.sample(phi, noise, times)
-    policy = network.fold(parameters.views, times, kind=kind, sigma_data=0.5, t_min=0.002)
+    policy = network.fold(
+        parameters.views, tuple(times.tolist()), kind=kind, sigma_data=0.5, t_min=0.002
+    )
     folded = reference.folded_sample(policy, observation, noise)
     assert not plain.abs().eq(1).all()
     assert torch.allclose(folded, plain, rtol=1e-11, atol=1e-12)

@@ -110,7 +110,7 @@ class Agent(ABC):
         """Learn how long the run is, before its first update."""
         self.total_updates = total_updates
         for part in self.learners().values():
-            part.join(self.ops.adam, self.diverged)
+            part.join(self.ops.adam, self.ops.differentiate, self.diverged)
 
     def decay(self, step: int | Tensor) -> float | Tensor:
         """Return what remains of the learning rates at this step."""

@@ -100,11 +100,14 @@ class DoubleQ:
         """Do `step` towards `td_target` of next actions [S, m B, A], with the twins' minimum."""
         with torch.no_grad():
             following = self.values(batch.next_observation, next_action, target=True)
-        values = self.values(batch.observation, batch.action)
-        loss = self.agent.ops.td_loss(
-            values, following, batch.reward, batch.mask, self.agent.config.discount
-        )
-        return self._descend(loss, step)
+        ops, discount = self.agent.ops, self.agent.config.discount
+        if ops.td_step is not None and not self.network.layer_norm:
+            loss = ops.td_step(self.network, self.learner.parameters, batch, following, discount)
+        else:
+            values = self.values(batch.observation, batch.action)
+            loss = ops.td_loss(values, following, batch.reward, batch.mask, discount)
+            self.learner.differentiate(loss)
+        return self._descend(loss.detach(), step)
 
     def step(
         self, batch: Batch, target: Tensor, step: int | Tensor, first: int = 0
@@ -114,15 +117,17 @@ class DoubleQ:
         first: the step at which the critic began to learn, from which Adam counts.
         """
         values = self.values(batch.observation, batch.action)
-        return self._descend(reference.double_q_loss(values, target), step, first)
+        loss = reference.double_q_loss(values, target)
+        self.learner.differentiate(loss)
+        return self._descend(loss.detach(), step, first)
 
     def _descend(self, loss: Tensor, step: int | Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         c = self.agent.config
-        norm = self.learner.update(
+        norm = self.learner.descend(
             loss,
             step + 1 - first,
             self.rate * self.agent.decay(step) if self.decays else self.rate,
             c.critic_ema_rate,
             c.max_gradient_norm,
         )
-        return loss.detach(), norm
+        return loss, norm

@@ -4,6 +4,7 @@ moving averages.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.gtp_settings import GTPConfig, ranges
 from gtp_fast.agents.learner import Learner
+from gtp_fast.agents.objectives import score_approximation
 from gtp_fast.agents.settings import check
 from gtp_fast.candidates import Score
 from gtp_fast.errors import UserError
@@ -32,6 +34,11 @@ __all__ = ["GTP", "GTPConfig"]
 
 
 FACTS = ("q", "advantage_std", "weight", "weight_max", "actor_gradient", "critic_gradient")
+
+
+@functools.cache
+def _times(k: int, t_min: float, t_max: float) -> tuple[float, ...]:
+    return tuple(reference.sampling_times(k, t_min, t_max, torch.float64).tolist())
 
 
 class GTP(Agent):
@@ -99,10 +106,9 @@ class GTP(Agent):
         """Return the K-step policy of every seed with its constants folded."""
         c = self.config
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        times = reference.sampling_times(k or c.k, c.t_min, c.t_max, torch.float64)
         return self.network.fold(
             views,
-            times,
+            _times(k or c.k, c.t_min, c.t_max),
             kind=c.precondition,
             sigma_data=c.sigma_data,
             t_min=c.t_min,
@@ -175,11 +181,7 @@ class GTP(Agent):
         c = self.config
         backups = max(1, c.max_q_backup)
         states = torch.cat(
-            (
-                batch.next_observation.repeat(1, backups, 1),
-                batch.observation.repeat(1, c.value_samples, 1),
-            ),
-            1,
+            [batch.next_observation] * backups + [batch.observation] * c.value_samples, 1
         )
         split = backups * c.batch_size
         policy = self.folded("ema")
@@ -211,10 +213,13 @@ class GTP(Agent):
         each [S].
         """
         c = self.config
-        terms = self.objective(self, batch, w, step)
+        graph = self.ops.flow_map_step is None or self.objective is not score_approximation
+        terms = (self.objective if graph else objectives.score_step)(self, batch, w, step)
         shares = [self.lambda_flow * x if k == "flow_loss" else x for k, x in terms.items()]
         loss = torch.stack(shares).sum(0)
-        gradient = self.actor.update(
-            loss, step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
+        if graph:
+            self.actor.differentiate(loss)
+        gradient = self.actor.descend(
+            loss.detach(), step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
         )
         return [*(term.detach() for term in terms.values()), gradient]

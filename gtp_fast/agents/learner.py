@@ -13,7 +13,7 @@ from gtp_fast import networks, ops_adam
 
 def sound(loss: Tensor, limit: float | Tensor) -> Tensor:
     """Say of each loss whether it is finite and no larger than the limit."""
-    return torch.isfinite(loss) & (loss.abs() <= limit)
+    return (loss.abs() <= limit) & (loss.abs() < math.inf)
 
 
 class Learner:
@@ -26,15 +26,22 @@ class Learner:
         self.first = torch.zeros_like(parameters.flat)
         self.second = torch.zeros_like(parameters.flat)
         self.adam: Callable[..., Tensor] = ops_adam.plain
+        self.write_gradient: Callable[..., None] = networks.Parameters.differentiate
         self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
         self.limit = math.inf
         """Largest loss of a seed that still learns."""
 
-    def join(self, adam: Callable[..., Tensor], diverged: Tensor) -> None:
-        """Take the optimiser's form that was chosen for the run, and share with the other parts of
-        an agent the update [S] at which a seed diverged, -1 for one that has not.
+    def join(
+        self,
+        adam: Callable[..., Tensor],
+        write_gradient: Callable[..., None],
+        diverged: Tensor,
+    ) -> None:
+        """Take the forms of the optimiser and of the gradient that were chosen for the run, and
+        share with the other parts of an agent the update [S] at which a seed diverged, -1 for one
+        that has not.
         """
-        self.adam, self.diverged = adam, diverged
+        self.adam, self.write_gradient, self.diverged = adam, write_gradient, diverged
 
     @property
     def views(self) -> dict[str, Tensor]:
@@ -54,26 +61,45 @@ class Learner:
         ema_rate: float | Tensor,
         max_norm: float | None,
     ) -> Tensor:
-        """Take one Adam step on loss [S] and move the average; return the gradient norm of each
-        seed [S].
+        """Differentiate loss [S] and `descend`. The seeds' losses are summed, which keeps their
+        gradients apart.
+        """
+        self.differentiate(loss)
+        return self.descend(loss.detach(), updates, rate, ema_rate, max_norm)
 
-        updates counts from 1; rate: [S]. The seeds' losses are summed, which keeps their gradients
-        apart. A seed whose loss or gradient is not finite, or whose loss is beyond `limit`, stays
-        from then on as it was before.
+    def differentiate(self, loss: Tensor) -> None:
+        """Write the gradient of loss [S], summed, into the parameters' flat buffer."""
+        self.write_gradient(self.parameters, loss.sum())
+
+    def descend(
+        self,
+        loss: Tensor,
+        updates: int | Tensor,
+        rate: Tensor,
+        ema_rate: float | Tensor,
+        max_norm: float | None,
+    ) -> Tensor:
+        """Take one Adam step along the gradient that was written and move the average; return the
+        gradient norm of each seed [S].
+
+        loss: [S], of which the gradient is; updates counts from 1; rate: [S]. A seed whose loss or
+        gradient is not finite, or whose loss is beyond `limit`, stays from then on as it was
+        before.
         """
         gradient, flat = self.parameters.gradient, self.parameters.flat
-        self.parameters.differentiate(loss.sum())
         buffers = (flat, gradient, self.first, self.second, self.average.flat)
-        frozen = (self.diverged >= 0) | ~sound(loss.detach(), self.limit)
+        healthy = self.diverged < 0
+        learns = healthy & (loss.abs() <= min(self.limit, torch.finfo(loss.dtype).max))
         norm = self.adam(
             *(buffer.view(self.seeds, -1) for buffer in buffers),
             updates,
             rate,
             ema_rate,
             max_norm,
-            frozen,
+            ~learns,
         )
-        fresh = (frozen | ~torch.isfinite(norm)) & (self.diverged < 0)
+        # What was healthy and did not learn has diverged in this update.
+        fresh = healthy ^ (learns & (norm < math.inf))
         self.diverged.copy_(torch.where(fresh, updates - 1, self.diverged))
         return norm
 

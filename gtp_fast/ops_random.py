@@ -1,0 +1,54 @@
+"""Draws by counter in native code on the CPU: normals, integers, and the batch of an update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gtp_fast import native
+
+
+def normals(
+    keys: Tensor,
+    step: int | Tensor,
+    stream: int,
+    rows: int,
+    columns: int,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Draw `random.normals`, float32 alone."""
+    out = torch.empty(keys.shape[0], rows, columns, dtype=dtype)
+    native.module().normals(
+        keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, columns
+    )
+    return out
+
+
+def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
+    """Draw `random.integers`."""
+    out = torch.empty(keys.shape[0], rows, dtype=torch.int64)
+    native.module().integers(
+        keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound
+    )
+    return out
+
+
+def gather(
+    table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
+) -> tuple[Tensor, ...]:
+    """Draw a batch of a transition table and copy its rows in one pass: s, a, r, s', mask, each
+    contiguous, which every pass that reads them asks for.
+    """
+    data, widths = table.rows, (table.observation_dim, table.action_dim)
+    if data.dtype != torch.float32 or not data.is_contiguous():
+        raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
+    seeds, (O, A) = keys.shape[0], widths  # noqa: E741
+    shapes = (seeds, rows, O), (seeds, rows, A), (seeds, rows), (seeds, rows, O), (seeds, rows)
+    out = tuple(torch.empty(shape) for shape in shapes)
+    native.module().gather(
+        data.data_ptr(), len(table), widths, keys.data_ptr(), seeds, int(step), int(stream), rows,
+        [x.data_ptr() for x in out],
+    )  # fmt: skip
+    return out
