@@ -97,11 +97,11 @@ class _Mlp(torch.autograd.Function):
         half = len(parameters) // 2
         wanted = ctx.needs_input_grad[2 : 2 + ctx.count]
         trains = any(ctx.needs_input_grad[2 + ctx.count :])
-        # Weight, bias, weight, bias: the layers between first and last lie equally spaced.
+        # Weight, bias, weight, bias: the order that the kernel writes one flat row in.
         pairs = [p for pair in zip(parameters[:half], parameters[half:], strict=True) for p in pair]
         results = _like(pairs) if trains else []
         found = mlp_backward.mlp_backward(
-            gradient, kernel.Saved(hidden, slopes), inputs, parameters[:half],
+            gradient, kernel.Saved(hidden, slopes), inputs, parameters[:half], parameters[half:],
             results[::2], results[1::2], wanted, _PRECISION,
         )  # fmt: skip
         found = [None if g is None else _gathered(g, x) for g, x in zip(found, inputs, strict=True)]

@@ -92,9 +92,15 @@ def add_product(
 
 
 @triton.jit
+def piece_start(g, share, group_stride):
+    """Return where a piece that serves `share` groups has group g."""
+    return (g // share).to(tl.int64) * group_stride
+
+
+@triton.jit
 def piece_rows(g, row, share, group_stride, rows, row_stride):
     """Return the offsets of the rows of a piece that serves `share` groups and repeats its rows."""
-    return (g // share).to(tl.int64) * group_stride + (row % rows) * row_stride
+    return piece_start(g, share, group_stride) + (row % rows) * row_stride
 
 
 class Piece(NamedTuple):
@@ -130,41 +136,34 @@ def pieces(inputs: Sequence[Tensor], groups: int) -> tuple[list[Piece], int, lis
     return found + [Piece(found[0].x, 1, 0, 1, 0)] * blank, rows, widths + [0] * blank
 
 
-class Stack(NamedTuple):
-    """Weights or biases of the layers between first and last: equally spaced in memory."""
+class Row(NamedTuple):
+    """Parameters that lie one behind another in each group: the first, and from group to group."""
 
     base: Tensor
-    layer_stride: int
-    group_stride: int
+    stride: int
 
 
-def stack(layers: Sequence[Tensor], blank: Tensor, copy: bool = True) -> Stack:
-    """Return the layers as one strided tensor; views of one flat buffer are taken as they are.
+def one_row(parts: Sequence[Tensor], copy: bool = True) -> Row:
+    """Return parts [G, ...] as one row a group; views of one flat buffer are taken as they are.
 
-    Layers that are not spaced equally are copied together first, or raise ValueError where copying
-    is forbidden. blank: stands in for no layer.
+    Parts that do not lie one behind another are copied together first, or raise ValueError where
+    copying is forbidden.
     """
-    if not layers:
-        return Stack(blank, 0, 0)
-    size, at = layers[0].element_size(), [x.data_ptr() for x in layers]
-    steps = {(after - before) // size for before, after in pairwise(at)}
-    one = len({x.untyped_storage().data_ptr() for x in layers}) == 1
-    if one and len(steps) < 2 and len({x.stride() for x in layers}) == 1 and is_packed(layers[0]):
-        return Stack(layers[0], steps.pop() if steps else 0, layers[0].stride(0))
-    if not copy:
-        raise ValueError("gradients of the middle layers have to be equally spaced in memory")
-    together = torch.stack([x.detach() for x in layers])
-    return Stack(together, together.stride(0), together.stride(1))
+    stride, at = parts[0].stride(0), parts[0].data_ptr()
+    for part in parts:
+        apart = len(part) > 1 and part.stride(0) != stride
+        if apart or part.data_ptr() != at or not part[0].is_contiguous():
+            if not copy:
+                raise ValueError("gradients of all layers have to lie one behind another")
+            together = torch.cat([x.detach().flatten(1) for x in parts], 1)
+            return Row(together, together.stride(0))
+        at += part[0].numel() * part.element_size()
+    return Row(parts[0], stride)
 
 
-def is_packed(x: Tensor) -> bool:
-    """Return whether each group of x is contiguous."""
-    return x[0].is_contiguous()
-
-
-def packed(x: Tensor) -> Tensor:
-    """Return x with every group contiguous, copied only if it has to be."""
-    return x if is_packed(x) else x.contiguous()
+def alternate(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Tensor]:
+    """Return weight, bias, weight, bias: the order in which layers lie in a flat buffer."""
+    return [part for pair in zip(weights, biases, strict=True) for part in pair]
 
 
 def check_layers(
