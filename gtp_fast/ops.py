@@ -46,6 +46,8 @@ class Operations:
     gather: Callable[..., Iterable[Tensor]]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
+    account: Callable[..., None]
+    whole: Callable[..., Callable[..., Tensor] | None]
     choices: dict[str, tuple[str, str]]
 
     def describe(self) -> str:
@@ -59,7 +61,10 @@ class Operations:
 
 
 def resolve(
-    backend: str = "auto", device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    backend: str = "auto",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    precision: str = "fp32",
 ) -> Operations:
     """Choose the implementation of every operation.
 
@@ -88,13 +93,15 @@ def resolve(
         gather=functools.partial(_gather, integers),
         normals=normals,
         integers=integers,
+        account=reference.account,
+        whole=_no_whole,
         choices=choices,
     )
     if backend == "compiled":
         return _compiled(chosen)
     # What Triton has it has as a whole: the parts of an update fit together.
     triton = "mlp" in fused and _triton_trains(device.type)
-    return _with_triton(chosen, backend == "fused") if triton else chosen
+    return _with_triton(chosen, backend == "fused", precision) if triton else chosen
 
 
 def _compiled(chosen: Operations) -> Operations:
@@ -109,14 +116,14 @@ def _compiled(chosen: Operations) -> Operations:
     )
 
 
-def _with_triton(chosen: Operations, strict: bool) -> Operations:
-    from gtp_fast import ops_triton
+def _with_triton(chosen: Operations, strict: bool, precision: str) -> Operations:
+    from gtp_fast import ops_triton, ops_update
 
     return replace(
         chosen,
         perturb=ops_losses.triton_perturb,
         loss=ops_losses.triton_loss,
-        mlp=functools.partial(ops_triton.mlp, strict=strict),
+        mlp=functools.partial(ops_triton.mlp, precision=precision, strict=strict),
         adam=ops_triton.adam,
         embed=ops_triton.embed,
         td_loss=ops_triton.td_loss,
@@ -124,7 +131,13 @@ def _with_triton(chosen: Operations, strict: bool) -> Operations:
         gather=ops_triton.gather,
         normals=ops_triton.normals,
         integers=ops_triton.integers,
+        account=ops_triton.account,
+        whole=functools.partial(ops_update.build, precision=precision),
     )
+
+
+def _no_whole(agent: Any) -> None:
+    """Say that an agent's update is made of single operations."""
 
 
 def _triton_trains(device_type: str) -> bool:

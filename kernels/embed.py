@@ -43,6 +43,17 @@ def _hidden(sines, w0, b0, FEATURES: tl.constexpr, HIDDEN: tl.constexpr):
 
 
 @triton.jit
+def embedded(level, rates, clock, parameters, FEATURES: tl.constexpr, HIDDEN: tl.constexpr):
+    """Return the embedding of one clock's levels [rows, FEATURES]; parameters: of both clocks."""
+    i, j = tl.arange(0, FEATURES), tl.arange(0, HIDDEN)
+    w0 = parameters + clock * (2 * FEATURES * HIDDEN + HIDDEN + FEATURES)
+    w1 = w0 + FEATURES * HIDDEN + HIDDEN
+    h, _ = _hidden(_sines(level, rates, FEATURES), w0, w0 + FEATURES * HIDDEN, FEATURES, HIDDEN)
+    y = tl.dot(h, tl.load(w1 + j[:, None] * FEATURES + i[None, :]), input_precision="ieee")
+    return y + tl.load(w1 + HIDDEN * FEATURES + i)[None, :]
+
+
+@triton.jit
 def embed_tile(
     row, live, clock, levels, rates, parameters, out, at, FEATURES: tl.constexpr,
     HIDDEN: tl.constexpr,
@@ -50,15 +61,12 @@ def embed_tile(
     """Embed one clock's level of a tile of rows; levels: [.., 2], out: [.., 2 FEATURES], both from
     row `at` on; parameters: of both clocks of one network, one behind another.
     """
-    i, j = tl.arange(0, FEATURES), tl.arange(0, HIDDEN)
-    w0 = parameters + clock * (2 * FEATURES * HIDDEN + HIDDEN + FEATURES)
-    w1 = w0 + FEATURES * HIDDEN + HIDDEN
     level = tl.load(levels + (at + row) * 2 + clock, mask=live, other=0.0)
-    h, _ = _hidden(_sines(level, rates, FEATURES), w0, w0 + FEATURES * HIDDEN, FEATURES, HIDDEN)
-    y = tl.dot(h, tl.load(w1 + j[:, None] * FEATURES + i[None, :]), input_precision="ieee")
-    y += tl.load(w1 + HIDDEN * FEATURES + i)[None, :]
-    place = ((at + row) * 2 * FEATURES)[:, None] + (clock * FEATURES + i)[None, :]
-    tl.store(out + place, y, mask=live[:, None])
+    y = embedded(level, rates, clock, parameters, FEATURES, HIDDEN)
+    place = ((at + row) * 2 * FEATURES)[:, None]
+    tl.store(
+        out + place + (clock * FEATURES + tl.arange(0, FEATURES))[None, :], y, mask=live[:, None]
+    )
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -156,7 +164,8 @@ def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     out = torch.empty((S, B, 2 * features), dtype=torch.float32, device=levels.device)
     with torch.cuda.device(levels.get_device()):
         _embed_kernel[(triton.cdiv(B, ROWS), S, 2)](
-            levels.contiguous(), sine_rates(features, levels.device), *one_row(parameters), out, B, FEATURES=features, HIDDEN=hidden, BLOCK_B=ROWS, num_warps=4,
+            levels.contiguous(), sine_rates(features, levels.device), *one_row(parameters),
+            out, B, FEATURES=features, HIDDEN=hidden, BLOCK_B=ROWS, num_warps=4,
             enable_fp_fusion=True,
         )  # fmt: skip
     return out
@@ -174,8 +183,8 @@ def embed_backward(
     with torch.cuda.device(levels.get_device()):
         _embed_backward_kernel[(S, 2)](
             levels.contiguous(), sine_rates(features, levels.device), gradient.contiguous(),
-            *one_row(parameters), *one_row(gradients, copy=False), B=B, FEATURES=features, HIDDEN=hidden, BLOCK_B=ROWS,
-            num_warps=8, enable_fp_fusion=True,
+            *one_row(parameters), *one_row(gradients, copy=False), B=B, FEATURES=features,
+            HIDDEN=hidden, BLOCK_B=ROWS, num_warps=8, enable_fp_fusion=True,
         )  # fmt: skip
 
 

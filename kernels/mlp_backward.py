@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .dense import add_product, alternate, one_row, pieces, tiles
+from .dense import Tiles, add_product, alternate, one_row, pieces, tiles
 from .mlp import Saved
 from .mlp_weights import write_weight_gradients
 
@@ -129,6 +129,17 @@ def _chain_kernel(
     )  # fmt: skip
 
 
+def chain_options(saved: Saved, widths: Sequence[int], outputs: int, precision: str) -> Tiles:
+    """Return the rows of a tile, with the constants and meta-parameters of a kernel that calls
+    `chain_tile`.
+    """
+    depth, G, B, H = saved.hidden.shape
+    tile, options = tiles(G, B, H, precision, saved.hidden.device, backward=True)
+    sizes = {"K0": widths[0], "K1": widths[1], "K2": widths[2], "H": H, "N": outputs}
+    blocks = {"BLOCK_B": tile, "BLOCK_N": min(32, max(16, triton.next_power_of_2(outputs)))}
+    return Tiles(tile, sizes | blocks | {"DEPTH": depth, "BLOCK_X": 32} | options)
+
+
 def mlp_backward(
     gradient: Tensor,
     saved: Saved,
@@ -150,7 +161,6 @@ def mlp_backward(
     """
     G, B, N = gradient.shape
     parts, rows, widths = pieces(inputs, G)
-    depth, _, _, H = saved.hidden.shape
     if rows != B or saved.hidden.shape != (len(weights) - 1, G, B, weights[0].shape[2]):
         raise ValueError(f"the gradient {[G, B, N]} and what was saved are not of one pass")
     wanted = [*wanted, *[False] * (3 - len(wanted))]
@@ -160,15 +170,12 @@ def mlp_backward(
         torch.empty((G, B, width), dtype=torch.float32, device=gradient.device) if want else None
         for width, want in zip(widths, wanted, strict=True)
     ]
-    tile, options = tiles(G, B, H, precision, gradient.device, backward=True)
+    tile, options = chain_options(saved, widths, N, precision)
     with torch.cuda.device(gradient.get_device()):
         _chain_kernel[(triton.cdiv(B, tile), G)](
             gradient, saved.slopes, deltas, *one_row(alternate(weights, biases)),
             *(deltas if x is None else x for x in found), B,
-            K0=widths[0], K1=widths[1], K2=widths[2],
-            WANT0=wanted[0], WANT1=wanted[1], WANT2=wanted[2], H=H, N=N, DEPTH=depth,
-            BLOCK_B=tile, BLOCK_N=min(32, max(16, triton.next_power_of_2(N))), BLOCK_X=32,
-            **options,
+            WANT0=wanted[0], WANT1=wanted[1], WANT2=wanted[2], **options,
         )  # fmt: skip
         if weight_gradients:
             write_weight_gradients(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -114,8 +115,9 @@ def weight_tiles(
         i = tile // (side * side)
         w = later + i * (H + 1) * H
         squares = _weight_tile(
-            tile % (side * side), hidden + i * layer, 1, B * H, B, H, deltas + (i + 1) * layer + own,
-            w, w + H * H, H, H, True, B, PRECISION, BLOCK, BLOCK_ROWS,
+            tile % (side * side), hidden + i * layer, 1, B * H, B, H,
+            deltas + (i + 1) * layer + own, w, w + H * H, H, H, True, B, PRECISION, BLOCK,
+            BLOCK_ROWS,
         )  # fmt: skip
     elif tile < until0:
         squares = _weight_tile(
@@ -175,6 +177,30 @@ def weight_options(
         "DEPTH": depth, "PRECISION": precision, "BLOCK": _TILE, "BLOCK_ROWS": _TILE_ROWS,
         "num_warps": 8 if precision == "fp32" else 4, "num_stages": 3, "enable_fp_fusion": True,
     }  # fmt: skip
+
+
+def weight_gradients(
+    parts: Sequence[Piece],
+    widths: Sequence[int],
+    hidden: Tensor,
+    deltas: Tensor,
+    gradient: Tensor,
+    results: Tensor,
+    precision: str,
+) -> Tensor:
+    """Write the gradients of one row [G, P] of parameters; return sums [G, n] of their squares.
+
+    Arguments as `write_weight_gradients` has them; results: as `mlp_pair` has its parameters.
+    """
+    depth, G, _, H = hidden.shape
+    tiles = count_tiles(widths, depth, H)
+    sums = torch.empty((G, tiles), dtype=torch.float32, device=hidden.device)
+    with torch.cuda.device(hidden.get_device()):
+        _weights_kernel[(tiles, G)](
+            *parts[0], *parts[1], *parts[2], hidden, deltas, gradient, results, results.stride(0),
+            sums, SUMS=True, **weight_options(widths, hidden, gradient.shape[2], precision),
+        )  # fmt: skip
+    return sums
 
 
 def write_weight_gradients(

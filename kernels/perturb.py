@@ -198,8 +198,9 @@ def perturb(
     with torch.cuda.device(a.get_device()):
         _perturb_kernel[(triton.cdiv(B, block_b), S)](
             a.contiguous(), nodes.contiguous(), num_nodes, seeds.contiguous(), step,
-            *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data, T_MIN=t_min,
-            TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a, num_warps=4, enable_fp_fusion=True,
+            *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data,
+            T_MIN=t_min, TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a,
+            num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     fields = zip(_ROW_FIELDS, outputs.row_fields.unbind(0), strict=True)
     actions = zip(("z", "a_t", "a_u"), outputs.actions.unbind(0), strict=True)

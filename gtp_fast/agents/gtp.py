@@ -5,7 +5,7 @@ moving averages.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ class GTP(Agent):
         self.clones = not any(c.lambda_q if c.objective == "linear-q" else c.eta)
         self.times = reference.sampling_times(c.k, c.t_min, c.t_max, self.dtype).to(self.device)
         self.chain = self.ops.sampler(self.folded("ema"))
+        self.whole: Callable[..., Tensor] | None = None
         self.prepare(1)
 
     def _choose_objective(self) -> None:
@@ -82,6 +83,7 @@ class GTP(Agent):
         if reason and self.backend == "auto":
             plain = dict.fromkeys(("perturb", "loss"), ("reference", reason))
             self.ops = replace(self.ops, choices=self.ops.choices | plain)
+        self.fuses = c.objective == "gtp" and not reason
         self.objective = objectives.find(c)
         self.loss_names = ("critic_loss", *objectives.term_names(c))
         self.metric_names = (*self.loss_names, *FACTS)
@@ -134,6 +136,7 @@ class GTP(Agent):
         self.nodes = torch.ones(self.last_nodes + 1, device=self.device, dtype=self.dtype)
         self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
         self.num_nodes = 0
+        self.whole = self.ops.whole(self)
 
     def advance(self, step: int) -> None:
         """Rewrite the time grid when a stage of the schedule begins; the first `num_nodes` of
@@ -154,6 +157,8 @@ class GTP(Agent):
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
         if isinstance(step, int):
             self.advance(step)
+        if self.whole is not None:
+            return self.whole(table, step)
         batch = self.batch(table, step)
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.

@@ -8,12 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gtp_fast import networks, ops_adam
-
-
-def sound(loss: Tensor, limit: float | Tensor) -> Tensor:
-    """Say of each loss whether it is finite and no larger than the limit."""
-    return torch.isfinite(loss) & (loss.abs() <= limit)
+from gtp_fast import networks, ops_adam, reference
 
 
 class Learner:
@@ -64,7 +59,7 @@ class Learner:
         gradient, flat = self.parameters.gradient, self.parameters.flat
         self.parameters.differentiate(loss.sum())
         buffers = (flat, gradient, self.first, self.second, self.average.flat)
-        frozen = (self.diverged >= 0) | ~sound(loss.detach(), self.limit)
+        frozen = (self.diverged >= 0) | ~reference.sound(loss.detach(), self.limit)
         norm = self.adam(
             *(buffer.view(self.seeds, -1) for buffer in buffers),
             updates,
