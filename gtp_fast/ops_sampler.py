@@ -48,16 +48,13 @@ class NativeSampler:
         )
 
     def padded(self) -> tuple[tuple[int, int], int]:
-        """Return the lengths of rows of hidden width and of actions in what `take` reads, and its
-        numbers in all.
+        """Return the lengths of rows of hidden width and of actions in what `take` reads, and how
+        many numbers that is.
         """
         seeds, observation, action, width, depth, steps = self.sizes
-        if self.on_gpu:
-            width, action = self.native.padded
-        rows = action if self.on_gpu else self.weight.shape[1]
-        count = (self.weight.shape[1] + observation + steps) * width
-        count += (depth - 1) * (self.sizes[3] + 1) * width + (self.sizes[3] + 1) * rows
-        return (width, rows), seeds * count + 7 * steps
+        wide, rows = self.native.padded if self.on_gpu else (width, action)
+        policy = (action + observation + steps + (depth - 1) * (width + 1)) * wide
+        return (wide, rows), seeds * (policy + (width + 1) * rows) + 7 * steps
 
     def take(self, flat: Tensor, initial_scale: float, rows: int) -> None:
         """Take the weights of a policy that was laid out as `padded` says, for batches of `rows`.
