@@ -38,6 +38,8 @@ class Operations:
     perturb: Callable[..., Perturbation]
     loss: Callable[..., tuple[Tensor, Tensor]]
     sampler: Callable[..., samplers.Sampler]
+    chain: Callable[..., samplers.Sampler]
+    """The sampler as a training run uses it, in the precision of the run."""
     mlp: Callable[..., Tensor]
     adam: Callable[..., Tensor]
     embed: Callable[..., Tensor]
@@ -71,6 +73,9 @@ def resolve(
     `reference` takes plain PyTorch; `compiled` puts torch.compile over it, one operation after the
     other; `fused` takes every fused operation or raises UserError with the reason; `auto` takes
     what can be had and records why the rest cannot.
+
+    precision: what the matrix products of training read (`samplers.PRECISIONS`), networks and
+    sampler alike; another than fp32 is to be had of the Triton kernels only, else UserError.
     """
     if backend not in BACKENDS:
         raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
@@ -79,12 +84,14 @@ def resolve(
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
     normals = _fused_normals if "random" in fused else random.normals
     integers = _fused_integers if "random" in fused else random.integers
+    sampler = ops_sampler.NativeSampler if "sampler" in fused else samplers.ReferenceSampler
     fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
     plain_perturb = functools.partial(reference.perturb, normals=normals)
     chosen = Operations(
         perturb=ops_losses.native_perturb if "perturb" in fused else plain_perturb,
         loss=ops_losses.native_loss if "loss" in fused else reference.flow_map_loss,
-        sampler=ops_sampler.NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
+        sampler=sampler,
+        chain=sampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
         embed=ops_mlp.embed if "mlp" in fused else reference.embed,
@@ -97,11 +104,34 @@ def resolve(
         whole=_no_whole,
         choices=choices,
     )
-    if backend == "compiled":
-        return _compiled(chosen)
     # What Triton has it has as a whole: the parts of an update fit together.
     triton = "mlp" in fused and _triton_trains(device.type)
+    reason = choices["mlp"][1] if backend in ("auto", "fused") else f"--backend is {backend}"
+    _check_precision(precision, triton, device, reason)
+    if backend == "compiled":
+        return _compiled(chosen)
+    # Where the interpreter stands in for a GPU, the sampler is the CPU's, which knows no tf32.
+    if device.type == "cuda":
+        chosen = replace(chosen, chain=functools.partial(sampler, precision=precision))
     return _with_triton(chosen, backend == "fused", precision) if triton else chosen
+
+
+def _check_precision(precision: str, triton: bool, device: torch.device, reason: str) -> None:
+    """Raise UserError, with the reason, unless training can be had in this precision."""
+    if samplers.checked(precision) == "fp32":
+        return
+    if not triton:
+        why = reason if device.type == "cuda" else f"the run is on {device.type}"
+        raise UserError(
+            f"--precision {precision} cannot be had: only the fused operations of a CUDA GPU have "
+            f"it, and {why}; use --precision fp32."
+        )
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise UserError(
+            f"--precision {precision} cannot be had: it needs the tensor cores of compute "
+            f"capability 8.0 or newer, and {torch.cuda.get_device_name(device)} is older; use "
+            "--precision fp32."
+        )
 
 
 def _compiled(chosen: Operations) -> Operations:

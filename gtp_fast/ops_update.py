@@ -8,7 +8,8 @@ their targets at s', students and teacher, the draws of a whole update.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,19 +34,23 @@ def build(agent: GTP, precision: str) -> Callable[..., Tensor] | None:
     critic is trained, or a network is larger than the kernels hold.
     """
     c = agent.config
-    plain = agent.fuses and not agent.clones and isinstance(agent.chain, NativeSampler)
-    fits = 8 <= c.width <= 512 and agent.action_dim <= 64
-    return WholeUpdate(agent, precision) if plain and fits else None
+    fits = agent.fuses and not agent.clones and 8 <= c.width <= 512 and agent.action_dim <= 64
+    if not fits or not isinstance(agent.chain, NativeSampler):
+        return None
+    return WholeUpdate(agent, agent.chain, precision)
 
 
 class WholeUpdate:
     """The update of one agent; precision: what the products of its networks read."""
 
-    def __init__(self, agent: GTP, precision: str):
+    def __init__(self, agent: GTP, chain: NativeSampler, precision: str):
         c = agent.config
-        self.agent, self.precision, self.seeds = agent, precision, len(agent.seeds)
+        self.agent, self.chain, self.precision = agent, chain, precision
+        self.seeds = len(agent.seeds)
         self.repeats = max(1, c.max_q_backup), c.value_samples
         self.embedding = features, hidden = agent.network.shapes()["t.0.weight"]
+        on_gpu = agent.device.type == "cuda"
+        self.side = torch.cuda.Stream(agent.device) if on_gpu else None  # type: ignore[no-untyped-call]
         self.clocks = 2 * (2 * features * hidden + hidden + features)
         self._lay_out_policy()
 
@@ -59,7 +64,7 @@ class WholeUpdate:
         self.scale = policy.initial_scale
         # Coefficients of the steps, [K] each, are what a folded policy ends with.
         schedule = torch.cat([x for x in policy if isinstance(x, Tensor) and x.ndim == 1])
-        self.padded, count = agent.chain.padded()
+        self.padded, count = self.chain.padded()
         self.flat = torch.zeros(count, device=agent.device)
         self.flat[-len(schedule) :] = schedule
 
@@ -76,11 +81,26 @@ class WholeUpdate:
             t_min=c.t_min,
         )  # fmt: skip
         embedded = self._fold(drawn)
-        agent.chain.take(self.flat, self.scale, drawn.states.shape[1])
-        actions = agent.chain.sample(drawn.states, drawn.noise)
+        with self._beside():
+            passes = self._actor_passes(drawn, embedded)
+        self.chain.take(self.flat, self.scale, drawn.states.shape[1])
+        actions = self.chain.sample(drawn.states, drawn.noise)
         self._critic_step(drawn, actions, step, metrics)
-        self._actor_step(drawn, embedded, actions, step, metrics)
+        if self.side is not None:
+            torch.cuda.current_stream().wait_stream(self.side)
+        self._actor_step(drawn, passes, actions, step, metrics)
         return metrics
+
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        """Run on a stream of its own what the sampler and the critic need not wait for."""
+        if self.side is None:
+            yield
+            return
+        # What an earlier update still reads of this stream's memory lies behind this point.
+        self.side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.side):
+            yield
 
     def _fold(self, drawn: Any) -> tuple[Tensor, Tensor]:
         """Fold the sampled policy, and embed the times of students and teacher."""
@@ -122,8 +142,22 @@ class WholeUpdate:
             agent.critic.rate, step, c.critic_ema_rate,
         )  # fmt: skip
 
+    def _actor_passes(self, drawn: Any, embedded: tuple[Tensor, Tensor]) -> tuple[Any, Any]:
+        """Return the students' inputs, and the outputs of students and teacher."""
+        from gtp_fast.kernels import mlp_pair
+
+        c, learner, p = self.agent.config, self.agent.actor, drawn.perturbed
+        _, observation = self._states(drawn)
+        inputs = (p.student_x, embedded[0], observation)
+        outputs = mlp_pair.mlp_pair(
+            inputs, (p.teacher_x, embedded[1], observation),
+            learner.parameters.flat[:, self.clocks :], learner.average.flat[:, self.clocks :],
+            (c.width, c.depth, self.agent.action_dim), self.precision,
+        )  # fmt: skip
+        return inputs, outputs
+
     def _actor_step(
-        self, drawn: Any, embedded: Any, actions: Tensor, step: int | Tensor, metrics: Tensor
+        self, drawn: Any, passes: Any, actions: Tensor, step: int | Tensor, metrics: Tensor
     ) -> None:
         """Weigh the batch by advantage (eq. 14), then step the actor on its losses (eq. 19)."""
         from gtp_fast.kernels import actor, dense, mlp_pair
@@ -136,13 +170,8 @@ class WholeUpdate:
             (observation, drawn.action), (drawn.states[:, ahead:], actions[:, ahead:]),
             critics, critics, (c.width, c.depth, 1), self.precision, save=False,
         )  # fmt: skip
-        inputs = (p.student_x, embedded[0], observation)
+        inputs, outputs = passes
         weights = learner.parameters.flat[:, self.clocks :]
-        outputs = mlp_pair.mlp_pair(
-            inputs, (p.teacher_x, embedded[1], observation), weights,
-            learner.average.flat[:, self.clocks :], (c.width, c.depth, agent.action_dim),
-            self.precision,
-        )  # fmt: skip
         parts, _, widths = dense.pieces(inputs, self.seeds)
         losses, slope, deltas, embedding = actor.actor_chain(
             values.y, values.other, agent.eta, agent.lambda_flow, outputs.y, outputs.other,

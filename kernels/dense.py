@@ -203,7 +203,8 @@ def tiles(
     4096 cycles a layer and outlasts the products of 16 rows. So 16 rows, for more tiles at work at
     once; 32 once there are more tiles than processors, for half the reads. 64 would spill. Two or
     three blocks of weights under way, 32 to 64 kB, cover the 600 cycles an L2 cache takes to
-    answer.
+    answer. A block of width 512 is 32 kB by itself: one or two of them fit every card's shared
+    memory beside a tile, and in full float32 the backward pass has registers for one.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -215,13 +216,16 @@ def tiles(
     deep = precision == "bf16" or (precision == "fp32" and not tall)
     deep = deep and not backward and block < 512
     # Products in full float32 use no tensor core and would hold too much of a tile in each thread.
-    many = precision == "fp32" and not deep
+    many = precision == "fp32" and not deep and block < 512
+    stages = 3 if deep else 4
+    if block == 512:
+        stages = 1 if backward and precision == "fp32" else 2
     options = {
         "BLOCK_H": block,
         "BLOCK_K": 32 if deep else 16,
         "PRECISION": precision,
         "num_warps": 4 if block < 128 else 16 if many else 8,
-        "num_stages": 3 if deep else 4,
+        "num_stages": stages,
         "enable_fp_fusion": True,
     }
     return Tiles(32 if tall else 16, options)

@@ -1,4 +1,4 @@
-"""What one update would be as nodes of a CUDA graph: launches of kernels and operators of PyTorch."""
+"""An update as the nodes of a CUDA graph: launches of kernels and operators of PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gtp_fast.ops_sampler import NativeSampler

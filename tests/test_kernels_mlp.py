@@ -87,8 +87,8 @@ class MlpCase:
         written = split(flat, self.shapes)
         wanted = [True] * len(inputs)
         found = mlp_backward(
-            self.gradient[pick], saved, inputs, weights, biases, written[::2], written[1::2], wanted,
-            self.precision,
+            self.gradient[pick], saved, inputs, weights, biases, written[::2], written[1::2],
+            wanted, self.precision,
         )  # fmt: skip
         return self.named(y, written, found)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,17 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     again, first = read(run / "evaluations.npz"), read(whole / "evaluations.npz")
     for name, column in first.items():
         np.testing.assert_array_equal(again[name], column, err_msg=name)
+
+
+def test_a_run_keeps_its_precision_and_goes_on_in_no_other(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = yaml.safe_load((whole / "config.yaml").read_text())
+    assert settings["precision"] == "fp32"
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings | {"precision": "tf32"}))
+    said = refusal(["--resume", str(tmp_path / "run"), "--device", "cpu"], capsys)
+    assert "--precision tf32 cannot be had" in said
 
 
 def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:

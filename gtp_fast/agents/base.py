@@ -64,6 +64,7 @@ class Agent(ABC):
         device: torch.device | str = "cpu",
         backend: str = "auto",
         dtype: torch.dtype = torch.float32,
+        precision: str = "fp32",
     ):
         self.config = config
         self.observation_dim, self.action_dim = observation_dim, action_dim
@@ -71,7 +72,7 @@ class Agent(ABC):
         self.device, self.dtype = torch.device(device), dtype
         self.keys = random.key_tensor(self.seeds, self.device)
         self.backend = backend
-        self.ops = ops.resolve(backend, self.device, dtype)
+        self.ops = ops.resolve(backend, self.device, dtype, precision)
         self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
 
     @abstractmethod

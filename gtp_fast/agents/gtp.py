@@ -69,7 +69,7 @@ class GTP(Agent):
             self.eta = torch.zeros_like(self.eta)
         self.clones = not any(c.lambda_q if c.objective == "linear-q" else c.eta)
         self.times = reference.sampling_times(c.k, c.t_min, c.t_max, self.dtype).to(self.device)
-        self.chain = self.ops.sampler(self.folded("ema"))
+        self.chain = self.ops.chain(self.folded("ema"))
         self.whole: Callable[..., Tensor] | None = None
         self.prepare(1)
 
