@@ -187,6 +187,10 @@ def check_layers(
     return groups, width, outputs
 
 
+# Warps and stages of a 16 x 256 tile where eight warps would spill, by precision and direction.
+_FEWER = {("bf16", False): (4, 3), ("tf32", True): (4, 2)}
+
+
 class Tiles(NamedTuple):
     """How a kernel over row tiles is launched: the tile's rows, and Triton's meta-parameters."""
 
@@ -218,13 +222,16 @@ def tiles(
     # Products in full float32 use no tensor core and would hold too much of a tile in each thread.
     many = precision == "fp32" and not deep and block < 512
     stages = 3 if deep else 4
+    warps = 8
+    if block == 256 and not tall:
+        warps, stages = _FEWER.get((precision, backward), (warps, stages))
     if block == 512:
         stages = 1 if backward and precision == "fp32" else 2
     options = {
         "BLOCK_H": block,
         "BLOCK_K": 32 if deep else 16,
         "PRECISION": precision,
-        "num_warps": 4 if block < 128 else 16 if many else 8,
+        "num_warps": 4 if block < 128 else 16 if many else warps,
         "num_stages": stages,
         "enable_fp_fusion": True,
     }

@@ -148,7 +148,8 @@ def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
     from gtp_fast.kernels.step import account
 
     metrics = torch.randn(5, 3, generator=generator(3)).to(DEVICE)
-    metrics[0, 0], metrics[1, 1], metrics[1, 2], metrics[4, 0] = torch.nan, 11.0, -torch.inf, 1e9
+    metrics[0], metrics[1, 1] = torch.tensor([torch.nan, torch.inf, 1e30]), 11.0
+    metrics[1, 2], metrics[4, 0] = -torch.inf, 1e9
     results = []
     for form in (account, reference.account):
         total = torch.ones(5, 3, device=DEVICE)
@@ -159,4 +160,4 @@ def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
         results.append((total.nan_to_num(3.0), bad, step))
     for one, other in zip(*results, strict=True):
         assert torch.equal(one, other)
-    assert results[0][1].tolist() == [[9, -1, -1], [-1, 9, 4]] and results[0][2] == 10
+    assert results[0][1].tolist() == [[9, 9, -1], [-1, 9, 4]] and results[0][2] == 10
