@@ -207,8 +207,8 @@ def tiles(
     4096 cycles a layer and outlasts the products of 16 rows. So 16 rows, for more tiles at work at
     once; 32 once there are more tiles than processors, for half the reads. 64 would spill. Two or
     three blocks of weights under way, 32 to 64 kB, cover the 600 cycles an L2 cache takes to
-    answer. A block of width 512 is 32 kB by itself: one or two of them fit every card's shared
-    memory beside a tile, and in full float32 the backward pass has registers for one.
+    answer. A block of width 512 is 32 kB by itself: two of them fit every card's shared
+    memory beside a tile, and in full float32 there are registers for one.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -226,7 +226,7 @@ def tiles(
     if block == 256 and not tall:
         warps, stages = _FEWER.get((precision, backward), (warps, stages))
     if block == 512:
-        stages = 1 if backward and precision == "fp32" else 2
+        stages = 1 if precision == "fp32" else 2
     options = {
         "BLOCK_H": block,
         "BLOCK_K": 32 if deep else 16,
@@ -235,4 +235,6 @@ def tiles(
         "num_stages": stages,
         "enable_fp_fusion": True,
     }
-    return Tiles(32 if tall else 16, options)
+    # 16 rows of width 512 would take longer to multiply in full float32 than weights to arrive.
+    short = block == 512 and precision == "fp32" and not backward
+    return Tiles(8 if short else 32 if tall else 16, options)

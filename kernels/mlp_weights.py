@@ -176,7 +176,7 @@ def weight_options(
         "B": rows, "K0": widths[0], "K1": widths[1], "K2": widths[2], "H": width, "N": outputs,
         "DEPTH": depth, "PRECISION": precision, "BLOCK": _TILE, "BLOCK_ROWS": _TILE_ROWS,
         "num_warps": 8 if precision == "fp32" and width <= 256 else 4,
-        "num_stages": 3 if width <= 256 else 2, "enable_fp_fusion": True,
+        "num_stages": 3 if width <= 256 or precision == "bf16" else 2, "enable_fp_fusion": True,
     }  # fmt: skip
 
 
