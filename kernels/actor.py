@@ -144,7 +144,7 @@ def actor_chain(
         or data.shape != (2 * S, B, 1)
     ):
         raise ValueError(f"actions {list(batch.shape)} and {list(student.shape)} do not fit")
-    rows, options = chain_options(saved, widths, A, precision)
+    rows, options = chain_options(saved, widths, A, precision, after_loss=True)
     tiles = triton.cdiv(2 * B, rows)
 
     def empty(*shape: int) -> Tensor:

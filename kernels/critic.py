@@ -66,7 +66,7 @@ def critic_chain(
     S = G // 2
     if following.shape[0] != G or following.shape[1] % B or reward.shape != (S, B):
         raise ValueError(f"values {list(values.shape)} and {list(following.shape)} do not fit")
-    rows, options = chain_options(saved, widths, 1, precision)
+    rows, options = chain_options(saved, widths, 1, precision, after_loss=True)
     tiles = triton.cdiv(B, rows)
     losses = torch.empty((S, 2 * tiles), dtype=torch.float32, device=values.device)
     gradient, deltas = torch.empty_like(values), torch.empty_like(saved.hidden)

@@ -187,10 +187,6 @@ def check_layers(
     return groups, width, outputs
 
 
-# Warps and stages of a 16 x 256 tile where eight warps would spill, by precision and direction.
-_FEWER = {("bf16", False): (4, 3), ("tf32", True): (4, 2)}
-
-
 class Tiles(NamedTuple):
     """How a kernel over row tiles is launched: the tile's rows, and Triton's meta-parameters."""
 
@@ -222,9 +218,8 @@ def tiles(
     # Products in full float32 use no tensor core and would hold too much of a tile in each thread.
     many = precision == "fp32" and not deep and block < 512
     stages = 3 if deep else 4
-    warps = 8
-    if block == 256 and not tall:
-        warps, stages = _FEWER.get((precision, backward), (warps, stages))
+    # Eight warps would spill some of a 16 x 256 tile of bfloat16 products.
+    warps = 4 if block == 256 and precision == "bf16" and not tall and not backward else 8
     if block == 512:
         stages = 1 if precision == "fp32" else 2
     options = {

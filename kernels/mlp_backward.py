@@ -129,12 +129,17 @@ def _chain_kernel(
     )  # fmt: skip
 
 
-def chain_options(saved: Saved, widths: Sequence[int], outputs: int, precision: str) -> Tiles:
+def chain_options(
+    saved: Saved, widths: Sequence[int], outputs: int, precision: str, after_loss: bool = False
+) -> Tiles:
     """Return the rows of a tile, with the constants and meta-parameters of a kernel that calls
-    `chain_tile`.
+    `chain_tile`; after_loss: behind the loss that the deltas come from.
     """
     depth, G, B, H = saved.hidden.shape
     tile, options = tiles(G, B, H, precision, saved.hidden.device, backward=True)
+    if after_loss and precision == "tf32" and tile == 16 and options["BLOCK_H"] == 256:
+        # With the loss before it a chain of eight warps would spill.
+        options |= {"num_warps": 4, "num_stages": 2}
     sizes = {"K0": widths[0], "K1": widths[1], "K2": widths[2], "H": H, "N": outputs}
     blocks = {"BLOCK_B": tile, "BLOCK_N": min(32, max(16, triton.next_power_of_2(outputs)))}
     return Tiles(tile, sizes | blocks | {"DEPTH": depth, "BLOCK_X": 32} | options)
