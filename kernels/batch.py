@@ -154,7 +154,7 @@ def draw_batch(
         empty(S, (m + v) * B, O), empty(S, (m + v) * B, A), empty(S, B, A), empty(S, B),
         empty(S, B), perturbed(S, B, A, table.device),
     )  # fmt: skip
-    rows, target, own_value, times, own_noise = streams
+    rows, target, own_value, times, own_noise = (int(stream) for stream in streams)
     block_r = triton.next_power_of_2(width)
     block_b = min(_ROWS, max(1, _CELLS // block_r))
     with torch.cuda.device(table.get_device()):
