@@ -19,6 +19,11 @@ void load(CudaSampler& sampler, uintptr_t flat, size_t count, float initial_scal
   sampler.load(pointer<const float>(flat, "flat"), initial_scale, reinterpret_cast<void*>(stream));
 }
 
+void take(CudaSampler& sampler, uintptr_t padded, size_t count, float initial_scale, int64_t rows, uintptr_t stream) {
+  check_count(sampler.padded(), count);
+  sampler.take(pointer<const float>(padded, "padded"), initial_scale, rows, reinterpret_cast<void*>(stream));
+}
+
 using NamedPlan = std::pair<std::string, int>;
 
 NamedPlan named(const gtp::CudaPlan& plan) { return {gtp::name_of(plan.path), plan.rows}; }
@@ -59,6 +64,9 @@ void bind_cuda(py::module_& m) {
            py::arg("precision") = "fp32")
       .def("load", &load, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
            "Copy the flat policy at a device or pinned address, on a stream.")
+      .def("take", &take, py::arg("padded"), py::arg("count"), py::arg("initial_scale"), py::arg("rows"),
+           py::arg("stream"),
+           "Read the policy at a device address that must stay, its rows padded, for batches of `rows` alone.")
       .def("sample", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
            py::arg("stream"), py::arg("plan") = py::none(),
            "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream; "
@@ -67,6 +75,8 @@ void bind_cuda(py::module_& m) {
            "The kernel for a batch, and its rows a block or cluster.")
       .def("plans", &plans, "All kernels that this device can run, alike.")
       .def("describe", &CudaSampler::describe, py::arg("rows"), "The kernel for a batch, in words.")
+      .def_property_readonly("padded", &CudaSampler::padded_rows,
+                             "Columns of a row of hidden width and of one of actions, as `take` reads them.")
       .def_property_readonly("count", [](const CudaSampler& s) { return s.flat().total; })
       .def_property_readonly("device", &CudaSampler::device);
 }

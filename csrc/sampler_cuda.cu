@@ -159,17 +159,33 @@ void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
     copy(padded.last_weight, flat_.last_weight, S * (H + 1), A, arguments_->action);
     copy(padded.schedule, flat_.schedule, 1, kStepNumbers * K, kStepNumbers * K);
   }
-  if (units_ != nullptr) {
-    uint4* units = static_cast<uint4*>(units_.get());
-    void* values[] = {arguments_.get(), &units};
-    const dim3 grid(static_cast<unsigned>(limits_.multiprocessors), shape_.seeds);
-    check(cudaLaunchKernel(reinterpret_cast<const void*>(pack_kernel_of(arguments_->precision)), grid,
-                           dim3(kPackThreads), values, 0, on),
-          "pack the policy");
-  }
+  arguments_->policy = policy;
+  if (units_ != nullptr) pack(stream);
   arguments_->initial_scale = initial_scale;
   loaded_ = true;
 }
+
+void CudaSampler::take(const float* padded, float initial_scale, int64_t rows, void* stream) {
+  const DeviceGuard guard(device_);
+  arguments_->policy = padded;
+  const CudaPath path = plan(rows).path;
+  if (path == CudaPath::kCluster || path == CudaPath::kTensor) pack(stream);
+  arguments_->initial_scale = initial_scale;
+  loaded_ = true;
+}
+
+void CudaSampler::pack(void* stream) const {
+  uint4* units = static_cast<uint4*>(units_.get());
+  void* values[] = {arguments_.get(), &units};
+  const dim3 grid(static_cast<unsigned>(limits_.multiprocessors), shape_.seeds);
+  check(cudaLaunchKernel(reinterpret_cast<const void*>(pack_kernel_of(arguments_->precision)), grid,
+                         dim3(kPackThreads), values, 0, static_cast<cudaStream_t>(stream)),
+        "pack the policy");
+}
+
+const FlatLayout& CudaSampler::padded() const { return arguments_->layout; }
+
+std::pair<int, int> CudaSampler::padded_rows() const { return {arguments_->width, arguments_->action}; }
 
 void CudaSampler::sample(const float* observation, const float* noise, float* out, int64_t rows,
                          void* stream, const CudaPlan& plan) const {

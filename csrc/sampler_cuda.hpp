@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "flow_map.hpp"
@@ -30,6 +31,13 @@ class CudaSampler {
   // passed. A captured graph keeps the initial scale it was captured with.
   void load(const float* flat, float initial_scale, void* stream);
 
+  // Read a policy where it lies in device memory, which must stay: a FlatLayout with padded rows, the padding zero. For
+  // batches of `rows` only: what they do not read is not packed.
+  void take(const float* padded, float initial_scale, int64_t rows, void* stream);
+  const FlatLayout& padded() const;
+  // Columns of a row of hidden width and of one of actions.
+  std::pair<int, int> padded_rows() const;
+
   // observation [S, B, O], noise [S, B, A] or, where noise is added, [S, K, B, A] -> out [S, B, A], all on the device,
   // by the plan for the batch or any other of `plans`.
   void sample(const float* observation, const float* noise, float* out, int64_t rows, void* stream,
@@ -46,6 +54,7 @@ class CudaSampler {
 
  private:
   void prepare(const CudaPlan& plan) const;
+  void pack(void* stream) const;
   int resident_clusters(const CudaPlan& plan) const;
 
   Shape shape_;

@@ -12,7 +12,7 @@ from typing import Any
 
 import tyro
 
-from gtp_fast import agents, cli, engine, ops, tasks
+from gtp_fast import agents, cli, engine, ops, samplers, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, Task
 
@@ -44,6 +44,10 @@ class RunConfig:
     backend: str = "auto"
     """Operations of an engine: auto, reference (plain PyTorch), compiled, or fused (an error where
     it cannot be had).
+    """
+    precision: str = "fp32"
+    """What the matrix products of training read: fp32, or tf32 or bf16 for the tensor cores of a
+    CUDA GPU under fused operations. Sums, parameters and the optimiser are float32 in all.
     """
     device: str = "auto"
     """auto, cpu or cuda."""
@@ -157,6 +161,7 @@ def _check(command: Command) -> None:
         raise UserError(
             f"Unknown engine {run.engine!r}: choose one of {', '.join(engine.ENGINES)}."
         )
+    samplers.checked(run.precision)
     if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
         raise UserError("--seeds must name at least one seed and none twice.")
     for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every", "processes"):

@@ -44,6 +44,8 @@ class Operations:
     perturb: Callable[..., Perturbation]
     loss: Callable[..., tuple[Tensor, Tensor]]
     sampler: Callable[..., samplers.Sampler]
+    chain: Callable[..., samplers.Sampler]
+    """The sampler as a training run uses it, in the precision of the run."""
     mlp: Callable[..., Tensor]
     adam: Callable[..., Tensor]
     differentiate: Callable[[Parameters, Tensor], None]
@@ -56,6 +58,8 @@ class Operations:
     td_step: Callable[..., Tensor] | None
     """The TD loss with its gradient; None where it goes through autograd, as `flow_map_step`."""
     flow_map_step: Callable[..., tuple[Tensor, Tensor]] | None
+    account: Callable[..., None]
+    whole: Callable[..., Callable[..., Tensor] | None]
     choices: dict[str, tuple[str, str]]
 
     def describe(self) -> str:
@@ -69,13 +73,19 @@ class Operations:
 
 
 def resolve(
-    backend: str = "auto", device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    backend: str = "auto",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    precision: str = "fp32",
 ) -> Operations:
     """Choose the implementation of every operation.
 
     `reference` takes plain PyTorch; `compiled` puts torch.compile over it, one operation after the
     other; `fused` takes every fused operation or raises UserError with the reason; `auto` takes
     what can be had and records why the rest cannot.
+
+    precision: what the matrix products of training read (`samplers.PRECISIONS`), networks and
+    sampler alike; another than fp32 is to be had of the Triton kernels only, else UserError.
     """
     if backend not in BACKENDS:
         raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
@@ -85,12 +95,14 @@ def resolve(
     draws: Any = ops_random if "random" in fused else random
     normals, integers = draws.normals, draws.integers
     plain_gather = functools.partial(_gather, integers)
+    sampler = ops_sampler.NativeSampler if "sampler" in fused else samplers.ReferenceSampler
     fused_mlp: Callable[..., Tensor] = ops_mlp.mlp if "mlp" in fused else reference.mlp
     plain_perturb = functools.partial(reference.perturb, normals=normals)
     chosen = Operations(
         perturb=ops_losses.native_perturb if "perturb" in fused else plain_perturb,
         loss=ops_losses.native_loss if "loss" in fused else reference.flow_map_loss,
-        sampler=ops_sampler.NativeSampler if "sampler" in fused else samplers.ReferenceSampler,
+        sampler=sampler,
+        chain=sampler,
         mlp=fused_mlp,
         adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
         differentiate=ops_gradients.differentiate if "mlp" in fused else Parameters.differentiate,
@@ -102,13 +114,38 @@ def resolve(
         integers=integers,
         td_step=ops_steps.td_step if {"mlp", "loss"} <= fused else None,
         flow_map_step=ops_steps.flow_map_step if {"mlp", "loss"} <= fused else None,
+        account=reference.account,
+        whole=_no_whole,
         choices=choices,
     )
-    if backend == "compiled":
-        return _compiled(chosen)
     # What Triton has it has as a whole: the parts of an update fit together.
     triton = "mlp" in fused and _triton_trains(device.type)
-    return _with_triton(chosen, backend == "fused") if triton else chosen
+    reason = choices["mlp"][1] if backend in ("auto", "fused") else f"--backend is {backend}"
+    _check_precision(precision, triton, device, reason)
+    if backend == "compiled":
+        return _compiled(chosen)
+    # Where the interpreter stands in for a GPU, the sampler is the CPU's, which knows no tf32.
+    if device.type == "cuda":
+        chosen = replace(chosen, chain=functools.partial(sampler, precision=precision))
+    return _with_triton(chosen, backend == "fused", precision) if triton else chosen
+
+
+def _check_precision(precision: str, triton: bool, device: torch.device, reason: str) -> None:
+    """Raise UserError, with the reason, unless training can be had in this precision."""
+    if samplers.checked(precision) == "fp32":
+        return
+    if not triton:
+        why = reason if device.type == "cuda" else f"the run is on {device.type}"
+        raise UserError(
+            f"--precision {precision} cannot be had: only the fused operations of a CUDA GPU have "
+            f"it, and {why}; use --precision fp32."
+        )
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise UserError(
+            f"--precision {precision} cannot be had: it needs the tensor cores of compute "
+            f"capability 8.0 or newer, and {torch.cuda.get_device_name(device)} is older; use "
+            "--precision fp32."
+        )
 
 
 def _compiled(chosen: Operations) -> Operations:
@@ -123,14 +160,14 @@ def _compiled(chosen: Operations) -> Operations:
     )
 
 
-def _with_triton(chosen: Operations, strict: bool) -> Operations:
-    from gtp_fast import ops_triton
+def _with_triton(chosen: Operations, strict: bool, precision: str) -> Operations:
+    from gtp_fast import ops_triton, ops_update
 
     return replace(
         chosen,
         perturb=ops_losses.triton_perturb,
         loss=ops_losses.triton_loss,
-        mlp=functools.partial(ops_triton.mlp, strict=strict),
+        mlp=functools.partial(ops_triton.mlp, precision=precision, strict=strict),
         adam=ops_triton.adam,
         differentiate=Parameters.differentiate,
         embed=ops_triton.embed,
@@ -141,7 +178,13 @@ def _with_triton(chosen: Operations, strict: bool) -> Operations:
         integers=ops_triton.integers,
         td_step=None,
         flow_map_step=None,
+        account=ops_triton.account,
+        whole=functools.partial(ops_update.build, precision=precision),
     )
+
+
+def _no_whole(agent: Any) -> None:
+    """Say that an agent's update is made of single operations."""
 
 
 def _triton_trains(device_type: str) -> bool:

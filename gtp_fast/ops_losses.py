@@ -60,35 +60,11 @@ def native_perturb(
     )
 
 
-def triton_perturb(
-    a: Tensor,
-    nodes: Tensor,
-    num_nodes: int | Tensor,
-    keys: Tensor,
-    step: int | Tensor,
-    *,
-    u_mode: str = "adjacent",
-    kind: str = "edm",
-    sigma_data: float = 0.5,
-    t_min: float = 0.002,
-    dtype: torch.dtype | None = None,
-) -> Perturbation:
-    """Do `reference.perturb` in one Triton launch."""
+def triton_perturb(*arguments: Any, kind: str = "edm", **options: Any) -> Perturbation:
+    """Do `reference.perturb` in one Triton launch; its arguments and options."""
     from gtp_fast.kernels import perturb
 
-    fields = perturb.perturb(
-        a,
-        nodes,
-        num_nodes,
-        keys,
-        step,
-        u_mode=u_mode,
-        precondition=kind,
-        sigma_data=sigma_data,
-        t_min=t_min,
-        dtype=dtype or torch.float32,
-    )
-    return Perturbation(**fields)
+    return Perturbation(**perturb.perturb(*arguments, precondition=kind, **options))
 
 
 def loss_rows(p: Perturbation) -> tuple[Tensor, ...]:

@@ -44,6 +44,7 @@ class NativeSampler:
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"The native sampler cannot be had: {error}.") from error
+        self.sizes = (seeds, observation_dim, self.weight.shape[1], width, depth, steps)
         self.threads = torch.get_num_threads()
         # One action is one call, with no frame of Python between.
         self.action = self._action if self.on_gpu else self.native.action
@@ -56,6 +57,26 @@ class NativeSampler:
         self.native.load(
             self.flat.data_ptr(), self.flat.numel(), policy.initial_scale, *self._stream()
         )
+
+    def padded(self) -> tuple[tuple[int, int], int]:
+        """Return the lengths of rows of hidden width and of actions in what `take` reads, and how
+        many numbers that is.
+        """
+        seeds, observation, action, width, depth, steps = self.sizes
+        wide, rows = self.native.padded if self.on_gpu else (width, action)
+        policy = (action + observation + steps + (depth - 1) * (width + 1)) * wide
+        return (wide, rows), seeds * (policy + (width + 1) * rows) + 7 * steps
+
+    def take(self, flat: Tensor, initial_scale: float, rows: int) -> None:
+        """Take the weights of a policy that was laid out as `padded` says, for batches of `rows`.
+
+        On a GPU they are read where they are, so they must stay there.
+        """
+        self.flat = flat
+        if self.on_gpu:
+            self.native.take(flat.data_ptr(), flat.numel(), initial_scale, rows, *self._stream())
+        else:
+            self.native.load(flat.data_ptr(), flat.numel(), initial_scale)
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and noise to actions [S, B, A]; noise is [S, B, A], or

@@ -13,28 +13,29 @@ from torch import Tensor
 from gtp_fast import ops_adam, reference
 from gtp_fast.errors import UserError
 
-# What the products of a training pass read; sums are float32 in any case.
-_PRECISION = "fp32"
-
 
 def mlp(
     x: Tensor | Sequence[Tensor],
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: str = "mish",
+    precision: str = "fp32",
     strict: bool = False,
 ) -> Tensor:
     """Compute `reference.mlp`, all layers in one launch: [G, B, in] -> [G, B, out].
 
-    Sizes beyond the kernel's (widths of 8 to 512, up to 64 outputs) go through the reference, which
-    is said once; strict: they raise UserError.
+    precision: what the products read, fp32, tf32 or bf16; sums are float32 in any case. Sizes
+    beyond the kernel's (widths of 8 to 512, up to 64 outputs) go through the reference, which is
+    said once; strict: they raise UserError.
     """
     width, outputs = weights[0].shape[2], weights[-1].shape[2]
     if len(weights) < 2 or not 8 <= width <= 512 or outputs > 64:
         _tell_beyond(len(weights) - 1, width, outputs, strict)
         return reference.mlp(x, weights, biases, activation)
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)
-    result: Tensor = _Mlp.apply(activation, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
+    result: Tensor = _Mlp.apply(  # type: ignore[no-untyped-call]
+        activation, precision, len(pieces), *pieces, *weights, *biases
+    )
     return result
 
 
@@ -73,7 +74,7 @@ def _gathered(gradient: Tensor, like: Tensor) -> Tensor:
 
 class _Mlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, activation: str, count: int, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, activation: str, precision: str, count: int, *tensors: Tensor) -> Tensor:
         from gtp_fast.kernels import mlp as kernel
 
         inputs, parameters = tensors[:count], tensors[count:]
@@ -81,9 +82,9 @@ class _Mlp(torch.autograd.Function):
         weights, biases = parameters[:half], parameters[half:]
         saves = any(ctx.needs_input_grad)
         y: Tensor
-        y, saved = kernel.mlp(inputs, weights, biases, activation, _PRECISION, saves)
+        y, saved = kernel.mlp(inputs, weights, biases, activation, precision, saves)
         if saved is not None:
-            ctx.count = count
+            ctx.count, ctx.precision = count, precision
             ctx.save_for_backward(*inputs, *parameters, *saved)
         return y
 
@@ -95,18 +96,18 @@ class _Mlp(torch.autograd.Function):
         *tensors, hidden, slopes = ctx.saved_tensors
         inputs, parameters = tensors[: ctx.count], tensors[ctx.count :]
         half = len(parameters) // 2
-        wanted = ctx.needs_input_grad[2 : 2 + ctx.count]
-        trains = any(ctx.needs_input_grad[2 + ctx.count :])
-        # Weight, bias, weight, bias: the layers between first and last lie equally spaced.
+        wanted = ctx.needs_input_grad[3 : 3 + ctx.count]
+        trains = any(ctx.needs_input_grad[3 + ctx.count :])
+        # Weight, bias, weight, bias: the order that the kernel writes one flat row in.
         pairs = [p for pair in zip(parameters[:half], parameters[half:], strict=True) for p in pair]
         results = _like(pairs) if trains else []
         found = mlp_backward.mlp_backward(
-            gradient, kernel.Saved(hidden, slopes), inputs, parameters[:half],
-            results[::2], results[1::2], wanted, _PRECISION,
+            gradient, kernel.Saved(hidden, slopes), inputs, parameters[:half], parameters[half:],
+            results[::2], results[1::2], wanted, ctx.precision,
         )  # fmt: skip
         found = [None if g is None else _gathered(g, x) for g, x in zip(found, inputs, strict=True)]
         kept = [*results[::2], *results[1::2]] if trains else [None] * len(parameters)
-        return (None, None, *found, *kept)
+        return (None, None, None, *found, *kept)
 
 
 def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -166,6 +167,13 @@ def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: in
 
     drawn: Tensor = draw.draw_integers(keys, step, stream, rows, bound)
     return drawn
+
+
+def account(*tensors: Any) -> None:
+    """Do `reference.account` in one launch."""
+    from gtp_fast.kernels import step
+
+    step.account(*tensors)
 
 
 def adam(*buffers: Any) -> Tensor:

@@ -40,14 +40,19 @@ def restore(
     which: str = "last",
     device: torch.device | str = "cpu",
     backend: str = "auto",
+    precision: str = "fp32",
 ) -> Restored:
-    """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder."""
+    """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder.
+
+    backend, precision: as `ops.resolve` takes them, for training on.
+    """
     device = known_device(device)
     saved = checkpoint.load(path, which)
     config = saved.config
     try:
         shape = (config["observation_dim"], config["action_dim"], config["seeds"])
-        agent = agents.build(config["agent"], config["agent_settings"], *shape, device, backend)
+        settings = config["agent_settings"]
+        agent = agents.build(config["agent"], settings, *shape, device, backend, precision)
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
             f"{saved.path} cannot be used: its configuration does not fit this version of gtp_fast "

@@ -44,6 +44,7 @@ def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings:
         run_config.seeds,
         device,
         chosen.backend,
+        run_config.precision,
     )
     environment = evaluation_environment(table, run_config.trust_environment)
     run = runs.create(run_config.output, task.name, run_config.agent)
@@ -61,7 +62,9 @@ def resume(run_config: RunConfig) -> Trainer:
     task = tasks.find(saved["task"])
     rules = tasks.Rules(**agents.settings_of(saved["rules"]))
     table = data.load_table(task, saved["dataset"], rules, device)
-    agent, last = restore(run, device=device, backend=chosen.backend)
+    # Runs made before there was the setting were of full precision.
+    precision = saved.get("precision", "fp32")
+    agent, last = restore(run, device=device, backend=chosen.backend, precision=precision)
     return Trainer(run, agent, table, run_config, chosen, start=last.step)
 
 
@@ -86,6 +89,7 @@ def describe(
         "steps": steps,
         "engine": run_config.engine,
         "backend": run_config.backend,
+        "precision": run_config.precision,
         "agent_settings": agent.settings,
         "setting_sources": {
             name: sourced.source

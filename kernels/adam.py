@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .philox import value
 
-_BLOCK, _SUMS = 1024, 1024
+BLOCK, SUMS = 1024, 1024
 
 
 @triton.jit(do_not_specialize=["P"])
@@ -44,6 +44,53 @@ def _cosine_decay(step, TOTAL: tl.constexpr):
     series = -1 / 5040 + y * (1 / 362880 + y * (-1 / 39916800 + y * (1 / 6227020800)))
     sine = x + x * y * (-1 / 6 + y * (1 / 120 + y * series))
     return sine * sine
+
+
+@triton.jit
+def total_of(parts, count, SUMS: tl.constexpr):
+    """Return the sum of `count` numbers, in a fixed order."""
+    part = tl.zeros((SUMS,), tl.float32)
+    start = 0
+    # No `range`: a bound known at run time stops Triton 3.6's interpreter.
+    while start < count:
+        i = start + tl.arange(0, SUMS)
+        part += tl.load(parts + i, mask=i < count, other=0.0)
+        start += SUMS
+    return tl.sum(part, 0)
+
+
+@triton.jit
+def rate_at(rate, count, TOTAL: tl.constexpr):
+    """Return the learning rate of update `count`, from 1, of a cosine decay over TOTAL, if any."""
+    if TOTAL > 0:
+        rate *= _cosine_decay(count - 1, TOTAL)
+    return rate
+
+
+@triton.jit
+def adam_block(
+    i, end, parameter, gradient, first, second, average, norm, rate, count, follow,
+    MAX_NORM: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr, LOG1: tl.constexpr,
+    LOG2: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """Take the step of numbers i < end of a seed, and move their average."""
+    correct1 = _one_less_power(count.to(tl.float32), LOG1)
+    correct2 = _one_less_power(count.to(tl.float32), LOG2)
+    mask = i < end
+    g = tl.load(gradient + i, mask=mask, other=0.0)
+    if MAX_NORM > 0:
+        g *= tl.minimum(MAX_NORM / (norm + 1e-6), 1.0)
+    m = tl.load(first + i, mask=mask, other=0.0)
+    v = tl.load(second + i, mask=mask, other=0.0)
+    w = tl.load(parameter + i, mask=mask, other=0.0)
+    mean = tl.load(average + i, mask=mask, other=0.0)
+    m = BETA1 * m + (1 - BETA1) * g
+    v = BETA2 * v + (1 - BETA2) * (g * g)
+    w -= (rate / correct1) * (m / (tl.sqrt_rn(v / correct2) + EPS))
+    tl.store(first + i, m, mask=mask)
+    tl.store(second + i, v, mask=mask)
+    tl.store(parameter + i, w, mask=mask)
+    tl.store(average + i, mean + follow * (w - mean), mask=mask)
 
 
 @triton.jit(do_not_specialize=["P", "updates", "blocks"])
@@ -79,45 +126,28 @@ def _adam_kernel(
     SUMS: tl.constexpr,
 ):
     s = tl.program_id(1).to(tl.int64)
-    part = tl.zeros((SUMS,), tl.float32)
-    start = 0
-    # No `range`: a bound known at run time stops Triton 3.6's interpreter.
-    while start < blocks:
-        i = start + tl.arange(0, SUMS)
-        part += tl.load(sums + s * blocks + i, mask=i < blocks, other=0.0)
-        start += SUMS
-    norm = tl.sqrt_rn(tl.sum(part, 0))
+    norm = tl.sqrt_rn(total_of(sums + s * blocks, blocks, SUMS))
     if tl.program_id(0) == 0:
         tl.store(norms + s, norm)
 
     count = value(updates)
-    correct1 = _one_less_power(count.to(tl.float32), LOG1)
-    correct2 = _one_less_power(count.to(tl.float32), LOG2)
-    rate = tl.load(rates + s)
     follow = tl.load(ema_rate).to(tl.float32) if EMA_RATE < 0 else EMA_RATE
-    if TOTAL > 0:
-        rate *= _cosine_decay(count - 1, TOTAL)
     # A seed that has diverged keeps its last parameters, and leaves the others alone.
     end = tl.where(norm < float("inf"), P, 0)
     if FROZEN:
         end = tl.where(tl.load(frozen + s) == 0, end, 0)
+    adam_block(
+        tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), end, parameter + s * parameter_stride,
+        gradient + s * gradient_stride, first + s * first_stride, second + s * second_stride,
+        average + s * average_stride, norm, rate_at(tl.load(rates + s), count, TOTAL), count,
+        follow, MAX_NORM, BETA1, BETA2, LOG1, LOG2, EPS,
+    )  # fmt: skip
 
-    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = i < end
-    g = tl.load(gradient + s * gradient_stride + i, mask=mask, other=0.0)
-    if MAX_NORM > 0:
-        g *= tl.minimum(MAX_NORM / (norm + 1e-6), 1.0)
-    m = tl.load(first + s * first_stride + i, mask=mask, other=0.0)
-    v = tl.load(second + s * second_stride + i, mask=mask, other=0.0)
-    w = tl.load(parameter + s * parameter_stride + i, mask=mask, other=0.0)
-    mean = tl.load(average + s * average_stride + i, mask=mask, other=0.0)
-    m = BETA1 * m + (1 - BETA1) * g
-    v = BETA2 * v + (1 - BETA2) * (g * g)
-    w -= (rate / correct1) * (m / (tl.sqrt_rn(v / correct2) + EPS))
-    tl.store(first + s * first_stride + i, m, mask=mask)
-    tl.store(second + s * second_stride + i, v, mask=mask)
-    tl.store(parameter + s * parameter_stride + i, w, mask=mask)
-    tl.store(average + s * average_stride + i, mean + follow * (w - mean), mask=mask)
+
+def constants(betas: tuple[float, float], eps: float) -> dict[str, float]:
+    """Return what `adam_block` takes of Adam's settings."""
+    logs = {"LOG1": math.log(betas[0]), "LOG2": math.log(betas[1])}
+    return {"BETA1": betas[0], "BETA2": betas[1], "EPS": eps} | logs
 
 
 def adam(
@@ -150,19 +180,18 @@ def adam(
             raise ValueError(f"every buffer must be [{S}, {P}] float32 with contiguous rows")
     if rate.shape != (S,) or (frozen is not None and frozen.shape != (S,)):
         raise ValueError(f"rate and frozen hold one value for each of {S} seeds")
-    blocks, told = triton.cdiv(P, _BLOCK), not isinstance(ema_rate, Tensor)
+    blocks, told = triton.cdiv(P, BLOCK), not isinstance(ema_rate, Tensor)
     sums = torch.empty((S, blocks), dtype=torch.float32, device=parameter.device)
     norms = torch.empty((S,), dtype=torch.float32, device=parameter.device)
     with torch.cuda.device(parameter.get_device()):
         _squares_kernel[(blocks, S)](
-            gradient, gradient.stride(0), sums, P, BLOCK=_BLOCK, num_warps=4, enable_fp_fusion=True
+            gradient, gradient.stride(0), sums, P, BLOCK=BLOCK, num_warps=4, enable_fp_fusion=True
         )
         _adam_kernel[(blocks, S)](
             *buffers, *(x.stride(0) for x in buffers), sums, norms, rate.contiguous(),
             sums if frozen is None else frozen.view(torch.uint8), updates,
             sums if told else ema_rate, blocks, P, FROZEN=frozen is not None,
             EMA_RATE=ema_rate if told else -1.0, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0,
-            BETA1=betas[0], BETA2=betas[1], LOG1=math.log(betas[0]), LOG2=math.log(betas[1]),
-            EPS=eps, BLOCK=_BLOCK, SUMS=_SUMS, num_warps=4, enable_fp_fusion=True,
+            BLOCK=BLOCK, SUMS=SUMS, num_warps=4, enable_fp_fusion=True, **constants(betas, eps),
         )  # fmt: skip
     return norms

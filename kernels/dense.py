@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -92,9 +91,15 @@ def add_product(
 
 
 @triton.jit
+def piece_start(g, share, group_stride):
+    """Return where a piece that serves `share` groups has group g."""
+    return (g // share).to(tl.int64) * group_stride
+
+
+@triton.jit
 def piece_rows(g, row, share, group_stride, rows, row_stride):
     """Return the offsets of the rows of a piece that serves `share` groups and repeats its rows."""
-    return (g // share).to(tl.int64) * group_stride + (row % rows) * row_stride
+    return piece_start(g, share, group_stride) + (row % rows) * row_stride
 
 
 class Piece(NamedTuple):
@@ -130,41 +135,34 @@ def pieces(inputs: Sequence[Tensor], groups: int) -> tuple[list[Piece], int, lis
     return found + [Piece(found[0].x, 1, 0, 1, 0)] * blank, rows, widths + [0] * blank
 
 
-class Stack(NamedTuple):
-    """Weights or biases of the layers between first and last: equally spaced in memory."""
+class Row(NamedTuple):
+    """Parameters that lie one behind another in each group: the first, and from group to group."""
 
     base: Tensor
-    layer_stride: int
-    group_stride: int
+    stride: int
 
 
-def stack(layers: Sequence[Tensor], blank: Tensor, copy: bool = True) -> Stack:
-    """Return the layers as one strided tensor; views of one flat buffer are taken as they are.
+def one_row(parts: Sequence[Tensor], copy: bool = True) -> Row:
+    """Return parts [G, ...] as one row a group; views of one flat buffer are taken as they are.
 
-    Layers that are not spaced equally are copied together first, or raise ValueError where copying
-    is forbidden. blank: stands in for no layer.
+    Parts that do not lie one behind another are copied together first, or raise ValueError where
+    copying is forbidden.
     """
-    if not layers:
-        return Stack(blank, 0, 0)
-    size, at = layers[0].element_size(), [x.data_ptr() for x in layers]
-    steps = {(after - before) // size for before, after in pairwise(at)}
-    one = len({x.untyped_storage().data_ptr() for x in layers}) == 1
-    if one and len(steps) < 2 and len({x.stride() for x in layers}) == 1 and is_packed(layers[0]):
-        return Stack(layers[0], steps.pop() if steps else 0, layers[0].stride(0))
-    if not copy:
-        raise ValueError("gradients of the middle layers have to be equally spaced in memory")
-    together = torch.stack([x.detach() for x in layers])
-    return Stack(together, together.stride(0), together.stride(1))
+    stride, at = parts[0].stride(0), parts[0].data_ptr()
+    for part in parts:
+        apart = len(part) > 1 and part.stride(0) != stride
+        if apart or part.data_ptr() != at or not part[0].is_contiguous():
+            if not copy:
+                raise ValueError("gradients of all layers have to lie one behind another")
+            together = torch.cat([x.detach().flatten(1) for x in parts], 1)
+            return Row(together, together.stride(0))
+        at += part[0].numel() * part.element_size()
+    return Row(parts[0], stride)
 
 
-def is_packed(x: Tensor) -> bool:
-    """Return whether each group of x is contiguous."""
-    return x[0].is_contiguous()
-
-
-def packed(x: Tensor) -> Tensor:
-    """Return x with every group contiguous, copied only if it has to be."""
-    return x if is_packed(x) else x.contiguous()
+def alternate(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Tensor]:
+    """Return weight, bias, weight, bias: the order in which layers lie in a flat buffer."""
+    return [part for pair in zip(weights, biases, strict=True) for part in pair]
 
 
 def check_layers(
@@ -205,7 +203,8 @@ def tiles(
     4096 cycles a layer and outlasts the products of 16 rows. So 16 rows, for more tiles at work at
     once; 32 once there are more tiles than processors, for half the reads. 64 would spill. Two or
     three blocks of weights under way, 32 to 64 kB, cover the 600 cycles an L2 cache takes to
-    answer.
+    answer. A block of width 512 is 32 kB by itself: two of them fit every card's shared
+    memory beside a tile, and in full float32 there are registers for one.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -217,13 +216,20 @@ def tiles(
     deep = precision == "bf16" or (precision == "fp32" and not tall)
     deep = deep and not backward and block < 512
     # Products in full float32 use no tensor core and would hold too much of a tile in each thread.
-    many = precision == "fp32" and not deep
+    many = precision == "fp32" and not deep and block < 512
+    stages = 3 if deep else 4
+    # Eight warps would spill some of a 16 x 256 tile of bfloat16 products.
+    warps = 4 if block == 256 and precision == "bf16" and not tall and not backward else 8
+    if block == 512:
+        stages = 1 if precision == "fp32" else 2
     options = {
         "BLOCK_H": block,
         "BLOCK_K": 32 if deep else 16,
         "PRECISION": precision,
-        "num_warps": 4 if block < 128 else 16 if many else 8,
-        "num_stages": 3 if deep else 4,
+        "num_warps": 4 if block < 128 else 16 if many else warps,
+        "num_stages": stages,
         "enable_fp_fusion": True,
     }
-    return Tiles(32 if tall else 16, options)
+    # 16 rows of width 512 would take longer to multiply in full float32 than weights to arrive.
+    short = block == 512 and precision == "fp32" and not backward
+    return Tiles(8 if short else 32 if tall else 16, options)

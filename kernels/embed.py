@@ -10,10 +10,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .dense import activate, stack
+from .dense import activate, one_row
 from .philox import cos_sin
 
-_ROWS, _SCALE = 64, 250.0
+ROWS, _SCALE = 64, 250.0
 
 
 @triton.jit
@@ -42,82 +42,67 @@ def _hidden(sines, w0, b0, FEATURES: tl.constexpr, HIDDEN: tl.constexpr):
     return activate(z + tl.load(b0 + j)[None, :], "mish")
 
 
+@triton.jit
+def embedded(level, rates, clock, parameters, FEATURES: tl.constexpr, HIDDEN: tl.constexpr):
+    """Return the embedding of one clock's levels [rows, FEATURES]; parameters: of both clocks."""
+    i, j = tl.arange(0, FEATURES), tl.arange(0, HIDDEN)
+    w0 = parameters + clock * (2 * FEATURES * HIDDEN + HIDDEN + FEATURES)
+    w1 = w0 + FEATURES * HIDDEN + HIDDEN
+    h, _ = _hidden(_sines(level, rates, FEATURES), w0, w0 + FEATURES * HIDDEN, FEATURES, HIDDEN)
+    y = tl.dot(h, tl.load(w1 + j[:, None] * FEATURES + i[None, :]), input_precision="ieee")
+    return y + tl.load(w1 + HIDDEN * FEATURES + i)[None, :]
+
+
+@triton.jit
+def embed_tile(
+    row, live, clock, levels, rates, parameters, out, at, FEATURES: tl.constexpr,
+    HIDDEN: tl.constexpr,
+):  # fmt: skip
+    """Embed one clock's level of a tile of rows; levels: [.., 2], out: [.., 2 FEATURES], both from
+    row `at` on; parameters: of both clocks of one network, one behind another.
+    """
+    level = tl.load(levels + (at + row) * 2 + clock, mask=live, other=0.0)
+    y = embedded(level, rates, clock, parameters, FEATURES, HIDDEN)
+    place = ((at + row) * 2 * FEATURES)[:, None]
+    tl.store(
+        out + place + (clock * FEATURES + tl.arange(0, FEATURES))[None, :], y, mask=live[:, None]
+    )
+
+
 @triton.jit(do_not_specialize=["B"])
 def _embed_kernel(
     levels,  # [S, B, 2]
     rates,  # [FEATURES / 2]
-    w0,  # [2, S, FEATURES, HIDDEN], as are the next, each with its distances
-    w0_clock,
-    w0_group,
-    b0,
-    b0_clock,
-    b0_group,
-    w1,
-    w1_clock,
-    w1_group,
-    b1,
-    b1_clock,
-    b1_group,
+    parameters,  # of a seed, from one to the next: as `embed` takes them
+    stride,
     out,  # [S, B, 2 FEATURES]
     B,
     FEATURES: tl.constexpr,
     HIDDEN: tl.constexpr,
     BLOCK_B: tl.constexpr,
 ):
-    clock, s = tl.program_id(2), tl.program_id(1).to(tl.int64)
+    s = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
-    live = row < B
-    at = s * B + row
-    i, j = tl.arange(0, FEATURES), tl.arange(0, HIDDEN)
-    level = tl.load(levels + at * 2 + clock, mask=live, other=0.0)
-    sines = _sines(level, rates, FEATURES)
-    w0 += clock * w0_clock + s * w0_group
-    h, _ = _hidden(sines, w0, b0 + clock * b0_clock + s * b0_group, FEATURES, HIDDEN)
-    w1 += clock * w1_clock + s * w1_group
-    weight = tl.load(w1 + j[:, None] * FEATURES + i[None, :])
-    y = tl.dot(h, weight, input_precision="ieee")
-    y += tl.load(b1 + clock * b1_clock + s * b1_group + i)[None, :]
-    column = clock * FEATURES + i
-    tl.store(out + (at * 2 * FEATURES)[:, None] + column[None, :], y, mask=live[:, None])
+    embed_tile(
+        row, row < B, tl.program_id(2), levels, rates, parameters + s * stride, out, s * B,
+        FEATURES, HIDDEN,
+    )  # fmt: skip
 
 
 @triton.jit
-def _embed_backward_kernel(
-    levels,  # [S, B, 2]
-    rates,  # [FEATURES / 2]
-    gradient,  # [S, B, 2 FEATURES]
-    w0,  # [2, S, FEATURES, HIDDEN]
-    w0_clock,
-    w0_group,
-    b0,  # [2, S, HIDDEN]
-    b0_clock,
-    b0_group,
-    w1,  # [2, S, HIDDEN, FEATURES]
-    w1_clock,
-    w1_group,
-    d_w0,
-    d_w0_clock,
-    d_w0_group,
-    d_b0,
-    d_b0_clock,
-    d_b0_group,
-    d_w1,
-    d_w1_clock,
-    d_w1_group,
-    d_b1,
-    d_b1_clock,
-    d_b1_group,
-    B: tl.constexpr,
-    FEATURES: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    BLOCK_B: tl.constexpr,
-):
-    clock, s = tl.program_id(1), tl.program_id(0).to(tl.int64)
+def embed_gradient(
+    clock, s, levels, rates, gradient, parameters, results, B: tl.constexpr,
+    FEATURES: tl.constexpr, HIDDEN: tl.constexpr, BLOCK_B: tl.constexpr,
+):  # fmt: skip
+    """Write the gradients of one clock of seed s; return the sum of their squares.
+
+    levels: [S, B, 2]; gradient: [S, B, 2 FEATURES]; parameters, results: of the seed.
+    """
     i, j = tl.arange(0, FEATURES), tl.arange(0, HIDDEN)
-    w0 += clock * w0_clock + s * w0_group
-    b0 += clock * b0_clock + s * b0_group
-    w1 += clock * w1_clock + s * w1_group
-    w1_t = tl.load(w1 + j[None, :] * FEATURES + i[:, None])
+    whole: tl.constexpr = 2 * FEATURES * HIDDEN + HIDDEN + FEATURES
+    to_w1: tl.constexpr = FEATURES * HIDDEN + HIDDEN
+    w0 = parameters + clock * whole
+    w1_t = tl.load(w0 + to_w1 + j[None, :] * FEATURES + i[:, None])
     sum_w0 = tl.zeros((FEATURES, HIDDEN), tl.float32)
     sum_w1 = tl.zeros((HIDDEN, FEATURES), tl.float32)
     sum_b0, sum_b1 = tl.zeros((HIDDEN,), tl.float32), tl.zeros((FEATURES,), tl.float32)
@@ -133,21 +118,35 @@ def _embed_backward_kernel(
             gradient + (at * 2 * FEATURES)[:, None] + column[None, :], mask=live[:, None], other=0.0
         )
         sines = _sines(level, rates, FEATURES)
-        h, slope = _hidden(sines, w0, b0, FEATURES, HIDDEN)
+        h, slope = _hidden(sines, w0, w0 + FEATURES * HIDDEN, FEATURES, HIDDEN)
         delta = tl.dot(g, w1_t, input_precision="ieee") * slope
         sum_w1 = tl.dot(tl.trans(h), g, sum_w1, input_precision="ieee")
         sum_w0 = tl.dot(tl.trans(sines), delta, sum_w0, input_precision="ieee")
         sum_b0, sum_b1 = sum_b0 + tl.sum(delta, 0), sum_b1 + tl.sum(g, 0)
-    d_w0 += clock * d_w0_clock + s * d_w0_group
-    d_w1 += clock * d_w1_clock + s * d_w1_group
+    d_w0 = results + clock * whole
+    d_w1 = d_w0 + to_w1
     tl.store(d_w0 + i[:, None] * HIDDEN + j[None, :], sum_w0)
-    tl.store(d_b0 + clock * d_b0_clock + s * d_b0_group + j, sum_b0)
+    tl.store(d_w0 + FEATURES * HIDDEN + j, sum_b0)
     tl.store(d_w1 + j[:, None] * FEATURES + i[None, :], sum_w1)
-    tl.store(d_b1 + clock * d_b1_clock + s * d_b1_group + i, sum_b1)
+    tl.store(d_w1 + HIDDEN * FEATURES + i, sum_b1)
+    squares = tl.sum(sum_b0 * sum_b0, 0) + tl.sum(sum_b1 * sum_b1, 0)
+    return squares + tl.sum(tl.sum(sum_w0 * sum_w0, 1), 0) + tl.sum(tl.sum(sum_w1 * sum_w1, 1), 0)
+
+
+@triton.jit
+def _embed_backward_kernel(
+    levels, rates, gradient, parameters, stride, results, results_stride, B: tl.constexpr,
+    FEATURES: tl.constexpr, HIDDEN: tl.constexpr, BLOCK_B: tl.constexpr,
+):  # fmt: skip
+    s = tl.program_id(0).to(tl.int64)
+    embed_gradient(
+        tl.program_id(1), s, levels, rates, gradient, parameters + s * stride,
+        results + s * results_stride, B, FEATURES, HIDDEN, BLOCK_B,
+    )  # fmt: skip
 
 
 @functools.cache
-def _rates(features: int, device: torch.device) -> Tensor:
+def sine_rates(features: int, device: torch.device) -> Tensor:
     half = features // 2
     powers = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
     return (_SCALE * torch.pow(10_000.0, -powers)).float().to(device)
@@ -163,11 +162,10 @@ def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """
     S, B, features, hidden = _check(levels, parameters)
     out = torch.empty((S, B, 2 * features), dtype=torch.float32, device=levels.device)
-    stacks = [stack(parameters[k::4], parameters[k]) for k in range(4)]
     with torch.cuda.device(levels.get_device()):
-        _embed_kernel[(triton.cdiv(B, _ROWS), S, 2)](
-            levels.contiguous(), _rates(features, levels.device), *(x for k in stacks for x in k),
-            out, B, FEATURES=features, HIDDEN=hidden, BLOCK_B=_ROWS, num_warps=4,
+        _embed_kernel[(triton.cdiv(B, ROWS), S, 2)](
+            levels.contiguous(), sine_rates(features, levels.device), *one_row(parameters),
+            out, B, FEATURES=features, HIDDEN=hidden, BLOCK_B=ROWS, num_warps=4,
             enable_fp_fusion=True,
         )  # fmt: skip
     return out
@@ -182,13 +180,11 @@ def embed_backward(
     """
     S, B, features, hidden = _check(levels, parameters)
     _check(levels, gradients)
-    stacks = [stack(parameters[k::4], parameters[k]) for k in range(3)]
-    stacks += [stack(gradients[k::4], gradients[k], copy=False) for k in range(4)]
     with torch.cuda.device(levels.get_device()):
         _embed_backward_kernel[(S, 2)](
-            levels.contiguous(), _rates(features, levels.device), gradient.contiguous(),
-            *(x for k in stacks for x in k), B=B, FEATURES=features, HIDDEN=hidden, BLOCK_B=_ROWS,
-            num_warps=8, enable_fp_fusion=True,
+            levels.contiguous(), sine_rates(features, levels.device), gradient.contiguous(),
+            *one_row(parameters), *one_row(gradients, copy=False), B=B, FEATURES=features,
+            HIDDEN=hidden, BLOCK_B=ROWS, num_warps=8, enable_fp_fusion=True,
         )  # fmt: skip
 
 

@@ -12,6 +12,32 @@ from .philox import multiply_high, value, words
 _TILE = 2048  # elements of a tile
 
 
+@triton.jit
+def drawn_rows(seed, step, STREAM: tl.constexpr, row, count):
+    """Return the numbers of the table's rows that a seed draws for `row`."""
+    word, _, _, _ = words(seed, step, STREAM, row, row * 0)
+    return multiply_high(word, count).to(tl.int64)
+
+
+@triton.jit
+def copy_rows(
+    table, index, live, state, action, reward, following, mask,  # the last five: [rows], where to
+    O: tl.constexpr, A: tl.constexpr, BLOCK_R: tl.constexpr,  # noqa: E741
+):  # fmt: skip
+    """Copy rows `index` of a packed table field by field; return (tile, column, live cells)."""
+    width: tl.constexpr = 2 * O + A + 2
+    column = tl.arange(0, BLOCK_R)[None, :]
+    both = live[:, None] & (column < width)
+    x = tl.load(table + index[:, None] * width + column, mask=both, other=0.0)
+    after = column - (O + A + 1)
+    tl.store(state[:, None] + column, x, mask=both & (column < O))
+    tl.store(action[:, None] + column - O, x, mask=both & (column >= O) & (column < O + A))
+    tl.store(reward[:, None] + 0 * column, x, mask=both & (column == O + A))
+    tl.store(following[:, None] + after, x, mask=both & (after >= 0) & (after < O))
+    tl.store(mask[:, None] + 0 * column, x, mask=both & (after == O))
+    return x, column, both
+
+
 @triton.jit(do_not_specialize=["count", "step", "B"])
 def _gather_kernel(
     table,  # [count, 2 O + A + 2]
@@ -30,23 +56,14 @@ def _gather_kernel(
     BLOCK_B: tl.constexpr,
     BLOCK_R: tl.constexpr,
 ):
-    width: tl.constexpr = 2 * O + A + 2
     s = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
-    live = row < B
-    word, _, _, _ = words(tl.load(seeds + s), value(step), STREAM, row, row * 0)
-    index = multiply_high(word, count).to(tl.int64)
-    column = tl.arange(0, BLOCK_R)[None, :]
-    both = live[:, None] & (column < width)
-    x = tl.load(table + index[:, None] * width + column, mask=both, other=0.0)
-
-    at = (s * B + row)[:, None]
-    after = column - (O + A + 1)
-    tl.store(states + at * O + column, x, mask=both & (column < O))
-    tl.store(actions + at * A + column - O, x, mask=both & (column >= O) & (column < O + A))
-    tl.store(rewards + at + 0 * column, x, mask=both & (column == O + A))
-    tl.store(following + at * O + after, x, mask=both & (after >= 0) & (after < O))
-    tl.store(masks + at + 0 * column, x, mask=both & (after == O))
+    index = drawn_rows(tl.load(seeds + s), value(step), STREAM, row, count)
+    at = s * B + row
+    copy_rows(
+        table, index, row < B, states + at * O, actions + at * A, rewards + at, following + at * O,
+        masks + at, O, A, BLOCK_R,
+    )  # fmt: skip
 
 
 def gather(

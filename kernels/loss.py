@@ -12,9 +12,64 @@ MAX_ACTIONS = 64
 _TILE, _TILE_ROWS = 2048, 512
 
 
+@triton.jit
+def loss_tile(
+    row,  # [rows] of 2 B: (t, tau), then (t, t)
+    live,  # [rows]
+    weight,  # [rows]: w of each row's action
+    share,  # of the flow loss in the gradient
+    student,  # [2B, A], of a seed, as are all
+    teacher,  # [B, A]
+    a,  # [B, A]
+    a_t,  # [B, A]
+    a_u,  # [B, A]
+    q_t,  # [B]
+    q_u,  # [B]
+    skip_t,  # [B]
+    out_t,  # [B]
+    skip_u,  # [B]
+    out_u,  # [B]
+    gradient,  # [2B, A]
+    B,
+    A,
+    BLOCK_A: tl.constexpr,
+):
+    """Write the gradient at a tile of rows; return each row's consistency loss and flow loss,
+    weighted, of which one is 0.
+    """
+    column = tl.arange(0, BLOCK_A)[None, :]
+    inside = live[:, None] & (column < A)
+    jumps = live & (row < B)
+    jumping = jumps[:, None] & (column < A)
+    action = row % B
+    at = action[:, None] * A + column
+    keep_t = tl.load(skip_t + action, mask=live, other=0.0)[:, None]
+    gain_t = tl.load(out_t + action, mask=live, other=0.0)[:, None]
+    keep_u = tl.load(skip_u + action, mask=jumps, other=0.0)[:, None]
+    gain_u = tl.load(out_u + action, mask=jumps, other=0.0)[:, None]
+    # A row (t, t) is a jump of full length that is compared with nothing.
+    jump_t = tl.load(q_t + action, mask=jumps, other=1.0)[:, None]
+    jump_u = tl.load(q_u + action, mask=jumps, other=0.0)[:, None]
+
+    clean = tl.load(a + at, mask=inside, other=0.0).to(tl.float32)
+    output = tl.load(student + row[:, None] * A + column, mask=inside, other=0.0).to(tl.float32)
+    output_u = tl.load(teacher + at, mask=jumping, other=0.0).to(tl.float32)
+    d_t = keep_t * tl.load(a_t + at, mask=inside, other=0.0) + gain_t * output - clean
+    d_u = keep_u * tl.load(a_u + at, mask=jumping, other=0.0) + gain_u * output_u - clean
+    # tau z, as large as 300, has cancelled; a difference of the jumps would lose every digit.
+    residual = tl.where(jumping, jump_t * d_t - jump_u * d_u, d_t)
+    loss_rows = weight * tl.sum(residual * residual, 1)
+
+    slope = 2.0 * tl.div_rn(weight, B.to(tl.float32)) * tl.where(jumps, 1.0, share)
+    found = (slope[:, None] * gain_t * jump_t * residual).to(gradient.dtype.element_ty)
+    tl.store(gradient + row[:, None] * A + column, found, mask=inside)
+    zero = tl.zeros_like(loss_rows)
+    return tl.where(jumps, loss_rows, zero), tl.where(live & (row >= B), loss_rows, zero)
+
+
 @triton.jit(do_not_specialize=["B"])
 def _loss_kernel(
-    student,  # [S, 2B, A]: rows (t, tau), then (t, t)
+    student,  # [S, 2B, A]
     teacher,  # [S, B, A]
     a,  # [S, B, A]
     a_t,  # [S, B, A]
@@ -28,55 +83,31 @@ def _loss_kernel(
     w,  # [S, B]
     consistency,  # [S]
     flow,  # [S]
-    grad_student,  # [S, 2B, A]
+    gradient,  # [S, 2B, A]
     B,
     A,
     BLOCK_B: tl.constexpr,
     BLOCK_A: tl.constexpr,
 ):
     s = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK_A)[None, :]
+    at, rows = s * B * A, s * B
     consistency_rows = tl.zeros((BLOCK_B,), tl.float32)
     flow_rows = tl.zeros((BLOCK_B,), tl.float32)
     # One program walks all rows of a seed, so the order of every sum is fixed.
     # No `range` here: a bound known at run time stops Triton 3.6's interpreter, a constant one is
     # unrolled until registers spill.
     start = 0
-    while start < B:
+    while start < 2 * B:
         row = start + tl.arange(0, BLOCK_B)
-        live = row < B
-        at_row = s * B + row
-        inside = live[:, None] & (column < A)
-        at = at_row[:, None] * A + column
-        at_first = at + s * B * A
-        at_second = at_first + B * A
-
-        weight = tl.load(w + at_row, mask=live, other=0.0).to(tl.float32)
-        jump_t = tl.load(q_t + at_row, mask=live, other=0.0)[:, None]
-        jump_u = tl.load(q_u + at_row, mask=live, other=0.0)[:, None]
-        keep_t = tl.load(skip_t + at_row, mask=live, other=0.0)[:, None]
-        gain_t = tl.load(out_t + at_row, mask=live, other=0.0)[:, None]
-        keep_u = tl.load(skip_u + at_row, mask=live, other=0.0)[:, None]
-        gain_u = tl.load(out_u + at_row, mask=live, other=0.0)[:, None]
-
-        clean = tl.load(a + at, mask=inside, other=0.0).to(tl.float32)
-        kept = keep_t * tl.load(a_t + at, mask=inside, other=0.0)
-        output_tau = tl.load(student + at_first, mask=inside, other=0.0).to(tl.float32)
-        output_t = tl.load(student + at_second, mask=inside, other=0.0).to(tl.float32)
-        output_u = tl.load(teacher + at, mask=inside, other=0.0).to(tl.float32)
-
-        d_t = kept + gain_t * output_tau - clean
-        d_u = keep_u * tl.load(a_u + at, mask=inside, other=0.0) + gain_u * output_u - clean
-        # tau z, as large as 300, has cancelled; a difference of the jumps would lose every digit.
-        residual = jump_t * d_t - jump_u * d_u
-        flow_residual = kept + gain_t * output_t - clean
-        consistency_rows += weight * tl.sum(residual * residual, 1)
-        flow_rows += weight * tl.sum(flow_residual * flow_residual, 1)
-
-        slope = (2.0 * tl.div_rn(weight, B.to(tl.float32)))[:, None] * gain_t
-        kind = grad_student.dtype.element_ty
-        tl.store(grad_student + at_first, (slope * jump_t * residual).to(kind), mask=inside)
-        tl.store(grad_student + at_second, (slope * flow_residual).to(kind), mask=inside)
+        live = row < 2 * B
+        weight = tl.load(w + rows + row % B, mask=live, other=0.0).to(tl.float32)
+        first, second = loss_tile(
+            row, live, weight, 1.0, student + 2 * at, teacher + at, a + at, a_t + at, a_u + at,
+            q_t + rows, q_u + rows, skip_t + rows, out_t + rows, skip_u + rows, out_u + rows,
+            gradient + 2 * at, B, A, BLOCK_A,
+        )  # fmt: skip
+        consistency_rows += first
+        flow_rows += second
         start += BLOCK_B
     tl.store(consistency + s, tl.sum(consistency_rows, 0) / B)
     tl.store(flow + s, tl.sum(flow_rows, 0) / B)

@@ -14,11 +14,11 @@ from .dense import (
     ACTIVATIONS,
     activate,
     add_product,
+    alternate,
     check_layers,
-    packed,
+    one_row,
     piece_rows,
     pieces,
-    stack,
     tiles,
 )
 
@@ -35,8 +35,9 @@ def _keep(z, hidden, slopes, at, mask, ACTIVATION: tl.constexpr, SAVE: tl.conste
     tl.debug_barrier()
 
 
-@triton.jit(do_not_specialize=["B", "rows0", "rows1", "rows2"])
-def _mlp_kernel(
+@triton.jit
+def forward_tile(
+    tile,
     x0,  # pieces [G / share, rows, K], read side by side
     share0,
     group0,
@@ -52,20 +53,8 @@ def _mlp_kernel(
     group2,
     rows2,
     row2,
-    w_first,  # [G, K0 + K1 + K2, H]
-    b_first,  # [G, H]
-    w_hidden,  # [DEPTH - 1, G, H, H]
-    b_hidden,  # [DEPTH - 1, G, H]
-    w_last,  # [G, H, N]
-    b_last,  # [G, N]
-    w_first_group,
-    b_first_group,
-    w_hidden_layer,
-    w_hidden_group,
-    b_hidden_layer,
-    b_hidden_group,
-    w_last_group,
-    b_last_group,
+    parameters,  # of a group, from one to the next: layer after layer, a weight, then its bias
+    stride,
     hidden,  # [LAYERS, G, B, H]
     slopes,  # [LAYERS, G, B, H], or nothing
     y,  # [G, B, N]
@@ -85,9 +74,10 @@ def _mlp_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
+    """Carry one tile of rows of a group, the program's second index, through all layers."""
     g = tl.program_id(1)
     group = g.to(tl.int64)
-    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
+    row = tile * BLOCK_B + tl.arange(0, BLOCK_B)
     live = row < B
     column = tl.arange(0, BLOCK_H)
     inside = column < H
@@ -96,9 +86,10 @@ def _mlp_kernel(
     own = group * B * H
     at = own + row[:, None] * H + column[None, :]
 
-    w = w_first + group * w_first_group
+    first = parameters + group * stride
+    w = first
     z = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
-    z += tl.load(b_first + group * b_first_group + column, mask=inside, other=0.0)[None, :]
+    z += tl.load(first + (K0 + K1 + K2) * H + column, mask=inside, other=0.0)[None, :]
     offsets = piece_rows(g, row, share0, group0, rows0, row0)
     z = add_product(z, x0, offsets, live, w, column, inside, H, 1, K0, BLOCK_K, PRECISION)
     if K1 > 0:
@@ -111,31 +102,47 @@ def _mlp_kernel(
         z = add_product(z, x2, offsets, live, w, column, inside, H, 1, K2, BLOCK_K, PRECISION)
     _keep(z, hidden, slopes, at, mask, ACTIVATION, SAVE)
 
+    w = first + (K0 + K1 + K2 + 1) * H
     for i in tl.range(1, DEPTH):
-        w = w_hidden + (i - 1) * w_hidden_layer + group * w_hidden_group
-        b = b_hidden + (i - 1) * b_hidden_layer + group * b_hidden_group
         z = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
-        z += tl.load(b + column, mask=inside, other=0.0)[None, :]
+        z += tl.load(w + H * H + column, mask=inside, other=0.0)[None, :]
         before, after = ((i - 1) % LAYERS) * layer, (i % LAYERS) * layer
         z = add_product(
             z, hidden + before + own, row * H, live, w, column, inside, H, 1, H, BLOCK_K, PRECISION
         )
         _keep(z, hidden, slopes, after + at, mask, ACTIVATION, SAVE)
+        w += (H + 1) * H
 
     output = tl.arange(0, BLOCK_N)
     real = output < N
     z = tl.zeros((BLOCK_B, BLOCK_N), tl.float32)
-    z += tl.load(b_last + group * b_last_group + output, mask=real, other=0.0)[None, :]
+    z += tl.load(w + H * N + output, mask=real, other=0.0)[None, :]
     before = ((DEPTH - 1) % LAYERS) * layer
     z = add_product(
-        z, hidden + before + own, row * H, live, w_last + group * w_last_group, output, real, N, 1,
-        H, BLOCK_K, PRECISION,
-    )  # fmt: skip
+        z, hidden + before + own, row * H, live, w, output, real, N, 1, H, BLOCK_K, PRECISION
+    )
     tl.store(
         y + group * B * N + row[:, None] * N + output[None, :],
         z,
         mask=live[:, None] & real[None, :],
     )
+
+
+@triton.jit(do_not_specialize=["B", "rows0", "rows1", "rows2"])
+def _mlp_kernel(
+    x0, share0, group0, rows0, row0, x1, share1, group1, rows1, row1,
+    x2, share2, group2, rows2, row2, parameters, stride, hidden, slopes, y, B,
+    K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, H: tl.constexpr, N: tl.constexpr,
+    DEPTH: tl.constexpr, LAYERS: tl.constexpr, SAVE: tl.constexpr, ACTIVATION: tl.constexpr,
+    PRECISION: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    forward_tile(
+        tl.program_id(0), x0, share0, group0, rows0, row0, x1, share1, group1, rows1, row1,
+        x2, share2, group2, rows2, row2, parameters, stride, hidden, slopes, y, B,
+        K0, K1, K2, H, N, DEPTH, LAYERS, SAVE, ACTIVATION, PRECISION,
+        BLOCK_B, BLOCK_H, BLOCK_N, BLOCK_K,
+    )  # fmt: skip
 
 
 class Saved(NamedTuple):
@@ -166,25 +173,20 @@ def mlp(
     parts, B, widths = pieces(inputs, weights[0].shape[0])
     G, H, N = check_layers(weights, biases, widths)
     depth, x = len(weights) - 1, inputs[0]
-    first, last = packed(weights[0]), packed(weights[-1])
-    b_first, b_last = packed(biases[0]), packed(biases[-1])
-    middle, b_middle = stack(weights[1:-1], first), stack(biases[1:-1], b_first)
     layers = depth if save else min(2, depth)
-
-    def empty(*shape: int) -> Tensor:
-        return torch.empty(shape, dtype=torch.float32, device=x.device)
-
-    y, hidden = empty(G, B, N), empty(layers, G, B, H)
-    slopes = empty(layers, G, B, H) if save else hidden
+    y, hidden = empty(x, G, B, N), empty(x, layers, G, B, H)
+    slopes = empty(x, layers, G, B, H) if save else hidden
     rows, options = tiles(G, B, H, precision, x.device)
     with torch.cuda.device(x.get_device()):
         _mlp_kernel[(triton.cdiv(B, rows), G)](
-            *parts[0], *parts[1], *parts[2],
-            first, b_first, middle.base, b_middle.base, last, b_last,
-            first.stride(0), b_first.stride(0), middle.layer_stride, middle.group_stride,
-            b_middle.layer_stride, b_middle.group_stride, last.stride(0), b_last.stride(0),
+            *parts[0], *parts[1], *parts[2], *one_row(alternate(weights, biases)),
             hidden, slopes, y, B, K0=widths[0], K1=widths[1], K2=widths[2], H=H, N=N, DEPTH=depth,
             LAYERS=layers, SAVE=save, ACTIVATION=activation, BLOCK_B=rows,
             BLOCK_N=max(16, triton.next_power_of_2(N)), **options,
         )  # fmt: skip
     return y, Saved(hidden, slopes) if save else None
+
+
+def empty(like: Tensor, *shape: int) -> Tensor:
+    """Return an unwritten float32 tensor on the device of another."""
+    return torch.empty(shape, dtype=torch.float32, device=like.device)

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .dense import add_product, packed, pieces, stack, tiles
+from .dense import Tiles, add_product, alternate, one_row, pieces, tiles
 from .mlp import Saved
 from .mlp_weights import write_weight_gradients
 
@@ -34,18 +34,15 @@ def _input_gradient(
         )
 
 
-@triton.jit(do_not_specialize=["B"])
-def _chain_kernel(
+@triton.jit
+def chain_tile(
+    row,  # [rows]
+    live,  # [rows]
     gradient,  # [G, B, N]
     slopes,  # [DEPTH, G, B, H]
     deltas,  # [DEPTH, G, B, H]
-    w_first,  # [G, K0 + K1 + K2, H]
-    w_hidden,  # [DEPTH - 1, G, H, H]
-    w_last,  # [G, H, N]
-    w_first_group,
-    w_hidden_layer,
-    w_hidden_group,
-    w_last_group,
+    parameters,  # of a group, as the forward pass has them
+    stride,
     dx0,  # [G, B, K0], or nothing
     dx1,
     dx2,
@@ -60,15 +57,15 @@ def _chain_kernel(
     N: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
-    BLOCK_B: tl.constexpr,
     BLOCK_H: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_X: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
+    """Carry the deltas of a tile of rows back through all layers of a group, the program's second
+    index.
+    """
     group = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
-    live = row < B
     column = tl.arange(0, BLOCK_H)
     inside = column < H
     mask = live[:, None] & inside[None, :]
@@ -76,18 +73,20 @@ def _chain_kernel(
     own = group * B * H
     at = own + row[:, None] * H + column[None, :]
 
-    delta = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
+    w_first = parameters + group * stride
+    w = w_first + (K0 + K1 + K2 + 1) * H + (DEPTH - 1) * (H + 1) * H
+    delta = tl.zeros((row.shape[0], BLOCK_H), tl.float32)
     delta = add_product(
-        delta, gradient + group * B * N, row * N, live, w_last + group * w_last_group, column,
-        inside, 1, N, N, BLOCK_N, PRECISION,
+        delta, gradient + group * B * N, row * N, live, w, column, inside, 1, N, N, BLOCK_N,
+        PRECISION,
     )  # fmt: skip
     here = (DEPTH - 1) * layer
     delta *= tl.load(slopes + here + at, mask=mask, other=0.0)
     tl.store(deltas + here + at, delta, mask=mask)
     tl.debug_barrier()
-    for i in tl.range(1, DEPTH):
-        w = w_hidden + (DEPTH - 1 - i) * w_hidden_layer + group * w_hidden_group
-        delta = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
+    for _ in tl.range(1, DEPTH):
+        w -= (H + 1) * H
+        delta = tl.zeros((row.shape[0], BLOCK_H), tl.float32)
         delta = add_product(
             delta, deltas + here + own, row * H, live, w, column, inside, 1, H, H, BLOCK_K,
             PRECISION,
@@ -97,22 +96,53 @@ def _chain_kernel(
         tl.store(deltas + here + at, delta, mask=mask)
         tl.debug_barrier()
 
-    w = w_first + group * w_first_group
     deltas += own
     if WANT0:
         _input_gradient(
-            dx0, deltas, row * H, w, row, live, group * B * K0, H, K0, BLOCK_X, BLOCK_K, PRECISION
-        )
+            dx0, deltas, row * H, w_first, row, live, group * B * K0, H, K0, BLOCK_X, BLOCK_K,
+            PRECISION,
+        )  # fmt: skip
     if WANT1:
         _input_gradient(
-            dx1, deltas, row * H, w + K0 * H, row, live, group * B * K1, H, K1, BLOCK_X, BLOCK_K,
-            PRECISION,
+            dx1, deltas, row * H, w_first + K0 * H, row, live, group * B * K1, H, K1, BLOCK_X,
+            BLOCK_K, PRECISION,
         )  # fmt: skip
     if WANT2:
         _input_gradient(
-            dx2, deltas, row * H, w + (K0 + K1) * H, row, live, group * B * K2, H, K2, BLOCK_X,
-            BLOCK_K, PRECISION,
+            dx2, deltas, row * H, w_first + (K0 + K1) * H, row, live, group * B * K2, H, K2,
+            BLOCK_X, BLOCK_K, PRECISION,
         )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["B"])
+def _chain_kernel(
+    gradient, slopes, deltas, parameters, stride, dx0, dx1, dx2, B,
+    K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, WANT0: tl.constexpr, WANT1: tl.constexpr,
+    WANT2: tl.constexpr, H: tl.constexpr, N: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_X: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
+    chain_tile(
+        row, row < B, gradient, slopes, deltas, parameters, stride, dx0, dx1, dx2, B, K0, K1, K2,
+        WANT0, WANT1, WANT2, H, N, DEPTH, PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
+    )  # fmt: skip
+
+
+def chain_options(
+    saved: Saved, widths: Sequence[int], outputs: int, precision: str, after_loss: bool = False
+) -> Tiles:
+    """Return the rows of a tile, with the constants and meta-parameters of a kernel that calls
+    `chain_tile`; after_loss: behind the loss that the deltas come from.
+    """
+    depth, G, B, H = saved.hidden.shape
+    tile, options = tiles(G, B, H, precision, saved.hidden.device, backward=True)
+    if after_loss and precision == "tf32" and tile == 16 and options["BLOCK_H"] == 256:
+        # With the loss before it a chain of eight warps would spill.
+        options |= {"num_warps": 4, "num_stages": 2}
+    sizes = {"K0": widths[0], "K1": widths[1], "K2": widths[2], "H": H, "N": outputs}
+    blocks = {"BLOCK_B": tile, "BLOCK_N": min(32, max(16, triton.next_power_of_2(outputs)))}
+    return Tiles(tile, sizes | blocks | {"DEPTH": depth, "BLOCK_X": 32} | options)
 
 
 def mlp_backward(
@@ -120,6 +150,7 @@ def mlp_backward(
     saved: Saved,
     inputs: Sequence[Tensor],
     weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
     weight_gradients: Sequence[Tensor],
     bias_gradients: Sequence[Tensor],
     wanted: Sequence[bool] = (),
@@ -127,36 +158,29 @@ def mlp_backward(
 ) -> list[Tensor | None]:
     """Write all gradients of `mlp` for an upstream gradient [G, B, out]; return those of inputs.
 
-    weight_gradients and bias_gradients: outputs of the shapes of the parameters, each group
-    contiguous; layers between first and last equally spaced in memory, as views of one flat buffer
-    are. wanted: for each piece whether its gradient is to be returned, [G, B, n_i] (else None: the
-    sum over what a repeated piece serves is left to the caller). No gradient of a weight is
-    computed when the outputs are empty. Raises ValueError when a shape is not of these.
+    weight_gradients and bias_gradients: outputs of the shapes of the parameters, one behind another
+    in each group, as views of one flat buffer are. wanted: for each piece whether its gradient is
+    to be returned, [G, B, n_i] (else None: the sum over what a repeated piece serves is left to the
+    caller). No gradient of a weight is computed when the outputs are empty. Raises ValueError when
+    a shape is not of these.
     """
     G, B, N = gradient.shape
     parts, rows, widths = pieces(inputs, G)
-    depth, _, _, H = saved.hidden.shape
     if rows != B or saved.hidden.shape != (len(weights) - 1, G, B, weights[0].shape[2]):
         raise ValueError(f"the gradient {[G, B, N]} and what was saved are not of one pass")
     wanted = [*wanted, *[False] * (3 - len(wanted))]
-    first, last = packed(weights[0]), packed(weights[-1])
-    middle = stack(weights[1:-1], first)
     gradient = gradient.contiguous()
     deltas = torch.empty(saved.hidden.shape, dtype=torch.float32, device=gradient.device)
     found = [
         torch.empty((G, B, width), dtype=torch.float32, device=gradient.device) if want else None
         for width, want in zip(widths, wanted, strict=True)
     ]
-    tile, options = tiles(G, B, H, precision, gradient.device, backward=True)
+    tile, options = chain_options(saved, widths, N, precision)
     with torch.cuda.device(gradient.get_device()):
         _chain_kernel[(triton.cdiv(B, tile), G)](
-            gradient, saved.slopes, deltas, first, middle.base, last,
-            first.stride(0), middle.layer_stride, middle.group_stride, last.stride(0),
+            gradient, saved.slopes, deltas, *one_row(alternate(weights, biases)),
             *(deltas if x is None else x for x in found), B,
-            K0=widths[0], K1=widths[1], K2=widths[2],
-            WANT0=wanted[0], WANT1=wanted[1], WANT2=wanted[2], H=H, N=N, DEPTH=depth,
-            BLOCK_B=tile, BLOCK_N=min(32, max(16, triton.next_power_of_2(N))), BLOCK_X=32,
-            **options,
+            WANT0=wanted[0], WANT1=wanted[1], WANT2=wanted[2], **options,
         )  # fmt: skip
         if weight_gradients:
             write_weight_gradients(

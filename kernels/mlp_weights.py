@@ -8,29 +8,34 @@ of row tiles would write 18 MB and read them again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .dense import Piece, check_layers, is_packed, multiply, stack
+from .dense import Piece, alternate, check_layers, multiply, one_row, piece_start
 
 _TILE, _TILE_ROWS = 64, 16
 
 
 @triton.jit
 def _weight_tile(
-    tile, x, x_rows, x_row, delta, d_weight, d_bias, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    BIAS: tl.constexpr, B: tl.constexpr, PRECISION: tl.constexpr, BLOCK: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr,
+    tile, x, share, x_group, x_rows, x_row, delta, weight, bias, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr, BIAS: tl.constexpr, B: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, BLOCK_ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Write one tile of x^T delta, and of the sum of delta for the tiles of the first row."""
+    """Write one tile of x^T delta, and of the sum of delta for the tiles of the first row; return
+    the sum of their squares.
+    """
     across: tl.constexpr = (COLUMNS + BLOCK - 1) // BLOCK
     k = (tile // across) * BLOCK + tl.arange(0, BLOCK)
     column = (tile % across) * BLOCK + tl.arange(0, BLOCK)
     real, inside = k < ROWS, column < COLUMNS
+    x += piece_start(tl.program_id(1), share, x_group)
     total = tl.zeros((BLOCK, BLOCK), tl.float32)
-    bias = tl.zeros((BLOCK,), tl.float32)
+    sums = tl.zeros((BLOCK,), tl.float32)
     for start in tl.range(0, B, BLOCK_ROWS):
         row = start + tl.arange(0, BLOCK_ROWS)
         live = row < B
@@ -45,18 +50,22 @@ def _weight_tile(
             other=0.0,
         )
         total = multiply(a, d, total, PRECISION)
-        bias += tl.sum(d, 0)
+        sums += tl.sum(d, 0)
     tl.store(
-        d_weight + k[:, None] * COLUMNS + column[None, :],
+        weight + k[:, None] * COLUMNS + column[None, :],
         total,
         mask=real[:, None] & inside[None, :],
     )
+    squares = tl.sum(tl.sum(total * total, 1), 0)
     if BIAS and tile < across:
-        tl.store(d_bias + column, bias, mask=inside)
+        tl.store(bias + column, sums, mask=inside)
+        squares += tl.sum(sums * sums, 0)
+    return squares
 
 
-@triton.jit(do_not_specialize=["rows0", "rows1", "rows2"])
-def _weights_kernel(
+@triton.jit
+def weight_tiles(
+    tile,
     x0,
     share0,
     group0,
@@ -75,20 +84,8 @@ def _weights_kernel(
     hidden,  # [DEPTH, G, B, H]
     deltas,  # [DEPTH, G, B, H]
     gradient,  # [G, B, N]
-    d_first,  # [G, K0 + K1 + K2, H]
-    db_first,  # [G, H]
-    d_hidden,  # [DEPTH - 1, G, H, H]
-    db_hidden,  # [DEPTH - 1, G, H]
-    d_last,  # [G, H, N]
-    db_last,  # [G, N]
-    d_first_group,
-    db_first_group,
-    d_hidden_layer,
-    d_hidden_group,
-    db_hidden_layer,
-    db_hidden_group,
-    d_last_group,
-    db_last_group,
+    results,  # of a group, in the order of the parameters
+    stride,
     B: tl.constexpr,
     K0: tl.constexpr,
     K1: tl.constexpr,
@@ -100,50 +97,111 @@ def _weights_kernel(
     BLOCK: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
 ):
-    g = tl.program_id(1)
-    group = g.to(tl.int64)
-    tile = tl.program_id(0)
+    """Write tile number `tile` of all gradients of a group, the program's second index; return the
+    sum of its squares.
+    """
+    group = tl.program_id(1).to(tl.int64)
     layer = tl.num_programs(1).to(tl.int64) * B * H
     own = group * B * H
     side: tl.constexpr = (H + BLOCK - 1) // BLOCK
     middle: tl.constexpr = (DEPTH - 1) * side * side
-    tiles0: tl.constexpr = side * ((K0 + BLOCK - 1) // BLOCK)
-    tiles1: tl.constexpr = side * ((K1 + BLOCK - 1) // BLOCK)
-    tiles2: tl.constexpr = side * ((K2 + BLOCK - 1) // BLOCK)
-    first = d_first + group * d_first_group
-    first_bias = db_first + group * db_first_group
+    until0: tl.constexpr = middle + side * ((K0 + BLOCK - 1) // BLOCK)
+    until1: tl.constexpr = until0 + side * ((K1 + BLOCK - 1) // BLOCK)
+    until2: tl.constexpr = until1 + side * ((K2 + BLOCK - 1) // BLOCK)
+    first = results + group * stride
+    bias = first + (K0 + K1 + K2) * H
+    later = bias + H
     if tile < middle:
         i = tile // (side * side)
-        _weight_tile(
-            tile % (side * side), hidden + i * layer + own, B, H,
-            deltas + (i + 1) * layer + own, d_hidden + i * d_hidden_layer + group * d_hidden_group,
-            db_hidden + i * db_hidden_layer + group * db_hidden_group,
-            H, H, True, B, PRECISION, BLOCK, BLOCK_ROWS,
+        w = later + i * (H + 1) * H
+        squares = _weight_tile(
+            tile % (side * side), hidden + i * layer, 1, B * H, B, H,
+            deltas + (i + 1) * layer + own, w, w + H * H, H, H, True, B, PRECISION, BLOCK,
+            BLOCK_ROWS,
         )  # fmt: skip
-    elif tile < middle + tiles0:
-        _weight_tile(
-            tile - middle, x0 + (g // share0).to(tl.int64) * group0, rows0, row0,
-            deltas + own, first, first_bias,
+    elif tile < until0:
+        squares = _weight_tile(
+            tile - middle, x0, share0, group0, rows0, row0, deltas + own, first, bias,
             K0, H, True, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
-    elif tile < middle + tiles0 + tiles1:
-        _weight_tile(
-            tile - middle - tiles0, x1 + (g // share1).to(tl.int64) * group1, rows1, row1,
-            deltas + own,
-            first + K0 * H, first_bias, K1, H, False, B, PRECISION, BLOCK, BLOCK_ROWS,
+    elif tile < until1:
+        squares = _weight_tile(
+            tile - until0, x1, share1, group1, rows1, row1, deltas + own, first + K0 * H, bias,
+            K1, H, False, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
-    elif tile < middle + tiles0 + tiles1 + tiles2:
-        _weight_tile(
-            tile - middle - tiles0 - tiles1, x2 + (g // share2).to(tl.int64) * group2, rows2, row2,
-            deltas + own,
-            first + (K0 + K1) * H, first_bias, K2, H, False, B, PRECISION, BLOCK, BLOCK_ROWS,
+    elif tile < until2:
+        squares = _weight_tile(
+            tile - until1, x2, share2, group2, rows2, row2, deltas + own, first + (K0 + K1) * H,
+            bias, K2, H, False, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
     else:
-        _weight_tile(
-            tile - middle - tiles0 - tiles1 - tiles2, hidden + (DEPTH - 1) * layer + own,
-            B, H, gradient + group * B * N, d_last + group * d_last_group,
-            db_last + group * db_last_group, H, N, True, B, PRECISION, BLOCK, BLOCK_ROWS,
+        w = later + (DEPTH - 1) * (H + 1) * H
+        squares = _weight_tile(
+            tile - until2, hidden + (DEPTH - 1) * layer, 1, B * H, B, H, gradient + group * B * N,
+            w, w + H * N, H, N, True, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
+    return squares
+
+
+@triton.jit(do_not_specialize=["rows0", "rows1", "rows2"])
+def _weights_kernel(
+    x0, share0, group0, rows0, row0, x1, share1, group1, rows1, row1,
+    x2, share2, group2, rows2, row2, hidden, deltas, gradient, results, stride,
+    sums,  # [G, tiles], or nothing
+    SUMS: tl.constexpr, B: tl.constexpr, K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr,
+    H: tl.constexpr, N: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, BLOCK_ROWS: tl.constexpr,
+):  # fmt: skip
+    squares = weight_tiles(
+        tl.program_id(0), x0, share0, group0, rows0, row0, x1, share1, group1, rows1, row1,
+        x2, share2, group2, rows2, row2, hidden, deltas, gradient, results, stride,
+        B, K0, K1, K2, H, N, DEPTH, PRECISION, BLOCK, BLOCK_ROWS,
+    )  # fmt: skip
+    if SUMS:
+        tl.store(sums + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0), squares)
+
+
+def count_tiles(widths: Sequence[int], depth: int, width: int) -> int:
+    """Return how many tiles the gradients of one group have."""
+    side = triton.cdiv(width, _TILE)
+    return side * ((depth - 1) * side + 1 + sum(triton.cdiv(k, _TILE) for k in widths))
+
+
+def weight_options(
+    widths: Sequence[int], hidden: Tensor, outputs: int, precision: str
+) -> dict[str, Any]:
+    """Return the constants and meta-parameters of a kernel that calls `weight_tiles`."""
+    depth, _, rows, width = hidden.shape
+    return {
+        "B": rows, "K0": widths[0], "K1": widths[1], "K2": widths[2], "H": width, "N": outputs,
+        "DEPTH": depth, "PRECISION": precision, "BLOCK": _TILE, "BLOCK_ROWS": _TILE_ROWS,
+        "num_warps": 8 if precision == "fp32" and width <= 256 else 4,
+        "num_stages": 3 if width <= 256 or precision == "bf16" else 2, "enable_fp_fusion": True,
+    }  # fmt: skip
+
+
+def weight_gradients(
+    parts: Sequence[Piece],
+    widths: Sequence[int],
+    hidden: Tensor,
+    deltas: Tensor,
+    gradient: Tensor,
+    results: Tensor,
+    precision: str,
+) -> Tensor:
+    """Write the gradients of one row [G, P] of parameters; return sums [G, n] of their squares.
+
+    Arguments as `write_weight_gradients` has them; results: as `mlp_pair` has its parameters.
+    """
+    depth, G, _, H = hidden.shape
+    tiles = count_tiles(widths, depth, H)
+    sums = torch.empty((G, tiles), dtype=torch.float32, device=hidden.device)
+    with torch.cuda.device(hidden.get_device()):
+        _weights_kernel[(tiles, G)](
+            *parts[0], *parts[1], *parts[2], hidden, deltas, gradient, results, results.stride(0),
+            sums, SUMS=True, **weight_options(widths, hidden, gradient.shape[2], precision),
+        )  # fmt: skip
+    return sums
 
 
 def write_weight_gradients(
@@ -162,22 +220,9 @@ def write_weight_gradients(
     outputs are not as it wants them.
     """
     check_layers(weight_gradients, bias_gradients, widths)
-    depth, G, B, H = hidden.shape
-    N = gradient.shape[2]
-    first, last = weight_gradients[0], weight_gradients[-1]
-    b_first, b_last = bias_gradients[0], bias_gradients[-1]
-    middle = stack(weight_gradients[1:-1], first, copy=False)
-    b_middle = stack(bias_gradients[1:-1], b_first, copy=False)
-    if not all(is_packed(x) for x in (first, last, b_first, b_last)):
-        raise ValueError("every group of a gradient has to be contiguous")
-    side = triton.cdiv(H, _TILE)
-    tiles = side * ((depth - 1) * side + 1 + sum(triton.cdiv(k, _TILE) for k in widths))
-    _weights_kernel[(tiles, G)](
-        *parts[0], *parts[1], *parts[2], hidden, deltas, gradient,
-        first, b_first, middle.base, b_middle.base, last, b_last,
-        first.stride(0), b_first.stride(0), middle.layer_stride, middle.group_stride,
-        b_middle.layer_stride, b_middle.group_stride, last.stride(0), b_last.stride(0),
-        B=B, K0=widths[0], K1=widths[1], K2=widths[2], H=H, N=N, DEPTH=depth, PRECISION=precision,
-        BLOCK=_TILE, BLOCK_ROWS=_TILE_ROWS, num_warps=8 if precision == "fp32" else 4, num_stages=3,
-        enable_fp_fusion=True,
+    depth, G, _, H = hidden.shape
+    results = one_row(alternate(weight_gradients, bias_gradients), copy=False)
+    _weights_kernel[(count_tiles(widths, depth, H), G)](
+        *parts[0], *parts[1], *parts[2], hidden, deltas, gradient, *results, hidden, SUMS=False,
+        **weight_options(widths, hidden, gradient.shape[2], precision),
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -37,13 +39,16 @@ def _precondition(t, KIND: tl.constexpr, SIGMA: tl.constexpr, T_MIN: tl.constexp
         return t * 0, t * 0 + 1, scale
 
 
-@triton.jit(do_not_specialize=["num_nodes", "step", "B"])
-def _perturb_kernel(
-    a,  # [S, B, A]
+@triton.jit
+def perturb_tile(
+    s,
+    row,  # [rows]
+    live,  # [rows]
+    clean,  # [rows, BLOCK_A]: actions
     nodes,  # [>= N]
-    num_nodes,  # scalar or pointer
-    seeds,  # [S] int64
-    step,  # scalar or pointer
+    num_nodes,
+    seed,
+    step,
     row_fields,  # [11, S, B], in the order of _ROW_FIELDS
     actions,  # [3, S, B, A]: z, a_t, a_u
     student_x,  # [S, 2B, A]
@@ -58,16 +63,13 @@ def _perturb_kernel(
     T_MIN: tl.constexpr,
     TIME: tl.constexpr,
     NOISE: tl.constexpr,
-    BLOCK_B: tl.constexpr,
     BLOCK_A: tl.constexpr,
 ):
-    s = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
-    live = row < B
-    seed, counter = tl.load(seeds + s), value(step)
-
-    w_t, w_tau, w_u, _ = words(seed, counter, TIME, row, row * 0)
-    n_t = 1 + multiply_high(w_t, value(num_nodes) - 1)
+    """Draw times and noise for a tile of rows of seed number s, the program's second index, and
+    write all that the networks and the losses need of them.
+    """
+    w_t, w_tau, w_u, _ = words(seed, step, TIME, row, row * 0)
+    n_t = 1 + multiply_high(w_t, num_nodes - 1)
     n_tau = multiply_high(w_tau, n_t)
     n_u = n_tau + multiply_high(w_u, n_t - n_tau) if UNIFORM else n_t - 1
     node_t, node_u, node_tau = tl.load(nodes + n_t), tl.load(nodes + n_u), tl.load(nodes + n_tau)
@@ -96,9 +98,8 @@ def _perturb_kernel(
 
     column = tl.arange(0, BLOCK_A)
     inside = live[:, None] & (column < A)[None, :]
-    offset = (s * B + row)[:, None] * A + column[None, :]  # [BLOCK_B, BLOCK_A]
-    clean = tl.load(a + offset, mask=inside, other=0.0).to(tl.float32)
-    z = normals(seed, counter, NOISE, row, BLOCK_A)
+    offset = (s * B + row)[:, None] * A + column[None, :]  # [rows, BLOCK_A]
+    z = normals(seed, step, NOISE, row, BLOCK_A)
     a_t, a_u = clean + t[:, None] * z, clean + u[:, None] * z
     tl.store(actions + offset, z, mask=inside)
     tl.store(actions + plane * A + offset, a_t, mask=inside)
@@ -108,6 +109,54 @@ def _perturb_kernel(
     tl.store(student_x + doubled, x, mask=inside)
     tl.store(student_x + doubled + B * A, x, mask=inside)
     tl.store(teacher_x + offset, (in_u[:, None] * a_u).to(teacher_x.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["num_nodes", "step", "B"])
+def _perturb_kernel(
+    a,  # [S, B, A]
+    nodes, num_nodes, seeds, step, row_fields, actions, student_x, student_levels, teacher_x,
+    teacher_levels, B, A, UNIFORM: tl.constexpr, KIND: tl.constexpr, SIGMA: tl.constexpr,
+    T_MIN: tl.constexpr, TIME: tl.constexpr, NOISE: tl.constexpr, BLOCK_B: tl.constexpr,
+    BLOCK_A: tl.constexpr,
+):  # fmt: skip
+    s = tl.program_id(1).to(tl.int64)
+    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
+    live, column = row < B, tl.arange(0, BLOCK_A)
+    inside = live[:, None] & (column < A)[None, :]
+    offset = (s * B + row)[:, None] * A + column[None, :]
+    clean = tl.load(a + offset, mask=inside, other=0.0).to(tl.float32)
+    perturb_tile(
+        s, row, live, clean, nodes, value(num_nodes), tl.load(seeds + s), value(step), row_fields,
+        actions, student_x, student_levels, teacher_x, teacher_levels, B, A, UNIFORM, KIND, SIGMA,
+        T_MIN, TIME, NOISE, BLOCK_A,
+    )  # fmt: skip
+
+
+class Perturbed(NamedTuple):
+    """What the kernel writes: row_fields [11, S, B]; actions [3, S, B, A]; inputs of the networks,
+    [S, 2B, A], [S, 2B, 2], [S, B, A], [S, B, 2].
+    """
+
+    row_fields: Tensor
+    actions: Tensor
+    student_x: Tensor
+    student_levels: Tensor
+    teacher_x: Tensor
+    teacher_levels: Tensor
+
+
+def perturbed(
+    S: int, B: int, A: int, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Perturbed:
+    """Return empty outputs for S seeds of B actions; dtype: that of the network inputs."""
+
+    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=device)
+
+    return Perturbed(
+        empty(len(_ROW_FIELDS), S, B), empty(3, S, B, A), empty(S, 2 * B, A, dtype=dtype),
+        empty(S, 2 * B, 2), empty(S, B, A, dtype=dtype), empty(S, B, 2),
+    )  # fmt: skip
 
 
 def perturb(
@@ -143,26 +192,17 @@ def perturb(
     if u_mode not in ("adjacent", "uniform") or precondition not in ("edm", "cm", "none"):
         raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {precondition!r}")
 
-    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=a.device)
-
-    row_fields, actions = empty(len(_ROW_FIELDS), S, B), empty(3, S, B, A)
-    student_x, teacher_x = empty(S, 2 * B, A, dtype=dtype), empty(S, B, A, dtype=dtype)
-    student_levels, teacher_levels = empty(S, 2 * B, 2), empty(S, B, 2)
+    outputs = perturbed(S, B, A, a.device, dtype)
     block_a = max(4, triton.next_power_of_2(A))
     block_b = _TILE // block_a
     with torch.cuda.device(a.get_device()):
         _perturb_kernel[(triton.cdiv(B, block_b), S)](
             a.contiguous(), nodes.contiguous(), num_nodes, seeds.contiguous(), step,
-            row_fields, actions, student_x, student_levels, teacher_x, teacher_levels, B, A,
-            UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data, T_MIN=t_min,
-            TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a, num_warps=4, enable_fp_fusion=True,
+            *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data,
+            T_MIN=t_min, TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a,
+            num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
-    return {
-        **dict(zip(_ROW_FIELDS, row_fields.unbind(0), strict=True)),
-        **dict(zip(("z", "a_t", "a_u"), actions.unbind(0), strict=True)),
-        "student_x": student_x,
-        "student_levels": student_levels,
-        "teacher_x": teacher_x,
-        "teacher_levels": teacher_levels,
-    }
+    fields = zip(_ROW_FIELDS, outputs.row_fields.unbind(0), strict=True)
+    actions = zip(("z", "a_t", "a_u"), outputs.actions.unbind(0), strict=True)
+    inputs = {name: getattr(outputs, name) for name in Perturbed._fields[2:]}
+    return dict(fields) | dict(actions) | inputs

@@ -15,11 +15,33 @@ _NAN = tl.constexpr(tl.PropagateNan.ALL)
 
 
 @triton.jit
-def _least(values, s, row, live, ROWS):
-    """Return the lesser of both twins at `row`; values: [S, 2, ROWS]."""
-    at = values + s * 2 * ROWS + row
-    q0, q1 = tl.load(at, mask=live, other=0.0), tl.load(at + ROWS, mask=live, other=0.0)
+def _least(values, apart, row, live):
+    """Return the lesser of both twins at `row`; apart: from one twin to the other."""
+    q0, q1 = (
+        tl.load(values + row, mask=live, other=0.0),
+        tl.load(values + apart + row, mask=live, other=0.0),
+    )
     return tl.minimum(q0, q1, propagate_nan=_NAN)
+
+
+@triton.jit
+def td_target(
+    following, reward, reward_row, mask, mask_row, row, live, B, M: tl.constexpr,
+    DISCOUNT: tl.constexpr,
+):  # fmt: skip
+    """Return the TD target at `row` of a seed, whose target values are [2, M B]."""
+    at0 = following + row
+    at1 = at0 + M * B
+    best0, best1 = tl.load(at0, mask=live, other=0.0), tl.load(at1, mask=live, other=0.0)
+    for i in tl.range(1, M):
+        next0 = tl.load(at0 + i * B, mask=live, other=0.0)
+        next1 = tl.load(at1 + i * B, mask=live, other=0.0)
+        best0 = tl.maximum(best0, next0, propagate_nan=_NAN)
+        best1 = tl.maximum(best1, next1, propagate_nan=_NAN)
+    best = tl.minimum(best0, best1, propagate_nan=_NAN)
+    r = tl.load(reward + row * reward_row, mask=live, other=0.0)
+    bootstraps = tl.load(mask + row * mask_row, mask=live, other=0.0)
+    return r + DISCOUNT * bootstraps * best
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -46,18 +68,10 @@ def _td_kernel(
     while start < B:
         row = start + tl.arange(0, BLOCK)
         live = row < B
-        at0 = following + s * 2 * M * B + row
-        at1 = at0 + M * B
-        best0, best1 = tl.load(at0, mask=live, other=0.0), tl.load(at1, mask=live, other=0.0)
-        for i in tl.range(1, M):
-            next0 = tl.load(at0 + i * B, mask=live, other=0.0)
-            next1 = tl.load(at1 + i * B, mask=live, other=0.0)
-            best0 = tl.maximum(best0, next0, propagate_nan=_NAN)
-            best1 = tl.maximum(best1, next1, propagate_nan=_NAN)
-        best = tl.minimum(best0, best1, propagate_nan=_NAN)
-        r = tl.load(reward + s * reward_seed + row * reward_row, mask=live, other=0.0)
-        bootstraps = tl.load(mask + s * mask_seed + row * mask_row, mask=live, other=0.0)
-        target = r + DISCOUNT * bootstraps * best
+        target = td_target(
+            following + s * 2 * M * B, reward + s * reward_seed, reward_row, mask + s * mask_seed,
+            mask_row, row, live, B, M, DISCOUNT,
+        )  # fmt: skip
         at = s * 2 * B + row
         d0 = tl.load(values + at, mask=live, other=0.0) - target
         d1 = tl.load(values + at + B, mask=live, other=0.0) - target
@@ -70,19 +84,81 @@ def _td_kernel(
 
 
 @triton.jit
-def _advantage(values, s, row, live, B, M: tl.constexpr):
-    """Return (Q(s, a), A) at `row`; values: [S, 2, (1 + M) B], the data's actions first."""
-    rows = (1 + M) * B
-    q = _least(values, s, row, live, rows)
-    v = _least(values, s, row + B, live, rows)
+def _advantage(data, policy, data_apart, policy_apart, row, live, B, M: tl.constexpr):
+    """Return (Q(s, a), A) at `row` of a seed; data: [2, B] values of the data's actions, policy:
+    [2, M B] values of policy actions, whose mean is V(s).
+    """
+    q = _least(data, data_apart, row, live)
+    v = _least(policy, policy_apart, row, live)
     for i in tl.range(1, M):
-        v += _least(values, s, row + (1 + i) * B, live, rows)
+        v += _least(policy, policy_apart, row + i * B, live)
     return q, q - v / M
+
+
+@triton.jit
+def spread_of(data, policy, data_apart, policy_apart, B, M: tl.constexpr, BLOCK: tl.constexpr):
+    """Return (mean Q, standard deviation of A) over the rows of a seed, as `_advantage` has it."""
+    total, total_q = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
+    start = 0
+    while start < B:
+        row = start + tl.arange(0, BLOCK)
+        q, a = _advantage(data, policy, data_apart, policy_apart, row, row < B, B, M)
+        total, total_q = total + a, total_q + q
+        start += BLOCK
+    mean = tl.sum(total, 0) / B
+
+    # A second pass: the difference of two sums would lose the variance of a small advantage.
+    squares = tl.zeros((BLOCK,), tl.float32)
+    start = 0
+    while start < B:
+        row = start + tl.arange(0, BLOCK)
+        _, a = _advantage(data, policy, data_apart, policy_apart, row, row < B, B, M)
+        squares += tl.where(row < B, (a - mean) * (a - mean), 0.0)
+        start += BLOCK
+    return tl.sum(total_q, 0) / B, tl.sqrt_rn(tl.sum(squares, 0) / B)
+
+
+@triton.jit
+def weight_at(
+    data, policy, data_apart, policy_apart, strength, spread, row, live, B, M: tl.constexpr,
+    CEILING: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """Return the advantage weight at `row` of a seed."""
+    _, a = _advantage(data, policy, data_apart, policy_apart, row, live, B, M)
+    gain = strength * tl.maximum(a, 0.0, propagate_nan=_NAN)
+    exponent = tl.div_rn(gain, tl.zeros_like(gain) + (spread + EPS))
+    if CEILING > 0:
+        exponent = tl.minimum(exponent, CEILING, propagate_nan=_NAN)
+    return tl.exp(exponent)
+
+
+@triton.jit
+def weights_of_seed(
+    data, policy, data_apart, policy_apart, strength, spread, mean_q, w, metrics, apart, B,
+    M: tl.constexpr, CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Write the weights w [B] of a seed, and its four statistics `apart` from each other."""
+    total_w, most = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
+    start = 0
+    while start < B:
+        row = start + tl.arange(0, BLOCK)
+        live = row < B
+        weight = weight_at(
+            data, policy, data_apart, policy_apart, strength, spread, row, live, B, M, CEILING, EPS
+        )
+        tl.store(w + row, weight, mask=live)
+        weight = tl.where(live, weight, 0.0)
+        total_w, most = total_w + weight, tl.maximum(most, weight, propagate_nan=_NAN)
+        start += BLOCK
+    tl.store(metrics, mean_q)
+    tl.store(metrics + apart, spread)
+    tl.store(metrics + 2 * apart, tl.sum(total_w, 0) / B)
+    tl.store(metrics + 3 * apart, tl.max(most, 0))
 
 
 @triton.jit(do_not_specialize=["B"])
 def _weights_kernel(
-    values,  # [S, 2, (1 + M) B]
+    values,  # [S, 2, (1 + M) B], the data's actions first
     eta,  # [S]
     w,  # [S, B]
     metrics,  # [4, S]
@@ -93,46 +169,13 @@ def _weights_kernel(
     BLOCK: tl.constexpr,
 ):
     s = tl.program_id(0).to(tl.int64)
-    seeds = tl.num_programs(0).to(tl.int64)
-    total, total_q = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
-    start = 0
-    while start < B:
-        row = start + tl.arange(0, BLOCK)
-        q, a = _advantage(values, s, row, row < B, B, M)
-        total, total_q = total + a, total_q + q
-        start += BLOCK
-    mean = tl.sum(total, 0) / B
-
-    # A second pass: the difference of two sums would lose the variance of a small advantage.
-    squares = tl.zeros((BLOCK,), tl.float32)
-    start = 0
-    while start < B:
-        row = start + tl.arange(0, BLOCK)
-        _, a = _advantage(values, s, row, row < B, B, M)
-        squares += tl.where(row < B, (a - mean) * (a - mean), 0.0)
-        start += BLOCK
-    spread = tl.sqrt_rn(tl.sum(squares, 0) / B)
-
-    strength = tl.load(eta + s)
-    total_w, most = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
-    start = 0
-    while start < B:
-        row = start + tl.arange(0, BLOCK)
-        live = row < B
-        _, a = _advantage(values, s, row, live, B, M)
-        gain = strength * tl.maximum(a, 0.0, propagate_nan=_NAN)
-        exponent = tl.div_rn(gain, tl.zeros_like(gain) + (spread + EPS))
-        if CEILING > 0:
-            exponent = tl.minimum(exponent, CEILING, propagate_nan=_NAN)
-        weight = tl.exp(exponent)
-        tl.store(w + s * B + row, weight, mask=live)
-        weight = tl.where(live, weight, 0.0)
-        total_w, most = total_w + weight, tl.maximum(most, weight, propagate_nan=_NAN)
-        start += BLOCK
-    tl.store(metrics + s, tl.sum(total_q, 0) / B)
-    tl.store(metrics + seeds + s, spread)
-    tl.store(metrics + 2 * seeds + s, tl.sum(total_w, 0) / B)
-    tl.store(metrics + 3 * seeds + s, tl.max(most, 0))
+    apart = (1 + M) * B
+    data = values + s * 2 * apart
+    mean_q, spread = spread_of(data, data + B, apart, apart, B, M, BLOCK)
+    weights_of_seed(
+        data, data + B, apart, apart, tl.load(eta + s), spread, mean_q, w + s * B, metrics + s,
+        tl.num_programs(0), B, M, CEILING, EPS, BLOCK,
+    )  # fmt: skip
 
 
 def td(

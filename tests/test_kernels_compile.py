@@ -26,6 +26,8 @@ pytestmark = [
 ]
 
 CAPABILITIES = (80, 90, 100)
+# Of shared memory for one block, by the programming guide.
+SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024, 120: 99 * 1024}
 # On the device, as a captured graph has them.
 COUNT, STEP = torch.tensor(41, dtype=torch.int32), torch.tensor(7)
 TYPES = {
@@ -89,6 +91,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., t
             target=GPUTarget("cuda", capability, 32),
             options={key: value for key, value in options.items() if key not in constants},
         )
+        assert result.metadata.shared <= SHARED_LIMIT[capability]
         cubin = tmp_path / "kernel.cubin"
         cubin.write_bytes(result.asm["cubin"])
         dump = [str(CUOBJDUMP), "--dump-resource-usage", str(cubin)]

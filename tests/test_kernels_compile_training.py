@@ -91,7 +91,7 @@ def test_mlp_backward_compiles_lean(
 
     def chain() -> object:
         return mlp_backward.mlp_backward(
-            gradient, saved, inputs, weights, [], [], wanted, precision
+            gradient, saved, inputs, weights, biases, [], [], wanted, precision
         )
 
     def all_weights() -> object:

@@ -98,7 +98,9 @@ class Training:
         case, gradient = self.case, torch.empty_like(self.case.flat)
         parameters, written = split(case.flat, case.shapes), split(gradient, case.shapes)
         y, saved = mlp(case.inputs, parameters[::2], parameters[1::2], save=True)
-        mlp_backward(y, saved, case.inputs, parameters[::2], written[::2], written[1::2])
+        mlp_backward(
+            y, saved, case.inputs, parameters[::2], parameters[1::2], written[::2], written[1::2]
+        )
         norm = adam(case.flat, gradient, *self.state, self.step + 1, self.rate, 0.01, 1.0)
         self.step += 1
         return [y, norm]

@@ -87,8 +87,8 @@ class MlpCase:
         written = split(flat, self.shapes)
         wanted = [True] * len(inputs)
         found = mlp_backward(
-            self.gradient[pick], saved, inputs, weights, written[::2], written[1::2], wanted,
-            self.precision,
+            self.gradient[pick], saved, inputs, weights, biases, written[::2], written[1::2],
+            wanted, self.precision,
         )  # fmt: skip
         return self.named(y, written, found)
 
@@ -177,6 +177,6 @@ def test_gradients_may_leave_the_weights_out() -> None:
     parameters = split(case.flat, case.shapes)
     weights, biases = parameters[::2], parameters[1::2]
     _, saved = mlp(case.inputs, weights, biases, save=True)
-    found = mlp_backward(case.gradient, saved, case.inputs, weights, [], [], [False, True])
+    found = mlp_backward(case.gradient, saved, case.inputs, weights, biases, [], [], [False, True])
     assert found[0] is None
     assert torch.equal(found[1], case.fast()["gradient of piece 1"])

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 KERNELS = sorted((ROOT / "kernels").glob("*.py"))
 
 
+@pytest.mark.timeout(1200)
 def test_parity_suite_passes_under_the_interpreter() -> None:
     pytest.importorskip("triton")
     # A process of its own: Triton reads the switch once, when its functions are first decorated.
@@ -27,6 +28,7 @@ def test_parity_suite_passes_under_the_interpreter() -> None:
         "tests/test_kernels_mlp.py",
         "tests/test_kernels_update.py",
         "tests/test_kernels_agent.py",
+        "tests/test_kernels_whole.py",
     ]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],

@@ -91,8 +91,8 @@ def test_mlp_backward_refuses_gradients_that_lie_apart() -> None:
     biases = [torch.zeros(1, size[1], device=DEVICE) for size in sizes]
     x = [torch.zeros(1, 4, 3, device=DEVICE)]
     y, saved = mlp(x, weights, biases, save=True)
-    with pytest.raises(ValueError, match="equally spaced"):
-        mlp_backward(y, saved, x, weights, weights, biases)
+    with pytest.raises(ValueError, match="one behind another"):
+        mlp_backward(y, saved, x, weights, biases, weights, biases)
 
 
 @pytest.mark.parametrize("name", ["adam", "td", "weights", "gather", "draw", "embed"])

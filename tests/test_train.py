@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,6 +212,17 @@ def test_a_process_that_dies_ends_the_run_with_a_sentence(
     assert f"--resume {run}" in last
     assert cli.run(train.main, ["--resume", str(run), "--processes", "2"]) == 0
     assert final_bytes(run) == final_bytes(whole_of_two)
+
+
+def test_a_run_keeps_its_precision_and_goes_on_in_no_other(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = yaml.safe_load((whole / "config.yaml").read_text())
+    assert settings["precision"] == "fp32"
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings | {"precision": "tf32"}))
+    said = refusal(["--resume", str(tmp_path / "run"), "--device", "cpu"], capsys)
+    assert "--precision tf32 cannot be had" in said
 
 
 def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -61,8 +61,14 @@ def build(
     seeds: Sequence[int],
     device: torch.device | str = "cpu",
     backend: str = "auto",
+    precision: str = "fp32",
 ) -> Agent:
-    """Build an agent from its Config or from the mapping that a run folder keeps of it."""
+    """Build an agent from its Config or from the mapping that a run folder keeps of it.
+
+    backend, precision: as `ops.resolve` takes them.
+    """
     kind = find(name)
     config = kind.Config(**settings_of(settings)) if isinstance(settings, Mapping) else settings
-    return kind(config, observation_dim, action_dim, seeds, device, backend)
+    return kind(
+        config, observation_dim, action_dim, seeds, device, backend, torch.float32, precision
+    )

@@ -67,6 +67,7 @@ class Agent(ABC):
         device: torch.device | str = "cpu",
         backend: str = "auto",
         dtype: torch.dtype = torch.float32,
+        precision: str = "fp32",
         among: Sequence[int] | None = None,
     ):
         """Take `seeds` alone where they are a part of all that a run has, `among`; what the config
@@ -79,7 +80,7 @@ class Agent(ABC):
         self.device, self.dtype = torch.device(device), dtype
         self.keys = random.key_tensor(self.seeds, self.device)
         self.backend = backend
-        self.ops = ops.resolve(backend, self.device, dtype)
+        self.ops = ops.resolve(backend, self.device, dtype, precision)
         self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
 
     @abstractmethod

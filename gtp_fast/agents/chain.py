@@ -75,7 +75,7 @@ class ChainActorCritic(Agent):
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         self.clones = not any(c.eta)
         self.steps = self.steps_of(None)
-        self.chain = self.ops.sampler(self.folded("ema"))
+        self.chain = self.ops.chain(self.folded("ema"))
         self.prepare(1)
 
     @abstractmethod

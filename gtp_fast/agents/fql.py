@@ -94,8 +94,8 @@ class FQL(Agent):
         like = self.actor.parameters.flat
         self.step_once = make_steps(like, torch.ones(1))
         self.flow_steps = euler_steps(like, c.flow_steps)
-        self.chain = self.ops.sampler(self.folded())
-        self.flow_chain = self.ops.sampler(self.folded_flow())
+        self.chain = self.ops.chain(self.folded())
+        self.flow_chain = self.ops.chain(self.folded_flow())
         self.prepare(1)
 
     def _learner(self, network: ActorNetwork, number: int) -> Learner:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,8 @@ class GTP(Agent):
             self.eta = torch.zeros_like(self.eta)
         self.clones = not any(c.lambda_q if c.objective == "linear-q" else c.eta)
         self.times = reference.sampling_times(c.k, c.t_min, c.t_max, self.dtype).to(self.device)
-        self.chain = self.ops.sampler(self.folded("ema"))
+        self.chain = self.ops.chain(self.folded("ema"))
+        self.whole: Callable[..., Tensor] | None = None
         self.prepare(1)
 
     def _choose_objective(self) -> None:
@@ -89,6 +90,7 @@ class GTP(Agent):
         if reason and self.backend == "auto":
             plain = dict.fromkeys(("perturb", "loss"), ("reference", reason))
             self.ops = replace(self.ops, choices=self.ops.choices | plain)
+        self.fuses = c.objective == "gtp" and not reason
         self.objective = objectives.find(c)
         self.loss_names = ("critic_loss", *objectives.term_names(c))
         self.metric_names = (*self.loss_names, *FACTS)
@@ -140,6 +142,7 @@ class GTP(Agent):
         self.nodes = torch.ones(self.last_nodes + 1, device=self.device, dtype=self.dtype)
         self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
         self.num_nodes = 0
+        self.whole = self.ops.whole(self)
 
     def advance(self, step: int, table: TransitionTable) -> None:
         """Rewrite the time grid when a stage of the schedule begins; the first `num_nodes` of
@@ -160,6 +163,8 @@ class GTP(Agent):
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
         if isinstance(step, int):
             self.advance(step, table)
+        if self.whole is not None:
+            return self.whole(table, step)
         batch = self.batch(table, step)
         if self.clones:
             # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.

@@ -11,11 +11,6 @@ from torch import Tensor
 from gtp_fast import networks, ops_adam
 
 
-def sound(loss: Tensor, limit: float | Tensor) -> Tensor:
-    """Say of each loss whether it is finite and no larger than the limit."""
-    return (loss.abs() <= limit) & (loss.abs() < math.inf)
-
-
 class Learner:
     """Parameters with their Adam moments and, if wanted, their moving average."""
 

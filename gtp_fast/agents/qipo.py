@@ -81,7 +81,7 @@ class QIPO(Agent):
         self.beta = self.per_seed(c.beta, "beta")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         self.steps = self.steps_of(c.k)
-        self.chain = self.ops.sampler(self.folded())
+        self.chain = self.ops.chain(self.folded())
         self.prepare(1)
 
     def learners(self) -> dict[str, Learner]:

@@ -128,7 +128,7 @@ class SSCQL(Agent):
         self.alpha_completion = self.per_seed(c.alpha_completion, "alpha-completion")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         self.step_once = make_steps(parameters.flat, torch.tensor([[0.0, 1.0]]), keep=1.0)
-        self.chain = self.ops.sampler(self.folded())
+        self.chain = self.ops.chain(self.folded())
         self.prepare(1)
 
     def learners(self) -> dict[str, Learner]:

@@ -103,8 +103,8 @@ class Captured(Engine):
     def _updates(self, count: int) -> Callable[[], None]:
         def work() -> None:
             for _ in range(count):
-                self.watch.add(self.agent.update(self.table, self.counter), self.counter)
-                self.counter.add_(1)
+                metrics = self.agent.update(self.table, self.counter)
+                self.watch.add(metrics, self.counter, advance=True)
 
         return work
 

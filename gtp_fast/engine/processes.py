@@ -134,7 +134,7 @@ class Processes(Engine):
                 core = choice.spread.cores[i] if choice.spread.cores else None
                 arguments = (
                     agent.config, agent.observation_dim, agent.action_dim, own, agent.device,
-                    agent.backend, agent.dtype, agent.seeds,
+                    agent.backend, agent.dtype, "fp32", agent.seeds,
                 )  # fmt: skip
                 child.send(
                     Part(

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gtp_fast.agents.base import Agent
-from gtp_fast.agents.learner import sound
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,15 @@ class Watch:
         losses = len(agent.loss_names)
         self.bad_step = torch.full((losses, shape[1]), -1, device=agent.device, dtype=torch.int64)
         limits = [agent.loss_limits.get(name, math.inf) for name in agent.loss_names]
-        self.limits = torch.tensor(limits, device=agent.device, dtype=agent.dtype)[:, None]
+        self.limits = torch.tensor(limits, device=agent.device, dtype=agent.dtype)
 
-    def add(self, metrics: Tensor, step: int | Tensor) -> None:
+    def add(self, metrics: Tensor, step: int | Tensor, advance: bool = False) -> None:
         """Take the metrics of one update without waiting for the device; `count` is the caller's.
 
         Written for a CUDA graph: what a replay does not repeat on the host must not be done here.
+        advance: count `step`, a tensor, one on.
         """
-        self.total += metrics
-        fresh = ~sound(metrics[: self.bad_step.shape[0]], self.limits) & (self.bad_step < 0)
-        self.bad_step.copy_(torch.where(fresh, step, self.bad_step))
+        self.agent.ops.account(metrics, self.total, self.limits, self.bad_step, step, advance)
 
     def diverged(self) -> list[Diverged]:
         """Return the seeds that have diverged, the earliest first; waits for the device."""

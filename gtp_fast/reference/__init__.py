@@ -55,6 +55,7 @@ from gtp_fast.reference.grid import (
     schedule_ceiling,
     stage_left,
 )
+from gtp_fast.reference.health import account, sound
 from gtp_fast.reference.losses import (
     advantage_weights,
     consistency_residual,
@@ -138,6 +139,7 @@ __all__ = [
     "Perturbation",
     "Plan",
     "SolverSteps",
+    "account",
     "adam",
     "advantage_weights",
     "aggregate",
@@ -199,6 +201,7 @@ __all__ = [
     "solve",
     "solver_steps",
     "solver_times",
+    "sound",
     "squared_error",
     "stage_left",
     "support_loss",

@@ -1,0 +1,168 @@
+"""All that an update of the flow map draws, in one launch: its batch, the noise of both chains of
+the sampler, the times and noise of its losses.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .gather import copy_rows, drawn_rows
+from .perturb import MAX_ACTIONS, Perturbed, perturb_tile, perturbed
+from .philox import normals, value
+
+_ROWS, _CELLS = 16, 2048
+
+
+@triton.jit
+def _write_noise(
+    noise, seed, step, STREAM: tl.constexpr, row, live, first, repeats, B, A,
+    BLOCK_A: tl.constexpr,
+):  # fmt: skip
+    """Write noise rows first + i B + row for i < repeats; they count from 0 in their stream."""
+    column = tl.arange(0, BLOCK_A)
+    inside = live[:, None] & (column < A)[None, :]
+    for i in tl.range(0, repeats):
+        z = normals(seed, step, STREAM, i * B + row, BLOCK_A)
+        at = (first + i * B + row)[:, None] * A + column[None, :]
+        tl.store(noise + at, z, mask=inside)
+
+
+@triton.jit(do_not_specialize=["count", "num_nodes", "step", "B"])
+def _batch_kernel(
+    table,  # [count, 2 O + A + 2]
+    count,
+    nodes,
+    num_nodes,  # scalar or pointer
+    seeds,  # [S] int64
+    step,  # scalar or pointer
+    states,  # [S, (M + V) B, O]: s' M times, s V times
+    noise,  # [S, (M + V) B, A]
+    batch,  # [S, B, A]: the actions
+    rewards,  # [S, B]
+    masks,  # [S, B]
+    row_fields,
+    actions,
+    student_x,
+    student_levels,
+    teacher_x,
+    teacher_levels,
+    B,
+    O: tl.constexpr,  # noqa: E741
+    A: tl.constexpr,
+    M: tl.constexpr,
+    V: tl.constexpr,
+    UNIFORM: tl.constexpr,
+    KIND: tl.constexpr,
+    SIGMA: tl.constexpr,
+    T_MIN: tl.constexpr,
+    ROWS: tl.constexpr,
+    TIME: tl.constexpr,
+    NOISE: tl.constexpr,
+    TARGET: tl.constexpr,
+    VALUE: tl.constexpr,
+    BLOCK_B: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_A: tl.constexpr,
+):
+    s = tl.program_id(1).to(tl.int64)
+    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
+    live = row < B
+    seed, counter = tl.load(seeds + s), value(step)
+    index = drawn_rows(seed, counter, ROWS, row, count)
+    at = s * B + row
+    chains = states + s * (M + V) * B * O
+    x, column, both = copy_rows(
+        table, index, live, chains + (M * B + row) * O, batch + at * A, rewards + at,
+        chains + row * O, masks + at, O, A, BLOCK_R,
+    )  # fmt: skip
+    after = column - (O + A + 1)
+    for i in tl.range(1, M):
+        again = chains + ((i * B + row) * O)[:, None]
+        tl.store(again + after, x, mask=both & (after >= 0) & (after < O))
+    for i in tl.range(1, V):
+        again = chains + (((M + i) * B + row) * O)[:, None]
+        tl.store(again + column, x, mask=both & (column < O))
+    drawn = noise + s * (M + V) * B * A
+    _write_noise(drawn, seed, counter, TARGET, row, live, 0, M, B, A, BLOCK_A)
+    _write_noise(drawn, seed, counter, VALUE, row, live, M * B, V, B, A, BLOCK_A)
+
+    cell = tl.arange(0, BLOCK_A)
+    inside = live[:, None] & (cell < A)[None, :]
+    clean = tl.load(
+        table + index[:, None] * (2 * O + A + 2) + O + cell[None, :], mask=inside, other=0.0
+    )
+    perturb_tile(
+        s, row, live, clean, nodes, value(num_nodes), seed, counter, row_fields, actions,
+        student_x, student_levels, teacher_x, teacher_levels, B, A, UNIFORM, KIND, SIGMA, T_MIN,
+        TIME, NOISE, BLOCK_A,
+    )  # fmt: skip
+
+
+class Drawn(NamedTuple):
+    """A batch with all that was drawn for it."""
+
+    states: Tensor
+    """[S, (m + v) B, O]: s' repeated m times, then s repeated v times."""
+    noise: Tensor
+    """[S, (m + v) B, A], of the sampler for these states."""
+    action: Tensor
+    """[S, B, A]"""
+    reward: Tensor
+    mask: Tensor
+    """[S, B] each."""
+    perturbed: Perturbed
+
+
+def draw_batch(
+    table: Tensor,
+    sizes: tuple[int, int, int],
+    repeats: tuple[int, int],
+    nodes: Tensor,
+    num_nodes: int | Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    streams: tuple[int, int, int, int, int],
+    *,
+    u_mode: str = "adjacent",
+    precondition: str = "edm",
+    sigma_data: float = 0.5,
+    t_min: float = 0.002,
+) -> Drawn:
+    """Draw a batch by counter and perturb its actions, as `gather`, `draw_normals` and `perturb` do
+    one after another.
+
+    table: [N, 2 O + A + 2] float32; sizes: O, A and B; repeats: m and v, how many policy actions
+    are sampled at s' and at s; streams: of the rows, of the noise at s' and at
+    s, of the times and of the noise of `perturb`. Raises ValueError when a shape is not of these.
+    """
+    O, A, B = sizes  # noqa: E741
+    m, v = repeats
+    count, width = table.shape
+    if width != 2 * O + A + 2 or not table.is_contiguous() or not 1 <= A <= MAX_ACTIONS:
+        raise ValueError(f"a table of {width} columns is not packed as s | a | r | s' | mask")
+    S = seeds.shape[0]
+
+    def empty(*shape: int) -> Tensor:
+        return torch.empty(shape, dtype=torch.float32, device=table.device)
+
+    drawn = Drawn(
+        empty(S, (m + v) * B, O), empty(S, (m + v) * B, A), empty(S, B, A), empty(S, B),
+        empty(S, B), perturbed(S, B, A, table.device),
+    )  # fmt: skip
+    rows, target, own_value, times, own_noise = (int(stream) for stream in streams)
+    block_r = triton.next_power_of_2(width)
+    block_b = min(_ROWS, max(1, _CELLS // block_r))
+    with torch.cuda.device(table.get_device()):
+        _batch_kernel[(triton.cdiv(B, block_b), S)](
+            table, count, nodes.contiguous(), num_nodes, seeds.contiguous(), step, *drawn[:5],
+            *drawn.perturbed, B, O=O, A=A, M=m, V=v, UNIFORM=u_mode == "uniform",
+            KIND=precondition, SIGMA=sigma_data, T_MIN=t_min, ROWS=rows, TIME=times,
+            NOISE=own_noise, TARGET=target, VALUE=own_value, BLOCK_B=block_b, BLOCK_R=block_r,
+            BLOCK_A=max(4, triton.next_power_of_2(A)), num_warps=4, enable_fp_fusion=True,
+        )  # fmt: skip
+    return drawn

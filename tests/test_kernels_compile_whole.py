@@ -1,0 +1,169 @@
+"""The kernels of a whole update, compiled without a GPU at the paper's width and at the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from test_kernels_compile import (  # noqa: F401
+    COUNT,
+    STEP,
+    assert_lean,
+    compiled,
+    pytestmark,
+)
+
+S, B, O, A, DEPTH, CLOCKS = 2, 256, 29, 8, 3, 2144  # noqa: E741
+Build = Callable[..., tuple[str, str]]
+# Full float32 is the default; the others are checked where they are likeliest to be used.
+VARIANTS = [
+    *((capability, width, "fp32") for capability in (80, 90, 120) for width in (256, 512)),
+    *((90, 256, precision) for precision in ("tf32", "bf16")),
+    # The card with the least shared memory.
+    *((120, 512, precision) for precision in ("tf32", "bf16")),
+]
+
+
+def rows(inputs: int, outputs: int, width: int, groups: int, before: int = 0) -> torch.Tensor:
+    size = (inputs + 1) * width + (DEPTH - 1) * (width + 1) * width + (width + 1) * outputs
+    return torch.zeros(groups, before + size)
+
+
+def critics(width: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    return [torch.zeros(S, B, O), torch.zeros(S, B, A)], rows(O + A, 1, width, 2 * S)
+
+
+def actors(width: int, count: int = 2) -> tuple[list[torch.Tensor], torch.Tensor]:
+    inputs = [torch.zeros(S, count * B, A), torch.zeros(S, count * B, 32), torch.zeros(S, B, O)]
+    return inputs, rows(A + 32 + O, A, width, S, CLOCKS)
+
+
+def saved(width: int, groups: int, count: int) -> object:
+    from gtp_fast.kernels.mlp import Saved
+
+    return Saved(*torch.zeros(2, DEPTH, groups, count, width))
+
+
+@pytest.mark.parametrize(("capability", "width", "precision"), VARIANTS)
+def test_critic_compiles_lean(
+    compiled: Build,  # noqa: F811
+    capability: int,
+    width: int,
+    precision: str,
+) -> None:
+    from gtp_fast.kernels import critic, dense, mlp_pair, mlp_weights
+
+    inputs, flat = critics(width)
+    kept, values = saved(width, 2 * S, B), torch.zeros(2 * S, B, 1)
+    parts, _, widths = dense.pieces(inputs, 2 * S)
+    reward = torch.zeros(S, B)
+    launches = [
+        (
+            mlp_pair, "_pair_kernel",
+            lambda: mlp_pair.mlp_pair(inputs, inputs, flat, flat, (width, DEPTH, 1), precision),
+        ),
+        (
+            critic, "_critic_kernel",
+            lambda: critic.critic_chain(
+                values, values, reward, reward, 0.99, kept, widths, flat, precision
+            ),
+        ),
+        (
+            mlp_weights, "_weights_kernel",
+            lambda: mlp_weights.weight_gradients(
+                parts, widths, kept.hidden, kept.slopes, values, flat, precision
+            ),
+        ),
+    ]  # fmt: skip
+    for module, kernel, launch in launches:
+        assert_lean(*compiled(module, kernel, launch, capability))
+
+
+@pytest.mark.parametrize(("capability", "width", "precision"), VARIANTS)
+def test_actor_compiles_lean(
+    compiled: Build,  # noqa: F811
+    capability: int,
+    width: int,
+    precision: str,
+) -> None:
+    from gtp_fast.kernels import actor, dense, mlp_pair
+    from gtp_fast.kernels.perturb import perturbed
+
+    inputs, whole = actors(width)
+    teachers, _ = actors(width, 1)
+    flat, kept = whole[:, CLOCKS:], saved(width, S, 2 * B)
+    parts, _, widths = dense.pieces(inputs, S)
+    values, eta, output = torch.zeros(2 * S, B, 1), torch.zeros(S), torch.zeros(S, 2 * B, A)
+    batch, statistics = torch.zeros(S, B, A), torch.zeros(4, S)
+    drawn = perturbed(S, B, A, torch.device("cpu"))
+    embedding, levels = torch.zeros(S, 2 * B, 32), torch.zeros(S, 2 * B, 2)
+    launches = [
+        (
+            mlp_pair, "_pair_kernel",
+            lambda: mlp_pair.mlp_pair(inputs, teachers, flat, flat, (width, DEPTH, A), precision),
+        ),
+        (
+            actor, "_actor_kernel",
+            lambda: actor.actor_chain(
+                values, values, eta, eta, output, batch, batch, drawn, statistics, kept, widths,
+                flat, precision=precision,
+            ),
+        ),
+        (
+            actor, "_gradients_kernel",
+            lambda: actor.actor_gradients(
+                parts, widths, kept.hidden, kept.slopes, output, levels, embedding, (16, 32), whole,
+                whole, precision,
+            ),
+        ),
+    ]  # fmt: skip
+    for module, kernel, launch in launches:
+        assert_lean(*compiled(module, kernel, launch, capability))
+
+
+@pytest.mark.parametrize("capability", [80, 90, 120])
+@pytest.mark.parametrize("width", [256, 512])
+def test_what_lies_around_the_passes_compiles_lean(
+    compiled: Build,  # noqa: F811
+    width: int,
+    capability: int,
+) -> None:
+    from gtp_fast.kernels import batch, fold, step
+
+    table, keys, seeds = torch.zeros(1000, 2 * O + A + 2), torch.zeros(S).long(), torch.zeros(S)
+    _, flat = actors(width)
+    sums, losses, five = torch.zeros(S, 97), torch.zeros(2, S, 32), torch.zeros(5, S)
+    bad, step_now = torch.zeros(3, S).long(), STEP.long()
+    launches = [
+        (
+            batch, "_batch_kernel",
+            lambda: batch.draw_batch(
+                table, (O, A, B), (1, 1), torch.zeros(1281), COUNT, keys, STEP, (0, 3, 4, 1, 2)
+            ),
+        ),
+        (
+            fold, "_fold_kernel",
+            lambda: fold.fold(
+                flat, flat, (O, A, width, DEPTH), (16, 32), torch.zeros(5, 2),
+                torch.zeros(S * 1_000_000), (width, A), torch.zeros(S, 2 * B, 2),
+                torch.zeros(S, B, 2),
+            ),
+        ),
+        (
+            step, "_step_kernel",
+            lambda: step.take_step(
+                (flat,) * 5, sums, losses, five[1:3], five[4], seeds, keys, STEP, 0.005, 1.0, 1000,
+                (0.9, 0.999), 1e-8,
+            ),
+        ),
+        (
+            step, "_account_kernel",
+            lambda: step.account(five, five, torch.zeros(3), bad, step_now, True),
+        ),
+    ]  # fmt: skip
+    for module, kernel, launch in launches:
+        assert_lean(*compiled(module, kernel, launch, capability))

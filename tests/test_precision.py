@@ -1,0 +1,40 @@
+"""The precision of a training run: who has it, who is refused it, and that a run keeps it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from agent_cases import TINY
+
+from gtp_fast import agents, config, ops
+from gtp_fast.errors import UserError
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_cpu_refuses_what_only_a_gpu_has(precision: str) -> None:
+    message = rf"--precision {precision} cannot be had: .* the run is on cpu; use --precision fp32"
+    with pytest.raises(UserError, match=message):
+        agents.build("gtp", TINY, 3, 2, (0,), "cpu", "auto", precision)
+    assert agents.build("gtp", TINY, 3, 2, (0,), "cpu", "auto", "fp32").whole is None
+
+
+@pytest.mark.parametrize("backend", ["reference", "compiled"])
+def test_operations_that_are_not_fused_refuse_it(backend: str) -> None:
+    with pytest.raises(UserError, match=f"CUDA GPU have it, and --backend is {backend}; use"):
+        ops.resolve(backend, "cuda", precision="tf32")
+
+
+def test_an_old_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Turing")
+    with pytest.raises(UserError, match=r"capability 8\.0 or newer, and Turing is older"):
+        ops._check_precision("tf32", True, torch.device("cuda"), "")
+
+
+def test_the_command_line_takes_it_and_names_what_it_does_not_know() -> None:
+    chosen = config.parse(["--task", "pointmaze-demo", "--precision", "tf32"])
+    assert chosen.run.precision == "tf32"
+    with pytest.raises(UserError, match="Unknown precision 'fp16': choose fp32, tf32 or bf16"):
+        config.parse(["--task", "pointmaze-demo", "--precision", "fp16"])
+    with pytest.raises(UserError, match="leave out --precision"):
+        config.parse(["--resume", "runs/some", "--precision", "tf32"])
