@@ -405,11 +405,11 @@ def test_optimisers_count_their_own_updates(monkeypatch: pytest.MonkeyPatch) -> 
     agent, counted = build("ot", stirred=False), {"actor": [], "critic": []}
     for name, learner in agent.learners().items():
 
-        def spy(loss, updates, *rest, kept=counted[name], update=learner.update):
+        def spy(loss, updates, *rest, kept=counted[name], descend=learner.descend):
             kept.append(updates)
-            return update(loss, updates, *rest)
+            return descend(loss, updates, *rest)
 
-        monkeypatch.setattr(learner, "update", spy)
+        monkeypatch.setattr(learner, "descend", spy)
     for step in range(TOTAL):
         agent.update(synthetic_table(), step)
     assert counted == {"actor": list(range(1, 13)), "critic": list(range(1, 13))}
