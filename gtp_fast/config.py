@@ -12,7 +12,7 @@ from typing import Any
 
 import tyro
 
-from gtp_fast import agents, cli, engine, ops, samplers, tasks
+from gtp_fast import agents, cli, engine, ops, ops_precision, samplers, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, Task
 
@@ -161,7 +161,7 @@ def _check(command: Command) -> None:
         raise UserError(
             f"Unknown engine {run.engine!r}: choose one of {', '.join(engine.ENGINES)}."
         )
-    samplers.checked(run.precision)
+    samplers.checked(run.precision, ops_precision.TRAINING)
     if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
         raise UserError("--seeds must name at least one seed and none twice.")
     for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every", "processes"):

@@ -20,6 +20,7 @@ from gtp_fast import (
     ops_gradients,
     ops_losses,
     ops_mlp,
+    ops_precision,
     ops_random,
     ops_sampler,
     ops_steps,
@@ -84,7 +85,7 @@ def resolve(
     other; `fused` takes every fused operation or raises UserError with the reason; `auto` takes
     what can be had and records why the rest cannot.
 
-    precision: what the matrix products of training read (`samplers.PRECISIONS`), networks and
+    precision: what the matrix products of training read (`ops_precision.TRAINING`), networks and
     sampler alike; another than fp32 is to be had of the Triton kernels only, else UserError.
     """
     if backend not in BACKENDS:
@@ -121,31 +122,13 @@ def resolve(
     # What Triton has it has as a whole: the parts of an update fit together.
     triton = "mlp" in fused and _triton_trains(device.type)
     reason = choices["mlp"][1] if backend in ("auto", "fused") else f"--backend is {backend}"
-    _check_precision(precision, triton, device, reason)
+    ops_precision.check(precision, triton, device, reason)
     if backend == "compiled":
         return _compiled(chosen)
     # Where the interpreter stands in for a GPU, the sampler is the CPU's, which knows no tf32.
     if device.type == "cuda":
         chosen = replace(chosen, chain=functools.partial(sampler, precision=precision))
     return _with_triton(chosen, backend == "fused", precision) if triton else chosen
-
-
-def _check_precision(precision: str, triton: bool, device: torch.device, reason: str) -> None:
-    """Raise UserError, with the reason, unless training can be had in this precision."""
-    if samplers.checked(precision) == "fp32":
-        return
-    if not triton:
-        why = reason if device.type == "cuda" else f"the run is on {device.type}"
-        raise UserError(
-            f"--precision {precision} cannot be had: only the fused operations of a CUDA GPU have "
-            f"it, and {why}; use --precision fp32."
-        )
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        raise UserError(
-            f"--precision {precision} cannot be had: it needs the tensor cores of compute "
-            f"capability 8.0 or newer, and {torch.cuda.get_device_name(device)} is older; use "
-            "--precision fp32."
-        )
 
 
 def _compiled(chosen: Operations) -> Operations:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -25,10 +25,10 @@ bf16 are for its tensor cores: weights and inputs of every layer are rounded. tf
 GPU only, int8 on a CPU only."""
 
 
-def checked(precision: str) -> str:
-    """Return a precision; UserError unless it is one of PRECISIONS."""
-    if precision not in PRECISIONS:
-        names = f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
+def checked(precision: str, among: Sequence[str] = PRECISIONS) -> str:
+    """Return a precision; UserError unless it is one of these."""
+    if precision not in among:
+        names = f"{', '.join(among[:-1])} or {among[-1]}"
         raise UserError(f"Unknown precision {precision!r}: choose {names}.")
     return precision
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from agent_cases import TINY
 
-from gtp_fast import agents, config, ops
+from gtp_fast import agents, config, ops, ops_precision
 from gtp_fast.errors import UserError
 
 
@@ -28,13 +28,14 @@ def test_an_old_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Turing")
     with pytest.raises(UserError, match=r"capability 8\.0 or newer, and Turing is older"):
-        ops._check_precision("tf32", True, torch.device("cuda"), "")
+        ops_precision.check("tf32", True, torch.device("cuda"), "")
 
 
 def test_the_command_line_takes_it_and_names_what_it_does_not_know() -> None:
     chosen = config.parse(["--task", "pointmaze-demo", "--precision", "tf32"])
     assert chosen.run.precision == "tf32"
-    with pytest.raises(UserError, match="Unknown precision 'fp16': choose fp32, tf32 or bf16"):
-        config.parse(["--task", "pointmaze-demo", "--precision", "fp16"])
+    for other in ("fp16", "int8"):
+        with pytest.raises(UserError, match=f"'{other}': choose fp32, tf32 or bf16"):
+            config.parse(["--task", "pointmaze-demo", "--precision", other])
     with pytest.raises(UserError, match="leave out --precision"):
         config.parse(["--resume", "runs/some", "--precision", "tf32"])
