@@ -1,0 +1,29 @@
+"""The precision that a training run may ask for, and who has it."""
+
+from __future__ import annotations
+
+import torch
+
+from gtp_fast import samplers
+from gtp_fast.errors import UserError
+
+TRAINING = ("fp32", "tf32", "bf16")
+"""What the matrix products of training may read."""
+
+
+def check(precision: str, triton: bool, device: torch.device, reason: str) -> None:
+    """Raise UserError, with the reason, unless training can be had in this precision."""
+    if samplers.checked(precision, TRAINING) == "fp32":
+        return
+    if not triton:
+        why = reason if device.type == "cuda" else f"the run is on {device.type}"
+        raise UserError(
+            f"--precision {precision} cannot be had: only the fused operations of a CUDA GPU have "
+            f"it, and {why}; use --precision fp32."
+        )
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise UserError(
+            f"--precision {precision} cannot be had: it needs the tensor cores of compute "
+            f"capability 8.0 or newer, and {torch.cuda.get_device_name(device)} is older; use "
+            "--precision fp32."
+        )
