@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -121,8 +122,9 @@ def native_modules() -> list[Path]:
 
 def gpu_tests() -> list[str]:
     """Return the test files with such tests; the others may need packages that are not here."""
+    marked = re.compile(r"mark\.gpu|from test_kernels import [^)]*?\bpytestmark")
     files = sorted((ROOT / "tests").glob("test_*.py"))
-    return [str(path.relative_to(ROOT)) for path in files if "mark.gpu" in path.read_text()]
+    return [str(path.relative_to(ROOT)) for path in files if marked.search(path.read_text())]
 
 
 def _write(raw: Sequence[Path], kernels: str, folder: Path) -> None:
