@@ -118,9 +118,9 @@ def test_a_resumed_run_takes_the_same_steps() -> None:
 def test_an_update_is_13_nodes(monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...]) -> None:
     made = GTP(dataclasses.replace(CONFIG, eta=(1.0,), cosine_decay=True), 3, 2, seeds, DEVICE)
     made.prepare(10)
-    made.advance(1)
-    watch, step = engine.Watch(made), torch.tensor(1, device=DEVICE)
     table = synthetic_table().to(DEVICE)
+    made.advance(1, table)
+    watch, step = engine.Watch(made), torch.tensor(1, device=DEVICE)
     with counted(monkeypatch) as nodes:
         watch.add(made.update(table, step), step, advance=True)
     assert nodes == [

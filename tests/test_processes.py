@@ -59,7 +59,9 @@ def test_a_part_of_the_seeds_has_the_bits_that_it_has_among_all(name: str) -> No
     whole = make(name, SEEDS, config)
     metrics = run(whole, table, TOTAL)
     for own in (slice(0, 1), slice(1, 3)):
-        part = type(whole)(config, 3, 2, SEEDS[own], "cpu", "auto", torch.float32, SEEDS)
+        part = type(whole)(
+            config, 3, 2, SEEDS[own], "cpu", "auto", torch.float32, "fp32", SEEDS
+        )  # fmt: skip
         alone = run(part, table, TOTAL)
         assert torch.equal(alone.nan_to_num(), metrics[:, own].nan_to_num())
         for key, value in part.state_dict().items():
