@@ -13,9 +13,11 @@ __version__ = "0.1.0"
 if not (Path(__file__).parent / "kernels").exists():
     __path__.append(str(Path(__file__).parent.parent))
 
-# PyTorch's threads would spin while they wait, on the cores that the native ones need. It reads
-# this once, when it is loaded; a choice of the user's own stands.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# PyTorch's threads would spin long while they wait, on the cores that the native ones need; not to
+# spin at all costs its own operations half their speed. It reads this once, when it is loaded; a
+# choice of the user's own stands.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from gtp_fast.policy import Policy

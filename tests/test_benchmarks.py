@@ -298,14 +298,13 @@ def test_readme_agrees_with_the_committed_run_of_the_demo() -> None:
 
 
 def test_threads_wait_in_benchmarks_as_they_do_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    code = (
-        "import os, sys, benchmarks; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
-    )
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    code = "import os, sys, benchmarks; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["False", "PASSIVE"]
+    assert done.stdout.split() == ["False", "10000"]
 
 
 # --- the whole way -------------------------------------------------------------------------------
