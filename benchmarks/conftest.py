@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--transitions", type=int, default=200_000, help="size of the dataset that is loaded"
     )
     group.addoption(
-        "--act-calls", type=int, default=500_000, help="calls of Policy.act for each precision"
+        "--act-calls", type=int, default=1_000_000, help="calls of Policy.act for each precision"
     )
 
 
