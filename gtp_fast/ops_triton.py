@@ -14,6 +14,11 @@ from gtp_fast import ops_adam, reference
 from gtp_fast.errors import UserError
 
 
+def holds(width: int, outputs: int) -> bool:
+    """Return whether the kernels hold networks of this width with so many outputs."""
+    return 8 <= width <= 512 and outputs <= 64
+
+
 def mlp(
     x: Tensor | Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -29,7 +34,7 @@ def mlp(
     said once; strict: they raise UserError.
     """
     width, outputs = weights[0].shape[2], weights[-1].shape[2]
-    if len(weights) < 2 or not 8 <= width <= 512 or outputs > 64:
+    if len(weights) < 2 or not holds(width, outputs):
         _tell_beyond(len(weights) - 1, width, outputs, strict)
         return reference.mlp(x, weights, biases, activation)
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gtp_fast import ops_adam, reference
+from gtp_fast import ops_adam, ops_triton, reference
 from gtp_fast.ops_sampler import NativeSampler
 from gtp_fast.random import Stream
 
@@ -34,7 +34,7 @@ def build(agent: GTP, precision: str) -> Callable[..., Tensor] | None:
     critic is trained, or a network is larger than the kernels hold.
     """
     c = agent.config
-    fits = agent.fuses and not agent.clones and 8 <= c.width <= 512 and agent.action_dim <= 64
+    fits = agent.fuses and not agent.clones and ops_triton.holds(c.width, agent.action_dim)
     if not fits or not isinstance(agent.chain, NativeSampler):
         return None
     return WholeUpdate(agent, agent.chain, precision)
