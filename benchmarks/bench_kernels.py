@@ -6,6 +6,7 @@ A row is one call as an update makes it, gradients included. Only a GPU can run 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -106,13 +107,13 @@ def _adam(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:
 
     def call(adam: Any, inputs: list[Tensor]) -> dict[str, Tensor]:
         rate = torch.full_like(inputs[0][:, 0], 3e-4)
-        frozen = torch.zeros_like(rate, dtype=torch.bool)
+        healthy = torch.full((len(rate),), -1, device=rate.device)
         # Clones, as the step works in place; their cost is that of all rows.
         state = [x.clone() for x in inputs]
-        norm = adam(*state, 100, rate, 0.005, 1.0, frozen)
+        norm = adam(*state, 100, rate, 0.005, 1.0, torch.zeros_like(rate), math.inf, healthy)
         return {"norm": norm, "parameter": state[0], "average": state[4]}
 
-    return call, ops_adam.plain, buffers
+    return call, ops_adam.guarded(ops_adam.plain), buffers
 
 
 def _td_loss(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:

@@ -73,6 +73,7 @@ void perturb(const PerturbShape& shape, const PerturbOptions& o, const float* a,
 void flow_map_loss(const PerturbShape& shape, const LossInputs& in, float* consistency, float* flow, float* gradient) {
   const size_t B = shape.rows, A = shape.action;
   for (int s = 0; s < shape.seeds; ++s) {
+    const float share = in.share == nullptr ? 1.0f : in.share[s];
     double of_consistency = 0.0, of_flow = 0.0;
     for (size_t b = 0; b < B; ++b) {
       const size_t row = s * B + b, first = (2 * s * B + b) * A, second = first + B * A;
@@ -89,7 +90,7 @@ void flow_map_loss(const PerturbShape& shape, const LossInputs& in, float* consi
         squares += static_cast<double>(residual) * residual;
         flow_squares += static_cast<double>(flow_residual) * flow_residual;
         gradient[first + j] = slope * in.q_t[row] * residual;
-        gradient[second + j] = slope * flow_residual;
+        gradient[second + j] = slope * flow_residual * share;
       }
       of_consistency += in.w[row] * squares;
       of_flow += in.w[row] * flow_squares;

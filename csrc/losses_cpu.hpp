@@ -29,9 +29,10 @@ void perturb(const PerturbShape& shape, const PerturbOptions& options, const flo
 
 struct LossInputs {
   const float *student, *teacher, *a, *a_t, *a_u, *q_t, *q_u, *skip_t, *out_t, *skip_u, *out_u, *w;
+  const float* share;  // of the flow loss in the gradient, [S]; may be null
 };
 
-// Consistency and flow loss [S], and the gradient [S, 2B, A] of their sum with respect to the student.
+// Consistency and flow loss [S], and the gradient [S, 2B, A] of consistency + share flow with respect to the student.
 void flow_map_loss(const PerturbShape& shape, const LossInputs& in, float* consistency, float* flow, float* gradient);
 
 }  // namespace gtp

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -94,6 +95,9 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
       pack_pieces(shape, x, g, begin, rows, panel, from, plane);
       for (int l = 0; l < L; ++l) {
         const bool last = l + 1 == L;
+        float* const own = y.data + (static_cast<size_t>(g) * B + begin) * y.stride;
+        if (last && out == 1)
+          return forward_column(k, layers[l], g, shape.sizes[l], rows, {from, plane}, own, y.stride, packed);
         Epilogue epilogue;
         epilogue.activate = !last;
         epilogue.activation = shape.activation;
@@ -132,7 +136,9 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
         const int first_part = parts * w / division.inner, last_part = parts * (w + 1) / division.inner;
         if (!gradients.empty()) {
           float* const dw = gradients[l].weight + g * gradients[l].weight_stride;
-          for (int p = first_part; p < last_part; ++p)
+          if (outputs == 1 && w == 0)
+            k.gradient_column(kept + plan.values_at(l), plan.plane(), in, error[0], panel, B, dw);
+          for (int p = first_part; outputs > 1 && p < last_part; ++p)
             k.gradient(kept + plan.values_at(l), plan.plane(), p * panel, std::min(in, (p + 1) * panel), error[0],
                        plan.plane(), outputs, B, dw);
           if (w == 0)
@@ -166,13 +172,19 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
 }
 
 void adam_step(const AdamArrays& a, const float* rate, double updates, double first_beta, double second_beta,
-               double epsilon, double average_rate, double max_norm, const bool* frozen, float* norm, int threads) {
+               double epsilon, double average_rate, double max_norm, const Health& health, float* norm, int threads) {
   const MlpKernels& k = select_mlp();
+  const double most = std::min<double>(health.limit, std::numeric_limits<float>::max());
   spread(threads, a.seeds, [&](int s, int) {
     const size_t at = s * a.count;
     const double length = std::sqrt(k.square_sum(a.gradient + at, a.count));
     norm[s] = static_cast<float>(length);
-    if ((frozen && frozen[s]) || !std::isfinite(norm[s])) return;
+    if (health.diverged[s] >= 0) return;
+    // Not what a NaN is.
+    if (!(std::fabs(health.loss[s]) <= most) || !std::isfinite(norm[s])) {
+      health.diverged[s] = static_cast<int64_t>(updates) - 1;
+      return;
+    }
     AdamStep step;
     step.gradient_scale = static_cast<float>(std::min(1.0, max_norm / (length + 1e-6)));
     step.rate = static_cast<float>(rate[s] / (1.0 - std::pow(first_beta, updates)));

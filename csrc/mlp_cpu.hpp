@@ -61,9 +61,17 @@ struct AdamArrays {
   size_t count;  // of each seed
 };
 
+// What says which seeds learn: the loss [S], the largest that counts, and the update [S] at which a seed diverged, -1 for
+// one that has not.
+struct Health {
+  const float* loss;
+  double limit;
+  int64_t* diverged;
+};
+
 // One step of Adam and of the moving average for each seed, after its gradient's norm [S] has been taken and clipped to
-// max_norm. A seed that `frozen` marks, or whose norm is not finite, is left as it is.
+// max_norm. A seed whose loss is beyond the limit or whose norm is not finite is left as it is, from then on.
 void adam_step(const AdamArrays& arrays, const float* rate, double updates, double first_beta, double second_beta,
-               double epsilon, double average_rate, double max_norm, const bool* frozen, float* norm, int threads);
+               double epsilon, double average_rate, double max_norm, const Health& health, float* norm, int threads);
 
 }  // namespace gtp

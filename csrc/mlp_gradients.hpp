@@ -53,6 +53,27 @@ void gradient(const float* a, size_t a_plane, int first, int last, const float* 
   }
 }
 
+// One column, whose gradient is a sum of rows of `a`: by four chains, which hide the latency of the multiply-add.
+void gradient_column(const float* a, size_t a_plane, int depth, const float* z, size_t stride, int rows, float* g) {
+  constexpr int kChains = 4;
+  for (int first = 0; first < depth; first += kPanel, a += a_plane) {
+    V low[kChains] = {}, high[kChains] = {};
+    for (int r = 0; r < rows; r += kChains)
+#pragma GCC unroll 4
+      for (int c = 0; c < kChains; ++c) {
+        if (r + c >= rows) break;
+        const V value = broadcast(z[(r + c) * stride]);
+        const float* row = a + static_cast<size_t>(r + c) * kPanel;
+        low[c] += load(row) * value;
+        high[c] += load(row + GTP_LANES) * value;
+      }
+    float sums[kPanel];
+    store(sums, (low[0] + low[1]) + (low[2] + low[3]));
+    store(sums + GTP_LANES, (high[0] + high[1]) + (high[2] + high[3]));
+    __builtin_memcpy(g + first, sums, (depth - first < kPanel ? depth - first : kPanel) * sizeof(float));
+  }
+}
+
 typedef double D __attribute__((vector_size(8 * GTP_LANES)));
 
 // In float64: terms of either sign cancel, and one chain of float32 would show it.

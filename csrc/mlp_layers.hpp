@@ -92,6 +92,15 @@ inline void forward_layer(const MlpKernels& k, const LayerPointers& layer, int g
   }
 }
 
+// The last layer of a single output, without the padding to a panel: y [rows] lies `stride` apart.
+inline void forward_column(const MlpKernels& k, const LayerPointers& layer, int g, int in, int rows,
+                           const Block<const float>& x, float* y, size_t stride, float* packed) {
+  const int panel = 2 * k.lanes;
+  std::copy_n(layer.weight + g * layer.weight_stride, in, packed);
+  std::fill(packed + in, packed + padded(in, panel), 0.0f);
+  k.product_column(x.data, x.plane, rows, in, packed, layer.bias[g * layer.bias_stride], y, stride);
+}
+
 // y = z w^T, times `factor` unless null: w row-major [in, out], z [rows, out], y and factor [rows, in].
 inline void backward_layer(const MlpKernels& k, const float* weight, int in, int out, int rows, const Block<const float>& z,
                     const Block<float>& y, const float* factor, float* packed) {

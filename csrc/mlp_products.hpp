@@ -151,6 +151,26 @@ void product_panel(const float* a, size_t a_plane, int rows, int depth, const fl
   });
 }
 
+// One column: each row's own sum in lanes, for a tile of one column would leave most of every vector idle.
+void product_column(const float* a, size_t a_plane, int rows, int depth, const float* w, float bias, float* y,
+                    size_t stride) {
+  for (int r = 0; r < rows; ++r, a += kPanel) {
+    V low = {}, high = {};
+    for (int k = 0; k < depth; k += kPanel) {
+      const float* from = a + k / kPanel * a_plane;
+      low += load(from) * load(w + k);
+      // What pads a panel beyond its first vector was never written.
+      if (depth - k > GTP_LANES) high += load(from + GTP_LANES) * load(w + k + GTP_LANES);
+    }
+    float lanes[GTP_LANES];
+    store(lanes, low + high);
+#pragma GCC unroll 4
+    for (int width = GTP_LANES / 2; width > 0; width /= 2)
+      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    y[r * stride] = lanes[0] + bias;
+  }
+}
+
 void product(const float* a, size_t a_plane, int rows, int depth, const float* w, int columns, float* y,
              size_t y_plane, const Epilogue& epilogue) {
   // Panels outside: one panel of weights stays near while the rows pass under it.

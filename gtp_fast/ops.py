@@ -48,7 +48,7 @@ class Operations:
     chain: Callable[..., samplers.Sampler]
     """The sampler as a training run uses it, in the precision of the run."""
     mlp: Callable[..., Tensor]
-    adam: Callable[..., Tensor]
+    adam: ops_adam.Step
     differentiate: Callable[[Parameters, Tensor], None]
     embed: Callable[..., Tensor]
     td_loss: Callable[..., Tensor]
@@ -105,7 +105,7 @@ def resolve(
         sampler=sampler,
         chain=sampler,
         mlp=fused_mlp,
-        adam=ops_adam.fused if "adam" in fused else ops_adam.plain,
+        adam=ops_adam.fused if "adam" in fused else ops_adam.guarded(ops_adam.plain),
         differentiate=ops_gradients.differentiate if "mlp" in fused else Parameters.differentiate,
         embed=ops_embed.embed if "mlp" in fused else reference.embed,
         td_loss=ops_critic.native_td_loss if "loss" in fused else reference.td_loss,
@@ -138,7 +138,7 @@ def _compiled(chosen: Operations) -> Operations:
         perturb=ops_compiled.perturb(chosen.normals),
         loss=ops_compiled.loss(),
         mlp=mlp,
-        adam=ops_compiled.adam(),
+        adam=ops_adam.guarded(ops_compiled.adam()),
         embed=functools.partial(reference.embed, mlp=mlp),
     )
 
@@ -151,7 +151,7 @@ def _with_triton(chosen: Operations, strict: bool, precision: str) -> Operations
         perturb=ops_losses.triton_perturb,
         loss=ops_losses.triton_loss,
         mlp=functools.partial(ops_triton.mlp, precision=precision, strict=strict),
-        adam=ops_triton.adam,
+        adam=ops_adam.guarded(ops_triton.adam),
         differentiate=Parameters.differentiate,
         embed=ops_triton.embed,
         td_loss=ops_critic.triton_td_loss,

@@ -1,15 +1,20 @@
 """One step of Adam and of the moving average on flat buffers, with the norm that clips it: the
 PyTorch form and the native one.
 
-Both take parameter, gradient, first, second, average [S, P]; updates, from 1, an integer or a 0-d
-tensor; rate [S]; ema_rate; max_norm or None; frozen [S], the seeds that stay as they are. They work
+All take parameter, gradient, first, second, average [S, P]; updates, from 1, an integer or a 0-d
+tensor; rate [S]; ema_rate; max_norm or None; then what says which seeds stay as they are. They work
 in place and return the gradient's norm of each seed [S] before it is clipped. A seed whose norm is
 not finite stays as it is too: its parameters are the last good ones.
+
+`plain` is told the seeds that stay, frozen [S]. A `Step` finds them itself, of loss [S], limit and
+diverged [S], the update at which a seed diverged, -1 where it has not: one whose loss is not finite
+or beyond the limit stays from then on, and is noted there.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,6 +22,7 @@ from torch import Tensor
 from gtp_fast import native
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+Step = Callable[..., Tensor]
 
 
 def plain(
@@ -50,6 +56,35 @@ def plain(
     return norm
 
 
+def guarded(step: Callable[..., Tensor]) -> Step:
+    """Return the `Step` around one that is told the seeds that stay, as `plain` is."""
+
+    def guarded_step(
+        parameter: Tensor,
+        gradient: Tensor,
+        first: Tensor,
+        second: Tensor,
+        average: Tensor,
+        updates: int | Tensor,
+        rate: Tensor,
+        ema_rate: float | Tensor,
+        max_norm: float | None,
+        loss: Tensor,
+        limit: float,
+        diverged: Tensor,
+    ) -> Tensor:
+        healthy = diverged < 0
+        learns = healthy & (loss.abs() <= min(limit, torch.finfo(loss.dtype).max))
+        buffers = (parameter, gradient, first, second, average)
+        norm = step(*buffers, updates, rate, ema_rate, max_norm, ~learns)
+        # What was healthy and did not learn has diverged in this update.
+        fresh = healthy ^ (learns & (norm < math.inf))
+        diverged.copy_(torch.where(fresh, updates - 1, diverged))
+        return norm
+
+    return guarded_step
+
+
 def fused(
     parameter: Tensor,
     gradient: Tensor,
@@ -60,13 +95,15 @@ def fused(
     rate: Tensor,
     ema_rate: float | Tensor,
     max_norm: float | None,
-    frozen: Tensor,
+    loss: Tensor,
+    limit: float,
+    diverged: Tensor,
 ) -> Tensor:
-    """Do the same in one pass of native code, float32 on the CPU."""
+    """Do `guarded(plain)` in one pass of native code, float32 on the CPU."""
     seeds, count = parameter.shape
-    rate, norm = rate.contiguous(), torch.empty(seeds)
+    rate, loss, norm = rate.contiguous(), loss.contiguous(), torch.empty(seeds)
     arrays = (parameter, gradient, first, second, average)
-    if not all(array.is_contiguous() for array in arrays):
+    if not all(array.is_contiguous() for array in (*arrays, diverged)):
         raise ValueError("the buffers of the optimiser must be contiguous")
     native.module().adam(
         [array.data_ptr() for array in arrays],
@@ -78,7 +115,9 @@ def fused(
         EPSILON,
         float(ema_rate),
         math.inf if max_norm is None else max_norm,
-        frozen.data_ptr(),
+        loss.data_ptr(),
+        limit,
+        diverged.data_ptr(),
         norm.data_ptr(),
         torch.get_num_threads(),
     )

@@ -63,9 +63,8 @@ def flow_map_step(
     pieces = (p.student_x, told, observation)
     student, shape, saved = ops_mlp.forward("mish", pieces, weights, biases, Buffer)
     consistency, flow, gradient = ops_losses.flow_map_gradient(
-        student, teacher, a, *ops_losses.loss_rows(p), w
+        student, teacher, a, *ops_losses.loss_rows(p), w, share=share
     )
-    gradient[:, a.shape[1] :].mul_(share[:, None, None])
     homes = layers(parameters.gradient_views, network.depth)
     _, of_told, _ = ops_mlp.backward(
         shape, saved, gradient, a.shape[2], pieces, weights + biases, (False, True, False),

@@ -138,7 +138,10 @@ def test_a_nan_is_never_lost() -> None:
 # --- Adam ----------------------------------------------------------------------------------------
 
 
-def adam(function, dtype: torch.dtype, max_norm: float | None, frozen=(False, False, False)):
+PLAIN = ops_adam.guarded(ops_adam.plain)
+
+
+def adam(function, dtype: torch.dtype, max_norm: float | None, diverged=(-1, -1, -1)):
     """Return the buffers and norms after five updates of three seeds."""
     start = normals(70, 3, 1000).to(dtype)
     buffers = [start.clone(), torch.zeros_like(start), torch.zeros_like(start), start.clone()]
@@ -148,7 +151,7 @@ def adam(function, dtype: torch.dtype, max_norm: float | None, frozen=(False, Fa
         parameter, first, second, average = buffers
         norm = function(
             parameter, gradient, first, second, average, updates, rate, 0.01, max_norm,
-            torch.tensor(frozen),
+            torch.zeros(3, dtype=dtype), math.inf, torch.tensor(diverged),
         )  # fmt: skip
     return [*buffers, norm]
 
@@ -156,18 +159,18 @@ def adam(function, dtype: torch.dtype, max_norm: float | None, frozen=(False, Fa
 @pytest.mark.parametrize("max_norm", [None, 0.5])
 def test_adam_and_the_average(max_norm: float | None, isa: str) -> None:
     fast = adam(ops_adam.fused, torch.float32, max_norm)
-    plain = adam(ops_adam.plain, torch.float32, max_norm)
-    exact = adam(ops_adam.plain, torch.float64, max_norm)
+    plain = adam(PLAIN, torch.float32, max_norm)
+    exact = adam(PLAIN, torch.float64, max_norm)
     for name, *values in zip(
         ("parameter", "first", "second", "average", "norm"), fast, plain, exact, strict=True
     ):
         assert_as_accurate(name, *values)
 
 
-@pytest.mark.parametrize("function", [ops_adam.fused, ops_adam.plain])
+@pytest.mark.parametrize("function", [ops_adam.fused, PLAIN])
 def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function) -> None:
     free = adam(function, torch.float32, 0.5)
-    held = adam(function, torch.float32, 0.5, (False, True, False))
+    held = adam(function, torch.float32, 0.5, (-1, 0, -1))
     start = normals(70, 3, 1000)
     for i in (0, 3):
         assert torch.equal(held[i][1], start[1])
@@ -176,13 +179,31 @@ def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function
     gradient = normals(71, 3, 1000)
     gradient[1, 7] = math.inf
     gradient[2, 8] = math.nan
+    diverged = torch.tensor([-1, -1, -1])
     norm = function(
-        buffers[0], gradient, *buffers[1:], 1, torch.full((3,), 1e-3), 0.01, 0.5,
-        torch.zeros(3, dtype=torch.bool),
+        buffers[0], gradient, *buffers[1:], 8, torch.full((3,), 1e-3), 0.01, 0.5,
+        torch.zeros(3), math.inf, diverged,
     )  # fmt: skip
+    assert diverged.tolist() == [-1, 7, 7]
     assert torch.isfinite(norm).tolist() == [True, False, False]
     assert torch.equal(buffers[0][1:], start[1:]) and torch.equal(buffers[3][1:], start[1:])
     assert all(torch.isfinite(b).all() for b in buffers)
+    assert not torch.equal(buffers[0][0], start[0])
+
+
+@pytest.mark.parametrize("function", [ops_adam.fused, PLAIN])
+def test_a_seed_with_an_unsound_loss_stays_from_then_on_and_is_noted_once(function) -> None:
+    start = normals(72, 4, 50)
+    buffers = [start.clone(), torch.zeros(4, 50), torch.zeros(4, 50), start.clone()]
+    diverged = torch.tensor([-1, -1, -1, 2])
+    for updates, losses in ((5, [1.0, 5.1, math.nan, 0.0]), (6, [-5.0, 0.0, 0.0, 0.0])):
+        parameter, *others = buffers
+        function(
+            parameter, normals(73, 4, 50), *others, updates, torch.full((4,), 1e-3), 0.01, None,
+            torch.tensor(losses), 5.0, diverged,
+        )  # fmt: skip
+        assert diverged.tolist() == [-1, 4, 4, 2]
+    assert torch.equal(buffers[0][1:], start[1:])
     assert not torch.equal(buffers[0][0], start[0])
 
 

@@ -113,13 +113,13 @@ class Agent(ABC):
         for part in self.learners().values():
             part.join(self.ops.adam, self.ops.differentiate, self.diverged)
 
-    def decay(self, step: int | Tensor) -> float | Tensor:
-        """Return what remains of the learning rates at this step."""
+    def decayed(self, rate: Tensor, step: int | Tensor) -> Tensor:
+        """Return what remains of the learning rates [S] at this step."""
         if not self.config.cosine_decay:
-            return 1.0
+            return rate
         if isinstance(step, Tensor):
-            return 0.5 * (1.0 + torch.cos(math.pi * step.double() / self.total_updates))
-        return 0.5 * (1.0 + math.cos(math.pi * step / self.total_updates))
+            return rate * (0.5 * (1.0 + torch.cos(math.pi * step.double() / self.total_updates)))
+        return rate * (0.5 * (1.0 + math.cos(math.pi * step / self.total_updates)))
 
     @abstractmethod
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:

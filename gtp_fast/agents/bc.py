@@ -76,6 +76,6 @@ class BC(Agent):
         predicted = self.network(self.actor.views, None, None, batch.observation)
         loss = reference.squared_error(predicted, batch.action)
         gradient = self.actor.update(
-            loss, step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
+            loss, step + 1, self.decayed(self.rate, step), c.ema_rate, c.max_gradient_norm
         )
         return torch.stack((loss.detach(), gradient))

@@ -114,7 +114,7 @@ class ChainActorCritic(Agent):
         gradient = self.actor.update(
             loss,
             step + 1,
-            self.rate * self.decay(step),
+            self.decayed(self.rate, step),
             delayed(c.ema_rate, step, c.ema_every, c.ema_start, self.dtype),
             c.max_gradient_norm,
         )

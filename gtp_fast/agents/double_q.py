@@ -126,7 +126,7 @@ class DoubleQ:
         norm = self.learner.descend(
             loss,
             step + 1 - first,
-            self.rate * self.agent.decay(step) if self.decays else self.rate,
+            self.agent.decayed(self.rate, step) if self.decays else self.rate,
             c.critic_ema_rate,
             c.max_gradient_norm,
         )

@@ -140,7 +140,7 @@ class FQL(Agent):
 
     def _step(self, learner: Learner, loss: Tensor, step: int | Tensor) -> Tensor:
         c = self.config
-        rate = self.rate * self.decay(step)
+        rate = self.decayed(self.rate, step)
         return learner.update(loss, step + 1, rate, c.ema_rate, c.max_gradient_norm)
 
     def _next_actions(self, batch: Batch, step: int | Tensor) -> Tensor:

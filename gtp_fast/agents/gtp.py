@@ -221,10 +221,10 @@ class GTP(Agent):
         graph = self.ops.flow_map_step is None or self.objective is not score_approximation
         terms = (self.objective if graph else objectives.score_step)(self, batch, w, step)
         shares = [self.lambda_flow * x if k == "flow_loss" else x for k, x in terms.items()]
-        loss = torch.stack(shares).sum(0)
+        loss = functools.reduce(torch.add, shares)
         if graph:
             self.actor.differentiate(loss)
         gradient = self.actor.descend(
-            loss.detach(), step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
+            loss.detach(), step + 1, self.decayed(self.rate, step), c.ema_rate, c.max_gradient_norm
         )
         return [*(term.detach() for term in terms.values()), gradient]

@@ -112,7 +112,7 @@ class IQL(Agent):
             w = reference.awr_weights(q - value, self.beta, c.weight_maximum)
         actor_loss = self.actor_loss(batch, w)
         actor_gradient = self.actor.update(
-            actor_loss, step + 1, self.rate * self.decay(step), c.ema_rate, c.max_gradient_norm
+            actor_loss, step + 1, self.decayed(self.rate, step), c.ema_rate, c.max_gradient_norm
         )
         critic_loss, critic_gradient = self.critic.step(batch, target, step)
         return torch.stack(

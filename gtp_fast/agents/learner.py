@@ -20,7 +20,7 @@ class Learner:
         self.average = parameters.frozen_copy()
         self.first = torch.zeros_like(parameters.flat)
         self.second = torch.zeros_like(parameters.flat)
-        self.adam: Callable[..., Tensor] = ops_adam.plain
+        self.adam = ops_adam.guarded(ops_adam.plain)
         self.write_gradient: Callable[..., None] = networks.Parameters.differentiate
         self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
         self.limit = math.inf
@@ -28,7 +28,7 @@ class Learner:
 
     def join(
         self,
-        adam: Callable[..., Tensor],
+        adam: ops_adam.Step,
         write_gradient: Callable[..., None],
         diverged: Tensor,
     ) -> None:
@@ -83,20 +83,16 @@ class Learner:
         """
         gradient, flat = self.parameters.gradient, self.parameters.flat
         buffers = (flat, gradient, self.first, self.second, self.average.flat)
-        healthy = self.diverged < 0
-        learns = healthy & (loss.abs() <= min(self.limit, torch.finfo(loss.dtype).max))
-        norm = self.adam(
+        return self.adam(
             *(buffer.view(self.seeds, -1) for buffer in buffers),
             updates,
             rate,
             ema_rate,
             max_norm,
-            ~learns,
+            loss,
+            self.limit,
+            self.diverged,
         )
-        # What was healthy and did not learn has diverged in this update.
-        fresh = healthy ^ (learns & (norm < math.inf))
-        self.diverged.copy_(torch.where(fresh, updates - 1, self.diverged))
-        return norm
 
     def state(self, name: str) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint keeps, each [S, P]."""

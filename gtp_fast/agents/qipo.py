@@ -241,6 +241,6 @@ class QIPO(Agent):
         x, told, target = self.noised(actions, z, unit_times(self, step, rows))
         predicted = self.network(self.actor.views, x, told, states)
         loss = reference.support_loss(predicted, target, weights)
-        rate = self.rate * self.decay(step)
+        rate = self.decayed(self.rate, step)
         gradient = self.actor.update(loss, step + 1 - pause, rate, c.ema_rate, c.max_gradient_norm)
         return loss.detach(), gradient

@@ -152,7 +152,7 @@ class SSCQL(Agent):
         target = self.critic.td_target(batch, self._next_actions(batch, step))
         flow, completion, guidance, q = self._actor_losses(batch, step)
         loss = self.alpha_flow * flow + self.alpha_completion * completion + guidance
-        rate = self.rate * self.decay(step)
+        rate = self.decayed(self.rate, step)
         gradient = self.actor.update(loss, step + 1, rate, c.ema_rate, c.max_gradient_norm)
         critic_loss, critic_gradient = self.critic.step(batch, target, step)
         losses = [part.detach() for part in (critic_loss, flow, completion, guidance)]
