@@ -29,16 +29,13 @@ def main(path: str, backend: str, device: str) -> None:
     table = table.to(device)
     loaded = _peak()
     losses, agent = trained(table, backend, torch.float32)
-    learners = agent.learners().values()
-    gradients = sum(part.parameters.gradient.nbytes for part in learners)
-    state = sum(tensor.nbytes for tensor in agent.state_dict().values())
     on_gpu = agent.device.type == "cuda"
     facts = {
         "losses": losses.tolist(),
         "packages": packages,
         "loading": loaded,
         "table": table.rows.nbytes,
-        "state": state + gradients,
+        "state": state_bytes(agent),
         "peak": torch.cuda.max_memory_allocated() if on_gpu else _peak(),
     }
     print(json.dumps(facts))
@@ -52,6 +49,12 @@ def trained(table: TransitionTable, backend: str, dtype: torch.dtype) -> tuple[t
     for step in range(UPDATES):
         metrics = agent.update(table, step)
     return metrics[: len(agent.loss_names)], agent
+
+
+def state_bytes(agent: GTP) -> int:
+    """Return the bytes of everything that learns: parameters, moments, averages and gradients."""
+    gradients = sum(part.parameters.gradient.nbytes for part in agent.learners().values())
+    return gradients + sum(tensor.nbytes for tensor in agent.state_dict().values())
 
 
 def _peak() -> int:

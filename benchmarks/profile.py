@@ -24,6 +24,7 @@ import torch
 from benchmarks import ROOT
 from benchmarks import update_rivals as rivals
 from benchmarks.bench_update import ACTIONS, CONFIG, OBSERVATIONS, table
+from benchmarks.memory import state_bytes
 from benchmarks.plain_update import PlainUpdate
 from benchmarks.workload import Unavailable
 from gtp_fast import native, runs
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     peak = matrix_rate()
     parts, total = profile(CONFIG, options.rounds)
     whole = {k: race(dataclasses.replace(CONFIG, k=k), options.rounds) for k in (5, 2)}
-    seeds = {s: per_seed(s, options.rounds) for s in (1, 5, 16)}
+    seeds = {s: per_seed(s, options.rounds) for s in (1, 5, 16, 64)}
     options.output.mkdir(parents=True, exist_ok=True)
     text = render(parts, total, peak, whole, seeds, startup())
     (options.output / "performance.md").write_text(text)
@@ -161,11 +162,13 @@ def race(config: GTPConfig, rounds: int) -> dict[str, float | str]:
     return {name: statistics.median(times[1:]) for name, times in spent.items()} | results
 
 
-def per_seed(seeds: int, rounds: int) -> float:
-    """Return the seconds that an update of many seeds takes for each of them."""
+def per_seed(seeds: int, rounds: int) -> tuple[float, int]:
+    """Return the seconds that an update of many seeds takes for each of them, and the bytes of
+    all that learns.
+    """
     agent, resident = agent_of(CONFIG, "fused", seeds), table()
     spent = [timed(lambda: agent.update(resident, 3)) for _ in range(rounds)]
-    return statistics.median(spent) / seeds
+    return statistics.median(spent) / seeds, state_bytes(agent)
 
 
 def startup() -> float:
@@ -181,7 +184,7 @@ def render(
     total: float,
     peak: float,
     whole: dict[int, dict[str, float | str]],
-    seeds: dict[int, float],
+    seeds: dict[int, tuple[float, int]],
     first_update: float,
 ) -> str:
     """Return the page."""
@@ -221,8 +224,11 @@ def render(
     floor = sum(counted.values()) / peak
     lines.append(f"| whole | {total * 1e3:.2f} | 100% | {floor * 1e3:.1f} |")
     lines += ["", "## Many seeds in one process, K = 5, one thread", ""]
-    lines += ["| seeds | ms for each |", "|---:|---:|"]
-    lines += [f"| {count} | {seconds * 1e3:.1f} |" for count, seconds in seeds.items()]
+    lines += ["| seeds | ms for each | state of all, MB |", "|---:|---:|---:|"]
+    lines += [
+        f"| {count} | {seconds * 1e3:.1f} | {size / 1e6:.0f} |"
+        for count, (seconds, size) in seeds.items()
+    ]
     lines += ["", f"From a fresh interpreter to the end of the first update: {first_update:.1f} s."]
     return "\n".join(lines) + "\n"
 
