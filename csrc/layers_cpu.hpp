@@ -57,14 +57,27 @@ void pack_bfloat16(const float* weight, int inputs, int outputs, float* to) {
                                                   : at(i, first + j) | at(i, first + j + GTP_LANES) << 16);
 }
 
-// Takes sums [rows][columns] through the activation into y from its column `column` on; y_stride in floats.
+template <class Act, int N>
+GTP_INLINE void finish_some(const float* sum, float* y) {
+  V x[N];
+#pragma GCC unroll 8
+  for (int n = 0; n < N; ++n) x[n] = load(sum + n * GTP_LANES);
+  Act::of(x);
+#pragma GCC unroll 8
+  for (int n = 0; n < N; ++n) store(y + n * GTP_LANES, x[n]);
+}
+
+// Takes sums [rows][columns] through the activation into y, which may hold them, from its column `column` on; y_stride
+// in floats.
 using Finish = void (*)(const float* sum, int rows, int columns, float* y, int y_stride, int column);
 
 template <class Act>
 void finish(const float* sum, int rows, int columns, float* y, int y_stride, int column) {
-  for (int r = 0; r < rows; ++r, sum += columns, y += y_stride)
-#pragma GCC unroll 4
-    for (int j = 0; j < columns; j += GTP_LANES) store(y + column + j, Act::of(load(sum + j)));
+  for (int r = 0; r < rows; ++r, sum += columns, y += y_stride) {
+    int j = 0;
+    for (; j + 4 * GTP_LANES <= columns; j += 4 * GTP_LANES) finish_some<Act, 4>(sum + j, y + column + j);
+    for (; j < columns; j += GTP_LANES) finish_some<Act, 1>(sum + j, y + column + j);
+  }
 }
 
 #if defined(GTP_BF16_DOT)
@@ -73,8 +86,11 @@ template <class Act>
 void finish_half(const float* sum, int rows, int columns, float* y, int y_stride, int column) {
   for (int r = 0; r < rows; ++r, sum += columns, y += y_stride)
 #pragma GCC unroll 4
-    for (int j = 0; j < columns; j += GTP_LANES)
-      store(y + (column + j) / 2, _mm512_cvtneps_pbh(Act::of(load(sum + j))));
+    for (int j = 0; j < columns; j += GTP_LANES) {
+      V x[1] = {load(sum + j)};
+      Act::of(x);
+      store(y + (column + j) / 2, _mm512_cvtneps_pbh(x[0]));
+    }
 }
 #endif
 

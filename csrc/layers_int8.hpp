@@ -75,7 +75,8 @@ inline float round_row(const float* h, int width, int levels, char* to) {
   for (int c = 1; c < GTP_LANES; ++c) bits = all[c] > bits ? all[c] : bits;
   const float largest = bits_float(static_cast<uint32_t>(bits));
   const float inverse = static_cast<float>(levels) / largest;
-  for (i = 0; i < width; i += GTP_LANES) Int8::put(nearest(load(h + i) * inverse), to, i, width);
+  for (i = 0; i < width; i += kPanel)
+    Int8::put(nearest(load(h + i) * inverse), nearest(load(h + i + GTP_LANES) * inverse), to, i, width);
   return largest / static_cast<float>(levels);
 }
 
@@ -96,14 +97,12 @@ GTP_INLINE void int8_tile(const Layer& a, const Int8Layer& w, const char* x, flo
       Int8::add(v, high, sum[2 * n + 1]);
     }
   }
-  alignas(64) float done[N * kPanel];
 #pragma GCC unroll 16
   for (int j = 0; j < 2 * N; ++j) {
     const int column = p * kPanel + j * GTP_LANES;
     const V whole = __builtin_convertvector(Int8::total(sum[j]), V);
-    store(done + j * GTP_LANES, fma(whole, load(w.scale + column) * worth, load(a.bias + column)));
+    store(y + column, fma(whole, load(w.scale + column) * worth, load(a.bias + column)));
   }
-  a.finish(done, 1, N * kPanel, y, a.stride, p * kPanel);
 }
 
 // One hidden layer, row by row: weights stream as fast as they are multiplied, so a tile of rows would gain nothing.
@@ -120,5 +119,6 @@ inline void run_int8_layer(const Layer& a, int count, int panels, int levels, ch
       else
         int8_tile<kPanelsTogether>(a, w, whole, worth, y, width, p);
     }
+    a.finish(y, 1, width, y, a.stride, 0);
   }
 }

@@ -23,11 +23,15 @@ struct Int8 {
   };
   // Written out, since the compiler copies every sum of the intrinsic to another register and back.
   static GTP_INLINE void dot(I& sum, I x, I w) { asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w)); }
-  static GTP_INLINE void put(I x, char* row, int i, int width) {
-    constexpr __mmask16 kAll = static_cast<__mmask16>(-1);
-    const __m512i bits = (__m512i)(x + kOffset), high = (__m512i)((I)bits >> 8);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(row + i), _mm512_maskz_cvtepi32_epi8(kAll, bits));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(row + width + i), _mm512_maskz_cvtepi32_epi8(kAll, high));
+  // Every other one of the 16-bit words of x and then y, whose bytes go to the two halves of the row.
+  static GTP_INLINE void put(I x, I y, char* row, int i, int width) {
+    constexpr __mmask32 kAll = static_cast<__mmask32>(-1);
+    const __m512i even = _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32,  //
+                                          30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i words = _mm512_permutex2var_epi16((__m512i)(x + kOffset), even, (__m512i)(y + kOffset));
+    const __m512i high = _mm512_maskz_srli_epi16(kAll, words, 8);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(row + i), _mm512_maskz_cvtepi16_epi8(kAll, words));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(row + width + i), _mm512_maskz_cvtepi16_epi8(kAll, high));
   }
   static GTP_INLINE Input input(const char* row, int i, int width) {
     int32_t low, high;
@@ -53,9 +57,9 @@ struct Int8 {
   static constexpr int kOffset = 0;
   typedef int16_t Short __attribute__((vector_size(2 * GTP_LANES)));
   typedef I Sum;
-  static GTP_INLINE void put(I x, char* row, int i, int) {
-    const Short bits = __builtin_convertvector(x, Short);
-    __builtin_memcpy(row + 2 * i, &bits, sizeof bits);
+  static GTP_INLINE void put(I x, I y, char* row, int i, int) {
+    const Short bits[2] = {__builtin_convertvector(x, Short), __builtin_convertvector(y, Short)};
+    __builtin_memcpy(row + 2 * i, bits, sizeof bits);
   }
   static GTP_INLINE Sum begin(I start) { return start; }
   static GTP_INLINE I total(Sum sum) { return sum; }

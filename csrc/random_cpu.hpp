@@ -1,9 +1,10 @@
 // Random integers and normals by counter, many counters at a time.
 // Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
-constexpr int kCounters = 2 * GTP_LANES;
+constexpr int kMany = 2 * GTP_LANES, kFew = 2;
 
-void normals_array(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns,
-                   float* out) {
+template <int kCounters>
+void draw_normals(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns,
+                  float* out) {
   const uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   const int blocks = (columns + 3) / 4;
   const int64_t total = rows * blocks;
@@ -44,15 +45,22 @@ void normals_array(uint64_t key, uint32_t step, uint32_t stream, uint32_t first,
   }
 }
 
+void normals_array(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns,
+                   float* out) {
+  // One action of up to 8 numbers takes two counters: its caller waits for no others.
+  const auto draw = rows * ((columns + 3) / 4) <= kFew ? draw_normals<kFew> : draw_normals<kMany>;
+  draw(key, step, stream, first, rows, columns, out);
+}
+
 void integers_array(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound, int64_t* out) {
   const uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-  for (int64_t base = 0; base < rows; base += kCounters) {
-    uint32_t drawn[kCounters];
-    for (int i = 0; i < kCounters; ++i) {
+  for (int64_t base = 0; base < rows; base += kMany) {
+    uint32_t drawn[kMany];
+    for (int i = 0; i < kMany; ++i) {
       const uint32_t row = static_cast<uint32_t>(base) + static_cast<uint32_t>(i);
       drawn[i] = multiply_high(philox(k0, k1, Words{step, stream, row, 0}).w0, bound);
     }
-    const int count = rows - base < kCounters ? static_cast<int>(rows - base) : kCounters;
+    const int count = rows - base < kMany ? static_cast<int>(rows - base) : kMany;
     for (int i = 0; i < count; ++i) out[base + i] = drawn[i];
   }
 }

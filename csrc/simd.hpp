@@ -54,39 +54,75 @@ GTP_INLINE float scalar_fma(float a, float b, float c) { return a * b + c; }
 #endif
 
 // exp(x) for -87 <= x <= 20: 2^n exp(r), |r| <= ln(2) / 2, the polynomial's own relative error being 3e-9.
-GTP_INLINE V exponential(V x) {
+// Of N vectors, step by step: the processor looks ahead over two or three of these chains only.
+template <int N>
+GTP_INLINE void exponentials(V (&x)[N]) {
+#define GTP_EACH _Pragma("GCC unroll 8") for (int i = 0; i < N; ++i)
   // Adding 1.5 2^23 leaves the rounded integer in the low bits of the sum, where a shift moves it into the exponent.
   const V shift = broadcast(12582912.0f);
-  const V sum = fma(x, broadcast(1.44269504f), shift);
-  const V n = sum - shift;
-  const V r = fma(n, broadcast(-kLn2Low), fma(n, broadcast(-kLn2High), x));
-  V p = fma(broadcast(1.3814461368e-3f), r, broadcast(8.3687809818e-3f));
-  p = fma(p, r, broadcast(4.1668394331e-2f));
-  p = fma(p, r, broadcast(1.6666520102e-1f));
-  p = fma(p, r, broadcast(4.9999993412e-1f));
-  p = fma(p, r * r, r + 1.0f);
-  return (V)((I)p + ((I)sum << 23));
+  V sum[N], r[N], p[N], square[N];
+  GTP_EACH sum[i] = fma(x[i], broadcast(1.44269504f), shift);
+  GTP_EACH r[i] = sum[i] - shift;
+  GTP_EACH x[i] = fma(r[i], broadcast(-kLn2High), x[i]);
+  GTP_EACH r[i] = fma(r[i], broadcast(-kLn2Low), x[i]);
+  GTP_EACH p[i] = fma(broadcast(1.3814461368e-3f), r[i], broadcast(8.3687809818e-3f));
+  GTP_EACH p[i] = fma(p[i], r[i], broadcast(4.1668394331e-2f));
+  GTP_EACH p[i] = fma(p[i], r[i], broadcast(1.6666520102e-1f));
+  GTP_EACH p[i] = fma(p[i], r[i], broadcast(4.9999993412e-1f));
+  GTP_EACH square[i] = r[i] * r[i];
+  GTP_EACH r[i] = r[i] + 1.0f;
+  GTP_EACH p[i] = fma(p[i], square[i], r[i]);
+  GTP_EACH x[i] = (V)((I)p[i] + ((I)sum[i] << 23));
+}
+
+template <int N>
+GTP_INLINE void limited_exponentials(V (&x)[N]) {
+  GTP_EACH x[i] = larger(smaller(x[i], broadcast(kExpLimit)), broadcast(-87.0f));
+  exponentials(x);
+}
+
+GTP_INLINE V exponential(V x) {
+  V one[1] = {x};
+  exponentials(one);
+  return one[0];
 }
 
 GTP_INLINE V limited_exponential(V x) {
-  return exponential(larger(smaller(x, broadcast(kExpLimit)), broadcast(-87.0f)));
+  V one[1] = {x};
+  limited_exponentials(one);
+  return one[0];
 }
 
-GTP_INLINE V mish(V x) { return mish_of_exp(x, limited_exponential(x)); }
-
 struct Identity {
-  static GTP_INLINE V of(V x) { return x; }
+  template <int N>
+  static GTP_INLINE void of(V (&)[N]) {}
 };
 struct Mish {
-  static GTP_INLINE V of(V x) { return mish(x); }
+  template <int N>
+  static GTP_INLINE void of(V (&x)[N]) {
+    V e[N];
+    GTP_EACH e[i] = x[i];
+    limited_exponentials(e);
+    GTP_EACH x[i] = mish_of_exp(x[i], e[i]);
+  }
 };
 struct Gelu {
-  static GTP_INLINE V of(V x) { return gelu_of_exp(x, limited_exponential(gelu_exponent(x))); }
+  template <int N>
+  static GTP_INLINE void of(V (&x)[N]) {
+    V e[N];
+    GTP_EACH e[i] = gelu_exponent(x[i]);
+    limited_exponentials(e);
+    GTP_EACH x[i] = gelu_of_exp(x[i], e[i]);
+  }
 };
 struct Relu {
   // The second operand is what a NaN gives, so that it stays one.
-  static GTP_INLINE V of(V x) { return larger(V{}, x); }
+  template <int N>
+  static GTP_INLINE void of(V (&x)[N]) {
+    GTP_EACH x[i] = larger(V{}, x[i]);
+  }
 };
+#undef GTP_EACH
 
 // What flow_step needs of a vector.
 template <class T>
