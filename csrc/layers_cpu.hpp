@@ -84,12 +84,13 @@ void finish(const float* sum, int rows, int columns, float* y, int y_stride, int
 // The same, rounded to bfloat16: as the next layer's Bfloat16 reads it.
 template <class Act>
 void finish_half(const float* sum, int rows, int columns, float* y, int y_stride, int column) {
+  alignas(64) float done[4 * GTP_LANES];
   for (int r = 0; r < rows; ++r, sum += columns, y += y_stride)
-#pragma GCC unroll 4
-    for (int j = 0; j < columns; j += GTP_LANES) {
-      V x[1] = {load(sum + j)};
-      Act::of(x);
-      store(y + (column + j) / 2, _mm512_cvtneps_pbh(x[0]));
+    for (int j = 0, together; j < columns; j += together) {
+      together = columns - j < 4 * GTP_LANES ? GTP_LANES : 4 * GTP_LANES;
+      finish<Act>(sum + j, 1, together, done, 0, 0);
+      for (int i = 0; i < together; i += GTP_LANES)
+        store(y + (column + j + i) / 2, _mm512_cvtneps_pbh(load(done + i)));
     }
 }
 #endif

@@ -32,15 +32,18 @@ inline __attribute__((always_inline)) void accumulate(const float* a, size_t pla
 template <int N>
 inline __attribute__((always_inline)) void mish(const V* x, V* y, V* slope) {
   V e[N], n[N], inverse[N];
+  for (int i = 0; i < N; ++i) e[i] = x[i];
+  limited_exponentials(e);
   for (int i = 0; i < N; ++i) {
-    e[i] = limited_exponential(x[i]);
     n[i] = e[i] * (e[i] + 2.0f);
     inverse[i] = n[i] + 2.0f;
   }
-  if constexpr (N == 2) {
-    const V both = 1.0f / (inverse[0] * inverse[1]), first = inverse[0];
-    inverse[0] = inverse[1] * both;
-    inverse[1] = first * both;
+  if constexpr (N % 2 == 0) {
+    for (int i = 0; i < N; i += 2) {
+      const V both = 1.0f / (inverse[i] * inverse[i + 1]), first = inverse[i];
+      inverse[i] = inverse[i + 1] * both;
+      inverse[i + 1] = first * both;
+    }
   } else {
     inverse[0] = 1.0f / inverse[0];
   }
@@ -73,16 +76,28 @@ inline __attribute__((always_inline)) void activate(const V* x, V* y, V* slope) 
   }
 }
 
+// R rows of N vectors.
+template <Activation kKind, int R, int N, bool kSlope>
+inline __attribute__((always_inline)) void activate_some(float* y, float* slope, const V* bias) {
+  V x[R * N], value[R * N], derivative[R * N];
+  const auto at = [](int i) { return i / N * kPanel + i % N * GTP_LANES; };
+#pragma GCC unroll 4
+  for (int i = 0; i < R * N; ++i) x[i] = load(y + at(i)) + bias[i % N];
+  activate<kKind, R * N>(x, value, derivative);
+#pragma GCC unroll 4
+  for (int i = 0; i < R * N; ++i) store(y + at(i), value[i]);
+  if constexpr (kSlope)
+#pragma GCC unroll 4
+    for (int i = 0; i < R * N; ++i) store(slope + at(i), derivative[i]);
+}
+
 template <Activation kKind, int N, bool kSlope>
 void activate_tile(float* y, float* slope, const V* bias, int rows) {
-  for (int r = 0; r < rows; ++r, y += kPanel) {
-    V x[N], value[N], derivative[N];
-    for (int n = 0; n < N; ++n) x[n] = load(y + n * GTP_LANES) + bias[n];
-    activate<kKind, N>(x, value, derivative);
-    for (int n = 0; n < N; ++n) store(y + n * GTP_LANES, value[n]);
-    if constexpr (kSlope)
-      for (int n = 0; n < N; ++n) store(slope + r * kPanel + n * GTP_LANES, derivative[n]);
-  }
+  int r = 0;
+  // Two rows by two vectors at a time hide each other's latency; of one vector the pairs of mish would cross rows.
+  if constexpr (N == 2)
+    for (; r + 2 <= rows; r += 2) activate_some<kKind, 2, N, kSlope>(y + r * kPanel, slope + r * kPanel, bias);
+  for (; r < rows; ++r) activate_some<kKind, 1, N, kSlope>(y + r * kPanel, slope + r * kPanel, bias);
 }
 
 template <Activation kKind, int N>
