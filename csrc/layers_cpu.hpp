@@ -57,14 +57,15 @@ void pack_bfloat16(const float* weight, int inputs, int outputs, float* to) {
                                                   : at(i, first + j) | at(i, first + j + GTP_LANES) << 16);
 }
 
+// N vectors of sums, in as many rows of y as there are panels of them where they lie in several.
 template <class Act, int N>
-GTP_INLINE void finish_some(const float* sum, float* y) {
+GTP_INLINE void finish_some(const float* sum, float* y, int y_stride = kPanel) {
   V x[N];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n) x[n] = load(sum + n * GTP_LANES);
   Act::of(x);
 #pragma GCC unroll 8
-  for (int n = 0; n < N; ++n) store(y + n * GTP_LANES, x[n]);
+  for (int n = 0; n < N; ++n) store(y + n / 2 * y_stride + n % 2 * GTP_LANES, x[n]);
 }
 
 // Takes sums [rows][columns] through the activation into y, which may hold them, from its column `column` on; y_stride
@@ -73,7 +74,11 @@ using Finish = void (*)(const float* sum, int rows, int columns, float* y, int y
 
 template <class Act>
 void finish(const float* sum, int rows, int columns, float* y, int y_stride, int column) {
-  for (int r = 0; r < rows; ++r, sum += columns, y += y_stride) {
+  int r = 0;
+  // Rows of one panel go by twos, so that there are four vectors to go in turns.
+  for (; columns == kPanel && r + 2 <= rows; r += 2, sum += 2 * kPanel, y += 2 * y_stride)
+    finish_some<Act, 4>(sum, y + column, y_stride);
+  for (; r < rows; ++r, sum += columns, y += y_stride) {
     int j = 0;
     for (; j + 4 * GTP_LANES <= columns; j += 4 * GTP_LANES) finish_some<Act, 4>(sum + j, y + column + j);
     for (; j < columns; j += GTP_LANES) finish_some<Act, 1>(sum + j, y + column + j);
