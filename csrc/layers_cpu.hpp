@@ -57,55 +57,55 @@ void pack_bfloat16(const float* weight, int inputs, int outputs, float* to) {
                                                   : at(i, first + j) | at(i, first + j + GTP_LANES) << 16);
 }
 
+// How a vector of activations is stored, and how many numbers a float of y then holds.
+struct Whole {
+  static constexpr int kNumbers = 1;
+  static GTP_INLINE void put(float* y, V x) { store(y, x); }
+};
+#if defined(GTP_BF16_DOT)
+// Rounded to bfloat16, as the next layer's Bfloat16 reads it.
+struct Half {
+  static constexpr int kNumbers = 2;
+  static GTP_INLINE void put(float* y, V x) { store(y, _mm512_cvtneps_pbh(x)); }
+};
+#endif
+
 // N vectors of sums, in as many rows of y as there are panels of them where they lie in several.
-template <class Act, int N>
-GTP_INLINE void finish_some(const float* sum, float* y, int y_stride = kPanel) {
+template <class Act, class As, int N>
+GTP_INLINE void finish_some(const float* sum, float* y, int y_stride) {
   V x[N];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n) x[n] = load(sum + n * GTP_LANES);
   Act::of(x);
 #pragma GCC unroll 8
-  for (int n = 0; n < N; ++n) store(y + n / 2 * y_stride + n % 2 * GTP_LANES, x[n]);
+  for (int n = 0; n < N; ++n) As::put(y + n / 2 * y_stride + n % 2 * GTP_LANES / As::kNumbers, x[n]);
 }
 
 // Takes sums [rows][columns] through the activation into y, which may hold them, from its column `column` on; y_stride
 // in floats.
 using Finish = void (*)(const float* sum, int rows, int columns, float* y, int y_stride, int column);
 
-template <class Act>
+template <class Act, class As = Whole>
 void finish(const float* sum, int rows, int columns, float* y, int y_stride, int column) {
+  y += column / As::kNumbers;
   int r = 0;
   // Rows of one panel go by twos, so that there are four vectors to go in turns.
   for (; columns == kPanel && r + 2 <= rows; r += 2, sum += 2 * kPanel, y += 2 * y_stride)
-    finish_some<Act, 4>(sum, y + column, y_stride);
+    finish_some<Act, As, 4>(sum, y, y_stride);
   for (; r < rows; ++r, sum += columns, y += y_stride) {
     int j = 0;
-    for (; j + 4 * GTP_LANES <= columns; j += 4 * GTP_LANES) finish_some<Act, 4>(sum + j, y + column + j);
-    for (; j < columns; j += GTP_LANES) finish_some<Act, 1>(sum + j, y + column + j);
+    for (; j + 2 * kPanel <= columns; j += 2 * kPanel)
+      finish_some<Act, As, 4>(sum + j, y + j / As::kNumbers, kPanel / As::kNumbers);
+    for (; j < columns; j += kPanel) finish_some<Act, As, 2>(sum + j, y + j / As::kNumbers, 0);
   }
 }
-
-#if defined(GTP_BF16_DOT)
-// The same, rounded to bfloat16: as the next layer's Bfloat16 reads it.
-template <class Act>
-void finish_half(const float* sum, int rows, int columns, float* y, int y_stride, int column) {
-  alignas(64) float done[4 * GTP_LANES];
-  for (int r = 0; r < rows; ++r, sum += columns, y += y_stride)
-    for (int j = 0, together; j < columns; j += together) {
-      together = columns - j < 4 * GTP_LANES ? GTP_LANES : 4 * GTP_LANES;
-      finish<Act>(sum + j, 1, together, done, 0, 0);
-      for (int i = 0; i < together; i += GTP_LANES)
-        store(y + (column + j + i) / 2, _mm512_cvtneps_pbh(load(done + i)));
-    }
-}
-#endif
 
 // The finish of a hidden layer, by whether the next layer is one that reads bfloat16.
 inline Finish finish_of(Activation activation, bool half) {
 #if defined(GTP_BF16_DOT)
   if (half) {
-    if (activation == Activation::kRelu) return finish_half<Relu>;
-    return activation == Activation::kGelu ? finish_half<Gelu> : finish_half<Mish>;
+    if (activation == Activation::kRelu) return finish<Relu, Half>;
+    return activation == Activation::kGelu ? finish<Gelu, Half> : finish<Mish, Half>;
   }
 #endif
   (void)half;
