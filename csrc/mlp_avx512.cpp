@@ -19,7 +19,7 @@ namespace {
 
 }  // namespace
 
-const MlpKernels kAvx512Mlp = {GTP_LANES, pack, unpack, pack_transposed, product, gradient, product_column, gradient_column,
-                            column_sums, sinusoid, square_sum, adam};
+const MlpKernels kAvx512Mlp = {GTP_LANES, pack, unpack, pack_transposed, product, gradient, product_column,
+                            gradient_column, column_sums, sinusoid, square_sum, adam};
 
 }  // namespace gtp

@@ -92,10 +92,10 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
       float* const result = scratch + 2 * widest * most;
       float* from = kept ? kept + row : turns[0];
       const size_t plane = kept ? plan.plane() : near;
+      float* const own = y.data + (static_cast<size_t>(g) * B + begin) * y.stride;
       pack_pieces(shape, x, g, begin, rows, panel, from, plane);
       for (int l = 0; l < L; ++l) {
         const bool last = l + 1 == L;
-        float* const own = y.data + (static_cast<size_t>(g) * B + begin) * y.stride;
         if (last && out == 1)
           return forward_column(k, layers[l], g, shape.sizes[l], rows, {from, plane}, own, y.stride, packed);
         Epilogue epilogue;
@@ -107,7 +107,7 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
                       {next, last ? near : plane}, epilogue, packed);
         from = next;
       }
-      k.unpack(result, near, rows, out, y.data + (static_cast<size_t>(g) * B + begin) * y.stride, y.stride);
+      k.unpack(result, near, rows, out, own, y.stride);
     });
   });
 }
@@ -180,7 +180,7 @@ void adam_step(const AdamArrays& a, const float* rate, double updates, double fi
     const double length = std::sqrt(k.square_sum(a.gradient + at, a.count));
     norm[s] = static_cast<float>(length);
     if (health.diverged[s] >= 0) return;
-    // Not what a NaN is.
+    // A NaN is not at most anything.
     if (!(std::fabs(health.loss[s]) <= most) || !std::isfinite(norm[s])) {
       health.diverged[s] = static_cast<int64_t>(updates) - 1;
       return;

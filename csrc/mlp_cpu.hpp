@@ -61,8 +61,8 @@ struct AdamArrays {
   size_t count;  // of each seed
 };
 
-// What says which seeds learn: the loss [S], the largest that counts, and the update [S] at which a seed diverged, -1 for
-// one that has not.
+// What says which seeds learn: the loss [S], the largest that counts, and the update [S] at which a seed diverged, -1
+// for one that has not.
 struct Health {
   const float* loss;
   double limit;

@@ -40,8 +40,8 @@ struct MlpKernels {
   // g = a^T z row-major [depth, columns] for columns first..last of a, all of one panel; the sum over rows in order.
   void (*gradient)(const float* a, size_t a_plane, int first, int last, const float* z, size_t z_plane, int columns,
                    int rows, float* g);
-  // The same two for one column of w, itself [depth] and padded with zeros to panels: y [rows] and z [rows] lie `stride`
-  // apart, g is [depth].
+  // The same two for one column of w, itself [depth] and padded with zeros to panels: y [rows] and z [rows] lie
+  // `stride` apart, g is [depth].
   void (*product_column)(const float* a, size_t a_plane, int rows, int depth, const float* w, float bias, float* y,
                          size_t stride);
   void (*gradient_column)(const float* a, size_t a_plane, int depth, const float* z, size_t stride, int rows, float* g);

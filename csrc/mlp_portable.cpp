@@ -16,7 +16,7 @@ namespace {
 
 }  // namespace
 
-const MlpKernels kPortableMlp = {GTP_LANES, pack, unpack, pack_transposed, product, gradient, product_column, gradient_column,
-                            column_sums, sinusoid, square_sum, adam};
+const MlpKernels kPortableMlp = {GTP_LANES, pack, unpack, pack_transposed, product, gradient, product_column,
+                            gradient_column, column_sums, sinusoid, square_sum, adam};
 
 }  // namespace gtp

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gtp_fast import native
+from gtp_fast import native, reference
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 Step = Callable[..., Tensor]
@@ -59,23 +60,10 @@ def plain(
 def guarded(step: Callable[..., Tensor]) -> Step:
     """Return the `Step` around one that is told the seeds that stay, as `plain` is."""
 
-    def guarded_step(
-        parameter: Tensor,
-        gradient: Tensor,
-        first: Tensor,
-        second: Tensor,
-        average: Tensor,
-        updates: int | Tensor,
-        rate: Tensor,
-        ema_rate: float | Tensor,
-        max_norm: float | None,
-        loss: Tensor,
-        limit: float,
-        diverged: Tensor,
-    ) -> Tensor:
+    def guarded_step(*arguments: Any) -> Tensor:
+        *buffers, updates, rate, ema_rate, max_norm, loss, limit, diverged = arguments
         healthy = diverged < 0
-        learns = healthy & (loss.abs() <= min(limit, torch.finfo(loss.dtype).max))
-        buffers = (parameter, gradient, first, second, average)
+        learns = healthy & reference.sound(loss, limit)
         norm = step(*buffers, updates, rate, ema_rate, max_norm, ~learns)
         # What was healthy and did not learn has diverged in this update.
         fresh = healthy ^ (learns & (norm < math.inf))
