@@ -2,7 +2,7 @@
 arithmetic floor, and the whole beside its rivals; writes docs/performance.md with a figure.
 
 Times are of the processor, not of the clock on the wall, so that neighbours on the machine change
-them little; all rows are measured in turns.
+them little; all rows are measured in turns. The parts of an update are by the clock on the wall.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.errors import UserError
 
 PARTS = ("sampler", "perceptrons, forward", "perceptrons, backward", "optimiser and averages")
-REST = "all else: drawing, losses, autograd, Python"
+REST = "all else: drawing, losses, copies, Python"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -96,47 +96,19 @@ def agent_of(config: GTPConfig, backend: str, seeds: int = 1) -> GTP:
     return agent
 
 
-class _Clock:
-    """Stands before a native module and adds up what its calls take."""
-
-    def __init__(self, module: Any, names: dict[str, str]):
-        self.module, self.names, self.spent = module, names, defaultdict[str, float](float)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.module, name)
-        if name not in self.names:
-            return found
-
-        def call(*arguments: Any) -> Any:
-            began = time.process_time()
-            result = found(*arguments)
-            self.spent[self.names[name]] += time.process_time() - began
-            return result
-
-        return call
-
-
 def profile(config: GTPConfig, rounds: int) -> tuple[dict[str, float], float]:
     """Return the seconds of each part of an update of one seed, and of the whole; medians."""
     agent, resident = agent_of(config, "fused"), table()
-    names = dict(zip(("mlp_forward", "mlp_backward", "adam"), PARTS[1:], strict=True))
-    clock, module = _Clock(native.module(), names), native.module
-    sampled = _Clock(agent.chain.native, dict.fromkeys(("load", "sample_pointers"), PARTS[0]))
-    agent.chain.native = sampled
-    rows: list[dict[str, float]] = []
+    update: Any = agent.whole
+    rows: list[list[float]] = []
     totals = []
-    native.module = lambda: clock  # type: ignore[assignment,return-value]
-    try:
-        for step in range(4 * rounds):
-            clock.spent.clear()
-            sampled.spent.clear()
-            totals.append(timed(lambda: agent.update(resident, step)))  # noqa: B023
-            rows.append(dict(clock.spent) | dict(sampled.spent))
-    finally:
-        native.module = module
-    parts = {name: statistics.median(row[name] for row in rows) for name in PARTS}
-    total = statistics.median(totals)
-    return parts | {REST: total - sum(parts.values())}, total
+    for step in range(4 * rounds):
+        before = update.native.spent
+        totals.append(timed(lambda: agent.update(resident, step)))  # noqa: B023
+        rows.append([b - a for a, b in zip(before, update.native.spent, strict=True)])
+    medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+    parts, total = dict(zip(PARTS, medians, strict=True)), statistics.median(totals)
+    return parts | {REST: total - sum(medians)}, total
 
 
 def race(config: GTPConfig, rounds: int) -> dict[str, float | str]:

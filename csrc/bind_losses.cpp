@@ -29,17 +29,15 @@ void perturb(const std::array<int, 3>& shape, const std::array<int, 2>& kinds, c
                pointer<const float>(inputs[3], "z"), {out[0], out[1], out[2], out[3], out[4], out[5], out[6]});
 }
 
-void flow_map_loss(const std::array<int, 3>& shape, const std::array<uintptr_t, 12>& inputs, uintptr_t share,
-                   uintptr_t losses, uintptr_t gradient) {
+void flow_map_loss(const std::array<int, 3>& shape, const std::array<uintptr_t, 12>& inputs, uintptr_t losses,
+                   uintptr_t gradient) {
   if (static_cast<int64_t>(shape[0]) * shape[1] * shape[2] == 0) return;
   const float* p[12];
   for (int i = 0; i < 12; ++i) p[i] = pointer<const float>(inputs[i], "an input");
   float* to = pointer<float>(losses, "losses");
   gtp::flow_map_loss({shape[0], shape[1], shape[2]},
-                     {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11],
-                      reinterpret_cast<const float*>(share)},
-                     to, to + shape[0],
-                     pointer<float>(gradient, "gradient"));
+                     {p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11], nullptr}, to,
+                     to + shape[0], pointer<float>(gradient, "gradient"));
 }
 
 void td_loss(const std::array<int, 4>& shape, float discount, const std::array<uintptr_t, 4>& inputs, uintptr_t loss,
@@ -77,10 +75,9 @@ void bind_losses(py::module_& m) {
         py::arg("inputs"), py::arg("outputs"),
         "Noise actions at times drawn by counter. shape: S, B, A; kinds: uniform u, preconditioning; scales: sigma, "
         "t_min; counters: nodes, step, stream; inputs: a, nodes, keys, z.");
-  m.def("flow_map_loss", &flow_map_loss, py::arg("shape"), py::arg("inputs"), py::arg("share"), py::arg("losses"),
+  m.def("flow_map_loss", &flow_map_loss, py::arg("shape"), py::arg("inputs"), py::arg("losses"),
         py::arg("gradient"),
-        "Consistency and flow loss [2, S], and the gradient of consistency + share flow with respect to the student; "
-        "share [S] is 1 where its address is 0.");
+        "Consistency and flow loss [2, S], and the gradient of their sum with respect to the student.");
   m.def("td_loss", &td_loss, py::arg("shape"), py::arg("discount"), py::arg("inputs"), py::arg("loss"),
         py::arg("gradient"),
         "TD loss [S] of twin critics and its gradient [S, T, B]. shape: S, T, B, m; inputs: values, following, reward, "

@@ -1,29 +1,9 @@
 // The training of small networks for Python: addresses of contiguous float32 arrays.
-#include <pybind11/stl.h>
-
-#include <array>
 #include <tuple>
 
-#include "bindings.hpp"
-#include "mlp_cpu.hpp"
+#include "bind_layers.hpp"
 
 namespace {
-
-// Weight address, bias address, and the distances between groups, in floats.
-using Layer = std::array<uintptr_t, 4>;
-
-// Parameters of every layer, or their gradients, made once for as long as they stay where they are.
-struct Layers {
-  explicit Layers(const std::vector<Layer>& layers) {
-    for (const Layer& layer : layers)
-      all.push_back({pointer<float>(layer[0], "weight"), pointer<float>(layer[1], "bias"), layer[2], layer[3]});
-  }
-  const std::vector<gtp::LayerPointers>& of(const gtp::MlpShape& shape) const {
-    if (static_cast<int>(all.size()) != shape.layers()) throw py::value_error("one entry is needed for each layer");
-    return all;
-  }
-  std::vector<gtp::LayerPointers> all;
-};
 
 gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation) {
   if (activation < 0 || activation > 2) throw py::value_error("there is no such activation");
@@ -53,7 +33,7 @@ using Rows = std::tuple<uintptr_t, size_t>;
 void forward(const gtp::MlpShape& shape, const std::vector<Part>& x, const Layers& layers, const Rows& y,
              uintptr_t saved, int threads) {
   if (shape.groups == 0 || shape.rows == 0) return;
-  const auto& parameters = layers.of(shape);
+  const auto& parameters = layers.of(shape.layers());
   const auto pieces = pieces_of(x, shape);
   const gtp::Output<float> to{pointer<float>(std::get<0>(y), "y"), std::get<1>(y)};
   const py::gil_scoped_release release;
@@ -63,9 +43,9 @@ void forward(const gtp::MlpShape& shape, const std::vector<Part>& x, const Layer
 void backward(const gtp::MlpShape& shape, const Rows& dy, const Layers& layers, uintptr_t saved,
               const std::vector<Part>& x, const std::vector<uintptr_t>& dx, const Layers* gradients, int threads) {
   if (shape.groups == 0) return;
-  const auto& parameters = layers.of(shape);
+  const auto& parameters = layers.of(shape.layers());
   const std::vector<gtp::LayerPointers> none;
-  const auto& results = gradients ? gradients->of(shape) : none;
+  const auto& results = gradients ? gradients->of(shape.layers()) : none;
   std::vector<gtp::Piece> pieces;
   if (shape.rows > 0) pieces = pieces_of(x, shape);
   if (dx.size() != x.size()) throw py::value_error("one address of dx is needed for each piece of the input");
@@ -114,7 +94,7 @@ void bind_mlp(py::module_& m) {
            "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form).")
       .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass keeps.");
   py::class_<Layers>(m, "MlpLayers", "The parameters of a multilayer perceptron, or where their gradients go.")
-      .def(py::init<const std::vector<Layer>&>(), py::arg("layers"),
+      .def(py::init<const std::vector<LayerAddress>&>(), py::arg("layers"),
            "layers: address of weight and bias, and for each the distance between groups in floats.");
   m.def("mlp_forward", &forward, py::arg("shape"), py::arg("x"), py::arg("layers"), py::arg("y"), py::arg("saved"),
         py::arg("threads") = 1,

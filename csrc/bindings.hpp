@@ -48,4 +48,5 @@ inline void check_count(const gtp::FlatLayout& flat, size_t count) {
 void bind_random(py::module_& module);
 void bind_mlp(py::module_& module);
 void bind_losses(py::module_& module);
+void bind_update(py::module_& module);
 void bind_cuda(py::module_& module);

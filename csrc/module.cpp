@@ -156,6 +156,7 @@ PYBIND11_MODULE(_native, m) {
   bind_random(m);
   bind_mlp(m);
   bind_losses(m);
+  bind_update(m);
 #if GTP_FAST_WITH_CUDA
   bind_cuda(m);
 #endif

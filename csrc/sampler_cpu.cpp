@@ -91,21 +91,36 @@ void Sampler::pack_panels(const float* weight, int inputs, int outputs, int pane
 }
 
 void Sampler::load(const float* flat, float initial_scale) {
-  const std::unique_lock<std::shared_mutex> lock(mutex_);
   const Shape& shape = layout_.shape;
   const size_t S = shape.seeds, A = shape.action, O = shape.observation, H = shape.width;
-  const size_t K = shape.steps;
-  for (size_t s = 0; s < S; ++s) {
+  PolicyParts parts;
+  parts.first_action = {flat + flat_.first_action, A * H};
+  parts.first_observation = {flat + flat_.first_observation, O * H};
+  parts.step_bias = {flat + flat_.step_bias, shape.steps * H};
+  for (int l = 0; l + 1 < shape.layers; ++l) {
+    parts.hidden_weight.push_back({flat + flat_.hidden_weight + l * S * H * H, H * H});
+    parts.hidden_bias.push_back({flat + flat_.hidden_bias + l * S * H, H});
+  }
+  parts.last_weight = {flat + flat_.last_weight, H * A};
+  parts.last_bias = {flat + flat_.last_bias, A};
+  parts.schedule = flat + flat_.schedule;
+  load(parts, initial_scale);
+}
+
+void Sampler::load(const PolicyParts& parts, float initial_scale) {
+  const std::unique_lock<std::shared_mutex> lock(mutex_);
+  const Shape& shape = layout_.shape;
+  const size_t A = shape.action, H = shape.width, K = shape.steps;
+  const int panel = layout_.panel;
+  for (size_t s = 0; s < static_cast<size_t>(shape.seeds); ++s) {
     float* to = packed_.get() + s * layout_.seed_size;
-    const int panel = layout_.panel;
-    pack_panels(flat + flat_.first_action + s * A * H, shape.action, shape.width, panel, to + layout_.first_action);
-    pack_panels(flat + flat_.first_observation + s * O * H, shape.observation, shape.width, panel,
-                to + layout_.first_observation);
+    const auto of = [s](const PolicyField& field) { return field.data + s * field.stride; };
+    pack_panels(of(parts.first_action), shape.action, shape.width, panel, to + layout_.first_action);
+    pack_panels(of(parts.first_observation), shape.observation, shape.width, panel, to + layout_.first_observation);
     for (size_t k = 0; k < K; ++k)
-      std::memcpy(to + layout_.step_bias + k * layout_.width, flat + flat_.step_bias + (s * K + k) * H,
-                  H * sizeof(float));
-    for (size_t l = 0; l + 1 < static_cast<size_t>(shape.layers); ++l) {
-      const float* weight = flat + flat_.hidden_weight + (l * S + s) * H * H;
+      std::memcpy(to + layout_.step_bias + k * layout_.width, of(parts.step_bias) + k * H, H * sizeof(float));
+    for (size_t l = 0; l < parts.hidden_weight.size(); ++l) {
+      const float* weight = of(parts.hidden_weight[l]);
       float* packed = to + layout_.hidden_weight + l * layout_.hidden_weight_size;
       if (layout_.products == Products::kInt8)
         kernels_.pack_int8(weight, shape.width, shape.width, layout_.width, packed);
@@ -113,14 +128,12 @@ void Sampler::load(const float* flat, float initial_scale) {
         kernels_.pack_bfloat16(weight, shape.width, shape.width, packed);
       else
         pack_panels(weight, shape.width, shape.width, panel, packed);
-      std::memcpy(to + layout_.hidden_bias + l * layout_.width, flat + flat_.hidden_bias + (l * S + s) * H,
-                  H * sizeof(float));
+      std::memcpy(to + layout_.hidden_bias + l * layout_.width, of(parts.hidden_bias[l]), H * sizeof(float));
     }
-    pack_panels(flat + flat_.last_weight + s * H * A, shape.width, shape.action, layout_.last_lanes,
-                to + layout_.last_weight);
-    std::memcpy(to + layout_.last_bias, flat + flat_.last_bias + s * A, A * sizeof(float));
+    pack_panels(of(parts.last_weight), shape.width, shape.action, layout_.last_lanes, to + layout_.last_weight);
+    std::memcpy(to + layout_.last_bias, of(parts.last_bias), A * sizeof(float));
   }
-  std::memcpy(schedule_.get(), flat + flat_.schedule, kStepNumbers * K * sizeof(float));
+  std::memcpy(schedule_.get(), parts.schedule, kStepNumbers * K * sizeof(float));
   initial_scale_ = initial_scale;
   loaded_ = true;
 }

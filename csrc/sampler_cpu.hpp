@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <shared_mutex>
+#include <vector>
 
 #include "kernels.hpp"
 
@@ -14,14 +15,28 @@ struct AlignedDelete {
 using AlignedFloats = std::unique_ptr<float[], AlignedDelete>;
 AlignedFloats allocate_floats(size_t count);
 
+// A field of every seed's policy, seeds `stride` floats apart.
+struct PolicyField {
+  const float* data;
+  size_t stride;
+};
+
+// Where the numbers of S policies lie; the fields are those of FlatLayout, the schedule [7, K].
+struct PolicyParts {
+  PolicyField first_action, first_observation, step_bias, last_weight, last_bias;
+  std::vector<PolicyField> hidden_weight, hidden_bias;
+  const float* schedule;
+};
+
 class Sampler {
  public:
   // isa: an instruction set's name, or empty for the widest. products: what the hidden layers' read; bfloat16 halves
   // what an action takes from the cache, int8 quarters it. Throws std::invalid_argument for sizes out of range.
   Sampler(const Shape& shape, const char* isa, Products products);
 
-  // Pack a flat policy (FlatLayout) in place; allocates nothing.
+  // Pack a flat policy (FlatLayout), or one whose fields lie apart, in place.
   void load(const float* flat, float initial_scale);
+  void load(const PolicyParts& parts, float initial_scale);
 
   // observation [S, B, O], noise [S, B, A] ([S, K, B, A] where noise is added after a step) -> out [S, B, A]; the bits
   // do not depend on B or on threads.

@@ -23,7 +23,7 @@ from gtp_fast import (
     ops_precision,
     ops_random,
     ops_sampler,
-    ops_steps,
+    ops_update_cpu,
     random,
     reference,
     samplers,
@@ -56,9 +56,6 @@ class Operations:
     gather: Callable[..., Iterable[Tensor]]
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
-    td_step: Callable[..., Tensor] | None
-    """The TD loss with its gradient; None where it goes through autograd, as `flow_map_step`."""
-    flow_map_step: Callable[..., tuple[Tensor, Tensor]] | None
     account: Callable[..., None]
     whole: Callable[..., Callable[..., Tensor] | None]
     choices: dict[str, tuple[str, str]]
@@ -113,10 +110,8 @@ def resolve(
         gather=ops_random.gather if "random" in fused else plain_gather,
         normals=normals,
         integers=integers,
-        td_step=ops_steps.td_step if {"mlp", "loss"} <= fused else None,
-        flow_map_step=ops_steps.flow_map_step if {"mlp", "loss"} <= fused else None,
         account=reference.account,
-        whole=_no_whole,
+        whole=ops_update_cpu.build if fused == set(_NAMES) else _no_whole,
         choices=choices,
     )
     # What Triton has it has as a whole: the parts of an update fit together.
@@ -159,8 +154,6 @@ def _with_triton(chosen: Operations, strict: bool, precision: str) -> Operations
         gather=ops_triton.gather,
         normals=ops_triton.normals,
         integers=ops_triton.integers,
-        td_step=None,
-        flow_map_step=None,
         account=ops_triton.account,
         whole=functools.partial(ops_update.build, precision=precision),
     )

@@ -26,7 +26,7 @@ def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 
 
 @functools.cache
-def _rates(half: int) -> Tensor:
+def rates(half: int) -> Tensor:
     """Return the geometric frequencies of `reference.sinusoid`."""
     exponent = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
     return torch.pow(10_000.0, -exponent).float()
@@ -37,10 +37,10 @@ def forward(
 ) -> tuple[Tensor, Tensor, list[tuple[Any, Any]]]:
     """Return the embedding, the sines that it is made of, and what each clock's pass keeps."""
     (S, B, _), features = levels.shape, parameters[0].shape[1]
-    levels, rates = levels.contiguous(), _rates(features // 2)
+    levels, rate = levels.contiguous(), rates(features // 2)
     sines, out = torch.empty(2, S, B, features), torch.empty(S, B, 2 * features)
     native.module().sinusoid(
-        levels.data_ptr(), S * B, rates.data_ptr(), features // 2, sines.data_ptr()
+        levels.data_ptr(), S * B, rate.data_ptr(), features // 2, sines.data_ptr()
     )
     halves = (out[..., :features], out[..., features:])
     clocks = zip(sines.unbind(0), (parameters[:4], parameters[4:]), halves, strict=True)

@@ -73,21 +73,18 @@ def loss_rows(p: Perturbation) -> tuple[Tensor, ...]:
 
 
 def flow_map_gradient(
-    student: Tensor, teacher: Tensor, a: Tensor, *rows: Tensor, share: Tensor | None = None
+    student: Tensor, teacher: Tensor, a: Tensor, *rows: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return both losses [S], and the gradient [S, 2 B, A] of consistency + share flow by the
-    student.
+    """Return both losses [S], and the gradient [S, 2 B, A] of their sum by the student.
 
-    rows: what of the perturbation `loss_rows` names, then w. share: [S], 1 where it is None.
+    rows: what of the perturbation `loss_rows` names, then w.
     """
     S, B, A = a.shape
     inputs = [x.contiguous() for x in (student, teacher, a, *rows)]
     losses, gradient = torch.empty(2, S), torch.empty(S, 2 * B, A)
-    share = None if share is None else share.contiguous()
     native.module().flow_map_loss(
         (S, B, A),
         [x.data_ptr() for x in inputs],
-        0 if share is None else share.data_ptr(),
         losses.data_ptr(),
         gradient.data_ptr(),
     )

@@ -67,7 +67,7 @@ def _made_layers(*layers: tuple[int, ...]) -> Any:
     return native.module().MlpLayers(layers)
 
 
-def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Any:
+def native_layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Any:
     """Return the layers as native code has them: the same object while nothing moves."""
     return _made_layers(
         *[
@@ -105,7 +105,7 @@ def forward(
     module.mlp_forward(
         shape,
         _parts(pieces),
-        _layers(weights, biases),
+        native_layers(weights, biases),
         (out.data_ptr(), out.stride(1)),
         0 if saved is None else saved.tensor.data_ptr(),
         torch.get_num_threads(),
@@ -137,11 +137,11 @@ def backward(
     native.module().mlp_backward(
         shape,
         (gradient.data_ptr(), stride),
-        _layers(parameters[:half], parameters[half:]),
+        native_layers(parameters[:half], parameters[half:]),
         saved.tensor.data_ptr(),
         _parts(pieces),
         [0 if dx is None else dx.data_ptr() for dx in inputs],
-        _layers(results[:half], results[half:]) if results else None,
+        native_layers(results[:half], results[half:]) if results else None,
         torch.get_num_threads(),
     )
     return [None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gtp_fast import ops_adam, ops_triton, reference
+from gtp_fast import ops_adam, ops_triton
 from gtp_fast.ops_sampler import NativeSampler
 from gtp_fast.random import Stream
 
@@ -57,13 +57,10 @@ class WholeUpdate:
     def _lay_out_policy(self) -> None:
         """Make the array that the sampler reads, with what no weight enters already in it."""
         agent = self.agent
-        c, policy = agent.config, agent.folded("ema")
-        times = reference.map_plan(reference.sampling_times(c.k, c.t_min, c.t_max, torch.float64))
-        levels = [reference.noise_level(t, c.t_min) for t in (times.t, times.told)]
-        self.levels = torch.stack(levels, -1).to(policy.c_in)
-        self.scale = policy.initial_scale
-        # Coefficients of the steps, [K] each, are what a folded policy ends with.
-        schedule = torch.cat([x for x in policy if isinstance(x, Tensor) and x.ndim == 1])
+        policy = agent.folded("ema")
+        self.levels, self.scale = agent.step_levels(), policy.initial_scale
+        # They are what a folded policy ends with.
+        schedule = policy.coefficients()
         self.padded, count = self.chain.padded()
         self.flat = torch.zeros(count, device=agent.device)
         self.flat[-len(schedule) :] = schedule

@@ -28,8 +28,14 @@ def sampler(policy: Folded, isa: str = "", precision: str = "fp32"):
 
 
 def check(policy: Folded, rows: int, isa: str = "", threads: int = 1) -> None:
-    observation, noise, out = policy.inputs(rows)
-    sampler(policy, isa).sample(observation, noise, out, threads)
+    # One number of plain PyTorch can be exact by luck: a few dozen rows judge, batch by batch.
+    batches = -(-48 // rows)
+    observation, noise, out = policy.inputs(batches * rows)
+    run = sampler(policy, isa)
+    for first in range(0, batches * rows, rows):
+        part = [x[:, first : first + rows].copy() for x in (observation, out)]
+        run.sample(part[0], noise[..., first : first + rows, :].copy(), part[1], threads)
+        out[:, first : first + rows] = part[1]
     exact, plain = policy.exact(observation, noise), policy.plain(observation, noise)
     assert_as_accurate(f"actions {policy.sizes} B={rows} {isa}", out, plain, exact)
 

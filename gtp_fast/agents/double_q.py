@@ -100,13 +100,11 @@ class DoubleQ:
         """Do `step` towards `td_target` of next actions [S, m B, A], with the twins' minimum."""
         with torch.no_grad():
             following = self.values(batch.next_observation, next_action, target=True)
-        ops, discount = self.agent.ops, self.agent.config.discount
-        if ops.td_step is not None and not self.network.layer_norm:
-            loss = ops.td_step(self.network, self.learner.parameters, batch, following, discount)
-        else:
-            values = self.values(batch.observation, batch.action)
-            loss = ops.td_loss(values, following, batch.reward, batch.mask, discount)
-            self.learner.differentiate(loss)
+        values = self.values(batch.observation, batch.action)
+        loss = self.agent.ops.td_loss(
+            values, following, batch.reward, batch.mask, self.agent.config.discount
+        )
+        self.learner.differentiate(loss)
         return self._descend(loss.detach(), step)
 
     def step(

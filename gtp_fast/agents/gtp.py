@@ -19,7 +19,6 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.gtp_settings import GTPConfig, ranges
 from gtp_fast.agents.learner import Learner
-from gtp_fast.agents.objectives import score_approximation
 from gtp_fast.agents.settings import check
 from gtp_fast.candidates import Score
 from gtp_fast.errors import UserError
@@ -116,6 +115,13 @@ class GTP(Agent):
             t_min=c.t_min,
             plan=objectives.sampler_plan(c),
         )
+
+    def step_levels(self) -> Tensor:
+        """Return the time levels of the sampler's steps [K, 2]: of each step's t and tau."""
+        c = self.config
+        plan = reference.map_plan(reference.sampling_times(c.k, c.t_min, c.t_max, torch.float64))
+        levels = [reference.noise_level(t, c.t_min) for t in (plan.t, plan.told)]
+        return torch.stack(levels, -1).to(self.device, self.dtype)
 
     def clean(
         self,
@@ -218,13 +224,10 @@ class GTP(Agent):
         each [S].
         """
         c = self.config
-        graph = self.ops.flow_map_step is None or self.objective is not score_approximation
-        terms = (self.objective if graph else objectives.score_step)(self, batch, w, step)
+        terms = self.objective(self, batch, w, step)
         shares = [self.lambda_flow * x if k == "flow_loss" else x for k, x in terms.items()]
-        loss = functools.reduce(torch.add, shares)
-        if graph:
-            self.actor.differentiate(loss)
-        gradient = self.actor.descend(
-            loss.detach(), step + 1, self.decayed(self.rate, step), c.ema_rate, c.max_gradient_norm
-        )
+        gradient = self.actor.update(
+            functools.reduce(torch.add, shares), step + 1, self.decayed(self.rate, step),
+            c.ema_rate, c.max_gradient_norm,
+        )  # fmt: skip
         return [*(term.detach() for term in terms.values()), gradient]

@@ -19,7 +19,7 @@ from gtp_fast.agents.objective_rows import Rows
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
 from gtp_fast.random import Stream
-from gtp_fast.reference import Perturbation, Plan
+from gtp_fast.reference import Plan
 
 if TYPE_CHECKING:
     from gtp_fast.agents.gtp import GTP
@@ -114,25 +114,6 @@ def sampler_plan(config: GTPConfig) -> Callable[[Tensor], Plan]:
 
 def score_approximation(agent: GTP, batch: Batch, w: Tensor, step: int | Tensor) -> Terms:
     """GTP as the paper has it (eq. 17-19), by the operations that were chosen for this machine."""
-    p, teacher = _taught(agent, batch, step)
-    student = agent.network(agent.actor.views, p.student_x, p.student_levels, batch.observation)
-    consistency, flow = agent.ops.loss(student, teacher, batch.action, p, w)
-    return {_JUMP: consistency, _FLOW: flow}
-
-
-def score_step(agent: GTP, batch: Batch, w: Tensor, step: int | Tensor) -> Terms:
-    """The same with the gradient of all of it written, where `Operations.flow_map_step` is."""
-    assert agent.ops.flow_map_step is not None
-    p, teacher = _taught(agent, batch, step)
-    consistency, flow = agent.ops.flow_map_step(
-        agent.network, agent.actor.parameters, batch.observation, teacher, batch.action, p, w,
-        agent.lambda_flow,
-    )  # fmt: skip
-    return {_JUMP: consistency, _FLOW: flow}
-
-
-def _taught(agent: GTP, batch: Batch, step: int | Tensor) -> tuple[Perturbation, Tensor]:
-    """Return the perturbation of a batch and the teacher's output for it."""
     c, network = agent.config, agent.network
     p = agent.ops.perturb(
         batch.action,
@@ -149,7 +130,9 @@ def _taught(agent: GTP, batch: Batch, step: int | Tensor) -> tuple[Perturbation,
         teacher = network(
             agent.actor.average_views, p.teacher_x, p.teacher_levels, batch.observation
         )
-    return p, teacher
+    student = network(agent.actor.views, p.student_x, p.student_levels, batch.observation)
+    consistency, flow = agent.ops.loss(student, teacher, batch.action, p, w)
+    return {_JUMP: consistency, _FLOW: flow}
 
 
 def jumps(target: Callable[[Rows], Tensor]) -> Objective:

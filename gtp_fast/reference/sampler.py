@@ -87,6 +87,12 @@ class FoldedPolicy(NamedTuple):
         }
         return self._replace(**chosen)
 
+    def coefficients(self) -> Tensor:
+        """Return the seven coefficients of every step in one row [7 K], in their order."""
+        return torch.cat(
+            [self.c_in, self.skip, self.out, self.keep, self.gain, self.carry, self.spread]
+        )
+
     def flatten(self) -> Tensor:
         """Return every number in one row: the tensors in their order, each flattened."""
         parts: list[Tensor] = []

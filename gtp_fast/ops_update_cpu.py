@@ -1,0 +1,126 @@
+"""One whole update of GTP in one call of native code on the CPU.
+
+The same passes in the same order as `GTP.update` does by single operations, and the same random
+numbers; but their results stay in memory that one update leaves to the next, and between them runs
+no Python.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gtp_fast import native, ops_adam, ops_embed, ops_mlp
+from gtp_fast.networks import Parameters, layers
+from gtp_fast.ops_sampler import NativeSampler
+from gtp_fast.random import Stream
+from gtp_fast.reference import PRECONDITIONINGS
+
+if TYPE_CHECKING:
+    from gtp_fast.agents.gtp import GTP
+    from gtp_fast.agents.learner import Learner
+    from gtp_fast.data.table import TransitionTable
+
+_STREAMS = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE)
+# Views of a clock are weight, bias, weight, bias.
+_CLOCKS = ((0, 2, 1, 3), (4, 6, 5, 7))
+
+
+def build(agent: GTP) -> WholeUpdate | None:
+    """Return the whole update of an agent, or None where its objective needs other operations."""
+    if not agent.fuses or not isinstance(agent.chain, NativeSampler):
+        return None
+    return WholeUpdate(agent, agent.chain)
+
+
+class WholeUpdate:
+    """The update of one agent, whose tensors must stay where they are."""
+
+    def __init__(self, agent: GTP, chain: NativeSampler):
+        c = agent.config
+        self.agent = agent
+        policy = agent.folded("ema")
+        # Read at their addresses for as long as the update lives.
+        self.kept = (
+            agent.eta, agent.lambda_flow, agent.nodes, agent.keys, agent.diverged,
+            agent.step_levels(), policy.coefficients(),
+            ops_embed.rates(agent.network.shapes()["t.0.weight"][0] // 2),
+        )  # fmt: skip
+        self.native = native.module().Update(
+            chain.native,
+            (
+                len(agent.seeds), agent.observation_dim, agent.action_dim, c.batch_size,
+                max(1, c.max_q_backup), c.value_samples,
+            ),
+            agent.clones,
+            self._nets(),
+            [
+                self._buffers(agent.actor, c.ema_rate),
+                self._buffers(agent.critic.learner, c.critic_ema_rate),
+            ],
+            (*ops_adam.BETAS, ops_adam.EPSILON, _or_infinite(c.max_gradient_norm)),
+            (
+                c.discount, _or_infinite(c.weight_maximum), c.sigma_data, c.t_min,
+                policy.initial_scale,
+            ),
+            (c.u_mode == "uniform", PRECONDITIONINGS.index(c.precondition)),
+            [int(stream) for stream in _STREAMS],
+            [x.data_ptr() for x in self.kept],
+        )  # fmt: skip
+
+    def _nets(self) -> list[Any]:
+        """Return actor, both clocks and critic as native code has them."""
+        agent, depth = self.agent, self.agent.config.depth
+        of_actor, of_critic = (
+            [x.views, x.gradient_views, average.views]
+            for x, average in (
+                (agent.actor.parameters, agent.actor.average),
+                (agent.critic.learner.parameters, agent.critic.learner.average),
+            )
+        )
+
+        def net(parts: list[tuple[list[Tensor], list[Tensor]]]) -> tuple[Any, ...]:
+            weights = parts[0][0]
+            sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
+            return sizes, *[ops_mlp.native_layers(*part) for part in parts]
+
+        def clock(order: tuple[int, ...]) -> tuple[Any, ...]:
+            own = [[agent.network.clocks(views)[i] for i in order] for views in of_actor]
+            return net([(x[:2], x[2:]) for x in own])
+
+        return [
+            net([layers(views, depth) for views in of_actor]),
+            *[clock(order) for order in _CLOCKS],
+            net([layers(views, depth) for views in of_critic]),
+        ]
+
+    @staticmethod
+    def _buffers(learner: Learner, average_rate: float) -> tuple[Any, ...]:
+        parameters: Parameters = learner.parameters
+        buffers = (
+            parameters.flat, parameters.gradient, learner.first, learner.second,
+            learner.average.flat,
+        )  # fmt: skip
+        count = parameters.flat.numel() // learner.seeds
+        return [x.data_ptr() for x in buffers], count, average_rate, learner.limit
+
+    def __call__(self, table: TransitionTable, step: int | Tensor) -> Tensor:
+        """Do update number `step`; return the metrics [len(metric_names), S]."""
+        agent, data = self.agent, table.rows
+        if data.dtype != torch.float32 or not data.is_contiguous():
+            raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
+        metrics = torch.empty(len(agent.metric_names), len(agent.seeds))
+        rates = [agent.decayed(rate, step) for rate in (agent.rate, agent.critic.rate)]
+        self.native.run(
+            data.data_ptr(), len(table), (table.observation_dim, table.action_dim), int(step),
+            agent.num_nodes, [rate.data_ptr() for rate in rates], metrics.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return metrics
+
+
+def _or_infinite(value: float | None) -> float:
+    return math.inf if value is None else value
