@@ -86,6 +86,15 @@ void adam(const std::array<uintptr_t, 5>& arrays, int seeds, size_t count, uintp
                  health, norms, threads);
 }
 
+void account(uintptr_t metrics, const std::array<int, 3>& shape, uintptr_t limits, int64_t step, uintptr_t total,
+             uintptr_t bad_step) {
+  const auto [rows, losses, seeds] = shape;
+  if (losses > rows) throw py::value_error("the losses are rows of the metrics");
+  if (rows < 1 || seeds < 1) return;
+  gtp::account(pointer<const float>(metrics, "metrics"), rows, losses, seeds, pointer<const float>(limits, "limits"),
+               step, pointer<float>(total, "total"), pointer<int64_t>(bad_step, "bad_step"));
+}
+
 }  // namespace
 
 void bind_mlp(py::module_& m) {
@@ -110,4 +119,7 @@ void bind_mlp(py::module_& m) {
         py::arg("betas"), py::arg("epsilon"), py::arg("average_rate"), py::arg("max_norm"), py::arg("loss"),
         py::arg("limit"), py::arg("diverged"), py::arg("norm"), py::arg("threads") = 1,
         "One step of Adam and of the moving average on parameter, gradient, first, second, average [S, P].");
+  m.def("account", &account, py::arg("metrics"), py::arg("shape"), py::arg("limits"), py::arg("step"), py::arg("total"),
+        py::arg("bad_step"),
+        "Add metrics [n, S] to total and note the step at which a loss first left its limit. shape: n, losses, S.");
 }

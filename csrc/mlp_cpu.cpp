@@ -40,6 +40,11 @@ float* workspace(size_t count) {
   return buffer.get();
 }
 
+// A NaN is not at most anything.
+bool sound(float loss, double limit) {
+  return std::fabs(loss) <= std::min<double>(limit, std::numeric_limits<float>::max());
+}
+
 // Threads go to whole groups first; within a group only where there are fewer groups than threads.
 struct Division {
   int outer, inner;
@@ -174,14 +179,12 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
 void adam_step(const AdamArrays& a, const float* rate, double updates, double first_beta, double second_beta,
                double epsilon, double average_rate, double max_norm, const Health& health, float* norm, int threads) {
   const MlpKernels& k = select_mlp();
-  const double most = std::min<double>(health.limit, std::numeric_limits<float>::max());
   spread(threads, a.seeds, [&](int s, int) {
     const size_t at = s * a.count;
     const double length = std::sqrt(k.square_sum(a.gradient + at, a.count));
     norm[s] = static_cast<float>(length);
     if (health.diverged[s] >= 0) return;
-    // A NaN is not at most anything.
-    if (!(std::fabs(health.loss[s]) <= most) || !std::isfinite(norm[s])) {
+    if (!sound(health.loss[s], health.limit) || !std::isfinite(norm[s])) {
       health.diverged[s] = static_cast<int64_t>(updates) - 1;
       return;
     }
@@ -195,6 +198,15 @@ void adam_step(const AdamArrays& a, const float* rate, double updates, double fi
     step.average_rate = static_cast<float>(average_rate);
     k.adam(a.parameter + at, a.gradient + at, a.first + at, a.second + at, a.average + at, a.count, step);
   });
+}
+
+void account(const float* metrics, int rows, int losses, int seeds, const float* limits, int64_t step, float* total,
+             int64_t* bad_step) {
+  for (int r = 0; r < rows; ++r)
+    for (int at = r * seeds; at < (r + 1) * seeds; ++at) {
+      total[at] += metrics[at];
+      if (r < losses && bad_step[at] < 0 && !sound(metrics[at], limits[r])) bad_step[at] = step;
+    }
 }
 
 }  // namespace gtp

@@ -74,4 +74,9 @@ struct Health {
 void adam_step(const AdamArrays& arrays, const float* rate, double updates, double first_beta, double second_beta,
                double epsilon, double average_rate, double max_norm, const Health& health, float* norm, int threads);
 
+// Add metrics [rows, S] to total, and note in bad_step [losses, S], -1 before, the step at which a loss, which the first
+// rows are, is first not finite or beyond its limit [losses].
+void account(const float* metrics, int rows, int losses, int seeds, const float* limits, int64_t step, float* total,
+             int64_t* bad_step);
+
 }  // namespace gtp

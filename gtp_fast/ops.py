@@ -110,7 +110,7 @@ def resolve(
         gather=ops_random.gather if "random" in fused else plain_gather,
         normals=normals,
         integers=integers,
-        account=reference.account,
+        account=ops_adam.account if "adam" in fused else reference.account,
         whole=ops_update_cpu.build if fused == set(_NAMES) else _no_whole,
         choices=choices,
     )

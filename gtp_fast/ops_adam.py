@@ -110,3 +110,22 @@ def fused(
         torch.get_num_threads(),
     )
     return norm
+
+
+def account(
+    metrics: Tensor,
+    total: Tensor,
+    limits: Tensor,
+    bad_step: Tensor,
+    step: int | Tensor,
+    advance: bool = False,
+) -> None:
+    """Do `reference.account` in one pass of native code, float32 on the CPU."""
+    if not all(x.is_contiguous() for x in (metrics, total, limits, bad_step)):
+        raise ValueError("what an update is accounted in must be contiguous")
+    native.module().account(
+        metrics.data_ptr(), (len(metrics), len(bad_step), metrics.shape[1]),
+        limits.data_ptr(), int(step), total.data_ptr(), bad_step.data_ptr(),
+    )  # fmt: skip
+    if advance and isinstance(step, Tensor):
+        step.add_(1)

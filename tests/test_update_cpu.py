@@ -9,7 +9,7 @@ import pytest
 import torch
 from agent_cases import TINY, synthetic_table
 
-from gtp_fast import native, ops_mlp
+from gtp_fast import native, ops_adam, ops_mlp, reference
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.networks import EMBEDDING, FlowMapNetwork
 from gtp_fast.ops_update_cpu import WholeUpdate
@@ -110,3 +110,19 @@ def test_networks_that_do_not_fit_are_refused() -> None:
     agent.observation_dim = 4
     with pytest.raises(ValueError, match="does not fit the observation"):
         WholeUpdate(agent, agent.chain)
+
+
+def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
+    metrics = torch.randn(5, 3)
+    metrics[0], metrics[1, 1] = torch.tensor([torch.nan, torch.inf, 1e30]), 11.0
+    metrics[1, 2], metrics[4, 0] = -torch.inf, 1e9
+    results = []
+    for form in (ops_adam.account, reference.account):
+        total, limits = torch.ones(5, 3), torch.tensor([torch.inf, 10.0])
+        bad = torch.tensor([[-1, -1, -1], [-1, -1, 4]])
+        step = torch.tensor(9)
+        form(metrics, total, limits, bad, step, True)
+        results.append((total.nan_to_num(3.0), bad, step))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+    assert results[0][1].tolist() == [[9, 9, -1], [-1, 9, 4]] and results[0][2] == 10
