@@ -103,7 +103,7 @@ void activate_tile(float* y, float* slope, const V* bias, int rows) {
 template <Activation kKind, int N>
 void activate_rows(float* y, float* slope, const V* bias, int rows) {
   if (slope != nullptr) return activate_tile<kKind, N, true>(y, slope, bias, rows);
-  activate_tile<kKind, N, false>(y, slope, bias, rows);
+  activate_tile<kKind, N, false>(y, y, bias, rows);  // the slope is not touched
 }
 
 template <int N>
