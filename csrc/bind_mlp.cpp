@@ -1,13 +1,14 @@
 // The training of small networks for Python: addresses of contiguous float32 arrays.
 #include <tuple>
 
+#include "bf16_kernels.hpp"
 #include "bind_layers.hpp"
 
 namespace {
 
-gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation) {
+gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation, bool rounds) {
   if (activation < 0 || activation > 2) throw py::value_error("there is no such activation");
-  const gtp::MlpShape shape{groups, rows, std::move(sizes), static_cast<gtp::Activation>(activation)};
+  const gtp::MlpShape shape{groups, rows, std::move(sizes), static_cast<gtp::Activation>(activation), rounds};
   return gtp::checked(shape);
 }
 
@@ -98,9 +99,13 @@ void account(uintptr_t metrics, const std::array<int, 3>& shape, uintptr_t limit
 }  // namespace
 
 void bind_mlp(py::module_& m) {
+  m.def("bf16", [] { const auto* found = gtp::select_bf16(); return found ? found->name : ""; },
+        "Name of the instruction set that multiplies bfloat16, or nothing where there is none.");
   py::class_<gtp::MlpShape>(m, "MlpShape", "Groups, rows and layers of a multilayer perceptron.")
       .def(py::init(&shape_of), py::arg("groups"), py::arg("rows"), py::arg("sizes"), py::arg("activation"),
-           "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form).")
+           py::arg("rounds") = false,
+           "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form); rounds: whether products "
+           "read bfloat16.")
       .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass keeps.");
   py::class_<Layers>(m, "MlpLayers", "The parameters of a multilayer perceptron, or where their gradients go.")
       .def(py::init<const std::vector<LayerAddress>&>(), py::arg("layers"),

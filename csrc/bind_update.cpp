@@ -43,14 +43,14 @@ void check(const gtp::UpdateSettings& s, const gtp::Shape& chain) {
        "the sampler does not fit the actor");
 }
 
-std::unique_ptr<gtp::Update> make(gtp::Sampler& chain, const std::array<int, 6>& shape, bool clones,
+std::unique_ptr<gtp::Update> make(gtp::Sampler& chain, const std::array<int, 6>& shape, bool clones, bool rounds,
                                   const std::array<Net, 4>& nets, const std::array<Buffers, 2>& buffers,
                                   const std::array<double, 4>& optimiser, const std::array<double, 5>& numbers,
                                   const std::array<int, 2>& kinds, const std::array<uint32_t, 5>& streams,
                                   const std::array<uintptr_t, 8>& addresses) {
   gtp::UpdateSettings s{};
   s.seeds = shape[0], s.observation = shape[1], s.action = shape[2], s.rows = shape[3];
-  s.backups = shape[4], s.values = shape[5], s.clones = clones;
+  s.backups = shape[4], s.values = shape[5], s.clones = clones, s.rounds = rounds;
   s.actor = trained(nets[0]), s.critic = trained(nets[3]);
   for (int clock = 0; clock < 2; ++clock) s.clocks[clock] = trained(nets[1 + clock]);
   s.actor_learning = learning(buffers[0], s.seeds), s.critic_learning = learning(buffers[1], s.seeds);
@@ -82,7 +82,7 @@ void run(gtp::Update& update, uintptr_t table, uint32_t count, const std::array<
 
 void bind_update(py::module_& m) {
   py::class_<gtp::Update>(m, "Update", "A whole update of GTP on the CPU.")
-      .def(py::init(&make), py::keep_alive<1, 2>(), py::arg("chain"), py::arg("shape"), py::arg("clones"),
+      .def(py::init(&make), py::keep_alive<1, 2>(), py::arg("chain"), py::arg("shape"), py::arg("clones"), py::arg("rounds"),
            py::arg("nets"), py::arg("buffers"), py::arg("optimiser"), py::arg("numbers"), py::arg("kinds"),
            py::arg("streams"), py::arg("addresses"),
            "shape: S, O, A, B, actions that back up, actions of V(s); nets: actor, both clocks, critic; buffers: actor, "

@@ -4,9 +4,32 @@
 #include <stdexcept>
 #include <string>
 
+#include "bf16_kernels.hpp"
 #include "kernels.hpp"
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace gtp {
+namespace {
+
+// Whether the processor has AMX with bfloat16 and the system lets this process use its tiles.
+bool has_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kBf16) == 0 || (d & kTiles) == 0) return false;
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
 
 int supported_kernels(const Kernels* (&all)[kMostKernels]) {
   int count = 0;
@@ -42,6 +65,17 @@ const Kernels& select_kernels(const char* name) {
   }
   throw std::invalid_argument("instruction set '" + std::string(name) + "' is not one of those this machine runs: " +
                               offered);
+}
+
+const Bf16Kernels* select_bf16() {
+#if defined(__x86_64__) || defined(_M_X64)
+  const char* const wish = std::getenv("GTP_FAST_ISA");
+  if (&select_kernels("") != &kAvx512Bf16Kernels) return nullptr;
+  static const bool amx = has_amx();
+  return amx && (wish == nullptr || *wish == '\0') ? &kAmxLayers : &kAvx512Bf16Layers;
+#else
+  return nullptr;
+#endif
 }
 
 }  // namespace gtp

@@ -14,6 +14,7 @@ namespace gtp {
 namespace {
 
 #include "simd.hpp"
+#include "mlp_epilogue.hpp"
 #include "mlp_products.hpp"
 #include "mlp_gradients.hpp"
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "bf16_kernels.hpp"
 #include "kernels.hpp"
 #include "mlp_layers.hpp"
 #include "sampler_cpu.hpp"
@@ -67,6 +68,7 @@ const MlpShape& checked(const MlpShape& shape) {
   for (const int size : shape.sizes)
     if (size < 1 || size > 65536) throw std::invalid_argument("a size is out of range: " + std::to_string(size));
   if (shape.groups < 0 || shape.rows < 0) throw std::invalid_argument("groups and rows must not be negative");
+  if (shape.rounds && !select_bf16()) throw std::invalid_argument("this processor multiplies no bfloat16");
   return shape;
 }
 
@@ -83,7 +85,8 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
   const int most = (B + blocks - 1) / blocks;
   const size_t widest = plan.widest();
   // Of a block of rows: its values before and after a layer where nothing is saved, and the output.
-  const size_t size = (widest + 1) * panel + 3 * widest * most;
+  const Multiplier by(plan);
+  const size_t packs = by.scratch(most, widest), size = packs + 3 * widest * most;
   float* const all = workspace(division.outer * division.inner * size);
   spread(division.outer, shape.groups, [&](int g, int worker) {
     float* const kept = saved ? saved + g * plan.saved() : nullptr;
@@ -91,7 +94,7 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
       const int begin = static_cast<int>(static_cast<int64_t>(B) * b / blocks);
       const int rows = static_cast<int>(static_cast<int64_t>(B) * (b + 1) / blocks) - begin;
       float* const packed = all + (worker * division.inner + inner) * size;
-      float* const scratch = packed + (widest + 1) * panel;
+      float* const scratch = packed + packs;
       const size_t row = static_cast<size_t>(begin) * panel, near = static_cast<size_t>(rows) * panel;
       float* turns[2] = {scratch, scratch + widest * most};
       float* const result = scratch + 2 * widest * most;
@@ -108,7 +111,7 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
         epilogue.activation = shape.activation;
         if (kept && !last) epilogue.slope = kept + plan.slopes_at(l + 1) + row;
         float* const next = last ? result : (kept ? kept + plan.values_at(l + 1) + row : turns[(l + 1) % 2]);
-        forward_layer(k, layers[l], g, shape.sizes[l], shape.sizes[l + 1], rows, {from, plane},
+        forward_layer(by, layers[l], g, shape.sizes[l], shape.sizes[l + 1], rows, {from, plane},
                       {next, last ? near : plane}, epilogue, packed);
         from = next;
       }
@@ -126,7 +129,9 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
   if (shape.groups == 0) return;
   const Division division(shape.groups, std::max(1, threads));
   // Of a group: the errors behind and before a layer; of each thread in it: packed weights, and gradients of a piece.
-  const size_t widest = plan.widest(), errors = widest * B, size = 2 * errors + division.inner * widest * panel;
+  const Multiplier by(plan);
+  const size_t widest = plan.widest(), errors = widest * B, packs = by.scratch(B, widest);
+  const size_t size = 2 * errors + division.inner * packs;
   float* const all = workspace(division.outer * size);
   spread(division.outer, shape.groups, [&](int g, int worker) {
     float* error[2] = {all + worker * size, all + worker * size + errors};
@@ -138,14 +143,16 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
       const float* const weight = layers[l].weight + g * layers[l].weight_stride;
       // While a layer's errors are near, they serve its gradient and the errors of the layer before it.
       spread(division.inner, division.inner, [&](int w, int) {
-        const int first_part = parts * w / division.inner, last_part = parts * (w + 1) / division.inner;
+        const int first = parts * w / division.inner * panel;
+        const int last = std::min(in, parts * (w + 1) / division.inner * panel);
+        float* const packed = scratch + w * packs;
         if (!gradients.empty()) {
           float* const dw = gradients[l].weight + g * gradients[l].weight_stride;
           if (outputs == 1 && w == 0)
             k.gradient_column(kept + plan.values_at(l), plan.plane(), in, error[0], panel, B, dw);
-          for (int p = first_part; outputs > 1 && p < last_part; ++p)
-            k.gradient(kept + plan.values_at(l), plan.plane(), p * panel, std::min(in, (p + 1) * panel), error[0],
-                       plan.plane(), outputs, B, dw);
+          if (outputs > 1)
+            weight_gradient(by, {kept + plan.values_at(l), plan.plane()}, first, last, {error[0], plan.plane()}, outputs,
+                            B, dw, packed);
           if (w == 0)
             k.column_sums(error[0], plan.plane(), outputs, B, gradients[l].bias + g * gradients[l].bias_stride);
         }
@@ -153,14 +160,13 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
         const int rows = static_cast<int>(static_cast<int64_t>(B) * (w + 1) / division.inner) - begin;
         const size_t row = static_cast<size_t>(begin) * panel;
         const Block<const float> behind{error[0] + row, plan.plane()};
-        float* const packed = scratch + w * widest * panel;
         if (l > 0)
-          return backward_layer(k, weight, in, outputs, rows, behind, {error[1] + row, plan.plane()},
+          return backward_layer(by, weight, in, outputs, rows, behind, {error[1] + row, plan.plane()},
                                 kept + plan.slopes_at(l) + row, packed);
         const float* rows_of_piece = weight;
         for (size_t i = 0; i < x.size(); rows_of_piece += static_cast<size_t>(x[i].width) * hidden, ++i) {
           if (!dx[i]) continue;
-          backward_layer(k, rows_of_piece, x[i].width, hidden, rows, behind, {error[1] + row, plan.plane()}, nullptr,
+          backward_layer(by, rows_of_piece, x[i].width, hidden, rows, behind, {error[1] + row, plan.plane()}, nullptr,
                          packed);
           k.unpack(error[1] + row, plan.plane(), rows, x[i].width,
                    dx[i] + (static_cast<size_t>(g) * B + begin) * x[i].width, x[i].width);

@@ -30,9 +30,10 @@ struct Output {
 
 // `sizes` are those of input, hidden layers and output. Activation after every layer but the last.
 struct MlpShape {
-  int groups, rows;
+  int groups = 0, rows = 0;
   std::vector<int> sizes;
-  Activation activation;
+  Activation activation = Activation::kMish;
+  bool rounds = false;  // whether products read bfloat16 (bf16_kernels.hpp); a single output's read float32 all the same
 
   int layers() const { return static_cast<int>(sizes.size()) - 1; }
 };

@@ -78,14 +78,14 @@ typedef double D __attribute__((vector_size(8 * GTP_LANES)));
 
 // In float64: terms of either sign cancel, and one chain of float32 would show it.
 void column_sums(const float* z, size_t z_plane, int columns, int rows, float* sums) {
-  for (int column = 0; column < columns; column += GTP_LANES) {
-    const float* from = z + (column / kPanel) * z_plane + column % kPanel;
-    D total = {};
-    for (int k = 0; k < rows; ++k)
-      total += __builtin_convertvector(load(from + static_cast<size_t>(k) * kPanel), D);
-    const V rounded = __builtin_convertvector(total, V);
-    const int left = columns - column < GTP_LANES ? columns - column : GTP_LANES;
-    __builtin_memcpy(sums + column, &rounded, left * sizeof(float));
+  for (int column = 0; column < columns; column += kPanel, z += z_plane) {
+    D low = {}, high = {};
+    for (int k = 0; k < rows; ++k) {
+      low += __builtin_convertvector(load(z + static_cast<size_t>(k) * kPanel), D);
+      high += __builtin_convertvector(load(z + static_cast<size_t>(k) * kPanel + GTP_LANES), D);
+    }
+    const V rounded[2] = {__builtin_convertvector(low, V), __builtin_convertvector(high, V)};
+    __builtin_memcpy(sums + column, rounded, (columns - column < kPanel ? columns - column : kPanel) * sizeof(float));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "bf16_kernels.hpp"
 #include "mlp_cpu.hpp"
 
 namespace gtp {
@@ -39,7 +40,7 @@ struct Plan {
 
 // Rows begin..begin+rows-1 of the pieces of a group, side by side, into panels.
 inline void pack_pieces(const MlpShape& shape, const std::vector<Piece>& x, int group, int begin, int rows, int panel,
-                 float* to, size_t plane) {
+                        float* to, size_t plane) {
   const int in = shape.sizes[0], used = in % panel;
   for (int r = 0; r < rows; ++r) {
     int column = 0;
@@ -69,13 +70,29 @@ struct Block {
   size_t plane;
 };
 
+// What multiplies: float32, or bfloat16 unless that is null.
+struct Multiplier {
+  const MlpKernels& k;
+  const Bf16Kernels* bf16;
+
+  explicit Multiplier(const Plan& plan) : k(plan.kernels), bf16(plan.shape.rounds ? select_bf16() : nullptr) {}
+
+  // How many floats a layer takes for what it packs, its sizes being no more than `widest`.
+  size_t scratch(int rows, size_t widest) const {
+    return bf16 ? bf16->scratch(rows, static_cast<int>(widest)) : (widest + 1) * 2 * k.lanes;
+  }
+};
+
 // One layer on a block of rows. Each panel of weights is packed into `packed` when its turn comes, [in, panel], so that
 // it is still in the nearest cache when the rows pass under it.
-inline void forward_layer(const MlpKernels& k, const LayerPointers& layer, int g, int in, int out, int rows,
-                   const Block<const float>& x, const Block<float>& y, Epilogue epilogue, float* packed) {
+inline void forward_layer(const Multiplier& by, const LayerPointers& layer, int g, int in, int out, int rows,
+                          const Block<const float>& x, const Block<float>& y, Epilogue epilogue, float* packed) {
+  const MlpKernels& k = by.k;
   const int panel = 2 * k.lanes;
   const float* const weight = layer.weight + g * layer.weight_stride;
   const float* const bias = layer.bias + g * layer.bias_stride;
+  if (by.bf16)
+    return by.bf16->forward(x.data, x.plane, rows, in, weight, bias, out, y.data, y.plane, epilogue, packed);
   float* const padded_bias = packed + static_cast<size_t>(in) * panel;
   float* const slope = epilogue.slope;
   for (int column = 0, p = 0; column < out; column += panel, ++p) {
@@ -102,9 +119,12 @@ inline void forward_column(const MlpKernels& k, const LayerPointers& layer, int 
 }
 
 // y = z w^T, times `factor` unless null: w row-major [in, out], z [rows, out], y and factor [rows, in].
-inline void backward_layer(const MlpKernels& k, const float* weight, int in, int out, int rows, const Block<const float>& z,
-                    const Block<float>& y, const float* factor, float* packed) {
+inline void backward_layer(const Multiplier& by, const float* weight, int in, int out, int rows,
+                           const Block<const float>& z, const Block<float>& y, const float* factor, float* packed) {
+  const MlpKernels& k = by.k;
   const int panel = 2 * k.lanes;
+  if (by.bf16 && out > 1)
+    return by.bf16->backward(z.data, z.plane, rows, out, weight, in, y.data, y.plane, factor, packed);
   for (int first = 0, p = 0; first < in; first += panel, ++p) {
     const int count = std::min(panel, in - first);
     k.pack_transposed(weight + static_cast<size_t>(first) * out, count, out, packed);
@@ -112,6 +132,16 @@ inline void backward_layer(const MlpKernels& k, const float* weight, int in, int
     if (factor) epilogue.factor = factor + p * y.plane;
     k.product(z.data, z.plane, rows, out, packed, count, y.data + p * y.plane, 0, epilogue);
   }
+}
+
+// Rows first..last, which begin a panel, of a layer's gradient x^T z, row-major [in, out].
+inline void weight_gradient(const Multiplier& by, const Block<const float>& x, int first, int last,
+                            const Block<const float>& z, int out, int rows, float* g, float* packed) {
+  const int panel = 2 * by.k.lanes;
+  if (first >= last) return;
+  if (by.bf16) return by.bf16->gradient(x.data, x.plane, first, last, z.data, z.plane, out, rows, g, packed);
+  for (; first < last; first += panel)
+    by.k.gradient(x.data, x.plane, first, std::min(first + panel, last), z.data, z.plane, out, rows, g);
 }
 
 }  // namespace gtp

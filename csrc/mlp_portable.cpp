@@ -11,6 +11,7 @@ namespace gtp {
 namespace {
 
 #include "simd.hpp"
+#include "mlp_epilogue.hpp"
 #include "mlp_products.hpp"
 #include "mlp_gradients.hpp"
 

@@ -37,7 +37,7 @@ float* Update::floats(size_t count) {
 }
 
 MlpShape Update::shape_of(const Trained& network, int groups, int rows) const {
-  return {groups, rows, network.sizes, Activation::kMish};
+  return {groups, rows, network.sizes, Activation::kMish, s_.rounds};
 }
 
 Update::Update(const UpdateSettings& settings, Sampler& chain) : s_(settings), chain_(chain) {
@@ -51,9 +51,10 @@ Update::Update(const UpdateSettings& settings, Sampler& chain) : s_(settings), c
   critic_ = shape_of(s_.critic, 2 * S, B);
   next_critic_ = shape_of(s_.critic, 2 * S, m * B);
   both_critic_ = shape_of(s_.critic, 2 * S, (1 + n) * B);
+  step_ = shape_of(s_.actor, S, (m + n) * B);
   bias_ = {S, K, {told_width_, width}, Activation::kMish};
   const LayerPointers& first = s_.actor.average[0];
-  first_of_told_ = {{first.weight + A * width, first.bias, first.weight_stride, first.bias_stride}};
+  first_of_told_.push_back({first.weight + A * width, first.bias, first.weight_stride, first.bias_stride});
 
   observation_ = floats(rows * O), following_ = floats(rows * O), action_ = floats(rows * A);
   reward_ = floats(rows), mask_ = floats(rows), w_ = floats(rows);
@@ -65,17 +66,18 @@ Update::Update(const UpdateSettings& settings, Sampler& chain) : s_(settings), c
   student_x_ = floats(2 * rows * A), student_levels_ = floats(4 * rows);
   teacher_x_ = floats(rows * A), teacher_levels_ = floats(2 * rows);
   const size_t told = told_width_;
+  scaled_ = floats(sampled * A), output_ = floats(sampled * A), told_now_ = floats(S * told);
   step_told_ = floats(S * K * told), step_bias_ = floats(static_cast<size_t>(S) * K * width);
   told_ = floats(2 * rows * told), told_gradient_ = floats(2 * rows * told), teacher_told_ = floats(rows * told);
   student_out_ = floats(2 * rows * A), student_gradient_ = floats(2 * rows * A), teacher_out_ = floats(rows * A);
   student_saved_ = floats(saved_size(student_)), loss_ = floats(S);
 
-  const auto embedded = [&](int of, bool saves) {
-    Embedded pass{shape_of(s_.clocks[0], S, of), floats(2 * static_cast<size_t>(S) * of * features), {}};
+  const auto prepare = [&](Embedded& pass, int of, bool saves) {
+    pass.shape.groups = S, pass.shape.rows = of, pass.shape.sizes = s_.clocks[0].sizes;
+    pass.sines = floats(2 * static_cast<size_t>(S) * of * features);
     for (float*& saved : pass.saved) saved = saves ? floats(saved_size(pass.shape)) : nullptr;
-    return pass;
   };
-  steps_ = embedded(K, false), teacher_clocks_ = embedded(B, false), student_clocks_ = embedded(2 * B, true);
+  prepare(steps_, K, false), prepare(teacher_clocks_, B, false), prepare(student_clocks_, 2 * B, true);
   const size_t block = static_cast<size_t>(K) * features;
   // Every seed's sampler steps through the same times.
   for (int clock = 0; clock < 2; ++clock)
@@ -130,10 +132,9 @@ void Update::embed(const Embedded& pass, bool average, float* told) {
   }
 }
 
-void Update::fold() {
+void Update::sample() {
   const int S = s_.seeds, K = steps_.shape.rows, H = s_.actor.sizes[1], layers = chain_.shape().layers;
   const auto& of = s_.actor.average;
-  embed(steps_, true, step_told_);
   forward(bias_, {{step_told_, told_width_, S, K}}, first_of_told_, step_bias_, H, nullptr);
   const Stopwatch watch(spent_[kSampler]);
   PolicyParts parts;
@@ -148,6 +149,26 @@ void Update::fold() {
   parts.last_bias = {of[layers].bias, of[layers].bias_stride};
   parts.schedule = s_.schedule;
   chain_.load(parts, s_.initial_scale);
+  chain_.sample(states_, noise_, sampled_, step_.rows, threads_);
+}
+
+void Update::sample_rounded() {
+  const int S = s_.seeds, K = steps_.shape.rows, A = s_.action, rows = step_.rows;
+  const size_t count = static_cast<size_t>(S) * rows * A;
+  const std::vector<Piece> x{
+      {scaled_, A, S, rows}, {told_now_, told_width_, S, 1}, {states_, s_.observation, S, rows}};
+  for (size_t i = 0; i < count; ++i) sampled_[i] = s_.initial_scale * noise_[i];
+  for (int k = 0; k < K; ++k) {
+    const Step step = step_of(s_.schedule, K, k);
+    for (size_t i = 0; i < count; ++i) scaled_[i] = step.input_scale * sampled_[i];
+    copy_seeds(S, told_width_, told_now_, told_width_, step_told_ + k * told_width_, K * told_width_);
+    forward(step_, x, s_.actor.average, output_, A, nullptr);
+    for (size_t i = 0; i < count; ++i) {
+      const float phi = step.skip * sampled_[i] + step.out * output_[i];
+      sampled_[i] = step.keep * sampled_[i] + step.gain * phi;
+    }
+  }
+  for (size_t i = 0; i < count; ++i) sampled_[i] = clip_action(sampled_[i]);
 }
 
 void Update::critic_step(const Moment& now, float* metrics) {
@@ -216,11 +237,8 @@ void Update::run(const TransitionRows& table, const Moment& now, float* metrics,
     std::fill(metrics, metrics + 9 * S, 0.0f);
     std::fill(metrics + 5 * S, metrics + 7 * S, 1.0f);
   } else {
-    fold();
-    {
-      const Stopwatch watch(spent_[kSampler]);
-      chain_.sample(states_, noise_, sampled_, (s_.backups + s_.values) * s_.rows, threads_);
-    }
+    embed(steps_, true, step_told_);
+    s_.rounds ? sample_rounded() : sample();
     copy_seeds(S, ahead, next_action_, ahead, sampled_, ahead + behind);
     copy_seeds(S, B * A, all_actions_, B * A + behind, action_, B * A);
     copy_seeds(S, behind, all_actions_ + B * A, B * A + behind, sampled_ + ahead, ahead + behind);

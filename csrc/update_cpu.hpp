@@ -28,6 +28,7 @@ struct UpdateSettings {
   int seeds, observation, action, rows;
   int backups, values;  // next actions of each s', and actions that V(s) is the mean of
   bool clones;          // every weight is 1, and no critic is trained
+  bool rounds;          // products of actor and critic read bfloat16, those of the sampler too; clocks stay float32
   Trained actor, clocks[2], critic;
   Learning actor_learning, critic_learning;
   double first_beta, second_beta, epsilon, max_norm;
@@ -55,7 +56,8 @@ struct Moment {
 
 class Update {
  public:
-  // The sampler is loaded anew in every update. Both must outlive this.
+  // The sampler is loaded anew in every update, unless products are rounded, when the steps of the actor's own passes
+  // make the chains. Both must outlive this.
   Update(const UpdateSettings& settings, Sampler& chain);
 
   // Do one update. metrics [9, S]: critic loss, consistency and flow loss, mean Q, std A, mean and largest weight, norms
@@ -76,7 +78,8 @@ class Update {
   float* floats(size_t count);
   MlpShape shape_of(const Trained& network, int groups, int rows) const;
   void draw(const TransitionRows& table, const Moment& now);
-  void fold();
+  void sample();
+  void sample_rounded();
   void critic_step(const Moment& now, float* metrics);
   void weigh_batch(float* statistics);
   void actor_step(const Moment& now, float* metrics);
@@ -94,13 +97,13 @@ class Update {
   std::vector<AlignedFloats> memory_;
   int told_width_;
   std::vector<LayerPointers> first_of_told_;  // the rows of the actor's first layer that read embedded times
-  MlpShape student_, teacher_, bias_, critic_, next_critic_, both_critic_;
+  MlpShape student_, teacher_, step_, bias_, critic_, next_critic_, both_critic_;
   Embedded steps_, student_clocks_, teacher_clocks_;
   // The batch; states, noise and actions of both chains, s' first.
   float *observation_, *action_, *reward_, *following_, *mask_, *states_, *noise_, *sampled_;
   float *next_action_, *all_actions_, *next_values_, *values_, *values_gradient_, *all_values_, *critic_saved_, *w_;
   float *fields_, *z_, *a_t_, *a_u_, *student_x_, *student_levels_, *teacher_x_, *teacher_levels_;
-  float *step_told_, *step_bias_, *told_, *teacher_told_, *student_out_, *teacher_out_, *student_saved_;
+  float *step_told_, *told_now_, *scaled_, *output_, *step_bias_, *told_, *teacher_told_, *student_out_, *teacher_out_, *student_saved_;
   float *student_gradient_, *told_gradient_, *loss_;
 };
 

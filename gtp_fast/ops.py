@@ -83,7 +83,8 @@ def resolve(
     what can be had and records why the rest cannot.
 
     precision: what the matrix products of training read (`ops_precision.TRAINING`), networks and
-    sampler alike; another than fp32 is to be had of the Triton kernels only, else UserError.
+    sampler alike; another than fp32 is to be had of fused operations only, and of those of a CPU
+    bf16 alone, else UserError.
     """
     if backend not in BACKENDS:
         raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
@@ -111,19 +112,34 @@ def resolve(
         normals=normals,
         integers=integers,
         account=ops_adam.account if "adam" in fused else reference.account,
-        whole=ops_update_cpu.build if fused == set(_NAMES) else _no_whole,
+        whole=_no_whole,
         choices=choices,
     )
     # What Triton has it has as a whole: the parts of an update fit together.
     triton = "mlp" in fused and _triton_trains(device.type)
     reason = choices["mlp"][1] if backend in ("auto", "fused") else f"--backend is {backend}"
-    ops_precision.check(precision, triton, device, reason)
+    ops_precision.check(precision, "mlp" in fused, triton, device, reason)
     if backend == "compiled":
         return _compiled(chosen)
     # Where the interpreter stands in for a GPU, the sampler is the CPU's, which knows no tf32.
-    if device.type == "cuda":
+    if device.type == "cuda" or not triton:
         chosen = replace(chosen, chain=functools.partial(sampler, precision=precision))
-    return _with_triton(chosen, backend == "fused", precision) if triton else chosen
+    if triton:
+        return _with_triton(chosen, backend == "fused", precision)
+    return _with_native(chosen, precision) if fused == set(_NAMES) else chosen
+
+
+def _with_native(chosen: Operations, precision: str) -> Operations:
+    whole = functools.partial(ops_update_cpu.build, precision=precision)
+    if precision == "fp32":
+        return replace(chosen, whole=whole)
+    by = f"fused in {precision} by {native.module().bf16()}"
+    return replace(
+        chosen,
+        mlp=functools.partial(ops_mlp.mlp, precision=precision),
+        whole=whole,
+        choices=chosen.choices | {"mlp": (by, "")},
+    )
 
 
 def _compiled(chosen: Operations) -> Operations:

@@ -20,17 +20,20 @@ def mlp(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: str = "mish",
+    precision: str = "fp32",
 ) -> Tensor:
     """Compute `reference.mlp` in native code, float32 on the CPU: [G, B, in] -> [G, B, out].
 
-    Rows of a weight must be contiguous and a bias too; groups may lie any distance apart. The bits
-    of an element depend neither on the other rows nor on the number of threads.
+    precision: what the products read, fp32 or bf16; those of a single output read fp32 all the
+    same, and all sums are float32. Rows of a weight must be contiguous and a bias too; groups may
+    lie any distance apart. The bits of an element depend neither on the other rows nor on the
+    number of threads.
     """
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (*pieces, *weights, *biases)):
-        result: Tensor = _Mlp.apply(activation, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
+        result: Tensor = _Mlp.apply(activation, precision, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
         return result
-    return forward(activation, pieces, weights, biases, None)[0]
+    return forward(activation, pieces, weights, biases, None, precision=precision)[0]
 
 
 class Buffer:
@@ -58,8 +61,8 @@ def _inner(tensor: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _shape(groups: int, rows: int, activation: str, *sizes: int) -> Any:
-    return native.module().MlpShape(groups, rows, sizes, _CODES[activation])
+def _shape(groups: int, rows: int, activation: str, precision: str, *sizes: int) -> Any:
+    return native.module().MlpShape(groups, rows, sizes, _CODES[activation], precision == "bf16")
 
 
 @functools.lru_cache(maxsize=256)
@@ -88,6 +91,7 @@ def forward(
     biases: Sequence[Tensor],
     keep: Callable[[int], Buffer] | None,
     out: Tensor | None = None,
+    precision: str = "fp32",
 ) -> tuple[Tensor, Any, Any]:
     """Return y, its shape as native code has it, and what `keep` made to hold what is saved.
 
@@ -99,7 +103,7 @@ def forward(
     weights, biases = [_inner(w) for w in weights], [_inner(b) for b in biases]
     groups, rows = weights[0].shape[0], max([x.shape[1] for x in pieces])
     sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
-    shape = _shape(groups, rows, activation, *sizes)
+    shape = _shape(groups, rows, activation, precision, *sizes)
     out = torch.empty(groups, rows, sizes[-1]) if out is None else out
     saved = keep(shape.saved) if keep is not None else None
     module.mlp_forward(
@@ -158,11 +162,11 @@ def _gathered(gradient: Tensor, like: Tensor) -> Tensor:
 
 class _Mlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, activation: str, count: int, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, activation: str, precision: str, count: int, *tensors: Tensor) -> Tensor:
         pieces, parameters = tensors[:count], tensors[count:]
         half = len(parameters) // 2
         out, ctx.shape, ctx.saved = forward(
-            activation, pieces, parameters[:half], parameters[half:], Buffer
+            activation, pieces, parameters[:half], parameters[half:], Buffer, precision=precision
         )
         ctx.count = count
         ctx.save_for_backward(*tensors)
@@ -171,7 +175,7 @@ class _Mlp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         count, pieces = ctx.count, ctx.saved_tensors[: ctx.count]
-        parameters, wanted = ctx.saved_tensors[count:], ctx.needs_input_grad[2:]
+        parameters, wanted = ctx.saved_tensors[count:], ctx.needs_input_grad[3:]
         trains = any(wanted[count:])
         results = [destination(p) for p in parameters] if trains else []
         inputs = backward(
@@ -179,4 +183,4 @@ class _Mlp(torch.autograd.Function):
             wanted[:count], results,
         )  # fmt: skip
         kept = results if trains else [None] * len(parameters)
-        return (None, None, *inputs, *kept)
+        return (None, None, None, *inputs, *kept)

@@ -29,17 +29,20 @@ _STREAMS = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE
 _CLOCKS = ((0, 2, 1, 3), (4, 6, 5, 7))
 
 
-def build(agent: GTP) -> WholeUpdate | None:
-    """Return the whole update of an agent, or None where its objective needs other operations."""
+def build(agent: GTP, precision: str) -> WholeUpdate | None:
+    """Return the whole update of an agent, or None where its objective needs other operations.
+
+    precision: what the products of its networks read, fp32 or bf16; the sampler's too.
+    """
     if not agent.fuses or not isinstance(agent.chain, NativeSampler):
         return None
-    return WholeUpdate(agent, agent.chain)
+    return WholeUpdate(agent, agent.chain, precision)
 
 
 class WholeUpdate:
     """The update of one agent, whose tensors must stay where they are."""
 
-    def __init__(self, agent: GTP, chain: NativeSampler):
+    def __init__(self, agent: GTP, chain: NativeSampler, precision: str):
         c = agent.config
         self.agent = agent
         policy = agent.folded("ema")
@@ -56,6 +59,7 @@ class WholeUpdate:
                 max(1, c.max_q_backup), c.value_samples,
             ),
             agent.clones,
+            precision == "bf16",
             self._nets(),
             [
                 self._buffers(agent.actor, c.ema_rate),

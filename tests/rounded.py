@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from gtp_fast import reference
 
 
 def to_bf16(x: Tensor) -> Tensor:
@@ -42,3 +44,27 @@ class RoundedProducts(TorchFunctionMode):
             args = tuple(map(self.round, args))
             self.products += 1
         return func(*args, **(kwargs or {}))
+
+
+class _Rounded(torch.autograd.Function):
+    """A product whose operands are rounded to bfloat16, forward and backward, summed in float32."""
+
+    @staticmethod
+    def forward(ctx, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return a.bfloat16().to(a.dtype) @ b.bfloat16().to(b.dtype)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = (x.bfloat16().to(x.dtype) for x in ctx.saved_tensors)
+        g = g.bfloat16().to(g.dtype)
+        return g @ b.mT, a.mT @ g
+
+
+def rounded_mlp(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+) -> Tensor:
+    act = reference.ACTIVATIONS[activation]
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = act(_Rounded.apply(x, weight) + bias[:, None])
+    return _Rounded.apply(x, weights[-1]) + biases[-1][:, None]

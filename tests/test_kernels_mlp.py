@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from rounded import rounded_mlp
 from tolerance import assert_as_accurate
 from torch import Tensor
 
@@ -117,30 +118,6 @@ class MlpCase:
         plain = self.reference(torch.float32, rounded)
         for name in exact:
             assert_as_accurate(name, fast[name], plain[name], exact[name])
-
-
-class _Rounded(torch.autograd.Function):
-    """A product whose operands are rounded to bfloat16, forward and backward, summed in float32."""
-
-    @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        return a.bfloat16().to(a.dtype) @ b.bfloat16().to(b.dtype)
-
-    @staticmethod
-    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = (x.bfloat16().to(x.dtype) for x in ctx.saved_tensors)
-        g = g.bfloat16().to(g.dtype)
-        return g @ b.mT, a.mT @ g
-
-
-def rounded_mlp(
-    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
-) -> Tensor:
-    act = reference.ACTIVATIONS[activation]
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = act(_Rounded.apply(x, weight) + bias[:, None])
-    return _Rounded.apply(x, weights[-1]) + biases[-1][:, None]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -109,7 +109,7 @@ def test_networks_that_do_not_fit_are_refused() -> None:
     agent = GTP(BASE, 3, 2, (3, 5), "cpu", "fused")
     agent.observation_dim = 4
     with pytest.raises(ValueError, match="does not fit the observation"):
-        WholeUpdate(agent, agent.chain)
+        WholeUpdate(agent, agent.chain, "fp32")
 
 
 def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
