@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from rounded import round_products
 from torch import Tensor
 
 pytest.importorskip(
@@ -31,14 +32,16 @@ from benchmarks.workload import (
 )
 from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.data.table import Provenance, Statistics, TransitionTable
+from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules
 
 OBSERVATIONS, ACTIONS, TRANSITIONS, UPDATES = 29, 8, 100_000, 100_000
 CONFIG = GTPConfig(k=5, batch_size=256, width=256)
 # Always the same one: it costs what any other does, and the next would be compiled anew. Not 0, for
 # which torch.compile draws wrong Philox words on a CPU (seen with torch 2.13).
-STEP = 7
+STEP, JUDGED = 7, 8
 PLAIN, JAX = Row("as first written", "plain"), Row("JAX", "jax")
+BF16 = Row("ours bf16", "ours")
 
 
 class Update(Workload):
@@ -69,6 +72,8 @@ class Update(Workload):
         """Take an agent on the reference, on the reference compiled, or on what `auto` chooses."""
         if row in (PLAIN, JAX):
             return self._rival(row)
+        if row == BF16:
+            return self._rounded()
         on_cpu = self.device.type == "cpu"
         backend = {OURS: "auto", COMPILED: "compiled" if on_cpu else "reference"}
         agent = self._agent(backend.get(row, "reference"))
@@ -97,10 +102,35 @@ class Update(Workload):
         run = functools.partial(module.advance, rival, rows, 1)
         return Subject(run, {"losses": losses}, "jit, lax.scan of one update a call")
 
-    def _agent(self, backend: str, dtype: torch.dtype = torch.float32) -> GTP:
+    def _rounded(self) -> Subject:
+        """Take products that read bfloat16, judged by plain PyTorch whose products do so too."""
+        try:
+            agent = self._agent("auto", precision="bf16")
+        except UserError as reason:
+            raise Unavailable(str(reason)) from reason
+        # One seed's largest number may be right by luck; of several it is not.
+        judged = [
+            self._agent("auto", precision="bf16", seeds=JUDGED),
+            round_products(self._agent("reference", seeds=JUDGED)),
+            self._agent("reference", torch.float64, seeds=JUDGED),
+        ]
+        for one in judged:
+            one.update(self.table, STEP)
+        fast, plain, exact = (_gradients(one) for one in judged)
+        run = functools.partial(agent.update, self.table, STEP)
+        return Subject(run, fast, agent.ops.describe(), judge=(plain, exact))
+
+    def _agent(
+        self,
+        backend: str,
+        dtype: torch.dtype = torch.float32,
+        precision: str = "fp32",
+        seeds: int | None = None,
+    ) -> GTP:
         agent = GTP(
-            self.config, OBSERVATIONS, ACTIONS, range(self.seeds), self.device, backend, dtype
-        )
+            self.config, OBSERVATIONS, ACTIONS, range(seeds or self.seeds), self.device, backend,
+            dtype, precision,
+        )  # fmt: skip
         agent.prepare(UPDATES)
         return agent
 
@@ -147,6 +177,6 @@ def table(transitions: int = TRANSITIONS) -> TransitionTable:
 make = functools.cache(Update)
 
 
-@in_turns(((1, 5), (1, 2), (5, 5), (16, 5)), (PLAIN, *ROWS, JAX))
+@in_turns(((1, 5), (1, 2), (5, 5), (16, 5)), (PLAIN, *ROWS, BF16, JAX))
 def test_update(benchmark: Any, stage: Stage, case: tuple[int, int], turn: int, row: Row) -> None:
     stage.measure(benchmark, make(case, stage.device), row)

@@ -32,6 +32,7 @@ from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.errors import UserError
 
 PARTS = ("sampler", "perceptrons, forward", "perceptrons, backward", "optimiser and averages")
+Parts = tuple[dict[str, float], float]
 REST = "all else: drawing, losses, copies, Python"
 
 
@@ -47,15 +48,26 @@ def main(argv: Sequence[str]) -> int:
     # Read when JAX is first imported: one thread for it as well.
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     peak = matrix_rate()
-    parts, total = profile(CONFIG, options.rounds)
+    parts, total = profile("fp32", options.rounds)
+    try:
+        rounded: Parts | None = profile("bf16", options.rounds)
+    except UserError:
+        rounded = None
     whole = {k: race(dataclasses.replace(CONFIG, k=k), options.rounds) for k in (5, 2)}
     seeds = {s: per_seed(s, options.rounds) for s in (1, 5, 16, 64)}
     options.output.mkdir(parents=True, exist_ok=True)
-    text = render(parts, total, peak, whole, seeds, startup())
+    text = render((parts, total), rounded, peak, whole, seeds, startup())
     (options.output / "performance.md").write_text(text)
     draw(parts, peak, options.output / "performance.svg")
     print(f"wrote {options.output / 'performance.md'}")
     return 0
+
+
+WAYS = {
+    "eager, reference": ("reference", "fp32"),
+    "fused": ("fused", "fp32"),
+    "fused, products in bf16": ("fused", "bf16"),
+}
 
 
 def operations(config: GTPConfig) -> dict[str, float]:
@@ -88,17 +100,18 @@ def timed(work: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
-def agent_of(config: GTPConfig, backend: str, seeds: int = 1) -> GTP:
+def agent_of(config: GTPConfig, backend: str, seeds: int = 1, precision: str = "fp32") -> GTP:
     """Return an agent ready to train."""
-    agent = GTP(config, OBSERVATIONS, ACTIONS, range(seeds), "cpu", backend)
+    own = ("cpu", backend, torch.float32, precision)
+    agent = GTP(config, OBSERVATIONS, ACTIONS, range(seeds), *own)
     agent.prepare(100_000)
     agent.update(table(), 0)
     return agent
 
 
-def profile(config: GTPConfig, rounds: int) -> tuple[dict[str, float], float]:
+def profile(precision: str, rounds: int) -> Parts:
     """Return the seconds of each part of an update of one seed, and of the whole; medians."""
-    agent, resident = agent_of(config, "fused"), table()
+    agent, resident = agent_of(CONFIG, "fused", precision=precision), table()
     update: Any = agent.whole
     rows: list[list[float]] = []
     totals = []
@@ -117,10 +130,14 @@ def race(config: GTPConfig, rounds: int) -> dict[str, float | str]:
     ways: dict[str, tuple[Callable[[], Any], int]] = {
         "as first written": (lambda: plain.update(resident, 0), 1)
     }
-    for name, backend in (("eager, reference", "reference"), ("fused", "fused")):
-        agent = agent_of(config, backend)
-        ways[name] = (lambda agent=agent: agent.update(resident, 3), 1)
     results: dict[str, float | str] = {}
+    for name, own in WAYS.items():
+        try:
+            agent = agent_of(config, own[0], precision=own[1])
+        except UserError as reason:
+            results[name] = str(reason)
+            continue
+        ways[name] = (lambda agent=agent: agent.update(resident, 3), 1)
     try:
         module = rivals.jax_module()
         rival, rows = module.JaxUpdate(agent_of(config, "reference")), resident.rows.numpy()
@@ -152,15 +169,15 @@ def startup() -> float:
 
 
 def render(
-    parts: dict[str, float],
-    total: float,
+    full: Parts,
+    rounded: Parts | None,
     peak: float,
     whole: dict[int, dict[str, float | str]],
     seeds: dict[int, tuple[float, int]],
     first_update: float,
 ) -> str:
     """Return the page."""
-    facts, counted = runs.environment(), operations(CONFIG)
+    facts, counted, (parts, total) = runs.environment(), operations(CONFIG), full
     lines = [
         "# Where the time of an update goes",
         "",
@@ -189,12 +206,17 @@ def render(
                 cells += [f"{value * 1e3:.1f}", f"{float(base[k]) / value:.2f}x"]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     lines += ["", "## Parts of the fused update, K = 5", "", "![parts](performance.svg)", ""]
-    lines += ["| part | ms | share | floor, ms |", "|---|---:|---:|---:|"]
-    for name, seconds in parts.items():
-        floor = f"{counted[name] / peak * 1e3:.1f}" if counted.get(name) else "-"
-        lines.append(f"| {name} | {seconds * 1e3:.2f} | {seconds / total:.0%} | {floor} |")
-    floor = sum(counted.values()) / peak
-    lines.append(f"| whole | {total * 1e3:.2f} | 100% | {floor * 1e3:.1f} |")
+    lines += ["| part | ms | share | floor, ms | ms in bf16 |", "|---|---:|---:|---:|---:|"]
+    floors = {name: count / peak for name, count in counted.items()}
+    low = rounded[0] | {"whole": rounded[1]} if rounded else {}
+    for name, seconds in [*parts.items(), ("whole", total)]:
+        floor = sum(floors.values()) if name == "whole" else floors.get(name)
+        cells = [
+            f"{x * 1e3:.{digits}f}" if x else "-" for x, digits in ((floor, 1), (low.get(name), 2))
+        ]
+        lines.append(
+            f"| {name} | {seconds * 1e3:.2f} | {seconds / total:.0%} | {' | '.join(cells)} |"
+        )
     lines += ["", "## Many seeds in one process, K = 5, one thread", ""]
     lines += ["| seeds | ms for each | state of all, MB |", "|---:|---:|---:|"]
     lines += [

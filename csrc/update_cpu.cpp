@@ -155,6 +155,7 @@ void Update::sample() {
 void Update::sample_rounded() {
   const int S = s_.seeds, K = steps_.shape.rows, A = s_.action, rows = step_.rows;
   const size_t count = static_cast<size_t>(S) * rows * A;
+  const Stopwatch watch(spent_[kSampler]);
   const std::vector<Piece> x{
       {scaled_, A, S, rows}, {told_now_, told_width_, S, 1}, {states_, s_.observation, S, rows}};
   for (size_t i = 0; i < count; ++i) sampled_[i] = s_.initial_scale * noise_[i];
@@ -162,7 +163,7 @@ void Update::sample_rounded() {
     const Step step = step_of(s_.schedule, K, k);
     for (size_t i = 0; i < count; ++i) scaled_[i] = step.input_scale * sampled_[i];
     copy_seeds(S, told_width_, told_now_, told_width_, step_told_ + k * told_width_, K * told_width_);
-    forward(step_, x, s_.actor.average, output_, A, nullptr);
+    mlp_forward(step_, x, s_.actor.average, {output_, static_cast<size_t>(A)}, nullptr, threads_);
     for (size_t i = 0; i < count; ++i) {
       const float phi = step.skip * sampled_[i] + step.out * output_[i];
       sampled_[i] = step.keep * sampled_[i] + step.gain * phi;

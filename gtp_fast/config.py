@@ -46,8 +46,9 @@ class RunConfig:
     it cannot be had).
     """
     precision: str = "fp32"
-    """What the matrix products of training read: fp32, or tf32 or bf16 for the tensor cores of a
-    CUDA GPU under fused operations. Sums, parameters and the optimiser are float32 in all.
+    """What the matrix products of training read under fused operations: fp32; bf16 by the tensor
+    cores of a GPU, or by AMX or AVX-512 BF16 of a CPU; tf32 by a GPU alone. Sums, parameters and
+    the optimiser are float32 in all.
     """
     device: str = "auto"
     """auto, cpu or cuda."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gtp_fast import reference
+from gtp_fast.agents.gtp import GTP
 
 
 def to_bf16(x: Tensor) -> Tensor:
@@ -68,3 +70,43 @@ def rounded_mlp(
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = act(_Rounded.apply(x, weight) + bias[:, None])
     return _Rounded.apply(x, weights[-1]) + biases[-1][:, None]
+
+
+def rounded_pieces(
+    x: Tensor | Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str = "mish",
+) -> Tensor:
+    """Do `reference.mlp`, its products in bfloat16."""
+    return rounded_mlp(reference.join(x, weights[0].shape[0]), weights, biases, activation)
+
+
+class _RoundedChain:
+    """The sampler of a training run whose products are rounded."""
+
+    draws = 1
+
+    def __init__(self, agent: GTP):
+        self.agent = agent
+
+    def load(self, policy: reference.FoldedPolicy) -> None:
+        """The agent's own weights are read."""
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        agent, batch = self.agent, SimpleNamespace(observation=observation)
+        full = torch.ones(observation.shape[:2], device=observation.device)
+        return reference.sample(
+            lambda a, t, tau: agent.clean(
+                agent.actor.average_views, a, t * full, tau * full, batch
+            ),
+            noise, agent.times,
+        )  # fmt: skip
+
+
+def round_products(agent: GTP) -> GTP:
+    """Let an agent on plain PyTorch round what its products read to bfloat16; return it."""
+    for network in (agent.network, agent.critic.network):
+        network.fused = rounded_pieces
+    agent.chain = _RoundedChain(agent)
+    return agent

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from agent_cases import TINY, synthetic_table, tiny
-from rounded import rounded_mlp
+from rounded import round_products, rounded_pieces
 from tolerance import assert_as_accurate
 from torch import Tensor
 
@@ -86,14 +85,10 @@ def native_mlp(x, weights, biases, activation: str) -> Tensor:
     return ops_mlp.mlp(x, weights, biases, activation, "bf16")
 
 
-def plain_mlp(x, weights, biases, activation: str = "mish") -> Tensor:
-    return rounded_mlp(reference.join(x, weights[0].shape[0]), weights, biases, activation)
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_pass_and_its_gradients_keep_to_the_rule(case: tuple, instructions: str) -> None:
     made = Case(*case)
-    fast, plain = made.done(native_mlp), made.done(plain_mlp)
+    fast, plain = made.done(native_mlp), made.done(rounded_pieces)
     exact = made.done(reference.mlp, torch.float64)
     for name in exact:
         assert_as_accurate(f"{instructions} {name}", fast[name], plain[name], exact[name])
@@ -101,7 +96,7 @@ def test_a_pass_and_its_gradients_keep_to_the_rule(case: tuple, instructions: st
 
 def test_the_numbers_are_rounded_and_not_merely_close(instructions: str) -> None:
     made = Case(1, 64, (32,), (32,), 32, "relu")
-    plain, full = made.done(plain_mlp)["y"], made.done(reference.mlp)["y"]
+    plain, full = made.done(rounded_pieces)["y"], made.done(reference.mlp)["y"]
     fast = made.done(native_mlp)["y"]
     assert float((fast - plain).abs().max()) < 0.1 * float((fast - full).abs().max())
 
@@ -134,28 +129,6 @@ def test_machines_without_it_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
         native.module().MlpShape(1, 1, (2, 3), 0, True)
 
 
-class RoundedChain:
-    """The sampler of a training run whose products are rounded, plainly."""
-
-    draws = 1
-
-    def __init__(self, agent: GTP):
-        self.agent = agent
-
-    def load(self, policy: reference.FoldedPolicy) -> None:
-        """The agent's own weights are read."""
-
-    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        agent, full = self.agent, torch.ones(observation.shape[:2])
-        batch = SimpleNamespace(observation=observation)
-        return reference.sample(
-            lambda a, t, tau: agent.clean(
-                agent.actor.average_views, a, t * full, tau * full, batch
-            ),
-            noise, agent.times,
-        )  # fmt: skip
-
-
 def updated(updates: int, *how: Any, plainly: bool = False) -> dict[str, Tensor]:
     config = replace(
         TINY, width=64, batch_size=64, eta=(1.0,), value_samples=2, max_gradient_norm=1.0
@@ -164,9 +137,7 @@ def updated(updates: int, *how: Any, plainly: bool = False) -> dict[str, Tensor]
     agent = GTP(config, 3, 2, range(16), "cpu", *how)
     agent.prepare(10)
     if plainly:
-        for network in (agent.network, agent.critic.network):
-            network.fused = plain_mlp
-        agent.chain = RoundedChain(agent)
+        round_products(agent)
     metrics = torch.stack([agent.update(synthetic_table(), step) for step in range(updates)])
     state = {name: x for name, x in agent.state_dict().items() if x.is_floating_point()}
     return state | {"metrics": metrics}
