@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from benchmarks.workload import Unavailable
 from gtp_fast import random, reference
-from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
+from gtp_fast.networks import FlowMapNetwork
+from gtp_fast.parameters import Parameters, initialise
 from gtp_fast.reference import FoldedPolicy
 
 Activation = Callable[[Tensor], Tensor]

@@ -29,7 +29,7 @@ from gtp_fast import (
     samplers,
 )
 from gtp_fast.errors import UserError
-from gtp_fast.networks import Parameters
+from gtp_fast.parameters import Parameters
 from gtp_fast.reference import FoldedPolicy, Perturbation
 
 BACKENDS = ("auto", "reference", "compiled", "fused")

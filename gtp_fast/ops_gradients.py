@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from gtp_fast.networks import Parameters
+from gtp_fast.parameters import Parameters
 
 _homes: dict[int, Tensor] = {}
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from gtp_fast import native, ops_adam, ops_embed, ops_mlp
-from gtp_fast.networks import Parameters, layers
+from gtp_fast.networks import layers
 from gtp_fast.ops_sampler import NativeSampler
+from gtp_fast.parameters import Parameters
 from gtp_fast.random import Stream
 from gtp_fast.reference import PRECONDITIONINGS
 

@@ -22,6 +22,7 @@ GROUND = (
     "native",
     "samplers",
     "candidates",
+    "parameters",
     "networks",
     "ops",
     "agents",

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gtp_fast import native, ops_gradients, ops_mlp, random, reference
-from gtp_fast.networks import Parameters, initialise, mlp, mlp_shapes
+from gtp_fast.networks import mlp
+from gtp_fast.parameters import Parameters, initialise, mlp_shapes
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 KEYS = random.key_tensor([3, 5])

@@ -19,6 +19,7 @@ from oracles import (
 )
 
 from gtp_fast import networks, random, reference
+from gtp_fast.parameters import Parameters, initialise
 
 UNEVEN = Mixture((0.3, 0.7), (-0.7, 0.5), (0.15, 0.1))
 X = np.linspace(-4.0, 4.0, 41)
@@ -214,8 +215,8 @@ def test_folded_sampler_is_the_sampler_through_the_network(kind, depth, steps) -
     seeds, rows, observed, acted = 3, 7, 4, 2
     network = networks.FlowMapNetwork(observed, acted, 8, depth, reference.mlp)
     keys = random.key_tensor(range(seeds))
-    parameters = networks.Parameters(seeds, network.shapes(), torch.device("cpu"), torch.float64)
-    networks.initialise(parameters, keys, (0,))
+    parameters = Parameters(seeds, network.shapes(), torch.device("cpu"), torch.float64)
+    initialise(parameters, keys, (0,))
     times = reference.sampling_times(steps, dtype=torch.float64)
     observation = random.normals(keys, 0, 5, rows, observed, torch.float64)
     noise = random.normals(keys, 0, 6, rows, acted, torch.float64)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.networks import EMBEDDING, EMBEDDING_HIDDEN, mlp, mlp_shapes
+from gtp_fast.networks import EMBEDDING, EMBEDDING_HIDDEN, mlp
 from gtp_fast.ops import Operations
+from gtp_fast.parameters import mlp_shapes
 from gtp_fast.reference import FoldedPolicy
 
 Clock = Literal["none", "scalar", "sinusoid"]

@@ -18,7 +18,7 @@ from gtp_fast.agents.actor import one_step, state_network
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import CloneConfig, check
-from gtp_fast.networks import Parameters, initialise
+from gtp_fast.parameters import Parameters, initialise
 from gtp_fast.reference import FoldedPolicy
 
 if TYPE_CHECKING:

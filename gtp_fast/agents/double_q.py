@@ -12,7 +12,8 @@ from gtp_fast.agents.actor import detached
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.learner import Learner
 from gtp_fast.candidates import Score
-from gtp_fast.networks import Law, Parameters, TwinCritic, initialise
+from gtp_fast.networks import TwinCritic
+from gtp_fast.parameters import Law, Parameters, initialise
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import Batch

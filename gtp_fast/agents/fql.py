@@ -19,7 +19,7 @@ from gtp_fast.agents.flows import euler_steps, inside, unit_times
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.candidates import Score
-from gtp_fast.networks import Parameters, initialise
+from gtp_fast.parameters import Parameters, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 

@@ -22,7 +22,8 @@ from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import check
 from gtp_fast.candidates import Score
 from gtp_fast.errors import UserError
-from gtp_fast.networks import FlowMapNetwork, Parameters, initialise
+from gtp_fast.networks import FlowMapNetwork
+from gtp_fast.parameters import Parameters, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 

@@ -23,7 +23,7 @@ from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.agents.state_value import StateValue
 from gtp_fast.candidates import Score
-from gtp_fast.networks import Parameters, initialise
+from gtp_fast.parameters import Parameters, initialise
 from gtp_fast.reference import FoldedPolicy
 
 if TYPE_CHECKING:

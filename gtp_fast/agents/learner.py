@@ -8,20 +8,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gtp_fast import networks, ops_adam
+from gtp_fast import ops_adam
+from gtp_fast.parameters import Parameters
 
 
 class Learner:
     """Parameters with their Adam moments and, if wanted, their moving average."""
 
-    def __init__(self, parameters: networks.Parameters, seeds: int):
+    def __init__(self, parameters: Parameters, seeds: int):
         self.parameters = parameters
         self.seeds = seeds
         self.average = parameters.frozen_copy()
         self.first = torch.zeros_like(parameters.flat)
         self.second = torch.zeros_like(parameters.flat)
         self.adam = ops_adam.guarded(ops_adam.plain)
-        self.write_gradient: Callable[..., None] = networks.Parameters.differentiate
+        self.write_gradient: Callable[..., None] = Parameters.differentiate
         self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
         self.limit = math.inf
         """Largest loss of a seed that still learns."""

@@ -21,7 +21,7 @@ from gtp_fast.agents.qipo_settings import RANGES, QIPOConfig
 from gtp_fast.agents.settings import check
 from gtp_fast.agents.support import SupportSets
 from gtp_fast.candidates import Score
-from gtp_fast.networks import Parameters, initialise
+from gtp_fast.parameters import Parameters, initialise
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.learner import Learner
-from gtp_fast.networks import Parameters, initialise, mlp, mlp_shapes
+from gtp_fast.networks import mlp
+from gtp_fast.parameters import Parameters, initialise, mlp_shapes
 
 
 class StateValue:
