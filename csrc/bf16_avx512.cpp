@@ -26,7 +26,8 @@ inline void multiply(const uint16_t* left, size_t stride, const uint16_t* right,
   for (int r = 0; r < 32; r += kRows, left += kRows * stride, sums += kRows * sums_stride) {
     __m512 sum[kRows][2] = {};
     for (size_t k = 0; k < depth; k += 2) {
-      const __m512bh low = (__m512bh)_mm512_loadu_si512(right + 32 * k), high = (__m512bh)_mm512_loadu_si512(right + 32 * k + 32);
+      const __m512bh low = (__m512bh)_mm512_loadu_si512(right + 32 * k);
+      const __m512bh high = (__m512bh)_mm512_loadu_si512(right + 32 * k + 32);
 #pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
         int pair;

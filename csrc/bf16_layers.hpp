@@ -2,8 +2,8 @@
 // Included by one bf16_*.cpp for each instruction set, inside that file's own anonymous namespace, after
 // mlp_epilogue.hpp.
 //
-// The left operand of a product is [rows, depth] row-major, the right one [depth / 2, kPanel, 2] for each panel: numbers
-// of neighbouring depth lie together, which the instructions multiply in pairs. Depth is padded with zeros to kDepth.
+// The left operand of a product is [rows, depth] row-major, the right one [depth / 2, kPanel, 2] for each panel: what
+// instructions multiply in pairs, numbers of neighbouring depth, lies together. Depth is padded with zeros to kDepth.
 constexpr int kDepth = 32, kTile = 32;  // inputs of one step; rows and columns of a tile
 typedef uint16_t Half;
 
@@ -82,7 +82,8 @@ void lay_right_transposed(const float* from, int columns, int depth, Half* to) {
       for (int i = 0; i < 16; ++i) {
         const bool there = 16 * half + i < columns;
         const float* const row = from + static_cast<size_t>(16 * half + i) * depth + k;
-        square[i] = rounded(_mm512_maskz_loadu_ps(there ? low : 0, row), _mm512_maskz_loadu_ps(there ? high : 0, row + 16));
+        square[i] = rounded(_mm512_maskz_loadu_ps(there ? low : 0, row),
+                            _mm512_maskz_loadu_ps(there ? high : 0, row + 16));
       }
       transpose(square);
       for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * 2 * kPanel + 32 * half, square[i]);

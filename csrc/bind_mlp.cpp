@@ -104,8 +104,8 @@ void bind_mlp(py::module_& m) {
   py::class_<gtp::MlpShape>(m, "MlpShape", "Groups, rows and layers of a multilayer perceptron.")
       .def(py::init(&shape_of), py::arg("groups"), py::arg("rows"), py::arg("sizes"), py::arg("activation"),
            py::arg("rounds") = false,
-           "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form); rounds: whether products "
-           "read bfloat16.")
+           "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form); rounds: whether "
+           "products read bfloat16.")
       .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass keeps.");
   py::class_<Layers>(m, "MlpLayers", "The parameters of a multilayer perceptron, or where their gradients go.")
       .def(py::init<const std::vector<LayerAddress>&>(), py::arg("layers"),

@@ -85,14 +85,14 @@ void bind_update(py::module_& m) {
       .def(py::init(&make), py::keep_alive<1, 2>(), py::arg("chain"), py::arg("shape"), py::arg("clones"), py::arg("rounds"),
            py::arg("nets"), py::arg("buffers"), py::arg("optimiser"), py::arg("numbers"), py::arg("kinds"),
            py::arg("streams"), py::arg("addresses"),
-           "shape: S, O, A, B, actions that back up, actions of V(s); nets: actor, both clocks, critic; buffers: actor, "
-           "critic; optimiser: betas, epsilon, largest norm; numbers: discount, largest weight, sigma, t_min, initial "
-           "scale; kinds: uniform u, preconditioning; streams: batch, target, value, time, noise; addresses: eta, share, "
-           "nodes, keys, diverged, levels, schedule, rates.")
+           "shape: S, O, A, B, actions that back up, actions of V(s); rounds: whether products read bfloat16; nets: "
+           "actor, both clocks, critic; buffers: actor, critic; optimiser: betas, epsilon, largest norm; numbers: "
+           "discount, largest weight, sigma, t_min, initial scale; kinds: uniform u, preconditioning; streams: batch, "
+           "target, value, time, noise; addresses: eta, share, nodes, keys, diverged, levels, schedule, rates.")
       .def("run", &run, py::arg("table"), py::arg("count"), py::arg("widths"), py::arg("step"), py::arg("num_nodes"),
            py::arg("rates"), py::arg("metrics"), py::arg("threads") = 1,
-           "Do update number `step` from a table of `count` rows; metrics [9, S]; rates: addresses of the actor's and the "
-           "critic's learning rates [S].")
+           "Do update number `step` from a table of `count` rows; metrics [9, S]; rates: addresses of the actor's and "
+           "the critic's learning rates [S].")
       .def_property_readonly("spent", &gtp::Update::spent,
                              "Seconds taken so far by sampler, perceptrons forward and backward, and optimiser.");
 }

@@ -151,8 +151,8 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
           if (outputs == 1 && w == 0)
             k.gradient_column(kept + plan.values_at(l), plan.plane(), in, error[0], panel, B, dw);
           if (outputs > 1)
-            weight_gradient(by, {kept + plan.values_at(l), plan.plane()}, first, last, {error[0], plan.plane()}, outputs,
-                            B, dw, packed);
+            weight_gradient(by, {kept + plan.values_at(l), plan.plane()}, first, last, {error[0], plan.plane()},
+                            outputs, B, dw, packed);
           if (w == 0)
             k.column_sums(error[0], plan.plane(), outputs, B, gradients[l].bias + g * gradients[l].bias_stride);
         }

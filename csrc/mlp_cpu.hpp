@@ -33,7 +33,8 @@ struct MlpShape {
   int groups = 0, rows = 0;
   std::vector<int> sizes;
   Activation activation = Activation::kMish;
-  bool rounds = false;  // whether products read bfloat16 (bf16_kernels.hpp); a single output's read float32 all the same
+  // Whether products read bfloat16 (bf16_kernels.hpp); those of a single output read float32 all the same.
+  bool rounds = false;
 
   int layers() const { return static_cast<int>(sizes.size()) - 1; }
 };

@@ -1,5 +1,6 @@
 // Products of matrices in panels: register tiles over rows, one chain of multiply-adds for each element.
-// Included by one mlp_*.cpp for each instruction set, inside that file's own anonymous namespace, after mlp_epilogue.hpp.
+// Included by one mlp_*.cpp for each instruction set, inside that file's own anonymous namespace, after
+// mlp_epilogue.hpp.
 constexpr int kSumRows = 256;  // rows that one chain of a gradient spans; partial sums are added in order
 
 // sum[r][n] = sum over k of a(r, k) w(k, n): rows of `a` lie kPanel apart, its panels `plane` apart.

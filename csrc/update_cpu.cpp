@@ -61,7 +61,7 @@ Update::Update(const UpdateSettings& settings, Sampler& chain) : s_(settings), c
   states_ = floats(sampled * O), noise_ = floats(sampled * A), sampled_ = floats(sampled * A);
   next_action_ = floats(rows * m * A), all_actions_ = floats(rows * (1 + n) * A);
   next_values_ = floats(2 * rows * m), values_ = floats(2 * rows), values_gradient_ = floats(2 * rows);
-  all_values_ = floats(2 * rows * (1 + n)), critic_saved_ = floats(saved_size(critic_));
+  all_values_ = floats(2 * rows * (1 + n)), critic_saved_ = floats(s_.clones ? 0 : saved_size(critic_));
   fields_ = floats(11 * rows), z_ = floats(rows * A), a_t_ = floats(rows * A), a_u_ = floats(rows * A);
   student_x_ = floats(2 * rows * A), student_levels_ = floats(4 * rows);
   teacher_x_ = floats(rows * A), teacher_levels_ = floats(2 * rows);

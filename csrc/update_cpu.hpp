@@ -60,8 +60,8 @@ class Update {
   // make the chains. Both must outlive this.
   Update(const UpdateSettings& settings, Sampler& chain);
 
-  // Do one update. metrics [9, S]: critic loss, consistency and flow loss, mean Q, std A, mean and largest weight, norms
-  // of the actor's and of the critic's gradient.
+  // Do one update. metrics [9, S]: critic loss, consistency and flow loss, mean Q, std A, mean and largest weight,
+  // norms of the actor's and of the critic's gradient.
   void run(const TransitionRows& table, const Moment& now, float* metrics, int threads);
 
   enum Part { kSampler, kForward, kBackward, kOptimiser, kParts };
@@ -103,7 +103,9 @@ class Update {
   float *observation_, *action_, *reward_, *following_, *mask_, *states_, *noise_, *sampled_;
   float *next_action_, *all_actions_, *next_values_, *values_, *values_gradient_, *all_values_, *critic_saved_, *w_;
   float *fields_, *z_, *a_t_, *a_u_, *student_x_, *student_levels_, *teacher_x_, *teacher_levels_;
-  float *step_told_, *told_now_, *scaled_, *output_, *step_bias_, *told_, *teacher_told_, *student_out_, *teacher_out_, *student_saved_;
+  // Of the sampler's steps; then of students and teacher.
+  float *step_told_, *told_now_, *scaled_, *output_, *step_bias_;
+  float *told_, *teacher_told_, *student_out_, *teacher_out_, *student_saved_;
   float *student_gradient_, *told_gradient_, *loss_;
 };
 
