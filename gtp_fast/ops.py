@@ -83,8 +83,8 @@ def resolve(
     what can be had and records why the rest cannot.
 
     precision: what the matrix products of training read (`ops_precision.TRAINING`), networks and
-    sampler alike; another than fp32 is to be had of fused operations only, and of those of a CPU
-    bf16 alone, else UserError.
+    sampler alike, but that by single operations a CPU samples in fp32; another than fp32 is to be
+    had of fused operations only, and of those of a CPU bf16 alone, else UserError.
     """
     if backend not in BACKENDS:
         raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
@@ -122,7 +122,7 @@ def resolve(
     if backend == "compiled":
         return _compiled(chosen)
     # Where the interpreter stands in for a GPU, the sampler is the CPU's, which knows no tf32.
-    if device.type == "cuda" or not triton:
+    if device.type == "cuda":
         chosen = replace(chosen, chain=functools.partial(sampler, precision=precision))
     if triton:
         return _with_triton(chosen, backend == "fused", precision)
