@@ -194,10 +194,18 @@ class Tiles(NamedTuple):
     options: dict[str, Any]
 
 
+def capability(device: torch.device) -> int:
+    """Return the compute capability to choose launch options for, 90 for 9.0; without a GPU, 90."""
+    if device.type != "cuda":
+        return 90
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
+
+
 def tiles(
     groups: int, rows: int, width: int, precision: str, device: torch.device, backward: bool = False
 ) -> Tiles:
-    """Return the tile sizes, the same for every architecture: none of them spills a register.
+    """Return the tile sizes and launch options, chosen so that ptxas spills no register on 9.0.
 
     Every tile streams all weights through 64 bytes a cycle of its processor, which at width 256 is
     4096 cycles a layer and outlasts the products of 16 rows. So 16 rows, for more tiles at work at
@@ -209,27 +217,35 @@ def tiles(
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     block = max(16, triton.next_power_of_2(width))
-    on_gpu = device.type == "cuda"
+    on_gpu, major = device.type == "cuda", capability(device) // 10
     processors = torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else 132
     tall = groups * triton.cdiv(rows, 16) > processors and 32 * block <= 8192
+    forward, full = not backward and block < 512, precision == "fp32"
+    # 16 x 256 through tensor cores: eight warps get 128 registers a thread, too few by some.
+    few = forward and block == 256 and not full and not tall
+    # There four warps would spill; eight do not if ptxas need not leave room for a second tile.
+    alone = few and major >= 12
     # Which of the two depths spills differs by what the products read, as ptxas reports.
-    deep = precision == "bf16" or (precision == "fp32" and not tall)
-    deep = deep and not backward and block < 512
+    deep = precision == "bf16" or not tall or (not full and major >= 12)
+    deep = deep and forward and not alone
     # Products in full float32 use no tensor core and would hold too much of a tile in each thread.
-    many = precision == "fp32" and not deep and block < 512
+    many = full and not deep and block < 512
     stages = 3 if deep else 4
-    # Eight warps would spill some of a 16 x 256 tile of bfloat16 products.
-    warps = 4 if block == 256 and precision == "bf16" and not tall and not backward else 8
     if block == 512:
-        stages = 1 if precision == "fp32" else 2
+        stages = 1 if full else 2
+    elif forward and tall and not deep and major != 9:
+        # In full float32 the products of one block outlast the arrival of the next.
+        stages = 2 if full else 3
     options = {
         "BLOCK_H": block,
         "BLOCK_K": 32 if deep else 16,
         "PRECISION": precision,
-        "num_warps": 4 if block < 128 else 16 if many else warps,
+        "num_warps": 4 if block < 128 or (few and not alone) else 16 if many else 8,
         "num_stages": stages,
         "enable_fp_fusion": True,
     }
+    if alone:
+        options["maxnreg"] = 160
     # 16 rows of width 512 would take longer to multiply in full float32 than weights to arrive.
-    short = block == 512 and precision == "fp32" and not backward
+    short = block == 512 and full and not backward
     return Tiles(8 if short else 32 if tall else 16, options)

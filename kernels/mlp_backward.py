@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import dense
 from .dense import Tiles, add_product, alternate, one_row, pieces, tiles
 from .mlp import Saved
 from .mlp_weights import write_weight_gradients
@@ -138,8 +139,9 @@ def chain_options(
     depth, G, B, H = saved.hidden.shape
     tile, options = tiles(G, B, H, precision, saved.hidden.device, backward=True)
     if after_loss and precision == "tf32" and tile == 16 and options["BLOCK_H"] == 256:
-        # With the loss before it a chain of eight warps would spill.
-        options |= {"num_warps": 4, "num_stages": 2}
+        # With the loss before it a chain of eight warps would spill, and on 8.x two stages too.
+        stages = 3 if dense.capability(saved.hidden.device) < 90 else 2
+        options |= {"num_warps": 4, "num_stages": stages}
     sizes = {"K0": widths[0], "K1": widths[1], "K2": widths[2], "H": H, "N": outputs}
     blocks = {"BLOCK_B": tile, "BLOCK_N": min(32, max(16, triton.next_power_of_2(outputs)))}
     return Tiles(tile, sizes | blocks | {"DEPTH": depth, "BLOCK_X": 32} | options)

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import dense
 from .dense import pieces, tiles
 from .mlp import Saved, empty, forward_tile
 
@@ -84,6 +85,10 @@ def mlp_pair(
     slopes = empty(x, layers, G, B, H) if save else hidden
     scratch = empty(x, min(2, depth), G, C, H)
     rows, options = tiles(G, B + C, H, precision, x.device)
+    wide = options["BLOCK_H"] == 512 and dense.capability(x.device) >= 90
+    if wide and precision == "bf16" and not save:
+        # Left alone, ptxas would spill rather than take more than 128 registers.
+        options["maxnreg"] = 240
     with torch.cuda.device(x.get_device()):
         _pair_kernel[(triton.cdiv(B, rows) + triton.cdiv(C, rows), G)](
             *parts[0], *parts[1], *parts[2], parameters, parameters.stride(0),

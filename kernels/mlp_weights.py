@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import dense
 from .dense import Piece, alternate, check_layers, multiply, one_row, piece_start
 
 _TILE, _TILE_ROWS = 64, 16
@@ -56,7 +57,8 @@ def _weight_tile(
         total,
         mask=real[:, None] & inside[None, :],
     )
-    squares = tl.sum(tl.sum(total * total, 1), 0)
+    # Flat: Triton 3.6 fails for capability 10.0 to sum one axis of a product, then the other.
+    squares = tl.sum(tl.reshape(total * total, (BLOCK * BLOCK,)), 0)
     if BIAS and tile < across:
         tl.store(bias + column, sums, mask=inside)
         squares += tl.sum(sums * sums, 0)
@@ -172,11 +174,14 @@ def weight_options(
 ) -> dict[str, Any]:
     """Return the constants and meta-parameters of a kernel that calls `weight_tiles`."""
     depth, _, rows, width = hidden.shape
+    full, chip = precision == "fp32", dense.capability(hidden.device)
+    # Tensor cores need fewer warps, except where four would spill.
+    warps = 8 if full or (chip >= 120 and precision == "tf32") else 4
+    shallow = width > 256 and (precision == "tf32" or (full and chip < 90))
     return {
         "B": rows, "K0": widths[0], "K1": widths[1], "K2": widths[2], "H": width, "N": outputs,
         "DEPTH": depth, "PRECISION": precision, "BLOCK": _TILE, "BLOCK_ROWS": _TILE_ROWS,
-        "num_warps": 8 if precision == "fp32" and width <= 256 else 4,
-        "num_stages": 3 if width <= 256 or precision == "bf16" else 2, "enable_fp_fusion": True,
+        "num_warps": warps, "num_stages": 2 if shallow else 3, "enable_fp_fusion": True,
     }  # fmt: skip
 
 
