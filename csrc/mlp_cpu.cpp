@@ -5,30 +5,17 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
-#include <thread>
 
 #include "bf16_kernels.hpp"
 #include "kernels.hpp"
 #include "mlp_layers.hpp"
 #include "sampler_cpu.hpp"
+#include "team.hpp"
 
 namespace gtp {
 namespace {
 
 constexpr int kRowsTogether = 256;  // rows that pass through all layers together: a layer's weights are packed for each
-
-// Work 0..count-1 on `threads` threads, each a range in order; what a piece computes must not depend on the others.
-template <class Work>
-void spread(int threads, int count, Work&& work) {
-  const int workers = std::max(1, std::min(threads, count));
-  std::vector<std::thread> others;
-  const auto range = [&](int w) {
-    for (int i = count * w / workers; i < count * (w + 1) / workers; ++i) work(i, w);
-  };
-  for (int w = 1; w < workers; ++w) others.emplace_back(range, w);
-  range(0);
-  for (std::thread& other : others) other.join();
-}
 
 // The calling thread keeps its workspace between calls.
 float* workspace(size_t count) {
@@ -133,6 +120,7 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
   const size_t widest = plan.widest(), errors = widest * B, packs = by.scratch(B, widest);
   const size_t size = 2 * errors + division.inner * packs;
   float* const all = workspace(division.outer * size);
+  const Team team(threads);
   spread(division.outer, shape.groups, [&](int g, int worker) {
     float* error[2] = {all + worker * size, all + worker * size + errors};
     float* const scratch = error[1] + errors;

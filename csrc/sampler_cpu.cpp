@@ -6,8 +6,9 @@
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
+
+#include "team.hpp"
 
 namespace gtp {
 namespace {
@@ -162,13 +163,8 @@ void Sampler::run(const Task& task, int threads) const {
   const int64_t total = task.blocks * layout_.shape.seeds;
   const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(threads, total));
   if (workers == 1) return run_blocks(task, 0, total);
-  std::vector<std::thread> others;
-  // Threads of a call's own rather than a pool: they start in microseconds against milliseconds of work, and a
-  // process forked for its environments cannot inherit a pool that is no longer there.
-  for (int64_t w = 1; w < workers; ++w)
-    others.emplace_back(&Sampler::run_blocks, this, std::cref(task), total * w / workers, total * (w + 1) / workers);
-  run_blocks(task, 0, total / workers);
-  for (std::thread& other : others) other.join();
+  together(static_cast<int>(workers),
+           [&](int w) { run_blocks(task, total * w / workers, total * (w + 1) / workers); });
 }
 
 void Sampler::sample(const float* observation, const float* noise, float* out, int64_t rows, int threads) const {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "critic_cpu.hpp"
+#include "team.hpp"
 
 namespace gtp {
 namespace {
@@ -231,7 +232,8 @@ void Update::actor_step(const Moment& now, float* metrics) {
 void Update::run(const TransitionRows& table, const Moment& now, float* metrics, int threads) {
   const int S = s_.seeds;
   const size_t B = s_.rows, A = s_.action, ahead = s_.backups * B * A, behind = s_.values * B * A;
-  threads_ = threads;
+  threads_ = no_more_than_cores(threads);
+  const Team team(threads_);
   draw(table, now);
   if (s_.clones) {
     std::fill(w_, w_ + S * B, 1.0f);

@@ -17,7 +17,7 @@ from gtp_fast import native, reference
 SOURCES = Path(__file__).parents[1] / "csrc"
 FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 PRODUCTS = ("fp32", "bf16", "int8")
-FILES = ("kernels_neon", "kernels_portable", "sampler_cpu", "instruction_sets", "shape")
+FILES = ("kernels_neon", "kernels_portable", "sampler_cpu", "team", "instruction_sets", "shape")
 
 
 @pytest.fixture(scope="module")
