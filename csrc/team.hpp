@@ -7,8 +7,8 @@
 
 namespace gtp {
 
-// Threads that stand by for as long as this lives, so that the many short loops of a call need not start their own. None
-// outlives its call: between two a process may fork. Where the calling thread has a team already this adds nothing.
+// Threads that stand by for as long as this lives, so that the many short loops of a call need not start their own.
+// None outlives its call: between two a process may fork. Where the calling thread has a team already this adds nothing.
 class Team {
  public:
   explicit Team(int threads);
