@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from agent_cases import TINY, synthetic_table
+from tolerance import assert_as_accurate
 
 from gtp_fast import native, ops_adam, ops_mlp, reference
 from gtp_fast.agents.gtp import GTP
@@ -71,6 +72,22 @@ def test_the_bits_are_those_of_single_operations(
     assert torch.isfinite(own["metrics"]).all()
     for key, value in own.items():
         assert torch.equal(value, plain[key]), key
+
+
+@pytest.mark.parametrize("updates", [1, 10, 100])
+def test_parameters_stay_as_close_to_float64_as_plain_pytorch(updates: int) -> None:
+    def done(backend: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        # Sixteen seeds: the largest error of one may be luck.
+        agent = GTP(replace(BASE, eta=(1.0,)), 3, 2, range(16), "cpu", backend, dtype)
+        agent.prepare(100)
+        metrics = [agent.update(synthetic_table(), step) for step in range(updates)]
+        state = {name: x for name, x in agent.state_dict().items() if x.is_floating_point()}
+        return state | {"metrics": torch.stack(metrics)}
+
+    fast, plain = done("fused", torch.float32), done("reference", torch.float32)
+    exact = done("reference", torch.float64)
+    for name in exact:
+        assert_as_accurate(name, fast[name], plain[name], exact[name])
 
 
 def test_a_seed_alone_equals_itself_among_others() -> None:
