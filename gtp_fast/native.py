@@ -49,10 +49,12 @@ def available(device_type: str = "cpu") -> bool:
 
 
 def describe() -> str:
-    """Return one line: the instruction set, and the CUDA architectures or why there are none."""
+    """Return one line: the instruction set, what multiplies bf16 in training, and the CUDA
+    architectures or why there are none.
+    """
     found, reason = _find()
     if found is None:
         return f"absent: {reason}"
-    if found.cuda:
-        return f"{found.isa()}, CUDA for {found.cuda_architectures}"
-    return f"{found.isa()}, no CUDA: {found.cuda_reason}"
+    bf16 = f", bf16 training by {found.bf16()}" if found.bf16() else ""
+    cuda = f"CUDA for {found.cuda_architectures}" if found.cuda else f"no CUDA: {found.cuda_reason}"
+    return f"{found.isa()}{bf16}, {cuda}"
