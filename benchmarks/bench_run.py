@@ -31,7 +31,8 @@ from gtp_fast.data import cache
 from gtp_fast.trainer import Trainer
 
 TASK = "pointmaze-demo"
-UPDATES = 500
+# Enough for what a run does once, at its start and end, to be little of it.
+UPDATES, LOG_EVERY = 2000, 500
 ALONE, THREADS = Row("updates alone", "rival"), Row("threads of one process", "rival")
 _BACKENDS = {EAGER: "reference"}
 _PARTS = (
@@ -124,10 +125,12 @@ class Bookkeeping(Workload):
 
     def __init__(self, root: Path, device: torch.device):
         self.root, self.device = root, device
-        self.group = f"{UPDATES} updates with a row of the log and a checkpoint"
+        self.group = (
+            f"{UPDATES:,} updates with {UPDATES // LOG_EVERY} rows of the log and a checkpoint"
+        )
         self.facts = {
             "width": demo_config().width,
-            "log_every": UPDATES,
+            "log_every": LOG_EVERY,
             "checkpoint_every": UPDATES,
         }
 
