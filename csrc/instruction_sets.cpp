@@ -14,11 +14,12 @@
 #endif
 
 namespace gtp {
+#if defined(__x86_64__) || defined(_M_X64)
 namespace {
 
 // Whether the processor has AMX with bfloat16 and the system lets this process use its tiles.
 bool has_amx() {
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__linux__)
   unsigned a = 0, b = 0, c = 0, d = 0;
   constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kBf16) == 0 || (d & kTiles) == 0) return false;
@@ -30,6 +31,7 @@ bool has_amx() {
 }
 
 }  // namespace
+#endif
 
 int supported_kernels(const Kernels* (&all)[kMostKernels]) {
   int count = 0;
