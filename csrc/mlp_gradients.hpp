@@ -114,6 +114,17 @@ void unpack(const float* from, size_t plane, int rows, int columns, float* to, s
   }
 }
 
+// Of two vectors side by side the numbers at `index`.
+inline __attribute__((always_inline)) V shuffled(V a, V b, I index) {
+#if defined(__clang__)
+  V result;
+  for (int i = 0; i < GTP_LANES; ++i) result[i] = index[i] < GTP_LANES ? a[index[i]] : b[index[i] - GTP_LANES];
+  return result;
+#else
+  return __builtin_shuffle(a, b, index);
+#endif
+}
+
 // A square of GTP_LANES by GTP_LANES, transposed by log2 rounds of interleaving.
 void transpose_square(const float* from, size_t stride, float* to) {
   V row[GTP_LANES], next[GTP_LANES];
@@ -127,8 +138,8 @@ void transpose_square(const float* from, size_t stride, float* to) {
   for (int round = 1; round < GTP_LANES; round *= 2) {
 #pragma GCC unroll 16
     for (int i = 0; i < GTP_LANES / 2; ++i) {
-      next[2 * i] = __builtin_shuffle(row[i], row[i + GTP_LANES / 2], low);
-      next[2 * i + 1] = __builtin_shuffle(row[i], row[i + GTP_LANES / 2], high);
+      next[2 * i] = shuffled(row[i], row[i + GTP_LANES / 2], low);
+      next[2 * i + 1] = shuffled(row[i], row[i + GTP_LANES / 2], high);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < GTP_LANES; ++i) row[i] = next[i];
