@@ -71,7 +71,7 @@ Update::Update(const UpdateSettings& settings, Sampler& chain) : s_(settings), c
   step_told_ = floats(S * K * told), step_bias_ = floats(static_cast<size_t>(S) * K * width);
   told_ = floats(2 * rows * told), told_gradient_ = floats(2 * rows * told), teacher_told_ = floats(rows * told);
   student_out_ = floats(2 * rows * A), student_gradient_ = floats(2 * rows * A), teacher_out_ = floats(rows * A);
-  student_saved_ = floats(saved_size(student_)), loss_ = floats(S);
+  student_saved_ = floats(saved_size(student_)), loss_ = floats(S), rate_ = floats(S);
 
   const auto prepare = [&](Embedded& pass, int of, bool saves) {
     pass.shape.groups = S, pass.shape.rows = of, pass.shape.sizes = s_.clocks[0].sizes;
@@ -100,7 +100,8 @@ void Update::backward(const MlpShape& shape, const float* dy, size_t stride, con
 
 void Update::descend(const Learning& learning, const float* rate, const float* loss, const Moment& now, float* norm) {
   const Stopwatch watch(spent_[kOptimiser]);
-  adam_step(learning.arrays, rate, static_cast<double>(now.step + 1), s_.first_beta, s_.second_beta, s_.epsilon,
+  for (int s = 0; s < s_.seeds; ++s) rate_[s] = now.decay * rate[s];
+  adam_step(learning.arrays, rate_, static_cast<double>(now.step + 1), s_.first_beta, s_.second_beta, s_.epsilon,
             learning.average_rate, s_.max_norm, {loss, learning.limit, s_.diverged}, norm, threads_);
 }
 

@@ -47,11 +47,12 @@ struct UpdateSettings {
   std::array<uint32_t, 5> streams;  // of the draws: batch, target, value, time, noise
 };
 
-// What differs from one update to the next. Rates are [S].
+// What differs from one update to the next. Rates are [S]; decay: what remains of them.
 struct Moment {
   uint64_t step;
   uint32_t num_nodes;
   const float *actor_rate, *critic_rate;
+  float decay;
 };
 
 class Update {
@@ -106,7 +107,7 @@ class Update {
   // Of the sampler's steps; then of students and teacher.
   float *step_told_, *told_now_, *scaled_, *output_, *step_bias_;
   float *told_, *teacher_told_, *student_out_, *teacher_out_, *student_saved_;
-  float *student_gradient_, *told_gradient_, *loss_;
+  float *student_gradient_, *told_gradient_, *loss_, *rate_;
 };
 
 }  // namespace gtp

@@ -118,10 +118,10 @@ class WholeUpdate:
         if data.dtype != torch.float32 or not data.is_contiguous():
             raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
         metrics = torch.empty(len(agent.metric_names), len(agent.seeds))
-        rates = [agent.decayed(rate, step) for rate in (agent.rate, agent.critic.rate)]
+        rates = [rate.data_ptr() for rate in (agent.rate, agent.critic.rate)]
         self.native.run(
             data.data_ptr(), len(table), (table.observation_dim, table.action_dim), int(step),
-            agent.num_nodes, [rate.data_ptr() for rate in rates], metrics.data_ptr(),
+            agent.num_nodes, rates, agent.decay(int(step)), metrics.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip
         return metrics

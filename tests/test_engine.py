@@ -13,6 +13,7 @@ from tolerance import assert_as_accurate
 
 from gtp_fast import engine, native, ops
 from gtp_fast.engine.loop import Captured, Eager, cuda_record, cuda_warm
+from gtp_fast.engine.plan import next_length
 from gtp_fast.errors import UserError
 
 CONFIG = replace(TINY, last_nodes=40, cosine_decay=True, max_gradient_norm=1.0)
@@ -89,7 +90,7 @@ def test_recorded_pieces_give_the_bits_of_single_calls(backend: str) -> None:
     eager, eager_rows, eager_ends = trained("eager", backend)
     captured, captured_rows, captured_ends = trained("captured", backend)
     assert eager_rows == captured_rows and len(eager_rows) == 9
-    assert len(eager_ends) == TOTAL > len(captured_ends)
+    assert eager_ends[-1] == captured_ends[-1] == TOTAL
     assert Again.made == 2
     for name, value in eager.state_dict().items():
         assert torch.equal(value, captured.state_dict()[name]), name
@@ -281,3 +282,10 @@ def test_a_loss_that_runs_away_and_stays_finite_ends_its_seed() -> None:
     ]
     assert torch.equal(agent.actor.parameters.flat[0], before[0])
     assert not torch.equal(agent.actor.parameters.flat[1], before[1])
+
+
+def test_pieces_grow_while_they_are_short_and_shrink_when_they_are_long() -> None:
+    assert next_length(8, 8, 0.01) == 16 and next_length(8, 3, 0.01) == 8
+    assert (
+        next_length(8, 8, 0.2) == 8 and next_length(8, 8, 0.6) == 4 and next_length(1, 1, 9.0) == 1
+    )

@@ -113,13 +113,19 @@ class Agent(ABC):
         for part in self.learners().values():
             part.join(self.ops.adam, self.ops.differentiate, self.diverged)
 
+    def decay(self, step: int) -> float:
+        """Return which part of the learning rates remains at this step."""
+        if not self.config.cosine_decay:
+            return 1.0
+        return 0.5 * (1.0 + math.cos(math.pi * step / self.total_updates))
+
     def decayed(self, rate: Tensor, step: int | Tensor) -> Tensor:
         """Return what remains of the learning rates [S] at this step."""
         if not self.config.cosine_decay:
             return rate
         if isinstance(step, Tensor):
             return rate * (0.5 * (1.0 + torch.cos(math.pi * step.double() / self.total_updates)))
-        return rate * (0.5 * (1.0 + math.cos(math.pi * step / self.total_updates)))
+        return rate * self.decay(step)
 
     @abstractmethod
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:

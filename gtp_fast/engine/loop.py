@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from gtp_fast.agents.base import Agent
 from gtp_fast.data.table import TransitionTable
-from gtp_fast.engine.plan import chunks
+from gtp_fast.engine.plan import chunks, next_length
 from gtp_fast.engine.watch import Watch
 
 
@@ -34,8 +35,6 @@ class Engine(ABC):
 class Eager(Engine):
     """One call after another; update: the agent's own, or a compiled form of it."""
 
-    longest = 1
-
     def __init__(
         self,
         agent: Agent,
@@ -44,13 +43,14 @@ class Eager(Engine):
         update: Callable[..., Tensor] | None = None,
         on_device: bool = False,
     ):
-        self.agent, self.table, self.watch = agent, table, watch
+        self.agent, self.table, self.watch, self.longest = agent, table, watch, 1
         self.update = update or agent.update
         # A compiled update takes its step as a tensor, for each integer would be compiled anew.
         self.counter = _counter(agent) if on_device else None
 
     def do(self, first: int, count: int) -> None:
         """Do updates first..first+count-1."""
+        began = time.perf_counter()
         for number in range(first, first + count):
             self.agent.advance(number, self.table)
             step: int | Tensor = number
@@ -58,6 +58,7 @@ class Eager(Engine):
                 step = self.counter.fill_(number)
             self.watch.add(self.update(self.table, step), step)
             self.watch.count += 1
+        self.longest = next_length(self.longest, count, time.perf_counter() - began)
 
 
 def _counter(agent: Agent) -> Tensor:

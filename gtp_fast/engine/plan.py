@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+_PIECE_SECONDS = 0.25
+
+
+def next_length(longest: int, count: int, took: float) -> int:
+    """Return how long pieces are to be after one of `count` updates that took so many seconds:
+    short enough to obey a stop, long enough for what comes between them not to matter.
+    """
+    if took < 0.5 * _PIECE_SECONDS and count == longest:
+        return 2 * longest
+    return max(1, longest // 2) if took > 2.0 * _PIECE_SECONDS else longest
+
 
 def chunks(
     start: int,

@@ -20,6 +20,7 @@ from gtp_fast.children import Child
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.engine import shared
 from gtp_fast.engine.loop import Engine
+from gtp_fast.engine.plan import next_length
 from gtp_fast.engine.watch import Watch
 from gtp_fast.errors import UserError
 
@@ -42,7 +43,6 @@ class Spread:
 
 
 ONE_PROCESS = Spread()
-_PIECE_SECONDS = 0.25
 
 
 def spread(asked: int | None, seeds: int, device: torch.device) -> Spread:
@@ -153,12 +153,7 @@ class Processes(Engine):
         began = time.perf_counter()
         self._everyone((first, count, self.watch.count == 0))
         self.watch.count += count
-        took = time.perf_counter() - began
-        # Short enough to obey a stop, long enough for the wait for each other not to matter.
-        if took < 0.5 * _PIECE_SECONDS and count == self.longest:
-            self.longest *= 2
-        elif took > 2.0 * _PIECE_SECONDS:
-            self.longest = max(1, self.longest // 2)
+        self.longest = next_length(self.longest, count, time.perf_counter() - began)
 
     def settle(self) -> None:
         """Bring agent and watch up to date."""
