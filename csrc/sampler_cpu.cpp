@@ -71,10 +71,14 @@ float* thread_scratch(size_t count) {
 
 void AlignedDelete::operator()(float* p) const { ::operator delete[](p, std::align_val_t(kAlignment)); }
 
+AlignedFloats reserve_floats(size_t count) {
+  return AlignedFloats(static_cast<float*>(::operator new[](count * sizeof(float), std::align_val_t(kAlignment))));
+}
+
 AlignedFloats allocate_floats(size_t count) {
-  void* p = ::operator new[](count * sizeof(float), std::align_val_t(kAlignment));
-  std::memset(p, 0, count * sizeof(float));
-  return AlignedFloats(static_cast<float*>(p));
+  AlignedFloats floats = reserve_floats(count);
+  std::memset(floats.get(), 0, count * sizeof(float));
+  return floats;
 }
 
 Sampler::Sampler(const Shape& shape, const char* isa, Products products)

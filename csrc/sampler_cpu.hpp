@@ -13,7 +13,8 @@ struct AlignedDelete {
   void operator()(float* p) const;
 };
 using AlignedFloats = std::unique_ptr<float[], AlignedDelete>;
-AlignedFloats allocate_floats(size_t count);
+AlignedFloats reserve_floats(size_t count);   // whose memory is not touched yet
+AlignedFloats allocate_floats(size_t count);  // zeros
 
 // A field of every seed's policy, seeds `stride` floats apart.
 struct PolicyField {

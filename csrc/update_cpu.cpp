@@ -33,7 +33,8 @@ enum Stream { kBatch, kTarget, kValue, kTime, kNoise };
 }  // namespace
 
 float* Update::floats(size_t count) {
-  memory_.push_back(allocate_floats(std::max<size_t>(count, 1)));
+  // Not touched before it is used: an agent that another process trains takes no memory here.
+  memory_.push_back(reserve_floats(count));
   return memory_.back().get();
 }
 

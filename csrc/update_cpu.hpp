@@ -70,7 +70,7 @@ class Update {
   const std::array<double, kParts>& spent() const { return spent_; }
 
  private:
-  // The passes of one clock that students go through, or of all layers of a network.
+  // The passes of both clocks over the same rows.
   struct Embedded {
     MlpShape shape;
     float *sines, *saved[2];  // saved: null where no gradient is wanted

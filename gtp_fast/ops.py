@@ -46,7 +46,7 @@ class Operations:
     loss: Callable[..., tuple[Tensor, Tensor]]
     sampler: Callable[..., samplers.Sampler]
     chain: Callable[..., samplers.Sampler]
-    """The sampler as a training run uses it, in the precision of the run."""
+    """The sampler as a training run uses it, on a GPU in the precision of the run."""
     mlp: Callable[..., Tensor]
     adam: ops_adam.Step
     differentiate: Callable[[Parameters, Tensor], None]

@@ -14,7 +14,7 @@ from gtp_fast.ops_gradients import destination
 from gtp_fast.ops_mlp import Buffer
 
 # Of weight, bias, weight, bias of one clock: the weights, then the biases.
-_WEIGHTS_FIRST = (0, 2, 1, 3)
+WEIGHTS_FIRST = (0, 2, 1, 3)
 
 
 def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -59,7 +59,7 @@ def backward(
     gradient = gradient.contiguous()
     for clock, dy in enumerate(gradient.chunk(2, -1)):
         own, to = (
-            [tensors[4 * clock + i] for i in _WEIGHTS_FIRST] for tensors in (parameters, results)
+            [tensors[4 * clock + i] for i in WEIGHTS_FIRST] for tensors in (parameters, results)
         )
         ops_mlp.backward(*kept[clock], dy, gradient.shape[2], (sines[clock],), own, (False,), to)
 

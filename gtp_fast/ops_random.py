@@ -35,20 +35,26 @@ def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: in
     return out
 
 
+def address(table: Any) -> int:
+    """Return where a table's rows begin; ValueError unless native code can read them."""
+    data = table.rows
+    if data.dtype != torch.float32 or not data.is_contiguous():
+        raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
+    return int(data.data_ptr())
+
+
 def gather(
     table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
 ) -> tuple[Tensor, ...]:
     """Draw a batch of a transition table and copy its rows in one pass: s, a, r, s', mask, each
     contiguous, which every pass that reads them asks for.
     """
-    data, widths = table.rows, (table.observation_dim, table.action_dim)
-    if data.dtype != torch.float32 or not data.is_contiguous():
-        raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
+    widths = (table.observation_dim, table.action_dim)
     seeds, (O, A) = keys.shape[0], widths  # noqa: E741
     shapes = (seeds, rows, O), (seeds, rows, A), (seeds, rows), (seeds, rows, O), (seeds, rows)
     out = tuple(torch.empty(shape) for shape in shapes)
     native.module().gather(
-        data.data_ptr(), len(table), widths, keys.data_ptr(), seeds, int(step), int(stream), rows,
+        address(table), len(table), widths, keys.data_ptr(), seeds, int(step), int(stream), rows,
         [x.data_ptr() for x in out],
     )  # fmt: skip
     return out

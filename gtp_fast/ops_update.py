@@ -196,13 +196,9 @@ class WholeUpdate:
     ) -> None:  # fmt: skip
         from gtp_fast.kernels import step as kernel
 
-        agent, c, parameters = self.agent, self.agent.config, learner.parameters
-        buffers = (
-            parameters.flat, parameters.gradient, learner.first, learner.second,
-            learner.average.flat,
-        )  # fmt: skip
+        agent, c = self.agent, self.agent.config
         kernel.take_step(
-            tuple(x.view(self.seeds, -1) for x in buffers), squares.view(self.seeds, -1), losses,
+            learner.buffers(), squares.view(self.seeds, -1), losses,
             terms, norms, rate, agent.diverged, step, ema_rate, c.max_gradient_norm,
             agent.total_updates if c.cosine_decay else None, ops_adam.BETAS, ops_adam.EPSILON,
         )  # fmt: skip

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gtp_fast import native, ops_adam, ops_embed, ops_mlp
+from gtp_fast import native, ops_adam, ops_embed, ops_mlp, ops_random
 from gtp_fast.networks import layers
 from gtp_fast.ops_sampler import NativeSampler
-from gtp_fast.parameters import Parameters
 from gtp_fast.random import Stream
 from gtp_fast.reference import PRECONDITIONINGS
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from gtp_fast.data.table import TransitionTable
 
 _STREAMS = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE)
-# Views of a clock are weight, bias, weight, bias.
-_CLOCKS = ((0, 2, 1, 3), (4, 6, 5, 7))
 
 
 def build(agent: GTP, precision: str) -> WholeUpdate | None:
@@ -92,36 +89,30 @@ class WholeUpdate:
             sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
             return sizes, *[ops_mlp.native_layers(*part) for part in parts]
 
-        def clock(order: tuple[int, ...]) -> tuple[Any, ...]:
+        def clock(number: int) -> tuple[Any, ...]:
+            order = [4 * number + i for i in ops_embed.WEIGHTS_FIRST]
             own = [[agent.network.clocks(views)[i] for i in order] for views in of_actor]
             return net([(x[:2], x[2:]) for x in own])
 
         return [
             net([layers(views, depth) for views in of_actor]),
-            *[clock(order) for order in _CLOCKS],
+            *[clock(number) for number in range(2)],
             net([layers(views, depth) for views in of_critic]),
         ]
 
     @staticmethod
     def _buffers(learner: Learner, average_rate: float) -> tuple[Any, ...]:
-        parameters: Parameters = learner.parameters
-        buffers = (
-            parameters.flat, parameters.gradient, learner.first, learner.second,
-            learner.average.flat,
-        )  # fmt: skip
-        count = parameters.flat.numel() // learner.seeds
-        return [x.data_ptr() for x in buffers], count, average_rate, learner.limit
+        buffers = learner.buffers()
+        return [x.data_ptr() for x in buffers], buffers[0].shape[1], average_rate, learner.limit
 
     def __call__(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do update number `step`; return the metrics [len(metric_names), S]."""
-        agent, data = self.agent, table.rows
-        if data.dtype != torch.float32 or not data.is_contiguous():
-            raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
+        agent = self.agent
         metrics = torch.empty(len(agent.metric_names), len(agent.seeds))
         rates = [rate.data_ptr() for rate in (agent.rate, agent.critic.rate)]
         self.native.run(
-            data.data_ptr(), len(table), (table.observation_dim, table.action_dim), int(step),
-            agent.num_nodes, rates, agent.decay(int(step)), metrics.data_ptr(),
+            ops_random.address(table), len(table), (table.observation_dim, table.action_dim),
+            int(step), agent.num_nodes, rates, agent.decay(int(step)), metrics.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip
         return metrics

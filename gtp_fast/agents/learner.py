@@ -82,10 +82,8 @@ class Learner:
         gradient is not finite, or whose loss is beyond `limit`, stays from then on as it was
         before.
         """
-        gradient, flat = self.parameters.gradient, self.parameters.flat
-        buffers = (flat, gradient, self.first, self.second, self.average.flat)
         return self.adam(
-            *(buffer.view(self.seeds, -1) for buffer in buffers),
+            *self.buffers(),
             updates,
             rate,
             ema_rate,
@@ -94,6 +92,12 @@ class Learner:
             self.limit,
             self.diverged,
         )
+
+    def buffers(self) -> tuple[Tensor, ...]:
+        """Return parameters, gradient, Adam's two moments and the average, [S, P] each."""
+        flat, gradient = self.parameters.flat, self.parameters.gradient
+        own = (flat, gradient, self.first, self.second, self.average.flat)
+        return tuple(buffer.view(self.seeds, -1) for buffer in own)
 
     def state(self, name: str) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint keeps, each [S, P]."""
