@@ -162,6 +162,7 @@ def table(transitions: int = TRANSITIONS) -> TransitionTable:
     rows[:, -1] = 1
     return TransitionTable(
         rows=rows,
+        episode=torch.zeros(transitions, dtype=torch.int32),
         observation_dim=OBSERVATIONS,
         action_dim=ACTIONS,
         observation_keys=(),

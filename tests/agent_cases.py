@@ -52,12 +52,14 @@ def make_table(
     reward: torch.Tensor,
     following: torch.Tensor,
     mask: torch.Tensor,
+    length: int | None = None,
 ) -> TransitionTable:
-    """Pack fields [N, ...] into a table."""
+    """Pack fields [N, ...] into a table of one episode, or of episodes of one length."""
     rows = torch.cat((observation, action, reward[:, None], following, mask[:, None]), 1)
     count, width = len(rows), action.shape[1]
     return TransitionTable(
-        rows=rows.float(), observation_dim=observation.shape[1], action_dim=width,
+        rows=rows.float(), episode=torch.arange(count, dtype=torch.int32) // (length or count),
+        observation_dim=observation.shape[1], action_dim=width,
         observation_keys=(), action_low=(-1.0,) * width, action_high=(1.0,) * width, task="toy",
         rules=Rules(), statistics=Statistics(count, 1, 0, 0.0, float(count), None),
         provenance=Provenance("toy", False, "made by a test"),

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import sets
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from gtp_fast.data import cache, load_table, locate
 from gtp_fast.errors import UserError
@@ -237,8 +239,11 @@ def test_the_cache_gives_the_same_table_and_follows_the_file(
         "gtp_fast.data.load._build", lambda *_: pytest.fail("the cache was not used")
     )
     second = load_table("hopper-medium", tmp_path / "x.npz")
+    tensors = {"rows": None, "episode": None}
     assert torch.equal(first.rows, second.rows)
-    assert {**vars(first), "rows": None} == {**vars(second), "rows": None}
+    assert torch.equal(first.episode, second.episode)
+    assert first.episode.tolist() == [0] * 4 + [1] * 3 + [2] * 3
+    assert vars(first) | tensors == vars(second) | tensors
     monkeypatch.undo()
     monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "tables"))
     np.savez(tmp_path / "x.npz", **sets.flat(steps=14))
@@ -248,7 +253,26 @@ def test_the_cache_gives_the_same_table_and_follows_the_file(
     assert kept.exists()
 
 
-@pytest.mark.parametrize("harm", ["truncated", "altered", "garbage"])
+def _with_a_bit_turned(content: bytes, tensor: torch.Tensor) -> bytes:
+    stored = tensor.numpy().tobytes()
+    return content.replace(stored, stored[:-1] + bytes([stored[-1] ^ 1]))
+
+
+def test_a_cache_from_before_there_were_episodes_is_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "tables"))
+    np.savez(tmp_path / "x.npz", **sets.flat())
+    first = load_table("hopper-medium", tmp_path / "x.npz")
+    (kept,) = (tmp_path / "tables").iterdir()
+    with safe_open(kept, framework="pt") as file:
+        facts = file.metadata()
+    save_file({"rows": first.rows}, kept, metadata=facts)
+    again = load_table("hopper-medium", tmp_path / "x.npz")
+    assert torch.equal(again.episode, first.episode)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "altered", "renumbered", "garbage"])
 def test_a_broken_cache_is_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
@@ -260,10 +284,13 @@ def test_a_broken_cache_is_rebuilt(
     broken = {
         "truncated": sound[:-40],
         "altered": sound[:-40] + bytes([sound[-40] ^ 1]) + sound[-39:],
+        "renumbered": _with_a_bit_turned(sound, first.episode),
         "garbage": b"not a table",
     }[harm]
     kept.write_bytes(broken)
-    assert torch.equal(load_table("hopper-medium", tmp_path / "x.npz").rows, first.rows)
+    assert broken != sound
+    again = load_table("hopper-medium", tmp_path / "x.npz")
+    assert torch.equal(again.rows, first.rows) and torch.equal(again.episode, first.episode)
     assert kept.read_bytes() == sound
     assert len(list(kept.parent.iterdir())) == 1
 

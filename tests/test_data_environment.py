@@ -48,6 +48,7 @@ def table(
     actions = 2 if found.family == "pointmaze" else 8
     return TransitionTable(
         rows=torch.zeros(1, 2 * width + actions + 2),
+        episode=torch.zeros(1, dtype=torch.int32),
         observation_dim=width,
         action_dim=actions,
         observation_keys=found.observation_keys,

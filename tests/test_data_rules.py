@@ -42,6 +42,16 @@ def test_cut_at_goal_keeps_up_to_the_first_success_and_makes_it_terminal() -> No
 
 
 @pytest.mark.usefixtures("ant")
+def test_every_row_knows_its_episode_behind_the_cuts() -> None:
+    found = table(replace(PLAIN, reward="minus_one"))
+    assert found.episode.dtype == torch.int32
+    assert found.episode.tolist() == [0] * 4 + [1] * 6 + [2] * 5
+    # Under the reward rule, unlike the statistics.
+    assert found.episode_returns().tolist() == [-3.0, -6.0, -4.0]
+    assert table(PLAIN).episode_returns().tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.usefixtures("ant")
 def test_without_the_cut_nothing_is_left_out_and_nothing_terminates() -> None:
     batch = table(replace(PLAIN, cut_at_goal=False)).all()
     assert len(batch.mask) == 21
@@ -174,7 +184,7 @@ def test_the_table_gathers_views_of_one_copy() -> None:
     from gtp_fast.data import Provenance
 
     made = TransitionTable(
-        rows, 3, 2, (), (-1.0,) * 2, (1.0,) * 2, find("hopper-medium").name, Rules(), statistics,
+        rows, torch.zeros(5).int(), 3, 2, (), (-1.0,) * 2, (1.0,) * 2, find("hopper-medium").name, Rules(), statistics,
         Provenance("x", False, ""),
     )  # fmt: skip
     batch = made.gather(torch.tensor([[4, 0], [1, 1]]))

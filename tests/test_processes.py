@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from agent_cases import TINY, make, run, synthetic_table, tiny
+from agent_cases import TINY, make, make_table, run, synthetic_table, tiny
 
 from gtp_fast import agents, engine
+from gtp_fast.agents.bc import BC
 from gtp_fast.children import ChildDied
+from gtp_fast.data.table import TransitionTable
 from gtp_fast.engine import processes
 from gtp_fast.errors import UserError
 
@@ -77,6 +79,28 @@ def test_processes_have_the_bits_of_one(name: str) -> None:
     for key, value in whole.items():
         assert torch.equal(spread[key], value), key
     assert [one.seed for one in diverged] == ([9] if name == "gtp" else [])
+
+
+class EpisodeReader(BC):
+    """Tells as its metrics what it sees of the table's episodes, and learns nothing."""
+
+    def update(self, table: TransitionTable, step: int | torch.Tensor) -> torch.Tensor:
+        seen = table.episode_returns().sum() + table.episode.sum()
+        return seen.float().expand(len(self.metric_names), len(self.seeds))
+
+
+def test_every_process_sees_the_episodes_of_the_rows() -> None:
+    fields = torch.ones(6, 3), torch.zeros(6, 2), torch.ones(6), torch.ones(6, 3), torch.ones(6)
+    table = make_table(*fields, length=2)
+    agent = EpisodeReader(tiny("bc"), 3, 2, SEEDS)
+    agent.prepare(TOTAL)
+    watch = engine.Watch(agent)
+    built = engine.build(engine.choose("eager", "auto", "cpu", 3, 2), agent, table, watch)
+    engine.run(built, agent, 0, 1, (1,), lambda done: None, lambda: 0)
+    built.close()
+    (seen,) = {tuple(values) for values in watch.means().values()}
+    # A reward of 1 in each of six rows, and the numbers 0, 0, 1, 1, 2, 2.
+    assert seen == (12.0, 12.0, 12.0)
 
 
 def test_a_run_goes_on_in_another_number_of_processes() -> None:

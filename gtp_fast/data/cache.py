@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.tasks import Rules
 
 # Raised whenever a rule changes what a table holds, so that older files are not read.
-_VERSION = 1
+_VERSION = 2
+_TENSORS = ("rows", "episode")
 
 
 def key(sources: Iterable[Source], task: str, rules: Rules) -> str:
@@ -51,10 +52,10 @@ def load(places: Iterable[Path]) -> TransitionTable | None:
     for path in places:
         try:
             with safe_open(path, framework="pt") as file:
-                rows = file.get_tensor("rows").clone()
+                tensors = {name: file.get_tensor(name).clone() for name in _TENSORS}
                 facts = json.loads(file.metadata()["table"])
-            if facts.pop("checksum") == _checksum(rows):
-                return _decode(rows, facts)
+            if facts.pop("checksum") == _checksum(tensors):
+                return _decode(facts | tensors)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             continue
     return None
@@ -62,16 +63,18 @@ def load(places: Iterable[Path]) -> TransitionTable | None:
 
 def store(table: TransitionTable, places: Iterable[Path]) -> Path | None:
     """Write the table to the first place that takes it, whole or not at all; None if none does."""
-    # Without the rows, which asdict would copy.
-    facts = asdict(replace(table, rows=table.rows[:0])) | {"rows": None}
-    facts["checksum"] = _checksum(table.rows)
+    tensors = {name: getattr(table, name) for name in _TENSORS}
+    # Without the tensors, which asdict would copy.
+    bare = replace(table, rows=table.rows[:0], episode=table.episode[:0])
+    facts = asdict(bare) | dict.fromkeys(_TENSORS)
+    facts["checksum"] = _checksum(tensors)
     for path in places:
         temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
             os.close(handle)
-            save_file({"rows": table.rows}, temporary, metadata={"table": json.dumps(facts)})
+            save_file(tensors, temporary, metadata={"table": json.dumps(facts)})
             os.replace(temporary, path)
             return path
         except (OSError, SafetensorError):
@@ -80,14 +83,13 @@ def store(table: TransitionTable, places: Iterable[Path]) -> Path | None:
     return None
 
 
-def _checksum(rows: torch.Tensor) -> int:
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> list[int]:
     # A wrapping sum of the bits is limited by memory bandwidth, where a digest would cost a second.
-    bits = rows.numpy().view(np.uint32)
-    return int(np.add.reduce(bits, axis=None, dtype=np.uint64))
+    bits = [tensors[name].numpy().view(np.uint32) for name in _TENSORS]
+    return [int(np.add.reduce(part, axis=None, dtype=np.uint64)) for part in bits]
 
 
-def _decode(rows: torch.Tensor, facts: dict[str, Any]) -> TransitionTable:
-    facts["rows"] = rows
+def _decode(facts: dict[str, Any]) -> TransitionTable:
     facts["rules"] = Rules(**_tuples(facts["rules"]))
     facts["statistics"] = Statistics(**_tuples(facts["statistics"]))
     facts["provenance"] = Provenance(**_tuples(facts["provenance"]))

@@ -47,9 +47,10 @@ def default_rules(task: Task, source: locate.Source) -> Rules:
 def _build(task: Task, sources: tuple[locate.Source, ...], chosen: Rules) -> TransitionTable:
     recording = concatenate([_read(task, source, chosen) for source in sources])
     goal = evaluation_goal(task, recording.environment, recording.evaluation_environment)
-    rows, statistics = rules.apply(recording, chosen, goal, task.goal_reaching)
+    rows, episode, statistics = rules.apply(recording, chosen, goal, task.goal_reaching)
     return TransitionTable(
         rows=torch.from_numpy(rows),
+        episode=torch.from_numpy(episode),
         observation_dim=recording.observation_dim,
         action_dim=recording.action_dim,
         observation_keys=recording.observation_keys,

@@ -123,8 +123,8 @@ def shape_rewards(rewards: Float64, returns: Float64, rule: RewardRule) -> Float
 
 def apply(
     recording: Recording, rules: Rules, goal: tuple[float, float] | None, goal_reaching: bool
-) -> tuple[Float32, Statistics]:
-    """Finished table rows and the statistics of the data; `recording` is used up.
+) -> tuple[Float32, NDArray[np.int32], Statistics]:
+    """Finished table rows, the episode of each and the statistics; `recording` is used up.
 
     With a goal rule in force the reward is 1 at success and 0 elsewhere, whatever was stored.
     """
@@ -148,7 +148,7 @@ def apply(
     rows[:, o + a] = shape_rewards(rewards, returns, rules.reward)
     rows[:, -1] = ~terminals
     won = None if reached is None else float((np.bincount(number, reached) > 0).mean())
-    return rows, Statistics(
+    return rows, number.astype(np.int32), Statistics(
         transitions=len(rows),
         episodes=len(returns),
         terminals=int(terminals.sum()),

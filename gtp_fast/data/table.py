@@ -51,6 +51,8 @@ class TransitionTable:
     """Transitions [N, 2 O + A + 2]: observation | action | reward | next observation | mask."""
 
     rows: Tensor
+    episode: Tensor
+    """Number of each row's episode [N] int32, from 0; an episode's rows are contiguous, in time."""
     observation_dim: int
     action_dim: int
     observation_keys: tuple[str, ...]
@@ -81,8 +83,13 @@ class TransitionTable:
         return self.rows.shape[0]
 
     def to(self, device: torch.device | str) -> TransitionTable:
-        """The same table with its rows on another device."""
-        return replace(self, rows=self.rows.to(device))
+        """The same table with its rows and their episodes on another device."""
+        return replace(self, rows=self.rows.to(device), episode=self.episode.to(device))
+
+    def episode_returns(self) -> Tensor:
+        """Undiscounted sum of the table's own rewards in each episode [episodes], float64."""
+        reward = self.all().reward.cpu().double()
+        return torch.bincount(self.episode.cpu(), reward).to(self.device)
 
     def gather(self, index: Tensor) -> Batch:
         """Rows `index` [S, B] (int64) as views: [S, B, O], [S, B, A], [S, B], [S, B, O], [S, B]."""

@@ -29,7 +29,8 @@ def serve(pipe: Connection) -> None:
     agent.load_state_dict(results)
     watch = Watch(agent)
     total, bad_step = memory["total"][:, own], memory["bad_step"][:, own]
-    engine = build(part.choice, agent, replace(part.table, rows=memory["rows"]), watch)
+    table = replace(part.table, rows=memory["rows"], episode=memory["episode"])
+    engine = build(part.choice, agent, table, watch)
     while True:
         pipe.send(None)
         piece: tuple[int, int, bool] | None = pipe.recv()

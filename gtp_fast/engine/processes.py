@@ -105,7 +105,7 @@ class Part(NamedTuple):
     total_updates: int
     choice: Choice
     table: TransitionTable
-    """Without its rows, which lie in the shared memory."""
+    """Without its rows and their episodes, which lie in the shared memory."""
     layout: shared.Layout
     file: int
 
@@ -118,12 +118,15 @@ class Processes(Engine):
 
     def __init__(self, agent: Agent, table: TransitionTable, watch: Watch, choice: Choice):
         self.agent, self.watch, self.longest = agent, watch, 1
-        content = {"rows": table.rows, "total": watch.total, "bad_step": watch.bad_step}
+        content = {"total": watch.total, "bad_step": watch.bad_step}
+        content |= {"rows": table.rows, "episode": table.episode}
         self.state = list(agent.state_dict())
         self.memory = shared.copied(content | agent.state_dict())
         self.children: list[Child] = []
         count, seeds = choice.spread.count, len(agent.seeds)
-        bare = replace(table, rows=torch.empty(0, table.rows.shape[1]))
+        bare = replace(
+            table, rows=torch.empty(0, table.rows.shape[1]), episode=torch.empty(0).int()
+        )
         try:
             for i in range(count):
                 first, last = seeds * i // count, seeds * (i + 1) // count

@@ -115,6 +115,7 @@ def make_table(
     count, width = len(rows), action.shape[1]
     return TransitionTable(
         rows=rows,
+        episode=torch.arange(count, dtype=torch.int32),
         observation_dim=observation.shape[1],
         action_dim=width,
         observation_keys=(),
