@@ -86,7 +86,7 @@ class EpisodeReader(BC):
 
     def update(self, table: TransitionTable, step: int | torch.Tensor) -> torch.Tensor:
         seen = table.episode_returns().sum() + table.episode.sum()
-        return seen.float().expand(len(self.metric_names), len(self.seeds))
+        return seen.float() * torch.ones(len(self.metric_names), len(self.seeds))
 
 
 def test_every_process_sees_the_episodes_of_the_rows() -> None:

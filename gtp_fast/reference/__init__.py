@@ -116,6 +116,7 @@ from gtp_fast.reference.regression import (
     gaussian_log_density,
     squared_error,
 )
+from gtp_fast.reference.returns import return_to_go
 from gtp_fast.reference.sampler import (
     FoldedPolicy,
     folded_sample,
@@ -191,6 +192,7 @@ __all__ = [
     "polyak",
     "precondition",
     "relu",
+    "return_to_go",
     "sample",
     "sampling_times",
     "scaled_target",
