@@ -67,10 +67,11 @@ std::unique_ptr<gtp::Update> make(gtp::Sampler& chain, const std::array<int, 6>&
   return std::make_unique<gtp::Update>(s, chain);
 }
 
-void run(gtp::Update& update, uintptr_t table, uint32_t count, const std::array<int, 2>& widths, uint64_t step,
+void run(gtp::Update& update, uintptr_t table, uintptr_t lots, uint32_t count, const std::array<int, 2>& widths, uint64_t step,
          uint32_t num_nodes, const std::array<uintptr_t, 2>& rates, double decay, uintptr_t metrics, int threads) {
   if (count == 0) throw py::value_error("there is nothing to draw from");
-  const gtp::TransitionRows rows{pointer<const float>(table, "table"), count, widths[0], widths[1]};
+  const gtp::TransitionRows rows{pointer<const float>(table, "table"), count, widths[0], widths[1],
+                                 reinterpret_cast<const uint64_t*>(lots)};
   const gtp::Moment now{step, num_nodes, pointer<const float>(rates[0], "rate"),
                         pointer<const float>(rates[1], "critic rate"), static_cast<float>(decay)};
   float* const to = pointer<float>(metrics, "metrics");
@@ -89,9 +90,9 @@ void bind_update(py::module_& m) {
            "actor, both clocks, critic; buffers: actor, critic; optimiser: betas, epsilon, largest norm; numbers: "
            "discount, largest weight, sigma, t_min, initial scale; kinds: uniform u, preconditioning; streams: batch, "
            "target, value, time, noise; addresses: eta, share, nodes, keys, diverged, levels, schedule, rates.")
-      .def("run", &run, py::arg("table"), py::arg("count"), py::arg("widths"), py::arg("step"), py::arg("num_nodes"),
+      .def("run", &run, py::arg("table"), py::arg("lots"), py::arg("count"), py::arg("widths"), py::arg("step"), py::arg("num_nodes"),
            py::arg("rates"), py::arg("decay"), py::arg("metrics"), py::arg("threads") = 1,
-           "Do update number `step` from a table of `count` rows; metrics [9, S]; rates: addresses of the actor's and "
+           "Do update number `step` from a table of `count` rows and its lots (0: none); metrics [9, S]; rates: addresses of the actor's and "
            "the critic's learning rates [S], of which `decay` remains.")
       .def_property_readonly("spent", &gtp::Update::spent,
                              "Seconds taken so far by sampler, perceptrons forward and backward, and optimiser.");

@@ -192,7 +192,11 @@ def _gather(
     stream: int,
     rows: int,
 ) -> Iterable[Tensor]:
-    drawn: Iterable[Tensor] = table.gather(integers(keys, step, stream, rows, len(table)))
+    if table.lots is None:
+        index = integers(keys, step, stream, rows, len(table))
+    else:
+        index = random.lots(keys, step, stream, rows, table.lots)
+    drawn: Iterable[Tensor] = table.gather(index)
     return drawn
 
 

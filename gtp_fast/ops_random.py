@@ -35,12 +35,18 @@ def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: in
     return out
 
 
-def address(table: Any) -> int:
-    """Return where a table's rows begin; ValueError unless native code can read them."""
-    data = table.rows
+def addresses(table: Any) -> tuple[int, int]:
+    """Return where a table's rows and its lots begin, 0 for no lots; ValueError unless native code
+    can read them.
+    """
+    data, lots = table.rows, table.lots
     if data.dtype != torch.float32 or not data.is_contiguous():
         raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
-    return int(data.data_ptr())
+    if lots is None:
+        return int(data.data_ptr()), 0
+    if lots.dtype != torch.int64 or not lots.is_contiguous() or lots.shape != data.shape[:1]:
+        raise ValueError(f"the lots must be {len(data)} contiguous int64, not {lots.dtype}")
+    return int(data.data_ptr()), int(lots.data_ptr())
 
 
 def gather(
@@ -54,7 +60,7 @@ def gather(
     shapes = (seeds, rows, O), (seeds, rows, A), (seeds, rows), (seeds, rows, O), (seeds, rows)
     out = tuple(torch.empty(shape) for shape in shapes)
     native.module().gather(
-        address(table), len(table), widths, keys.data_ptr(), seeds, int(step), int(stream), rows,
+        *addresses(table), len(table), widths, keys.data_ptr(), seeds, int(step), int(stream), rows,
         [x.data_ptr() for x in out],
     )  # fmt: skip
     return out

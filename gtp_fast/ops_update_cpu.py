@@ -111,7 +111,7 @@ class WholeUpdate:
         metrics = torch.empty(len(agent.metric_names), len(agent.seeds))
         rates = [rate.data_ptr() for rate in (agent.rate, agent.critic.rate)]
         self.native.run(
-            ops_random.address(table), len(table), (table.observation_dim, table.action_dim),
+            *ops_random.addresses(table), len(table), (table.observation_dim, table.action_dim),
             int(step), agent.num_nodes, rates, agent.decay(int(step)), metrics.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip

@@ -100,6 +100,16 @@ def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: in
     return multiply_high(words(keys, step, stream, rows, 1)[0][..., 0], bound)
 
 
+def lots(keys: Tensor, step: int | Tensor, stream: int, rows: int, table: Tensor) -> Tensor:
+    """Draw [S, rows] integers in the shares of an alias table [N] (`reference.alias_table`): the
+    first word chooses an entry, the second between its own number and the other one.
+    """
+    first, second, _, _ = (word[..., 0] for word in words(keys, step, stream, rows, 1))
+    own = multiply_high(first, len(table))
+    entry = table[own]
+    return torch.where(second <= (entry >> 32) & 0xFFFFFFFF, own, entry & 0xFFFFFFFF)
+
+
 def normals(
     keys: Tensor,
     step: int | Tensor,

@@ -48,7 +48,8 @@ class Trainer:
         start: int,
     ):
         self.chosen = chosen
-        self.run, self.agent, self.table, self.start = run, agent, table, start
+        self.run, self.agent, self.start = run, agent, start
+        self.table = agent.drawn_from(table)
         self.settings: dict[str, Any] = run.config()
         self.steps: int = self.settings["steps"]
         self.task = tasks.find(self.settings["task"])

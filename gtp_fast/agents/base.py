@@ -172,6 +172,10 @@ class Agent(ABC):
             sampler = CandidateSampler(sampler, policy.last_bias, score, count, rule)
         return Acting(sampler, steps=len(policy.c_in), candidates=count)
 
+    def drawn_from(self, table: TransitionTable) -> TransitionTable:
+        """Return the table as this agent draws its batches from it, before the first of them."""
+        return table
+
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
         """Draw the transitions of an update, [S, B] of them."""
         fields = self.ops.gather(table, self.keys, step, Stream.BATCH, self.config.batch_size)

@@ -96,6 +96,18 @@ class GTP(Agent):
         self.metric_names = (*self.loss_names, *FACTS)
         self.loss_limits = objectives.limits(c)
 
+    def drawn_from(self, table: TransitionTable) -> TransitionTable:
+        """Return the table with rows of better episodes drawn more often, if that is asked for."""
+        c = self.config
+        if c.trajectory_eta == 0.0:
+            return table
+        advantage = reference.trajectory_advantage(
+            table.episode_returns().cpu(), table.episode_starts().cpu()
+        )
+        weights = reference.trajectory_weights(advantage, c.trajectory_eta, c.trajectory_maximum)
+        lots = reference.alias_table(weights[table.episode.cpu().long()])
+        return replace(table, lots=lots.to(table.device))
+
     def learners(self) -> dict[str, Learner]:
         """Return actor and critic."""
         return {"actor": self.actor, "critic": self.critic.learner}

@@ -28,6 +28,13 @@ class GTPConfig(AgentConfig):
     """Strength of value guidance: w = exp(eta max(0, A) / std A). 0 clones the data. One value, or
     one per seed.
     """
+    trajectory_eta: float = 3.0
+    """Strength of guidance by whole episodes: rows of an episode are drawn in proportion to
+    exp(trajectory_eta max(0, A)), A its return above what its first state promises, in standard
+    deviations. 0 draws all rows alike, as the paper does.
+    """
+    trajectory_maximum: float = 20.0
+    """Largest of these shares, where that of an episode as good as promised is 1."""
     lambda_flow: tuple[float, ...] = (1.0,)
     """Weight of the flow loss beside the consistency loss. One value, or one per seed."""
     lambda_q: tuple[float, ...] = (0.01,)
@@ -74,6 +81,8 @@ def ranges(config: GTPConfig) -> Ranges:
     """Return the range of each setting of GTP's own."""
     return {
         "eta": ANY,
+        "trajectory_eta": (0, 100),
+        "trajectory_maximum": (1, 1e6),
         "lambda_flow": ANY,
         "lambda_q": ANY,
         "k": (1, 64),

@@ -68,6 +68,9 @@ class TransitionTable:
     """Collection environment as a gymnasium EnvSpec in JSON; None for files without one."""
     evaluation_environment: str | None = None
     """The dataset's own evaluation environment, likewise."""
+    lots: Tensor | None = None
+    """Alias table [N] int64 by which batches are drawn (`reference.alias_table`); None draws all
+    rows alike."""
 
     @property
     def dataset_id(self) -> str:
@@ -83,13 +86,21 @@ class TransitionTable:
         return self.rows.shape[0]
 
     def to(self, device: torch.device | str) -> TransitionTable:
-        """The same table with its rows and their episodes on another device."""
-        return replace(self, rows=self.rows.to(device), episode=self.episode.to(device))
+        """The same table with all its tensors on another device."""
+        tensors = {"rows": self.rows, "episode": self.episode, "lots": self.lots}
+        moved = {name: None if x is None else x.to(device) for name, x in tensors.items()}
+        return replace(self, **moved)  # type: ignore[arg-type]
 
     def episode_returns(self) -> Tensor:
         """Undiscounted sum of the table's own rewards in each episode [episodes], float64."""
         reward = self.all().reward.cpu().double()
         return torch.bincount(self.episode.cpu(), reward).to(self.device)
+
+    def episode_starts(self) -> Tensor:
+        """First state of each episode [episodes, O]."""
+        first = torch.ones_like(self.episode, dtype=torch.bool)
+        first[1:] = self.episode[1:] != self.episode[:-1]
+        return self.rows[first, : self.observation_dim]
 
     def gather(self, index: Tensor) -> Batch:
         """Rows `index` [S, B] (int64) as views: [S, B, O], [S, B, A], [S, B], [S, B, O], [S, B]."""

@@ -29,7 +29,9 @@ def serve(pipe: Connection) -> None:
     agent.load_state_dict(results)
     watch = Watch(agent)
     total, bad_step = memory["total"][:, own], memory["bad_step"][:, own]
-    table = replace(part.table, rows=memory["rows"], episode=memory["episode"])
+    table = replace(
+        part.table, rows=memory["rows"], episode=memory["episode"], lots=memory.get("lots")
+    )
     engine = build(part.choice, agent, table, watch)
     while True:
         pipe.send(None)

@@ -105,7 +105,7 @@ class Part(NamedTuple):
     total_updates: int
     choice: Choice
     table: TransitionTable
-    """Without its rows and their episodes, which lie in the shared memory."""
+    """Without its tensors, which lie in the shared memory."""
     layout: shared.Layout
     file: int
 
@@ -120,12 +120,13 @@ class Processes(Engine):
         self.agent, self.watch, self.longest = agent, watch, 1
         content = {"total": watch.total, "bad_step": watch.bad_step}
         content |= {"rows": table.rows, "episode": table.episode}
+        content |= {} if table.lots is None else {"lots": table.lots}
         self.state = list(agent.state_dict())
         self.memory = shared.copied(content | agent.state_dict())
         self.children: list[Child] = []
         count, seeds = choice.spread.count, len(agent.seeds)
         bare = replace(
-            table, rows=torch.empty(0, table.rows.shape[1]), episode=torch.empty(0).int()
+            table, rows=torch.empty(0, table.rows.shape[1]), episode=torch.empty(0).int(), lots=None
         )
         try:
             for i in range(count):

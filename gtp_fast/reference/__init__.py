@@ -6,6 +6,7 @@ axis S; no reduction crosses it. Everything runs in float32 or float64 on any de
 kernel. One subject a file, all of it named here.
 """
 
+from gtp_fast.reference.alias import alias_table
 from gtp_fast.reference.consistency import (
     consistency_nodes,
     neighbour_loss,
@@ -123,6 +124,7 @@ from gtp_fast.reference.sampler import (
     int8_inputs,
     sample,
 )
+from gtp_fast.reference.trajectory import trajectory_advantage, trajectory_weights
 
 __all__ = [
     "ACTIVATIONS",
@@ -144,6 +146,7 @@ __all__ = [
     "adam",
     "advantage_weights",
     "aggregate",
+    "alias_table",
     "awr_weights",
     "bellman",
     "bridge",
@@ -210,6 +213,8 @@ __all__ = [
     "support_weights",
     "td_loss",
     "td_target",
+    "trajectory_advantage",
+    "trajectory_weights",
     "velocity_loss",
     "vp_betas",
     "vp_marginal",

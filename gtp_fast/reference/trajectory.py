@@ -1,0 +1,52 @@
+"""Guidance by whole episodes: rows of better episodes are drawn more often (Hong et al., "Harnessing
+mixed offline reinforcement learning datasets via trajectory weighting", ICLR 2023).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_BANDWIDTHS = (0.03, 0.1, 0.3)
+"""Squared bandwidths of the kernel, in median squared distances of first states."""
+_RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1e9)
+_MOST = 512
+"""Episodes that the regression is fitted to, at the most."""
+
+
+def trajectory_advantage(returns: Tensor, starts: Tensor) -> Tensor:
+    """Return how far each episode's return lies above what its first state promises: [E], float64.
+
+    returns: [E]; starts: [E, O], first states. The promise comes from a kernel ridge regression
+    whose bandwidth and ridge have the least leave-one-out error; episodes of the fit are judged
+    without themselves, or a start that tells its episode would explain away its return. The result
+    is in its own standard deviations, and zero where returns do not differ.
+    """
+    x, y = starts.double(), returns.double()
+    mean, count = y.mean(), len(y)
+    fit = torch.linspace(0, count - 1, min(count, _MOST), device=x.device).round().long()
+    own, target = x[fit], y[fit] - mean
+    between = torch.cdist(own, own).square()
+    unit = between[between > 0].median() if (between > 0).any() else between.new_ones(())
+    error, advantage = target.square().mean(), y - mean
+    for bandwidth in _BANDWIDTHS:
+        scale = -0.5 / (bandwidth * unit)
+        values, vectors = torch.linalg.eigh(torch.exp(scale * between))
+        for ridge in _RIDGES:
+            inverse = 1.0 / (values.clamp(min=0.0) + ridge)
+            alpha = vectors @ (inverse * (vectors.T @ target))
+            alone = alpha / (vectors.square() * inverse).sum(1)
+            if alone.square().mean() < error:
+                error = alone.square().mean()
+                kernel = torch.exp(scale * torch.cdist(x, own).square())
+                advantage = y - mean - kernel @ alpha
+                advantage[fit] = alone
+    spread = advantage.std(correction=0)
+    if spread <= 1e-9 * (1.0 + y.abs().mean()):
+        return torch.zeros_like(advantage)
+    return advantage / spread
+
+
+def trajectory_weights(advantage: Tensor, eta: float, maximum: float) -> Tensor:
+    """Return exp(eta max(0, A)), at most `maximum`, for trajectory advantages A [E]."""
+    return (eta * advantage.clamp(min=0.0)).exp().clamp(max=maximum)
