@@ -40,7 +40,7 @@ class NativeSampler:
         try:
             self.native = kind(
                 seeds, observation_dim, self.weight.shape[1], width, depth, steps,
-                policy.activation, policy.clamp, self.draws > 1, precision,
+                policy.activation, policy.clamp, self.draws > 1, policy.squash, precision,
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"The native sampler cannot be had: {error}.") from error

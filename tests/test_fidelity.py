@@ -229,7 +229,7 @@ def test_iql(beta: float) -> None:
         advantage = min(q(agent, twin, s, a, True) for twin in (0, 1)) - v(s)
         losses.append((0.2 if advantage < 0 else 0.8) * advantage**2)
         weights.append(min(math.exp(min(beta * advantage, 700.0)), 100.0))
-        mu = plain.perceptron(actor, s, DEPTH, plain.relu)
+        mu = plain.squash(plain.perceptron(actor, s, DEPTH, plain.relu))
         density = 0.0
         for x, m, log_std in zip(a, mu, actor["log_std"], strict=True):
             spread = math.exp(min(2.0, max(-5.0, log_std)))
@@ -281,6 +281,8 @@ def test_the_acting_policy_is_the_plain_sampler(name: str, weights: str) -> None
             wanted = plain.diffusion_sample(net, s, row, DEPTH, plain.VP(5))
         elif name == "consistency-ac":
             wanted = plain.consistency_sample(net, s, row, DEPTH, [80.0, 2.0])
+        elif name == "iql":
+            wanted = plain.squash(plain.perceptron(net, s, DEPTH, plain.relu))
         else:
             wanted = plain.clip(plain.perceptron(net, s, DEPTH, plain.relu))
         assert action == exact(wanted)
