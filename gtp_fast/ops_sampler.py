@@ -122,12 +122,12 @@ class NativeSampler:
         return words
 
     def _own(self, x: Tensor, name: str) -> Tensor:
-        """Return what is read by its address; UserError unless it is as the native part reads it."""
+        """Return what is read by its address; UserError unless the native part can."""
         if x.dtype != torch.float32 or x.device != self.weight.device or not x.is_contiguous():
             rows = "contiguous" if x.is_contiguous() else "non-contiguous"
             raise UserError(
-                f"The {name} is {rows} {x.dtype} on {x.device}: the native sampler reads contiguous "
-                f"torch.float32 on {self.weight.device}."
+                f"The {name} is {rows} {x.dtype} on {x.device}: the native sampler reads "
+                f"contiguous torch.float32 on {self.weight.device}."
             )
         return x
 

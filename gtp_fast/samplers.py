@@ -86,7 +86,8 @@ class Sampler(Protocol):
 
 def fit_of(policy: FoldedPolicy, draws: int) -> Fit:
     """Return what the inputs of a policy that takes so many draws have to fit."""
-    return Fit(*policy.first_observation.shape[:2], policy.first_action.shape[1], draws)
+    seeds, observation_dim, _ = policy.first_observation.shape
+    return Fit(seeds, observation_dim, policy.first_action.shape[1], draws)
 
 
 class ReferenceSampler:
