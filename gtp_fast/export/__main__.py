@@ -82,8 +82,8 @@ def report(made: Exported) -> str:
     ]
     if (count := about["num_candidates"]) > 1:
         lines.append(
-            f"The run acts with one of {count} candidates that its critic chooses; these files have "
-            "no critic and draw one: gtp_fast.evaluate --num-candidates 1 gives their score."
+            f"The run acts with one of {count} candidates that its critic chooses; these files "
+            "have no critic and draw one: gtp_fast.evaluate --num-candidates 1 gives their score."
         )
     if keys := about["observation_keys"]:
         lines.append(f"The observation is {' then '.join(keys)}, in one row.")
