@@ -54,14 +54,15 @@ void sample(const CudaSampler& sampler, uintptr_t observation, uintptr_t noise, 
 void bind_cuda(py::module_& m) {
   py::class_<CudaSampler>(m, "CudaSampler", "The K-step sampler of S policies on the current CUDA device.")
       .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,
-                       const char* activation, bool clamp, bool stochastic, const char* precision) {
-             const gtp::Form form{gtp::activation_of(activation), clamp, stochastic};
+                       const char* activation, bool clamp, bool stochastic, bool squash,
+                       const char* precision) {
+             const gtp::Form form{gtp::activation_of(activation), clamp, stochastic, squash};
              return std::make_unique<CudaSampler>(gtp::Shape{seeds, observation, action, width, layers, steps, form},
                                                   gtp::precision_of(precision));
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
            py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
-           py::arg("precision") = "fp32")
+           py::arg("squash") = false, py::arg("precision") = "fp32")
       .def("load", &load, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
            "Copy the flat policy at a device or pinned address, on a stream.")
       .def("take", &take, py::arg("padded"), py::arg("count"), py::arg("initial_scale"), py::arg("rows"),

@@ -8,11 +8,12 @@
 
 namespace gtp {
 
-// What kind of policy: its activation, whether the clean action is clipped in every step, and whether noise is added
-// after a step; then the noise of a call is [S, K, B, A], draw 0 the first, instead of [S, B, A].
+// What kind of policy: its activation, whether the clean action is clipped in every step, whether noise is added after
+// a step (then the noise of a call is [S, K, B, A], draw 0 the first, instead of [S, B, A]), and whether the clean
+// action goes through tanh.
 struct Form {
   Activation activation;
-  bool clamp, stochastic;
+  bool clamp, stochastic, squash;
 };
 
 // Sizes of a policy: S seeds, O observation, A action, H width, L hidden layers, K sampler steps.
@@ -93,11 +94,12 @@ GTP_HD V gelu_of_exp(V x, V e) {
   return x * (e / (e + 1.0f));
 }
 
-// One step of the folded sampler without its noise. Math gives fma and clip for V, a float or a vector.
+// One step of the folded sampler without its noise. Math gives fma, clip and tanh for V, a float or a vector.
 template <class Math, class V>
-GTP_HD V flow_step(V a, V output, V& before, const Step& s, bool clamp) {
+GTP_HD V flow_step(V a, V output, V& before, const Step& s, const Form& form) {
   V phi = Math::fma(Math::fill(s.out), output, s.skip * a);
-  if (clamp) phi = Math::clip(phi);
+  if (form.squash) phi = Math::tanh(phi);
+  if (form.clamp) phi = Math::clip(phi);
   a = Math::fma(Math::fill(s.carry), before, Math::fma(Math::fill(s.gain), phi, s.keep * a));
   before = phi;
   return a;

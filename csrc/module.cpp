@@ -128,15 +128,15 @@ PYBIND11_MODULE(_native, m) {
 
   py::class_<Sampler>(m, "Sampler", "The K-step sampler of S policies on the CPU.")
       .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,
-                       const char* activation, bool clamp, bool stochastic, const char* precision,
-                       const char* isa) {
-             const gtp::Form form{gtp::activation_of(activation), clamp, stochastic};
+                       const char* activation, bool clamp, bool stochastic, bool squash,
+                       const char* precision, const char* isa) {
+             const gtp::Form form{gtp::activation_of(activation), clamp, stochastic, squash};
              return std::make_unique<Sampler>(Shape{seeds, observation, action, width, layers, steps, form}, isa,
                                               products_of(precision));
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
            py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
-           py::arg("precision") = "fp32", py::arg("isa") = "")
+           py::arg("squash") = false, py::arg("precision") = "fp32", py::arg("isa") = "")
       .def("load", &load_pointer, py::arg("flat"), py::arg("count"), py::arg("initial_scale"),
            "Pack the flat policy at an address; allocates nothing.")
       .def("load", &load_array, py::arg("flat"), py::arg("initial_scale"), "Pack a flat policy.")

@@ -8,8 +8,9 @@
 //   hidden layer  h_j = bias_j, then + h_i W_ij, then the activation
 //   last layer    eight sums p_c = 0, then + h_i W_ij for i = c mod 8; F_j = (((p_0 + p_1) + (p_2 + p_3)) +
 //                 ((p_4 + p_5) + (p_6 + p_7))) + bias_j
-//   step          phi = fma(out, F, skip a), clipped if asked; a = fma(carry, phi before, fma(gain, phi, keep a)),
-//                 then, but for the last step and only where noise is added, a = fma(spread, z_k+1, a)
+//   step          phi = fma(out, F, skip a), through tanh and clipped if asked; a = fma(carry, phi before,
+//                 fma(gain, phi, keep a)), then, but for the last step and only where noise is added,
+//                 a = fma(spread, z_k+1, a)
 // Exponential and activations: simd.hpp and flow_map.hpp, no operation fused but where `fma` stands.
 // With bfloat16 weights the hidden layers alone differ, and their order is each instruction set's own. With int8
 // (layers_int8.hpp) they alone differ too, and their bits are fixed as those of float32 are.
@@ -35,7 +36,7 @@ inline void advance(const PackedLayout& layout, const Schedule& schedule, const 
   const Step step = step_of(schedule.steps, shape.steps, k);
   for (int i = 0; i < rows * layout.action; i += GTP_LAST_LANES) {
     Last old = load<Last>(before + i);
-    store(a + i, flow_step<VectorMath<Last>>(load<Last>(a + i), load<Last>(output + i), old, step, shape.form.clamp));
+    store(a + i, flow_step<VectorMath<Last>>(load<Last>(a + i), load<Last>(output + i), old, step, shape.form));
     store(before + i, old);
   }
   if (!shape.form.stochastic || k + 1 == shape.steps) return;

@@ -56,12 +56,13 @@ struct DeviceMath {
   static __device__ __forceinline__ float fma(float a, float b, float c) { return fmaf(a, b, c); }
   static __device__ __forceinline__ float fill(float x) { return x; }
   static __device__ __forceinline__ float clip(float x) { return clip_action(x); }
+  static __device__ __forceinline__ float tanh(float x) { return tanhf(x); }
 };
 
 // One number of the action after step k: noise holds the draws of this seed, [K, B, A], row is that of the batch.
 __device__ __forceinline__ float device_step(const CudaArguments& p, const Step& step, const float* noise, int k,
                                              int64_t row, int j, float a, float output, float& before) {
-  a = flow_step<DeviceMath>(a, output, before, step, p.shape.form.clamp);
+  a = flow_step<DeviceMath>(a, output, before, step, p.shape.form);
   if (p.shape.form.stochastic && k + 1 < p.shape.steps && row < p.rows && j < p.shape.action)
     a = fmaf(step.spread, noise[((k + 1) * p.rows + row) * p.shape.action + j], a);
   return a;

@@ -55,29 +55,30 @@ GTP_INLINE float scalar_fma(float a, float b, float c) { return a * b + c; }
 
 // exp(x) for -87 <= x <= 20: 2^n exp(r), |r| <= ln(2) / 2, the polynomial's own relative error being 3e-9.
 // Of N vectors, step by step: the processor looks ahead over two or three of these chains only.
-template <int N>
-GTP_INLINE void exponentials(V (&x)[N]) {
+template <int N, class T>
+GTP_INLINE void exponentials(T (&x)[N]) {
+  typedef decltype(T{} < T{}) Bits;
 #define GTP_EACH _Pragma("GCC unroll 8") for (int i = 0; i < N; ++i)
   // Adding 1.5 2^23 leaves the rounded integer in the low bits of the sum, where a shift moves it into the exponent.
-  const V shift = broadcast(12582912.0f);
-  V sum[N], r[N], p[N], square[N];
-  GTP_EACH sum[i] = fma(x[i], broadcast(1.44269504f), shift);
+  const T shift = broadcast<T>(12582912.0f);
+  T sum[N], r[N], p[N], square[N];
+  GTP_EACH sum[i] = fma(x[i], broadcast<T>(1.44269504f), shift);
   GTP_EACH r[i] = sum[i] - shift;
-  GTP_EACH x[i] = fma(r[i], broadcast(-kLn2High), x[i]);
-  GTP_EACH r[i] = fma(r[i], broadcast(-kLn2Low), x[i]);
-  GTP_EACH p[i] = fma(broadcast(1.3814461368e-3f), r[i], broadcast(8.3687809818e-3f));
-  GTP_EACH p[i] = fma(p[i], r[i], broadcast(4.1668394331e-2f));
-  GTP_EACH p[i] = fma(p[i], r[i], broadcast(1.6666520102e-1f));
-  GTP_EACH p[i] = fma(p[i], r[i], broadcast(4.9999993412e-1f));
+  GTP_EACH x[i] = fma(r[i], broadcast<T>(-kLn2High), x[i]);
+  GTP_EACH r[i] = fma(r[i], broadcast<T>(-kLn2Low), x[i]);
+  GTP_EACH p[i] = fma(broadcast<T>(1.3814461368e-3f), r[i], broadcast<T>(8.3687809818e-3f));
+  GTP_EACH p[i] = fma(p[i], r[i], broadcast<T>(4.1668394331e-2f));
+  GTP_EACH p[i] = fma(p[i], r[i], broadcast<T>(1.6666520102e-1f));
+  GTP_EACH p[i] = fma(p[i], r[i], broadcast<T>(4.9999993412e-1f));
   GTP_EACH square[i] = r[i] * r[i];
   GTP_EACH r[i] = r[i] + 1.0f;
   GTP_EACH p[i] = fma(p[i], square[i], r[i]);
-  GTP_EACH x[i] = (V)((I)p[i] + ((I)sum[i] << 23));
+  GTP_EACH x[i] = (T)((Bits)p[i] + ((Bits)sum[i] << 23));
 }
 
-template <int N>
-GTP_INLINE void limited_exponentials(V (&x)[N]) {
-  GTP_EACH x[i] = larger(smaller(x[i], broadcast(kExpLimit)), broadcast(-87.0f));
+template <int N, class T>
+GTP_INLINE void limited_exponentials(T (&x)[N]) {
+  GTP_EACH x[i] = larger(smaller(x[i], broadcast<T>(kExpLimit)), broadcast<T>(-87.0f));
   exponentials(x);
 }
 
@@ -87,8 +88,9 @@ GTP_INLINE V exponential(V x) {
   return one[0];
 }
 
-GTP_INLINE V limited_exponential(V x) {
-  V one[1] = {x};
+template <class T>
+GTP_INLINE T limited_exponential(T x) {
+  T one[1] = {x};
   limited_exponentials(one);
   return one[0];
 }
@@ -130,4 +132,9 @@ struct VectorMath {
   static GTP_INLINE T fma(T a, T b, T c) { return gtp::fma(a, b, c); }
   static GTP_INLINE T fill(float x) { return broadcast<T>(x); }
   static GTP_INLINE T clip(T x) { return larger(fill(-1.0f), smaller(fill(1.0f), x)); }
+  // (e - 1) / (e + 1), e = exp(2 x), whose limits would make a number of a NaN: the last term keeps it.
+  static GTP_INLINE T tanh(T x) {
+    const T e = limited_exponential(x + x);
+    return (e - 1.0f) / (e + 1.0f) + 0.0f * clip(x);
+  }
 };

@@ -47,9 +47,11 @@ class CandidateSampler:
         self.inner, self.like, self.score = inner, like, score
         self.count, self.rule = count, rule
         self.draws = count * inner.draws + 1
+        self.fit = inner.fit._replace(draws=self.draws)
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and noise [S, draws, B, A] to actions [S, B, A]."""
+        self.fit.check(observation, noise)
         with torch.no_grad():
             seeds, _, rows, width = noise.shape
             n, d = self.count, self.inner.draws

@@ -60,8 +60,10 @@ class Options:
     """Let every agent's learning rates fall to zero along a cosine, as short runs need; by default
     as each agent has it.
     """
-    num_candidates: int = 1
-    """Candidates among which every agent with a critic chooses when it acts."""
+    num_candidates: int | None = None
+    """Candidates among which every agent with a critic chooses when it acts; by default as each
+    one's authors evaluate.
+    """
     timed_updates: int = 200
     """Updates of each round of the measurement of costs; 0 leaves the costs out."""
     rounds: int = 5
@@ -115,7 +117,9 @@ def _settings(name: str, options: Options) -> tuple[tasks.Task, Any]:
     """Return task and Config of an agent with what the command line changes of them."""
     task, config = agents.defaults(name, tasks.find(options.task))
     fields = {field.name for field in dataclasses.fields(config)}
-    given = {"num_candidates": options.num_candidates} | _common(options)
+    given = _common(options)
+    if options.num_candidates is not None:
+        given["num_candidates"] = options.num_candidates
     if "learning_rate" in given:
         rate = (given["learning_rate"],)
         given |= {"learning_rate": rate, "critic_learning_rate": rate}

@@ -16,6 +16,9 @@ from gtp_fast.files import write_atomically
 from gtp_fast.runs import plain
 
 OURS = "gtp"
+_CANDIDATES = (
+    "num_candidates: actions drawn for each decision, of which the target critic chooses one."
+)
 
 
 def score_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -57,7 +60,7 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
         f"Last checkpoint, {first['seeds']} seeds, {first['episodes']} episodes each, in "
         f"{about['environment']}. Normalised return 100 (R - min) / (max - min); intervals: 95 % "
         "bootstrap over seeds. P(gtp better): probability that a run of gtp scores higher than one "
-        "of the agent.",
+        f"of the agent. {_CANDIDATES}",
         _dataset_note(about, published),
     ]
     if about["common"]:
@@ -86,7 +89,7 @@ def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
     note = (
         f"One seed on {about['machine']}, all agents in turns in one run; "
         f"{about['rounds']} rounds of {about['timed_updates']} updates, extrapolated to 2,000,000 "
-        "updates. An action: one observation through Policy.act."
+        f"updates. An action: one observation through Policy.act. {_CANDIDATES}"
     )
     return f"{_markdown(head, lines)}\n\n{note}"
 

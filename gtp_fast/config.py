@@ -104,9 +104,20 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
     agent = known.agent or "gtp"
     task, config = agents.defaults(agent, tasks.find(known.task or "antmaze-large-diverse"))
     parsed: Any = cli.parse(_options(RunConfig(), task.rules, config), argv, prog, _description())
-    command = Command(run=parsed.run, rules=parsed.data, agent=parsed.agent, task=task)
+    settings = _without_critic(parsed.agent, argv)
+    command = Command(run=parsed.run, rules=parsed.data, agent=settings, task=task)
     _check(command)
     return command
+
+
+def _without_critic(settings: Any, argv: Sequence[str]) -> Any:
+    """Return an agent's settings, the task's number of candidates left out where eta = 0 leaves
+    out the critic that would choose among them; one that was asked for stays.
+    """
+    asked = any(word.replace("_", "-").startswith("--num-candidates") for word in argv)
+    if asked or any(getattr(settings, "eta", (1.0,))):
+        return settings
+    return dataclasses.replace(settings, num_candidates=1)
 
 
 def _options(run: RunConfig, rules: Rules, config: Any) -> Any:

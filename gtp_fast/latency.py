@@ -28,7 +28,9 @@ from gtp_fast.files import write_atomically
 _WARM_CALLS, _WARM_SECONDS = 20, 0.2
 _LEAST = 100
 _BINS, _BAR = 12, 50
-_HEADER = ("batch", "K", "device", "backend", "calls", "p50", "p99", "p99.9", "actions/s")
+_HEADER = (
+    "batch", "K", "candidates", "device", "backend", "calls", "p50", "p99", "p99.9", "actions/s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Case(NamedTuple):
 
     batch: int
     k: int
+    candidates: int
     device: str
     backend: str
     act: Callable[[NDArray[np.float32]], Any]
@@ -82,6 +85,7 @@ class Timing:
 
     batch: int
     k: int
+    candidates: int
     device: str
     backend: str
     nanoseconds: NDArray[np.int64]
@@ -100,8 +104,8 @@ class Timing:
     def figures(self) -> dict[str, Any]:
         """Return the row as plain values."""
         return {
-            "batch": self.batch, "k": self.k, "device": self.device, "backend": self.backend,
-            "calls": len(self.nanoseconds),
+            "batch": self.batch, "k": self.k, "num_candidates": self.candidates,
+            "device": self.device, "backend": self.backend, "calls": len(self.nanoseconds),
             "min_us": float(self.nanoseconds.min()) / 1e3,
             "p50_us": self.percentile(50), "p99_us": self.percentile(99),
             "p99.9_us": self.percentile(99.9),
@@ -164,7 +168,8 @@ def prepare(options: Options) -> list[Case]:
         for batch in dict.fromkeys(options.batch):
             rows = list(draw.standard_normal((4, batch, loaded.observation_dim), np.float32))
             one = [row[0] for row in rows] if batch == 1 else rows
-            cases.append(Case(batch, loaded.k, device, loaded.backend, loaded.act, one))
+            kind = loaded.k, loaded.num_candidates, device, loaded.backend
+            cases.append(Case(batch, *kind, loaded.act, one))
     return cases
 
 
@@ -177,7 +182,7 @@ def measure(cases: Sequence[Case], seconds: float, rounds: int) -> list[Timing]:
         for case, durations in zip(cases, taken, strict=True):
             durations += _call(case, seconds / rounds, -(-_LEAST // rounds))
     return [
-        Timing(*case[:4], np.array(durations, np.int64))
+        Timing(*case[:5], np.array(durations, np.int64))
         for case, durations in zip(cases, taken, strict=True)
     ]
 
@@ -230,7 +235,8 @@ def table(timings: Sequence[Timing]) -> str:
         percentiles = (t.percentile(50), t.percentile(99), t.percentile(99.9))
         cells = ("-" if value is None else _duration(value) for value in percentiles)
         calls, rate = f"{len(t.nanoseconds):,}", f"{t.rate:,.0f}"
-        rows.append((str(t.batch), str(t.k), t.device, t.backend, calls, *cells, rate))  # type: ignore[arg-type]
+        kind = str(t.batch), str(t.k), str(t.candidates)
+        rows.append((*kind, t.device, t.backend, calls, *cells, rate))  # type: ignore[arg-type]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
     lines = []
     for row in rows:
@@ -255,7 +261,8 @@ def histogram(timing: Timing) -> str:
     labels.append(f"to {_duration(float(values.max()))}, the longest")
     width, tallest = max(map(len, labels)), max(counts)
     lines = [
-        f"batch {timing.batch}, K {timing.k}, {timing.device}, {timing.backend}: "
+        f"batch {timing.batch}, K {timing.k}, candidates {timing.candidates}, {timing.device}, "
+        f"{timing.backend}: "
         f"{len(values):,} calls"
     ]
     for label, count in zip(labels, counts, strict=True):

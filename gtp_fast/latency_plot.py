@@ -38,10 +38,10 @@ def draw(timings: Sequence[Timing], processor: str, path: Path) -> None:
     figure = Figure(figsize=(11, 0.42 * len(timings) + 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    kinds = list(dict.fromkeys((t.device, t.backend, t.k) for t in timings))
-    names = [f"{device}, K = {k}, {backend}" for device, backend, k in kinds]
+    kinds = list(dict.fromkeys(map(_kind, timings)))
+    names = [f"{device}, K = {k}, candidates: {n}, {backend}" for device, backend, k, n in kinds]
     for row, timing in enumerate(timings):
-        colour = f"C{kinds.index((timing.device, timing.backend, timing.k))}"
+        colour = f"C{kinds.index(_kind(timing))}"
         values = timing.nanoseconds / 1e3
         low, median, high = np.percentile(values, (1, 50, 99))
         span = float(np.log10(values.min() * 0.98)), float(np.log10(values.max() * 1.02))
@@ -61,9 +61,7 @@ def draw(timings: Sequence[Timing], processor: str, path: Path) -> None:
         title="dot: median, line: 1st to 99th percentile",
     )  # fmt: skip
     for kind, name in zip(kinds, names, strict=True):
-        mine = sorted(
-            (t for t in timings if (t.device, t.backend, t.k) == kind), key=lambda t: t.batch
-        )
+        mine = sorted((t for t in timings if _kind(t) == kind), key=lambda t: t.batch)
         right.plot([t.batch for t in mine], [t.rate for t in mine], "o-", label=name)
     right.set(
         xscale="log", yscale="log", xlabel="batch", ylabel="actions a second", title="throughput"
@@ -84,3 +82,7 @@ def draw(timings: Sequence[Timing], processor: str, path: Path) -> None:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise UserError(f"The plot {path} cannot be written: {error}.") from error
+
+
+def _kind(timing: Timing) -> tuple[str, str, int, int]:
+    return timing.device, timing.backend, timing.k, timing.candidates

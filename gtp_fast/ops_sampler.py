@@ -30,30 +30,35 @@ class NativeSampler:
     """
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
-        seeds, observation_dim, width = policy.first_observation.shape
         self.weight = policy.first_action
         self.on_gpu = self.weight.device.type == "cuda"
-        depth, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
+        self.sizes, self.form = _sizes(policy), _form(policy)
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
         self.draws, self.precision = policy.draws, checked(precision, self.on_gpu)
         try:
             self.native = kind(
-                seeds, observation_dim, self.weight.shape[1], width, depth, steps,
-                policy.activation, policy.clamp, self.draws > 1, precision,
+                *self.sizes, policy.activation, policy.clamp, self.draws > 1, policy.squash,
+                precision,
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"The native sampler cannot be had: {error}.") from error
-        self.sizes = (seeds, observation_dim, self.weight.shape[1], width, depth, steps)
+        self.fit = samplers.fit_of(policy, self.draws)
         self.threads = torch.get_num_threads()
         # One action is one call, with no frame of Python between.
         self.action = self._action if self.on_gpu else self.native.action
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
-        """Pack new weights of the same shapes and form in place."""
+        """Pack new weights of the same shapes and form in place; UserError for others."""
+        if (new := (_sizes(policy), _form(policy))) != (self.sizes, self.form):
+            raise UserError(
+                "This sampler was made for a policy of S, O, A, H, layers, K = "
+                f"{self.sizes} and activation, clamp, squash = {self.form}, not {new[0]} and "
+                f"{new[1]}: make a new sampler."
+            )
         # Kept alive: on a GPU the copy may still be under way when this returns.
-        self.flat = policy.flatten()
+        self.flat = self._own(policy.flatten(), "policy")
         self.native.load(
             self.flat.data_ptr(), self.flat.numel(), policy.initial_scale, *self._stream()
         )
@@ -72,7 +77,7 @@ class NativeSampler:
 
         On a GPU they are read where they are, so they must stay there.
         """
-        self.flat = flat
+        self.flat = self._own(flat, "laid out policy")
         if self.on_gpu:
             self.native.take(flat.data_ptr(), flat.numel(), initial_scale, rows, *self._stream())
         else:
@@ -80,9 +85,11 @@ class NativeSampler:
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and noise to actions [S, B, A]; noise is [S, B, A], or
-        [S, draws, B, A] where draws > 1.
+        [S, draws, B, A] where draws > 1. UserError for other shapes, dtypes and devices.
         """
-        observation, noise = observation.contiguous(), noise.contiguous()
+        self.fit.check(observation, noise)
+        observation = self._own(observation.contiguous(), "observation")
+        noise = self._own(noise.contiguous(), "noise")
         out = noise.new_empty((*observation.shape[:2], noise.shape[-1]))
         pointers = (observation.data_ptr(), noise.data_ptr(), out.data_ptr(), out.shape[1])
         if self.on_gpu:
@@ -114,5 +121,26 @@ class NativeSampler:
         words: str = self.native.describe(batch)
         return words
 
+    def _own(self, x: Tensor, name: str) -> Tensor:
+        """Return what is read by its address; UserError unless the native part can."""
+        if x.dtype != torch.float32 or x.device != self.weight.device or not x.is_contiguous():
+            rows = "contiguous" if x.is_contiguous() else "non-contiguous"
+            raise UserError(
+                f"The {name} is {rows} {x.dtype} on {x.device}: the native sampler reads "
+                f"contiguous torch.float32 on {self.weight.device}."
+            )
+        return x
+
     def _stream(self) -> tuple[int, ...]:
         return (torch.cuda.current_stream(self.weight.device).cuda_stream,) if self.on_gpu else ()
+
+
+def _sizes(policy: FoldedPolicy) -> tuple[int, ...]:
+    """Return S, O, A, H, the number of hidden layers, and K."""
+    seeds, observation_dim, width = policy.first_observation.shape
+    layers, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
+    return seeds, observation_dim, policy.first_action.shape[1], width, layers, steps
+
+
+def _form(policy: FoldedPolicy) -> tuple[str, bool, bool]:
+    return policy.activation, policy.clamp, policy.squash

@@ -27,7 +27,8 @@ from gtp_fast.reference import FoldedPolicy
 MAGIC, VERSION = b"GTPOLICY", 1
 ACTIVATIONS = ("mish", "gelu", "relu")
 STEP_CONSTANTS = ("c_in", "skip", "out", "keep", "gain", "carry", "spread")
-# Magic, version, bytes of the description; O, A, H, L, K; activation, clamp, initial scale.
+# Magic, version, bytes of the description; O, A, H, L, K; activation, bounds, initial scale.
+# Bounds of phi: 1 for clamp + 2 for squash, which readers before squash refuse.
 _HEADER = struct.Struct("<8sII5IIIf")
 _CHECKSUM = struct.Struct("<I")
 _LIMITS = (16384, 1024, 8192, 64, 1024)
@@ -71,8 +72,8 @@ def pack(packed: Packed) -> bytes:
         )
     note = json.dumps(packed.description, ensure_ascii=False, sort_keys=True).encode()
     kind = ACTIVATIONS.index(policy.activation)
-    clamp, scale = int(policy.clamp), policy.initial_scale
-    header = _HEADER.pack(MAGIC, VERSION, len(note), *sizes, kind, clamp, scale)
+    bounds, scale = policy.clamp + 2 * policy.squash, policy.initial_scale
+    header = _HEADER.pack(MAGIC, VERSION, len(note), *sizes, kind, bounds, scale)
     body = header + numbers.tobytes() + note
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
@@ -95,7 +96,7 @@ def unpack(data: bytes) -> Packed:
         raise ValueError("is no policy file of gtp_fast")
     if len(data) < _HEADER.size + _CHECKSUM.size:
         raise ValueError("was cut short")
-    _, version, note_bytes, *sizes, kind, clamp, scale = _HEADER.unpack_from(data)
+    _, version, note_bytes, *sizes, kind, bounds, scale = _HEADER.unpack_from(data)
     if version != VERSION:
         raise ValueError(f"has version {version} of the format and this gtp_fast reads {VERSION}")
     if not all(1 <= size <= most for size, most in zip(sizes, _LIMITS, strict=True)):
@@ -108,13 +109,13 @@ def unpack(data: bytes) -> Packed:
         raise ValueError(f"{state} ({len(data)} bytes instead of {wanted})")
     if zlib.crc32(data[: -_CHECKSUM.size]) != _CHECKSUM.unpack_from(data, wanted - 4)[0]:
         raise ValueError("was altered (its checksum differs)")
-    if kind >= len(ACTIVATIONS) or clamp > 1:
-        raise ValueError("names an activation or a clamp that this gtp_fast does not know")
+    if kind >= len(ACTIVATIONS) or bounds > 3:
+        raise ValueError("names an activation or bounds that this gtp_fast does not know")
     numbers = np.frombuffer(data, "<f4", (end - _HEADER.size) // 4, _HEADER.size)
     arrays = iter(np.split(numbers.astype(np.float32), np.cumsum([prod(s) for s in shapes])[:-1]))
     low, high, *rest = (part.reshape(shape) for part, shape in zip(arrays, shapes, strict=True))
     description = json.loads(data[end : end + note_bytes])
-    policy = _policy([torch.from_numpy(part) for part in rest], sizes[3], kind, clamp, scale)
+    policy = _policy([torch.from_numpy(part) for part in rest], sizes[3], kind, bounds, scale)
     return Packed(policy, low, high, description)
 
 
@@ -142,7 +143,7 @@ def _shapes(o: int, a: int, h: int, depth: int, k: int) -> list[tuple[int, ...]]
     ]
 
 
-def _policy(parts: list[Tensor], depth: int, kind: int, clamp: int, scale: float) -> FoldedPolicy:
+def _policy(parts: list[Tensor], depth: int, kind: int, bounds: int, scale: float) -> FoldedPolicy:
     count = len(STEP_CONSTANTS)
     constants = dict(zip(STEP_CONSTANTS, parts[:count], strict=True))
     first_action, first_observation, step_bias, *rest = (part[None] for part in parts[count:])
@@ -156,7 +157,8 @@ def _policy(parts: list[Tensor], depth: int, kind: int, clamp: int, scale: float
         last_bias=rest[-1],
         initial_scale=scale,
         activation=ACTIVATIONS[kind],
-        clamp=bool(clamp),
+        clamp=bool(bounds & 1),
+        squash=bool(bounds & 2),
         **constants,
     )
 

@@ -109,6 +109,7 @@ def pack_agent(
         "seed": agent.seeds[index],
         "step": saved.step,
         "weights": weights,
+        "num_candidates": getattr(agent.config, "num_candidates", 1),
         "observation_keys": list(config["observation_keys"]),
         "gtp_fast": gtp_fast.__version__,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -33,9 +33,32 @@ def checked(precision: str, among: Sequence[str] = PRECISIONS) -> str:
     return precision
 
 
+class Fit(NamedTuple):
+    """What the inputs of a sampler have to fit."""
+
+    seeds: int
+    observation: int
+    action: int
+    draws: int
+
+    def check(self, observation: Tensor, noise: Tensor) -> None:
+        """Raise UserError unless the shapes are those that `Sampler.sample` takes."""
+        s, o, a, draws = self
+        given = tuple(observation.shape), tuple(noise.shape)
+        rows, between = given[0][1:2], (draws,) if draws > 1 else ()
+        if given != ((s, *rows, o), (s, *between, *rows, a)):
+            wanted = ", ".join(map(str, (s, *between, "B", a)))
+            raise UserError(
+                f"This sampler takes observation [{s}, B, {o}] and noise [{wanted}], not "
+                f"{list(given[0])} and {list(given[1])}: give it the rows of its own {s} "
+                f"seed{'s' * (s > 1)}."
+            )
+
+
 class Sampler(Protocol):
     """The K-step sampler of S policies."""
 
+    fit: Fit
     draws: int
     """Draws of noise for one action: 1, or K where the sampler adds noise after a step."""
 
@@ -44,7 +67,7 @@ class Sampler(Protocol):
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and standard normal noise to actions [S, B, A]; noise is
-        [S, B, A], or [S, draws, B, A] where draws > 1.
+        [S, B, A], or [S, draws, B, A] where draws > 1. UserError for other shapes.
         """
 
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
@@ -61,11 +84,18 @@ class Sampler(Protocol):
         """Name the implementation."""
 
 
+def fit_of(policy: FoldedPolicy, draws: int) -> Fit:
+    """Return what the inputs of a policy that takes so many draws have to fit."""
+    seeds, observation_dim, _ = policy.first_observation.shape
+    return Fit(seeds, observation_dim, policy.first_action.shape[1], draws)
+
+
 class ReferenceSampler:
     """`reference.folded_sample` behind the interface, on any device."""
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
         self.draws, self.precision = policy.draws, checked(precision)
+        self.fit = fit_of(policy, self.draws)
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
@@ -75,6 +105,7 @@ class ReferenceSampler:
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Map observation [S, B, O] and noise to actions [S, B, A]."""
+        self.fit.check(observation, noise)
         rows = (self.policy, observation, noise)
         with torch.no_grad():
             if self.precision == "int8":

@@ -46,6 +46,8 @@ def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings:
         chosen.backend,
         run_config.precision,
     )
+    # Candidates that nothing compares are refused before the training instead of after it.
+    agent.acting()
     environment = evaluation_environment(table, run_config.trust_environment)
     run = runs.create(run_config.output, task.name, run_config.agent)
     run.write_config(describe(run_config, task, dataset, table, agent, steps, environment))

@@ -97,7 +97,9 @@ def _compiler() -> str | None:
 def _shape(policy: Folded) -> ctypes.Array:
     form = policy.form
     kind = ("mish", "relu", "gelu").index(form.activation)
-    return (ctypes.c_int * 9)(*policy.sizes.tuple(), kind, form.clamp, form.stochastic)
+    return (ctypes.c_int * 10)(
+        *policy.sizes.tuple(), kind, form.clamp, form.stochastic, form.squash
+    )
 
 
 def _aligned(x: np.ndarray) -> np.ndarray:

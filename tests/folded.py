@@ -28,16 +28,17 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Form:
-    """The policy's activation, whether phi is clipped, whether it carries phi and adds noise."""
+    """Activation, whether phi is clipped, is carried, has noise added, goes through tanh."""
 
     activation: str = "mish"
     clamp: bool = False
     carries: bool = False
     stochastic: bool = False
+    squash: bool = False
 
-    def tuple(self) -> tuple[str, bool, bool]:
+    def tuple(self) -> tuple[str, bool, bool, bool]:
         """What the native constructors take behind the sizes."""
-        return self.activation, self.clamp, self.stochastic
+        return self.activation, self.clamp, self.stochastic, self.squash
 
 
 FORMS = [
@@ -47,6 +48,8 @@ FORMS = [
     Form("relu", carries=True, clamp=True),
     Form("gelu", stochastic=True),
     Form(clamp=True, carries=True, stochastic=True),
+    Form("relu", squash=True),
+    Form(clamp=True, carries=True, stochastic=True, squash=True),
 ]
 
 
@@ -112,6 +115,7 @@ class Folded:
                 hidden = activation[self.form.activation](hidden)
             output = hidden @ self.last_weight.astype(np.float64) + self.last_bias[:, None]
             phi = skip * a + out * output
+            phi = np.tanh(phi) if self.form.squash else phi
             phi = np.clip(phi, -1, 1) if self.form.clamp else phi
             a = keep * a + gain * phi + carry * before
             if self.form.stochastic and k + 1 < self.sizes.K:
@@ -144,6 +148,7 @@ class Folded:
             tuple(map(one, self.hidden)), tuple(map(one, self.hidden_bias)),
             one(self.last_weight), one(self.last_bias),
             *map(one, self.schedule), self.initial_scale, self.form.activation, self.form.clamp,
+            self.form.squash,
         )  # fmt: skip
 
     def inputs(self, rows: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

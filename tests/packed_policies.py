@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
     def flip(at: int) -> bytes:
         return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
+    def sealed(at: int, value: int) -> bytes:
+        body = data[:at] + bytes([value]) + data[at + 1 : -4]
+        return body + zlib.crc32(body).to_bytes(4, "little")
+
     middle, sizes, sums = len(data) // 2, r"was altered \(its sizes", r"was altered \(its checksum"
     return {
         "cut in the numbers": (data[:middle], "was cut short"),
@@ -52,6 +57,8 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
             data[:16] + b"\xff" * 4 + data[20:],
             sizes,
         ),
+        "unknown activation": (sealed(36, 3), "names an activation or bounds that"),
+        "unknown bounds": (sealed(40, 4), "names an activation or bounds that"),
         "flipped number": (flip(middle), sums),
         "flipped scale": (flip(44), sums),
         "flipped checksum": (flip(len(data) - 1), sums),

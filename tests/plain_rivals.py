@@ -47,6 +47,10 @@ def clip(row: Row) -> Row:
     return [min(1.0, max(-1.0, x)) for x in row]
 
 
+def squash(row: Row) -> Row:
+    return [math.tanh(x) for x in row]
+
+
 def mean(numbers: Row) -> float:
     return sum(numbers) / len(numbers)
 

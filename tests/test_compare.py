@@ -76,6 +76,24 @@ def test_settings_given_to_all_agents_reach_each_and_are_told(
         assert settings.get("critic_learning_rate", [0.002]) == [0.002]
 
 
+@pytest.mark.parametrize("given", [None, 3])
+def test_agents_act_with_their_authors_candidates_unless_told_otherwise(given: int | None) -> None:
+    options = compare.Options(task="hopper-medium", num_candidates=given)
+    for agent, own in (("gtp", 1), ("diffusion-ql", 50), ("consistency-ac", 50), ("iql", 1)):
+        assert compare._settings(agent, options)[1].num_candidates == (given or own)
+    assert not hasattr(compare._settings("bc", options)[1], "num_candidates")
+
+
+def test_both_tables_name_the_candidates() -> None:
+    rows = comparison.score_rows({"diffusion-ql": result([10.0]) | {"num_candidates": 50}})
+    cost = {"hours": 1.0, "seconds_per_update": 1e-3, "milliseconds_per_action": 2.0, "k": 5}
+    cost |= {"num_candidates": 50, "batch_size": 256, "network": "3 x 256"}
+    about = ABOUT | {"machine": "a machine", "rounds": 2, "timed_updates": 2}
+    for table in (comparison.score_table(rows, ABOUT), comparison.cost_table({"x": cost}, about)):
+        assert "num_candidates |" in table.splitlines()[0] and "| 50 " in table
+        assert "num_candidates: actions drawn for each decision" in table
+
+
 def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(compare.main, ["--task", "hopper-medium", "--agents", "diffusion-q"]) == 2
     assert "did you mean diffusion-ql" in capsys.readouterr().err
@@ -169,7 +187,8 @@ def test_every_setting_names_its_source_and_exists() -> None:
             assert set(entry.settings) <= fields | {"updates", "reward"}, (agent, entry)
         for name in tasks.TASKS:
             task, config = agents.defaults(agent, tasks.find(name))
-            agents.build(agent, config, 3, 2, (0,))
+            acting = agents.build(agent, config, 3, 2, (0,)).acting()
+            assert acting.candidates == getattr(config, "num_candidates", 1)
             assert task.updates > 0
 
 
@@ -177,8 +196,16 @@ def test_every_setting_names_its_source_and_exists() -> None:
     ("agent", "task", "expected"),
     [
         ("diffusion-ql", "antmaze-large-play", {"eta": (4.5,), "max_q_backup": 10,
-         "max_gradient_norm": 10.0, "learning_rate": (3e-4,)}),
-        ("diffusion-ql", "walker2d-medium", {"eta": (1.0,), "max_gradient_norm": 1.0}),
+         "max_gradient_norm": 10.0, "learning_rate": (3e-4,), "num_candidates": 50}),
+        ("diffusion-ql", "walker2d-medium", {"eta": (1.0,), "max_gradient_norm": 1.0,
+         "num_candidates": 50, "candidate_rule": "softmax"}),
+        ("diffusion-ql", "pointmaze-umaze", {"num_candidates": 50}),
+        ("diffusion-ql", "pointmaze-demo", {"num_candidates": 1, "ema_start": 100}),
+        ("consistency-ac", "hopper-medium", {"num_candidates": 50}),
+        ("consistency-ac", "antmaze-umaze", {"num_candidates": 50}),
+        ("consistency-ac", "pointmaze-demo", {"num_candidates": 1, "ema_start": 100}),
+        ("gtp", "antmaze-umaze", {"num_candidates": 1}),
+        ("fql", "hopper-medium", {"num_candidates": 1}),
         ("consistency-ac", "walker2d-medium", {"k": 5, "scale_target": True}),
         ("consistency-ac", "antmaze-medium-play", {"learning_rate": (1e-3,), "eta": (0.01,)}),
         ("fql", "antmaze-medium-play", {"alpha": (10.0,), "normalise_q": False,

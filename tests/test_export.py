@@ -69,6 +69,17 @@ def test_every_format_is_written_checked_and_told(
     assert (loaded.k, loaded.task, loaded.keys) == (2, "pointmaze-umaze", ("state", "goal"))
 
 
+def test_the_critic_that_is_left_out_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"eta": [1.0], "width": 8, "depth": 2, "num_candidates": 50}
+    run = make_run(tmp_path / "run", agent="consistency-ac", agent_settings=settings)
+    assert policy.load(run).num_candidates == 50
+    assert cli.run(main, [str(run), str(tmp_path / "out"), "--formats", "cpp"]) == 0
+    assert "one of 50 candidates" in capsys.readouterr().out
+    assert policy.load(tmp_path / "out" / "policy.gtp").num_candidates == 1
+
+
 @pytest.mark.parametrize("kind", ["pt2", pytest.param("onnx", marks=needs_onnx)])
 def test_a_program_takes_any_batch_and_is_as_accurate_as_pytorch(kind: str, tmp_path: Path) -> None:
     content = packed_policies.make(Sizes(O=5, A=3, H=16, L=2, K=2), FORM)

@@ -91,11 +91,19 @@ def test_a_policy_comes_back_from_its_file_bit_for_bit(form: Form, tmp_path: Pat
     content = make(SMALL, form)
     back = packed.read(write(content, tmp_path))
     assert torch.equal(back.policy.flatten(), content.policy.flatten())
-    for name in ("initial_scale", "activation", "clamp"):
+    for name in ("initial_scale", "activation", "clamp", "squash"):
         assert getattr(back.policy, name) == getattr(content.policy, name)
     assert np.array_equal([back.low, back.high], [content.low, content.high])
     assert back.description == content.description
     assert packed.pack(back) == packed.pack(content)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+@pytest.mark.parametrize("clamp", [False, True])
+def test_files_from_before_there_was_squash_mean_what_they_meant(clamp: bool, squash: bool) -> None:
+    data = packed.pack(make(SMALL, Form(clamp=clamp, squash=squash)))
+    assert int.from_bytes(data[40:44], "little") == clamp + 2 * squash
+    assert packed.unpack(data).policy.squash == squash
 
 
 @needs_compiler
@@ -180,8 +188,8 @@ def test_the_header_refuses_a_spoilt_file(driver: Path, name: str, tmp_path: Pat
     # Word for word what Python says.
     with pytest.raises(UserError) as caught:
         packed.read(path)
-    mend = "this gtp_fast reads", "this reader knows"
-    assert done.stderr.strip() + "." == str(caught.value).replace(*mend)
+    said = str(caught.value).replace("this gtp_fast reads", "this reader knows")
+    assert done.stderr.strip() + "." == said.replace("this gtp_fast does", "this reader does")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -214,6 +214,21 @@ def test_the_target_actor_moves_every_fifth_update_from_a_start_on(name: str) ->
     assert not torch.equal(part.average.flat, average)
 
 
+@pytest.mark.parametrize(
+    ("name", "averaged"), [("fql", ["critic"]), ("sscql", ["critic", "actor"]), ("iql", ["critic"])]
+)
+def test_averages_move_towards_parameters_as_just_stepped(name: str, averaged: list[str]) -> None:
+    moving = {"learning_rate": (0.1,), "critic_learning_rate": (0.1,), "critic_ema_rate": 0.25}
+    agent = build(name, **moving, ema_rate=0.25)
+    parts = {part: agent.learners()[part] for part in averaged}
+    before = {p: (x.parameters.flat.clone(), x.average.flat.clone()) for p, x in parts.items()}
+    agent.update(table(), 0)
+    for part, learner in parts.items():
+        (online, average), stepped = before[part], learner.parameters.flat
+        assert (stepped - online).abs().max() > 0.01
+        assert torch.allclose(learner.average.flat, average + 0.25 * (stepped - average), rtol=1e-9)
+
+
 @pytest.mark.parametrize("beta", [0.5, 60.0])
 def test_iql(beta: float) -> None:
     agent = build("iql", expectile=0.8, beta=(beta,))
@@ -229,7 +244,7 @@ def test_iql(beta: float) -> None:
         advantage = min(q(agent, twin, s, a, True) for twin in (0, 1)) - v(s)
         losses.append((0.2 if advantage < 0 else 0.8) * advantage**2)
         weights.append(min(math.exp(min(beta * advantage, 700.0)), 100.0))
-        mu = plain.perceptron(actor, s, DEPTH, plain.relu)
+        mu = plain.squash(plain.perceptron(actor, s, DEPTH, plain.relu))
         density = 0.0
         for x, m, log_std in zip(a, mu, actor["log_std"], strict=True):
             spread = math.exp(min(2.0, max(-5.0, log_std)))
@@ -281,6 +296,8 @@ def test_the_acting_policy_is_the_plain_sampler(name: str, weights: str) -> None
             wanted = plain.diffusion_sample(net, s, row, DEPTH, plain.VP(5))
         elif name == "consistency-ac":
             wanted = plain.consistency_sample(net, s, row, DEPTH, [80.0, 2.0])
+        elif name == "iql":
+            wanted = plain.squash(plain.perceptron(net, s, DEPTH, plain.relu))
         else:
             wanted = plain.clip(plain.perceptron(net, s, DEPTH, plain.relu))
         assert action == exact(wanted)

@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def timing(microseconds: list[float], batch: int = 1) -> Timing:
-    return Timing(batch, 5, "cpu", "native", np.int64(np.array(microseconds) * 1000))
+    return Timing(batch, 5, 1, "cpu", "native", np.int64(np.array(microseconds) * 1000))
 
 
 def test_figures_are_those_of_the_calls() -> None:
@@ -42,14 +42,14 @@ def test_a_percentile_that_too_few_calls_can_tell_is_left_out() -> None:
     assert few.percentile(50) == 1 and few.percentile(99) is None
     assert some.percentile(99) == 1 and some.percentile(99.9) is None
     row = table([few]).splitlines()[2].split()
-    assert row[:5] == ["1", "5", "cpu", "native", "99"]
-    assert row[5:] == ["1.0", "us", "-", "-", "1,000,000"]
+    assert row[:6] == ["1", "5", "1", "cpu", "native", "99"]
+    assert row[6:] == ["1.0", "us", "-", "-", "1,000,000"]
 
 
 def test_the_histogram_counts_every_call() -> None:
     values = [*np.linspace(20, 30, 500), *np.linspace(30, 35, 100), 5000.0]
     lines = histogram(timing(values)).splitlines()
-    assert lines[0] == "batch 1, K 5, cpu, native: 601 calls"
+    assert lines[0] == "batch 1, K 5, candidates 1, cpu, native: 601 calls"
     assert sum(int(line.split()[-1]) for line in lines[1:]) == 601
     assert lines[-1].split("|")[0].strip() == "to 5.00 ms, the longest"
     assert max(line.count("#") for line in lines) == 50
@@ -58,8 +58,8 @@ def test_the_histogram_counts_every_call() -> None:
 
 def test_every_case_is_called_as_a_control_loop_would(run: Run) -> None:
     cases = prepare(Options(str(run), batch=(1, 3), k=(1, 2), backend=("auto", "reference")))
-    assert [case[:3] for case in cases] == [
-        (batch, k, "cpu") for _ in range(2) for k in (1, 2) for batch in (1, 3)
+    assert [case[:4] for case in cases] == [
+        (batch, k, 1, "cpu") for _ in range(2) for k in (1, 2) for batch in (1, 3)
     ]
     assert len({case.backend for case in cases}) == len({c.backend for c in cases[::4]})
     assert cases[0].observations[0].shape == (3,) and cases[1].observations[0].shape == (3, 3)
@@ -78,14 +78,24 @@ def test_the_command_prints_and_writes(
     assert said.count("calls\n") == 1, "a histogram for the smallest batch alone"
     content = json.loads((tmp_path / "l.json").read_text())
     assert [(row["batch"], row["k"]) for row in content["rows"]] == [(1, 3), (5, 3)]
+    assert all(row["num_candidates"] == 1 for row in content["rows"])
     assert content["rows"][0]["p50_us"] > 0 and content["machine"]["processor"]
     assert (tmp_path / "l.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_candidates_stand_beside_the_latency(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"eta": [1.0], "width": 8, "depth": 2, "num_candidates": 50}
+    own = make_run(tmp_path / "run", agent="consistency-ac", agent_settings=settings)
+    assert cli.run(main, [str(own), "--batch", "1", *QUICK]) == 0
+    assert "batch 1, K 2, candidates 50, cpu" in capsys.readouterr().out
 
 
 def test_a_packed_file_can_be_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = packed_policies.write(packed_policies.make(Sizes(O=3, A=1, H=4, L=1, K=2)), tmp_path)
     assert cli.run(main, [str(path), "--batch", "1", *QUICK]) == 0
-    assert "batch 1, K 2, cpu" in capsys.readouterr().out
+    assert "batch 1, K 2, candidates 1, cpu" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,26 @@ def test_nan_goes_through_and_no_row_touches_another() -> None:
     assert bad[3] and bad.sum() == 1
 
 
+@pytest.mark.parametrize("isa", FLOAT_ISAS)
+def test_squash_is_tanh_everywhere_and_keeps_a_nan(isa: str) -> None:
+    """A policy whose phi is its noise."""
+    values = [0.0, 1e-30, 1e-6, 1e-3, 0.3, 0.5, 1.0, 3.0, 9.0, 10.0, 44.0, 1e4, 1e38]
+    x = np.concatenate([values, np.negative(values), np.linspace(-6, 6, 1001)]).astype(np.float32)
+    policy = Folded(Sizes(O=1, A=1, H=4, K=1, L=1), form=Form("relu", squash=True))
+    policy.initial_scale = 1.0
+    policy.keep[:], policy.gain[:], policy.skip[:], policy.out[:] = 0, 1, 1, 0
+    policy.c_in[:] = 0
+    noise = x[None, :, None]
+    observation, out = np.zeros_like(noise), np.full_like(noise, np.nan)
+    sampler(policy, isa).sample(observation, noise, out)
+    exact = np.tanh(noise.astype(np.float64))
+    assert_as_accurate(f"tanh {isa}", out, torch.tensor(noise).tanh(), exact)
+    assert (np.diff(out[0, -1001:, 0]) >= 0).all() and np.abs(out).max() == 1
+    observation[:] = np.nan
+    sampler(policy, isa).sample(observation, noise, out)
+    assert np.isnan(out).all()
+
+
 def test_actions_are_clipped() -> None:
     policy = Folded(Sizes(H=64, K=1))
     policy.gain[:] = 50.0

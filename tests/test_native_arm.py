@@ -39,7 +39,8 @@ def run(program: list[str], policy: Folded, rows: int, precision: str = "fp32") 
     observation, noise, out = policy.inputs(rows)
     form = policy.form
     kind, products = ("mish", "relu", "gelu").index(form.activation), PRODUCTS.index(precision)
-    numbers = [*policy.sizes.tuple(), kind, form.clamp, form.stochastic, products, rows]
+    flags = form.clamp, form.stochastic, form.squash
+    numbers = [*policy.sizes.tuple(), kind, *flags, products, rows]
     parts = [np.array(numbers, np.int32), np.float32(policy.initial_scale), policy.flat()]
     fed = b"".join(part.tobytes() for part in (*parts, observation, noise))
     done = subprocess.run(program, input=fed, capture_output=True, check=True)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gtp_fast import checkpoint, cli, collect, native, train
+from gtp_fast import checkpoint, cli, collect, config, native, train
 from gtp_fast.evaluations import read
 
 SMALL = ["--width", "16", "--k", "2", "--batch-size", "32", "--episodes", "2", "--log-every", "5"]
@@ -308,6 +308,22 @@ def test_settings_that_do_not_fit_are_refused(
     assert "u-mode" in refusal(arguments(dataset, tmp_path, "--u-mode", "sideways"), capsys)
     assert "no run folder" in refusal(["--resume", str(tmp_path / "absent")], capsys)
     assert "leave out --steps" in refusal(["--resume", "somewhere", "--steps", "9"], capsys)
+
+
+def test_without_a_critic_the_tasks_candidates_are_left_out(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = ["--task", "hopper-medium", "--agent", "diffusion-ql"]
+    assert config.parse(theirs).agent.num_candidates == 50
+    assert config.parse([*theirs, "--eta", "0", "2"]).agent.num_candidates == 50
+    assert config.parse([*theirs, "--eta", "0"]).agent.num_candidates == 1
+    cloned = [*theirs, "--eta", "0", "--num-candidates=50"]
+    assert config.parse(cloned).agent.num_candidates == 50
+    for agent in ("consistency-ac", "gtp"):
+        options = ("--agent", agent, "--eta", "0", "--num-candidates", "3")
+        said = refusal(arguments(dataset, tmp_path, *options), capsys)
+        assert "--num-candidates 3 needs a critic to choose with" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(

@@ -18,14 +18,14 @@ bool launch(Index3 grid, int blocks, int threads, size_t bytes, Kernel&& kernel)
 
 gtp::Shape shape_of(const int* sizes) {
   return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5],
-          {static_cast<gtp::Activation>(sizes[6]), sizes[7] != 0, sizes[8] != 0}};
+          {static_cast<gtp::Activation>(sizes[6]), sizes[7] != 0, sizes[8] != 0, sizes[9] != 0}};
 }
 
 }  // namespace
 
-// sizes: those of Shape, then the form's activation, clamp and stochastic. path, precision: as their enumerations count
-// them. `policy` is padded as CudaSampler::load leaves it. Returns 0, or 1 when threads wait for others that do not
-// come or write behind the shared memory that they asked for, or 2 when there is no such kernel.
+// sizes: those of Shape, then the form's activation, clamp, stochastic and squash. path, precision: as their
+// enumerations count them. `policy` is padded as CudaSampler::load leaves it. Returns 0, or 1 when threads wait for
+// others that do not come or write behind the shared memory that they asked for, or 2 when there is no such kernel.
 extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int* sizes, const float* policy,
                            float initial_scale, const float* observation, const float* noise, float* out, int rows) {
   const gtp::CudaPlan plan{static_cast<gtp::CudaPath>(path), rows_of_plan};

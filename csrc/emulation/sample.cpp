@@ -14,19 +14,19 @@ static std::vector<float> floats(size_t count) {
 
 // Arguments: the instruction set, or none for the widest; prints its name on stderr.
 int main(int count, char** arguments) {
-  int n[11];  // the sizes of Shape, then activation, clamp, stochastic, products, rows
-  if (std::fread(n, sizeof(int), 11, stdin) != 11) return 1;
-  const gtp::Form form{static_cast<gtp::Activation>(n[6]), n[7] != 0, n[8] != 0};
+  int n[12];  // the sizes of Shape, then activation, clamp, stochastic, squash, products, rows
+  if (std::fread(n, sizeof(int), 12, stdin) != 12) return 1;
+  const gtp::Form form{static_cast<gtp::Activation>(n[6]), n[7] != 0, n[8] != 0, n[9] != 0};
   const gtp::Shape shape{n[0], n[1], n[2], n[3], n[4], n[5], form};
-  gtp::Sampler sampler(shape, count > 1 ? arguments[1] : "", static_cast<gtp::Products>(n[9]));
-  const size_t rows = static_cast<size_t>(shape.seeds) * n[10];
+  gtp::Sampler sampler(shape, count > 1 ? arguments[1] : "", static_cast<gtp::Products>(n[10]));
+  const size_t rows = static_cast<size_t>(shape.seeds) * n[11];
   const std::vector<float> scale = floats(1), flat = floats(sampler.flat().total);
   const std::vector<float> observation = floats(rows * shape.observation);
   const std::vector<float> noise = floats(rows * gtp::draws_of(shape) * shape.action);
   std::vector<float> out(rows * shape.action);
   if (scale.empty() || flat.empty() || observation.empty() || noise.empty()) return 1;
   sampler.load(flat.data(), scale[0]);
-  sampler.sample(observation.data(), noise.data(), out.data(), n[10], 2);
+  sampler.sample(observation.data(), noise.data(), out.data(), n[11], 2);
   std::fputs(sampler.kernels().name, stderr);
   return std::fwrite(out.data(), sizeof(float), out.size(), stdout) == out.size() ? 0 : 1;
 }

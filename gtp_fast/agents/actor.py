@@ -33,6 +33,7 @@ class Steps:
     spread: Tensor
     initial_scale: float = 1.0
     clamp: bool = False
+    squash: bool = False
     stochastic: bool = False
     """Whether noise is added after a step."""
 
@@ -48,6 +49,7 @@ def make_steps(
     *,
     initial_scale: float = 1.0,
     clamp: bool = False,
+    squash: bool = False,
     **given: Tensor | float,
 ) -> Steps:
     """Return steps whose vectors have the type and device of `like`.
@@ -66,6 +68,7 @@ def make_steps(
         times=times.to(like),
         initial_scale=initial_scale,
         clamp=clamp,
+        squash=squash,
         stochastic=stochastic,
         **fields,
     )
@@ -157,6 +160,7 @@ class ActorNetwork:
             initial_scale=steps.initial_scale,
             activation=self.activation,
             clamp=steps.clamp,
+            squash=steps.squash,
         )
 
     def sample(
@@ -169,6 +173,8 @@ class ActorNetwork:
             t = steps.times[k].expand(a.shape[:2])
             output = self(views, steps.c_in[k] * a, t, observation)
             phi = steps.skip[k] * a + steps.out[k] * output
+            if steps.squash:
+                phi = phi.tanh()
             if steps.clamp:
                 phi = phi.clamp(-1.0, 1.0)
             a = steps.keep[k] * a + steps.gain[k] * phi + steps.carry[k] * before
@@ -187,9 +193,9 @@ def state_network(
     )
 
 
-def one_step(like: Tensor) -> Steps:
-    """Return the one step of a policy that is its network's output and takes no noise."""
-    return make_steps(like, torch.zeros(1), c_in=0.0, initial_scale=0.0)
+def one_step(like: Tensor, squash: bool = False) -> Steps:
+    """Return the one step of a policy that is its network's output, or that output's tanh."""
+    return make_steps(like, torch.zeros(1), c_in=0.0, initial_scale=0.0, squash=squash)
 
 
 def detached(views: Mapping[str, Tensor]) -> dict[str, Tensor]:

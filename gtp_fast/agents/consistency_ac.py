@@ -3,8 +3,9 @@ reinforcement learning", arXiv 2309.16984).
 
 Where it departs from its authors' code: the schedule of N runs over the whole training, where
 theirs begins anew at every evaluation (each 50,000 updates); what Diffusion-QL's file says of
-initial weights, checkpoints, candidates and rates holds here too. As in their code the network is
-told the raw time, the input is not scaled, and the loss is multiplied by 100 / (t_2 - t_1) always.
+initial weights, checkpoints, rates and the 50 candidates holds here too. As in their code the
+network is told the raw time, the input is not scaled, and the loss is multiplied by
+100 / (t_2 - t_1) always.
 """
 
 from __future__ import annotations

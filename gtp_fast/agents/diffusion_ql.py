@@ -2,9 +2,9 @@
 reinforcement learning", arXiv 2208.06193).
 
 Where it departs from its authors' code: networks start from U(-1, 1) / sqrt(fan in) in weights and
-biases alike, as PyTorch's do; the last checkpoint is reported, no best one is selected; one
-candidate acts by default, where they choose among 50 (`num_candidates`); no decay of the learning
-rates, whose schedule in their code hardly moves.
+biases alike, as PyTorch's do; the last checkpoint is reported, no best one is selected; no decay of
+the learning rates, whose schedule in their code hardly moves. As they do it acts with one of 50
+candidates, chosen by softmax(Q) of the target critic (`num_candidates` in task_settings.py).
 """
 
 from __future__ import annotations

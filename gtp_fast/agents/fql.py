@@ -1,5 +1,10 @@
 """FQL, flow Q-learning (Park, Li, Levine 2025): a flow that clones the data, and a one-step policy
 that is distilled from it and guided by the critic.
+
+Order of an update: every loss is read, then flow, policy and critic take their steps, then the
+target critic moves (0.005). It moves towards the critic as just stepped; the authors' towards the
+critic as it was before the step, so theirs is one update behind ours. TD targets ask the one-step
+policy itself, as it is before its step, in both; the flow has no average in either.
 """
 
 from __future__ import annotations

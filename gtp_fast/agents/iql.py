@@ -1,9 +1,11 @@
 """IQL (Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", arXiv
 2110.06169): V by expectile regression, Q by V at the next state, the policy by weighted regression.
 
-Where it departs from its authors' code: the mean of the Gaussian policy is linear and clipped when
-acting, where theirs goes through a tanh; networks start from U(-1, 1) / sqrt(fan in), theirs are
-orthogonal. As theirs it acts by the mean, by the online weights, and only the actor's rate decays.
+Where it departs from its authors' code: networks start from U(-1, 1) / sqrt(fan in), theirs are
+orthogonal. As theirs the mean of the Gaussian policy goes through tanh, and the density is that of
+a plain Gaussian about it, its log standard deviation one parameter per action, kept in [-5, 2]; it
+acts by the mean and by the online weights, only the actor's rate decays, and the target critic
+moves at the end of an update, towards the critic as just stepped.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ class IQL(Agent):
         self.critic = DoubleQ(self, activation="relu", decays=False)
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         self.beta = self.per_seed(c.beta, "beta")
-        self.steps = one_step(actor.flat)
+        self.steps = one_step(actor.flat, squash=True)
         self.prepare(1)
 
     def learners(self) -> dict[str, Learner]:
@@ -130,6 +132,6 @@ class IQL(Agent):
 
     def actor_loss(self, batch: Batch, w: Tensor) -> Tensor:
         """Return -mean w log pi(a | s) [S] for weights w [S, B]."""
-        mean = self.network(self.actor.views, None, None, batch.observation)
+        mean = self.network(self.actor.views, None, None, batch.observation).tanh()
         log_std = self.actor.views["log_std"].clamp(*_LOG_STD)
         return -(w * reference.gaussian_log_density(batch.action, mean, log_std)).mean(-1)

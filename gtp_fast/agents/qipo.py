@@ -1,5 +1,11 @@
 """QIPO, Q-weighted iterative policy optimisation (Zhang, Zhang, Gu 2025): the ordinary loss of a
 diffusion (qipo-diff) or of a flow (qipo-ot), weighted by exp(beta Q) on actions of its own.
+
+Of the twins the minimum by the target networks is Q, in the TD target's softmax and in the weights,
+as in QGPO; the public re-implementation of QIPO-OT takes their mean, in its weights by the online
+networks. The sum of the twins stands in the critic's loss alone, where QGPO takes their mean, a
+factor to which Adam is indifferent. The target critic moves after each critic step, towards the
+critic as just stepped, as QGPO's does.
 """
 
 from __future__ import annotations
@@ -43,11 +49,10 @@ class QIPO(Agent):
 
     Deviations from the paper, as far as it is known: runs too short for it draw the actions of a
     state's support set, and of the TD target, whenever the state comes up instead of once for the
-    whole dataset (`support_sets`); each of them gets its own time and noise; Q is the smaller one
-    of the target twins; the critic goes on in the guided phase. beta, M, the lengths of the phases
-    and K_renew are not published per task: see agents/task_settings.py. The network is the plain
-    MLP of the other agents instead of QGPO's residual one, its moving average acts, and the batch
-    is 256 instead of QGPO's 4096.
+    whole dataset (`support_sets`); each of them gets its own time and noise; the critic goes on in
+    the guided phase. beta, M, the lengths of the phases and K_renew are not published per task: see
+    agents/task_settings.py. The network is the plain MLP of the other agents instead of QGPO's
+    residual one, its moving average acts, and the batch is 256 instead of QGPO's 4096.
     """
 
     Config = QIPOConfig

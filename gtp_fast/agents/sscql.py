@@ -1,5 +1,10 @@
 """SSCQL, single-step completion Q-learning (Koirala, Fleming 2025): one network that learns the
 flow's velocity and its completion to an action in one step, guided by the critic.
+
+Order of an update: the TD target and the actor's losses are read, then the actor takes its step and
+its average moves (5e-4), then the critic takes its own and the target critic moves (0.005). Both
+averages move towards parameters as just stepped; the authors' towards those of before the step, so
+theirs are one update behind ours. TD targets ask the averages as they are before the update.
 """
 
 from __future__ import annotations

@@ -47,7 +47,18 @@ def _one(value: float) -> tuple[float, ...]:
     return (value,)
 
 
-_OURS_POINTMAZE = "ours: no such task in the paper; AntMaze's reward rule, defaults otherwise"
+# What both authors draw for every decision, one of them chosen with probability softmax(Q).
+_CANDIDATES: dict[str, Any] = {"num_candidates": 50}
+
+
+def _acting(source: str) -> tuple[Entry, ...]:
+    """Return the candidates with which these authors evaluate, on both families of the paper."""
+    return tuple(Entry(where, source, _CANDIDATES) for where in ("locomotion", "antmaze"))
+
+
+_OURS_POINTMAZE = (
+    "ours: no such task in the paper; AntMaze's rewards and candidates, defaults otherwise"
+)
 _OURS_DEMO = "ours: a small network and large rates, so that the demo takes minutes; not tuned"
 _DEMO: dict[str, Any] = {
     "width": 64,
@@ -55,6 +66,7 @@ _DEMO: dict[str, Any] = {
     "cosine_decay": True,
 }
 _DEMO_CRITIC = _DEMO | {"critic_learning_rate": _one(1e-3), "critic_ema_rate": 0.02}
+_DEMO_CHAIN = _DEMO_CRITIC | {"ema_start": 100, "num_candidates": 1}
 
 _GTP = (
     Entry(
@@ -69,8 +81,9 @@ _DIFFUSION_QL_SOURCE = "Diffusion-QL's repository, main.py (its AntMaze sets are
 _DIFFUSION_QL = (
     Entry("locomotion", _DIFFUSION_QL_SOURCE, {"updates": 2_000_000, "reward": "none"}),
     Entry("antmaze", _DIFFUSION_QL_SOURCE, {"updates": 1_000_000, "reward": "cql"}),
-    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"}),
-    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CRITIC | {"ema_start": 100}),
+    *_acting("Diffusion-QL's repository, agents/ql_diffusion.py, sample_action"),
+    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"} | _CANDIDATES),
+    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CHAIN),
     *_rows(
         _DIFFUSION_QL_SOURCE,
         ("learning_rate", "eta", "max_q_backup", "max_gradient_norm"),
@@ -98,8 +111,9 @@ _CONSISTENCY_AC_SOURCE = "Consistency-AC's repository, offline.py (its AntMaze s
 _CONSISTENCY_AC = (
     Entry("locomotion", _CONSISTENCY_AC_SOURCE, {"updates": 2_000_000, "reward": "none"}),
     Entry("antmaze", _CONSISTENCY_AC_SOURCE, {"updates": 1_000_000, "reward": "cql"}),
-    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"}),
-    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CRITIC | {"ema_start": 100}),
+    *_acting("Consistency-AC's repository, agents/ql_consistency.py, sample_action"),
+    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"} | _CANDIDATES),
+    Entry("pointmaze-demo", _OURS_DEMO, _DEMO_CHAIN),
     *_rows(
         _CONSISTENCY_AC_SOURCE,
         ("learning_rate", "eta", "k", "scale_target", "max_q_backup", "max_gradient_norm"),

@@ -80,6 +80,11 @@ def report(made: Exported) -> str:
         "Largest differences of 256 random actions, in the environment's units; rounding explains "
         f"{made.allowed:.1e}.",
     ]
+    if (count := about["num_candidates"]) > 1:
+        lines.append(
+            f"The run acts with one of {count} candidates that its critic chooses; these files "
+            "have no critic and draw one: gtp_fast.evaluate --num-candidates 1 gives their score."
+        )
     if keys := about["observation_keys"]:
         lines.append(f"The observation is {' then '.join(keys)}, in one row.")
     return "\n".join(lines)

@@ -36,7 +36,7 @@ class FoldedPolicy(NamedTuple):
 
     Step k of `folded_sample`, from 0, with F the network and phi_before that of step k - 1 (0):
 
-        phi = skip_k a + out_k F(c_in_k a, k, s), clipped to [-1, 1] if `clamp`
+        phi = skip_k a + out_k F(c_in_k a, k, s), through tanh if `squash`, clipped if `clamp`
         a <- keep_k a + gain_k phi + carry_k phi_before + spread_k z_{k+1}
 
     Eq. 15 of the paper is skip 0, out 1, carry 0, spread 0. The last step adds no noise.
@@ -70,7 +70,9 @@ class FoldedPolicy(NamedTuple):
     activation: str = "mish"
     """mish, gelu (tanh form) or relu."""
     clamp: bool = False
-    """Whether phi is clipped in every step."""
+    """Whether phi is clipped to [-1, 1] in every step."""
+    squash: bool = False
+    """Whether phi goes through tanh in every step, before it is clipped."""
 
     @property
     def draws(self) -> int:
@@ -164,6 +166,8 @@ def folded_sample(
             h = activation(inputs(h) @ weight + bias[:, None])
         output = h @ policy.last_weight + policy.last_bias[:, None]
         phi = policy.skip[k] * a + policy.out[k] * output
+        if policy.squash:
+            phi = phi.tanh()
         if policy.clamp:
             phi = phi.clamp(-1.0, 1.0)
         a = policy.keep[k] * a + policy.gain[k] * phi + policy.carry[k] * before

@@ -146,6 +146,12 @@ inline float gelu(float x) {  // the tanh form
 
 inline float clip(float x) { return x > 1.0f ? 1.0f : (x < -1.0f ? -1.0f : x); }
 
+// tanh(x) = (e - 1) / (e + 1), e = exp(2 x), limited; the last term keeps a NaN.
+inline float squash(float x) {
+  const float e = limited_exp(x + x);
+  return (e - 1.0f) / (e + 1.0f) + 0.0f * clip(x);
+}
+
 // y += x W: every y[j] gains x[i] W[i][j] in the order of i. Four rows of W a pass spare loads of y.
 inline void multiply_add(const float* x, const float* w, int inputs, int outputs, float* __restrict y) {
   int i = 0;
@@ -233,7 +239,8 @@ class Policy {
   }
 
  private:
-  // phi = skip a + out F(a);  a <- keep a + gain phi + carry (phi of the step before).
+  // phi = skip a + out F(a), through tanh and clipped if asked;
+  // a <- keep a + gain phi + carry (phi of the step before).
   void step(const float* p, int k) {
     const float* c = p + constants_ + k;
     const float input_scale = c[0], skip = c[K_], out = c[2 * K_], keep = c[3 * K_], gain = c[4 * K_],
@@ -258,6 +265,7 @@ class Policy {
       const float low = (q[j] + q[A_ + j]) + (q[2 * A_ + j] + q[3 * A_ + j]);
       const float high = (q[4 * A_ + j] + q[5 * A_ + j]) + (q[6 * A_ + j] + q[7 * A_ + j]);
       float phi = detail::fma(out, (low + high) + p[last_bias_ + j], skip * a_[j]);
+      if (squash_) phi = detail::squash(phi);
       if (clamp_) phi = detail::clip(phi);
       a_[j] = detail::fma(carry, before_[j], detail::fma(gain, phi, keep * a_[j]));
       before_[j] = phi;
@@ -300,9 +308,10 @@ class Policy {
              " bytes instead of " + std::to_string(wanted) + ")";
     if (detail::crc32(data.data(), wanted - kChecksum) != detail::word_at(data.data() + wanted - kChecksum))
       return "was altered (its checksum differs)";
-    if (field(7) > 2 || field(8) > 1) return "names an activation or a clamp that this reader does not know";
+    if (field(7) > 2 || field(8) > 3) return "names an activation or bounds that this reader does not know";
     O_ = static_cast<int>(O), A_ = static_cast<int>(A), H_ = static_cast<int>(H), L_ = static_cast<int>(L);
-    K_ = static_cast<int>(K), activation_ = static_cast<int>(field(7)), clamp_ = field(8) != 0;
+    K_ = static_cast<int>(K), activation_ = static_cast<int>(field(7));
+    clamp_ = (field(8) & 1) != 0, squash_ = (field(8) & 2) != 0;
     initial_scale_ = detail::float_of(field(9));
     std::vector<float> numbers(count);
     for (std::size_t i = 0; i < count; ++i)
@@ -325,7 +334,7 @@ class Policy {
   std::size_t constants_ = 0, first_action_ = 0, first_observation_ = 0, step_bias_ = 0, hidden_weight_ = 0,
               hidden_bias_ = 0, last_weight_ = 0, last_bias_ = 0;
   int O_ = 0, A_ = 0, H_ = 0, L_ = 0, K_ = 0, activation_ = 0;
-  bool clamp_ = false, stochastic_ = false, unit_box_ = true;
+  bool clamp_ = false, squash_ = false, stochastic_ = false, unit_box_ = true;
   float initial_scale_ = 0.0f;
   std::vector<float> half_, middle_, state_, now_, next_, a_, scaled_, before_, chains_, noise_;
 };
