@@ -46,7 +46,9 @@ def read(path: Path) -> Columns:
     """
     columns = metrics.read(path) if path.exists() else {}
     held = [~np.isnan(columns[name]) for name in (*_WEIGHTS, *_ACTIONS) if name in columns]
-    return {name: column[np.any(held, 0)] for name, column in columns.items()} if held else {}
+    if not np.any(held):
+        return {}
+    return {name: column[np.any(held, 0)] for name, column in columns.items()}
 
 
 def last(columns: Columns) -> Figures:

@@ -121,6 +121,8 @@ def test_quartiles_without_a_row_are_left_out_of_the_order(tmp_path: Path) -> No
 def test_tables_without_such_figures_say_nothing(tmp_path: Path) -> None:
     assert guidance.read(tmp_path / "absent.csv") == {}
     MetricsLog(tmp_path / "metrics.csv", (0,)).write(5, {"loss": 1.0})
+    MetricsLog(tmp_path / "diverged.csv", (0,)).write(5, dict.fromkeys(SOUND, float("nan")))
+    assert guidance.read(tmp_path / "diverged.csv") == {}
     found = guidance.read(tmp_path / "metrics.csv")
     assert found == {} and guidance.last(found) == {} and guidance.sentences(found, 5) == {}
 

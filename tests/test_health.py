@@ -95,6 +95,8 @@ def test_figures_are_one_a_seed_and_leave_the_agent_as_it_was() -> None:
         "map_error", "euler_error", "map_std", "action_std_one_jump", "action_std_k_steps",
     }  # fmt: skip
     assert all(len(values) == 2 and math.isfinite(sum(values)) for values in found.values())
+    # Two policy actions a state are no V(s), and two draws of them not the same.
+    assert max(found["weight_correlation"]) < 1.0 - 1e-6
     assert health.figures(agent, table()) == found
     for name, value in agent.state_dict().items():
         assert torch.equal(value, before[name]), name
