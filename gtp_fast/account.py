@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from gtp_fast import guidance
+
 if TYPE_CHECKING:
     from gtp_fast.trainer import Trainer
 
@@ -46,6 +48,7 @@ def summarise(trainer: Trainer, done: int, seconds: float) -> None:
         return
     means, settings = trainer.last.means(), trainer.settings
     rate = (done - trainer.start) / seconds
+    columns = guidance.read(trainer.run.metrics)
     summary = {
         "task": settings["task"],
         "dataset": trainer.table.dataset_id,
@@ -64,6 +67,8 @@ def summarise(trainer: Trainer, done: int, seconds: float) -> None:
         "k": len(trainer.agent.folded().c_in),
         "num_candidates": settings["agent_settings"].get("num_candidates", 1),
         "last": means,
+        "health": guidance.last(columns),
+        "warnings": list(guidance.sentences(columns, trainer.steps).values()),
         "best_mean_score": trainer.best,
         "data_return": trainer.table.statistics.mean_return,
         "data_success_rate": trainer.table.statistics.success_rate,

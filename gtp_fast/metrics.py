@@ -14,11 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gtp_fast.errors import UserError
 from gtp_fast.files import unwritable, write_atomically
 
 _INDEX = ["step", "seed"]
+
+
+def read(path: str | Path) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of a metrics table, nan where a row has nothing; UserError when it is
+    none.
+    """
+    rows = _rows(Path(path)) or [_INDEX]
+    body = [row for row in rows[1:] if len(row) == len(rows[0])]
+    figures = np.array([[float(cell or "nan") for cell in row] for row in body])
+    return dict(zip(rows[0], figures.reshape(-1, len(rows[0])).T, strict=True))
 
 
 class MetricsLog:
@@ -69,23 +80,8 @@ class MetricsLog:
         for board in self._boards:
             board.close()
 
-    def _rows(self) -> list[list[str]]:
-        try:
-            text = self.path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{self.path} cannot be read: move it away and go on with --resume."
-            ) from error
-        # Only what ends in a line feed was written whole.
-        rows = list(csv.reader(text.splitlines(keepends=True)[: text.count("\n")]))
-        if rows and rows[0][:2] != _INDEX:
-            raise UserError(
-                f"{self.path} is no table of ours: move it away and go on with --resume."
-            )
-        return rows
-
     def _trim(self, step: int) -> None:
-        rows = self._rows()
+        rows = _rows(self.path)
         if not rows:
             return
         self.columns = rows[0]
@@ -93,7 +89,7 @@ class MetricsLog:
         self._replace(kept)
 
     def _widen(self, new: list[str]) -> None:
-        rows = self._rows()[1:] if self.path.exists() else []
+        rows = _rows(self.path)[1:] if self.path.exists() else []
         self.columns += new
         self._replace([row + [""] * len(new) for row in rows])
 
@@ -101,6 +97,18 @@ class MetricsLog:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *rows])
         write_atomically(self.path, text.getvalue())
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: move it away and go on with --resume.") from error
+    # Only what ends in a line feed was written whole.
+    rows = list(csv.reader(text.splitlines(keepends=True)[: text.count("\n")]))
+    if rows and rows[0][:2] != _INDEX:
+        raise UserError(f"{path} is no table of ours: move it away and go on with --resume.")
+    return rows
 
 
 def _boards(folder: Path, seeds: Sequence[int], step: int) -> list[Any]:

@@ -42,6 +42,9 @@ class Stream(IntEnum):
     ONE_STEP = 14
     SUPPORT = 15
     FOURIER = 16
+    HEALTH_ROWS = 17
+    HEALTH_VALUE = 18
+    HEALTH_ACTION = 19
 
 
 def key_tensor(seeds: Sequence[int] | Tensor, device: torch.device | str = "cpu") -> Tensor:

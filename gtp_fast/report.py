@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from gtp_fast import cli, runs, stats, tasks
+from gtp_fast import cli, guidance, runs, stats, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.evaluations import read
 
@@ -98,6 +98,9 @@ def main(argv: Sequence[str]) -> int:
     options = cli.parse(Options, argv, "python -m gtp_fast.report", "Compare trained runs.")
     groups = collect(options.runs)
     print(table(groups))
+    notes = [line for path in options.runs for line in guidance.report(runs.open_run(path))]
+    if notes:
+        print("\n" + "\n".join(notes))
     if options.plot is not None:
         from gtp_fast import plot
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from gtp_fast import account, checkpoint, engine, tasks
+from gtp_fast import account, checkpoint, engine, guidance, tasks
+from gtp_fast.agents import health
 from gtp_fast.agents.base import Agent
 from gtp_fast.children import ChildDied
 from gtp_fast.config import RunConfig
@@ -68,6 +70,7 @@ class Trainer:
         self.last: Evaluation | None = None
         self.shown: dict[str, str] = {}
         self.reported: set[int] = set()
+        self.said: set[str] = set()
         self.evaluator = self._evaluator()
 
     def train(self) -> int:
@@ -123,8 +126,10 @@ class Trainer:
             self._show({name: f"{np.mean(means[name]):.3g}" for name in self.agent.loss_names})
         if self._evaluation_due(done):
             self._evaluate(done)
-        elif done % self.checkpoint_every == 0:
+        elif done % self.checkpoint_every == 0 or last:
             self._check()
+            if self.evaluator is None or not self.evaluate_every:
+                self._note(done, {})
             self._save(done)
 
     def _evaluation_due(self, done: int) -> bool:
@@ -190,19 +195,25 @@ class Trainer:
         self.evaluating += time.perf_counter() - began
         self.log.append(done, self.last)
         means = self.last.means()
-        spread = {
-            f"action_std_{name}": values
-            for name, values in self.agent.action_spread(self.table).items()
-        }
-        self.metrics.write(
-            done, {f"evaluation_{name}": values for name, values in means.items()} | spread
-        )
+        self._note(done, {f"evaluation_{name}": values for name, values in means.items()})
         score = float(np.mean(means["score"]))
         self._show({"score": f"{score:.1f}"})
         path = self._save(done)
         if score > self.best:
             self.best = score
             checkpoint.mark_best(self.run, path, score)
+
+    def _note(self, done: int, figures: Mapping[str, Any]) -> None:
+        """Write figures beside those of the agent's health, and say once what these warn of."""
+        began = time.perf_counter()
+        self.metrics.write(done, {**figures, **health.figures(self.agent, self.table)})
+        columns = guidance.read(self.run.metrics)
+        self._show(guidance.shown(guidance.last(columns)))
+        for kind, sentence in guidance.sentences(columns, self.steps).items():
+            if kind not in self.said:
+                self.said.add(kind)
+                self.bar.write(sentence, file=sys.stderr)
+        self.evaluating += time.perf_counter() - began
 
     def _save(self, done: int) -> Path:
         if done != self.saved_step:

@@ -13,6 +13,7 @@ from agent_cases import make, make_table, run, synthetic_table, tiny
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gtp_fast import agents, engine, random
+from gtp_fast.agents import health
 from gtp_fast.agents.base import Agent
 from gtp_fast.engine.loop import Captured, Eager
 from gtp_fast.errors import UserError
@@ -240,8 +241,9 @@ def test_metrics_are_finite_named_and_one_column_a_seed(name: str) -> None:
     assert metrics.shape == (len(agent.metric_names), 3)
     assert torch.isfinite(metrics).all()
     assert not metrics.requires_grad
-    spread = agent.action_spread(synthetic_table(), rows=16)
-    assert all(len(values) == 3 for values in spread.values()) and "k_steps" in spread
+    spread = health.action_spread(agent, synthetic_table(), 16)
+    assert all(len(values) == 3 for values in spread.values())
+    assert ("action_std_one_jump" in spread) == agent.jumps and "action_std_k_steps" in spread
 
 
 # --- acting --------------------------------------------------------------------------------------

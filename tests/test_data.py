@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gtp_fast.data import cache, load_table, locate
+from gtp_fast.data import TransitionTable, cache, load_table, locate
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import TASKS, Rules
 
@@ -228,13 +228,19 @@ def test_a_download_that_works_is_used(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(load_table("hopper-medium")) == 15
 
 
-def test_the_cache_gives_the_same_table_and_follows_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[TransitionTable, Path]:
+    """Load a flat file; return its table and the file that the cache made of it."""
     monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "tables"))
     np.savez(tmp_path / "x.npz", **sets.flat())
     first = load_table("hopper-medium", tmp_path / "x.npz")
     (kept,) = (tmp_path / "tables").iterdir()
+    return first, kept
+
+
+def test_the_cache_gives_the_same_table_and_follows_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, kept = _cached(tmp_path, monkeypatch)
     monkeypatch.setattr(
         "gtp_fast.data.load._build", lambda *_: pytest.fail("the cache was not used")
     )
@@ -261,10 +267,7 @@ def _with_a_bit_turned(content: bytes, tensor: torch.Tensor) -> bytes:
 def test_a_cache_from_before_there_were_episodes_is_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "tables"))
-    np.savez(tmp_path / "x.npz", **sets.flat())
-    first = load_table("hopper-medium", tmp_path / "x.npz")
-    (kept,) = (tmp_path / "tables").iterdir()
+    first, kept = _cached(tmp_path, monkeypatch)
     with safe_open(kept, framework="pt") as file:
         facts = file.metadata()
     save_file({"rows": first.rows}, kept, metadata=facts)
@@ -276,10 +279,7 @@ def test_a_cache_from_before_there_were_episodes_is_rebuilt(
 def test_a_broken_cache_is_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
-    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "tables"))
-    np.savez(tmp_path / "x.npz", **sets.flat())
-    first = load_table("hopper-medium", tmp_path / "x.npz")
-    (kept,) = (tmp_path / "tables").iterdir()
+    first, kept = _cached(tmp_path, monkeypatch)
     sound = kept.read_bytes()
     broken = {
         "truncated": sound[:-40],

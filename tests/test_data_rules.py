@@ -184,8 +184,8 @@ def test_the_table_gathers_views_of_one_copy() -> None:
     from gtp_fast.data import Provenance
 
     made = TransitionTable(
-        rows, torch.zeros(5).int(), 3, 2, (), (-1.0,) * 2, (1.0,) * 2, find("hopper-medium").name, Rules(), statistics,
-        Provenance("x", False, ""),
+        rows, torch.zeros(5).int(), 3, 2, (), (-1.0,) * 2, (1.0,) * 2, find("hopper-medium").name,
+        Rules(), statistics, Provenance("x", False, ""),
     )  # fmt: skip
     batch = made.gather(torch.tensor([[4, 0], [1, 1]]))
     assert batch.observation[0, 0].tolist() == [40.0, 41.0, 42.0]

@@ -84,6 +84,9 @@ def test_streams_are_the_agreed_numbers() -> None:
         "ONE_STEP",
         "SUPPORT",
         "FOURIER",
+        "HEALTH_ROWS",
+        "HEALTH_VALUE",
+        "HEALTH_ACTION",
     ]
     assert [stream.name for stream in sorted(Stream)] == names
     assert [int(stream) for stream in sorted(Stream)] == list(range(len(names)))

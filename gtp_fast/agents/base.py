@@ -191,19 +191,16 @@ class Agent(ABC):
     def learners(self) -> dict[str, Learner]:
         """Return the parts that learn, by name."""
 
-    def action_spread(self, table: TransitionTable, rows: int = 256) -> dict[str, list[float]]:
-        """Return the standard deviation of actions at one state, by one jump and by all K steps,
-        per seed.
+    def weights_of(self, table: TransitionTable, index: Tensor, draw: int) -> Tensor | None:
+        """Return the weights w [S, n] of rows `index` [S, n] by the guidance of this moment.
+
+        draw: number of the draw of all noise in them. None where no row is weighted.
         """
-        state = (
-            table.rows[0, : self.observation_dim].to(self.dtype).expand(len(self.seeds), rows, -1)
-        )
-        spread = {}
-        for name, k in (("one_jump", 1), ("k_steps", None))[not self.jumps :]:
-            policy = self.acting("ema", k, num_candidates=1).sampler
-            noise = self.chain_noise(0, Stream.ACT, rows, policy.draws)
-            spread[name] = policy.sample(state, noise).std(1).mean(-1).tolist()
-        return spread
+        return None
+
+    def euler_policy(self) -> FoldedPolicy | None:
+        """Return the acting policy's flow by K Euler steps; None where it has no such field."""
+        return None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -118,6 +118,17 @@ class GTP(Agent):
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the K-step policy of every seed with its constants folded."""
+        return self._folded(weights, k, objectives.sampler_plan(self.config))
+
+    def euler_policy(self) -> FoldedPolicy | None:
+        """Return K Euler steps of phi(., t, t); None for objective flow, which acts by them."""
+        if self.config.objective == "flow":
+            return None
+        return self._folded(self.acting_weights, None, reference.euler_plan)
+
+    def _folded(
+        self, weights: str, k: int | None, plan: Callable[[Tensor], reference.Plan]
+    ) -> FoldedPolicy:
         c = self.config
         views = self.actor.average_views if weights == "ema" else self.actor.views
         return self.network.fold(
@@ -126,7 +137,7 @@ class GTP(Agent):
             kind=c.precondition,
             sigma_data=c.sigma_data,
             t_min=c.t_min,
-            plan=objectives.sampler_plan(c),
+            plan=plan,
         )
 
     def step_levels(self) -> Tensor:
@@ -223,14 +234,30 @@ class GTP(Agent):
 
     def _critic_step(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, list[Tensor]]:
         """Step the twin critics (eq. 16), then weigh the batch by advantage (eq. 14): w [S, B]."""
-        c, b = self.config, self.config.batch_size
         next_action, value_action = self._policy_actions(batch, step)
         loss, gradient = self.critic.learn(batch, next_action, step)
+        w, q, spread, mean, largest = self._weigh(batch, value_action)
+        return w, [loss, q, spread, mean, largest, gradient]
+
+    def _weigh(self, batch: Batch, value_action: Tensor) -> tuple[Tensor, ...]:
+        """Return w [S, B] (eq. 14) and its four statistics; V(s) from value_action [S, m B, A]."""
         with torch.no_grad():
             actions = torch.cat((batch.action, value_action), 1)
             values = self.critic.values(batch.observation, actions)
-            w, q, spread, mean, largest = self.ops.weigh(values, self.eta, b, c.weight_maximum)
-        return w, [loss, q, spread, mean, largest, gradient]
+            rows = batch.action.shape[1]
+            return self.ops.weigh(values, self.eta, rows, self.config.weight_maximum)
+
+    def weights_of(self, table: TransitionTable, index: Tensor, draw: int) -> Tensor | None:
+        """Return w [S, n] of rows `index` [S, n], taken for one batch, whose std(A) enters; 1
+        where nothing guides.
+        """
+        batch = table.batch(*(field.to(self.dtype) for field in table.gather(index)))
+        if self.clones:
+            return torch.ones_like(batch.reward)
+        chain = self.ops.chain(self.folded("ema"))
+        states = batch.observation.repeat(1, self.config.value_samples, 1)
+        noise = self.chain_noise(draw, Stream.HEALTH_VALUE, states.shape[1], chain.draws)
+        return self._weigh(batch, chain.sample(states, noise))[0]
 
     def _actor_step(self, batch: Batch, w: Tensor, step: int | Tensor) -> list[Tensor]:
         """Step the actor on its objective, for GTP eq. 19; return its terms and the gradient norm,

@@ -148,11 +148,15 @@ def apply(
     rows[:, o + a] = shape_rewards(rewards, returns, rules.reward)
     rows[:, -1] = ~terminals
     won = None if reached is None else float((np.bincount(number, reached) > 0).mean())
-    return rows, number.astype(np.int32), Statistics(
-        transitions=len(rows),
-        episodes=len(returns),
-        terminals=int(terminals.sum()),
-        mean_return=float(returns.mean()),
-        mean_length=len(rows) / len(returns),
-        success_rate=won,
+    return (
+        rows,
+        number.astype(np.int32),
+        Statistics(
+            transitions=len(rows),
+            episodes=len(returns),
+            terminals=int(terminals.sum()),
+            mean_return=float(returns.mean()),
+            mean_length=len(rows) / len(returns),
+            success_rate=won,
+        ),
     )

@@ -1,0 +1,102 @@
+"""Figures of an agent on a table that say whether its guidance and its policy are sound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gtp_fast import reference
+from gtp_fast.random import Stream
+
+if TYPE_CHECKING:
+    from gtp_fast.agents.base import Agent
+    from gtp_fast.data.table import TransitionTable
+
+Figures = dict[str, list[float]]
+ROWS = 1024
+"""Rows of the table that every figure is taken on."""
+SAMPLES = 16
+"""Actions whose mean stands for E[a|s]."""
+_LARGEST = torch.finfo(torch.float32).max
+
+
+def figures(agent: Agent, table: TransitionTable) -> Figures:
+    """Return every figure that the agent has, one value a seed; nothing of the agent changes.
+
+    `weight_*` of what weighs its rows, `map_*` and `euler_error` of a flow map, `action_std_*` of
+    all. The rows are the same whenever it is called.
+    """
+    index = rows(agent, table)
+    with torch.no_grad():
+        found = weight_figures(agent, table, index) | action_figures(agent, table, index)
+    return found | action_spread(agent, table)
+
+
+def rows(agent: Agent, table: TransitionTable) -> Tensor:
+    """Return the numbers of the rows that figures are taken on, of each seed: [S, ROWS]."""
+    return agent.ops.integers(agent.keys, 0, Stream.HEALTH_ROWS, ROWS, len(table))
+
+
+def weight_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figures:
+    """Return effective share, repeatability and order of the weights of rows `index` [S, n].
+
+    `weight_ess`: effective sample size of w as a share of the rows. `weight_correlation`: of two
+    draws of w, with other policy actions for V(s). `weight_quartile_1..4`: mean w of rows by the
+    quartile of their episode's return, the lowest first; nan where there is none.
+    """
+    drawn = [agent.weights_of(table, index, draw) for draw in range(2)]
+    if drawn[0] is None or drawn[1] is None:
+        return {}
+    # The paper's unclamped weights may be infinite, for which neither figure is defined.
+    w, again = (one.double().clamp(max=_LARGEST) for one in drawn if one is not None)
+    quartile = reference.quartiles(table.episode_returns())[table.episode[index].long()]
+    means = reference.quartile_means(w, quartile)
+    return {
+        "weight_ess": reference.effective_share(w).tolist(),
+        "weight_correlation": reference.correlation(w, again).tolist(),
+        **{f"weight_quartile_{i}": mean.tolist() for i, mean in enumerate(means, 1)},
+    }
+
+
+def action_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figures:
+    """Return how far the mean action of rows `index` [S, n] is from the data's, by map and flow.
+
+    `map_error`, `euler_error`: mean squared distance, per action number, of the mean of SAMPLES
+    actions, by the K-step map and by K Euler steps of phi(., t, t); `map_std`: deviation of the
+    map's actions at one state. Both start from the same noise.
+    """
+    euler = agent.euler_policy()
+    if euler is None:
+        return {}
+    batch = table.gather(index)
+    states = batch.observation.to(agent.dtype).repeat(1, SAMPLES, 1)
+    drawn = {}
+    for name, policy in (("map", agent.folded(agent.acting_weights)), ("euler", euler)):
+        sampler = agent.ops.sampler(policy)
+        noise = agent.chain_noise(0, Stream.HEALTH_ACTION, states.shape[1], sampler.draws)
+        drawn[name] = sampler.sample(states, noise).view(
+            len(states), SAMPLES, *batch.action.shape[1:]
+        )
+    return {
+        **{
+            f"{name}_error": reference.mean_action_error(samples, batch.action).tolist()
+            for name, samples in drawn.items()
+        },
+        "map_std": reference.action_deviation(drawn["map"]).tolist(),
+    }
+
+
+def action_spread(agent: Agent, table: TransitionTable, count: int = 256) -> Figures:
+    """Return the standard deviation of actions at the table's first state: of `count` of them, by
+    one jump (`action_std_one_jump`, where the agent has it) and by all K steps.
+    """
+    state = table.rows[0, : agent.observation_dim].to(agent.dtype).expand(len(agent.seeds), 1, -1)
+    states, spread = state.expand(-1, count, -1), {}
+    for name, k in (("one_jump", 1), ("k_steps", None))[not agent.jumps :]:
+        policy = agent.acting("ema", k, num_candidates=1).sampler
+        samples = policy.sample(states, agent.chain_noise(0, Stream.ACT, count, policy.draws))
+        deviation = reference.action_deviation(samples[:, :, None])
+        spread[f"action_std_{name}"] = deviation.tolist()
+    return spread
