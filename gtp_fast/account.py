@@ -66,6 +66,7 @@ def summarise(trainer: Trainer, done: int, seconds: float) -> None:
         "weights": trainer.agent.acting_weights,
         "k": len(trainer.agent.folded().c_in),
         "num_candidates": settings["agent_settings"].get("num_candidates", 1),
+        "noise_scale": trainer.agent.noise_scale,
         "last": means,
         "health": guidance.last(columns),
         "warnings": list(guidance.sentences(columns, trainer.steps).values()),
@@ -82,7 +83,7 @@ def summarise(trainer: Trainer, done: int, seconds: float) -> None:
         f"\n{settings['task']} on {trainer.table.dataset_id}: {settings['episodes']} episodes a "
         "seed in "
         f"{trainer.evaluator.spec.id}, last checkpoint (update {done:,}), K = {summary['k']}, "
-        f"num_candidates = {summary['num_candidates']}"
+        f"num_candidates = {summary['num_candidates']}, noise_scale = {summary['noise_scale']:g}"
     )
     for one in trainer.watch.diverged():
         print(f"  seed {one.seed} diverged at update {one.step:,} and stayed as it was before")

@@ -115,7 +115,7 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 def _settings(name: str, options: Options) -> tuple[tasks.Task, Any]:
     """Return task and Config of an agent with what the command line changes of them."""
-    task, config = agents.defaults(name, tasks.find(options.task))
+    task, config = agents.defaults(name, tasks.find(options.task), options.steps)
     fields = {field.name for field in dataclasses.fields(config)}
     given = _common(options)
     if options.num_candidates is not None:

@@ -13,9 +13,12 @@ from typing import Any
 import tyro
 
 from gtp_fast import agents, cli, engine, ops, ops_precision, samplers, tasks
+from gtp_fast.agents import task_settings
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, Task
 
+_EARLY = {"--task": "", "--agent": "gtp", "--resume": None, "--steps": None, "--preset": "auto"}
+"""Options that the defaults of others follow from."""
 _RESUMABLE = ("resume", "engine", "backend", "device", "processes", "tensorboard")
 
 
@@ -36,6 +39,10 @@ class RunConfig:
     steps: int | None = None
     """Updates; by default those of the agent's authors, for gtp 2,000,000 for locomotion, 1,000,000
     for antmaze, 200,000 for pointmaze.
+    """
+    preset: task_settings.Preset = "auto"
+    """Settings of gtp that are not given: auto takes what has won here, by --steps (docs/guidance.md
+    says which, and what each bought); paper takes those of the paper.
     """
     engine: str = "auto"
     """How updates are run: eager, compiled (torch.compile), captured (CUDA graphs), fused (fused
@@ -90,7 +97,7 @@ class Command:
 def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Command:
     """Read the command line; defaults of the task and of the agent it names show in --help."""
     names = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    for option, value in (("--task", ""), ("--agent", "gtp"), ("--resume", None)):
+    for option, value in _EARLY.items():
         names.add_argument(option, default=value, nargs="?")
     known, rest = names.parse_known_args(list(argv))
     if known.resume is not None:
@@ -102,7 +109,13 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
             "every option."
         )
     agent = known.agent or "gtp"
-    task, config = agents.defaults(agent, tasks.find(known.task or "antmaze-large-diverse"))
+    task, config = agents.defaults(
+        agent,
+        tasks.find(known.task or "antmaze-large-diverse"),
+        # What is no number is for the parser of all options to refuse.
+        int(known.steps) if str(known.steps).isdigit() else None,
+        "paper" if known.preset == "paper" else "auto",
+    )
     parsed: Any = cli.parse(_options(RunConfig(), task.rules, config), argv, prog, _description())
     settings = _without_critic(parsed.agent, argv)
     command = Command(run=parsed.run, rules=parsed.data, agent=settings, task=task)

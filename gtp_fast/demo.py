@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     """Collect, clone, train, evaluate, plot; return the exit code."""
     options = cli.parse(Options, argv, "python -m gtp_fast.demo", __doc__)
     began = time.perf_counter()
-    task, guided = agents.defaults("gtp", tasks.find(TASK))
+    task, guided = agents.defaults("gtp", tasks.find(TASK), options.steps)
     made = collect.collect(task, workers=collect.default_workers(task))
     print(
         f"data: {made.path} ({'collected earlier' if made.reused else 'just collected'}, locally "

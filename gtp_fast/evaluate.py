@@ -43,6 +43,8 @@ class Options:
     num_candidates: int | None = None
     """Actions drawn for each decision, one chosen by the target critic; by default as in training.
     """
+    noise_scale: float | None = None
+    """Scale of the initial noise, 0 for none; by default as in training."""
     device: str = "cpu"
     """cpu or cuda."""
     backend: str = "auto"
@@ -67,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
 def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
     """Return the protocol of an evaluation, which its score must be read with, and its episodes."""
-    check_acting(options.weights, options.k, options.num_candidates)
+    check_acting(options.weights, options.k, options.num_candidates, options.noise_scale)
     agent, saved = restore(options.run, options.checkpoint, options.device, options.backend)
     config = saved.config
     environment = config.get("evaluation", {}).get("environment")
@@ -77,7 +79,9 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         )
     task = tasks.find(config["task"])
     episodes = options.episodes or config["episodes"]
-    acting = agent.acting(options.weights, options.k, options.num_candidates)
+    acting = agent.acting(
+        options.weights, options.k, options.num_candidates, noise_scale=options.noise_scale
+    )
     total = episodes * len(agent.seeds)
     with (
         tqdm(total=total, unit="episode", file=sys.stderr, leave=False) as bar,
@@ -110,6 +114,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         "weights": options.weights or agent.acting_weights,
         "k": acting.steps,
         "num_candidates": acting.candidates,
+        "noise_scale": acting.noise_scale,
         "episodes": episodes,
         "seeds": list(agent.seeds),
         "evaluation_seed": options.seed,
@@ -127,7 +132,7 @@ def table(record: dict[str, Any], evaluation: Evaluation) -> str:
         f"{record['task']} on {record['dataset']}, in {record['environment']}",
         f"{record['agent']}, {record['checkpoint']} checkpoint (update {record['step']:,}), "
         f"{record['weights']} weights, K = {record['k']}, "
-        f"num_candidates = {record['num_candidates']}",
+        f"num_candidates = {record['num_candidates']}, noise_scale = {record['noise_scale']:g}",
         f"{record['episodes']} episodes for each of {count} seed{'s' * (count > 1)}, "
         f"evaluation seed {record['evaluation_seed']}",
         "",
@@ -170,6 +175,7 @@ def write(record: dict[str, Any], evaluation: Evaluation) -> Path:
     folder = Path(record["run"]) / "evaluations"
     name = (
         f"step_{record['step']:09d}-{record['weights']}-k{record['k']}-n{record['num_candidates']}"
+        f"-z{record['noise_scale']:g}"
         f"-seed{record['evaluation_seed']}-{record['episodes']}episodes.json"
     )
     figures = {

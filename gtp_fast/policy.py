@@ -38,32 +38,35 @@ def load(
     weights: str | None = None,
     num_candidates: int | None = None,
     precision: str = "fp32",
+    noise_scale: float | None = None,
 ) -> Policy:
     """Return the policy of one seed of a run, or of a policy.gtp that `gtp_fast.export` wrote.
 
     path: run folder, checkpoint folder or policy.gtp. seed_index: which of the run's seeds.
     checkpoint: `last` or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates:
-    actions drawn for each decision, one of them chosen by the target critic. What is not given is
-    as the run was evaluated. precision: `fp32`; `bf16` for an action in about half the time, its
+    actions drawn for each decision, one of them chosen by the target critic. noise_scale: of the
+    initial noise, 0 for none. What is not given is as the run was evaluated. precision: `fp32`; `bf16` for an action in about half the time, its
     hidden weights rounded to bfloat16; on a CPU also `int8` for one in about a third, rounded to 8
     bits. In a box of [-1, 1] an action of width 256 then moves by less than 1e-3 or 3e-3 on
     average, 2e-2 or 3e-2 at most, in our tries. Raises UserError naming the file and the mend when
     there is nothing whole to load.
     """
-    check_acting(weights, k, num_candidates)
+    check_acting(weights, k, num_candidates, noise_scale)
     if Path(path).suffix == ".gtp":
-        if (seed_index, checkpoint, k, weights, num_candidates or 1) != (0, "last", None, None, 1):
+        asked = (seed_index, checkpoint, k, weights, num_candidates or 1, noise_scale)
+        if asked != (0, "last", None, None, 1, None):
             raise UserError(
-                f"{path} holds one policy: seed_index, checkpoint, k, weights and num_candidates "
-                "are chosen when it is exported."
+                f"{path} holds one policy: seed_index, checkpoint, k, weights, num_candidates and "
+                "noise_scale are chosen when it is exported."
             )
         return Policy(packed.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
     index = index_of(agent, saved, seed_index)
-    acting = agent.acting(weights, k, num_candidates, index, precision)
+    acting = agent.acting(weights, k, num_candidates, index, precision, noise_scale)
     # One candidate needs no critic, and the packed policy acts alone.
     chooses = acting if acting.candidates > 1 else None
-    return Policy(pack_agent(agent, saved, index, weights, k), device, backend, precision, chooses)
+    content = pack_agent(agent, saved, index, weights, k, noise_scale)
+    return Policy(content, device, backend, precision, chooses)
 
 
 class Policy:

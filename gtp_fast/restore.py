@@ -62,9 +62,14 @@ def restore(
     return Restored(agent, saved)
 
 
-def check_acting(weights: str | None, k: int | None, num_candidates: int | None) -> None:
-    """Raise UserError unless weights is `ema` or `online`, k a number of sampler steps, and
-    num_candidates one of candidates; None leaves a choice to the run.
+def check_acting(
+    weights: str | None,
+    k: int | None,
+    num_candidates: int | None,
+    noise_scale: float | None = None,
+) -> None:
+    """Raise UserError unless weights is `ema` or `online`, k a number of sampler steps,
+    num_candidates one of candidates, and noise_scale in 0..10; None leaves a choice to the run.
     """
     if weights is not None and weights not in _WEIGHTS:
         raise UserError(f"Unknown weights {weights!r}: choose ema (the moving average) or online.")
@@ -72,6 +77,8 @@ def check_acting(weights: str | None, k: int | None, num_candidates: int | None)
         raise UserError(f"k = {k} is no number of sampler steps: give 1 to 64.")
     if num_candidates is not None and not 1 <= num_candidates <= 1024:
         raise UserError(f"num_candidates = {num_candidates} is out of range: give 1 to 1024.")
+    if noise_scale is not None and not 0.0 <= noise_scale <= 10.0:
+        raise UserError(f"noise_scale = {noise_scale:g} is out of range: give 0 to 10.")
 
 
 def pack(
@@ -80,11 +87,13 @@ def pack(
     which: str = "last",
     k: int | None = None,
     weights: str | None = None,
+    noise_scale: float | None = None,
 ) -> Packed:
     """Return what a policy needs of a run and no more, on the CPU; arguments as in `load`."""
-    check_acting(weights, k, None)
+    check_acting(weights, k, None, noise_scale)
     agent, saved = restore(path, which)
-    return pack_agent(agent, saved, index_of(agent, saved, seed_index), weights, k)
+    index = index_of(agent, saved, seed_index)
+    return pack_agent(agent, saved, index, weights, k, noise_scale)
 
 
 def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int:
@@ -99,7 +108,12 @@ def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int
 
 
 def pack_agent(
-    agent: Agent, saved: checkpoint.Checkpoint, index: int, weights: str | None, k: int | None
+    agent: Agent,
+    saved: checkpoint.Checkpoint,
+    index: int,
+    weights: str | None,
+    k: int | None,
+    noise_scale: float | None = None,
 ) -> Packed:
     """Return what the policy of seed number `index` needs, on the CPU."""
     config, weights = saved.config, weights or agent.acting_weights
@@ -114,5 +128,6 @@ def pack_agent(
         "gtp_fast": gtp_fast.__version__,
     }
     low, high = (np.asarray(config[f"action_{end}"], np.float32) for end in ("low", "high"))
-    folded = packed.copied(agent.folded(weights, k).select(index).to("cpu"))
+    policy = agent.acting_policy(weights, k, noise_scale)
+    folded = packed.copied(policy.select(index).to("cpu"))
     return Packed(folded, low, high, description)

@@ -103,7 +103,7 @@ def _synchronise(agent: Agent) -> None:
 def _action_seconds(agent: Agent, table: TransitionTable) -> float:
     """Return the median time of an action for one observation, by the way that users take."""
     low, high = (np.asarray(end, np.float32) for end in (table.action_low, table.action_high))
-    content = Packed(agent.folded(agent.acting_weights).select(0), low, high, {})
+    content = Packed(agent.acting_policy().select(0), low, high, {})
     policy = Policy(content, agent.device, acting=agent.acting(seed=0))
     count = min(len(table), _WARM_ACTIONS + _ACTIONS)
     states = table.rows[:count, : agent.observation_dim].cpu().numpy()

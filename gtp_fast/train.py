@@ -95,7 +95,9 @@ def describe(
         "agent_settings": agent.settings,
         "setting_sources": {
             name: sourced.source
-            for name, sourced in task_settings.of(run_config.agent, task).items()
+            for name, sourced in task_settings.of(
+                run_config.agent, task, steps, run_config.preset
+            ).items()
         },
         "rules": dataclasses.asdict(table.rules),
         "observation_keys": list(table.observation_keys),

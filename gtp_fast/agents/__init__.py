@@ -38,9 +38,15 @@ def find(name: str) -> type[Agent]:
     return agent
 
 
-def defaults(name: str, task: Task) -> tuple[Task, Any]:
-    """Return the task with an agent's reward rule and updates, and the agent's Config for it."""
-    task, kind = task_settings.for_agent(task, name), find(name).Config
+def defaults(
+    name: str, task: Task, steps: int | None = None, preset: task_settings.Preset = "auto"
+) -> tuple[Task, Any]:
+    """Return the task with an agent's reward rule and updates, and the agent's Config for it.
+
+    steps: updates of the run, by default those of the agent on the task; preset: as
+    `task_settings.of`.
+    """
+    task, kind = task_settings.for_agent(task, name, steps, preset), find(name).Config
     fields = {field.name for field in dataclasses.fields(kind)}
     given = {"discount": task.discount} | dict(task.settings)
     return task, kind(**{field: value for field, value in given.items() if field in fields})

@@ -35,6 +35,7 @@ class Acting(NamedTuple):
     steps: int
     """K"""
     candidates: int
+    noise_scale: float
 
 
 class Agent(ABC):
@@ -131,6 +132,19 @@ class Agent(ABC):
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the policy of every seed, ready for a sampler; weights: `ema` or `online`."""
 
+    def acting_policy(
+        self, weights: str | None = None, k: int | None = None, noise_scale: float | None = None
+    ) -> FoldedPolicy:
+        """Return the policy that acts, its initial noise scaled; None as the settings have it."""
+        policy = self.folded(weights or self.acting_weights, k)
+        scale = self.noise_scale if noise_scale is None else noise_scale
+        return policy._replace(initial_scale=scale * policy.initial_scale)
+
+    @property
+    def noise_scale(self) -> float:
+        """What the initial noise is multiplied by when the policy acts."""
+        return float(getattr(self.config, "noise_scale", 1.0))
+
     def own_steps(self, k: int | None, own: int) -> None:
         """Raise UserError when another number of steps is asked for than the agent is bound to."""
         if k not in (None, own):
@@ -150,13 +164,15 @@ class Agent(ABC):
         num_candidates: int | None = None,
         seed: int | None = None,
         precision: str = "fp32",
+        noise_scale: float | None = None,
     ) -> Acting:
         """Return the policy as it acts: of every seed, or of seed number `seed` alone.
 
         What is None is as the agent's settings have it. UserError when candidates are to be
         compared and nothing compares them.
         """
-        policy = self.folded(weights or self.acting_weights, k)
+        scale = self.noise_scale if noise_scale is None else noise_scale
+        policy = self.acting_policy(weights, k, scale)
         policy = policy if seed is None else policy.select(seed)
         sampler = self.ops.sampler(policy, precision)
         own: int = getattr(self.config, "num_candidates", 1)
@@ -170,7 +186,7 @@ class Agent(ABC):
                 )
             rule = self.config.candidate_rule
             sampler = CandidateSampler(sampler, policy.last_bias, score, count, rule)
-        return Acting(sampler, steps=len(policy.c_in), candidates=count)
+        return Acting(sampler, steps=len(policy.c_in), candidates=count, noise_scale=scale)
 
     def drawn_from(self, table: TransitionTable) -> TransitionTable:
         """Return the table as this agent draws its batches from it, before the first of them."""

@@ -20,6 +20,7 @@ from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.gtp_settings import GTPConfig, ranges
 from gtp_fast.agents.learner import Learner
 from gtp_fast.agents.settings import check
+from gtp_fast.agents.trajectories import favoured
 from gtp_fast.candidates import Score
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
@@ -68,13 +69,22 @@ class GTP(Agent):
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
         self.actor.limit = max(self.loss_limits.values(), default=math.inf)
-        self.eta = self.per_seed(c.eta, "eta")
+        self.full_eta = self.per_seed(c.eta, "eta")
+        self.eta = self.full_eta.clone()
         self.lambda_flow = self.per_seed(c.lambda_flow, "lambda-flow")
         self.lambda_q = self.per_seed(c.lambda_q, "lambda-q")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
-        if c.objective == "linear-q":
-            self.eta = torch.zeros_like(self.eta)
-        self.clones = not any(c.lambda_q if c.objective == "linear-q" else c.eta)
+        linear = c.objective == "linear-q"
+        if linear:
+            self.full_eta.zero_()
+        strengths = c.lambda_q if linear else c.eta
+        self.guided = any(strengths)
+        if self.guided and c.trajectory_eta and not all(strengths):
+            raise UserError(
+                "--eta 0 clones, and --trajectory-eta guides all seeds alike: give the clones a "
+                "run of their own, or --trajectory-eta 0."
+            )
+        self.clones = not self.guided or (c.advantage_start is None and not linear)
         self.times = reference.sampling_times(c.k, c.t_min, c.t_max, self.dtype).to(self.device)
         self.chain = self.ops.chain(self.folded("ema"))
         self.whole: Callable[..., Tensor] | None = None
@@ -97,16 +107,11 @@ class GTP(Agent):
         self.loss_limits = objectives.limits(c)
 
     def drawn_from(self, table: TransitionTable) -> TransitionTable:
-        """Return the table with rows of better episodes drawn more often, if that is asked for."""
+        """Return the table with better episodes favoured, unless nothing is to guide."""
         c = self.config
-        if c.trajectory_eta == 0.0:
+        if c.trajectory_eta == 0.0 or not self.guided:
             return table
-        advantage = reference.trajectory_advantage(
-            table.episode_returns().cpu(), table.episode_starts().cpu()
-        )
-        weights = reference.trajectory_weights(advantage, c.trajectory_eta, c.trajectory_maximum)
-        lots = reference.alias_table(weights[table.episode.cpu().long()])
-        return replace(table, lots=lots.to(table.device))
+        return favoured(table, c.trajectory_eta, c.trajectory_maximum)
 
     def learners(self) -> dict[str, Learner]:
         """Return actor and critic."""
@@ -172,12 +177,17 @@ class GTP(Agent):
         self.nodes = torch.ones(self.last_nodes + 1, device=self.device, dtype=self.dtype)
         self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
         self.num_nodes = 0
+        self.weighs: bool | None = None
         self.whole = self.ops.whole(self)
 
     def advance(self, step: int, table: TransitionTable) -> None:
-        """Rewrite the time grid when a stage of the schedule begins; the first `num_nodes` of
-        `nodes` are in use.
+        """Rewrite the time grid when a stage of the schedule begins, of which the first
+        `num_nodes` nodes are in use, and let eta act from its first update on.
         """
+        weighs = step >= self._start
+        if weighs != self.weighs:
+            self.eta.copy_(self.full_eta * weighs)
+            self.weighs = weighs
         count = reference.schedule(step, self.total_updates, self.first_nodes, self.last_nodes)
         if count != self.num_nodes:
             nodes = reference.karras_nodes(count, self.config.t_min, self.config.t_max, self.dtype)
@@ -187,7 +197,12 @@ class GTP(Agent):
 
     def steady(self, step: int) -> int:
         """Return how many updates are left of the stage that this one belongs to."""
-        return reference.stage_left(step, self.total_updates, self.first_nodes, self.last_nodes)
+        left = reference.stage_left(step, self.total_updates, self.first_nodes, self.last_nodes)
+        return min(left, self._start - step) if step < self._start else left
+
+    @property
+    def _start(self) -> int:
+        return self.config.advantage_start or 0
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""
@@ -197,7 +212,7 @@ class GTP(Agent):
             return self.whole(table, step)
         batch = self.batch(table, step)
         if self.clones:
-            # With eta = 0 every weight is 1 whatever the critic says, so it is not trained.
+            # Every weight is 1 whatever the critic says, so it is not trained.
             zero = torch.zeros(len(self.seeds), device=self.device, dtype=self.dtype)
             w = torch.ones_like(batch.reward)
             critic_metrics = [zero, zero, zero, zero + 1, zero + 1, zero]

@@ -28,7 +28,7 @@ class GTPConfig(AgentConfig):
     """Strength of value guidance: w = exp(eta max(0, A) / std A). 0 clones the data. One value, or
     one per seed.
     """
-    trajectory_eta: float = 3.0
+    trajectory_eta: float = 0.0
     """Strength of guidance by whole episodes: rows of an episode are drawn in proportion to
     exp(trajectory_eta max(0, A)), A its return above what its first state promises, in standard
     deviations. 0 draws all rows alike, as the paper does.
@@ -75,6 +75,14 @@ class GTPConfig(AgentConfig):
     """Policy actions averaged for V(s)."""
     weight_maximum: float | None = 100.0
     """Largest weight w; None for the paper's strict, unclamped form."""
+    advantage_start: int | None = 0
+    """Update from which the advantage weights w count; before it w = 1 while the critic learns.
+    None: never, and no critic is trained.
+    """
+    noise_scale: float = 1.0
+    """Scale of the initial noise when the policy acts, 0 for none; training samples with all of
+    it.
+    """
 
 
 def ranges(config: GTPConfig) -> Ranges:
@@ -94,4 +102,6 @@ def ranges(config: GTPConfig) -> Ranges:
         "last_nodes": (1, 1e6),
         "value_samples": (1, 1024),
         "weight_maximum": (1, math.inf),
+        "advantage_start": ANY,
+        "noise_scale": (0, 10),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gtp_fast.tasks import Task
 
@@ -73,9 +73,33 @@ _GTP = (
         "pointmaze-demo",
         "ours: tried on the demo's data",
         _DEMO_CRITIC
-        | {"eta": _one(2.0), "k": 2, "t_max": 20.0, "last_nodes": 40, "value_samples": 2},
+        | {"eta": _one(2.0), "k": 2, "t_max": 20.0, "last_nodes": 40, "value_samples": 2}
+        | {"advantage_start": 0, "trajectory_eta": 0.0, "t_law": "uniform", "noise_scale": 1.0},
     ),
 )
+
+SHORT = 1_000_000
+"""Updates below which a run of GTP counts as short."""
+_GTP_BUDGETS: dict[str, Sourced] = {
+    "t_law": Sourced("lognormal", "ours, from iCT: most updates go where an action is decided"),
+    "trajectory_eta": Sourced(3.0, "ours, from Hong et al. (2023); see docs/guidance.md"),
+    "noise_scale": Sourced(0.5, "ours: see docs/guidance.md"),
+}
+_GTP_SHORT = "ours: rates that a run of less than 1,000,000 updates needs"
+_GTP_SHORT_BUDGET: dict[str, Sourced] = {
+    "learning_rate": Sourced(_one(1e-3), _GTP_SHORT),
+    "cosine_decay": Sourced(True, _GTP_SHORT),
+    "advantage_start": Sourced(
+        None, "ours: a critic of less than 1,000,000 updates is wrong about single actions"
+    ),
+}
+_GTP_LONG_BUDGET: dict[str, Sourced] = {
+    "advantage_start": Sourced(100_000, "ours: before it the critic knows nothing"),
+}
+_GTP_PAPER: dict[str, Sourced] = {
+    "weight_maximum": Sourced(None, "the paper: no clamp in eq. 14"),
+}
+Preset = Literal["auto", "paper"]
 
 _DIFFUSION_QL_SOURCE = "Diffusion-QL's repository, main.py (its AntMaze sets are v0)"
 _DIFFUSION_QL = (
@@ -234,11 +258,15 @@ TABLE: dict[str, tuple[Entry, ...]] = {
 }
 
 
-def of(agent: str, task: Task) -> dict[str, Sourced]:
+def of(
+    agent: str, task: Task, steps: int | None = None, preset: Preset = "auto"
+) -> dict[str, Sourced]:
     """Return what the table says of an agent on a task; a task's own row goes before its
-    family's.
+    family's, and both before what a run of that many updates has.
+
+    preset: `paper` for GTP as its paper has it, `auto` for what has won here.
     """
-    found: dict[str, Sourced] = {}
+    found = _budget(steps or task.updates, preset) if agent == "gtp" else {}
     for where in (task.family, task.name):
         for entry in TABLE.get(agent, ()):
             if entry.where == where:
@@ -248,9 +276,17 @@ def of(agent: str, task: Task) -> dict[str, Sourced]:
     return found
 
 
-def for_agent(task: Task, agent: str) -> Task:
+def _budget(steps: int, preset: Preset) -> dict[str, Sourced]:
+    if preset == "paper":
+        return dict(_GTP_PAPER)
+    return _GTP_BUDGETS | (_GTP_SHORT_BUDGET if steps < SHORT else _GTP_LONG_BUDGET)
+
+
+def for_agent(
+    task: Task, agent: str, steps: int | None = None, preset: Preset = "auto"
+) -> Task:
     """Return the task as an agent's authors train on it: its settings, reward rule and updates."""
-    found = {name: sourced.value for name, sourced in of(agent, task).items()}
+    found = {name: sourced.value for name, sourced in of(agent, task, steps, preset).items()}
     updates = found.pop("updates", task.updates)
     rules = replace(task.rules, reward=found.pop("reward", task.rules.reward))
     return replace(task, settings=found, rules=rules, updates=updates)
