@@ -98,11 +98,10 @@ from gtp_fast.reference.objectives import (
     solve,
 )
 from gtp_fast.reference.perturbation import (
-    T_LAWS,
     U_MODES,
     Perturbation,
     draw_times,
-    lognormal_nodes,
+    lognormal_cdf,
     perturb,
     perturb_at,
 )
@@ -142,7 +141,6 @@ __all__ = [
     "ORDERS",
     "PRECONDITIONINGS",
     "RHO",
-    "T_LAWS",
     "U_MODES",
     "Aggregate",
     "Diffusion",
@@ -194,7 +192,7 @@ __all__ = [
     "jump",
     "karras_nodes",
     "layer_norm",
-    "lognormal_nodes",
+    "lognormal_cdf",
     "map_plan",
     "mean_action_error",
     "mean_flow_target",
