@@ -147,7 +147,9 @@ def gather(
     from gtp_fast.kernels import gather as kernel
 
     widths = table.observation_dim, table.action_dim
-    fields: tuple[Tensor, ...] = kernel.gather(table.rows, *widths, keys, step, stream, rows)
+    fields: tuple[Tensor, ...] = kernel.gather(
+        table.rows, *widths, keys, step, stream, rows, table.lots
+    )
     return fields
 
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .gather import copy_rows, drawn_rows
+from .gather import checked_lots, copy_rows, drawn_rows
 from .perturb import MAX_ACTIONS, Perturbed, perturb_tile, perturbed, searched
 from .philox import normals, value
 
@@ -35,6 +35,7 @@ def _write_noise(
 @triton.jit(do_not_specialize=["count", "num_nodes", "step", "B"])
 def _batch_kernel(
     table,  # [count, 2 O + A + 2]
+    lots,  # [count] int64, or None
     count,
     nodes,
     cdf,
@@ -75,7 +76,7 @@ def _batch_kernel(
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     live = row < B
     seed, counter = tl.load(seeds + s), value(step)
-    index = drawn_rows(seed, counter, ROWS, row, count)
+    index = drawn_rows(seed, counter, ROWS, row, count, lots)
     at = s * B + row
     chains = states + s * (M + V) * B * O
     x, column, both = copy_rows(
@@ -130,6 +131,7 @@ def draw_batch(
     step: int | Tensor,
     streams: tuple[int, int, int, int, int],
     *,
+    lots: Tensor | None = None,
     u_mode: str = "adjacent",
     cdf: Tensor | None = None,
     precondition: str = "edm",
@@ -141,7 +143,7 @@ def draw_batch(
 
     table: [N, 2 O + A + 2] float32; sizes: O, A and B; repeats: m and v, how many policy actions
     are sampled at s' and at s; streams: of the rows, of the noise at s' and at
-    s, of the times and of the noise of `perturb`, which says what else is taken. Raises ValueError
+    s, of the times and of the noise of `perturb`; lots: as `gather`; the rest as `perturb`. Raises ValueError
     when a shape is not of these.
     """
     O, A, B = sizes  # noqa: E741
@@ -164,7 +166,7 @@ def draw_batch(
     block_b = min(_ROWS, max(1, _CELLS // block_r))
     with torch.cuda.device(table.get_device()):
         _batch_kernel[(triton.cdiv(B, block_b), S)](
-            table, count, nodes.contiguous(), law, num_nodes, seeds.contiguous(), step, *drawn[:5],
+            table, checked_lots(lots, count), count, nodes.contiguous(), law, num_nodes, seeds.contiguous(), step, *drawn[:5],
             *drawn.perturbed, B, O=O, A=A, M=m, V=v, UNIFORM=u_mode == "uniform",
             KIND=precondition, SIGMA=sigma_data, T_MIN=t_min, STEPS=steps, ROWS=rows, TIME=times,
             NOISE=own_noise, TARGET=target, VALUE=own_value, BLOCK_B=block_b, BLOCK_R=block_r,

@@ -13,10 +13,25 @@ _TILE = 2048  # elements of a tile
 
 
 @triton.jit
-def drawn_rows(seed, step, STREAM: tl.constexpr, row, count):
-    """Return the numbers of the table's rows that a seed draws for `row`."""
-    word, _, _, _ = words(seed, step, STREAM, row, row * 0)
-    return multiply_high(word, count).to(tl.int64)
+def drawn_rows(seed, step, STREAM: tl.constexpr, row, count, lots):
+    """Return the numbers of the table's rows that a seed draws for `row`, all alike or by lots."""
+    word, second, _, _ = words(seed, step, STREAM, row, row * 0)
+    own = multiply_high(word, count).to(tl.int64)
+    if lots is None:
+        return own
+    else:
+        lot = tl.load(lots + own)
+        limit = (lot >> 32).to(tl.uint32)
+        return tl.where(second <= limit, own, lot & 0xFFFFFFFF)
+
+
+def checked_lots(lots: Tensor | None, count: int) -> Tensor | None:
+    """Return an alias table as the kernels read it; ValueError unless it is one of `count` rows."""
+    if lots is None:
+        return None
+    if lots.shape != (count,) or lots.dtype != torch.int64:
+        raise ValueError(f"lots must be [{count}] int64, not {list(lots.shape)} {lots.dtype}")
+    return lots.contiguous()
 
 
 @triton.jit
@@ -41,6 +56,7 @@ def copy_rows(
 @triton.jit(do_not_specialize=["count", "step", "B"])
 def _gather_kernel(
     table,  # [count, 2 O + A + 2]
+    lots,  # [count] int64, or None
     count,
     seeds,  # [S] int64
     step,  # scalar or pointer
@@ -58,7 +74,7 @@ def _gather_kernel(
 ):
     s = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
-    index = drawn_rows(tl.load(seeds + s), value(step), STREAM, row, count)
+    index = drawn_rows(tl.load(seeds + s), value(step), STREAM, row, count, lots)
     at = s * B + row
     copy_rows(
         table, index, row < B, states + at * O, actions + at * A, rewards + at, following + at * O,
@@ -74,12 +90,14 @@ def gather(
     step: int | Tensor,
     stream: int,
     rows: int,
+    lots: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return (s [S, B, O], a [S, B, A], r [S, B], s' [S, B, O], mask [S, B]) of B rows drawn.
 
     table: [N, 2 O + A + 2] float32, packed as s | a | r | s' | mask; row b of a seed is number
-    (word * N) >> 32, word the first of philox(seed; step, stream, b, 0). Raises ValueError when the
-    table is not of this form.
+    (word * N) >> 32, word the first of philox(seed; step, stream, b, 0); lots: an alias table [N]
+    int64, by which the second word chooses between that row and another one. Raises ValueError when
+    the tables are not of this form.
     """
     count, width = table.shape
     if width != 2 * observation_dim + action_dim + 2 or not table.is_contiguous():
@@ -97,7 +115,7 @@ def gather(
     block_b = max(1, _TILE // block_r)
     with torch.cuda.device(table.get_device()):
         _gather_kernel[(triton.cdiv(rows, block_b), S)](
-            table, count, seeds.contiguous(), step, states, actions, rewards, following, masks,
+            table, checked_lots(lots, count), count, seeds.contiguous(), step, states, actions, rewards, following, masks,
             rows, O=observation_dim, A=action_dim, STREAM=int(stream), BLOCK_B=block_b,
             BLOCK_R=block_r, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

@@ -282,9 +282,7 @@ def _budget(steps: int, preset: Preset) -> dict[str, Sourced]:
     return _GTP_BUDGETS | (_GTP_SHORT_BUDGET if steps < SHORT else _GTP_LONG_BUDGET)
 
 
-def for_agent(
-    task: Task, agent: str, steps: int | None = None, preset: Preset = "auto"
-) -> Task:
+def for_agent(task: Task, agent: str, steps: int | None = None, preset: Preset = "auto") -> Task:
     """Return the task as an agent's authors train on it: its settings, reward rule and updates."""
     found = {name: sourced.value for name, sourced in of(agent, task, steps, preset).items()}
     updates = found.pop("updates", task.updates)
