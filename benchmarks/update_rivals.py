@@ -37,7 +37,7 @@ def draws(agent: GTP, table: TransitionTable, step: int) -> Draws:
         random.normals(key, step, stream, b, width)[0]
         for stream in (Stream.TARGET, Stream.VALUE, Stream.NOISE)
     ]
-    node_t, _, node_tau = reference.draw_times(key, step, b, agent.num_nodes)
+    node_t, _, node_tau = reference.draw_times(key, step, b, agent.num_nodes, cdf=agent.cdf)
     return Draws(Batch(*(x[0] for x in table.gather(rows))), *noises, node_t[0], node_tau[0])
 
 

@@ -12,7 +12,7 @@
 namespace {
 
 void perturb(const std::array<int, 3>& shape, const std::array<int, 2>& kinds, const std::array<float, 2>& scales,
-             const std::array<uint64_t, 3>& counters, const std::array<uintptr_t, 4>& inputs,
+             const std::array<uint64_t, 3>& counters, const std::array<uintptr_t, 5>& inputs,
              const std::array<uintptr_t, 7>& outputs) {
   if (static_cast<int64_t>(shape[0]) * shape[1] * shape[2] == 0) return;
   const gtp::PerturbOptions options{kinds[0] != 0,
@@ -25,8 +25,9 @@ void perturb(const std::array<int, 3>& shape, const std::array<int, 2>& kinds, c
   float* out[7];
   for (int i = 0; i < 7; ++i) out[i] = pointer<float>(outputs[i], "an output");
   gtp::perturb({shape[0], shape[1], shape[2]}, options, pointer<const float>(inputs[0], "a"),
-               pointer<const float>(inputs[1], "nodes"), pointer<const uint64_t>(inputs[2], "keys"),
-               pointer<const float>(inputs[3], "z"), {out[0], out[1], out[2], out[3], out[4], out[5], out[6]});
+               pointer<const float>(inputs[1], "nodes"), reinterpret_cast<const int64_t*>(inputs[2]),
+               pointer<const uint64_t>(inputs[3], "keys"), pointer<const float>(inputs[4], "z"),
+               {out[0], out[1], out[2], out[3], out[4], out[5], out[6]});
 }
 
 void flow_map_loss(const std::array<int, 3>& shape, const std::array<uintptr_t, 12>& inputs, uintptr_t losses,
@@ -74,7 +75,7 @@ void bind_losses(py::module_& m) {
   m.def("perturb", &perturb, py::arg("shape"), py::arg("kinds"), py::arg("scales"), py::arg("counters"),
         py::arg("inputs"), py::arg("outputs"),
         "Noise actions at times drawn by counter. shape: S, B, A; kinds: uniform u, preconditioning; scales: sigma, "
-        "t_min; counters: nodes, step, stream; inputs: a, nodes, keys, z.");
+        "t_min; counters: nodes, step, stream; inputs: a, nodes, cdf or null, keys, z.");
   m.def("flow_map_loss", &flow_map_loss, py::arg("shape"), py::arg("inputs"), py::arg("losses"),
         py::arg("gradient"),
         "Consistency and flow loss [2, S], and the gradient of their sum with respect to the student.");

@@ -47,7 +47,7 @@ std::unique_ptr<gtp::Update> make(gtp::Sampler& chain, const std::array<int, 6>&
                                   const std::array<Net, 4>& nets, const std::array<Buffers, 2>& buffers,
                                   const std::array<double, 4>& optimiser, const std::array<double, 5>& numbers,
                                   const std::array<int, 2>& kinds, const std::array<uint32_t, 5>& streams,
-                                  const std::array<uintptr_t, 8>& addresses) {
+                                  const std::array<uintptr_t, 9>& addresses) {
   gtp::UpdateSettings s{};
   s.seeds = shape[0], s.observation = shape[1], s.action = shape[2], s.rows = shape[3];
   s.backups = shape[4], s.values = shape[5], s.clones = clones, s.rounds = rounds;
@@ -60,9 +60,10 @@ std::unique_ptr<gtp::Update> make(gtp::Sampler& chain, const std::array<int, 6>&
   s.initial_scale = static_cast<float>(numbers[4]);
   s.uniform = kinds[0] != 0, s.kind = static_cast<gtp::Preconditioning>(kinds[1]), s.streams = streams;
   s.eta = pointer<const float>(addresses[0], "eta"), s.share = pointer<const float>(addresses[1], "share");
-  s.nodes = pointer<const float>(addresses[2], "nodes"), s.keys = pointer<const uint64_t>(addresses[3], "keys");
-  s.diverged = pointer<int64_t>(addresses[4], "diverged"), s.levels = pointer<const float>(addresses[5], "levels");
-  s.schedule = pointer<const float>(addresses[6], "schedule"), s.rates = pointer<const float>(addresses[7], "rates");
+  s.nodes = pointer<const float>(addresses[2], "nodes"), s.cdf = reinterpret_cast<const int64_t*>(addresses[3]);
+  s.keys = pointer<const uint64_t>(addresses[4], "keys"), s.diverged = pointer<int64_t>(addresses[5], "diverged");
+  s.levels = pointer<const float>(addresses[6], "levels"), s.schedule = pointer<const float>(addresses[7], "schedule");
+  s.rates = pointer<const float>(addresses[8], "rates");
   check(s, chain.shape());
   return std::make_unique<gtp::Update>(s, chain);
 }
@@ -88,7 +89,8 @@ void bind_update(py::module_& m) {
            "shape: S, O, A, B, actions that back up, actions of V(s); rounds: whether products read bfloat16; nets: "
            "actor, both clocks, critic; buffers: actor, critic; optimiser: betas, epsilon, largest norm; numbers: "
            "discount, largest weight, sigma, t_min, initial scale; kinds: uniform u, preconditioning; streams: batch, "
-           "target, value, time, noise; addresses: eta, share, nodes, keys, diverged, levels, schedule, rates.")
+           "target, value, time, noise; addresses: eta, share, nodes, cdf or null, keys, diverged, levels, schedule, "
+           "rates.")
       .def("run", &run, py::arg("table"), py::arg("count"), py::arg("widths"), py::arg("step"), py::arg("num_nodes"),
            py::arg("rates"), py::arg("decay"), py::arg("metrics"), py::arg("threads") = 1,
            "Do update number `step` from a table of `count` rows; metrics [9, S]; rates: addresses of the actor's and "

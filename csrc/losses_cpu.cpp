@@ -32,16 +32,22 @@ Scales precondition(float t, const PerturbOptions& o) {
   return {variance / (shifted * shifted + variance), o.sigma * shifted * scale, 1.0f};
 }
 
+// The node, 1..num_nodes-1, that a word gives: the number of entries of the cdf up to the word.
+uint32_t draw_node(uint32_t word, uint32_t num_nodes, const int64_t* cdf) {
+  if (cdf == nullptr) return 1 + multiply_high(word, num_nodes - 1);
+  return static_cast<uint32_t>(std::upper_bound(cdf, cdf + num_nodes, static_cast<int64_t>(word)) - cdf);
+}
+
 }  // namespace
 
 void perturb(const PerturbShape& shape, const PerturbOptions& o, const float* a, const float* nodes,
-             const uint64_t* keys, const float* z, const Perturbed& out) {
+             const int64_t* cdf, const uint64_t* keys, const float* z, const Perturbed& out) {
   const size_t B = shape.rows, A = shape.action, plane = shape.seeds * B;
   for (int s = 0; s < shape.seeds; ++s) {
     const uint32_t k0 = static_cast<uint32_t>(keys[s]), k1 = static_cast<uint32_t>(keys[s] >> 32);
     for (size_t b = 0; b < B; ++b) {
       const Words w = philox(k0, k1, Words{o.step, o.time_stream, static_cast<uint32_t>(b), 0});
-      const uint32_t n_t = 1 + multiply_high(w.w0, o.num_nodes - 1), n_tau = multiply_high(w.w1, n_t);
+      const uint32_t n_t = draw_node(w.w0, o.num_nodes, cdf), n_tau = multiply_high(w.w1, n_t);
       const uint32_t n_u = o.uniform ? n_tau + multiply_high(w.w2, n_t - n_tau) : n_t - 1;
       // Node 0 is algebraic time 0, though the embedding sees t_min there.
       const float t = nodes[n_t], u = n_u > 0 ? nodes[n_u] : 0.0f, tau = n_tau > 0 ? nodes[n_tau] : 0.0f;

@@ -24,8 +24,9 @@ struct Perturbed {
   float *fields, *a_t, *a_u, *student_x, *student_levels, *teacher_x, *teacher_levels;
 };
 
+// cdf: of the law of n_t over num_nodes nodes in units of 2^-32, from 0 to 2^32; null for the uniform law.
 void perturb(const PerturbShape& shape, const PerturbOptions& options, const float* a, const float* nodes,
-             const uint64_t* keys, const float* z, const Perturbed& out);
+             const int64_t* cdf, const uint64_t* keys, const float* z, const Perturbed& out);
 
 struct LossInputs {
   const float *student, *teacher, *a, *a_t, *a_u, *q_t, *q_u, *skip_t, *out_t, *skip_u, *out_u, *w;

@@ -198,7 +198,7 @@ void Update::actor_step(const Moment& now, float* metrics) {
   const size_t plane = static_cast<size_t>(S) * B;
   const PerturbOptions options{s_.uniform, s_.kind, s_.sigma, s_.t_min, now.num_nodes, static_cast<uint32_t>(now.step),
                                s_.streams[kTime]};
-  perturb({S, B, A}, options, action_, s_.nodes, s_.keys, z_,
+  perturb({S, B, A}, options, action_, s_.nodes, s_.cdf, s_.keys, z_,
           {fields_, a_t_, a_u_, student_x_, student_levels_, teacher_x_, teacher_levels_});
   const auto sines = [&](const Embedded& pass, const float* levels) {
     const int features = pass.shape.sizes[0];

@@ -38,6 +38,7 @@ struct UpdateSettings {
   Preconditioning kind;
   float sigma, t_min;
   const float* nodes;
+  const int64_t* cdf;  // as `perturb` has it
   const uint64_t* keys;
   int64_t* diverged;
   // Of the sampler: the time levels of its steps [K, 2], its coefficients [7, K], and what z_0 is multiplied by.

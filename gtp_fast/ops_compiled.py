@@ -43,9 +43,10 @@ def perturb(normals: Callable[..., Tensor]) -> Callable[..., Perturbation]:
         step: int | Tensor,
         *,
         u_mode: str = "adjacent",
+        cdf: Tensor | None = None,
         **options: Any,
     ) -> Perturbation:
-        indices = reference.draw_times(keys, step, a.shape[1], num_nodes, u_mode)
+        indices = reference.draw_times(keys, step, a.shape[1], num_nodes, u_mode, cdf)
         z = normals(keys, step, Stream.NOISE, a.shape[1], a.shape[2], nodes.dtype)
         result: Perturbation = inner(a, z, nodes, *indices, **options)
         return result

@@ -23,6 +23,7 @@ def native_perturb(
     step: int | Tensor,
     *,
     u_mode: str = "adjacent",
+    cdf: Tensor | None = None,
     kind: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
@@ -34,7 +35,12 @@ def native_perturb(
     count = int(num_nodes)
     if not 2 <= count <= nodes.shape[0]:
         raise ValueError(f"num_nodes must lie in 2..{nodes.shape[0]}, not {count}")
+    if cdf is not None and (cdf.shape != nodes.shape or cdf.dtype != torch.int64):
+        raise ValueError(
+            f"cdf must be {list(nodes.shape)} int64, not {list(cdf.shape)} {cdf.dtype}"
+        )
     module, a, nodes = native.module(), a.contiguous(), nodes.contiguous()
+    cdf = None if cdf is None else cdf.contiguous()
     z, rows, actions = torch.empty(S, B, A), torch.empty(11, S, B), torch.empty(2, S, B, A)
     student_x, student_levels = torch.empty(S, 2 * B, A), torch.empty(S, 2 * B, 2)
     teacher_x, teacher_levels = torch.empty(S, B, A), torch.empty(S, B, 2)
@@ -45,7 +51,7 @@ def native_perturb(
         (u_mode == "uniform", PRECONDITIONINGS.index(kind)),
         (sigma_data, t_min),
         (count, int(step) & 0xFFFFFFFF, int(Stream.TIME)),
-        [x.data_ptr() for x in (a, nodes, keys, z)],
+        [0 if x is None else x.data_ptr() for x in (a, nodes, cdf, keys, z)],
         [x.data_ptr() for x in outputs],
     )
     return Perturbation(

@@ -74,8 +74,8 @@ class WholeUpdate:
         sizes = agent.observation_dim, agent.action_dim, c.batch_size
         drawn = batch.draw_batch(
             table.rows, sizes, self.repeats, agent.nodes, agent.node_count, agent.keys, step,
-            _STREAMS, u_mode=c.u_mode, precondition=c.precondition, sigma_data=c.sigma_data,
-            t_min=c.t_min,
+            _STREAMS, u_mode=c.u_mode, cdf=agent.cdf, precondition=c.precondition,
+            sigma_data=c.sigma_data, t_min=c.t_min,
         )  # fmt: skip
         embedded = self._fold(drawn)
         with self._beside():

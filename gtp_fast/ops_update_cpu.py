@@ -46,7 +46,7 @@ class WholeUpdate:
         policy = agent.folded("ema")
         # Read at their addresses for as long as the update lives.
         self.kept = (
-            agent.eta, agent.lambda_flow, agent.nodes, agent.keys, agent.diverged,
+            agent.eta, agent.lambda_flow, agent.nodes, agent.cdf, agent.keys, agent.diverged,
             agent.step_levels(), policy.coefficients(),
             ops_embed.rates(agent.network.shapes()["t.0.weight"][0] // 2),
         )  # fmt: skip
@@ -70,7 +70,7 @@ class WholeUpdate:
             ),
             (c.u_mode == "uniform", PRECONDITIONINGS.index(c.precondition)),
             [int(stream) for stream in _STREAMS],
-            [x.data_ptr() for x in self.kept],
+            [0 if x is None else x.data_ptr() for x in self.kept],
         )  # fmt: skip
 
     def _nets(self) -> list[Any]:

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .gather import copy_rows, drawn_rows
-from .perturb import MAX_ACTIONS, Perturbed, perturb_tile, perturbed
+from .perturb import MAX_ACTIONS, Perturbed, perturb_tile, perturbed, searched
 from .philox import normals, value
 
 _ROWS, _CELLS = 16, 2048
@@ -37,6 +37,7 @@ def _batch_kernel(
     table,  # [count, 2 O + A + 2]
     count,
     nodes,
+    cdf,
     num_nodes,  # scalar or pointer
     seeds,  # [S] int64
     step,  # scalar or pointer
@@ -60,6 +61,7 @@ def _batch_kernel(
     KIND: tl.constexpr,
     SIGMA: tl.constexpr,
     T_MIN: tl.constexpr,
+    STEPS: tl.constexpr,
     ROWS: tl.constexpr,
     TIME: tl.constexpr,
     NOISE: tl.constexpr,
@@ -97,9 +99,9 @@ def _batch_kernel(
         table + index[:, None] * (2 * O + A + 2) + O + cell[None, :], mask=inside, other=0.0
     )
     perturb_tile(
-        s, row, live, clean, nodes, value(num_nodes), seed, counter, row_fields, actions,
+        s, row, live, clean, nodes, cdf, value(num_nodes), seed, counter, row_fields, actions,
         student_x, student_levels, teacher_x, teacher_levels, B, A, UNIFORM, KIND, SIGMA, T_MIN,
-        TIME, NOISE, BLOCK_A,
+        STEPS, TIME, NOISE, BLOCK_A,
     )  # fmt: skip
 
 
@@ -129,6 +131,7 @@ def draw_batch(
     streams: tuple[int, int, int, int, int],
     *,
     u_mode: str = "adjacent",
+    cdf: Tensor | None = None,
     precondition: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
@@ -138,7 +141,8 @@ def draw_batch(
 
     table: [N, 2 O + A + 2] float32; sizes: O, A and B; repeats: m and v, how many policy actions
     are sampled at s' and at s; streams: of the rows, of the noise at s' and at
-    s, of the times and of the noise of `perturb`. Raises ValueError when a shape is not of these.
+    s, of the times and of the noise of `perturb`, which says what else is taken. Raises ValueError
+    when a shape is not of these.
     """
     O, A, B = sizes  # noqa: E741
     m, v = repeats
@@ -154,14 +158,15 @@ def draw_batch(
         empty(S, (m + v) * B, O), empty(S, (m + v) * B, A), empty(S, B, A), empty(S, B),
         empty(S, B), perturbed(S, B, A, table.device),
     )  # fmt: skip
+    law, steps = searched(cdf, nodes)
     rows, target, own_value, times, own_noise = (int(stream) for stream in streams)
     block_r = triton.next_power_of_2(width)
     block_b = min(_ROWS, max(1, _CELLS // block_r))
     with torch.cuda.device(table.get_device()):
         _batch_kernel[(triton.cdiv(B, block_b), S)](
-            table, count, nodes.contiguous(), num_nodes, seeds.contiguous(), step, *drawn[:5],
+            table, count, nodes.contiguous(), law, num_nodes, seeds.contiguous(), step, *drawn[:5],
             *drawn.perturbed, B, O=O, A=A, M=m, V=v, UNIFORM=u_mode == "uniform",
-            KIND=precondition, SIGMA=sigma_data, T_MIN=t_min, ROWS=rows, TIME=times,
+            KIND=precondition, SIGMA=sigma_data, T_MIN=t_min, STEPS=steps, ROWS=rows, TIME=times,
             NOISE=own_noise, TARGET=target, VALUE=own_value, BLOCK_B=block_b, BLOCK_R=block_r,
             BLOCK_A=max(4, triton.next_power_of_2(A)), num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

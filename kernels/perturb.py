@@ -40,12 +40,27 @@ def _precondition(t, KIND: tl.constexpr, SIGMA: tl.constexpr, T_MIN: tl.constexp
 
 
 @triton.jit
+def _draw_node(word, num_nodes, cdf, STEPS: tl.constexpr):
+    """Return the node, 1..N-1, that a word gives: the number of entries of the cdf up to it."""
+    if cdf is None:
+        return 1 + multiply_high(word, num_nodes - 1)
+    else:
+        goal, last = word.to(tl.int64), (word * 0).to(tl.int32)
+        for i in tl.static_range(STEPS):
+            ahead = last + (1 << (STEPS - 1 - i))
+            bound = tl.load(cdf + ahead, mask=ahead < num_nodes, other=1 << 32)
+            last = tl.where(bound <= goal, ahead, last)
+        return last + 1
+
+
+@triton.jit
 def perturb_tile(
     s,
     row,  # [rows]
     live,  # [rows]
     clean,  # [rows, BLOCK_A]: actions
     nodes,  # [>= N]
+    cdf,  # [>= N] int64, or None
     num_nodes,
     seed,
     step,
@@ -61,6 +76,7 @@ def perturb_tile(
     KIND: tl.constexpr,
     SIGMA: tl.constexpr,
     T_MIN: tl.constexpr,
+    STEPS: tl.constexpr,
     TIME: tl.constexpr,
     NOISE: tl.constexpr,
     BLOCK_A: tl.constexpr,
@@ -69,7 +85,7 @@ def perturb_tile(
     write all that the networks and the losses need of them.
     """
     w_t, w_tau, w_u, _ = words(seed, step, TIME, row, row * 0)
-    n_t = 1 + multiply_high(w_t, num_nodes - 1)
+    n_t = _draw_node(w_t, num_nodes, cdf, STEPS)
     n_tau = multiply_high(w_tau, n_t)
     n_u = n_tau + multiply_high(w_u, n_t - n_tau) if UNIFORM else n_t - 1
     node_t, node_u, node_tau = tl.load(nodes + n_t), tl.load(nodes + n_u), tl.load(nodes + n_tau)
@@ -114,10 +130,10 @@ def perturb_tile(
 @triton.jit(do_not_specialize=["num_nodes", "step", "B"])
 def _perturb_kernel(
     a,  # [S, B, A]
-    nodes, num_nodes, seeds, step, row_fields, actions, student_x, student_levels, teacher_x,
+    nodes, cdf, num_nodes, seeds, step, row_fields, actions, student_x, student_levels, teacher_x,
     teacher_levels, B, A, UNIFORM: tl.constexpr, KIND: tl.constexpr, SIGMA: tl.constexpr,
-    T_MIN: tl.constexpr, TIME: tl.constexpr, NOISE: tl.constexpr, BLOCK_B: tl.constexpr,
-    BLOCK_A: tl.constexpr,
+    T_MIN: tl.constexpr, STEPS: tl.constexpr, TIME: tl.constexpr, NOISE: tl.constexpr,
+    BLOCK_B: tl.constexpr, BLOCK_A: tl.constexpr,
 ):  # fmt: skip
     s = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
@@ -126,9 +142,9 @@ def _perturb_kernel(
     offset = (s * B + row)[:, None] * A + column[None, :]
     clean = tl.load(a + offset, mask=inside, other=0.0).to(tl.float32)
     perturb_tile(
-        s, row, live, clean, nodes, value(num_nodes), tl.load(seeds + s), value(step), row_fields,
-        actions, student_x, student_levels, teacher_x, teacher_levels, B, A, UNIFORM, KIND, SIGMA,
-        T_MIN, TIME, NOISE, BLOCK_A,
+        s, row, live, clean, nodes, cdf, value(num_nodes), tl.load(seeds + s), value(step),
+        row_fields, actions, student_x, student_levels, teacher_x, teacher_levels, B, A, UNIFORM,
+        KIND, SIGMA, T_MIN, STEPS, TIME, NOISE, BLOCK_A,
     )  # fmt: skip
 
 
@@ -159,6 +175,20 @@ def perturbed(
     )  # fmt: skip
 
 
+def searched(cdf: Tensor | None, nodes: Tensor) -> tuple[Tensor | None, int]:
+    """Return the law of n_t as the kernels read it, and the steps of a search in it.
+
+    Raises ValueError when it is not one over these nodes.
+    """
+    if cdf is None:
+        return None, 0
+    if cdf.shape != nodes.shape or cdf.dtype != torch.int64:
+        raise ValueError(
+            f"cdf must be {list(nodes.shape)} int64, not {list(cdf.shape)} {cdf.dtype}"
+        )
+    return cdf.contiguous(), (len(cdf) - 1).bit_length()
+
+
 def perturb(
     a: Tensor,
     nodes: Tensor,
@@ -167,6 +197,7 @@ def perturb(
     step: int | Tensor,
     *,
     u_mode: str = "adjacent",
+    cdf: Tensor | None = None,
     precondition: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
@@ -175,10 +206,11 @@ def perturb(
     """Noise actions at times drawn by counter, a_t = a + t z and a_u = a + u z (eq. 11, 17).
 
     a: [S, B, A]; nodes: [>= N] float32 ascending; num_nodes and step: integers, or integer scalars
-    on the device; seeds: [S] int64; dtype: that of the network inputs. Returns t, u, tau, r_t, q_t,
-    r_u, q_u, skip_t, out_t, skip_u, out_u [S, B]; z, a_t, a_u, teacher_x [S, B, A]; student_x
-    [S, 2B, A]; student_levels [S, 2B, 2]; teacher_levels [S, B, 2]. Raises ValueError when a shape
-    or an option is not of these.
+    on the device; seeds: [S] int64; cdf: the law of n_t, shaped as nodes, int64, in units of 2^-32
+    from 0 to 2^32, which entries past N - 1 repeat (None: uniform); dtype: that of the network
+    inputs. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t, out_t, skip_u, out_u [S, B]; z, a_t, a_u,
+    teacher_x [S, B, A]; student_x [S, 2B, A]; student_levels [S, 2B, 2]; teacher_levels [S, B, 2].
+    Raises ValueError when a shape or an option is not of these.
     """
     S, B, A = a.shape
     if not 1 <= A <= MAX_ACTIONS:
@@ -192,14 +224,15 @@ def perturb(
     if u_mode not in ("adjacent", "uniform") or precondition not in ("edm", "cm", "none"):
         raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {precondition!r}")
 
+    law, steps = searched(cdf, nodes)
     outputs = perturbed(S, B, A, a.device, dtype)
     block_a = max(4, triton.next_power_of_2(A))
     block_b = _TILE // block_a
     with torch.cuda.device(a.get_device()):
         _perturb_kernel[(triton.cdiv(B, block_b), S)](
-            a.contiguous(), nodes.contiguous(), num_nodes, seeds.contiguous(), step,
+            a.contiguous(), nodes.contiguous(), law, num_nodes, seeds.contiguous(), step,
             *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data,
-            T_MIN=t_min, TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a,
+            T_MIN=t_min, STEPS=steps, TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a,
             num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     fields = zip(_ROW_FIELDS, outputs.row_fields.unbind(0), strict=True)

@@ -223,20 +223,22 @@ def test_a_resumed_agent_goes_on_bit_for_bit(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_a_step_on_the_device_gives_the_bits_of_a_step_on_the_host(backend: str) -> None:
     """What a CUDA graph records is the update of a counter on the device."""
-    config = replace(TINY, last_nodes=40, cosine_decay=True, max_q_backup=2, u_mode="uniform")
+    config = replace(
+        TINY, last_nodes=40, cosine_decay=True, max_q_backup=2, u_mode="uniform", t_law="lognormal"
+    )
     table, total = synthetic_table(), 12
     host, device = (build(config, (4, 2**64 - 9), backend=backend) for _ in range(2))
     counter = torch.zeros((), dtype=torch.int64)
     device.prepare(total)
     host.prepare(total)
-    grid, count = device.nodes.data_ptr(), device.node_count.data_ptr()
+    held = [x.data_ptr() for x in (device.nodes, device.cdf, device.node_count)]
     for step in range(total):
         device.advance(step, table)
         metrics = host.update(table, step), device.update(table, counter)
         assert torch.equal(*metrics), step
         counter += 1
     assert_same(host.state_dict(), device.state_dict())
-    assert (device.nodes.data_ptr(), device.node_count.data_ptr()) == (grid, count)
+    assert [x.data_ptr() for x in (device.nodes, device.cdf, device.node_count)] == held
 
 
 def test_a_checkpoint_of_another_shape_is_refused_in_one_sentence() -> None:
@@ -267,13 +269,17 @@ def test_metrics_are_finite_named_and_one_column_a_seed() -> None:
 
 
 def test_the_grid_follows_the_schedule_of_the_whole_run() -> None:
-    agent, table, seen = build(replace(TINY, last_nodes=40), (0,)), synthetic_table(), []
+    config, table, seen = replace(TINY, last_nodes=40, t_law="lognormal"), synthetic_table(), []
+    agent = build(config, (0,))
     agent.prepare(9)
     for step in range(9):
         agent.update(table, step)
         assert int(agent.node_count) == agent.num_nodes
         used = agent.nodes[: agent.num_nodes]
         assert torch.equal(used, reference.karras_nodes(agent.num_nodes))
+        law, unused = agent.cdf[: agent.num_nodes], agent.cdf[agent.num_nodes :]
+        assert torch.equal(law, reference.lognormal_cdf(agent.num_nodes))
+        assert len(agent.cdf) == 41 and (unused == 2**32).all()
         seen.append(agent.num_nodes)
     assert seen == [11] * 3 + [21] * 3 + [41] * 3
     short = build(replace(TINY, last_nodes=None), (0,))
@@ -282,7 +288,7 @@ def test_the_grid_follows_the_schedule_of_the_whole_run() -> None:
     small = build(replace(TINY, last_nodes=4), (0,))
     small.prepare(100)
     small.update(table, 0)
-    assert small.num_nodes == 5
+    assert small.num_nodes == 5 and small.cdf is None
 
 
 @pytest.mark.parametrize("weights", ["ema", "online"])

@@ -339,6 +339,12 @@ def test_auto_says_why_an_objective_is_not_fused() -> None:
     assert "--objective" not in build(TINY, (0,)).ops.describe()
 
 
+def test_either_law_of_t_has_a_fused_form() -> None:
+    config = replace(TINY, t_law="lognormal")
+    assert objectives.unfused(config) == ""
+    assert objectives.find(config) is objectives.score_approximation
+
+
 @pytest.mark.parametrize("name", ["flow", "mean-flow"])
 @pytest.mark.parametrize("setting", [{"compare_at": "zero"}, {"teacher": "online"}])
 def test_settings_without_a_meaning_are_refused(name: str, setting) -> None:

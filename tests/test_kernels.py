@@ -9,6 +9,7 @@ import os
 
 import pytest
 import torch
+from ties import cdf_of_drawn_words
 from tolerance import assert_as_accurate
 from torch import Tensor
 
@@ -71,12 +72,14 @@ def assert_perturbation(
     u_mode: str = "adjacent",
     kind: str = "edm",
     dtype: torch.dtype = F32,
+    cdf: Tensor | None = None,
 ) -> Perturbation:
     """Compare all outputs with the reference and return them."""
     nodes, keys = reference.karras_nodes(N).to(DEVICE), seeds(a.shape[0])
-    fast = fast_perturb(a, nodes, N, keys, step, u_mode=u_mode, precondition=kind, dtype=dtype)
-    plain = reference.perturb(a, nodes, N, keys, step, u_mode=u_mode, kind=kind, dtype=dtype)
-    exact = reference.perturb(a.double(), nodes.double(), N, keys, step, u_mode=u_mode, kind=kind)
+    law = {"u_mode": u_mode, "cdf": cdf}
+    fast = fast_perturb(a, nodes, N, keys, step, precondition=kind, dtype=dtype, **law)
+    plain = reference.perturb(a, nodes, N, keys, step, kind=kind, dtype=dtype, **law)
+    exact = reference.perturb(a.double(), nodes.double(), N, keys, step, kind=kind, **law)
     for name in Perturbation._fields:
         assert_as_accurate(name, getattr(fast, name), getattr(plain, name), getattr(exact, name))
     for name in TIMES:
@@ -107,6 +110,14 @@ def test_perturb_matches_the_reference(
     S: int, B: int, A: int, N: int, u_mode: str, kind: str, dtype: torch.dtype
 ) -> None:
     assert_perturbation(draw_actions(S, B, A), N, u_mode=u_mode, kind=kind, dtype=dtype)
+
+
+@pytest.mark.parametrize("u_mode", reference.U_MODES)
+@pytest.mark.parametrize("N", [2, 11, 41, 1281])
+def test_perturb_draws_the_nodes_of_a_cdf(N: int, u_mode: str) -> None:
+    a, ties = draw_actions(2, 1300, 1), cdf_of_drawn_words(seeds(2), STEP, N)
+    for cdf in (reference.lognormal_cdf(N).to(DEVICE), ties):
+        assert_perturbation(a, N, u_mode=u_mode, cdf=cdf)
 
 
 def test_perturb_on_two_nodes_jumps_straight_to_the_clean_action() -> None:

@@ -16,11 +16,11 @@ pytest.importorskip("triton")
 pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
 
 from agent_cases import TINY, synthetic_table
-from gtp_fast.kernels import dense, mlp_backward, mlp_pair
+from gtp_fast.kernels import batch, dense, mlp_backward, mlp_pair
 from nodes import counted
 from test_kernels import DEVICE, pytestmark  # noqa: F401
 
-from gtp_fast import engine
+from gtp_fast import engine, reference
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.engine.loop import Captured
 
@@ -50,6 +50,20 @@ def test_updates_match_the_reference_agent() -> None:
         for name, value in one.items():
             if step + 1 in (1, 3, 10) and value.is_floating_point():
                 assert_as_accurate(f"{name} after {step + 1}", value, plain[name], exact[name])
+
+
+def test_times_are_drawn_by_the_law_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, drawn = dataclasses.replace(CONFIG, eta=(1.0,), t_law="lognormal"), []
+    made, draw = GTP(config, 3, 2, (3,), DEVICE, "fused"), batch.draw_batch
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        drawn.append(draw(*arguments, **options))
+        return drawn[0]
+
+    monkeypatch.setattr(batch, "draw_batch", noted)
+    made.update(synthetic_table().to(DEVICE), 0)
+    n_t, _, _ = reference.draw_times(made.keys, 0, config.batch_size, 11, cdf=made.cdf)
+    assert torch.equal(drawn[0].perturbed.row_fields[0], made.nodes[n_t])
 
 
 def test_a_seed_trained_among_others_equals_that_seed_alone() -> None:

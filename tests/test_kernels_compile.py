@@ -81,9 +81,11 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., t
                 # As at a launch, where loads may be wide if pointers and strides are aligned.
                 if value.data_ptr() % 16 == 0:
                     attributes[(i,)] = [["tt.divisibility", 16]]
-            elif value == 1 and not kernel.params[i].do_not_specialize:
-                # As at a launch, where Triton takes a 1 for a constant.
-                constants[key], signature[key] = 1, "constexpr"
+            elif (key in given and value is None) or (
+                value == 1 and not kernel.params[i].do_not_specialize
+            ):
+                # As at a launch, where Triton takes None and a 1 for constants.
+                constants[key], signature[key] = value, "constexpr"
             else:
                 signature[key] = "constexpr" if key in constants else "i32"
                 specialized = key not in constants and not kernel.params[i].do_not_specialize
@@ -122,23 +124,29 @@ def launch_perturb(
     B: int = 256,
     count: int | torch.Tensor = COUNT,
     step: int | torch.Tensor = STEP,
+    cdf: torch.Tensor | None = None,
 ) -> Callable[[], object]:
     from gtp_fast.kernels.perturb import perturb
 
     a, nodes, keys = torch.zeros(2, B, A), torch.zeros(1281), torch.zeros(2, dtype=torch.int64)
     return lambda: perturb(
-        a, nodes, count, keys, step, u_mode=u_mode, precondition=kind, dtype=dtype
+        a, nodes, count, keys, step, u_mode=u_mode, precondition=kind, dtype=dtype, cdf=cdf
     )
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("cdf", [None, torch.zeros(1281).long()], ids=["uniform", "cdf"])
 @pytest.mark.parametrize(("A", "dtype"), SHAPES)
 def test_perturb_compiles_lean(
-    compiled: Callable[..., tuple[str, str]], A: int, dtype: torch.dtype, capability: int
+    compiled: Callable[..., tuple[str, str]],
+    A: int,
+    dtype: torch.dtype,
+    capability: int,
+    cdf: torch.Tensor | None,
 ) -> None:
     from gtp_fast.kernels import perturb
 
-    launch = launch_perturb(A, dtype)
+    launch = launch_perturb(A, dtype, cdf=cdf)
     assert_lean(*compiled(perturb, "_perturb_kernel", launch, capability))
 
 

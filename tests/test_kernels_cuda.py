@@ -21,21 +21,30 @@ pytestmark = [
 class Update:
     """perturb and loss of one update, its step and N read from the device."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, draws_by_cdf: bool = False) -> None:
         draw = torch.Generator().manual_seed(0)
         self.dtype, self.nodes = dtype, reference.karras_nodes(1281).cuda()
+        self.cdf = torch.full((1281,), 2**32).cuda() if draws_by_cdf else None
         self.keys = random.key_tensor([1, 2, 3], "cuda")
         self.a = (torch.rand(3, 257, 6, generator=draw) * 2 - 1).cuda()
         self.networks = torch.randn(3, 3 * 257, 6, generator=draw).to("cuda", dtype)
         self.w = torch.rand(3, 257, generator=draw).cuda() + 1
         self.step = torch.zeros((), dtype=torch.int64, device="cuda")
         self.count = torch.tensor(41, dtype=torch.int32, device="cuda")
+        self.take_nodes(41)
+
+    def take_nodes(self, count: int) -> None:
+        self.count.fill_(count)
+        if self.cdf is not None:
+            self.cdf[:count] = reference.lognormal_cdf(count).cuda()
 
     def __call__(self) -> list[Tensor]:
         from gtp_fast.kernels.loss import loss
         from gtp_fast.kernels.perturb import perturb
 
-        p = perturb(self.a, self.nodes, self.count, self.keys, self.step, dtype=self.dtype)
+        p = perturb(
+            self.a, self.nodes, self.count, self.keys, self.step, cdf=self.cdf, dtype=self.dtype
+        )
         names = ("a_t", "a_u", "q_t", "q_u", "skip_t", "out_t", "skip_u", "out_u")
         student, teacher = self.networks.split((2 * 257, 257), 1)
         losses = loss(student, teacher, self.a, *(p[name] for name in names), self.w)
@@ -43,16 +52,19 @@ class Update:
         return [*p.values(), *losses]
 
 
+@pytest.mark.parametrize("draws_by_cdf", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_captured_graph_advances_as_the_eager_update_does(dtype: torch.dtype) -> None:
-    update = Update(dtype)
+def test_captured_graph_advances_as_the_eager_update_does(
+    dtype: torch.dtype, draws_by_cdf: bool
+) -> None:
+    update = Update(dtype, draws_by_cdf)
     update()  # compiles outside the capture
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = update()
     update.step.zero_()
-    update.count.fill_(1281)
+    update.take_nodes(1281)
     replayed = []
     for _ in range(3):
         graph.replay()

@@ -21,6 +21,8 @@ from gtp_fast import reference
         ({"num_nodes": 1}, "num_nodes must lie in 2..11, not 1"),
         ({"num_nodes": 12}, "num_nodes must lie in 2..11, not 12"),
         ({"nodes": torch.float64}, "nodes must be one row of float32"),
+        ({"cdf": torch.zeros(12, dtype=torch.int64)}, r"cdf must be \[11\] int64, not \[12\]"),
+        ({"cdf": torch.zeros(11)}, r"cdf must be \[11\] int64, .* torch.float32"),
         ({"u_mode": "near"}, "'near'"),
         ({"precondition": "ctm"}, "'ctm'"),
     ],
@@ -28,7 +30,7 @@ from gtp_fast import reference
 def test_perturb_refuses(changes: dict[str, object], message: str) -> None:
     from gtp_fast.kernels.perturb import perturb
 
-    options = {key: changes[key] for key in ("u_mode", "precondition") if key in changes}
+    options = {key: changes[key] for key in ("u_mode", "precondition", "cdf") if key in changes}
     nodes = reference.karras_nodes(11, dtype=changes.get("nodes", torch.float32)).to(DEVICE)
     with pytest.raises(ValueError, match=message):
         perturb(

@@ -28,15 +28,19 @@ from gtp_fast.agents.gtp import GTP
 from gtp_fast.random import Stream
 
 
+@pytest.mark.parametrize("law", ["uniform", "lognormal"])
 @pytest.mark.parametrize(("S", "B", "m", "v"), [(1, 1, 1, 1), (2, 63, 3, 2)])
-def test_a_batch_is_what_its_parts_draw_one_by_one(S: int, B: int, m: int, v: int) -> None:
+def test_a_batch_is_what_its_parts_draw_one_by_one(
+    S: int, B: int, m: int, v: int, law: str
+) -> None:
     from gtp_fast.kernels import batch, draw, gather, perturb
 
     O, A, N = 5, 3, 41  # noqa: E741
     table = torch.randn(1000, 2 * O + A + 2, generator=generator(1)).to(DEVICE)
     nodes, step = reference.karras_nodes(N).to(DEVICE), torch.tensor(STEP, device=DEVICE)
     streams = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE)
-    drawn = batch.draw_batch(table, (O, A, B), (m, v), nodes, N, seeds(S), step, streams)
+    cdf = reference.lognormal_cdf(N).to(DEVICE) if law == "lognormal" else None
+    drawn = batch.draw_batch(table, (O, A, B), (m, v), nodes, N, seeds(S), step, streams, cdf=cdf)
 
     s, a, r, after, mask = gather.gather(table, O, A, seeds(S), step, Stream.BATCH, B)
     counts = ((Stream.TARGET, m), (Stream.VALUE, v))
@@ -44,7 +48,7 @@ def test_a_batch_is_what_its_parts_draw_one_by_one(S: int, B: int, m: int, v: in
     states = torch.cat((after.repeat(1, m, 1), s.repeat(1, v, 1)), 1)
     for one, other in zip(drawn[:5], (states, torch.cat(noise, 1), a, r, mask), strict=True):
         assert torch.equal(one, other)
-    parts = perturb.perturb(a, nodes, N, seeds(S), step)
+    parts = perturb.perturb(a, nodes, N, seeds(S), step, cdf=cdf)
     for name in perturb.Perturbed._fields[2:]:
         assert torch.equal(getattr(drawn.perturbed, name), parts[name]), name
     assert torch.equal(drawn.perturbed.actions[1], parts["a_t"])

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from ties import cdf_of_drawn_words
 from tolerance import assert_as_accurate
 
 from gtp_fast import native, ops_losses, random, reference
@@ -44,6 +45,21 @@ def test_perturb(S: int, B: int, A: int, N: int, u_mode: str, kind: str) -> None
         assert_as_accurate(f"{name} {S, B, A, N}", *values)
     for name in ("t", "u", "tau"):
         assert torch.equal(getattr(fast, name), getattr(plain, name)), name
+
+
+@pytest.mark.parametrize("u_mode", reference.U_MODES)
+@pytest.mark.parametrize("N", [2, 11, 41, 1281])
+def test_perturb_draws_the_nodes_of_a_cdf(N: int, u_mode: str) -> None:
+    a = torch.zeros(2, 3000, 1)
+    for cdf in (reference.lognormal_cdf(N), cdf_of_drawn_words(keys(2), STEP, N)):
+        options = {"u_mode": u_mode, "cdf": cdf}
+        fast = perturbed(ops_losses.native_perturb, a, N, **options)
+        plain = perturbed(reference.perturb, a, N, **options)
+        for name in ("t", "u", "tau"):
+            assert torch.equal(getattr(fast, name), getattr(plain, name)), name
+    for wrong in (cdf[1:], cdf.int()):
+        with pytest.raises(ValueError, match=rf"cdf must be \[{N}\] int64"):
+            perturbed(ops_losses.native_perturb, a, N, cdf=wrong)
 
 
 def test_perturb_takes_its_scalars_as_tensors_and_a_longer_table() -> None:

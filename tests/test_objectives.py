@@ -207,26 +207,6 @@ def test_the_edm_weight_makes_the_flow_loss_one_of_the_raw_output() -> None:
         reference.flow_weight(t, "snr")
 
 
-@pytest.mark.parametrize("count", [2, 11, 41])
-def test_lognormal_times_have_the_masses_of_their_intervals(count: int) -> None:
-    keys = random.key_tensor(range(4))
-    n_t, n_u, n_tau = reference.draw_times(keys, 0, 20_000, count, "adjacent", "lognormal")
-    nodes = np.log(reference.karras_nodes(count, dtype=torch.float64).numpy())
-    cdf = [0.5 * math.erfc((-1.1 - x) / (2.0 * math.sqrt(2))) for x in nodes]
-    expected = np.diff(cdf) / (cdf[-1] - cdf[0])
-    found = np.bincount(n_t.flatten().numpy(), minlength=count)[1:] / 80_000
-    assert found == pytest.approx(expected, abs=0.008)
-    assert torch.equal(n_u, n_t - 1)
-    assert (n_tau >= 0).all() and (n_tau <= n_u).all()
-    ends = reference.lognormal_nodes(torch.tensor([0, 2**32 - 1]), count)
-    assert ends.tolist() == [1, count - 1]
-
-
-def test_an_unknown_law_of_t_is_refused() -> None:
-    with pytest.raises(ValueError, match="t_law is one of"):
-        reference.draw_times(random.key_tensor([0]), 0, 4, 11, "adjacent", "beta")
-
-
 # --- sampler plans -------------------------------------------------------------------------------
 
 

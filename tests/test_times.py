@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from oracles import karras
+from ties import cdf_of_drawn_words
 
 from gtp_fast import random, reference
 
@@ -161,6 +162,62 @@ def test_a_longer_table_than_n_changes_nothing() -> None:
 def test_unknown_law_is_refused() -> None:
     with pytest.raises(ValueError, match="u_mode is one of adjacent, uniform"):
         reference.draw_times(random.key_tensor([1]), 0, 4, 11, "middle")
+
+
+# --- log-normal law of t -------------------------------------------------------------------------
+
+
+def lognormal_masses(count: int, t_max: float = 80.0) -> np.ndarray:
+    """Return the mass of each interval of the grid under ln t ~ N(-1.1, 2^2), cut at both ends."""
+    nodes = karras(count, t_max, first=0.002)
+    below = [0.5 * math.erfc((-1.1 - math.log(t)) / (2.0 * math.sqrt(2))) for t in nodes]
+    return np.diff(below) / (below[-1] - below[0])
+
+
+@pytest.mark.parametrize("t_max", [80.0, 5.0])
+@pytest.mark.parametrize("count", [2, 3, 11, 41, 1281])
+def test_lognormal_cdf_has_the_mass_of_every_interval(count: int, t_max: float) -> None:
+    cdf = reference.lognormal_cdf(count, t_max=t_max)
+    assert cdf.shape == (count,) and cdf.dtype == torch.int64
+    assert (cdf[0], cdf[-1]) == (0, 2**32)
+    # Both ends of an interval are rounded, each by half a word at most.
+    assert cdf.diff().double() * 2.0**-32 == pytest.approx(
+        lognormal_masses(count, t_max), abs=2.0**-32
+    )
+
+
+@pytest.mark.parametrize("count", [2, 11, 41, 1281])
+def test_lognormal_times_are_drawn_by_their_masses(count: int) -> None:
+    keys, rows, cdf = random.key_tensor([3, 2**63 + 1]), 200_000, reference.lognormal_cdf(count)
+    n_t, n_u, n_tau = reference.draw_times(keys, 0, rows, count, "adjacent", cdf)
+    masses = lognormal_masses(count)
+    found = np.bincount(n_t.flatten().numpy(), minlength=count)[1:] / n_t.numel()
+    assert len(found) == count - 1
+    # Frequencies stray from masses by sqrt(2 / pi) of their deviations in the mean.
+    variation = np.abs(found - masses).sum() / 2
+    assert variation <= np.sqrt(masses * (1 - masses) / n_t.numel()).sum() / 2
+    assert torch.equal(n_u, n_t - 1)
+    assert (n_tau >= 0).all() and (n_tau <= n_u).all()
+
+
+@pytest.mark.parametrize(("t_min", "t_max"), [(1e-6, 1e6), (1e5, 1e6), (1e-6, 2e-6), (3.0, 3.0)])
+def test_lognormal_times_stay_nodes_of_any_grid(t_min: float, t_max: float) -> None:
+    cdf = reference.lognormal_cdf(41, t_min, t_max)
+    assert (cdf[0], cdf[-1]) == (0, 2**32) and (cdf.diff() >= 0).all()
+    n_t, _, _ = reference.draw_times(random.key_tensor([1]), 0, 10_000, 41, "adjacent", cdf)
+    assert n_t.min() >= 1 and n_t.max() <= 40
+
+
+def test_a_word_at_a_bound_of_the_cdf_belongs_to_the_node_above() -> None:
+    keys, count, rows = random.key_tensor([5]), 41, 300
+    cdf = cdf_of_drawn_words(keys, 2, count)
+    longer = torch.cat((cdf, torch.full((30,), 2**32)))
+    word = random.words(keys, 2, random.Stream.TIME, rows, 1)[0].flatten()
+    expected = [sum(bound <= w for bound in cdf.tolist()) for w in word.tolist()]
+    for table, number in ((cdf, count), (longer, torch.tensor(count))):
+        n_t, _, _ = reference.draw_times(keys, 2, rows, number, "uniform", table)
+        assert n_t[0].tolist() == expected
+    assert (n_t.min(), n_t.max()) == (1, count - 1)
 
 
 # --- noising -------------------------------------------------------------------------------------

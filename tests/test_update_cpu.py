@@ -21,6 +21,7 @@ BASE = replace(TINY, eta=(1.0, 2.0), max_gradient_norm=1.0)
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "two steps, uniform u": {"k": 2, "u_mode": "uniform", "precondition": "cm"},
+    "log-normal t": {"t_law": "lognormal", "last_nodes": 40},
     "several actions": {"max_q_backup": 2, "value_samples": 3},
     "shares, one layer": {"lambda_flow": (0.3, 2.0), "depth": 1, "weight_maximum": 3.0},
     "decay": {"cosine_decay": True, "learning_rate": (1e-3, 1e-2), "max_gradient_norm": None},

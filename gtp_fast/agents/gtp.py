@@ -147,18 +147,25 @@ class GTP(Agent):
         self.last_nodes = c.last_nodes or reference.schedule_ceiling(total_updates, c.ema_rate)
         self.first_nodes = min(c.first_nodes, self.last_nodes)
         self.nodes = torch.ones(self.last_nodes + 1, device=self.device, dtype=self.dtype)
+        self.cdf = (
+            None if c.t_law == "uniform" else torch.full_like(self.nodes, 2**32, dtype=torch.int64)
+        )
         self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
         self.num_nodes = 0
         self.whole = self.ops.whole(self)
 
     def advance(self, step: int, table: TransitionTable) -> None:
         """Rewrite the time grid when a stage of the schedule begins; the first `num_nodes` of
-        `nodes` are in use.
+        `nodes`, and of `cdf`, the law of t over them, are in use.
         """
+        c = self.config
         count = reference.schedule(step, self.total_updates, self.first_nodes, self.last_nodes)
         if count != self.num_nodes:
-            nodes = reference.karras_nodes(count, self.config.t_min, self.config.t_max, self.dtype)
+            nodes = reference.karras_nodes(count, c.t_min, c.t_max, self.dtype)
             self.nodes[:count] = nodes.to(self.device)
+            if self.cdf is not None:
+                cdf = reference.lognormal_cdf(count, c.t_min, c.t_max)
+                self.cdf[:count] = cdf.to(self.device)
             self.node_count.fill_(count)
             self.num_nodes = count
 

@@ -23,7 +23,7 @@ class Rows:
         c = self.config = agent.config
         self.agent, self.batch, self.w = agent, batch, w.detach()
         n_t, n_u, n_tau = reference.draw_times(
-            agent.keys, step, c.batch_size, agent.node_count, c.u_mode, c.t_law, c.t_min, c.t_max
+            agent.keys, step, c.batch_size, agent.node_count, c.u_mode, agent.cdf
         )
         if c.objective == "consistency":
             # The drawn tau is uniform below t, which is the uniform law of u when tau is 0.

@@ -39,7 +39,6 @@ _PLAIN = {
     "compare_at": "tau",
     "teacher": "ema",
     "flow_weight": "none",
-    "t_law": "uniform",
     "huber": False,
 }
 LARGEST = 1e4
@@ -122,6 +121,7 @@ def score_approximation(agent: GTP, batch: Batch, w: Tensor, step: int | Tensor)
         agent.keys,
         step,
         u_mode=c.u_mode,
+        cdf=agent.cdf,
         kind=c.precondition,
         sigma_data=c.sigma_data,
         t_min=c.t_min,

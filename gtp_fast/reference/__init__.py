@@ -88,11 +88,10 @@ from gtp_fast.reference.objectives import (
     solve,
 )
 from gtp_fast.reference.perturbation import (
-    T_LAWS,
     U_MODES,
     Perturbation,
     draw_times,
-    lognormal_nodes,
+    lognormal_cdf,
     perturb,
     perturb_at,
 )
@@ -130,7 +129,6 @@ __all__ = [
     "ORDERS",
     "PRECONDITIONINGS",
     "RHO",
-    "T_LAWS",
     "U_MODES",
     "Aggregate",
     "Diffusion",
@@ -178,7 +176,7 @@ __all__ = [
     "jump",
     "karras_nodes",
     "layer_norm",
-    "lognormal_nodes",
+    "lognormal_cdf",
     "map_plan",
     "mean_flow_target",
     "mish",

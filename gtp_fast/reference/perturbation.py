@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,10 +11,9 @@ from torch import Tensor
 from gtp_fast import random
 from gtp_fast.random import Stream
 from gtp_fast.reference.flow_map import jump, precondition
-from gtp_fast.reference.grid import RHO
+from gtp_fast.reference.grid import karras_nodes
 
 U_MODES = ("adjacent", "uniform")
-T_LAWS = ("uniform", "lognormal")
 LOGNORMAL = (-1.1, 2.0)
 """Mean and standard deviation of ln t in iCT's law of t."""
 
@@ -45,22 +43,21 @@ class Perturbation(NamedTuple):
     teacher_levels: Tensor
 
 
-def lognormal_nodes(
-    word: Tensor, num_nodes: int | Tensor, t_min: float = 0.002, t_max: float = 80.0
-) -> Tensor:
-    """Map uint32 words to node indices 1..N-1: node n has the mass of a log-normal law between
-    nodes n - 1 and n (iCT, discretised; the law is cut at t_min and t_max).
+def lognormal_cdf(count: int, t_min: float = 0.002, t_max: float = 80.0) -> Tensor:
+    """Return iCT's law of t over a grid of N nodes, as `draw_times` takes it: [count] int64.
+
+    Node n has the mass of a log-normal law between nodes n - 1 and n; the law is cut at t_min and
+    t_max. Entry n is the mass up to node n in units of 2^-32, from 0 to 2^32: the number of uint32
+    words that give a node up to n.
     """
     mean, deviation = LOGNORMAL
-    low, high = (
-        0.5 * math.erfc((mean - math.log(t)) / (deviation * math.sqrt(2))) for t in (t_min, t_max)
-    )
-    level = low + (high - low) * (word.double() + 0.5) * 2.0**-32
-    t = torch.exp(mean + deviation * torch.special.ndtri(level))
-    root_low, root_high = t_min ** (1 / RHO), t_max ** (1 / RHO)
-    place = (num_nodes - 1) * (t ** (1 / RHO) - root_low) / (root_high - root_low)
-    last = torch.as_tensor(num_nodes - 1, dtype=place.dtype, device=place.device)
-    return torch.minimum(torch.ceil(place).clamp(min=1), last).to(torch.int64)
+    nodes = karras_nodes(count, t_min, t_max, torch.float64).clamp(t_min, t_max)
+    below = torch.special.ndtr((torch.log(nodes) - mean) / deviation)
+    # A grid of equal times has no mass at all between its ends.
+    share = ((below - below[0]) / (below[-1] - below[0])).nan_to_num(0.0)
+    cdf = torch.round(2.0**32 * share).to(torch.int64)
+    cdf[-1] = 2**32
+    return cdf
 
 
 def draw_times(
@@ -69,23 +66,20 @@ def draw_times(
     rows: int,
     num_nodes: int | Tensor,
     u_mode: str = "adjacent",
-    t_law: str = "uniform",
-    t_min: float = 0.002,
-    t_max: float = 80.0,
+    cdf: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw node indices n_t > n_u >= n_tau, each [S, rows].
 
-    n_t is uniform over 1..N-1 (or `lognormal`, see `lognormal_nodes`) and n_tau over 0..n_t-1.
-    `adjacent` puts n_u just below n_t; `uniform` draws it from n_tau..n_t-1. The base case u = tau
-    is kept: without it the last hop is never trained.
+    n_t is uniform over 1..N-1, or has the law of a cdf [>= N] int64 as in `lognormal_cdf`, with
+    2^32 in every entry past N - 1; n_tau is uniform over 0..n_t-1. `adjacent` puts n_u just below
+    n_t; `uniform` draws it from n_tau..n_t-1. The base case u = tau is kept: without it the last
+    hop is never trained.
     """
-    if t_law not in T_LAWS:
-        raise ValueError(f"t_law is one of {', '.join(T_LAWS)}, not {t_law!r}")
     w_t, w_tau, w_u, _ = (w[..., 0] for w in random.words(keys, step, Stream.TIME, rows, 1))
-    if t_law == "uniform":
+    if cdf is None:
         n_t = 1 + random.multiply_high(w_t, num_nodes - 1)
     else:
-        n_t = lognormal_nodes(w_t, num_nodes, t_min, t_max)
+        n_t = torch.searchsorted(cdf, w_t.contiguous(), right=True)
     n_tau = random.multiply_high(w_tau, n_t)
     if u_mode == "adjacent":
         return n_t, n_t - 1, n_tau
@@ -144,14 +138,17 @@ def perturb(
     step: int | Tensor,
     *,
     u_mode: str = "adjacent",
+    cdf: Tensor | None = None,
     kind: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
     dtype: torch.dtype | None = None,
     normals: Callable[..., Tensor] = random.normals,
 ) -> Perturbation:
-    """Draw (t, u, tau) and z by counter and noise the actions a [S, B, A]; see `perturb_at`."""
-    n_t, n_u, n_tau = draw_times(keys, step, a.shape[1], num_nodes, u_mode)
+    """Draw (t, u, tau) and z by counter and noise the actions a [S, B, A]; see `draw_times` and
+    `perturb_at`.
+    """
+    n_t, n_u, n_tau = draw_times(keys, step, a.shape[1], num_nodes, u_mode, cdf)
     z = normals(keys, step, Stream.NOISE, a.shape[1], a.shape[2], nodes.dtype)
     return perturb_at(
         a, z, nodes, n_t, n_u, n_tau, kind=kind, sigma_data=sigma_data, t_min=t_min, dtype=dtype
