@@ -20,7 +20,7 @@ from gtp_fast.kernels import batch, dense, mlp_backward, mlp_pair
 from nodes import counted
 from test_kernels import DEVICE, pytestmark  # noqa: F401
 
-from gtp_fast import engine, reference
+from gtp_fast import engine, ops_adam, reference
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.engine.loop import Captured
 
@@ -42,14 +42,24 @@ def states(made: GTP, steps: int) -> Iterator[dict[str, Tensor]]:
         yield {"metrics": metrics.T} | state
 
 
-def test_updates_match_the_reference_agent() -> None:
-    fast = agent("auto")
-    assert fast.ops.choices["mlp"] == ("fused", "")
-    runs = (fast, agent("reference"), agent("reference", torch.float64))
-    for step, (one, plain, exact) in enumerate(zip(*(states(x, 10) for x in runs), strict=True)):
+# Eight seeds for a few updates, since the largest error of one may be luck; one for many.
+@pytest.mark.parametrize(("seeds", "judged"), [(8, (1, 3)), (1, (10,))])
+def test_updates_match_the_reference_agent(
+    seeds: int, judged: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Adam's step by a gradient as small as its rounding has either sign, whoever computes it.
+    monkeypatch.setattr(ops_adam, "EPSILON", 1e-4)
+    config = dataclasses.replace(CONFIG, eta=(0.5, 1.0) * (seeds // 2) or (1.0,))
+    forms = (("auto", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
+    runs = [GTP(config, 3, 2, range(3, 3 + seeds), DEVICE, *form) for form in forms]
+    assert runs[0].ops.choices["mlp"] == ("fused", "")
+    for made in runs:
+        made.prepare(10)
+    results = zip(*(states(made, max(judged)) for made in runs), strict=True)
+    for step, (one, plain, exact) in enumerate(results, 1):
         for name, value in one.items():
-            if step + 1 in (1, 3, 10) and value.is_floating_point():
-                assert_as_accurate(f"{name} after {step + 1}", value, plain[name], exact[name])
+            if step in judged and value.is_floating_point():
+                assert_as_accurate(f"{name} after {step}", value, plain[name], exact[name])
 
 
 def test_times_are_drawn_by_the_law_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

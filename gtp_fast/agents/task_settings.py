@@ -83,7 +83,7 @@ SHORT = 1_000_000
 _GTP_BUDGETS: dict[str, Sourced] = {
     "t_law": Sourced("lognormal", "ours, from iCT: most updates go where an action is decided"),
     "trajectory_eta": Sourced(3.0, "ours, from Hong et al. (2023); see docs/guidance.md"),
-    "noise_scale": Sourced(0.5, "ours: see docs/guidance.md"),
+    "noise_scale": Sourced(0.25, "ours: see docs/guidance.md"),
 }
 _GTP_SHORT = "ours: rates that a run of less than 1,000,000 updates needs"
 _GTP_SHORT_BUDGET: dict[str, Sourced] = {
