@@ -111,7 +111,7 @@ class GTP(Agent):
         c = self.config
         if c.trajectory_eta == 0.0 or not self.guided:
             return table
-        return favoured(table, c.trajectory_eta, c.trajectory_maximum)
+        return favoured(table, c.trajectory_eta, c.trajectory_maximum, c.trajectory_least_share)
 
     def learners(self) -> dict[str, Learner]:
         """Return actor and critic."""

@@ -30,11 +30,13 @@ class GTPConfig(AgentConfig):
     """
     trajectory_eta: float = 0.0
     """Strength of guidance by whole episodes: rows of an episode are drawn in proportion to
-    exp(trajectory_eta max(0, A)), A its return above what its first state promises, in standard
-    deviations. 0 draws all rows alike, as the paper does.
+    exp(trajectory_eta max(0, A)), A its return (its success, where the task has a goal) above what
+    its first state promises, in standard deviations. 0 draws all rows alike, as the paper does.
     """
     trajectory_maximum: float = 20.0
     """Largest of these shares, where that of an episode as good as promised is 1."""
+    trajectory_least_share: float = 0.5
+    """Least effective sample size of the rows, as a share; trajectory_eta is lowered to keep it."""
     lambda_flow: tuple[float, ...] = (1.0,)
     """Weight of the flow loss beside the consistency loss. One value, or one per seed."""
     lambda_q: tuple[float, ...] = (0.01,)
@@ -91,6 +93,7 @@ def ranges(config: GTPConfig) -> Ranges:
         "eta": ANY,
         "trajectory_eta": (0, 100),
         "trajectory_maximum": (1, 1e6),
+        "trajectory_least_share": (0, 1),
         "lambda_flow": ANY,
         "lambda_q": ANY,
         "k": (1, 64),

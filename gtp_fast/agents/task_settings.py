@@ -80,25 +80,11 @@ _GTP = (
 
 SHORT = 1_000_000
 """Updates below which a run of GTP counts as short."""
-_GTP_BUDGETS: dict[str, Sourced] = {
-    "t_law": Sourced("lognormal", "ours, from iCT: most updates go where an action is decided"),
-    "trajectory_eta": Sourced(3.0, "ours, from Hong et al. (2023); see docs/guidance.md"),
-    "noise_scale": Sourced(0.25, "ours: see docs/guidance.md"),
-}
-_GTP_SHORT = "ours: rates that a run of less than 1,000,000 updates needs"
-_GTP_SHORT_BUDGET: dict[str, Sourced] = {
-    "learning_rate": Sourced(_one(1e-3), _GTP_SHORT),
-    "cosine_decay": Sourced(True, _GTP_SHORT),
-    "advantage_start": Sourced(
-        None, "ours: a critic of less than 1,000,000 updates is wrong about single actions"
-    ),
-}
-_GTP_LONG_BUDGET: dict[str, Sourced] = {
-    "advantage_start": Sourced(100_000, "ours: before it the critic knows nothing"),
-}
-_GTP_PAPER: dict[str, Sourced] = {
-    "weight_maximum": Sourced(None, "the paper: no clamp in eq. 14"),
-}
+_OURS_BUDGET = "ours, by the length of the run: docs/guidance.md"
+_GTP_ANY_LENGTH = {"t_law": "lognormal", "trajectory_eta": 3.0, "noise_scale": 0.25}
+_GTP_SHORT = {"learning_rate": _one(1e-3), "cosine_decay": True, "advantage_start": None}
+_GTP_LONG = {"advantage_start": 100_000}
+_GTP_PAPER = {"weight_maximum": Sourced(None, "the paper: no clamp in eq. 14")}
 Preset = Literal["auto", "paper"]
 
 _DIFFUSION_QL_SOURCE = "Diffusion-QL's repository, main.py (its AntMaze sets are v0)"
@@ -279,7 +265,8 @@ def of(
 def _budget(steps: int, preset: Preset) -> dict[str, Sourced]:
     if preset == "paper":
         return dict(_GTP_PAPER)
-    return _GTP_BUDGETS | (_GTP_SHORT_BUDGET if steps < SHORT else _GTP_LONG_BUDGET)
+    chosen = _GTP_ANY_LENGTH | (_GTP_SHORT if steps < SHORT else _GTP_LONG)
+    return {name: Sourced(value, _OURS_BUDGET) for name, value in chosen.items()}
 
 
 def for_agent(task: Task, agent: str, steps: int | None = None, preset: Preset = "auto") -> Task:

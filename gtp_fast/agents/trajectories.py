@@ -5,19 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from gtp_fast import reference
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import TransitionTable
 
 
-def favoured(table: TransitionTable, eta: float, maximum: float) -> TransitionTable:
+def favoured(
+    table: TransitionTable, eta: float, maximum: float, least_share: float
+) -> TransitionTable:
     """Return the table with lots that draw an episode's rows in proportion to its trajectory
     weight (`reference.trajectory_weights`).
     """
     advantage = reference.trajectory_advantage(
-        table.episode_returns().cpu(), table.episode_starts().cpu()
+        table.episode_scores().cpu(), table.episode_starts().cpu()
     )
-    weights = reference.trajectory_weights(advantage, eta, maximum)
-    lots = reference.alias_table(weights[table.episode.cpu().long()])
+    episode = table.episode.cpu().long()
+    weights = reference.trajectory_weights(
+        advantage, torch.bincount(episode), eta, maximum, least_share
+    )
+    lots = reference.alias_table(weights[episode])
     return replace(table, lots=lots.to(table.device))

@@ -96,6 +96,15 @@ class TransitionTable:
         reward = self.all().reward.cpu().double()
         return torch.bincount(self.episode.cpu(), reward).to(self.device)
 
+    def episode_scores(self) -> Tensor:
+        """What evaluation would count of each episode [episodes], float64: 1 for a goal reached
+        where the task has one, else the undiscounted return.
+        """
+        if self.statistics.success_rate is None:
+            return self.episode_returns()
+        ends = torch.bincount(self.episode.cpu(), 1.0 - self.all().mask.cpu().double())
+        return ends.clamp(max=1.0).to(self.device)
+
     def episode_starts(self) -> Tensor:
         """First state of each episode [episodes, O]."""
         first = torch.ones_like(self.episode, dtype=torch.bool)

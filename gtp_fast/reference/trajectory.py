@@ -17,7 +17,7 @@ _MOST = 512
 def trajectory_advantage(returns: Tensor, starts: Tensor) -> Tensor:
     """Return how far each episode's return lies above what its first state promises: [E], float64.
 
-    returns: [E]; starts: [E, O], first states. The promise comes from a kernel ridge regression
+    returns: [E], or what else an episode is judged by; starts: [E, O], first states. The promise comes from a kernel ridge regression
     whose bandwidth and ridge have the least leave-one-out error; episodes of the fit are judged
     without themselves, or a start that tells its episode would explain away its return. The result
     is in its own standard deviations, and zero where returns do not differ.
@@ -47,6 +47,27 @@ def trajectory_advantage(returns: Tensor, starts: Tensor) -> Tensor:
     return advantage / spread
 
 
-def trajectory_weights(advantage: Tensor, eta: float, maximum: float) -> Tensor:
-    """Return exp(eta max(0, A)), at most `maximum`, for trajectory advantages A [E]."""
-    return (eta * advantage.clamp(min=0.0)).exp().clamp(max=maximum)
+def trajectory_weights(
+    advantage: Tensor, lengths: Tensor, eta: float, maximum: float, least_share: float = 0.0
+) -> Tensor:
+    """Return exp(eta max(0, A)), at most `maximum`, for trajectory advantages A [E].
+
+    eta is lowered where the effective sample size of the rows, of which episodes have `lengths`
+    [E], would fall below their number times `least_share`.
+    """
+
+    def weights(strength: float) -> Tensor:
+        return (strength * advantage.clamp(min=0.0)).exp().clamp(max=maximum)
+
+    def keeps(strength: float) -> bool:
+        w, n = weights(strength), lengths.double()
+        share = (w * n).sum().square() / ((w.square() * n).sum() * n.sum())
+        return bool(share >= least_share)
+
+    if keeps(eta):
+        return weights(eta)
+    low, high = 0.0, eta
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if keeps(middle) else (low, middle)
+    return weights(low)
