@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gtp_fast.samplers import Rows, Sampler, act_through_torch, action_through_act
 
-Rule = Literal["softmax", "argmax"]
+Rule = Literal["softmax", "argmax", "mean"]
 Score = Callable[[Tensor, Tensor], Tensor]
 """Scores [S, B] of observation [S, B, O] and action [S, B, A]."""
 
@@ -35,14 +35,20 @@ def choose(score: Tensor, draw: Tensor, rule: Rule = "softmax") -> Tensor:
 
 
 class CandidateSampler:
-    """A sampler of `count` candidates from `inner`, of which the score chooses one.
+    """A sampler of `count` candidates from `inner`, of which the score chooses one, or whose mean
+    acts (rule `mean`, which needs no score).
 
     Its noise [S, N D + 1, B, A] holds the D draws of each of N candidates, then the draw whose
     first number chooses. like: a tensor of the policy's device and type.
     """
 
     def __init__(
-        self, inner: Sampler, like: Tensor, score: Score, count: int, rule: Rule = "softmax"
+        self,
+        inner: Sampler,
+        like: Tensor,
+        score: Score | None,
+        count: int,
+        rule: Rule = "softmax",
     ):
         self.inner, self.like, self.score = inner, like, score
         self.count, self.rule = count, rule
@@ -60,6 +66,8 @@ class CandidateSampler:
             z = z.reshape(seeds, d, n * rows, width)
             states = observation.repeat(1, n, 1)
             actions = self.inner.sample(states, z[:, 0] if d == 1 else z)
+            if self.score is None:
+                return actions.reshape(seeds, n, rows, width).mean(1)
             scores = self.score(states, actions).reshape(seeds, n, rows)
             chosen = choose(scores, noise[:, -1, :, 0], self.rule)
             index = chosen[:, None, :, None].expand(-1, -1, -1, width)
@@ -79,4 +87,6 @@ class CandidateSampler:
 
     def describe(self) -> str:
         """Name the implementation."""
+        if self.score is None:
+            return f"{self.inner.describe()}, mean of {self.count} candidates"
         return f"{self.inner.describe()}, one of {self.count} candidates by {self.rule}"

@@ -16,6 +16,7 @@ import tyro
 from tqdm import tqdm
 
 from gtp_fast import cli, tasks
+from gtp_fast.candidates import Rule
 from gtp_fast.errors import UserError
 from gtp_fast.evaluations import Evaluation
 from gtp_fast.evaluator import Evaluator
@@ -41,8 +42,9 @@ class Options:
     k: int | None = None
     """Steps of the sampler; by default those of training."""
     num_candidates: int | None = None
-    """Actions drawn for each decision, one chosen by the target critic; by default as in training.
-    """
+    """Actions drawn for each decision; by default as in training."""
+    candidate_rule: Rule | None = None
+    """softmax or argmax of the target critic, or mean; by default as in training."""
     noise_scale: float | None = None
     """Scale of the initial noise, 0 for none; by default as in training."""
     device: str = "cpu"
@@ -80,8 +82,9 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
     task = tasks.find(config["task"])
     episodes = options.episodes or config["episodes"]
     acting = agent.acting(
-        options.weights, options.k, options.num_candidates, noise_scale=options.noise_scale
-    )
+        options.weights, options.k, options.num_candidates, noise_scale=options.noise_scale,
+        candidate_rule=options.candidate_rule,
+    )  # fmt: skip
     total = episodes * len(agent.seeds)
     with (
         tqdm(total=total, unit="episode", file=sys.stderr, leave=False) as bar,
@@ -114,6 +117,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         "weights": options.weights or agent.acting_weights,
         "k": acting.steps,
         "num_candidates": acting.candidates,
+        "candidate_rule": acting.rule,
         "noise_scale": acting.noise_scale,
         "episodes": episodes,
         "seeds": list(agent.seeds),
@@ -132,7 +136,9 @@ def table(record: dict[str, Any], evaluation: Evaluation) -> str:
         f"{record['task']} on {record['dataset']}, in {record['environment']}",
         f"{record['agent']}, {record['checkpoint']} checkpoint (update {record['step']:,}), "
         f"{record['weights']} weights, K = {record['k']}, "
-        f"num_candidates = {record['num_candidates']}, noise_scale = {record['noise_scale']:g}",
+        f"num_candidates = {record['num_candidates']}"
+        + (f" ({record['candidate_rule']})" if record["candidate_rule"] else "")
+        + f", noise_scale = {record['noise_scale']:g}",
         f"{record['episodes']} episodes for each of {count} seed{'s' * (count > 1)}, "
         f"evaluation seed {record['evaluation_seed']}",
         "",
@@ -175,6 +181,7 @@ def write(record: dict[str, Any], evaluation: Evaluation) -> Path:
     folder = Path(record["run"]) / "evaluations"
     name = (
         f"step_{record['step']:09d}-{record['weights']}-k{record['k']}-n{record['num_candidates']}"
+        f"{record['candidate_rule'] or ''}"
         f"-z{record['noise_scale']:g}"
         f"-seed{record['evaluation_seed']}-{record['episodes']}episodes.json"
     )

@@ -22,6 +22,7 @@ import tyro
 from numpy.typing import NDArray
 
 from gtp_fast import cli, latency_plot, policy, runs
+from gtp_fast.candidates import Rule
 from gtp_fast.errors import UserError
 from gtp_fast.files import write_atomically
 
@@ -60,7 +61,9 @@ class Options:
     weights: str | None = None
     """ema (the moving average) or online; by default those that were evaluated."""
     num_candidates: int | None = None
-    """Actions that the target critic chooses among; by default as the run was evaluated."""
+    """Actions drawn for each decision; by default as the run was evaluated."""
+    candidate_rule: Rule | None = None
+    """softmax or argmax of the target critic, or mean; by default as the run was evaluated."""
     plot: str | None = None
     """Draw distributions and throughput into this file (.png, .svg or .pdf)."""
     json: str | None = None
@@ -162,7 +165,7 @@ def prepare(options: Options) -> list[Case]:
     ):
         loaded = policy.load(
             options.run, device, options.seed_index, options.checkpoint, k, backend,
-            options.weights, options.num_candidates, precision,
+            options.weights, options.num_candidates, precision, None, options.candidate_rule,
         )  # fmt: skip
         draw = np.random.default_rng(0)
         for batch in dict.fromkeys(options.batch):

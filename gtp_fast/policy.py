@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gtp_fast import ops, packed, random
 from gtp_fast.agents.base import Acting
+from gtp_fast.candidates import Rule
 from gtp_fast.errors import UserError
 from gtp_fast.packed import Packed
 from gtp_fast.random import Stream
@@ -39,12 +40,14 @@ def load(
     num_candidates: int | None = None,
     precision: str = "fp32",
     noise_scale: float | None = None,
+    candidate_rule: Rule | None = None,
 ) -> Policy:
     """Return the policy of one seed of a run, or of a policy.gtp that `gtp_fast.export` wrote.
 
     path: run folder, checkpoint folder or policy.gtp. seed_index: which of the run's seeds.
     checkpoint: `last` or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates:
-    actions drawn for each decision, one of them chosen by the target critic. noise_scale: of the
+    actions drawn for each decision; candidate_rule: what acts of them, by softmax or argmax of the
+    target critic, or their mean. noise_scale: of the
     initial noise, 0 for none. What is not given is as the run was evaluated. precision: `fp32`; `bf16` for an action in about half the time, its
     hidden weights rounded to bfloat16; on a CPU also `int8` for one in about a third, rounded to 8
     bits. In a box of [-1, 1] an action of width 256 then moves by less than 1e-3 or 3e-3 on
@@ -62,8 +65,8 @@ def load(
         return Policy(packed.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
     index = index_of(agent, saved, seed_index)
-    acting = agent.acting(weights, k, num_candidates, index, precision, noise_scale)
-    # One candidate needs no critic, and the packed policy acts alone.
+    acting = agent.acting(weights, k, num_candidates, index, precision, noise_scale, candidate_rule)
+    # One candidate needs no more than the packed policy, which acts alone.
     chooses = acting if acting.candidates > 1 else None
     content = pack_agent(agent, saved, index, weights, k, noise_scale)
     return Policy(content, device, backend, precision, chooses)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gtp_fast import ops, random
 from gtp_fast.agents.learner import Learner
-from gtp_fast.candidates import CandidateSampler, Score
+from gtp_fast.candidates import CandidateSampler, Rule, Score
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
 from gtp_fast.reference import FoldedPolicy
@@ -36,6 +36,8 @@ class Acting(NamedTuple):
     """K"""
     candidates: int
     noise_scale: float
+    rule: str | None
+    """What acts of several candidates; None where there is one."""
 
 
 class Agent(ABC):
@@ -165,6 +167,7 @@ class Agent(ABC):
         seed: int | None = None,
         precision: str = "fp32",
         noise_scale: float | None = None,
+        candidate_rule: Rule | None = None,
     ) -> Acting:
         """Return the policy as it acts: of every seed, or of seed number `seed` alone.
 
@@ -177,16 +180,20 @@ class Agent(ABC):
         sampler = self.ops.sampler(policy, precision)
         own: int = getattr(self.config, "num_candidates", 1)
         count = num_candidates or own
+        rule: Rule | None = None
         if count > 1:
-            score = self.score(seed)
-            if score is None:
+            rule = candidate_rule or getattr(self.config, "candidate_rule", "softmax")
+            assert rule is not None
+            score = None if rule == "mean" else self.score(seed)
+            if score is None and rule != "mean":
                 raise UserError(
                     f"--num-candidates {count} needs a critic to choose with, and this agent "
-                    "trains none: leave it at 1."
+                    "trains none: leave it at 1, or take --candidate-rule mean."
                 )
-            rule = self.config.candidate_rule
             sampler = CandidateSampler(sampler, policy.last_bias, score, count, rule)
-        return Acting(sampler, steps=len(policy.c_in), candidates=count, noise_scale=scale)
+        return Acting(
+            sampler, steps=len(policy.c_in), candidates=count, noise_scale=scale, rule=rule
+        )
 
     def drawn_from(self, table: TransitionTable) -> TransitionTable:
         """Return the table as this agent draws its batches from it, before the first of them."""

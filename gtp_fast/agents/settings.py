@@ -51,12 +51,12 @@ class AgentConfig(CloneConfig):
     sample.
     """
     num_candidates: int = 1
-    """Actions drawn for each decision when acting, one of them chosen by the target critic (50 in
-    the authors' evaluation of Diffusion-QL and Consistency-AC).
+    """Actions drawn for each decision when acting (50 in the authors' evaluation of Diffusion-QL and
+    Consistency-AC); see candidate_rule.
     """
     candidate_rule: Rule = "softmax"
-    """How one of several candidates is chosen: softmax (with probability softmax(Q), as those
-    authors do) or argmax.
+    """What acts of several candidates: softmax (one, with probability softmax(Q), as those authors
+    do), argmax (the one of the largest Q) or mean (the mean of all, which needs no critic).
     """
 
 
