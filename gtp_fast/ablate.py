@@ -124,12 +124,11 @@ class Ablation:
         self.kept = self._kept()
 
     def settings(self, name: str) -> GTPConfig:
-        """Return the settings of a row: the task's own, and what sets the row apart."""
-        fields = {field.name for field in dataclasses.fields(GTPConfig)}
-        own = {"discount": self.task.discount, **self.task.settings}
+        """Return the settings of a row: gtp's at this length, and what sets the row apart."""
+        _, config = agents.defaults("gtp", self.task, self.options.steps)
         rest = {"width": self.options.width, "batch_size": self.options.batch_size}
-        known = {key: value for key, value in own.items() if key in fields}
-        return GTPConfig(**(known | rest | ROWS[name]))
+        settings: GTPConfig = dataclasses.replace(config, **(rest | ROWS[name]))
+        return settings
 
     def measure(self) -> None:
         """Time one update of every row in turns on fresh agents: the median of the rounds."""
