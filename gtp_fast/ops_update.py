@@ -30,11 +30,10 @@ _CRITIC_LOSS, _LOSSES, _STATISTICS, _NORM, _CRITIC_NORM = 0, slice(1, 3), slice(
 
 
 def build(agent: GTP, precision: str) -> Callable[..., Tensor] | None:
-    """Return the whole update of an agent, or None where its settings need other operations: no
-    critic is trained, or a network is larger than the kernels hold.
+    """Return the whole update of an agent, or None where its settings need other operations: its
+    objective has no fused form, or a network is larger than the kernels hold.
     """
-    c = agent.config
-    fits = agent.fuses and not agent.clones and ops_triton.holds(c.width, agent.action_dim)
+    fits = agent.fuses and ops_triton.holds(agent.config.width, agent.action_dim)
     if not fits or not isinstance(agent.chain, NativeSampler):
         return None
     return WholeUpdate(agent, agent.chain, precision)
@@ -47,7 +46,9 @@ class WholeUpdate:
         c = agent.config
         self.agent, self.chain, self.precision = agent, chain, precision
         self.seeds = len(agent.seeds)
-        self.repeats = max(1, c.max_q_backup), c.value_samples
+        self.repeats = (1, 1) if agent.clones else (max(1, c.max_q_backup), c.value_samples)
+        # Equal values of all actions: no advantage, so that every weight is 1.
+        self.nothing = (torch.zeros(2 * self.seeds, c.batch_size, 1, device=agent.device),) * 2
         self.embedding = features, hidden = agent.network.shapes()["t.0.weight"]
         on_gpu = agent.device.type == "cuda"
         self.side = torch.cuda.Stream(agent.device) if on_gpu else None  # type: ignore[no-untyped-call]
@@ -70,7 +71,8 @@ class WholeUpdate:
         from gtp_fast.kernels import batch
 
         agent, c = self.agent, self.agent.config
-        metrics = torch.empty(len(agent.metric_names), self.seeds, device=agent.device)
+        # Where no critic is trained, its metrics stay zero.
+        metrics = torch.zeros(len(agent.metric_names), self.seeds, device=agent.device)
         sizes = agent.observation_dim, agent.action_dim, c.batch_size
         drawn = batch.draw_batch(
             table.rows, sizes, self.repeats, agent.nodes, agent.node_count, agent.keys, step,
@@ -80,12 +82,15 @@ class WholeUpdate:
         embedded = self._fold(drawn)
         with self._beside():
             passes = self._actor_passes(drawn, embedded)
-        self.chain.take(self.flat, self.scale, drawn.states.shape[1])
-        actions = self.chain.sample(drawn.states, drawn.noise)
-        self._critic_step(drawn, actions, step, metrics)
+        values = self.nothing
+        if not agent.clones:
+            self.chain.take(self.flat, self.scale, drawn.states.shape[1])
+            actions = self.chain.sample(drawn.states, drawn.noise)
+            self._critic_step(drawn, actions, step, metrics)
+            values = self._values(drawn, actions)
         if self.side is not None:
             torch.cuda.current_stream().wait_stream(self.side)
-        self._actor_step(drawn, passes, actions, step, metrics)
+        self._actor_step(drawn, passes, values, step, metrics)
         return metrics
 
     @contextmanager
@@ -153,25 +158,33 @@ class WholeUpdate:
         )  # fmt: skip
         return inputs, outputs
 
-    def _actor_step(
-        self, drawn: Any, passes: Any, actions: Tensor, step: int | Tensor, metrics: Tensor
-    ) -> None:
-        """Weigh the batch by advantage (eq. 14), then step the actor on its losses (eq. 19)."""
-        from gtp_fast.kernels import actor, dense, mlp_pair
+    def _values(self, drawn: Any, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Q of the data's actions [S, 2, B], and of the policy's at the same states."""
+        from gtp_fast.kernels import mlp_pair
 
-        agent, c, learner = self.agent, self.agent.config, self.agent.actor
-        critics, p = agent.critic.learner.parameters.flat, drawn.perturbed
+        c, critics = self.agent.config, self.agent.critic.learner.parameters.flat
         following, observation = self._states(drawn)
         ahead = following.shape[1]
         values = mlp_pair.mlp_pair(
             (observation, drawn.action), (drawn.states[:, ahead:], actions[:, ahead:]),
             critics, critics, (c.width, c.depth, 1), self.precision, save=False,
         )  # fmt: skip
+        return values.y, values.other
+
+    def _actor_step(
+        self, drawn: Any, passes: Any, values: tuple[Tensor, Tensor], step: int | Tensor,
+        metrics: Tensor,
+    ) -> None:  # fmt: skip
+        """Weigh the batch by advantage (eq. 14), then step the actor on its losses (eq. 19)."""
+        from gtp_fast.kernels import actor, dense
+
+        agent, c, learner = self.agent, self.agent.config, self.agent.actor
+        p = drawn.perturbed
         inputs, outputs = passes
         weights = learner.parameters.flat[:, self.clocks :]
         parts, _, widths = dense.pieces(inputs, self.seeds)
         losses, slope, deltas, embedding = actor.actor_chain(
-            values.y, values.other, agent.eta, agent.lambda_flow, outputs.y, outputs.other,
+            *values, agent.eta, agent.lambda_flow, outputs.y, outputs.other,
             drawn.action, p, metrics[_STATISTICS], outputs.saved, widths, weights,
             c.weight_maximum, precision=self.precision,
         )  # fmt: skip

@@ -62,6 +62,21 @@ def test_updates_match_the_reference_agent(
                 assert_as_accurate(f"{name} after {step}", value, plain[name], exact[name])
 
 
+def test_without_a_critic_the_whole_update_is_that_of_single_operations() -> None:
+    config = dataclasses.replace(CONFIG, eta=(1.0,), advantage_start=None)
+    forms = (("fused", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
+    runs = [GTP(config, 3, 2, range(6), DEVICE, *form) for form in forms]
+    assert runs[0].whole is not None
+    for made in runs:
+        made.prepare(10)
+    for one, plain, exact in zip(*(states(made, 2) for made in runs), strict=True):
+        metrics = dict(zip(runs[0].metric_names, one["metrics"].T, strict=True))
+        assert set(metrics["weight"].tolist()) == {1.0} == set(metrics["weight_max"].tolist())
+        assert not metrics["critic_loss"].any() and not metrics["q"].any()
+        for name in ("metrics", "actor.adam_first", "actor.adam_second"):
+            assert_as_accurate(name, one[name], plain[name], exact[name])
+
+
 def test_times_are_drawn_by_the_law_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     config, drawn = dataclasses.replace(CONFIG, eta=(1.0,), t_law="lognormal"), []
     made, draw = GTP(config, 3, 2, (3,), DEVICE, "fused"), batch.draw_batch
