@@ -1,0 +1,213 @@
+"""docs/results.md, results.json and results.png, from the records of runs alone: the same records
+give the same page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import evidence_plot
+from benchmarks.evidence_runs import CLONE, Campaign, Record
+from benchmarks.evidence_tables import (
+    OURS,
+    Row,
+    chance,
+    common_tasks,
+    order_of,
+    rows,
+    score_table,
+    sum_table,
+)
+from gtp_fast.files import write_atomically
+
+_ALIKE = ("settings", "rules", "dataset", "transitions", "episodes")
+"""What all seeds of one cell must have in common."""
+
+
+def write(records: Sequence[Record], campaign: Campaign, output: Path) -> list[Path]:
+    """Write page, records and picture into a folder; return the files."""
+    output.mkdir(parents=True, exist_ok=True)
+    files = [output / f"results.{ending}" for ending in ("json", "md", "png")]
+    table = rows(records, campaign)
+    curves = [(row.name, row.runs) for row in table if row.main]
+    write_atomically(files[0], _json(records, campaign))
+    write_atomically(files[1], page(records, campaign) + "\n")
+    evidence_plot.draw(curves, order_of(table, campaign), files[2])
+    return files
+
+
+def page(records: Sequence[Record], campaign: Campaign) -> str:
+    """Return the whole page as Markdown."""
+    table = rows(records, campaign)
+    order = order_of(table, campaign)
+    common = common_tasks(table, order)
+    return "\n\n".join([
+        "# What value guidance is worth",
+        "`python -m benchmarks.evidence` writes this page, `results.json` (every run with its "
+        "settings, scores and origin) and the picture from its runs; no figure here is typed by "
+        "hand.",
+        *_headline(table, order),
+        "## Scores",
+        score_table(table, order, common, records),
+        _how_to_read(common, campaign),
+        "## How sure, and at what cost",
+        sum_table(table, order),
+        _about_sums(table, records, campaign),
+        *_picture(table, campaign),
+        "## What was trained on what",
+        *_sources(records, order),
+        *_remarks(table, order),
+        "## What is missing",
+        _missing(records, campaign),
+    ])  # fmt: skip
+
+
+def _how_to_read(common: Sequence[str], campaign: Campaign) -> str:
+    over = f"the tasks that every label has ({', '.join(common)})" if common else ""
+    return "\n".join([
+        "- Mazes: success rate in percent. Locomotion: normalised return 100 (R - min) / (max - "
+        "min). Always the last checkpoint, never the best.",
+        "- In brackets: 95 % bootstrap interval of the mean over seeds; in parentheses: how many "
+        "seeds. With (1) the interval is over that seed's episodes and says nothing of how seeds "
+        "differ. Few seeds make the interval too narrow.",
+        "- data: what the episodes of the dataset reach themselves.",
+        f"- average and IQM: over {over}, IQM over all their seeds; an interval stands where each "
+        "of these tasks has two seeds." if over else
+        "- average and IQM: none, for no task has a run of every label.",
+        f"- Every agent has {campaign.width} units in each hidden layer and {campaign.steps:,} "
+        f"updates, but where a column says otherwise. `{CLONE}` is `{OURS}` with eta = 0, the same "
+        f"agent without value guidance. The defaults of `{OURS}` follow from the number of updates "
+        "and were chosen in trials here; its rivals keep those of their authors, made for the "
+        "authors' lengths of run.",
+    ])  # fmt: skip
+
+
+def _about_sums(table: Sequence[Row], records: Sequence[Record], campaign: Campaign) -> str:
+    """Return what the second table is to be read with."""
+    lines = [
+        "- Hours per seed: training alone, evaluation left out, as the runs took them on "
+        f"{_listed(_values(records, 'processor'))}; other work on the machine is in them. Speed is "
+        "measured in [performance.md](performance.md)."
+    ]
+    if any(row.main and row.name == OURS for row in table):
+        lines.insert(
+            0,
+            f"- P({OURS} better): probability that a run of {OURS}, {campaign.steps:,} updates, "
+            "scores higher than one of the label, a tie counting one half; mean over the tasks "
+            "that both have.",
+        )
+    return "\n".join(lines)
+
+
+def _picture(table: Sequence[Row], campaign: Campaign) -> list[str]:
+    if not any(row.main for row in table):
+        return []
+    return [
+        "![learning curves](results.png)",
+        f"A panel a task, {campaign.steps:,} updates; lines: means over seeds, bands: from the "
+        "lowest seed to the highest, dotted: the data's own policy.",
+    ]
+
+
+def _headline(table: Sequence[Row], order: Sequence[str]) -> list[str]:
+    """Return the one sentence that compares GTP with its clone, where both have run."""
+    named = {row.name: row for row in table if row.main}
+    if OURS not in named or CLONE not in named:
+        return []
+    ours, clone = named[OURS], named[CLONE]
+    both = [task for task in order if task in ours.runs and task in clone.runs]
+    if not both:
+        return []
+    levels = [np.mean([np.mean(row.scores(task)) for task in both]) for row in (ours, clone)]
+    higher = sum(np.mean(ours.scores(task)) > np.mean(clone.scores(task)) for task in both)
+    over = f"{len(both)} task{'s' * (len(both) > 1)}"
+    return [
+        f"With value guidance `{OURS}` scores {levels[0]:.1f} on average, without it (`{CLONE}`) "
+        f"{levels[1]:.1f}, over {over} that both have; it is the higher one on {higher}. A run "
+        "with guidance scores higher than one without with probability "
+        f"{chance(ours, clone, order)}."
+    ]
+
+
+def _sources(records: Sequence[Record], order: Sequence[str]) -> list[str]:
+    """Return what each task's data were, and what made the runs."""
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for record in sorted(records, key=lambda record: order.index(record["task"])):
+        facts = (
+            record["task"], record["dataset"], f"{record['transitions']:,}", record["environment"],
+            "made locally" if record["made_locally"] else "official", record["description"],
+        )  # fmt: skip
+        kinds.setdefault(facts, []).append(record["label"])
+    tasks = [facts[0] for facts in kinds]
+    lines = []
+    for (task, dataset, size, environment, origin, description), labels in kinds.items():
+        who = f" (of {', '.join(dict.fromkeys(labels))})" if tasks.count(task) > 1 else ""
+        lines.append(
+            f"- **{task}**{who}: `{dataset}`, {origin}, {size} transitions; evaluated in "
+            f"{environment}. {description}"
+        )
+    local = any(record["made_locally"] for record in records)
+    warning = (
+        "Sets that were made locally are neither D4RL's nor Minari's: no published score may stand "
+        "beside theirs, and none does."
+    )
+    return [
+        *([warning] if local else []),
+        "\n".join(lines),
+        f"gtp_fast {_listed(_values(records, 'gtp_fast'))}, git revisions: "
+        f"{_listed(str(git)[:12] for git in _values(records, 'git'))}.",
+    ]
+
+
+def _remarks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
+    """Return what a reader must know of single cells: seeds of different kinds, divergence."""
+    lines = []
+    for row in table:
+        for task in order:
+            runs = row.runs.get(task, ())
+            unlike = [name for name in _ALIKE if any(r[name] != runs[0][name] for r in runs)]
+            if unlike:
+                lines.append(f"- {task}, {row.name}: the seeds differ in {', '.join(unlike)}.")
+            for seed, step in (item for r in runs for item in r["diverged"].items()):
+                lines.append(
+                    f"- {task}, {row.name}: seed {seed} diverged at update {step:,} and was "
+                    "evaluated as it was before."
+                )
+    return ["\n".join(lines)] if lines else []
+
+
+def _missing(records: Sequence[Record], campaign: Campaign) -> str:
+    missing: dict[str, dict[str, list[int]]] = {}
+    for seed, task, label in campaign.missing(records):
+        missing.setdefault(task, {}).setdefault(label, []).append(seed)
+    asked = len(campaign.cells())
+    if not missing:
+        return f"Nothing: all {asked} cells have been run."
+    left = sum(len(seeds) for labels in missing.values() for seeds in labels.values())
+    lines = [f"{left} of {asked} cells ({campaign.steps:,} updates) have not been run:\n"]
+    for task in campaign.tasks:
+        if task in missing:
+            said = (
+                f"{label} seed{'s' * (len(seeds) > 1)} {' '.join(map(str, seeds))}"
+                for label, seeds in missing[task].items()
+            )
+            lines.append(f"- {task}: {', '.join(said)}")
+    return "\n".join(lines)
+
+
+def _values(records: Sequence[Record], name: str) -> list[str]:
+    return sorted({str(record[name]) for record in records})
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def _json(records: Sequence[Record], campaign: Campaign) -> str:
+    """Return one line a run, so that a change of one run is a change of one line."""
+    head = json.dumps({name: value for name, value in vars(campaign).items()})
+    return f'{{"campaign": {head},\n"runs": [\n' + ",\n".join(map(json.dumps, records)) + "\n]}\n"

@@ -1,0 +1,113 @@
+"""The figure of the evidence: learning curves of every label, a panel a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtp_fast.errors import UserError
+
+Figures = NDArray[np.float64]
+Rows = Sequence[tuple[str, Mapping[str, Sequence[Mapping[str, Any]]]]]
+_COLUMNS = 4
+# Colours that most colour-blind readers tell apart; the two that are compared stand out.
+_LOOKS = {
+    "gtp": ("#d55e00", "-", "o"),
+    "gtp-clone": ("#000000", "--", "o"),
+    "bc": ("#7f7f7f", "-", "s"),
+    "iql": ("#0072b2", "-", "^"),
+    "diffusion-ql": ("#009e73", "-", "v"),
+    "consistency-ac": ("#56b4e9", "-", "D"),
+    "fql": ("#cc79a7", "-", "P"),
+    "sscql": ("#b8860b", "-", "X"),
+}
+_OTHERS = ("#8c564b", "#9467bd", "#17becf", "#bcbd22")
+_PROMINENT = ("gtp", "gtp-clone")
+
+
+def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
+    """Draw means over seeds, and bands from the lowest seed to the highest.
+
+    rows: name and task -> records of each label. UserError without matplotlib or where the file
+    cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("The figure needs matplotlib: pip install 'gtp_fast[plot]'.") from error
+    panels = [task for task in tasks if any(task in runs for _, runs in rows)]
+    if not panels:
+        path.unlink(missing_ok=True)
+        return
+    looks = dict(_LOOKS)
+    for name, _ in rows:
+        looks.setdefault(name, (_OTHERS[(len(looks) - len(_LOOKS)) % len(_OTHERS)], "-", "*"))
+    columns = min(len(panels), _COLUMNS)
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * lines + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    handles: dict[str, Any] = {}
+    for axis, task in zip(axes, panels, strict=False):
+        for name, runs in rows:
+            if task in runs:
+                handles.setdefault(name, _curve(axis, runs[task], looks[name], name in _PROMINENT))
+        _finish(axis, task, [r for _, runs in rows for r in runs.get(task, ())], handles)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    names = [name for name in (*(name for name, _ in rows), "data") if name in handles]
+    figure.legend(
+        [handles[name] for name in names], names, loc="outside lower center",
+        ncols=len(names) if columns > 2 else 3, fontsize=13, frameon=False, columnspacing=1.4,
+    )  # fmt: skip
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The figure {path} cannot be written: {error}.") from error
+
+
+def curve(records: Sequence[Mapping[str, Any]]) -> tuple[list[int], Figures]:
+    """Return the steps at which every seed was evaluated, and the scores there [steps, S]."""
+    curves: list[dict[int, float]] = []
+    for record in records:
+        evaluated, scores = record["curve"]["steps"], record["curve"]["scores"]
+        curves += [dict(zip(evaluated, own, strict=True)) for own in zip(*scores, strict=True)]
+    steps = sorted(set.intersection(*(set(one) for one in curves)))
+    return steps, np.array([[one[step] for one in curves] for step in steps])
+
+
+def _curve(
+    axis: Any, records: Sequence[Mapping[str, Any]], look: tuple[str, str, str], prominent: bool
+) -> Any:
+    colour, dash, marker = look
+    steps, scores = curve(records)
+    (line,) = axis.plot(
+        steps, scores.mean(1), color=colour, linestyle=dash, marker=marker,
+        linewidth=2.8 if prominent else 1.5, markersize=6 if prominent else 5,
+        zorder=3 if prominent else 2,
+    )  # fmt: skip
+    axis.fill_between(steps, scores.min(1), scores.max(1), color=colour, alpha=0.13, linewidth=0)
+    return line
+
+
+def _finish(
+    axis: Any, task: str, records: Sequence[Mapping[str, Any]], handles: dict[str, Any]
+) -> None:
+    """Give a panel its words, and the level of the data."""
+    level = records[0]["data_level"]
+    if level is not None:
+        handles["data"] = axis.axhline(level, color="black", linestyle=":", linewidth=1.3)
+    axis.set_title(task, fontsize=14)
+    axis.set_ylabel(
+        "success (%)" if "percent" in records[0]["measure"] else "normalised return", fontsize=12
+    )
+    axis.set_xlabel("updates", fontsize=12)
+    axis.set_xlim(left=0)
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
+    axis.tick_params(labelsize=11)
+    axis.grid(alpha=0.3)

@@ -1,0 +1,122 @@
+"""What the runs of the evidence say: one record a run, read from every run folder below a root."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtp_fast import evaluations, report, runs, stats
+from gtp_fast.errors import UserError
+
+CLONE = "gtp-clone"
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is asked for: every task with every label and seed, at one length and one width."""
+
+    tasks: tuple[str, ...]
+    labels: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    width: int
+
+    def cells(self) -> list[tuple[int, str, str]]:
+        """Return (seed, task, label) of every cell, seed by seed, then task by task."""
+        return [
+            (s, task, label) for s in self.seeds for task in self.tasks for label in self.labels
+        ]
+
+    def missing(self, records: Sequence[Record]) -> list[tuple[int, str, str]]:
+        """Return the cells that no record holds, in their order."""
+        held = {
+            (seed, record["task"], record["label"])
+            for record in records
+            if (record["steps"], record["width"]) == (self.steps, self.width)
+            for seed in record["seeds"]
+        }
+        return [cell for cell in self.cells() if cell not in held]
+
+
+def collect(root: Path) -> list[Record]:
+    """Return a record of every finished run below a folder, by task, label, length and seeds.
+
+    Raises UserError when two runs hold the same seed of the same cell.
+    """
+    records: list[Record] = []
+    places: dict[tuple[str, str, int, int, int], Path] = {}
+    for path in sorted(root.rglob("summary.json")):
+        if not (path.parent / "config.yaml").exists():
+            continue
+        record = _record(runs.open_run(path.parent))
+        records.append(record)
+        for seed in record["seeds"]:
+            key = (record["task"], record["label"], record["steps"], record["width"], seed)
+            if key in places:
+                raise UserError(
+                    f"{places[key]} and {path.parent} are both {key[0]}, {key[1]}, seed {seed}, of "
+                    f"{key[2]:,} updates at width {key[3]}: move one of them out of {root}."
+                )
+            places[key] = path.parent
+    order = ("task", "label", "steps", "width", "seeds")
+    return sorted(records, key=lambda record: tuple(record[name] for name in order))
+
+
+def _record(run: runs.Run) -> Record:
+    """Return what a run was and what came of it; scores in percent of successes for mazes."""
+    (group,) = report.collect([str(run)])
+    config, summary, rows = run.config(), run.summary(), evaluations.read(run.evaluations)
+    goal = group.task.goal_reaching
+    rows["score"] = 100.0 * rows["success"] if goal else group.task.score(rows["return"])
+    steps, curve = evaluations.by_step(rows, "score")
+    last = rows["step"] == steps[-1]
+    seeds = sorted(group.seeds)
+    episodes = [rows["score"][last & (rows["seed"] == seed)] for seed in seeds]
+    rate = summary["updates_per_second"]
+    record: Record = runs.plain({
+        "task": group.task.name,
+        "label": CLONE if config["agent"] == "gtp" and group.clones else config["agent"],
+        "seeds": seeds,
+        "steps": config["steps"],
+        "width": group.settings.get("width"),
+        "measure": "success rate in percent" if goal else "normalised return",
+        "scores": curve[-1].round(4),
+        "intervals": [_rounded(stats.bootstrap_interval([e], stats.mean)) for e in episodes],
+        "episodes": group.episodes,
+        "curve": {"steps": steps, "scores": [values.round(4) for values in curve]},
+        "updates_per_second": round(rate, 2),
+        "hours_per_seed": round(config["steps"] / rate / 3600 / len(seeds), 4),
+        "diverged": summary.get("diverged", {}),
+        "dataset": group.dataset,
+        "made_locally": not summary["official_dataset"],
+        **summary["data"],
+        "data_level": None if group.data_level is None else round(group.data_level, 4),
+        "environment": summary["environment"],
+        **{name: summary.get(name) for name in ("k", "num_candidates", "noise_scale")},
+        **_origin(run),
+        **{name: config.get(name) for name in ("engine", "backend", "precision")},
+        "evaluate_every": config.get("evaluate_every"),
+        "rules": config.get("rules"),
+        "settings": group.settings,
+    })  # fmt: skip
+    return record
+
+
+def _rounded(interval: tuple[float, float]) -> list[float] | None:
+    return None if np.isnan(interval).any() else [round(edge, 4) for edge in interval]
+
+
+def _origin(run: runs.Run) -> Record:
+    """Return with which version, on what processor a run was made."""
+    path = run.path / "environment.json"
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: restore it, or move the run away.") from error
+    return {name: facts.get(name) for name in ("gtp_fast", "git", "processor", "gpu")}
