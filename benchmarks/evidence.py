@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import ROOT, evidence_page
-from benchmarks.evidence_runs import CLONE, Campaign, collect
+from benchmarks.evidence_runs import CLONE, Campaign, Record, collect
 from gtp_fast import agents, checkpoint, cli, runs, tasks, train
 from gtp_fast.errors import UserError
 
@@ -44,7 +44,9 @@ class Options:
     episodes: int | None = None
     """Episodes of each evaluation; by default 20 for locomotion and 100 for mazes."""
     runs: Path = Path("runs/evidence")
-    """Folder of the runs; finished ones anywhere below it count, however they were made."""
+    """Folder of the runs; finished ones anywhere below it count, however they were made, and so do
+    those that an earlier results.json in the output folder holds.
+    """
     collect: int = 200_000
     """Transitions of each maze's dataset, which is made here."""
     maze_data: Path | None = None
@@ -63,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     options = cli.parse(Options, argv, "python -m benchmarks.evidence", __doc__)
     campaign = _campaign(options)
     began, failed = time.monotonic(), 0
-    cells = [] if options.write_only else campaign.missing(collect(options.runs))
+    cells = [] if options.write_only else campaign.missing(_collect(options))
     for number, (seed, task, label) in enumerate(cells, start=1):
         if options.hours is not None and time.monotonic() - began > 3600 * options.hours:
             print(f"{options.hours:g} hours are over: {len(cells) - number + 1} cells are left")
@@ -95,8 +97,12 @@ def _campaign(options: Options) -> Campaign:
     return Campaign(names, labels, seeds, options.steps, options.width)
 
 
+def _collect(options: Options) -> list[Record]:
+    return collect(options.runs, options.output / "results.json")
+
+
 def _write(options: Options, campaign: Campaign) -> list[Path]:
-    records = collect(options.runs)
+    records = _collect(options)
     if not records:
         raise UserError(
             f"There is no finished run below {options.runs}: train one, or name others."

@@ -44,10 +44,12 @@ class Campaign:
         return [cell for cell in self.cells() if cell not in held]
 
 
-def collect(root: Path) -> list[Record]:
+def collect(root: Path, earlier: Path | None = None) -> list[Record]:
     """Return a record of every finished run below a folder, by task, label, length and seeds.
 
-    Raises UserError when two runs hold the same seed of the same cell.
+    earlier: a results.json, whose records of cells that no run below the folder holds are kept: a
+    campaign may go on where its older runs are not. Raises UserError when two runs hold the same
+    seed of the same cell.
     """
     records: list[Record] = []
     places: dict[tuple[str, str, int, int, int], Path] = {}
@@ -64,8 +66,22 @@ def collect(root: Path) -> list[Record]:
                     f"{key[2]:,} updates at width {key[3]}: move one of them out of {root}."
                 )
             places[key] = path.parent
+    for record in _kept(earlier):
+        own = (record["task"], record["label"], record["steps"], record["width"])
+        if not any((*own, seed) in places for seed in record["seeds"]):
+            records.append(record)
     order = ("task", "label", "steps", "width", "seeds")
     return sorted(records, key=lambda record: tuple(record[name] for name in order))
+
+
+def _kept(path: Path | None) -> list[Record]:
+    if path is None or not path.exists():
+        return []
+    try:
+        records: list[Record] = json.loads(path.read_text())["runs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read: restore it, or delete it.") from error
+    return records
 
 
 def _record(run: runs.Run) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -189,6 +190,19 @@ def test_curves_stand_where_every_seed_was_evaluated() -> None:
     other = {"seeds": [2], "curve": {"steps": [20, 30], "scores": [[7], [8]]}}
     steps, scores = evidence_plot.curve([one, other])
     assert steps == [20, 30] and scores.tolist() == [[3, 4, 7], [5, 6, 8]]
+
+
+def test_earlier_results_are_kept_where_their_runs_are_gone(found: Path, tmp_path: Path) -> None:
+    written = tmp_path / "out"
+    evidence_page.write(evidence_runs.collect(found), CAMPAIGN, written)
+    gone = next(found.rglob("summary.json")).parent
+    shutil.rmtree(gone)
+    kept = evidence_runs.collect(found, written / "results.json")
+    assert len(kept) == len(evidence_runs.collect(found)) + 1
+    assert evidence_page.page(kept, CAMPAIGN) == (written / "results.md").read_text().rstrip("\n")
+    (written / "results.json").write_text("{")
+    with pytest.raises(UserError, match="restore it"):
+        evidence_runs.collect(found, written / "results.json")
 
 
 def test_done_cells_are_skipped_stopped_ones_resumed(
