@@ -41,8 +41,8 @@ class RunConfig:
     for antmaze, 200,000 for pointmaze.
     """
     preset: task_settings.Preset = "auto"
-    """Settings of gtp that are not given: auto takes what has won here, by --steps (docs/guidance.md
-    says which, and what each bought); paper takes those of the paper.
+    """Settings of gtp that are not given: auto takes what has won here, by --steps
+    (docs/guidance.md says which, and what each bought); paper takes those of the paper.
     """
     engine: str = "auto"
     """How updates are run: eager, compiled (torch.compile), captured (CUDA graphs), fused (fused

@@ -5,11 +5,13 @@ was noted of that half, and over its seeds, are held against four limits:
 
 - effective sample size of the weights, as a share of the rows: at least 0.3;
 - correlation of two draws of the weights: at least 0.5;
-- mean weight of the best quartile of episodes: no more than 5 % below that of the worst;
+- mean weight of the best quartile of episodes, how often its rows are drawn included: no more than
+  5 % below that of the worst;
 - error of the mean action by the K-step map: at most 1.2 times that of K Euler steps.
 
 Guidance beyond any of the first three is noise; a map beyond the last lags behind its own flow. A
-moment at which every weight of a seed is the same is one without guidance, and is left out.
+moment at which every weight of a seed is the same is one without advantage weights, and has neither
+of the first two figures; it has the third where whole episodes guide.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ LEAST_ESS, LEAST_CORRELATION, LEAST_ORDER, MOST_ERROR = 0.3, 0.5, 0.95, 1.2
 MENDS = {
     "ess": "a lower --weight-maximum",
     "correlation": "a higher --value-samples",
-    "order": "a longer run, or a later --guidance-start",
+    "order": "a longer run, or a later --advantage-start",
     "map": "lower --last-nodes",
 }
 """What mends each fault."""
@@ -104,7 +106,7 @@ def _faults(figures: Figures) -> list[str]:
 
 
 def shown(figures: Figures) -> dict[str, str]:
-    """Return what the progress line shows: nothing of a run without guidance."""
+    """Return what the progress line shows: nothing of a run without advantage weights."""
     names = {"ess": _ESS, "r": _CORRELATION}
     return {key: f"{figures[name]:.2f}" for key, name in names.items() if name in figures}
 
@@ -127,10 +129,15 @@ def describe(figures: Figures) -> str:
 
 def _means(columns: Columns, at: NDArray[np.bool_]) -> Figures:
     weighted = at & (columns[_ESS] < 1.0) if _ESS in columns else at
+    quartiles = [columns[name] for name in _QUARTILES if name in columns]
+    # fmax and fmin pass over nan: quartiles without a row.
+    ordered = weighted | (
+        at & (np.fmax.reduce(quartiles) > np.fmin.reduce(quartiles)) if quartiles else weighted
+    )
+    rows = dict.fromkeys(_WEIGHTS, weighted) | dict.fromkeys(_QUARTILES, ordered)
     found = {}
     for name in (*_WEIGHTS, *_ACTIONS):
-        values = columns.get(name, np.empty(0))
-        values = values[weighted if name in _WEIGHTS else at] if len(values) else values
+        values = columns[name][rows.get(name, at)] if name in columns else np.empty(0)
         if not np.isnan(values).all():
             found[name] = float(np.nanmean(values))
     return found

@@ -142,9 +142,9 @@ def draw_batch(
     one after another.
 
     table: [N, 2 O + A + 2] float32; sizes: O, A and B; repeats: m and v, how many policy actions
-    are sampled at s' and at s; streams: of the rows, of the noise at s' and at
-    s, of the times and of the noise of `perturb`; lots: as `gather`; the rest as `perturb`. Raises ValueError
-    when a shape is not of these.
+    are sampled at s' and at s; streams: of the rows, of the noise at s' and at s, of the times and
+    of the noise of `perturb`; lots: as `gather`; the rest as `perturb`. Raises ValueError when a
+    shape is not of these.
     """
     O, A, B = sizes  # noqa: E741
     m, v = repeats
@@ -166,10 +166,11 @@ def draw_batch(
     block_b = min(_ROWS, max(1, _CELLS // block_r))
     with torch.cuda.device(table.get_device()):
         _batch_kernel[(triton.cdiv(B, block_b), S)](
-            table, checked_lots(lots, count), count, nodes.contiguous(), law, num_nodes, seeds.contiguous(), step, *drawn[:5],
-            *drawn.perturbed, B, O=O, A=A, M=m, V=v, UNIFORM=u_mode == "uniform",
-            KIND=precondition, SIGMA=sigma_data, T_MIN=t_min, STEPS=steps, ROWS=rows, TIME=times,
-            NOISE=own_noise, TARGET=target, VALUE=own_value, BLOCK_B=block_b, BLOCK_R=block_r,
-            BLOCK_A=max(4, triton.next_power_of_2(A)), num_warps=4, enable_fp_fusion=True,
+            table, checked_lots(lots, count), count, nodes.contiguous(), law, num_nodes,
+            seeds.contiguous(), step, *drawn[:5], *drawn.perturbed, B, O=O, A=A, M=m, V=v,
+            UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data, T_MIN=t_min,
+            STEPS=steps, ROWS=rows, TIME=times, NOISE=own_noise, TARGET=target, VALUE=own_value,
+            BLOCK_B=block_b, BLOCK_R=block_r, BLOCK_A=max(4, triton.next_power_of_2(A)),
+            num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     return drawn

@@ -115,8 +115,8 @@ def gather(
     block_b = max(1, _TILE // block_r)
     with torch.cuda.device(table.get_device()):
         _gather_kernel[(triton.cdiv(rows, block_b), S)](
-            table, checked_lots(lots, count), count, seeds.contiguous(), step, states, actions, rewards, following, masks,
-            rows, O=observation_dim, A=action_dim, STREAM=int(stream), BLOCK_B=block_b,
-            BLOCK_R=block_r, num_warps=4, enable_fp_fusion=True,
+            table, checked_lots(lots, count), count, seeds.contiguous(), step, states, actions,
+            rewards, following, masks, rows, O=observation_dim, A=action_dim, STREAM=int(stream),
+            BLOCK_B=block_b, BLOCK_R=block_r, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     return states, actions, rewards, following, masks

@@ -43,8 +43,9 @@ def weight_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figur
     """Return effective share, repeatability and order of the weights of rows `index` [S, n].
 
     `weight_ess`: effective sample size of w as a share of the rows. `weight_correlation`: of two
-    draws of w, with other policy actions for V(s). `weight_quartile_1..4`: mean w of rows by the
-    quartile of their episode's return, the lowest first; nan where there is none.
+    draws of w, with other policy actions for V(s). `weight_quartile_1..4`: mean weight in training,
+    w times how often lots draw the row (1 if all alike), of rows by the quartile of their episode's
+    return, the lowest first; nan where there is none.
     """
     drawn = [agent.weights_of(table, index, draw) for draw in range(2)]
     if drawn[0] is None or drawn[1] is None:
@@ -52,12 +53,19 @@ def weight_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figur
     # The paper's unclamped weights may be infinite, for which neither figure is defined.
     w, again = (one.double().clamp(max=_LARGEST) for one in drawn if one is not None)
     quartile = reference.quartiles(table.episode_returns())[table.episode[index].long()]
-    means = reference.quartile_means(w, quartile)
+    means = reference.quartile_means(w * _frequency(table, index), quartile)
     return {
         "weight_ess": reference.effective_share(w).tolist(),
         "weight_correlation": reference.correlation(w, again).tolist(),
         **{f"weight_quartile_{i}": mean.tolist() for i, mean in enumerate(means, 1)},
     }
+
+
+def _frequency(table: TransitionTable, index: Tensor) -> Tensor | float:
+    """Return how often rows `index` are drawn, in units of drawing all rows alike."""
+    if table.lots is None:
+        return 1.0
+    return len(table) * reference.alias_shares(table.lots)[index]
 
 
 def action_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figures:

@@ -38,12 +38,14 @@ def export(
     checkpoint: str = "last",
     weights: str | None = None,
     k: int | None = None,
+    noise_scale: float | None = None,
     formats: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Write a run's policy into the folder `out`, whole or not at all.
 
-    formats: some of `cpp`, `onnx`, `pt2`; None takes all that can be had and tells which could not.
+    noise_scale: of the initial noise, 0 for none; None as the run was evaluated. formats: some of
+    `cpp`, `onnx`, `pt2`; None takes all that can be had and tells which could not.
     overwrite: replace the folder of an earlier export. UserError when a format asked for cannot be
     had, when a file's actions differ from the policy's by more than rounding, or when the folder
     cannot be written.
@@ -59,7 +61,7 @@ def export(
             raise UserError(f"{missing}.")
         chosen.remove("onnx")
         skipped["onnx"] = missing
-    content = restore.pack(run, seed_index, checkpoint, k, weights)
+    content = restore.pack(run, seed_index, checkpoint, k, weights, noise_scale)
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         hidden.mkdir(parents=True)

@@ -37,6 +37,8 @@ class Options:
     """ema (the moving average) or online; by default those that were evaluated."""
     k: int | None = None
     """Steps of the sampler; by default the run's own."""
+    noise_scale: float | None = None
+    """Scale of the initial noise, 0 for none; by default the run's own."""
     overwrite: bool = False
     """Replace the folder of an earlier export."""
 
@@ -51,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
         checkpoint=options.checkpoint,
         weights=options.weights,
         k=options.k,
+        noise_scale=options.noise_scale,
         formats=options.formats or None,
         overwrite=options.overwrite,
     )

@@ -6,7 +6,7 @@ axis S; no reduction crosses it. Everything runs in float32 or float64 on any de
 kernel. One subject a file, all of it named here.
 """
 
-from gtp_fast.reference.alias import alias_table
+from gtp_fast.reference.alias import alias_shares, alias_table
 from gtp_fast.reference.consistency import (
     consistency_nodes,
     neighbour_loss,
@@ -154,6 +154,7 @@ __all__ = [
     "adam",
     "advantage_weights",
     "aggregate",
+    "alias_shares",
     "alias_table",
     "awr_weights",
     "bellman",

@@ -1,4 +1,4 @@
-"""Draws in given proportions by Walker's alias method: one look-up a draw, whatever their number."""
+"""Draws in given proportions by Walker's alias method: one look-up a draw, whatever the number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def alias_table(weights: Tensor) -> Tensor:
     """Return Walker's alias table of row weights [N], N < 2^31, for draws in proportion: [N] int64.
 
     The upper 32 bits of entry i, unsigned, are the largest word by which row i itself is drawn,
-    the lower ones the row that is drawn by a greater word. Shares are exact to 2^-32 / N.
+    the lower ones the row that is drawn by a greater word. Each entry is exact to 2^-32 / N.
     """
     w = weights.double()
     w = w * (len(w) / w.sum())
@@ -30,3 +30,9 @@ def alias_table(weights: Tensor) -> Tensor:
     limit = ((own * 2.0**32).round() - 1).clamp(0, 2**32 - 1).to(torch.int64)
     # Shifted by way of a signed number: the upper half of an unsigned one is its negative half.
     return torch.where(limit >= 2**31, limit - 2**32, limit) * 2**32 + alias
+
+
+def alias_shares(table: Tensor) -> Tensor:
+    """Return the share of each row in the draws by an alias table [N]: [N], float64."""
+    own = (((table >> 32) & 0xFFFFFFFF) + 1).double() * 2.0**-32
+    return own.index_add(0, table & 0xFFFFFFFF, 1.0 - own) / len(table)

@@ -1,5 +1,7 @@
-"""Guidance by whole episodes: rows of better episodes are drawn more often (Hong et al., "Harnessing
-mixed offline reinforcement learning datasets via trajectory weighting", ICLR 2023).
+"""Guidance by whole episodes: rows of better episodes are drawn more often.
+
+After Hong et al., "Harnessing mixed offline reinforcement learning datasets via trajectory
+weighting", ICLR 2023.
 """
 
 from __future__ import annotations
