@@ -51,8 +51,8 @@ class AgentConfig(CloneConfig):
     sample.
     """
     num_candidates: int = 1
-    """Actions drawn for each decision when acting (50 in the authors' evaluation of Diffusion-QL and
-    Consistency-AC); see candidate_rule.
+    """Actions drawn for each decision when acting (50 in the authors' evaluation of Diffusion-QL
+    and Consistency-AC); see candidate_rule.
     """
     candidate_rule: Rule = "softmax"
     """What acts of several candidates: softmax (one, with probability softmax(Q), as those authors

@@ -19,10 +19,11 @@ _MOST = 512
 def trajectory_advantage(returns: Tensor, starts: Tensor) -> Tensor:
     """Return how far each episode's return lies above what its first state promises: [E], float64.
 
-    returns: [E], or what else an episode is judged by; starts: [E, O], first states. The promise comes from a kernel ridge regression
-    whose bandwidth and ridge have the least leave-one-out error; episodes of the fit are judged
-    without themselves, or a start that tells its episode would explain away its return. The result
-    is in its own standard deviations, and zero where returns do not differ.
+    returns: [E], or what else an episode is judged by; starts: [E, O], first states. The promise
+    comes from a kernel ridge regression whose bandwidth and ridge have the least leave-one-out
+    error; episodes of the fit are judged without themselves, or a start that tells its episode
+    would explain away its return. The result is in its own standard deviations, and zero where
+    returns do not differ.
     """
     x, y = starts.double(), returns.double()
     mean, count = y.mean(), len(y)
