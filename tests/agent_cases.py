@@ -67,17 +67,22 @@ def make_table(
 
 
 def synthetic_table(
-    count: int = 64, reward_scale: float = 1.0, chain: float | None = None
+    count: int = 64,
+    reward_scale: float = 1.0,
+    chain: float | None = None,
+    length: int | None = None,
 ) -> TransitionTable:
     """Return normal observations of 3 numbers with actions of 2, or a chain of two one-hot states.
 
-    In the chain A leads to B and B back to A, each pays 1; chain is the mask at B.
+    In the chain A leads to B and B back to A, each pays 1; chain is the mask at B. length: of its
+    episodes, of which there is one by default.
     """
     noise = random.normals(random.key_tensor([99]), 0, random.Stream.COLLECT, count, 12)[0]
     action = torch.tanh(noise[:, :2])
     if chain is None:
         reward = reward_scale * noise[:, 2]
-        return make_table(noise[:, 3:6], action, reward, noise[:, 6:9], (noise[:, 9] < 1).float())
+        mask = (noise[:, 9] < 1).float()
+        return make_table(noise[:, 3:6], action, reward, noise[:, 6:9], mask, length)
     state = torch.arange(count) % 2
     eye, ones = torch.eye(2), torch.ones(count)
     mask = torch.where(state == 0, 1.0, chain)

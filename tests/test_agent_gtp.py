@@ -202,21 +202,25 @@ def test_two_runs_give_the_same_bits(backend: str) -> None:
     assert_same(*(agent.state_dict() for agent in agents))
 
 
+LATE = {"trajectory_eta": 2.0, "advantage_start": 7}
+
+
 @pytest.mark.parametrize("backend", ["auto", "reference"])
-def test_a_resumed_agent_goes_on_bit_for_bit(backend: str) -> None:
-    table, total = synthetic_table(), 12
-    whole = build(replace(TINY, last_nodes=40), (4, 9), backend=backend)
+@pytest.mark.parametrize(("changes", "cut"), [({}, 5), (LATE, 5), (LATE, 9)])
+def test_a_resumed_agent_goes_on_bit_for_bit(changes, cut: int, backend: str) -> None:
+    config, total = replace(TINY, last_nodes=40, **changes), 12
+    whole, first, second = (build(config, (4, 9), backend=backend) for _ in range(3))
+    table = whole.drawn_from(synthetic_table(length=8))
     run(whole, table, total)
-    first = build(replace(TINY, last_nodes=40), (4, 9), backend=backend)
     first.prepare(total)
-    for step in range(5):
+    for step in range(cut):
         first.update(table, step)
     saved = {name: value.clone() for name, value in first.state_dict().items()}
-    second = build(replace(TINY, last_nodes=40), (4, 9), backend=backend)
     second.prepare(total)
     second.load_state_dict(saved)
-    for step in range(5, total):
-        second.update(table, step)
+    again = second.drawn_from(synthetic_table(length=8))
+    for step in range(cut, total):
+        second.update(again, step)
     assert_same(second.state_dict(), whole.state_dict())
 
 
@@ -301,6 +305,21 @@ def test_folded_policies_take_their_weights_and_steps(weights: str, k: int | Non
     source = agent.actor.average_views if weights == "ema" else agent.actor.views
     assert torch.equal(policy.last_weight, source[f"layer{TINY.depth}.weight"])
     assert policy.initial_scale == 80.0
+
+
+def test_the_noise_is_scaled_when_acting_alone_and_none_gives_one_action() -> None:
+    agent = build(replace(TINY, noise_scale=0.25), (0, 1))
+    assert agent.folded("ema").initial_scale == 80.0
+    assert agent.acting_policy().initial_scale == 20.0
+    assert agent.acting_policy(noise_scale=2.0).initial_scale == 160.0
+    assert agent.acting().noise_scale == 0.25
+    still, states = agent.acting(noise_scale=0.0), torch.randn(2, 1, 3).expand(-1, 6, -1)
+    assert still.noise_scale == 0.0
+    for sampler, distinct in ((still.sampler, 1), (agent.acting().sampler, 6)):
+        actions = sampler.sample(states.contiguous(), torch.randn(2, 6, 2))
+        assert [len(rows.unique(dim=0)) for rows in actions] == [distinct] * 2
+    with pytest.raises(UserError, match=r"--noise-scale 10\.5 is out of range: 0 to 10"):
+        build(replace(TINY, noise_scale=10.5), (0,))
 
 
 # --- backends ------------------------------------------------------------------------------------

@@ -219,7 +219,9 @@ class _Recording:
 @pytest.mark.parametrize("name", NAMES)
 def test_recorded_updates_follow_schedules_and_phases(name: str) -> None:
     """An agent says for how many updates one `advance` is enough, and when its form changes."""
-    config = tiny(name, last_nodes=20, behaviour_fraction=0.4, warmup_fraction=0.3)
+    config = tiny(
+        name, last_nodes=20, behaviour_fraction=0.4, warmup_fraction=0.3, advantage_start=13
+    )
     table, total = synthetic_table(), 30
     eager, recorded = (make(name, (0, 1), config) for _ in range(2))
     for agent in (eager, recorded):

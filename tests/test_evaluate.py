@@ -166,6 +166,11 @@ def test_the_command_repeats_an_evaluation_and_writes_it_down(
     assert cli.run(evaluate.main, [str(run), "--episodes", "4", "--k", "1"]) == 0
     other = run.path / "evaluations" / path.name.replace("-k3-", "-k1-")
     assert json.loads(other.read_text())["per_episode"] != written["per_episode"]
+    assert written["noise_scale"] == 1.0 and "noise_scale = 1" in said
+    assert cli.run(evaluate.main, [str(run), "--episodes", "4", "--noise-scale", "0"]) == 0
+    assert "noise_scale = 0" in capsys.readouterr().out
+    still = json.loads((path.parent / path.name.replace("-z1-", "-z0-")).read_text())
+    assert still["noise_scale"] == 0.0 and still["per_episode"] != written["per_episode"]
 
 
 def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +189,7 @@ def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["--k", "0"], "k = 0"),
         (["--weights", "both"], "Unknown weights 'both'"),
+        (["--noise-scale", "11"], "noise_scale = 11 is out of range"),
         (["--checkpoint", "best"], "no best checkpoint"),
         (["--episodes", "-2"], "-2 episodes"),
         (["--episods", "3"], "did you mean --episodes"),

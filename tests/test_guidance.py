@@ -102,10 +102,26 @@ def test_seeds_without_guidance_are_no_part_of_its_figures(tmp_path: Path) -> No
     assert guidance.last(mixed)["weight_ess"] == pytest.approx(0.2)
     assert "guidance" in guidance.sentences(mixed, 100)
     (tmp_path / "metrics.csv").unlink()
-    clone = columns(tmp_path, (60, {"weight_ess": 1.0, "weight_quartile_4": 0.1}))
+    alike = {name: 1.0 for name in SOUND if name.startswith("weight")}
+    clone = columns(tmp_path, (60, alike))
     assert guidance.shown(guidance.last(clone)) == {}
     assert guidance.sentences(clone, 100) == {}
     assert guidance.describe(guidance.last(clone)).startswith("error of the mean action")
+
+
+def test_a_run_guided_by_episodes_alone_shows_its_order_and_is_judged_by_it(
+    tmp_path: Path,
+) -> None:
+    alone = {"weight_ess": 1.0, "weight_correlation": 1.0, "weight_quartile_2": float("nan")}
+    found = columns(tmp_path, (60, alone))
+    figures = guidance.last(found)
+    assert not {"weight_ess", "weight_correlation"} & figures.keys()
+    assert guidance.shown(figures) == {} and guidance.sentences(found, 100) == {}
+    assert guidance.describe(figures).startswith("w by quartile of return 1.00 1.20 1.30, error")
+    (tmp_path / "metrics.csv").unlink()
+    worse = columns(tmp_path, (60, alone | {"weight_quartile_4": 0.5}))
+    assert guidance.MENDS["order"] in guidance.sentences(worse, 100)["guidance"]
+    assert "--advantage-start" in guidance.MENDS["order"]
 
 
 def test_quartiles_without_a_row_are_left_out_of_the_order(tmp_path: Path) -> None:

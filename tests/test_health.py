@@ -167,6 +167,16 @@ def test_quartiles_follow_the_returns_of_the_episodes(monkeypatch: pytest.Monkey
         assert 2 * i < found[f"weight_quartile_{i + 1}"][0] < 2 * i + 1
 
 
+def test_quartiles_count_how_often_an_episode_is_drawn() -> None:
+    agent = build(replace(GUIDED, advantage_start=None), (0,))
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0]).repeat_interleave(16)
+    data = replace(table(), lots=reference.alias_table(weights))
+    found = health.weight_figures(agent, data, health.rows(agent, data))
+    shares = [found[f"weight_quartile_{i}"][0] for i in range(1, 5)]
+    assert shares == pytest.approx([0.4, 0.8, 1.2, 1.6], rel=1e-6)
+    assert (found["weight_ess"], found["weight_correlation"]) == ([1.0], [1.0])
+
+
 def test_map_and_flow_are_told_apart() -> None:
     agent, data = trained(), table()
     index = health.rows(agent, data)

@@ -157,8 +157,10 @@ def test_draws_and_gather_compile_lean(compiled: Build, capability: int) -> None
     from gtp_fast.kernels import draw, gather
 
     keys, table = torch.zeros(S, dtype=torch.int64), torch.zeros(1000, 2 * O + A + 2)
+    lots = torch.zeros(1000, dtype=torch.int64)
     launches = [
         (gather, "_gather_kernel", lambda: gather.gather(table, O, A, keys, STEP, 0, B)),
+        (gather, "_gather_kernel", lambda: gather.gather(table, O, A, keys, STEP, 0, B, lots)),
         (draw, "_normals_kernel", lambda: draw.draw_normals(keys, STEP, 3, B, A)),
         (draw, "_integers_kernel", lambda: draw.draw_integers(keys, STEP, 3, B, 1000)),
     ]

@@ -161,6 +161,13 @@ def test_what_lies_around_the_passes_compiles_lean(
             ),
         ),
         (
+            batch, "_batch_kernel",
+            lambda: batch.draw_batch(
+                table, (O, A, B), (1, 1), torch.zeros(1281), COUNT, keys, STEP, (0, 3, 4, 1, 2),
+                lots=torch.zeros(1000).long(),
+            ),
+        ),
+        (
             fold, "_fold_kernel",
             lambda: fold.fold(
                 flat, flat, (O, A, width, DEPTH), (16, 32), torch.zeros(5, 2),

@@ -113,3 +113,21 @@ def test_the_others_refuse_a_wrong_shape(name: str) -> None:
     call, message = calls[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("lots", "message"),
+    [
+        (torch.zeros(9, dtype=torch.int64), r"lots must be \[10\] int64, not \[9\]"),
+        (torch.zeros(10, dtype=torch.int32), r"lots must be \[10\] int64, .* torch.int32"),
+    ],
+)
+def test_lots_that_do_not_fit_the_table_are_refused(lots: torch.Tensor, message: str) -> None:
+    from gtp_fast.kernels import batch, gather
+
+    table, nodes = torch.zeros(10, 10, device=DEVICE), reference.karras_nodes(11).to(DEVICE)
+    lots, streams = lots.to(DEVICE), (0, 3, 4, 1, 2)
+    with pytest.raises(ValueError, match=message):
+        gather.gather(table, 3, 2, seeds(2), 0, 0, 4, lots)
+    with pytest.raises(ValueError, match=message):
+        batch.draw_batch(table, (3, 2, 4), (1, 1), nodes, 11, seeds(2), 0, streams, lots=lots)

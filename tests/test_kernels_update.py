@@ -171,14 +171,19 @@ def test_a_value_that_is_not_a_number_reaches_loss_and_weights() -> None:
     assert weights(values, torch.ones(2, device=DEVICE), 4).mean.isnan().tolist() == [True, False]
 
 
+@pytest.mark.parametrize("by_lots", [False, True])
 @pytest.mark.parametrize(("S", "B", "O", "A"), [(1, 1, 1, 1), (2, 63, 11, 3), (1, 257, 29, 8)])
-def test_gather_draws_and_copies_as_the_definition_does(S: int, B: int, O: int, A: int) -> None:  # noqa: E741
+def test_gather_draws_and_copies_as_the_definition_does(
+    S: int, B: int, O: int, A: int, by_lots: bool,  # noqa: E741
+) -> None:  # fmt: skip
     from gtp_fast.kernels.gather import gather
 
     table = normal(1, 1000, 2 * O + A + 2)
     step = torch.tensor(STEP, dtype=torch.int64, device=DEVICE)
-    fields = gather(table, O, A, seeds(S), step, Stream.BATCH, B)
-    rows = table[random.integers(seeds(S), STEP, Stream.BATCH, B, 1000)]
+    lots = reference.alias_table((2 * normal(2, 1000)).exp()) if by_lots else None
+    fields = gather(table, O, A, seeds(S), step, Stream.BATCH, B, lots)
+    drawn = (seeds(S), STEP, Stream.BATCH, B)
+    rows = table[random.integers(*drawn, 1000) if lots is None else random.lots(*drawn, lots)]
     expected = (rows[..., :O], rows[..., O : O + A], rows[..., O + A], rows[..., O + A + 1 : -1], rows[..., -1])  # fmt: skip  # noqa: E501
     for one, other in zip(fields, expected, strict=True):
         assert torch.equal(one, other)

@@ -29,9 +29,12 @@ from gtp_fast.random import Stream
 
 
 @pytest.mark.parametrize("law", ["uniform", "lognormal"])
-@pytest.mark.parametrize(("S", "B", "m", "v"), [(1, 1, 1, 1), (2, 63, 3, 2)])
+@pytest.mark.parametrize(
+    ("S", "B", "m", "v", "by_lots"),
+    [(1, 1, 1, 1, False), (2, 63, 3, 2, False), (2, 63, 1, 1, True)],
+)
 def test_a_batch_is_what_its_parts_draw_one_by_one(
-    S: int, B: int, m: int, v: int, law: str
+    S: int, B: int, m: int, v: int, by_lots: bool, law: str
 ) -> None:
     from gtp_fast.kernels import batch, draw, gather, perturb
 
@@ -40,9 +43,13 @@ def test_a_batch_is_what_its_parts_draw_one_by_one(
     nodes, step = reference.karras_nodes(N).to(DEVICE), torch.tensor(STEP, device=DEVICE)
     streams = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE)
     cdf = reference.lognormal_cdf(N).to(DEVICE) if law == "lognormal" else None
-    drawn = batch.draw_batch(table, (O, A, B), (m, v), nodes, N, seeds(S), step, streams, cdf=cdf)
+    weights = (2 * torch.randn(1000, generator=generator(2))).exp()
+    lots = reference.alias_table(weights).to(DEVICE) if by_lots else None
+    drawn = batch.draw_batch(
+        table, (O, A, B), (m, v), nodes, N, seeds(S), step, streams, lots=lots, cdf=cdf
+    )
 
-    s, a, r, after, mask = gather.gather(table, O, A, seeds(S), step, Stream.BATCH, B)
+    s, a, r, after, mask = gather.gather(table, O, A, seeds(S), step, Stream.BATCH, B, lots)
     counts = ((Stream.TARGET, m), (Stream.VALUE, v))
     noise = [draw.draw_normals(seeds(S), step, stream, count * B, A) for stream, count in counts]
     states = torch.cat((after.repeat(1, m, 1), s.repeat(1, v, 1)), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from agent_cases import synthetic_table
 from test_native_losses import STEP, draw, keys
 from tolerance import assert_as_accurate
 
-from gtp_fast import native, ops, ops_critic, ops_random, reference
+from gtp_fast import native, ops, ops_critic, ops_random, random, reference
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 
@@ -56,11 +57,20 @@ def test_a_nan_reaches_loss_and_weights_of_its_own_seed_alone(twin: int) -> None
         assert torch.isfinite(x[0]).all() and (name == "q" or torch.isnan(x[1]).all()), name
 
 
-def test_a_batch_is_the_rows_that_the_reference_draws() -> None:
+@pytest.mark.parametrize("by_lots", [False, True])
+def test_a_batch_is_the_rows_that_the_reference_draws(by_lots: bool) -> None:
     table = synthetic_table()
+    lots = reference.alias_table((2 * draw(6, 64)).exp())
+    table = replace(table, lots=lots if by_lots else None)
     plain = ops.resolve("reference").gather(table, keys(3), STEP, 0, 37)
     for fast, field in zip(ops_random.gather(table, keys(3), STEP, 0, 37), plain, strict=True):
         assert torch.equal(fast, field) and fast.is_contiguous()
-    strided = type(table)(**vars(table) | {"rows": table.rows.repeat(1, 2)[:, ::2]})
+    if by_lots:
+        rows = table.rows[random.lots(keys(3), STEP, 0, 37, lots)]
+        assert torch.equal(torch.cat([x.view(3, 37, -1) for x in plain], -1), rows)
+    strided = replace(table, rows=table.rows.repeat(1, 2)[:, ::2])
     with pytest.raises(ValueError, match="must be contiguous float32"):
         ops_random.gather(strided, keys(1), 0, 0, 4)
+    for wrong in (lots[1:], lots.int(), lots.repeat(2)[::2]):
+        with pytest.raises(ValueError, match="the lots must be 64 contiguous int64"):
+            ops_random.gather(replace(table, lots=wrong), keys(1), 0, 0, 4)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_runs import agent_of, make_run
+from fake_runs import SETTINGS, agent_of, make_run
 from numpy.typing import NDArray
 
 import gtp_fast
@@ -39,9 +39,10 @@ def loaded(run: Run) -> Policy:
 
 def expected(run: Run, rows: NDArray[np.float32], seed: int, **options: Any) -> NDArray[np.float32]:
     """Return the actions worked out from the agent itself, with the plain sampler."""
-    chosen = {"seed_index": 0, "weights": "ema", "k": None} | options
+    chosen = {"seed_index": 0, "weights": "ema", "k": None, "noise_scale": 1.0} | options
     agent = agent_of(run.config())
     folded = agent.folded(chosen["weights"], chosen["k"]).select(chosen["seed_index"])
+    folded = folded._replace(initial_scale=chosen["noise_scale"] * folded.initial_scale)
     noise = random.normals(random.key_tensor([seed]), 0, Stream.ACT, len(rows), 2)
     action = ops.sampler(folded, "reference").sample(torch.from_numpy(rows)[None], noise)[0]
     return 1.0 + 3.0 * action.numpy()
@@ -63,12 +64,29 @@ def test_rows_of_a_batch_draw_noise_of_their_own(loaded: Policy) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"seed_index": 1}, {"k": 1}, {"weights": "online"}, {"backend": "reference"}],
+    [
+        {"seed_index": 1},
+        {"k": 1},
+        {"weights": "online"},
+        {"backend": "reference"},
+        {"noise_scale": 0.5},
+    ],
 )
 def test_options_choose_seed_steps_weights_and_backend(run: Run, options: dict[str, Any]) -> None:
     other = policy.load(run, **options)
     wanted = expected(run, BATCH, 9, **{k: v for k, v in options.items() if k != "backend"})
     np.testing.assert_allclose(other.act(BATCH, seed=9), wanted, atol=2e-5)
+
+
+def test_the_runs_own_noise_scale_holds_unless_another_is_given(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", agent_settings=SETTINGS | {"noise_scale": 0.25})
+    for given, scale in ((None, 0.25), (1.0, 1.0), (0.0, 0.0)):
+        actions = policy.load(run, noise_scale=given).act(BATCH, seed=9)
+        wanted = expected(run, BATCH, 9, noise_scale=scale)
+        np.testing.assert_allclose(actions, wanted, atol=2e-5)
+    still = policy.load(run, noise_scale=0.0)
+    assert len({tuple(still.act(OBSERVATION, seed=seed)) for seed in range(5)}) == 1
+    assert len({tuple(policy.load(run).act(OBSERVATION, seed=seed)) for seed in range(5)}) == 5
 
 
 def test_precision_reaches_the_sampler(run: Run, loaded: Policy) -> None:
@@ -220,6 +238,8 @@ def test_a_dict_is_refused_where_flat_arrays_are_expected(tmp_path: Path) -> Non
         ({"k": 0}, "k = 0"),
         ({"weights": "best"}, "Unknown weights"),
         ({"backend": "quick"}, "Unknown backend"),
+        ({"noise_scale": 10.5}, "noise_scale = 10.5 is out of range: give 0 to 10"),
+        ({"noise_scale": -1.0}, "noise_scale = -1 is out of range"),
         ({"checkpoint": "best"}, "no best checkpoint"),
     ],
 )

@@ -25,18 +25,21 @@ PHASES = {"behaviour_fraction": 0.3, "warmup_fraction": 0.3}
 # Settings of each seed, of which one alone would have no critic and one diverges.
 CASES: dict[str, Any] = {
     "gtp": replace(TINY, eta=(0.0, 1.0, 3.0), learning_rate=(3e-3, 1e-3, 1e30)),
+    "gtp by lots": replace(TINY, eta=(0.5, 1.0, 3.0), trajectory_eta=2.0, advantage_start=6),
     "qipo-ot": tiny("qipo-ot", beta=(1.0, 2.0, 3.0), **PHASES),
 }
 
 
 def start(name: str, count: int, state: Any = None) -> tuple[Any, engine.Watch, engine.Engine]:
-    agent = make(name, SEEDS, CASES[name])
+    agent = make(name.partition(" ")[0], SEEDS, CASES[name])
     agent.prepare(TOTAL)
     if state is not None:
         agent.load_state_dict(state)
     watch = engine.Watch(agent)
     chosen = engine.choose("auto", "auto", "cpu", 3, count)
-    return agent, watch, engine.build(chosen, agent, synthetic_table(), watch)
+    table = agent.drawn_from(synthetic_table(length=8))
+    assert (table.lots is not None) == name.endswith("by lots")
+    return agent, watch, engine.build(chosen, agent, table, watch)
 
 
 def trained(name: str, count: int, first: int = 0, last: int = TOTAL, state: Any = None) -> Any:

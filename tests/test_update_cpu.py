@@ -26,6 +26,9 @@ CASES: dict[str, dict[str, Any]] = {
     "shares, one layer": {"lambda_flow": (0.3, 2.0), "depth": 1, "weight_maximum": 3.0},
     "decay": {"cosine_decay": True, "learning_rate": (1e-3, 1e-2), "max_gradient_norm": None},
     "cloning": {"eta": (0.0,)},
+    "by lots": {"trajectory_eta": 2.0},
+    "by lots alone": {"trajectory_eta": 2.0, "advantage_start": None},
+    "weights later": {"advantage_start": 3},
 }
 
 
@@ -53,7 +56,9 @@ def trained(
     assert isinstance(agent.whole, WholeUpdate)
     if not by_one_call:
         agent.whole = None
-    metrics = [agent.update(synthetic_table(), step) for step in range(updates)]
+    table = agent.drawn_from(synthetic_table(length=8))
+    assert (table.lots is None) == (config.trajectory_eta == 0.0)
+    metrics = [agent.update(table, step) for step in range(updates)]
     return agent.state_dict() | {"metrics": torch.stack(metrics)}
 
 

@@ -1,0 +1,153 @@
+"""Guidance by whole episodes: what an episode is held against, and what is drawn for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from agent_cases import TINY, build, synthetic_table
+
+from gtp_fast import reference
+from gtp_fast.errors import UserError
+from gtp_fast.reference import trajectory_advantage
+
+GUIDED = replace(TINY, trajectory_eta=2.0)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def correlation(x: torch.Tensor, y: torch.Tensor) -> float:
+    return float(reference.correlation(x.double(), y.double()))
+
+
+def smooth(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return starts on a line, a smooth function of them, and noise."""
+    draw = generator(count)
+    start = 2 * torch.rand(count, 1, generator=draw) - 1
+    return start, 10 * torch.sin(3 * start[:, 0]), 0.5 * torch.randn(count, generator=draw)
+
+
+def test_starts_that_tell_nothing_leave_the_two_groups_of_returns() -> None:
+    returns = torch.tensor([3.0, 7.0]).repeat(100)
+    advantage = trajectory_advantage(returns, torch.randn(200, 3, generator=generator(0)))
+    assert advantage.dtype == torch.float64
+    assert float(advantage.std(correction=0)) == pytest.approx(1.0)
+    assert correlation(advantage, returns) > 0.95
+    same = trajectory_advantage(returns, torch.ones(200, 3))
+    torch.testing.assert_close(same, torch.tensor([-1.0, 1.0]).repeat(100).double())
+
+
+# Of more than 512 episodes, some are judged that the regression is not fitted to.
+@pytest.mark.parametrize("count", [200, 700])
+def test_what_the_start_tells_is_explained_away(count: int) -> None:
+    start, told, noise = smooth(count)
+    advantage = trajectory_advantage(told + noise, start)
+    assert advantage.shape == (count,) and torch.isfinite(advantage).all()
+    assert float(advantage.std(correction=0)) == pytest.approx(1.0)
+    assert correlation(advantage, noise) > 0.95
+    assert abs(correlation(advantage, told)) < 0.15
+
+
+def test_episodes_beside_the_fit_are_judged_like_those_of_it() -> None:
+    start, told, noise = smooth(700)
+    advantage = trajectory_advantage(told + noise, start)
+    fit = torch.zeros(700, dtype=torch.bool)
+    fit[torch.linspace(0, 699, 512, device="cpu").round().long()] = True
+    for part in (fit, ~fit):
+        assert correlation(advantage[part], noise[part]) > 0.95
+
+
+def test_a_start_of_its_own_does_not_explain_away_its_own_return() -> None:
+    start = torch.cat((torch.linspace(0, 1, 60), torch.tensor([5.0])))[:, None]
+    returns = 10 * torch.sin(6 * start[:, 0]) + 0.1 * torch.randn(61, generator=generator(1))
+    returns[-1] = 30.0
+    advantage = trajectory_advantage(returns, start)
+    # One of 61 that is far above what all others promise.
+    assert advantage[-1] > 7.0 and advantage[:-1].abs().max() < 1.0
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_equal_returns_are_neither_good_nor_bad(count: int) -> None:
+    starts = torch.randn(count, 2, generator=generator(2))
+    assert trajectory_advantage(torch.full((count,), 0.3), starts).tolist() == [0.0] * count
+
+
+def test_weights_are_exponential_in_what_is_above_the_promise_up_to_a_maximum() -> None:
+    advantage = torch.tensor([-2.0, 0.0, 0.5, 1.0, 9.0], dtype=torch.float64)
+    found = reference.trajectory_weights(advantage, 2.0, 5.0).tolist()
+    assert found == pytest.approx([1.0, 1.0, math.e, 5.0, 5.0])
+
+
+# --- of an agent ----------------------------------------------------------------------------------
+
+
+def test_better_episodes_are_drawn_more_often() -> None:
+    table = synthetic_table(length=8)
+    drawn = build(GUIDED, (0,)).drawn_from(table)
+    assert table.lots is None and drawn.lots is not None
+    assert torch.equal(drawn.rows, table.rows)
+    shares = 64 * reference.alias_shares(drawn.lots).view(8, 8)
+    torch.testing.assert_close(shares, shares[:, :1].expand(8, 8), rtol=1e-8, atol=0)
+    advantage = trajectory_advantage(table.episode_returns(), table.episode_starts())
+    below = advantage <= 0
+    assert below.any() and float(shares[below].max() / shares[below].min()) == pytest.approx(1.0)
+    order = advantage[~below].argsort()
+    assert (shares[~below][order, 0].diff() > -1e-9).all()
+    assert shares[advantage.argmax(), 0] > 1.3 * shares[below].max()
+
+
+@pytest.mark.parametrize("changes", [{"eta": (0.0,)}, {"trajectory_eta": 0.0}])
+def test_without_guidance_the_table_stays_as_it_is(changes: dict[str, object]) -> None:
+    table = synthetic_table(length=8)
+    assert build(replace(GUIDED, **changes), (0,)).drawn_from(table) is table
+
+
+def test_clones_beside_guided_seeds_are_refused() -> None:
+    with pytest.raises(UserError, match="--eta 0 clones, and --trajectory-eta guides all seeds"):
+        build(replace(GUIDED, eta=(0.0, 1.0)), (0, 1))
+    assert build(replace(GUIDED, eta=(0.0, 1.0), trajectory_eta=0.0), (0, 1)).guided
+
+
+# --- the start of the advantage weights -----------------------------------------------------------
+
+
+def test_advantage_weights_act_from_their_start_while_the_critic_trains_before() -> None:
+    table = synthetic_table()
+    late, at_once, clone = (
+        build(replace(TINY, **changes), (0, 1))
+        for changes in ({"advantage_start": 3}, {"advantage_start": 0}, {"eta": (0.0,)})
+    )
+    for agent in (late, at_once, clone):
+        agent.prepare(6)
+    weight = late.metric_names.index("weight")
+    for step in range(6):
+        metrics, _, _ = (agent.update(table, step) for agent in (late, at_once, clone))
+        if step < 3:
+            assert (metrics[weight : weight + 2] == 1.0).all() and (metrics[0] > 0).all()
+            left, right = (agent.state_dict()["actor.online"] for agent in (late, clone))
+            assert torch.allclose(left, right, rtol=1e-4, atol=1e-6)
+        else:
+            assert (metrics[weight] > 1.0).all()
+    assert not torch.equal(*(x.state_dict()["actor.online"] for x in (late, at_once)))
+
+
+def test_updates_that_one_advance_serves_end_where_eta_begins_to_act() -> None:
+    agent = build(replace(TINY, last_nodes=20, advantage_start=9), (0,))
+    agent.prepare(30)
+    assert [agent.steady(step) for step in (0, 8, 9, 14, 15)] == [9, 1, 6, 1, 15]
+
+
+def test_without_a_start_no_critic_is_trained() -> None:
+    agent = build(replace(TINY, advantage_start=None), (0,))
+    before = agent.state_dict()["critic.online"].clone()
+    agent.prepare(3)
+    metrics = dict(zip(agent.metric_names, agent.update(synthetic_table(), 0), strict=True))
+    assert metrics["critic_loss"].item() == 0.0 and metrics["weight"].item() == 1.0
+    assert torch.equal(agent.state_dict()["critic.online"], before)
+    assert agent.guided and agent.score() is None
+    linear = build(replace(TINY, objective="linear-q", advantage_start=None), (0,))
+    assert linear.score() is not None
