@@ -119,6 +119,7 @@ class Ablation:
                 "episodes": options.episodes or self.task.evaluation_episodes,
                 "width": options.width,
                 "batch_size": options.batch_size,
+                "settings": dataclasses.asdict(self.settings("gtp")),
             }
         )
         self.kept = self._kept()

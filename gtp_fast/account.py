@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from gtp_fast import guidance
+from gtp_fast import guidance, reference
 
 if TYPE_CHECKING:
     from gtp_fast.trainer import Trainer
@@ -28,6 +29,11 @@ def announce(trainer: Trainer) -> None:
     )
     sources = dict.fromkeys(trainer.settings.get("setting_sources", {}).values())
     print(f"defaults    {'; '.join(sources) or 'the same on every task'}")
+    if trainer.table.lots is not None:
+        print(
+            "batches     better episodes have a larger share; of the rows "
+            f"{100 * _effective_rows(trainer.table.lots):.0f} % are effective"
+        )
     print(f"engine      {trainer.chosen.describe()}")
     print(f"operations  {agent.ops.describe()}")
     if trainer.chosen.spread.count > 1:
@@ -66,7 +72,11 @@ def summarise(trainer: Trainer, done: int, seconds: float) -> None:
         "weights": trainer.agent.acting_weights,
         "k": len(trainer.agent.folded().c_in),
         "num_candidates": settings["agent_settings"].get("num_candidates", 1),
+        "candidate_rule": settings["agent_settings"].get("candidate_rule"),
         "noise_scale": trainer.agent.noise_scale,
+        "effective_rows": 1.0
+        if trainer.table.lots is None
+        else _effective_rows(trainer.table.lots),
         "last": means,
         "health": guidance.last(columns),
         "warnings": list(guidance.sentences(columns, trainer.steps).values()),
@@ -95,6 +105,11 @@ def summarise(trainer: Trainer, done: int, seconds: float) -> None:
         "evaluation left out)"
     )
     print(f"  run folder    {trainer.run.path}")
+
+
+def _effective_rows(lots: Tensor) -> float:
+    """Return the effective sample size of draws by lots, as a share of the rows."""
+    return 1.0 / (len(lots) * float(reference.alias_shares(lots).square().sum()))
 
 
 def _threads(trainer: Trainer) -> str:

@@ -118,7 +118,8 @@ def _settings(name: str, options: Options) -> tuple[tasks.Task, Any]:
     task, config = agents.defaults(name, tasks.find(options.task), options.steps)
     fields = {field.name for field in dataclasses.fields(config)}
     given = _common(options)
-    if options.num_candidates is not None:
+    learns_q = getattr(config, "advantage_start", 0) is not None
+    if options.num_candidates is not None and learns_q:
         given["num_candidates"] = options.num_candidates
     if "learning_rate" in given:
         rate = (given["learning_rate"],)
@@ -234,9 +235,11 @@ def _costs(chosen: Sequence[str], options: Options, folder: Path) -> dict[str, A
     device = train.choose_device(options.device)
     choice = engine.choose(options.engine, options.backend, device)
     table = data.load_table(task, options.dataset, None, device)
+    # The costs are those of a run of the published length, whose defaults may be others.
+    published = dataclasses.replace(options, steps=timing.PUBLISHED_UPDATES)
     built = {
         name: agents.build(
-            name, _settings(name, options)[1], table.observation_dim, table.action_dim,
+            name, _settings(name, published)[1], table.observation_dim, table.action_dim,
             options.seeds[:1], device, choice.backend,
         )
         for name in chosen

@@ -14,11 +14,13 @@ import tyro
 
 from gtp_fast import agents, cli, engine, ops, ops_precision, samplers, tasks
 from gtp_fast.agents import task_settings
+from gtp_fast.agents.gtp_settings import GTPConfig
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, Task
 
 _EARLY = {"--task": "", "--agent": "gtp", "--resume": None, "--steps": None, "--preset": "auto"}
 """Options that the defaults of others follow from."""
+_OF_CRITIC = ("value_samples", "weight_maximum", "max_q_backup", "critic_learning_rate")
 _RESUMABLE = ("resume", "engine", "backend", "device", "processes", "tensorboard")
 
 
@@ -112,25 +114,61 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
     task, config = agents.defaults(
         agent,
         tasks.find(known.task or "antmaze-large-diverse"),
-        # What is no number is for the parser of all options to refuse.
-        int(known.steps) if str(known.steps).isdigit() else None,
+        _number(known.steps),
         "paper" if known.preset == "paper" else "auto",
     )
     parsed: Any = cli.parse(_options(RunConfig(), task.rules, config), argv, prog, _description())
     settings = _without_critic(parsed.agent, argv)
     command = Command(run=parsed.run, rules=parsed.data, agent=settings, task=task)
     _check(command)
+    _check_guidance(command.run, settings, task, argv)
     return command
+
+
+def _number(word: str | None) -> int | None:
+    """Read a number of updates; what is none is for the parser of all options to refuse."""
+    try:
+        return None if word is None else int(word)
+    except ValueError:
+        return None
 
 
 def _without_critic(settings: Any, argv: Sequence[str]) -> Any:
     """Return an agent's settings, the task's number of candidates left out where eta = 0 leaves
     out the critic that would choose among them; one that was asked for stays.
     """
-    asked = any(word.replace("_", "-").startswith("--num-candidates") for word in argv)
-    if asked or any(getattr(settings, "eta", (1.0,))):
+    by_mean = getattr(settings, "candidate_rule", "") == "mean"
+    if by_mean or _asked(argv, "num_candidates") or any(getattr(settings, "eta", (1.0,))):
         return settings
     return dataclasses.replace(settings, num_candidates=1)
+
+
+def _asked(argv: Sequence[str], name: str) -> bool:
+    option = f"--{name.replace('_', '-')}"
+    return any(word.split("=")[0].replace("_", "-") == option for word in argv)
+
+
+def _check_guidance(run: RunConfig, settings: Any, task: Task, argv: Sequence[str]) -> None:
+    """Raise UserError when something was asked of advantage weights that never come to act."""
+    if run.preset != "auto" and run.agent != "gtp":
+        raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
+    if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
+        return
+    steps, start = run.steps or task.updates, settings.advantage_start
+    if start is None:
+        dead = [name for name in _OF_CRITIC if _asked(argv, name)]
+        dead += ["eta"] if any(eta not in (0.0, 1.0) for eta in settings.eta) else []
+        if dead:
+            raise UserError(
+                f"--{dead[0].replace('_', '-')} does nothing in a run without a critic, as one of "
+                f"less than {task_settings.SHORT:,} updates is by default: give --advantage-start 0 "
+                "too, or guide by --trajectory-eta."
+            )
+    elif start >= steps and any(settings.eta):
+        raise UserError(
+            f"--advantage-start {start} lies behind the last of {steps:,} updates: give an earlier "
+            "one, or None."
+        )
 
 
 def _options(run: RunConfig, rules: Rules, config: Any) -> Any:

@@ -71,7 +71,10 @@ def main(argv: Sequence[str]) -> int:
 
 def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
     """Return the protocol of an evaluation, which its score must be read with, and its episodes."""
-    check_acting(options.weights, options.k, options.num_candidates, options.noise_scale)
+    check_acting(
+        options.weights, options.k, options.num_candidates, options.noise_scale,
+        options.candidate_rule,
+    )  # fmt: skip
     agent, saved = restore(options.run, options.checkpoint, options.device, options.backend)
     config = saved.config
     environment = config.get("evaluation", {}).get("environment")

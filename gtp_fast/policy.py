@@ -54,10 +54,10 @@ def load(
     average, 2e-2 or 3e-2 at most, in our tries. Raises UserError naming the file and the mend when
     there is nothing whole to load.
     """
-    check_acting(weights, k, num_candidates, noise_scale)
+    check_acting(weights, k, num_candidates, noise_scale, candidate_rule)
     if Path(path).suffix == ".gtp":
-        asked = (seed_index, checkpoint, k, weights, num_candidates or 1, noise_scale)
-        if asked != (0, "last", None, None, 1, None):
+        rest = (k, weights, noise_scale, candidate_rule)
+        if (seed_index, checkpoint, num_candidates or 1, *rest) != (0, "last", 1, *[None] * 4):
             raise UserError(
                 f"{path} holds one policy: seed_index, checkpoint, k, weights, num_candidates and "
                 "noise_scale are chosen when it is exported."

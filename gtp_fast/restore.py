@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ import torch
 import gtp_fast
 from gtp_fast import agents, checkpoint, packed
 from gtp_fast.agents.base import Agent
+from gtp_fast.candidates import Rule
 from gtp_fast.errors import UserError
 from gtp_fast.packed import Packed
 
@@ -67,9 +68,11 @@ def check_acting(
     k: int | None,
     num_candidates: int | None,
     noise_scale: float | None = None,
+    candidate_rule: str | None = None,
 ) -> None:
     """Raise UserError unless weights is `ema` or `online`, k a number of sampler steps,
-    num_candidates one of candidates, and noise_scale in 0..10; None leaves a choice to the run.
+    num_candidates one of candidates, noise_scale in 0..10 and candidate_rule one of `Rule`; None
+    leaves a choice to the run.
     """
     if weights is not None and weights not in _WEIGHTS:
         raise UserError(f"Unknown weights {weights!r}: choose ema (the moving average) or online.")
@@ -77,6 +80,10 @@ def check_acting(
         raise UserError(f"k = {k} is no number of sampler steps: give 1 to 64.")
     if num_candidates is not None and not 1 <= num_candidates <= 1024:
         raise UserError(f"num_candidates = {num_candidates} is out of range: give 1 to 1024.")
+    if candidate_rule is not None and candidate_rule not in get_args(Rule):
+        raise UserError(
+            f"Unknown candidate_rule {candidate_rule!r}: choose {', '.join(get_args(Rule))}."
+        )
     if noise_scale is not None and not 0.0 <= noise_scale <= 10.0:
         raise UserError(f"noise_scale = {noise_scale:g} is out of range: give 0 to 10.")
 

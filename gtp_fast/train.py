@@ -92,6 +92,7 @@ def describe(
         "engine": run_config.engine,
         "backend": run_config.backend,
         "precision": run_config.precision,
+        "preset": run_config.preset,
         "agent_settings": agent.settings,
         "setting_sources": {
             name: sourced.source

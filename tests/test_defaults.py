@@ -12,6 +12,7 @@ from fake_runs import make_run
 from gtp_fast import agents, cli, config, restore, tasks, train
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.gtp import GTPConfig
+from gtp_fast.errors import UserError
 
 MAZE = "antmaze-umaze"
 
@@ -99,3 +100,33 @@ def test_a_run_folder_from_before_these_settings_builds_the_agent_that_it_was(
     assert agent.config == GTPConfig(eta=(1.0,), k=3, width=16, depth=2)
     assert agent.acting().noise_scale == 1.0
     assert agent.acting_policy().initial_scale == agent.folded().initial_scale
+
+
+@pytest.mark.parametrize("steps", ["100_000", "+100000", "100000"])
+def test_a_length_is_read_as_the_command_reads_numbers(steps: str) -> None:
+    command = config.parse(["--task", "hopper-medium", "--steps", steps])
+    assert command.run.steps == 100_000 and command.agent.advantage_start is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--eta", "2"], "--eta does nothing in a run without a critic"),
+        (["--value-samples", "4"], "--value-samples does nothing"),
+        (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
+        (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
+    ],
+)
+def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -> None:
+    short = ["--task", "hopper-medium", "--steps", "1000"]
+    with pytest.raises(UserError, match=said):
+        config.parse([*short, *given])
+    if given[0] == "--eta":
+        assert config.parse([*short, *given, "--advantage-start", "0"]).agent.eta == (2.0,)
+
+
+def test_the_mean_of_candidates_needs_no_critic_to_be_asked_for() -> None:
+    words = ["--task", "hopper-medium", "--eta", "0", "--candidate-rule", "mean"]
+    assert config.parse([*words, "--num-candidates", "4"]).agent.num_candidates == 4
+    with pytest.raises(UserError, match="softmax, argmax, mean"):
+        restore.check_acting(None, None, None, candidate_rule="maen")

@@ -170,7 +170,7 @@ def test_quartiles_follow_the_returns_of_the_episodes(monkeypatch: pytest.Monkey
 def test_quartiles_count_how_often_an_episode_is_drawn() -> None:
     agent = build(replace(GUIDED, advantage_start=None), (0,))
     weights = torch.tensor([1.0, 2.0, 3.0, 4.0]).repeat_interleave(16)
-    data = replace(table(), lots=reference.alias_table(weights))
+    data = replace(table(), lots=reference.alias_table(weights.long()))
     found = health.weight_figures(agent, data, health.rows(agent, data))
     shares = [found[f"weight_quartile_{i}"][0] for i in range(1, 5)]
     assert shares == pytest.approx([0.4, 0.8, 1.2, 1.6], rel=1e-6)

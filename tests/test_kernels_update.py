@@ -180,7 +180,8 @@ def test_gather_draws_and_copies_as_the_definition_does(
 
     table = normal(1, 1000, 2 * O + A + 2)
     step = torch.tensor(STEP, dtype=torch.int64, device=DEVICE)
-    lots = reference.alias_table((2 * normal(2, 1000)).exp()) if by_lots else None
+    weights = (1e3 * (2 * normal(2, 1000)).exp()).ceil().long()
+    lots = reference.alias_table(weights) if by_lots else None
     fields = gather(table, O, A, seeds(S), step, Stream.BATCH, B, lots)
     drawn = (seeds(S), STEP, Stream.BATCH, B)
     rows = table[random.integers(*drawn, 1000) if lots is None else random.lots(*drawn, lots)]

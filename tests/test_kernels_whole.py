@@ -44,7 +44,7 @@ def test_a_batch_is_what_its_parts_draw_one_by_one(
     streams = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE)
     cdf = reference.lognormal_cdf(N).to(DEVICE) if law == "lognormal" else None
     weights = (2 * torch.randn(1000, generator=generator(2))).exp()
-    lots = reference.alias_table(weights).to(DEVICE) if by_lots else None
+    lots = reference.alias_table((1e3 * weights).ceil().long()).to(DEVICE) if by_lots else None
     drawn = batch.draw_batch(
         table, (O, A, B), (m, v), nodes, N, seeds(S), step, streams, lots=lots, cdf=cdf
     )

@@ -78,8 +78,33 @@ def test_equal_returns_are_neither_good_nor_bad(count: int) -> None:
 
 def test_weights_are_exponential_in_what_is_above_the_promise_up_to_a_maximum() -> None:
     advantage = torch.tensor([-2.0, 0.0, 0.5, 1.0, 9.0], dtype=torch.float64)
-    found = reference.trajectory_weights(advantage, 2.0, 5.0).tolist()
+    found = reference.trajectory_weights(advantage, torch.ones(5), 2.0, 5.0).tolist()
     assert found == pytest.approx([1.0, 1.0, math.e, 5.0, 5.0])
+
+
+@pytest.mark.parametrize("least", [0.4, 0.5, 0.9, 1.0])
+def test_eta_is_lowered_until_the_least_share_of_the_rows_counts(least: float) -> None:
+    advantage = torch.randn(300, generator=generator(5), dtype=torch.float64)
+    lengths = torch.randint(1, 40, (300,), generator=generator(6))
+    w = reference.trajectory_weights(advantage, lengths, 3.0, 20.0, least)
+    # Rows that are drawn by weight w count as many as (sum w)^2 / sum w^2 of them.
+    rows = w.repeat_interleave(lengths)
+    share = float(rows.sum().square() / (rows.square().sum() * len(rows)))
+    assert share >= least and share == pytest.approx(least, abs=1e-3)
+    untouched = reference.trajectory_weights(advantage, lengths, 3.0, 20.0, 0.1)
+    assert torch.equal(untouched, (3.0 * advantage.clamp(min=0.0)).exp().clamp(max=20.0))
+
+
+def test_episodes_of_goal_tasks_are_judged_by_success() -> None:
+    table = synthetic_table(length=8)
+    mask = table.rows[:, -1]
+    mask.fill_(1.0)
+    mask[[7, 23]] = 0.0
+    statistics = replace(table.statistics, success_rate=0.25)
+    goals = replace(table, statistics=statistics, rules=replace(table.rules, cut_at_goal=True))
+    assert goals.episode_scores().tolist() == [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    for other in (table, replace(table, statistics=statistics)):
+        assert torch.equal(other.episode_scores(), table.episode_returns())
 
 
 # --- of an agent ----------------------------------------------------------------------------------

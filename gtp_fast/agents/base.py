@@ -181,6 +181,10 @@ class Agent(ABC):
         own: int = getattr(self.config, "num_candidates", 1)
         count = num_candidates or own
         rule: Rule | None = None
+        if count == 1 and candidate_rule is not None:
+            raise UserError(
+                f"--candidate-rule {candidate_rule} has one candidate: give --num-candidates too."
+            )
         if count > 1:
             rule = candidate_rule or getattr(self.config, "candidate_rule", "softmax")
             assert rule is not None

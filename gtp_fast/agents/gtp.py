@@ -75,8 +75,8 @@ class GTP(FlowMapAgent):
         self.guided = any(strengths)
         if self.guided and c.trajectory_eta and not all(strengths):
             raise UserError(
-                "--eta 0 clones, and --trajectory-eta guides all seeds alike: give the clones a "
-                "run of their own, or --trajectory-eta 0."
+                f"--{'lambda-q' if linear else 'eta'} 0 clones, and --trajectory-eta guides all "
+                "seeds alike: give the clones a run of their own, or --trajectory-eta 0."
             )
         self.clones = not self.guided or (c.advantage_start is None and not linear)
         self.times = reference.sampling_times(c.k, c.t_min, c.t_max, self.dtype).to(self.device)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from gtp_fast.data.table import TransitionTable
 
 
+_UNITS = 1024
+
+
 def favoured(
     table: TransitionTable, eta: float, maximum: float, least_share: float
 ) -> TransitionTable:
@@ -26,5 +29,7 @@ def favoured(
     weights = reference.trajectory_weights(
         advantage, torch.bincount(episode), eta, maximum, least_share
     )
-    lots = reference.alias_table(weights[episode])
+    # The last digits of a weight depend on the machine, and the draws must not.
+    units = (weights * _UNITS).round().long()
+    lots = reference.alias_table(units[episode])
     return replace(table, lots=lots.to(table.device))

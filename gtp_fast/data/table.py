@@ -98,9 +98,10 @@ class TransitionTable:
 
     def episode_scores(self) -> Tensor:
         """What evaluation would count of each episode [episodes], float64: 1 for a goal reached
-        where the task has one, else the undiscounted return.
+        where the task has one and the rules end an episode there, else the undiscounted return.
         """
-        if self.statistics.success_rate is None:
+        ends_at_goal = self.rules.cut_at_goal or self.rules.goal == "relabel"
+        if self.statistics.success_rate is None or not ends_at_goal:
             return self.episode_returns()
         ends = torch.bincount(self.episode.cpu(), 1.0 - self.all().mask.cpu().double())
         return ends.clamp(max=1.0).to(self.device)

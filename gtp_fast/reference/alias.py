@@ -7,27 +7,27 @@ from torch import Tensor
 
 
 def alias_table(weights: Tensor) -> Tensor:
-    """Return Walker's alias table of row weights [N], N < 2^31, for draws in proportion: [N] int64.
+    """Return Walker's alias table of row weights [N] int64, for draws in proportion: [N] int64.
 
-    The upper 32 bits of entry i, unsigned, are the largest word by which row i itself is drawn,
-    the lower ones the row that is drawn by a greater word. Each entry is exact to 2^-32 / N.
+    weights: above 0, N times their sum below 2^63; whole numbers, so that every machine makes the
+    same table. The upper 32 bits of entry i, unsigned, are the largest word by which row i itself
+    is drawn, the lower ones the row that is drawn by a greater word. Each entry is exact to 2^-32 /
+    N.
     """
-    w = weights.double()
-    w = w * (len(w) / w.sum())
-    light, heavy = torch.nonzero(w <= 1.0)[:, 0], torch.nonzero(w > 1.0)[:, 0]
-    own, alias = torch.ones_like(w), torch.arange(len(w), device=w.device)
+    # A row of the share 1 / N has `whole`, of which N rows have N times as much in all.
+    whole, has = weights.sum(), weights * len(weights)
+    light, heavy = torch.nonzero(has <= whole)[:, 0], torch.nonzero(has > whole)[:, 0]
+    own, alias = torch.full_like(has, int(whole)), torch.arange(len(has), device=has.device)
     if len(heavy):
-        # Heavy rows give what they have above 1, in turn, to the light ones; each heavy row whose
-        # last gift left it below 1 takes the rest from the next.
-        given, had = torch.cumsum(1.0 - w[light], 0), torch.cumsum(w[heavy] - 1.0, 0)
-        before = torch.cat((given.new_zeros(1), given))
-        giver = torch.searchsorted(had, before[:-1], right=True).clamp(max=len(heavy) - 1)
-        own[light], alias[light] = w[light], heavy[giver]
-        last = torch.searchsorted(given, had).clamp(max=max(len(given) - 1, 0))
-        short = (given[last] - had).clamp(min=0.0) if len(given) else had.new_zeros(len(had))
-        own[heavy] = 1.0 - short
+        # Heavy rows give what they have above it, in turn, to the light ones; each heavy row whose
+        # last gift left it below takes the rest from the next.
+        given, had = (whole - has[light]).cumsum(0), (has[heavy] - whole).cumsum(0)
+        before = torch.cat((given.new_zeros(1), given))[:-1]
+        giver = torch.searchsorted(had, before, right=True).clamp(max=len(heavy) - 1)
+        own[light], alias[light] = has[light], heavy[giver]
+        own[heavy] = whole - (given[torch.searchsorted(given, had)] - had)
         alias[heavy[:-1]] = heavy[1:]
-    limit = ((own * 2.0**32).round() - 1).clamp(0, 2**32 - 1).to(torch.int64)
+    limit = ((own.double() / whole.double() * 2.0**32).round() - 1).clamp(0, 2**32 - 1).long()
     # Shifted by way of a signed number: the upper half of an unsigned one is its negative half.
     return torch.where(limit >= 2**31, limit - 2**32, limit) * 2**32 + alias
 
