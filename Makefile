@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
 
-.PHONY: demo test lint types bench report wheel gpu clean
+.PHONY: demo test lint types bench report evidence wheel gpu clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,10 @@ bench: $(VENV)/.all
 
 report: $(VENV)/.all
 	$(BIN)/python -m benchmarks.report
+
+# More than a day on two cores; stopped and begun again it goes on.
+evidence: $(VENV)/.demo
+	$(BIN)/python -m benchmarks.evidence
 
 wheel: | $(BIN)/python
 	$(BIN)/pip wheel --disable-pip-version-check --no-deps --wheel-dir wheelhouse .

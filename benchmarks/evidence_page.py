@@ -138,7 +138,8 @@ def _sources(records: Sequence[Record], order: Sequence[str]) -> list[str]:
     kinds: dict[tuple[str, ...], list[str]] = {}
     for record in sorted(records, key=lambda record: order.index(record["task"])):
         facts = (
-            record["task"], record["dataset"], f"{record['transitions']:,}", record["environment"],
+            record["task"], record["dataset"], f"{record['transitions']:,}",
+            f"{record['environment']}, {record['episodes']} episodes a seed",
             "made locally" if record["made_locally"] else "official", record["description"],
         )  # fmt: skip
         kinds.setdefault(facts, []).append(record["label"])
@@ -159,7 +160,8 @@ def _sources(records: Sequence[Record], order: Sequence[str]) -> list[str]:
         *([warning] if local else []),
         "\n".join(lines),
         f"gtp_fast {_listed(_values(records, 'gtp_fast'))}, git revisions: "
-        f"{_listed(str(git)[:12] for git in _values(records, 'git'))}.",
+        f"{_listed(str(git)[:12] for git in _values(records, 'git'))}; `results.json` says which "
+        "run is of which.",
     ]
 
 
@@ -189,13 +191,15 @@ def _missing(records: Sequence[Record], campaign: Campaign) -> str:
         return f"Nothing: all {asked} cells have been run."
     left = sum(len(seeds) for labels in missing.values() for seeds in labels.values())
     lines = [f"{left} of {asked} cells ({campaign.steps:,} updates) have not been run:\n"]
-    for task in campaign.tasks:
-        if task in missing:
-            said = (
-                f"{label} seed{'s' * (len(seeds) > 1)} {' '.join(map(str, seeds))}"
-                for label, seeds in missing[task].items()
-            )
-            lines.append(f"- {task}: {', '.join(said)}")
+    for task in (task for task in campaign.tasks if task in missing):
+        alike: dict[str, list[str]] = {}
+        for label in (label for label in campaign.labels if label in missing[task]):
+            alike.setdefault(" ".join(map(str, missing[task][label])), []).append(label)
+        said = (
+            f"seed{'s' * (' ' in seeds)} {seeds} of {', '.join(labels)}"
+            for seeds, labels in alike.items()
+        )
+        lines.append(f"- {task}: {'; '.join(said)}")
     return "\n".join(lines)
 
 

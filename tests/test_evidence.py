@@ -121,8 +121,8 @@ def test_every_task_weighs_the_same_in_an_average() -> None:
 def test_missing_cells_are_named(found: Path) -> None:
     page = evidence_page.page(evidence_runs.collect(found), CAMPAIGN)
     assert "6 of 12 cells" in page
-    assert "- pointmaze-umaze: bc seeds 0 1\n" in page
-    assert "- pointmaze-large: gtp-clone seeds 0 1, gtp seed 1, bc seed 1" in page
+    assert "- pointmaze-umaze: seeds 0 1 of bc\n" in page
+    assert "- pointmaze-large: seed 1 of gtp, bc; seeds 0 1 of gtp-clone" in page
     records = [
         record | {"task": task, "label": label, "seeds": [seed]}
         for seed, task, label in CAMPAIGN.cells()
@@ -133,6 +133,7 @@ def test_missing_cells_are_named(found: Path) -> None:
 
 def test_other_lengths_and_widths_have_columns_of_their_own(found: Path) -> None:
     cell(found, MAZES[0], "gtp", 0, NONE, steps=300_000)
+    cell(found, MAZES[1], "gtp", 1, NONE, steps=300_000)
     wide = SETTINGS | {"width": 32}
     cell(found / "wide", MAZES[0], "gtp", 0, HALF, agent_settings=wide)
     page = evidence_page.page(evidence_runs.collect(found), CAMPAIGN)
@@ -144,9 +145,9 @@ def test_other_lengths_and_widths_have_columns_of_their_own(found: Path) -> None
 
 
 def test_locomotion_counts_normalised_returns(tmp_path: Path) -> None:
-    cell(tmp_path, "hopper-medium", "gtp", 0, [3234.3, -20.272305])
+    cell(tmp_path, "hopper-medium", "gtp", 0, [3234.3, 1607.0138475])
     (record,) = evidence_runs.collect(tmp_path)
-    assert record["scores"] == [50.0] and record["intervals"] == [[0.0, 100.0]]
+    assert record["scores"] == [75.0] and record["intervals"] == [[50.0, 100.0]]
     assert record["curve"]["steps"] == [50, 100] and record["measure"] == "normalised return"
 
 
@@ -177,6 +178,7 @@ def test_what_a_reader_must_know_is_said(found: Path) -> None:
     assert "- pointmaze-large, gtp: the seeds differ in settings, dataset." in page
     assert "- pointmaze-umaze, gtp: seed 0 diverged at update 60" in page
     assert "**pointmaze-large** (of gtp): `b/set-v0`, made locally, 1,234 transitions" in page
+    assert "evaluated in Env-v0, 2 episodes a seed" in page
 
 
 def test_the_same_seed_twice_is_refused(found: Path) -> None:
