@@ -230,11 +230,11 @@ def test_published_settings(agent: str, task: str, expected: dict[str, object]) 
 def test_a_task_of_its_own_goes_before_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
     own = task_settings.Entry("hopper-medium", "its paper", {"k": 3})
     family = task_settings.Entry("locomotion", "ours", {"k": 9, "width": 64})
-    monkeypatch.setitem(task_settings.TABLE, "gtp", (own, family))
-    found = task_settings.of("gtp", tasks.find("hopper-medium"))
+    monkeypatch.setitem(task_settings.TABLE, "bc", (own, family))
+    found = task_settings.of("bc", tasks.find("hopper-medium"))
     assert found == {"k": (3, "its paper"), "width": (64, "ours")}
-    assert task_settings.of("gtp", tasks.find("walker2d-medium"))["k"] == (9, "ours")
-    assert task_settings.of("gtp", tasks.find("antmaze-umaze")) == {}
+    assert task_settings.of("bc", tasks.find("walker2d-medium"))["k"] == (9, "ours")
+    assert task_settings.of("bc", tasks.find("antmaze-umaze")) == {}
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,13 @@ class GTP(FlowMapAgent):
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
         self.actor.limit = max(self.loss_limits.values(), default=math.inf)
         self.full_eta = self.per_seed(c.eta, "eta")
-        self.eta = self.full_eta.clone()
         self.lambda_flow = self.per_seed(c.lambda_flow, "lambda-flow")
         self.lambda_q = self.per_seed(c.lambda_q, "lambda-q")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         linear = c.objective == "linear-q"
         if linear:
             self.full_eta.zero_()
+        self.eta = self.full_eta.clone()
         strengths = c.lambda_q if linear else c.eta
         self.guided = any(strengths)
         if self.guided and c.trajectory_eta and not all(strengths):
