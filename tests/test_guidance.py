@@ -172,6 +172,7 @@ def test_the_report_has_a_line_for_each_run(
 TINY = [
     "--width", "8", "--k", "2", "--batch-size", "8", "--episodes", "1", "--steps", "20",
     "--evaluate-every", "10", "--seeds", "0", "5", "--device", "cpu", "--processes", "1",
+    "--preset", "paper",
 ]  # fmt: skip
 
 
