@@ -161,8 +161,8 @@ def _check_guidance(run: RunConfig, settings: Any, task: Task, argv: Sequence[st
         if dead:
             raise UserError(
                 f"--{dead[0].replace('_', '-')} does nothing in a run without a critic, as one of "
-                f"less than {task_settings.SHORT:,} updates is by default: give --advantage-start 0 "
-                "too, or guide by --trajectory-eta."
+                f"less than {task_settings.SHORT:,} updates is by default: give --advantage-start "
+                "0 too, or guide by --trajectory-eta."
             )
     elif start >= steps and any(settings.eta):
         raise UserError(
