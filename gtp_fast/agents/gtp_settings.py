@@ -34,7 +34,7 @@ class GTPConfig(AgentConfig):
     its first state promises, in standard deviations. 0 draws all rows alike, as the paper does.
     """
     trajectory_maximum: float = 20.0
-    """Largest of these shares, where that of an episode as good as promised is 1."""
+    """Largest weight of an episode in these draws, where one as good as promised has 1."""
     trajectory_least_share: float = 0.5
     """Least effective sample size of the rows, as a share; trajectory_eta is lowered to keep it."""
     lambda_flow: tuple[float, ...] = (1.0,)
