@@ -72,7 +72,8 @@ class WholeUpdate:
 
         agent, c = self.agent, self.agent.config
         # Where no critic is trained, its metrics stay zero.
-        metrics = torch.zeros(len(agent.metric_names), self.seeds, device=agent.device)
+        made = torch.zeros if agent.clones else torch.empty
+        metrics = made(len(agent.metric_names), self.seeds, device=agent.device)
         sizes = agent.observation_dim, agent.action_dim, c.batch_size
         drawn = batch.draw_batch(
             table.rows, sizes, self.repeats, agent.nodes, agent.node_count, agent.keys, step,

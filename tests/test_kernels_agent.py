@@ -179,7 +179,7 @@ def test_an_update_is_13_nodes(monkeypatch: pytest.MonkeyPatch, seeds: tuple[int
     ]
 
 
-@pytest.mark.parametrize("settings", [{"eta": (0.0,)}, {"huber": True}])
+@pytest.mark.parametrize("settings", [{"objective": "flow"}, {"huber": True}])
 def test_what_the_whole_update_does_not_cover_is_done_by_single_operations(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
