@@ -254,10 +254,11 @@ def test_commands_of_cells(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = ["--runs", str(tmp_path), "--output", str(tmp_path / "docs")]
     for given, said in (
         (["--labels", "gtp-clon"], "Unknown agent 'gtp-clon'"),
         (["--steps", "0"], "--steps must be at least 1"),
-        (["--write-only", "--runs", str(tmp_path)], "no finished run below"),
+        (["--write-only", *folders], "no finished run below"),
     ):
         assert cli.run(evidence.main, given) == 2
         assert said in capsys.readouterr().err
