@@ -27,7 +27,9 @@ from benchmarks.workload import (
     compiled,
     in_turns,
 )
-from gtp_fast import ops, ops_adam, random, reference
+from gtp_fast import ops, reference
+from gtp_fast.ops import adam as ops_adam
+from gtp_fast.reference import philox
 
 if not torch.cuda.is_available():
     pytest.skip("the kernels of an update run on a GPU: none here", allow_module_level=True)
@@ -154,7 +156,7 @@ def _normals(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:
         dtype = inputs[1].dtype
         return {"z": normals(inputs[0], STEP, 3, 2 * BATCH, ACTIONS, dtype)}
 
-    return call, random.normals, [random.key_tensor(range(seeds)), torch.zeros(1)]
+    return call, philox.normals, [philox.key_tensor(range(seeds)), torch.zeros(1)]
 
 
 _CASES: dict[str, Callable[[int], tuple[Call, Callable[..., Any], list[Tensor]]]] = {

@@ -20,7 +20,8 @@ from benchmarks.workload import (
     fused_or_reason,
     in_turns,
 )
-from gtp_fast import ops, random, reference
+from gtp_fast import ops, reference
+from gtp_fast.reference import philox
 
 ACTIONS, NODES, STEP = 8, 41, 7
 
@@ -39,7 +40,7 @@ class Loss(Workload):
         self.a, self.w = a.to(device), w.to(device)
         student, teacher = networks.to(device).split((2 * batch, batch), 1)
         self.student, self.teacher = student.contiguous().requires_grad_(), teacher.contiguous()
-        keys = random.key_tensor(range(seeds), device)
+        keys = philox.key_tensor(range(seeds), device)
         self.p = reference.perturb(
             self.a, reference.karras_nodes(NODES).to(device), NODES, keys, STEP
         )

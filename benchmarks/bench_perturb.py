@@ -19,8 +19,8 @@ from benchmarks.workload import (
     fused_or_reason,
     in_turns,
 )
-from gtp_fast import ops, random, reference
-from gtp_fast.reference import Perturbation
+from gtp_fast import ops, reference
+from gtp_fast.reference import Perturbation, philox
 
 ACTIONS, NODES, STEP = 8, 41, 7
 
@@ -35,7 +35,7 @@ class Perturb(Workload):
         draw = torch.Generator().manual_seed(0)
         self.a = (torch.rand(seeds, batch, ACTIONS, generator=draw) * 2 - 1).to(device)
         self.nodes = reference.karras_nodes(NODES).to(device)
-        self.keys = random.key_tensor(range(seeds), device)
+        self.keys = philox.key_tensor(range(seeds), device)
         # On the device, as an update inside a captured graph must read it.
         self.step = torch.tensor(STEP, device=device)
 

@@ -26,9 +26,9 @@ from benchmarks.stage import Stage
 from benchmarks.workload import EAGER, OURS, Results, Row, Subject, Unavailable, Workload, in_turns
 from gtp_fast import agents, collect, data, engine, runs, tasks
 from gtp_fast.agents.base import Agent
-from gtp_fast.config import RunConfig
 from gtp_fast.data import cache
-from gtp_fast.trainer import Trainer
+from gtp_fast.training.config import RunConfig
+from gtp_fast.training.trainer import Trainer
 
 TASK = "pointmaze-demo"
 # Enough for what a run does once, at its start and end, to be little of it.

@@ -29,8 +29,8 @@ from benchmarks.workload import (
     in_turns,
 )
 from gtp_fast import ops, reference
-from gtp_fast.packed import Packed
 from gtp_fast.policy import Policy
+from gtp_fast.policy.file import Packed
 
 BF16, INT8 = Row("ours bf16", "ours"), Row("ours int8", "ours")
 ONNX = Row("ONNX Runtime, folded", "rival")
@@ -89,7 +89,7 @@ class Sampler(Workload):
             precision = LOWERED.get(row, "fp32")
             if row == INT8 and self.device.type == "cuda":
                 raise Unavailable("int8 is to be had on a CPU only")
-            native = ops.sampler(self.policy, precision=precision)
+            native = ops.make_sampler(self.policy, precision=precision)
             sample, note = native.sample, native.describe()
             if row == BF16:
                 judge = self._rounded()

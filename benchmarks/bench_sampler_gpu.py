@@ -23,8 +23,10 @@ from benchmarks.workload import (
     compiled,
     in_turns,
 )
-from gtp_fast import native, ops_sampler, reference
+from gtp_fast import reference
+from gtp_fast.ops import sampler as ops_sampler
 from gtp_fast.reference import FoldedPolicy
+from gtp_fast.system import native
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from benchmarks import ROOT, evidence_page
 from benchmarks.evidence_runs import CLONE, Campaign, Record, collect
-from gtp_fast import agents, checkpoint, cli, runs, tasks, train
+from gtp_fast import agents, cli, runs, tasks, train
 from gtp_fast.errors import UserError
+from gtp_fast.runs import checkpoint
 
 LABELS = (
     "gtp", CLONE, "bc", "iql", "diffusion-ql", "consistency-ac", "fql", "sscql",

@@ -22,7 +22,7 @@ from benchmarks.evidence_tables import (
     score_table,
     sum_table,
 )
-from gtp_fast.files import write_atomically
+from gtp_fast.system.files import write_atomically
 
 _ALIKE = ("settings", "rules", "dataset", "transitions", "episodes")
 """What all seeds of one cell must have in common."""

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from gtp_fast import evaluations, report, runs, stats
+from gtp_fast import report, runs
 from gtp_fast.errors import UserError
+from gtp_fast.runs import evaluations
+from gtp_fast.studies import stats
 
 CLONE = "gtp-clone"
 Record = dict[str, Any]

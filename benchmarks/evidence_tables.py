@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.evidence_runs import Campaign, Record
-from gtp_fast import stats
+from gtp_fast.studies import stats
 from gtp_fast.toy.tables import markdown
 
 OURS = "gtp"

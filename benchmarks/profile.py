@@ -27,9 +27,10 @@ from benchmarks.bench_update import ACTIONS, CONFIG, OBSERVATIONS, table
 from benchmarks.memory import state_bytes
 from benchmarks.plain_update import PlainUpdate
 from benchmarks.workload import Unavailable
-from gtp_fast import native, runs
+from gtp_fast import runs
 from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.errors import UserError
+from gtp_fast.system import native
 
 PARTS = ("sampler", "perceptrons, forward", "perceptrons, backward", "optimiser and averages")
 Parts = tuple[dict[str, float], float]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.workload import Unavailable
-from gtp_fast import random, reference
+from gtp_fast import reference
 from gtp_fast.networks import FlowMapNetwork
-from gtp_fast.parameters import Parameters, initialise
-from gtp_fast.reference import FoldedPolicy
+from gtp_fast.networks.parameters import Parameters, initialise
+from gtp_fast.reference import FoldedPolicy, philox
 
 Activation = Callable[[Tensor], Tensor]
 Pieces = Tensor | Sequence[Tensor]
@@ -35,7 +35,7 @@ class FirstWritten(nn.Module):
 
         self.network = FlowMapNetwork(OBSERVATIONS, ACTIONS, WIDTH, DEPTH, mlp)
         parameters = Parameters(1, self.network.shapes(), torch.device("cpu"), torch.float32)
-        initialise(parameters, random.key_tensor([0]), (0,))
+        initialise(parameters, philox.key_tensor([0]), (0,))
         self.views = {name: view.detach().to(device) for name, view in parameters.views.items()}
         self.times = reference.sampling_times(steps, dtype=torch.float64)
         self.grid = self.times.to(device, torch.float32)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from benchmarks.plain_update import PlainUpdate
 from benchmarks.workload import Unavailable
-from gtp_fast import random, reference
+from gtp_fast import reference
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.data.table import Batch, TransitionTable
-from gtp_fast.random import Stream
+from gtp_fast.reference import philox
+from gtp_fast.reference.philox import Stream
 
 LOSSES = 3
 
@@ -32,9 +33,9 @@ def draws(agent: GTP, table: TransitionTable, step: int) -> Draws:
     """Return the draws of update `step`, in float32."""
     agent.advance(step, table)
     key, b, width = agent.keys[:1], agent.config.batch_size, agent.action_dim
-    rows = random.integers(key, step, Stream.BATCH, b, len(table))
+    rows = philox.integers(key, step, Stream.BATCH, b, len(table))
     noises = [
-        random.normals(key, step, stream, b, width)[0]
+        philox.normals(key, step, stream, b, width)[0]
         for stream in (Stream.TARGET, Stream.VALUE, Stream.NOISE)
     ]
     node_t, _, node_tau = reference.draw_times(key, step, b, agent.num_nodes, cdf=agent.cdf)

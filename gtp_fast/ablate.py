@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gtp_fast import agents, cli, config, data, engine, stats, tasks, train
+from gtp_fast import agents, cli, data, engine, tasks, train
 from gtp_fast.agents.gtp import GTPConfig
 from gtp_fast.errors import UserError
-from gtp_fast.files import write_atomically
 from gtp_fast.runs import plain
-from gtp_fast.trainer import AllDiverged, Trainer
+from gtp_fast.studies import stats
+from gtp_fast.system.files import write_atomically
+from gtp_fast.training import config
+from gtp_fast.training.trainer import AllDiverged, Trainer
 
 ROWS: dict[str, dict[str, Any]] = {
     "gtp": {},

@@ -12,24 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gtp_fast import (
-    agents,
-    checkpoint,
-    cli,
-    comparison,
-    data,
-    engine,
-    published,
-    report,
-    runs,
-    tasks,
-    timing,
-    train,
-)  # fmt: skip
-from gtp_fast.config import RunConfig
+from gtp_fast import agents, cli, data, engine, report, runs, tasks, train
 from gtp_fast.errors import UserError
-from gtp_fast.files import write_atomically
-from gtp_fast.runs import Run, plain
+from gtp_fast.runs import Run, checkpoint, plain
+from gtp_fast.studies import costs as timing  # fmt: skip
+from gtp_fast.studies import published, tables
+from gtp_fast.system.files import write_atomically
+from gtp_fast.training.config import RunConfig
 
 _KEPT = "agents.json"
 
@@ -110,7 +99,7 @@ def _chosen(names: Sequence[str]) -> list[str]:
     wanted = list(agents.REGISTRY) if "all" in names else list(dict.fromkeys(names))
     for name in wanted:
         agents.find(name)
-    return sorted(wanted, key=lambda name: (name != comparison.OURS, name))
+    return sorted(wanted, key=lambda name: (name != tables.OURS, name))
 
 
 def _settings(name: str, options: Options) -> tuple[tasks.Task, Any]:
@@ -219,7 +208,7 @@ def _write(
             "num_candidates": summary["num_candidates"],
             "published": published.score(task.name, name) if is_published else None,
         }  # fmt: skip
-    return comparison.write(folder, found, costs, about)
+    return tables.write(folder, found, costs, about)
 
 
 def _machine(options: Options) -> str:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 
 from gtp_fast import agents, cli, collect, data, report, tasks, train
-from gtp_fast.config import RunConfig
-from gtp_fast.evaluations import Evaluation
 from gtp_fast.runs import Run
+from gtp_fast.runs.evaluations import Evaluation
+from gtp_fast.training.config import RunConfig
 
 TASK = "pointmaze-demo"
 

@@ -16,13 +16,13 @@ import tyro
 from tqdm import tqdm
 
 from gtp_fast import cli, tasks
-from gtp_fast.candidates import Rule
 from gtp_fast.errors import UserError
-from gtp_fast.evaluations import Evaluation
-from gtp_fast.evaluator import Evaluator
-from gtp_fast.files import write_atomically
-from gtp_fast.restore import check_acting, restore
+from gtp_fast.evaluation.evaluator import Evaluator
+from gtp_fast.ops.candidates import Rule
+from gtp_fast.policy.restore import check_acting, restore
 from gtp_fast.runs import plain
+from gtp_fast.runs.evaluations import Evaluation
+from gtp_fast.system.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from gtp_fast import cli, latency_plot, policy, runs
-from gtp_fast.candidates import Rule
+from gtp_fast import cli, policy, runs
 from gtp_fast.errors import UserError
-from gtp_fast.files import write_atomically
+from gtp_fast.ops.candidates import Rule
+from gtp_fast.studies import latency_figure
+from gtp_fast.system.files import write_atomically
 
 _WARM_CALLS, _WARM_SECONDS = 20, 0.2
 _LEAST = 100
@@ -138,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
         write_atomically(Path(options.json), json.dumps(content, indent=1) + "\n")
         print(f"\nfigures: {options.json}")
     if options.plot is not None:
-        latency_plot.draw(timings, about["processor"], Path(options.plot))
+        latency_figure.draw(timings, about["processor"], Path(options.plot))
         print(f"\nplot: {options.plot}")
     return 0
 
@@ -153,7 +154,7 @@ def check(options: Options) -> None:
         if path is not None and not Path(path).resolve().parent.is_dir():
             raise UserError(f"There is no folder {Path(path).parent} to write {path} into.")
     if options.plot is not None:
-        latency_plot.require()
+        latency_figure.require()
 
 
 def prepare(options: Options) -> list[Case]:

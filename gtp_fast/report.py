@@ -14,9 +14,11 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from gtp_fast import cli, guidance, runs, stats, tasks
+from gtp_fast import cli, runs, tasks
 from gtp_fast.errors import UserError
-from gtp_fast.evaluations import read
+from gtp_fast.runs import guidance
+from gtp_fast.runs.evaluations import read
+from gtp_fast.studies import stats
 
 Figures = NDArray[np.float64]
 _HEADER = (
@@ -102,9 +104,9 @@ def main(argv: Sequence[str]) -> int:
     if notes:
         print("\n" + "\n".join(notes))
     if options.plot is not None:
-        from gtp_fast import plot
+        from gtp_fast.studies import curves
 
-        plot.draw(groups, Path(options.plot))
+        curves.draw(groups, Path(options.plot))
         print(f"\nplot: {options.plot}")
     return 0
 
@@ -116,10 +118,10 @@ def plot_learning_curve(
 
     Returns the file, by default learning_curve.png in the run folder.
     """
-    from gtp_fast import plot
+    from gtp_fast.studies import curves
 
     path = path or run.path / "learning_curve.png"
-    plot.draw(collect([str(r) for r in (run.path, clone and clone.path) if r is not None]), path)
+    curves.draw(collect([str(r) for r in (run.path, clone and clone.path) if r is not None]), path)
     return path
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from gtp_fast import agents, cli, config, data, engine, runs, tasks
+from gtp_fast import agents, cli, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
-from gtp_fast.config import RunConfig
 from gtp_fast.errors import UserError
-from gtp_fast.restore import restore
-from gtp_fast.trainer import Trainer
+from gtp_fast.policy.restore import restore
+from gtp_fast.training import config
+from gtp_fast.training.config import RunConfig
+from gtp_fast.training.trainer import Trainer
 
 
 def main(argv: Sequence[str]) -> int:

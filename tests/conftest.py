@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+for _room in ("support", "ops", "reference", "csrc"):
+    sys.path.insert(0, str(Path(__file__).parent / _room))
 
 
 @pytest.fixture(autouse=True, scope="session")

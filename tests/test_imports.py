@@ -92,7 +92,7 @@ def test_every_file_is_seen() -> None:
         FILES
     )
     assert "gtp_fast.reference" in imports("gtp_fast.agents.gtp")
-    assert "gtp_fast.kernels.loss" in imports("gtp_fast.ops_losses")
+    assert "gtp_fast.kernels.loss" in imports("gtp_fast.ops.loss")
 
 
 def test_kernels_know_torch_and_triton_and_nothing_of_the_package() -> None:
@@ -123,7 +123,7 @@ def test_only_ops_knows_kernels_and_runs_native_code() -> None:
     users = {name for name in FILES if any(room(m) == "kernels" for m in imports(name))}
     assert {room(name) for name in users} == {"kernels", "ops"}
     # Reports of what is installed may ask the native module for its description.
-    asking = {name for name in FILES if "gtp_fast.native" in imports(name)}
+    asking = {name for name in FILES if "gtp_fast.system.native" in imports(name)}
     asking = {name for name in asking if room(name) != "ops"}
     assert asking <= {"gtp_fast.runs", "gtp_fast.__main__"}
     calls = {

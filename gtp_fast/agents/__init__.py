@@ -16,15 +16,15 @@ from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
 
 REGISTRY = {
-    "bc": "gtp_fast.agents.bc:BC",
-    "consistency-ac": "gtp_fast.agents.consistency_ac:ConsistencyAC",
-    "diffusion-ql": "gtp_fast.agents.diffusion_ql:DiffusionQL",
-    "fql": "gtp_fast.agents.fql:FQL",
+    "bc": "gtp_fast.agents.rivals.bc:BC",
+    "consistency-ac": "gtp_fast.agents.rivals.consistency_ac:ConsistencyAC",
+    "diffusion-ql": "gtp_fast.agents.rivals.diffusion_ql:DiffusionQL",
+    "fql": "gtp_fast.agents.rivals.fql:FQL",
     "gtp": "gtp_fast.agents.gtp:GTP",
-    "iql": "gtp_fast.agents.iql:IQL",
-    "qipo-diff": "gtp_fast.agents.qipo_diff:QIPODiff",
-    "qipo-ot": "gtp_fast.agents.qipo_ot:QIPOOT",
-    "sscql": "gtp_fast.agents.sscql:SSCQL",
+    "iql": "gtp_fast.agents.rivals.iql:IQL",
+    "qipo-diff": "gtp_fast.agents.rivals.qipo_diff:QIPODiff",
+    "qipo-ot": "gtp_fast.agents.rivals.qipo_ot:QIPOOT",
+    "sscql": "gtp_fast.agents.rivals.sscql:SSCQL",
 }
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from gtp_fast import ops, random
-from gtp_fast.agents.learner import Learner
-from gtp_fast.candidates import CandidateSampler, Rule, Score
+from gtp_fast import ops
 from gtp_fast.errors import UserError
-from gtp_fast.random import Stream
-from gtp_fast.reference import FoldedPolicy
-from gtp_fast.samplers import Sampler, draw_noise
+from gtp_fast.networks.learner import Learner
+from gtp_fast.ops.candidates import CandidateSampler, Rule, Score
+from gtp_fast.ops.samplers import Sampler, draw_noise
+from gtp_fast.reference import FoldedPolicy, philox
+from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
     from gtp_fast.data.table import Batch, TransitionTable
@@ -81,7 +81,7 @@ class Agent(ABC):
         self.seeds = tuple(seeds)
         self.among = tuple(seeds if among is None else among)
         self.device, self.dtype = torch.device(device), dtype
-        self.keys = random.key_tensor(self.seeds, self.device)
+        self.keys = philox.key_tensor(self.seeds, self.device)
         self.backend = backend
         self.ops = ops.resolve(backend, self.device, dtype, precision)
         self.diverged = torch.full((len(self.seeds),), -1, device=self.device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.random import Stream
+from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
     from gtp_fast.agents.base import Agent

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gtp_fast.candidates import Rule
 from gtp_fast.errors import UserError
+from gtp_fast.ops.candidates import Rule
 
 Ranges = Mapping[str, tuple[float, float]]
 ANY = (0.0, math.inf)

@@ -15,7 +15,7 @@ from gtp_fast.collect.buffers import Stored, shorten
 from gtp_fast.collect.plans import PLANS, plan_of
 from gtp_fast.collect.storage import SETTINGS_KEY, write
 from gtp_fast.collect.workers import episodes
-from gtp_fast.data import locate, minari_source
+from gtp_fast.data import locate, minari
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find
 
@@ -72,7 +72,7 @@ def default_workers(task: Task) -> int:
 
 
 def _require_same(folder: Path, settings: dict[str, Any]) -> None:
-    found = minari_source.metadata(folder).get(SETTINGS_KEY, {})
+    found = minari.metadata(folder).get(SETTINGS_KEY, {})
     unequal = [
         f"{key} {found.get(key)} instead of {value}"
         for key, value in settings.items()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 
-from gtp_fast.data import flat_source
+from gtp_fast.data import flat
 from gtp_fast.data.recording import Recording
 from gtp_fast.errors import UserError
 
@@ -16,13 +16,13 @@ def read(path: Path) -> Recording:
     try:
         with h5py.File(path, "r") as file:
             # D4RL's loader never used the stored next observations, which some files lack.
-            wanted = (*flat_source.REQUIRED, "timeouts")
+            wanted = (*flat.REQUIRED, "timeouts")
             arrays = {key: file[key][()] for key in wanted if key in file}
     except (OSError, AttributeError, TypeError) as error:
         raise UserError(
             f"{path} is truncated or not an HDF5 file of D4RL's layout ({error}); fetch it again"
         ) from error
-    recording = flat_source.transitions(path.name, arrays)
+    recording = flat.transitions(path.name, arrays)
     recording.description = "a D4RL file"
     recording.official = True
     return recording

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gtp_fast.data import cache, d4rl_source, locate, minari_source, npz_source, rules
+from gtp_fast.data import cache, d4rl_source, locate, minari, npz_source, rules
 from gtp_fast.data.environment import evaluation_goal
 from gtp_fast.data.recording import Recording, concatenate
 from gtp_fast.data.table import Provenance, TransitionTable
@@ -73,4 +73,4 @@ def _read(task: Task, source: locate.Source, chosen: Rules) -> Recording:
     keys = task.observation_keys
     if chosen.goal != "concat":
         keys = tuple(key for key in keys if key != "desired_goal")
-    return minari_source.read(source.path, keys, positions=chosen.goal != "none")
+    return minari.read(source.path, keys, positions=chosen.goal != "none")

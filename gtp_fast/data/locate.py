@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gtp_fast.data import minari_source
+from gtp_fast.data import minari as minari_source
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
 

@@ -1,11 +1,11 @@
 """The update loop: the same updates by several engines, from plain calls to CUDA graphs."""
 
-from gtp_fast.engine.choose import ENGINES, Choice, build, choose
+from gtp_fast.engine.choice import ENGINES, Choice, build, choose
 from gtp_fast.engine.loop import Engine, run
-from gtp_fast.engine.plan import chunks
+from gtp_fast.engine.pieces import chunks
 from gtp_fast.engine.processes import Processes, Spread
-from gtp_fast.engine.signals import stop_signals
 from gtp_fast.engine.watch import Diverged, Watch
+from gtp_fast.system.signals import stop_signals
 
 __all__ = [
     "ENGINES",

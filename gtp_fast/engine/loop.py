@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gtp_fast.agents.base import Agent
 from gtp_fast.data.table import TransitionTable
-from gtp_fast.engine.plan import chunks, next_length
+from gtp_fast.engine.pieces import chunks, next_length
 from gtp_fast.engine.watch import Watch
 
 

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from gtp_fast import children
 from gtp_fast.agents.base import Agent
-from gtp_fast.children import Child
 from gtp_fast.data.table import TransitionTable
-from gtp_fast.engine import shared
 from gtp_fast.engine.loop import Engine
-from gtp_fast.engine.plan import next_length
+from gtp_fast.engine.pieces import next_length
 from gtp_fast.engine.watch import Watch
 from gtp_fast.errors import UserError
+from gtp_fast.system import children, memory
+from gtp_fast.system.children import Child
 
 if TYPE_CHECKING:
-    from gtp_fast.engine.choose import Choice
+    from gtp_fast.engine.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Part(NamedTuple):
     choice: Choice
     table: TransitionTable
     """Without its tensors, which lie in the shared memory."""
-    layout: shared.Layout
+    layout: memory.Layout
     file: int
 
 
@@ -122,7 +121,7 @@ class Processes(Engine):
         content |= {"rows": table.rows, "episode": table.episode}
         content |= {} if table.lots is None else {"lots": table.lots}
         self.state = list(agent.state_dict())
-        self.memory = shared.copied(content | agent.state_dict())
+        self.memory = memory.copied(content | agent.state_dict())
         self.children: list[Child] = []
         count, seeds = choice.spread.count, len(agent.seeds)
         bare = replace(
@@ -133,7 +132,7 @@ class Processes(Engine):
                 first, last = seeds * i // count, seeds * (i + 1) // count
                 own = agent.seeds[first:last]
                 title = f"the process of seed{'s' * (len(own) > 1)} {' '.join(map(str, own))}"
-                child = Child("gtp_fast.engine.part", title, (self.memory.file,))
+                child = Child("gtp_fast.engine.child", title, (self.memory.file,))
                 self.children.append(child)
                 core = choice.spread.cores[i] if choice.spread.cores else None
                 arguments = (

@@ -9,11 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from gtp_fast import packed, policy, restore
+from gtp_fast import policy
 from gtp_fast.errors import UserError
 from gtp_fast.export import check, programs
 from gtp_fast.export.check import Difference
-from gtp_fast.files import sync_folder, unwritable
+from gtp_fast.policy import file as packed
+from gtp_fast.policy import restore
+from gtp_fast.system.files import sync_folder, unwritable
 
 FORMATS = ("cpp", "onnx", "pt2")
 SOURCES = ("gtp_policy.hpp", "example.cpp")

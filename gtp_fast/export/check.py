@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gtp_fast import random
 from gtp_fast.export.programs import Program, Rows
-from gtp_fast.packed import Packed
+from gtp_fast.ops.samplers import draw_noise
 from gtp_fast.policy import Policy
-from gtp_fast.random import Stream
-from gtp_fast.samplers import draw_noise
+from gtp_fast.policy.file import Packed
+from gtp_fast.reference import philox
+from gtp_fast.reference.philox import Stream
 
 SEED = 0
 _ROWS, _DRAWS = 256, 4
@@ -52,7 +52,7 @@ def trial(packed: Packed, policy: Policy) -> Trial:
     draw = np.random.default_rng(SEED)
     observation = draw.standard_normal((_ROWS, policy.observation_dim), np.float32)
     noise = draw_noise(
-        random.normals, packed.policy.draws, random.key_tensor([SEED]), 0, Stream.ACT, _ROWS,
+        philox.normals, packed.policy.draws, philox.key_tensor([SEED]), 0, Stream.ACT, _ROWS,
         policy.action_dim,
     )[0].numpy()  # fmt: skip
     exact: Exact = _run(packed, torch.float64, observation, noise)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.packed import Packed
+from gtp_fast.policy.file import Packed
 
 Rows = NDArray[np.float32]
 _MEND = "pip install 'gtp_fast[export]'"

@@ -7,45 +7,12 @@ kernel. One subject a file, all of it named here.
 """
 
 from gtp_fast.reference.alias import alias_shares, alias_table
-from gtp_fast.reference.consistency import (
-    consistency_nodes,
-    neighbour_loss,
-)
-from gtp_fast.reference.critic import (
-    Aggregate,
-    aggregate,
-    bellman,
-    double_q_loss,
-    expectile_loss,
-    guidance_loss,
-    scaled_target,
-    softmax_value,
-    td_loss,
-    td_target,
-)
-from gtp_fast.reference.diffusion import (
-    Diffusion,
-    denoising_loss,
-    diffusion,
-    vp_betas,
-    vp_marginal,
-)
 from gtp_fast.reference.flow_map import (
     PRECONDITIONINGS,
     clean_action,
     flow_map,
     jump,
     precondition,
-)
-from gtp_fast.reference.flow_matching import (
-    bridge,
-    completion,
-    completion_loss,
-    distillation_loss,
-    euler,
-    euler_times,
-    policy_value_loss,
-    velocity_loss,
 )
 from gtp_fast.reference.grid import (
     RHO,
@@ -56,23 +23,8 @@ from gtp_fast.reference.grid import (
     schedule_ceiling,
     stage_left,
 )
-from gtp_fast.reference.health import (
-    account,
-    action_deviation,
-    correlation,
-    effective_share,
-    mean_action_error,
-    quartile_means,
-    quartiles,
-    sound,
-)
-from gtp_fast.reference.losses import (
-    advantage_weights,
-    consistency_residual,
-    flow_map_loss,
-    weigh,
-)
-from gtp_fast.reference.network import (
+from gtp_fast.reference.loss import advantage_weights, consistency_residual, flow_map_loss, weigh
+from gtp_fast.reference.mlp import (
     ACTIVATIONS,
     adam,
     embed,
@@ -97,7 +49,7 @@ from gtp_fast.reference.objectives import (
     mean_flow_target,
     solve,
 )
-from gtp_fast.reference.perturbation import (
+from gtp_fast.reference.perturb import (
     U_MODES,
     Perturbation,
     draw_times,
@@ -112,7 +64,26 @@ from gtp_fast.reference.plans import (
     heun_plan,
     map_plan,
 )
-from gtp_fast.reference.qipo import (
+from gtp_fast.reference.returns import return_to_go
+from gtp_fast.reference.rivals.consistency import consistency_nodes, neighbour_loss
+from gtp_fast.reference.rivals.diffusion import (
+    Diffusion,
+    denoising_loss,
+    diffusion,
+    vp_betas,
+    vp_marginal,
+)
+from gtp_fast.reference.rivals.flow_matching import (
+    bridge,
+    completion,
+    completion_loss,
+    distillation_loss,
+    euler,
+    euler_times,
+    policy_value_loss,
+    velocity_loss,
+)
+from gtp_fast.reference.rivals.qipo import (
     SolverSteps,
     solver_steps,
     solver_times,
@@ -120,17 +91,34 @@ from gtp_fast.reference.qipo import (
     support_weights,
     vp_perturb,
 )
-from gtp_fast.reference.regression import (
-    awr_weights,
-    gaussian_log_density,
-    squared_error,
-)
-from gtp_fast.reference.returns import return_to_go
+from gtp_fast.reference.rivals.regression import awr_weights, gaussian_log_density, squared_error
 from gtp_fast.reference.sampler import (
     FoldedPolicy,
     folded_sample,
     int8_inputs,
     sample,
+)
+from gtp_fast.reference.tally import (
+    account,
+    action_deviation,
+    correlation,
+    effective_share,
+    mean_action_error,
+    quartile_means,
+    quartiles,
+    sound,
+)
+from gtp_fast.reference.td import (
+    Aggregate,
+    aggregate,
+    bellman,
+    double_q_loss,
+    expectile_loss,
+    guidance_loss,
+    scaled_target,
+    softmax_value,
+    td_loss,
+    td_target,
 )
 from gtp_fast.reference.trajectory import trajectory_advantage, trajectory_weights
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast.reference.flow_map import flow_map
-from gtp_fast.reference.network import ACTIVATIONS
+from gtp_fast.reference.mlp import ACTIVATIONS
 
 
 def sample(

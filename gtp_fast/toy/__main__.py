@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gtp_fast import cli
 from gtp_fast.errors import UserError
-from gtp_fast.files import write_atomically
+from gtp_fast.system.files import write_atomically
 from gtp_fast.toy import draw, experiment, report, style
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from gtp_fast import random, reference
-from gtp_fast.agents import objectives
-from gtp_fast.agents.gtp import GTP
+from gtp_fast import reference
+from gtp_fast.agents.gtp import GTP, objectives
 from gtp_fast.data.table import Batch
 from gtp_fast.engine import Watch
-from gtp_fast.random import Stream
+from gtp_fast.reference import philox
+from gtp_fast.reference.philox import Stream
 from gtp_fast.toy.laws import Array, normal_scores
 from gtp_fast.toy.methods import METHODS, Method, config
 from gtp_fast.toy.targets import LIMIT, STEP, Target, targets
@@ -142,7 +142,7 @@ def draw(agent: GTP, k: int, state: torch.Tensor, step: int = 0) -> Array:
 
 def walk(agent: GTP, k: int, walks: int = 400) -> Array:
     """Follow the policy from the middle: places [S, LIMIT + 1, walks, 2]."""
-    start = 0.05 * random.normals(agent.keys, 0, Stream.COLLECT, walks, 2)
+    start = 0.05 * philox.normals(agent.keys, 0, Stream.COLLECT, walks, 2)
     places = [start]
     for step in range(LIMIT):
         action = torch.from_numpy(draw(agent, k, places[-1], step + 1)).float()

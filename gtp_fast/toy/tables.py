@@ -16,7 +16,7 @@ import numpy as np
 
 from gtp_fast import cli, reference
 from gtp_fast.errors import UserError
-from gtp_fast.files import write_atomically
+from gtp_fast.system.files import write_atomically
 from gtp_fast.toy.fixed_points import TableMap, gaussian_recursion, karras
 from gtp_fast.toy.laws import TWO_MODES, Array, judge, normal_scores
 from gtp_fast.toy.methods import METHODS

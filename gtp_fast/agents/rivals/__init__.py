@@ -1,0 +1,1 @@
+"""The policies that GTP is compared with."""

@@ -1,0 +1,124 @@
+"""Consistency-AC (Ding, Jin, "Consistency models as a rich and efficient policy class for
+reinforcement learning", arXiv 2309.16984).
+
+Where it departs from its authors' code: the schedule of N runs over the whole training, where
+theirs begins anew at every evaluation (each 50,000 updates); what Diffusion-QL's file says of
+initial weights, checkpoints, rates and the 50 candidates holds here too. As in their code the
+network is told the raw time, the input is not scaled, and the loss is multiplied by
+100 / (t_2 - t_1) always.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gtp_fast import reference
+from gtp_fast.agents.rivals.chain import ChainActorCritic, ChainConfig
+from gtp_fast.networks.actor import Steps, make_steps
+from gtp_fast.reference import philox
+from gtp_fast.reference.philox import Stream
+
+if TYPE_CHECKING:
+    from gtp_fast.data.table import Batch, TransitionTable
+
+
+@dataclass(frozen=True)
+class ConsistencyACConfig(ChainConfig):
+    """Settings of Consistency-AC."""
+
+    k: int = 2
+    """Steps of the sampler (the authors: 2, and 5 on two tasks)."""
+    sigma_data: float = 0.5
+    """Assumed standard deviation of actions in the preconditioning."""
+    t_min: float = 0.002
+    """Smallest time of the grid, where the model is the identity."""
+    t_max: float = 80.0
+    """Largest time T, the scale of the initial noise."""
+    t_last: float = 2.0
+    """Time of the sampler's last evaluation."""
+    first_nodes: int = 2
+    """Nodes of the time grid at the first update."""
+    last_nodes: int = 150
+    """Nodes of the time grid at the end of the run."""
+
+
+class ConsistencyAC(ChainActorCritic):
+    """A consistency model of the data's actions whose samples are pushed uphill in Q."""
+
+    Config = ConsistencyACConfig
+    ranges = {  # noqa: RUF012
+        "k": (1, 64),
+        "sigma_data": (1e-6, 1e6),
+        "t_min": (1e-6, 1e6),
+        "t_max": (1e-6, 1e6),
+        "t_last": (1e-6, 1e6),
+        "first_nodes": (2, 1e6),
+        "last_nodes": (2, 1e6),
+    }
+
+    config: ConsistencyACConfig
+
+    def steps_of(self, k: int | None) -> Steps:
+        """Return the sampler: a jump to the clean action, noise up to the next time, and again."""
+        c, k = self.config, k or self.config.k
+        times = torch.linspace(c.t_max, c.t_last, k, dtype=torch.float64)
+        skip, out, _ = reference.precondition(times, "cm", c.sigma_data, c.t_min)
+        again = (times[1:].square() - c.t_min**2).clamp(min=0.0).sqrt()
+        return make_steps(
+            self.actor.parameters.flat,
+            times,
+            initial_scale=c.t_max,
+            skip=skip,
+            out=out,
+            spread=torch.cat((again, again.new_zeros(1))),
+        )
+
+    def prepare(self, total_updates: int) -> None:
+        """Fix the length of the run, over which the grid grows."""
+        super().prepare(total_updates)
+        self.nodes = torch.ones(self.config.last_nodes, device=self.device, dtype=self.dtype)
+        self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
+        self.num_nodes = 0
+
+    def advance(self, step: int, table: TransitionTable) -> None:
+        """Rewrite the time grid when it grows; the first `num_nodes` of `nodes` are in use."""
+        c = self.config
+        count = reference.consistency_nodes(step, self.total_updates, c.first_nodes, c.last_nodes)
+        if count != self.num_nodes:
+            nodes = reference.karras_nodes(count, c.t_min, c.t_max, self.dtype)
+            self.nodes[:count] = nodes.to(self.device)
+            self.node_count.fill_(count)
+            self.num_nodes = count
+
+    def steady(self, step: int) -> int:
+        """Return for how many updates the grid stays as it is, looking 64 ahead."""
+        c = self.config
+
+        def nodes(at: int) -> int:
+            return reference.consistency_nodes(at, self.total_updates, c.first_nodes, c.last_nodes)
+
+        now = nodes(step)
+        return next(count for count in (64, 32, 16, 8, 4, 2, 1) if nodes(step + count - 1) == now)
+
+    def cloning_loss(self, batch: Batch, step: int | Tensor) -> Tensor:
+        """Return the gap between the actor at a node and its average at the node below: [S]."""
+        c = self.config
+        word = philox.words(self.keys, step, Stream.CLONE_TIME, c.batch_size, 1)[0][..., 0]
+        i = philox.multiply_high(word, self.node_count - 1)
+        below, above = self.nodes[i], self.nodes[i + 1]
+        z = self.chain_noise(step, Stream.CLONE_NOISE, c.batch_size)
+        student, teacher = (
+            self._clean(views, batch, batch.action + t[..., None] * z, t)
+            for views, t in ((self.actor.views, above), (self.actor.average_views, below))
+        )
+        return reference.neighbour_loss(student, teacher, above, below)
+
+    def _clean(self, views: dict[str, Tensor], batch: Batch, x: Tensor, t: Tensor) -> Tensor:
+        """Return g(x, t) = c_skip x + c_out F: [S, B, A]."""
+        c = self.config
+        skip, out, _ = reference.precondition(t, "cm", c.sigma_data, c.t_min)
+        return reference.clean_action(x, self.network(views, x, t, batch.observation), skip, out)

@@ -1,0 +1,35 @@
+"""What agents of flow matching share: times by counter, the data's actions, Euler's steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from gtp_fast import reference
+from gtp_fast.agents.base import Agent
+from gtp_fast.networks.actor import Steps, make_steps
+from gtp_fast.reference.philox import Stream
+
+if TYPE_CHECKING:
+    from gtp_fast.data.table import Batch
+
+_EDGE = 1.0 - 1e-5
+
+
+def unit_times(agent: Agent, step: int | Tensor, rows: int) -> Tensor:
+    """Draw times [S, rows], uniform between 0 and 1, by counter."""
+    n = agent.ops.integers(agent.keys, step, Stream.FLOW_TIME, rows, 1 << 24)
+    return (n.to(agent.dtype) + 0.5) * 2.0**-24
+
+
+def inside(batch: Batch) -> Batch:
+    """Return the batch with actions 1e-5 away from the edge of their box, as the authors of FQL and
+    SSCQL load them.
+    """
+    return batch._replace(action=batch.action.clamp(-_EDGE, _EDGE))
+
+
+def euler_steps(like: Tensor, k: int) -> Steps:
+    """Return K Euler steps from noise (time 0) to an action (time 1) by a network of velocities."""
+    return make_steps(like, reference.euler_times(k), keep=1.0, gain=1.0 / k)

@@ -1,0 +1,137 @@
+"""IQL (Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", arXiv
+2110.06169): V by expectile regression, Q by V at the next state, the policy by weighted regression.
+
+Where it departs from its authors' code: networks start from U(-1, 1) / sqrt(fan in), theirs are
+orthogonal. As theirs the mean of the Gaussian policy goes through tanh, and the density is that of
+a plain Gaussian about it, its log standard deviation one parameter per action, kept in [-5, 2]; it
+acts by the mean and by the online weights, only the actor's rate decays, and the target critic
+moves at the end of an update, towards the critic as just stepped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gtp_fast import reference
+from gtp_fast.agents.base import Agent
+from gtp_fast.agents.double_q import DoubleQ
+from gtp_fast.agents.rivals.state_value import StateValue
+from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.networks.actor import one_step, state_network
+from gtp_fast.networks.learner import Learner
+from gtp_fast.networks.parameters import Parameters, initialise
+from gtp_fast.ops.candidates import Score
+from gtp_fast.reference import FoldedPolicy
+
+if TYPE_CHECKING:
+    from gtp_fast.data.table import Batch, TransitionTable
+
+_LOG_STD = (-5.0, 2.0)
+
+
+@dataclass(frozen=True)
+class IQLConfig(AgentConfig):
+    """Settings of IQL."""
+
+    depth: int = 2
+    """Hidden layers of actor, critic and value network."""
+    cosine_decay: bool = True
+    """Let the actor's learning rate fall to zero along a cosine over the run."""
+    expectile: float = 0.7
+    """Expectile of Q over the data's actions that V stands for (0.9 in AntMaze)."""
+    beta: tuple[float, ...] = (3.0,)
+    """Inverse temperature of the weights exp(beta A) (10 in AntMaze). One value, or one per seed.
+    """
+    weight_maximum: float = 100.0
+    """Largest weight."""
+
+
+class IQL(Agent):
+    """Implicit Q-learning with a Gaussian policy."""
+
+    Config = IQLConfig
+    jumps = False
+    acting_weights = "online"
+    loss_names = ("critic_loss", "value_loss", "actor_loss")
+    metric_names = (*loss_names, "q", "value", "weight", "actor_gradient", "critic_gradient")
+
+    config: IQLConfig
+
+    def __init__(
+        self,
+        config: IQLConfig,
+        observation_dim: int,
+        action_dim: int,
+        seeds: Sequence[int],
+        *rest: Any,
+    ):
+        check(config, {"expectile": (0, 1), "beta": ANY, "weight_maximum": (1, 1e30)})
+        super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        count, c = len(self.seeds), config
+        self.network = state_network(observation_dim, action_dim, c.width, c.depth, self.ops)
+        shapes = self.network.shapes() | {"log_std": (action_dim,)}
+        actor = Parameters(count, shapes, self.device, self.dtype)
+        initialise(actor, self.keys, (0,))
+        self.actor, self.value = Learner(actor, count), StateValue(self)
+        self.critic = DoubleQ(self, activation="relu", decays=False)
+        self.rate = self.per_seed(c.learning_rate, "learning-rate")
+        self.beta = self.per_seed(c.beta, "beta")
+        self.steps = one_step(actor.flat, squash=True)
+        self.prepare(1)
+
+    def learners(self) -> dict[str, Learner]:
+        """Return actor, critic and value network."""
+        return {
+            "actor": self.actor,
+            "critic": self.critic.learner,
+            "value": self.value.learner,
+        }
+
+    def score(self, seed: int | None = None) -> Score:
+        """Return the smaller target value."""
+        return self.critic.score(seed)
+
+    def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
+        """Return the mean policy of every seed as one step that ignores its noise."""
+        self.own_steps(k, 1)
+        views = self.actor.average_views if weights == "ema" else self.actor.views
+        return self.network.fold(views, self.steps)
+
+    def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
+        """Step V, the actor and the critic, in the order of the authors' code."""
+        c, batch = self.config, self.batch(table, step)
+        with torch.no_grad():
+            q = self.critic.values(batch.observation, batch.action, target=True).amin(0)
+        value_loss, _ = self.value.step(batch.observation, q, c.expectile, step)
+        with torch.no_grad():
+            value = self.value.values(batch.observation)
+            target = self.critic.bootstrap(batch, self.value.values(batch.next_observation))
+            w = reference.awr_weights(q - value, self.beta, c.weight_maximum)
+        actor_loss = self.actor_loss(batch, w)
+        actor_gradient = self.actor.update(
+            actor_loss, step + 1, self.decayed(self.rate, step), c.ema_rate, c.max_gradient_norm
+        )
+        critic_loss, critic_gradient = self.critic.step(batch, target, step)
+        return torch.stack(
+            (
+                critic_loss,
+                value_loss,
+                actor_loss.detach(),
+                q.mean(-1),
+                value.mean(-1),
+                w.mean(-1),
+                actor_gradient,
+                critic_gradient,
+            )
+        )
+
+    def actor_loss(self, batch: Batch, w: Tensor) -> Tensor:
+        """Return -mean w log pi(a | s) [S] for weights w [S, B]."""
+        mean = self.network(self.actor.views, None, None, batch.observation).tanh()
+        log_std = self.actor.views["log_std"].clamp(*_LOG_STD)
+        return -(w * reference.gaussian_log_density(batch.action, mean, log_std)).mean(-1)

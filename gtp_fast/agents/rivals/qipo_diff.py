@@ -1,0 +1,49 @@
+"""QIPO-Diff: QIPO on the variance-preserving diffusion, sampled by DPM-Solver++(2M)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gtp_fast import reference
+from gtp_fast.agents.rivals.qipo import QIPO
+from gtp_fast.agents.rivals.qipo_settings import QIPOConfig
+from gtp_fast.networks.actor import Steps, make_steps
+
+_T_END = 1e-3
+# The network is told 1000 t, as discrete diffusions count their steps.
+_TOLD = 1000.0
+
+
+@dataclass(frozen=True)
+class QIPODiffConfig(QIPOConfig):
+    """Settings of QIPO-Diff."""
+
+    k: int = 15
+    """Steps of DPM-Solver++(2M), in training and acting."""
+
+
+class QIPODiff(QIPO):
+    """QIPO on the variance-preserving diffusion, sampled by DPM-Solver++(2M).
+
+    Deviations: QGPO spaces 15 evaluations of the solver's single-step form evenly in time. Ours is
+    the multistep form, evenly spaced in ln(alpha / sigma), its last step of first order, with phi
+    clipped to the action box: with the exact denoiser of two modes at +-0.6 its law is 0.015 away
+    from the true one (Wasserstein), and 0.04 when evenly spaced in time.
+    """
+
+    Config = QIPODiffConfig
+    clock = "sinusoid"
+
+    def steps_of(self, k: int) -> Steps:
+        """Return the solver's K steps."""
+        times = reference.solver_times(k, _T_END)
+        solver = reference.solver_steps(times)
+        flat = self.actor.parameters.flat
+        return make_steps(flat, _TOLD * times[:-1], clamp=True, **solver._asdict())
+
+    def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return alpha_t a + sigma_t z, 1000 t and the noise, t from t_end to 1."""
+        t = _T_END + (1.0 - _T_END) * u
+        return reference.vp_perturb(a, z, t), _TOLD * t, z

@@ -1,0 +1,193 @@
+"""SSCQL, single-step completion Q-learning (Koirala, Fleming 2025): one network that learns the
+flow's velocity and its completion to an action in one step, guided by the critic.
+
+Order of an update: the TD target and the actor's losses are read, then the actor takes its step and
+its average moves (5e-4), then the critic takes its own and the target critic moves (0.005). Both
+averages move towards parameters as just stepped; the authors' towards those of before the step, so
+theirs are one update behind ours. TD targets ask the averages as they are before the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gtp_fast import reference
+from gtp_fast.agents.base import Agent
+from gtp_fast.agents.double_q import DoubleQ
+from gtp_fast.agents.rivals.flows import inside, unit_times
+from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.networks.actor import ActorNetwork, make_steps
+from gtp_fast.networks.learner import Learner
+from gtp_fast.networks.parameters import Parameters, initialise
+from gtp_fast.ops.candidates import Score
+from gtp_fast.reference import FoldedPolicy, philox
+from gtp_fast.reference.philox import Stream
+
+if TYPE_CHECKING:
+    from gtp_fast.data.table import Batch, TransitionTable
+
+FEATURES = 128
+_CLOCKS = ("t", "d")
+
+
+@dataclass(frozen=True)
+class SSCQLConfig(AgentConfig):
+    """Settings of SSCQL."""
+
+    alpha_flow: tuple[float, ...] = (1.0,)
+    """Weight of the flow loss (alpha1). One value, or one per seed."""
+    alpha_completion: tuple[float, ...] = (1.0,)
+    """Weight of the completion loss (alpha2). One value, or one per seed."""
+    normalise_q: bool = True
+    """Divide the critic's term by mean |Q|."""
+    q_aggregate: reference.Aggregate = "min"
+    """How the twins become one value in TD targets: mean or min."""
+    batch_size: int = 1024
+    """Transitions per update and seed."""
+    width: int = 512
+    """Units of each hidden layer, in actor and critic."""
+    depth: int = 4
+    """Hidden layers of actor and critic."""
+    ema_rate: float = 5e-4
+    """Rate at which the actor that acts, and that TD targets ask, follows the trained one."""
+
+
+class CompletionNetwork(ActorNetwork):
+    """h(s, x, t, d): one learnable Fourier map of t and of d, a two-layer MLP behind each, their
+    sum beside x and s.
+    """
+
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Where the action ends and where the observation begins among the inputs."""
+        return self.action_dim, self.action_dim + FEATURES
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all parameters, in the order of the flat buffer."""
+        shapes: dict[str, tuple[int, ...]] = {"fourier": (FEATURES // 2,)}
+        for clock in _CLOCKS:
+            for layer in (0, 1):
+                shapes[f"{clock}.{layer}.weight"] = (FEATURES, FEATURES)
+                shapes[f"{clock}.{layer}.bias"] = (FEATURES,)
+        return shapes | super().shapes()
+
+    def features(self, views: Mapping[str, Tensor], t: Tensor) -> Tensor:
+        """Return what stands for (t, d) [S, B, 2] among the inputs: [S, B, FEATURES]."""
+        total = torch.zeros((), dtype=t.dtype, device=t.device)
+        for i, clock in enumerate(_CLOCKS):
+            h = reference.fourier(t[..., i], views["fourier"])
+            weights, biases = (
+                [views[f"{clock}.{layer}.{kind}"] for layer in (0, 1)]
+                for kind in ("weight", "bias")
+            )
+            total = total + self.ops.mlp(h, weights, biases, self.activation)
+        return total
+
+
+class SSCQL(Agent):
+    """Single-step completion Q-learning; the state is two learners.
+
+    As in the authors' code actor and critic take their gradients at the same parameters: the critic
+    is stepped after the actor's loss has been read. Deviations from it: two Adams of one rate
+    instead of one Adam (the same, without clipping of gradients); the critic's loss is the sum of
+    the twins' instead of their mean (Adam is indifferent to that factor); time features are
+    computed once for both rows of an update. AntMaze settings are ours, since the authors publish
+    none.
+    """
+
+    Config = SSCQLConfig
+    jumps = False
+    loss_names = ("critic_loss", "flow_loss", "completion_loss", "guidance_loss")
+    metric_names = (*loss_names, "q", "actor_gradient", "critic_gradient")
+
+    config: SSCQLConfig
+
+    def __init__(
+        self,
+        config: SSCQLConfig,
+        observation_dim: int,
+        action_dim: int,
+        seeds: Sequence[int],
+        *rest: Any,
+    ):
+        check(config, {"alpha_flow": ANY, "alpha_completion": ANY})
+        super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        c, count = config, len(self.seeds)
+        self.network = CompletionNetwork(
+            observation_dim, action_dim, c.width, c.depth, self.ops, clock="none"
+        )
+        parameters = Parameters(count, self.network.shapes(), self.device, self.dtype)
+        initialise(parameters, self.keys, (0,), law="fan_avg")
+        frequencies = philox.normals(self.keys, 0, Stream.FOURIER, 1, FEATURES // 2, self.dtype)
+        parameters.views["fourier"].data.copy_(0.2 * frequencies[:, 0])
+        self.actor = Learner(parameters, count)
+        self.critic = DoubleQ(
+            self, activation="gelu", layer_norm=True, aggregate=c.q_aggregate, law="fan_avg"
+        )
+        self.alpha_flow = self.per_seed(c.alpha_flow, "alpha-flow")
+        self.alpha_completion = self.per_seed(c.alpha_completion, "alpha-completion")
+        self.rate = self.per_seed(c.learning_rate, "learning-rate")
+        self.step_once = make_steps(parameters.flat, torch.tensor([[0.0, 1.0]]), keep=1.0)
+        self.chain = self.ops.chain(self.folded())
+        self.prepare(1)
+
+    def learners(self) -> dict[str, Learner]:
+        """Return actor and critic."""
+        return {"actor": self.actor, "critic": self.critic.learner}
+
+    def score(self, seed: int | None = None) -> Score:
+        """Return the target critic's score."""
+        return self.critic.score(seed)
+
+    def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
+        """Return the policy z + h(s, z, 0, 1) of every seed; k can only be 1."""
+        self.own_steps(k, 1)
+        views = self.actor.average_views if weights == "ema" else self.actor.views
+        return self.network.fold(views, self.step_once)
+
+    def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
+        """Do one iteration: the losses of actor and critic, then their steps."""
+        c = self.config
+        batch = inside(self.batch(table, step))
+        target = self.critic.td_target(batch, self._next_actions(batch, step))
+        flow, completion, guidance, q = self._actor_losses(batch, step)
+        loss = self.alpha_flow * flow + self.alpha_completion * completion + guidance
+        rate = self.decayed(self.rate, step)
+        gradient = self.actor.update(loss, step + 1, rate, c.ema_rate, c.max_gradient_norm)
+        critic_loss, critic_gradient = self.critic.step(batch, target, step)
+        losses = [part.detach() for part in (critic_loss, flow, completion, guidance)]
+        return torch.stack((*losses, q, gradient, critic_gradient))
+
+    def _next_actions(self, batch: Batch, step: int | Tensor) -> Tensor:
+        """Sample the average actor at s': [S, m B, A]."""
+        copies = max(1, self.config.max_q_backup)
+        z = self.chain_noise(step, Stream.TARGET, copies * self.config.batch_size)
+        self.chain.load(self.folded())
+        return self.chain.sample(batch.next_observation.repeat(1, copies, 1), z)
+
+    def _actor_losses(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, ...]:
+        """Return flow loss, completion loss, critic's term and mean Q of completed actions: [S]."""
+        a, rows = batch.action, self.config.batch_size
+        z = self.chain_noise(step, Stream.FLOW_NOISE, rows)
+        # The square puts most of the mass near noise.
+        t = unit_times(self, step, rows).square()
+        x_t = reference.bridge(z, a, t)
+        zero = torch.zeros_like(t)
+        times = torch.stack((torch.cat((t, t), 1), torch.cat((zero, 1.0 - t), 1)), -1)
+        output = self.network(
+            self.actor.views, x_t.repeat(1, 2, 1), times, batch.observation.repeat(1, 2, 1)
+        )
+        velocity, to_end = output.chunk(2, 1)
+        completed = reference.completion(x_t, to_end, t)
+        values = self.critic.judge(batch.observation, completed.clamp(-1.0, 1.0))
+        return (
+            reference.velocity_loss(velocity, z, a),
+            reference.completion_loss(completed, a),
+            reference.policy_value_loss(values, self.config.normalise_q),
+            values.detach().mean((0, 2)),
+        )

@@ -1,0 +1,53 @@
+"""What a process of `Processes` does: the updates of its own seeds, in one thread."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from multiprocessing.connection import Connection
+
+import torch
+
+from gtp_fast.engine.choice import build
+from gtp_fast.engine.processes import Part
+from gtp_fast.engine.watch import Watch
+from gtp_fast.system import children
+from gtp_fast.system.memory import Shared
+
+
+def serve(pipe: Connection) -> None:
+    """Do pieces of updates as they are asked for, and hand over what came of them on None."""
+    part: Part = pipe.recv()
+    if part.core is not None:
+        os.sched_setaffinity(0, {part.core})
+    torch.set_num_threads(1)
+    memory = Shared(part.layout, part.file).tensors
+    agent = part.kind(*part.arguments)
+    agent.prepare(part.total_updates)
+    own = slice(part.first, part.last)
+    results = {name: memory[name][own] for name in agent.state_dict()}
+    agent.load_state_dict(results)
+    watch = Watch(agent)
+    total, bad_step = memory["total"][:, own], memory["bad_step"][:, own]
+    table = replace(
+        part.table, rows=memory["rows"], episode=memory["episode"], lots=memory.get("lots")
+    )
+    engine = build(part.choice, agent, table, watch)
+    while True:
+        pipe.send(None)
+        piece: tuple[int, int, bool] | None = pipe.recv()
+        if piece is None:
+            total.copy_(watch.total)
+            bad_step.copy_(watch.bad_step)
+            for name, value in agent.state_dict().items():
+                results[name].copy_(value)
+            continue
+        first, count, afresh = piece
+        if afresh:
+            # The parent has taken the means of what was summed so far.
+            watch.total.zero_()
+        engine.do(first, count)
+
+
+if __name__ == "__main__":
+    children.run(serve)

@@ -1,0 +1,1 @@
+"""Episodes of a policy; free of torch, as worker processes need it."""

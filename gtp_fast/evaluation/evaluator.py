@@ -1,0 +1,118 @@
+"""Evaluation of policies in their environment: builds the environments once and keeps them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+import numpy as np
+import torch
+from gymnasium.envs.registration import EnvSpec
+
+from gtp_fast.errors import UserError
+from gtp_fast.evaluation.episodes import Plan, Play, Samples
+from gtp_fast.evaluation.vector import Floats, LocalSlots
+from gtp_fast.evaluation.workers import SharedSlots
+from gtp_fast.runs.evaluations import Evaluation
+from gtp_fast.system import children
+
+_COSTLY = 4e-4
+"""Seconds a step from which workers pay: on two cores AntMaze (7e-4) gains, PointMaze (1.3e-4)
+loses to the exchange with them."""
+_MOST_PROCESSES = 8
+
+
+class Evaluator:
+    """Plays N whole episodes of each policy; environments are built at the first evaluation.
+
+    seeds: training seed of each policy [S]. environments: parallel ones for each policy.
+    processes: 0 keeps them in this process; None measures a step and takes workers where they pay.
+    low, high: the action box [A] that [-1, 1] is mapped to, by default the environment's.
+    progress: told of finished episodes (how many, out of how many).
+    """
+
+    def __init__(
+        self, spec: EnvSpec | str, observation_keys: Sequence[str], seeds: Sequence[int],
+        episodes: int, *, seed: int = 0, reference: tuple[float, float] | None = None,
+        environments: int = 8, processes: int | None = None, low: Sequence[float] | None = None,
+        high: Sequence[float] | None = None, device: torch.device | str = "cpu",
+        progress: Callable[[int, int], object] | None = None,
+    ):  # fmt: skip
+        if min(episodes, environments) < 1 or seed < 0 or (processes or 0) < 0:
+            raise UserError(
+                f"Evaluation cannot have {episodes} episodes, {environments} environments, seed "
+                f"{seed} and {processes} processes: give at least 1, 1, 0 and 0."
+            )
+        self.spec = EnvSpec.from_json(spec) if isinstance(spec, str) else spec
+        self.keys, self.seeds = tuple(observation_keys), tuple(seeds)
+        self.episodes, self.seed, self.reference = episodes, seed, reference
+        self.device, self.progress = torch.device(device), progress
+        self._box, self._processes = (low, high), processes
+        self._per_policy = min(environments, episodes)
+        self._slots: LocalSlots | SharedSlots | None = None
+
+    def evaluate(self, sampler: Samples) -> Evaluation:
+        """Play every episode of every policy of the sampler and return all their figures."""
+        if self._slots is None:
+            self._slots = self._build()
+        low, high = (
+            own if given is None else np.asarray(given, np.float32)
+            for own, given in zip((self._slots.low, self._slots.high), self._box, strict=True)
+        )
+        plan = Plan(
+            self.seeds, self.episodes, self.seed, self._per_policy, low, high, self.reference,
+            self.device, self.progress,
+        )  # fmt: skip
+        return Play(plan, self._slots, sampler).run()
+
+    def close(self) -> None:
+        """Free environments and worker processes."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.close()
+
+    def __enter__(self) -> Evaluator:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _build(self) -> LocalSlots | SharedSlots:
+        count = self._per_policy * len(self.seeds)
+        processes = self._processes
+        if processes is None:
+            processes = _cores() if count > 1 and self._step_seconds() > _COSTLY else 0
+        processes = min(processes, count)
+        if processes == 0 or not children.POSSIBLE:
+            return LocalSlots(self.spec, count, self.keys)
+        share = [count // processes + (i < count % processes) for i in range(processes)]
+        return SharedSlots(self.spec, share, self.keys)
+
+    def _step_seconds(self) -> float:
+        slots = LocalSlots(self.spec, 1, self.keys)
+        try:
+            slots.reset([0], np.ones(1, bool))
+            middle: Floats = np.float32(0.5) * (slots.low + slots.high)[None]
+            # The fastest step is what the environment costs; the others show other work here.
+            fastest = float("inf")
+            for _ in range(20):
+                start = time.perf_counter()
+                ended = slots.step(middle).ended[0]
+                fastest = min(fastest, time.perf_counter() - start)
+                if ended:
+                    break
+            return fastest
+        finally:
+            slots.close()
+
+
+def _cores() -> int:
+    count = getattr(os, "process_cpu_count", None) or (lambda: len(os.sched_getaffinity(0)))
+    return min(count() or 1, _MOST_PROCESSES)

@@ -1,0 +1,167 @@
+"""policy.gtp: one policy in one little-endian file with a checksum; docs/export.md has the table.
+
+`gtp_policy.hpp` is its reader in C++. Whatever changes here changes there, and VERSION with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gtp_fast.data import box
+from gtp_fast.data.box import Ends
+from gtp_fast.errors import UserError
+from gtp_fast.reference import FoldedPolicy
+
+MAGIC, VERSION = b"GTPOLICY", 1
+ACTIVATIONS = ("mish", "gelu", "relu")
+STEP_CONSTANTS = ("c_in", "skip", "out", "keep", "gain", "carry", "spread")
+# Magic, version, bytes of the description; O, A, H, L, K; activation, bounds, initial scale.
+# Bounds of phi: 1 for clamp + 2 for squash, which readers before squash refuse.
+_HEADER = struct.Struct("<8sII5IIIf")
+_CHECKSUM = struct.Struct("<I")
+_LIMITS = (16384, 1024, 8192, 64, 1024)
+_MEND = "export the policy again, or copy the file again"
+
+
+class Packed(NamedTuple):
+    """What a policy.gtp holds: a policy of one seed, the action box [A], and what it is."""
+
+    policy: FoldedPolicy
+    low: Ends
+    high: Ends
+    description: dict[str, Any]
+
+    def scale(self) -> tuple[Ends, Ends]:
+        """Return half the width of the box and its middle, [A] each (`box.scale`)."""
+        return box.scale(self.low, self.high)
+
+
+def copied(policy: FoldedPolicy) -> FoldedPolicy:
+    """Return a policy whose tensors are its own instead of views into an agent's parameters."""
+    own: dict[str, Any] = {
+        name: tuple(x.clone() for x in value) if isinstance(value, tuple) else value.clone()
+        for name, value in policy._asdict().items()
+        if isinstance(value, tuple | Tensor)
+    }
+    return policy._replace(**own)
+
+
+def pack(packed: Packed) -> bytes:
+    """Return the content of a policy.gtp; UserError unless every number is finite."""
+    policy = packed.policy
+    _, observation_dim, width = policy.first_observation.shape
+    depth, steps = len(policy.hidden_weights) + 1, len(policy.c_in)
+    sizes = (observation_dim, policy.first_action.shape[1], width, depth, steps)
+    parts = [packed.low, packed.high, *(_floats(tensor) for tensor in _tensors(policy))]
+    numbers = np.concatenate([np.ravel(part) for part in parts]).astype("<f4")
+    if not np.isfinite(numbers).all():
+        raise UserError(
+            "The policy or its action box holds NaN or infinite numbers: export another checkpoint."
+        )
+    note = json.dumps(packed.description, ensure_ascii=False, sort_keys=True).encode()
+    kind = ACTIVATIONS.index(policy.activation)
+    bounds, scale = policy.clamp + 2 * policy.squash, policy.initial_scale
+    header = _HEADER.pack(MAGIC, VERSION, len(note), *sizes, kind, bounds, scale)
+    body = header + numbers.tobytes() + note
+    return body + _CHECKSUM.pack(zlib.crc32(body))
+
+
+def read(path: str | os.PathLike[str]) -> Packed:
+    """Read a policy.gtp; UserError naming the file when it is none, cut short or altered."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+    try:
+        return unpack(data)
+    except ValueError as error:
+        raise UserError(f"{path} {error}: {_MEND}.") from error
+
+
+def unpack(data: bytes) -> Packed:
+    """Return what the bytes of a policy.gtp hold; ValueError says what is wrong with them."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise ValueError("is no policy file of gtp_fast")
+    if len(data) < _HEADER.size + _CHECKSUM.size:
+        raise ValueError("was cut short")
+    _, version, note_bytes, *sizes, kind, bounds, scale = _HEADER.unpack_from(data)
+    if version != VERSION:
+        raise ValueError(f"has version {version} of the format and this gtp_fast reads {VERSION}")
+    if not all(1 <= size <= most for size, most in zip(sizes, _LIMITS, strict=True)):
+        raise ValueError("was altered (its sizes are out of range)")
+    shapes = _shapes(*sizes)
+    end = _HEADER.size + 4 * sum(map(prod, shapes))
+    wanted = end + note_bytes + _CHECKSUM.size
+    if len(data) != wanted:
+        state = "was cut short" if len(data) < wanted else "has bytes after its end"
+        raise ValueError(f"{state} ({len(data)} bytes instead of {wanted})")
+    if zlib.crc32(data[: -_CHECKSUM.size]) != _CHECKSUM.unpack_from(data, wanted - 4)[0]:
+        raise ValueError("was altered (its checksum differs)")
+    if kind >= len(ACTIVATIONS) or bounds > 3:
+        raise ValueError("names an activation or bounds that this gtp_fast does not know")
+    numbers = np.frombuffer(data, "<f4", (end - _HEADER.size) // 4, _HEADER.size)
+    arrays = iter(np.split(numbers.astype(np.float32), np.cumsum([prod(s) for s in shapes])[:-1]))
+    low, high, *rest = (part.reshape(shape) for part, shape in zip(arrays, shapes, strict=True))
+    description = json.loads(data[end : end + note_bytes])
+    policy = _policy([torch.from_numpy(part) for part in rest], sizes[3], kind, bounds, scale)
+    return Packed(policy, low, high, description)
+
+
+def _tensors(policy: FoldedPolicy) -> Sequence[Tensor]:
+    """Return the numbers of a policy in the order of the file."""
+    return (
+        *(getattr(policy, name) for name in STEP_CONSTANTS),
+        policy.first_action, policy.first_observation, policy.step_bias,
+        *policy.hidden_weights, *policy.hidden_biases, policy.last_weight, policy.last_bias,
+    )  # fmt: skip
+
+
+def _shapes(o: int, a: int, h: int, depth: int, k: int) -> list[tuple[int, ...]]:
+    hidden: list[tuple[int, ...]] = [(h, h)] * (depth - 1) + [(h,)] * (depth - 1)
+    return [
+        (a,),
+        (a,),
+        *[(k,)] * len(STEP_CONSTANTS),
+        (a, h),
+        (o, h),
+        (k, h),
+        *hidden,
+        (h, a),
+        (a,),
+    ]
+
+
+def _policy(parts: list[Tensor], depth: int, kind: int, bounds: int, scale: float) -> FoldedPolicy:
+    count = len(STEP_CONSTANTS)
+    constants = dict(zip(STEP_CONSTANTS, parts[:count], strict=True))
+    first_action, first_observation, step_bias, *rest = (part[None] for part in parts[count:])
+    return FoldedPolicy(
+        first_action=first_action,
+        first_observation=first_observation,
+        step_bias=step_bias,
+        hidden_weights=tuple(rest[: depth - 1]),
+        hidden_biases=tuple(rest[depth - 1 : 2 * depth - 2]),
+        last_weight=rest[-2],
+        last_bias=rest[-1],
+        initial_scale=scale,
+        activation=ACTIVATIONS[kind],
+        clamp=bool(bounds & 1),
+        squash=bool(bounds & 2),
+        **constants,
+    )
+
+
+def _floats(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().cpu().to(torch.float32).numpy()

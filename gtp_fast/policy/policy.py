@@ -1,0 +1,241 @@
+"""`load(path).act(observation)`: a trained policy for users, from a run folder or a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gtp_fast import ops
+from gtp_fast.agents.base import Acting
+from gtp_fast.errors import UserError
+from gtp_fast.ops.candidates import Rule
+from gtp_fast.ops.samplers import Sampler, draw_noise
+from gtp_fast.policy import file
+from gtp_fast.policy.file import Packed
+from gtp_fast.policy.restore import check_acting, index_of, known_device, pack_agent, restore
+from gtp_fast.reference import philox
+from gtp_fast.reference.philox import Stream
+
+Array = NDArray[np.float32]
+_KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
+_NOT_FINITE = "The observation holds NaN or infinite values: look at where it comes from."
+
+
+def load(
+    path: str | os.PathLike[str],
+    device: torch.device | str = "cpu",
+    seed_index: int = 0,
+    checkpoint: str = "last",
+    k: int | None = None,
+    backend: str = "auto",
+    weights: str | None = None,
+    num_candidates: int | None = None,
+    precision: str = "fp32",
+    noise_scale: float | None = None,
+    candidate_rule: Rule | None = None,
+) -> Policy:
+    """Return the policy of one seed of a run, or of a policy.gtp that `gtp_fast.export` wrote.
+
+    path: run folder, checkpoint folder or policy.gtp. seed_index: which of the run's seeds.
+    checkpoint: `last` or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates:
+    actions drawn for each decision; candidate_rule: what acts of them, by softmax or argmax of the
+    target critic, or their mean. noise_scale: of the initial noise, 0 for none. What is not given
+    is as the run was evaluated. precision: `fp32`; `bf16` for an action in about half the time, its
+    hidden weights rounded to bfloat16; on a CPU also `int8` for one in about a third, rounded to 8
+    bits. In a box of [-1, 1] an action of width 256 then moves by less than 1e-3 or 3e-3 on
+    average, 2e-2 or 3e-2 at most, in our tries. Raises UserError naming the file and the mend when
+    there is nothing whole to load.
+    """
+    check_acting(weights, k, num_candidates, noise_scale, candidate_rule)
+    if Path(path).suffix == ".gtp":
+        rest = (k, weights, noise_scale, candidate_rule)
+        if (seed_index, checkpoint, num_candidates or 1, *rest) != (0, "last", 1, *[None] * 4):
+            raise UserError(
+                f"{path} holds one policy: seed_index, checkpoint, k, weights, num_candidates and "
+                "noise_scale are chosen when it is exported."
+            )
+        return Policy(file.read(path), device, backend, precision)
+    agent, saved = restore(path, checkpoint, device, backend)
+    index = index_of(agent, saved, seed_index)
+    acting = agent.acting(weights, k, num_candidates, index, precision, noise_scale, candidate_rule)
+    # One candidate needs no more than the packed policy, which acts alone.
+    chooses = acting if acting.candidates > 1 else None
+    content = pack_agent(agent, saved, index, weights, k, noise_scale)
+    return Policy(content, device, backend, precision, chooses)
+
+
+class Policy:
+    """Maps observations to actions in the environment's own units.
+
+    packed: one policy, its action box and what it is. `observation_dim`, `action_dim`, `low` and
+    `high` (the action box [A]), `keys` (the entries of a dict observation, in order), `k`,
+    `num_candidates`, `task` and `device` may be read. acting: what acts in its place where more
+    than one candidate is drawn.
+    """
+
+    def __init__(
+        self,
+        packed: Packed,
+        device: torch.device | str = "cpu",
+        backend: str = "auto",
+        precision: str = "fp32",
+        acting: Acting | None = None,
+    ):
+        self.device = known_device(device)
+        folded = packed.policy
+        self.num_candidates = 1 if acting is None else acting.candidates
+        self._sampler: Sampler = (
+            ops.make_sampler(folded, backend, self.device, precision)
+            if acting is None
+            else acting.sampler
+        )
+        self._act, self._action = self._sampler.act, self._sampler.action
+        self.observation_dim = folded.first_observation.shape[1]
+        self.action_dim, self.k = folded.first_action.shape[1], len(folded.keep)
+        self.keys = tuple(packed.description.get("observation_keys", ()))
+        self.task = str(packed.description.get("task", ""))
+        self.low, self.high = packed.low, packed.high
+        self._half, self._middle = packed.scale()
+        self._box = [torch.from_numpy(part).to(self.device) for part in packed.scale()]
+        self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
+        self._single = (self.observation_dim,)
+        self._packed, self._asked = packed, (backend, precision)
+        self._entropy, self._calls = secrets.randbits(64), count()
+        _LIVE.add(self)
+
+    def __repr__(self) -> str:
+        backend, device = self.backend, str(self.device)
+        return (
+            f"Policy(task={self.task!r}, K={self.k}, num_candidates={self.num_candidates}, "
+            f"backend={backend!r}, device={device!r})"
+        )
+
+    @property
+    def backend(self) -> str:
+        """Name of the sampler that runs, as `native avx2`."""
+        return self._sampler.describe()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.num_candidates > 1:
+            raise TypeError("a policy that compares candidates cannot be copied without its critic")
+        # A copy or an unpickled policy draws fresh noise of its own.
+        return Policy, (self._packed, self.device, *self._asked)
+
+    def act(self, observation: Any, seed: int | None = None, step: int = 0) -> Any:
+        """Return the action [A] of an observation [O], or the actions [B, A] of a batch [B, O].
+
+        observation: numpy array, torch tensor, or the environment's dict of either; the action
+        comes back as the same kind (float32, a tensor on the same device): [A] or [B, A], inside
+        the action box. seed: the same seed and step give the same action, so a repeatable episode
+        counts its steps with `step`; None draws fresh noise. UserError names what came and what is
+        expected.
+        """
+        # The way of nearly every call: one numpy observation, float32 or as MuJoCo gives it.
+        if type(observation) is np.ndarray and observation.shape == self._single:
+            if seed is None:
+                key, step = self._entropy, next(self._calls)
+            else:
+                key, step = int(seed) & _KEY_MASK, int(step) & _STEP_MASK
+            action = self._action(observation, key, step)
+            if action is None and observation.dtype == np.float64:
+                action = self._action(observation.astype(np.float32), key, step)
+            if action is not None:
+                return self._scaled(action) if self._scales else action
+        if isinstance(observation, Mapping):
+            observation = self._joined(observation)
+        if isinstance(observation, Tensor):
+            return self._act_torch(observation, seed, step)
+        rows = self._checked(np.asarray(observation))
+        out = np.empty((*np.atleast_2d(rows).shape[:1], self.action_dim), np.float32)
+        self._act(np.atleast_2d(rows), out, *self._counter(seed, step))
+        return self._scaled(out)[0] if rows.ndim == 1 else self._scaled(out)
+
+    def _act_torch(self, observation: Tensor, seed: int | None, step: int) -> Tensor:
+        if observation.device.type == "cpu" and self.device.type == "cpu":
+            action: Array = self.act(observation.detach().to(torch.float32).numpy(), seed, step)
+            return torch.from_numpy(action)
+        self._check_shape(tuple(observation.shape))
+        if not bool(torch.isfinite(observation).all()):
+            raise UserError(_NOT_FINITE)
+        states = (
+            observation.detach().to(self.device, torch.float32).reshape(1, -1, self.observation_dim)
+        )
+        key, step = self._counter(seed, step)
+        keys = philox.key_tensor([key], self.device)
+        noise = draw_noise(
+            philox.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
+            self.action_dim,
+        )  # fmt: skip
+        half, middle = self._box
+        actions = self._sampler.sample(states.contiguous(), noise) * half + middle
+        return actions.to(observation.device).reshape(*observation.shape[:-1], self.action_dim)
+
+    def _counter(self, seed: int | None, step: int) -> tuple[int, int]:
+        """Return key and step of the noise."""
+        if seed is None:
+            return self._entropy, next(self._calls)
+        return int(seed) & _KEY_MASK, int(step) & _STEP_MASK
+
+    def _renew(self) -> None:
+        self._entropy = secrets.randbits(64)
+
+    def _scaled(self, action: Array) -> Array:
+        if self._scales:
+            action *= self._half
+            action += self._middle
+        return action
+
+    def _joined(self, observation: Mapping[str, Any]) -> Any:
+        if not self.keys:
+            raise UserError(
+                "A dict observation came, but this policy takes flat arrays of "
+                f"{self.observation_dim} numbers."
+            )
+        if missing := [key for key in self.keys if key not in observation]:
+            raise UserError(
+                f"The observation lacks {', '.join(missing)}: it has "
+                f"{', '.join(map(str, observation))}, and this policy needs {', '.join(self.keys)}."
+            )
+        parts = [observation[key] for key in self.keys]
+        if isinstance(parts[0], Tensor):
+            return torch.cat(parts, -1)
+        return np.concatenate(parts, -1)
+
+    def _checked(self, observation: NDArray[Any]) -> Array:
+        self._check_shape(observation.shape)
+        if observation.dtype.kind not in "fiu":
+            raise UserError(f"The observation holds {observation.dtype}: numbers are expected.")
+        rows = np.ascontiguousarray(observation, np.float32)
+        if not np.isfinite(rows).all():
+            raise UserError(_NOT_FINITE)
+        return rows
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if len(shape) not in (1, 2) or shape[-1] != self.observation_dim:
+            n = self.observation_dim
+            parts = f", the dict of {', '.join(self.keys)}" if self.keys else ""
+            raise UserError(
+                f"The observation has shape {list(shape)}: this policy takes [{n}], "
+                f"a batch [B, {n}]{parts}."
+            )
+
+
+def _renew_all() -> None:
+    for policy in _LIVE:
+        policy._renew()
+
+
+# A forked process must not draw its parent's noise: parallel actors would act alike.
+_LIVE: weakref.WeakSet[Policy] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,142 @@
+"""An agent out of its checkpoint, and what of it a policy needs to act."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple, get_args
+
+import numpy as np
+import torch
+
+import gtp_fast
+from gtp_fast import agents
+from gtp_fast.agents.base import Agent
+from gtp_fast.errors import UserError
+from gtp_fast.ops.candidates import Rule
+from gtp_fast.policy import file
+from gtp_fast.policy.file import Packed
+from gtp_fast.runs import checkpoint
+
+_WEIGHTS = ("ema", "online")
+
+
+class Restored(NamedTuple):
+    """An agent with the weights of a checkpoint, and that checkpoint."""
+
+    agent: Agent
+    saved: checkpoint.Checkpoint
+
+
+def known_device(device: torch.device | str) -> torch.device:
+    """Return a device; UserError for one that this machine or PyTorch does not have."""
+    try:
+        known = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"There is no device {device!r}: choose cpu or cuda.") from None
+    if known.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("PyTorch sees no CUDA GPU here: choose the device cpu.")
+    return known
+
+
+def restore(
+    path: str | os.PathLike[str],
+    which: str = "last",
+    device: torch.device | str = "cpu",
+    backend: str = "auto",
+    precision: str = "fp32",
+) -> Restored:
+    """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder.
+
+    backend, precision: as `ops.resolve` takes them, for training on.
+    """
+    device = known_device(device)
+    saved = checkpoint.load(path, which)
+    config = saved.config
+    try:
+        shape = (config["observation_dim"], config["action_dim"], config["seeds"])
+        settings = config["agent_settings"]
+        agent = agents.build(config["agent"], settings, *shape, device, backend, precision)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{saved.path} cannot be used: its configuration does not fit this version of gtp_fast "
+            f"({error})."
+        ) from error
+    saved.restore(agent)
+    return Restored(agent, saved)
+
+
+def check_acting(
+    weights: str | None,
+    k: int | None,
+    num_candidates: int | None,
+    noise_scale: float | None = None,
+    candidate_rule: str | None = None,
+) -> None:
+    """Raise UserError unless weights is `ema` or `online`, k a number of sampler steps,
+    num_candidates one of candidates, noise_scale in 0..10 and candidate_rule one of `Rule`; None
+    leaves a choice to the run.
+    """
+    if weights is not None and weights not in _WEIGHTS:
+        raise UserError(f"Unknown weights {weights!r}: choose ema (the moving average) or online.")
+    if k is not None and not 1 <= k <= 64:
+        raise UserError(f"k = {k} is no number of sampler steps: give 1 to 64.")
+    if num_candidates is not None and not 1 <= num_candidates <= 1024:
+        raise UserError(f"num_candidates = {num_candidates} is out of range: give 1 to 1024.")
+    if candidate_rule is not None and candidate_rule not in get_args(Rule):
+        raise UserError(
+            f"Unknown candidate_rule {candidate_rule!r}: choose {', '.join(get_args(Rule))}."
+        )
+    if noise_scale is not None and not 0.0 <= noise_scale <= 10.0:
+        raise UserError(f"noise_scale = {noise_scale:g} is out of range: give 0 to 10.")
+
+
+def pack(
+    path: str | os.PathLike[str],
+    seed_index: int = 0,
+    which: str = "last",
+    k: int | None = None,
+    weights: str | None = None,
+    noise_scale: float | None = None,
+) -> Packed:
+    """Return what a policy needs of a run and no more, on the CPU; arguments as in `load`."""
+    check_acting(weights, k, None, noise_scale)
+    agent, saved = restore(path, which)
+    index = index_of(agent, saved, seed_index)
+    return pack_agent(agent, saved, index, weights, k, noise_scale)
+
+
+def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int:
+    """Return which seed of the agent is meant; UserError when it has no such seed."""
+    seeds = len(agent.seeds)
+    if not -seeds <= seed_index < seeds:
+        raise UserError(
+            f"There is no seed_index {seed_index}: {saved.path} holds {seeds} seeds, "
+            f"0 to {seeds - 1}."
+        )
+    return seed_index % seeds
+
+
+def pack_agent(
+    agent: Agent,
+    saved: checkpoint.Checkpoint,
+    index: int,
+    weights: str | None,
+    k: int | None,
+    noise_scale: float | None = None,
+) -> Packed:
+    """Return what the policy of seed number `index` needs, on the CPU."""
+    config, weights = saved.config, weights or agent.acting_weights
+    description = {
+        "task": config["task"],
+        "agent": config["agent"],
+        "seed": agent.seeds[index],
+        "step": saved.step,
+        "weights": weights,
+        "num_candidates": getattr(agent.config, "num_candidates", 1),
+        "observation_keys": list(config["observation_keys"]),
+        "gtp_fast": gtp_fast.__version__,
+    }
+    low, high = (np.asarray(config[f"action_{end}"], np.float32) for end in ("low", "high"))
+    policy = agent.acting_policy(weights, k, noise_scale)
+    folded = file.copied(policy.select(index).to("cpu"))
+    return Packed(folded, low, high, description)

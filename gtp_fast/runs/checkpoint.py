@@ -1,0 +1,215 @@
+"""Checkpoints that are whole or absent: checkpoints/step_000012000/{state.safetensors, state.json}.
+
+Written into a hidden folder, flushed, renamed. `best.json` names the best one, which is never
+pruned. state.json holds the step, the run's configuration with its digest, the digest and shapes of
+the tensors, and whatever the caller adds, so a checkpoint can be used away from its run folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from gtp_fast.errors import UserError
+from gtp_fast.runs import Run, plain
+from gtp_fast.system.files import sync_folder, write_atomically, write_durably
+
+_PREFIX = "step_"
+_BEST = "best.json"
+
+
+class Restorable(Protocol):
+    """Whatever takes back the tensors of a checkpoint."""
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Take the tensors; UserError when a name or a shape does not fit."""
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint read back; tensors lie on the CPU, meta is what the caller added."""
+
+    path: Path
+    step: int
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+    def restore(self, agent: Restorable) -> None:
+        """Put the tensors into an agent; UserError naming this checkpoint when they do not fit."""
+        try:
+            agent.load_state_dict(self.tensors)
+        except UserError as error:
+            raise UserError(f"{self.path} does not fit: {error}") from error
+
+
+def save(
+    run: str | os.PathLike[str],
+    step: int,
+    tensors: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    keep: int = 2,
+) -> Path:
+    """Save the state after `step` updates and return its folder; older ones but the last `keep` and
+    the best go.
+
+    UserError when the disk refuses; then every earlier checkpoint is as it was and nothing
+    half-written is left.
+    """
+    folder = Run(Path(run)).checkpoints
+    final = folder / f"{_PREFIX}{step:09d}"
+    hidden, replaced = folder / f".{final.name}.tmp", folder / f".{final.name}.old"
+    config = Run(Path(run)).config()
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    data = safetensors.torch.save(copies)
+    state = {
+        "step": step,
+        "config_digest": config_digest(config),
+        "tensors_digest": _digest(data),
+        "tensors": {
+            name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in copies.items()
+        },
+        "meta": plain(meta),
+        "config": config,
+    }
+    state["digest"] = _digest(_canonical(state))
+    try:
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir(parents=True)
+        write_durably(hidden / "state.safetensors", data)
+        write_durably(hidden / "state.json", (json.dumps(state, indent=1) + "\n").encode())
+        if final.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            final.rename(replaced)
+        hidden.rename(final)
+        sync_folder(folder)
+    except OSError as error:
+        left = last(run)
+        mend = f"the last good checkpoint is {left}" if left else "no checkpoint has been saved yet"
+        raise UserError(
+            f"The checkpoint {final} could not be saved ({error.strerror or error}): "
+            f"free some space; {mend}."
+        ) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+    _prune(folder, keep)
+    return final
+
+
+def mark_best(run: str | os.PathLike[str], checkpoint: Path, score: float) -> None:
+    """Name a saved checkpoint the best of its run; it will outlive the pruning."""
+    note = {"checkpoint": checkpoint.name, "score": float(score)}
+    write_atomically(Run(Path(run)).checkpoints / _BEST, json.dumps(note) + "\n")
+
+
+def last(run: str | os.PathLike[str]) -> Path | None:
+    """Return the newest checkpoint of a run, or None."""
+    found = _saved(Run(Path(run)).checkpoints)
+    return found[-1] if found else None
+
+
+def best(run: str | os.PathLike[str]) -> Path | None:
+    """Return the checkpoint that was marked best, or None."""
+    folder = Run(Path(run)).checkpoints
+    try:
+        path = folder / str(json.loads((folder / _BEST).read_text())["checkpoint"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / _BEST} cannot be read: delete it and use --checkpoint last."
+        ) from error
+    return path
+
+
+def find(path: str | os.PathLike[str], which: str = "last") -> Path:
+    """Return the checkpoint folder meant by a run folder (and `last` or `best`) or by the
+    checkpoint itself.
+    """
+    folder = Path(path)
+    if folder.name in ("state.json", "state.safetensors"):
+        folder = folder.parent
+    if (folder / "state.json").exists() or folder.name.startswith(_PREFIX):
+        return folder
+    if not folder.is_dir():
+        raise UserError(f"There is no run folder or checkpoint {folder}.")
+    if which not in ("last", "best"):
+        return find(which)
+    found = last(folder) if which == "last" else best(folder)
+    if found is None:
+        mend = (
+            "train it further, or use the last one"
+            if which == "best" and last(folder)
+            else "train it first"
+        )
+        raise UserError(f"{folder} has no {which} checkpoint: {mend}.")
+    return found
+
+
+def load(path: str | os.PathLike[str], which: str = "last") -> Checkpoint:
+    """Read a checkpoint from its folder or its run's folder; UserError when it is cut short or
+    altered.
+    """
+    folder = find(path, which)
+    mend = "delete that folder to go on from an earlier checkpoint"
+    note, weights = folder / "state.json", folder / "state.safetensors"
+    try:
+        state = json.loads(note.read_bytes())
+        data = weights.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: {mend}.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{note} cannot be read, it was cut short or altered: {mend}.") from error
+    try:
+        written = state.pop("digest")
+        step, config, meta = int(state["step"]), dict(state["config"]), dict(state["meta"])
+        weights_digest = state["tensors_digest"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{note} is no description of a checkpoint: {mend}.") from error
+    for file, digest, expected in (
+        (note, _digest(_canonical(state)), written),
+        (weights, _digest(data), weights_digest),
+    ):
+        if digest != expected:
+            raise UserError(
+                f"{file} was cut short or altered after it was saved (its digest differs): {mend}."
+            )
+    try:
+        tensors = safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise UserError(f"{weights} is no safetensors file ({error}): {mend}.") from error
+    return Checkpoint(folder, step, config, tensors, meta)
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Return the digest that tells one configuration from another."""
+    return _digest(_canonical(config))
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(plain(value), sort_keys=True).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _saved(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, oldest first; what was never renamed has another name."""
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+
+
+def _prune(folder: Path, keep: int) -> None:
+    spared = best(folder.parent)
+    for path in _saved(folder)[:-keep]:
+        if path != spared:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,128 @@
+"""What evaluation found: one record an evaluation, one row an episode in evaluations.npz."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtp_fast.errors import UserError
+from gtp_fast.system.files import write_atomically
+
+Figures = NDArray[np.float64]
+_COLUMNS = ("step", "seed", "episode", "return", "length", "success", "environment_seed")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every episode of S policies; returns are undiscounted sums of the environment's reward."""
+
+    seeds: tuple[int, ...]
+    """Training seed of each policy [S]."""
+    returns: Figures
+    """[S, N]"""
+    lengths: NDArray[np.int64]
+    """Steps [S, N]."""
+    successes: Figures
+    """1 where any step was a success, 0 where none was, nan where nobody tells: [S, N]."""
+    environment_seeds: NDArray[np.int64]
+    """Seed of each episode's reset, the same for every policy [N]."""
+    reference: tuple[float, float] | None = None
+    """Returns that count as score 0 and 100."""
+
+    @property
+    def scores(self) -> Figures:
+        """100 (R - min) / (max - min) of each episode [S, N]; nan without reference returns."""
+        return normalise(self.returns, self.reference)
+
+    @property
+    def tells_success(self) -> bool:
+        """Whether the environment says what a success is."""
+        return not bool(np.isnan(self.successes).any())
+
+    def means(self) -> dict[str, list[float]]:
+        """Return the seeds' means of return and length, and of score and success_rate if told."""
+        figures: dict[str, Any] = {"return": self.returns, "length": self.lengths}
+        if self.reference is not None:
+            figures["score"] = self.scores
+        if self.tells_success:
+            figures["success_rate"] = self.successes
+        return {name: values.mean(1).tolist() for name, values in figures.items()}
+
+
+def normalise(returns: Figures, reference: tuple[float, float] | None) -> Figures:
+    """Return scores 100 (R - min) / (max - min) of any shape, nan without a reference."""
+    if reference is None:
+        return np.full_like(returns, np.nan)
+    low, high = reference
+    return 100.0 * (returns - low) / (high - low)
+
+
+class EvaluationLog:
+    """evaluations.npz: columns step, seed, episode, return, length, success, environment_seed, one
+    row an episode.
+
+    `pandas.DataFrame(dict(numpy.load(path)))` is a tidy table. Rows beyond resume_step are dropped
+    on opening.
+    """
+
+    def __init__(self, path: str | Path, resume_step: int = 0):
+        self.path = Path(path)
+        if self.path.exists():
+            rows = read(self.path)
+            self._write(
+                {name: column[rows["step"] <= resume_step] for name, column in rows.items()}
+            )
+
+    def append(self, step: int, evaluation: Evaluation) -> None:
+        """Add every episode of an evaluation made after `step` updates."""
+        policies, episodes = evaluation.returns.shape
+        new = {
+            "step": np.full(policies * episodes, step),
+            "seed": np.repeat(np.array(evaluation.seeds), episodes),
+            "episode": np.tile(np.arange(episodes), policies),
+            "return": evaluation.returns.ravel(),
+            "length": evaluation.lengths.ravel(),
+            "success": evaluation.successes.ravel(),
+            "environment_seed": np.tile(evaluation.environment_seeds, policies),
+        }
+        old = read(self.path) if self.path.exists() else {}
+        self._write(
+            {
+                name: np.concatenate([old[name], new[name]]) if old else new[name]
+                for name in _COLUMNS
+            }
+        )
+
+    def _write(self, rows: dict[str, Any]) -> None:
+        data = io.BytesIO()
+        np.savez(data, **rows)
+        write_atomically(self.path, data.getvalue())
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Return the columns of evaluations.npz; UserError when it is cut short or no such file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in _COLUMNS}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} cannot be read: move it away and evaluate the run again."
+        ) from error
+
+
+def by_step(rows: dict[str, Any], column: str) -> tuple[list[int], list[Figures]]:
+    """Return the evaluated steps, ascending, and for each the seeds' means of a column [S]."""
+    steps = sorted(set(rows["step"].tolist()))
+    means = []
+    for step in steps:
+        at = rows["step"] == step
+        seeds: Sequence[int] = sorted(set(rows["seed"][at].tolist()))
+        means.append(np.array([rows[column][at & (rows["seed"] == seed)].mean() for seed in seeds]))
+    return steps, means

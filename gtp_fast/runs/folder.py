@@ -1,0 +1,183 @@
+"""Run folders: what lies where, what a configuration is, what a result depends on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gtp_fast.errors import UserError
+from gtp_fast.system.files import write_atomically
+
+_PACKAGES = ("torch", "triton", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
+
+
+@dataclass(frozen=True)
+class Run(os.PathLike[str]):
+    """The folder of one training run and the places in it."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """Table of training metrics."""
+        return self.path / "metrics.csv"
+
+    @property
+    def evaluations(self) -> Path:
+        """Every evaluated episode."""
+        return self.path / "evaluations.npz"
+
+    def config(self) -> dict[str, Any]:
+        """Return the resolved configuration; UserError when it is missing or no mapping."""
+        path = self.path / "config.yaml"
+        try:
+            config = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no valid YAML"
+            raise UserError(
+                f"{path} cannot be read ({reason}): name a run folder made by gtp_fast.train."
+            ) from error
+        if not isinstance(config, dict):
+            raise UserError(
+                f"{path} holds no configuration: restore it, or name another run folder."
+            )
+        return config
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write the resolved configuration."""
+        write_atomically(self.path / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+
+    def write_environment(self, backend: str) -> None:
+        """Write versions, processor, GPU and git revision, and the backend that was chosen."""
+        facts = environment() | {"backend": backend}
+        write_atomically(self.path / "environment.json", json.dumps(facts, indent=2) + "\n")
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write the figures of the finished run."""
+        write_atomically(self.path / "summary.json", json.dumps(plain(summary), indent=2) + "\n")
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of the finished run, or nothing when it has not finished."""
+        path = self.path / "summary.json"
+        if not path.exists():
+            return {}
+        try:
+            summary = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read: delete it, the run can do without.") from error
+        return summary if isinstance(summary, dict) else {}
+
+
+def create(root: str | Path, task: str, agent: str, now: datetime | None = None) -> Run:
+    """Make <root>/<task>-<agent>-<date>-<time>, with -2, -3 ... where that is taken."""
+    stamp = (now or datetime.now()).strftime("%Y%m%d-%H%M%S")
+    name = f"{task}-{agent}-{stamp}"
+    for suffix in ("", *(f"-{i}" for i in range(2, 1000))):
+        path = Path(root) / (name + suffix)
+        try:
+            path.mkdir(parents=True)
+            (path / "checkpoints").mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"The run folder {path} cannot be made ({error.strerror}): choose another place."
+            ) from error
+        return Run(path)
+    raise UserError(
+        f"{Path(root) / name} is taken a thousand times over: choose another place for the runs."
+    )
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Return the run in an existing folder; UserError when the folder is none."""
+    run = Run(Path(path))
+    if not run.path.is_dir():
+        raise UserError(f"There is no run folder {run.path}.")
+    if not (run.path / "config.yaml").exists():
+        raise UserError(f"{run.path} is no run folder: it has no config.yaml.")
+    return run
+
+
+def plain(value: Any) -> Any:
+    """Return a value made of dicts, lists, strings and numbers, as YAML and JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def environment() -> dict[str, Any]:
+    """Return what a result depends on besides the configuration; imports no package it names."""
+    import gtp_fast
+    from gtp_fast.system import native
+
+    return {
+        "gtp_fast": gtp_fast.__version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "system": platform.platform(),
+        "processor": _processor(),
+        "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+        "git": _revision(),
+        "native": native.describe(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} ({len(names)} cores)" if names else platform.processor()
+
+
+def _revision() -> str | None:
+    checkout = Path(__file__).parent.parent
+    # An installed package may lie inside some other project's repository, whose revision says
+    # nothing.
+    if not (checkout / ".git").exists():
+        return None
+    return _output(
+        "git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--match="
+    )
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,142 @@
+"""What metrics.csv says of a run's value guidance: its last figures, and whether it is noise.
+
+The figures are those of `agents.health`. From the second half of a run on, their means over what
+was noted of that half, and over its seeds, are held against four limits:
+
+- effective sample size of the weights, as a share of the rows: at least 0.3;
+- correlation of two draws of the weights: at least 0.5;
+- mean weight of the best quartile of episodes, how often its rows are drawn included: no more than
+  5 % below that of the worst;
+- error of the mean action by the K-step map: at most 1.2 times that of K Euler steps.
+
+Guidance beyond any of the first three is noise; a map beyond the last lags behind its own flow. A
+moment at which every weight of a seed is the same is one without advantage weights, and has neither
+of the first two figures; it has the third where whole episodes guide.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtp_fast.runs import Run, metrics
+
+Columns = dict[str, NDArray[np.float64]]
+Figures = dict[str, float]
+
+LEAST_ESS, LEAST_CORRELATION, LEAST_ORDER, MOST_ERROR = 0.3, 0.5, 0.95, 1.2
+MENDS = {
+    "ess": "a lower --weight-maximum",
+    "correlation": "a higher --value-samples",
+    "order": "a longer run, or a later --advantage-start",
+    "map": "lower --last-nodes",
+}
+"""What mends each fault."""
+
+_ESS, _CORRELATION = "weight_ess", "weight_correlation"
+_QUARTILES = tuple(f"weight_quartile_{i}" for i in range(1, 5))
+_WEIGHTS = (_ESS, _CORRELATION, *_QUARTILES)
+_ACTIONS = ("map_error", "euler_error", "map_std", "action_std_one_jump", "action_std_k_steps")
+
+
+def read(path: Path) -> Columns:
+    """Return the columns of a metrics.csv, of the rows that hold figures of health; empty without
+    any, or without the file.
+    """
+    columns = metrics.read(path) if path.exists() else {}
+    held = [~np.isnan(columns[name]) for name in (*_WEIGHTS, *_ACTIONS) if name in columns]
+    if not np.any(held):
+        return {}
+    return {name: column[np.any(held, 0)] for name, column in columns.items()}
+
+
+def last(columns: Columns) -> Figures:
+    """Return the last figures, each the mean over the seeds that have it."""
+    return _means(columns, columns["step"] == columns["step"].max()) if columns else {}
+
+
+def sentences(columns: Columns, steps: int) -> dict[str, str]:
+    """Return what is wrong with a run of that many updates, by kind: `guidance`, `map`."""
+    if not columns:
+        return {}
+    figures = _means(columns, 2 * columns["step"] >= steps)
+    found = {}
+    if faults := _faults(figures):
+        found["guidance"] = f"Value guidance is mostly noise: {'; '.join(faults)}."
+    if "map_error" in figures and figures["map_error"] > MOST_ERROR * figures["euler_error"]:
+        found["map"] = (
+            f"The K-step map lags behind its flow: the error of its mean action is "
+            f"{figures['map_error']:.3g}, more than {MOST_ERROR:g} times the "
+            f"{figures['euler_error']:.3g} of Euler steps ({MENDS['map']} may mend it)."
+        )
+    return found
+
+
+def report(run: Run) -> list[str]:
+    """Return a run's last figures in a line, and its warnings below; nothing where none are."""
+    columns = read(run.metrics)
+    if not columns:
+        return []
+    warnings = sentences(columns, run.config()["steps"]).values()
+    return [f"{run}: {describe(last(columns))}", *(f"  {sentence}" for sentence in warnings)]
+
+
+def _faults(figures: Figures) -> list[str]:
+    faults = []
+    if figures.get(_ESS, 1.0) < LEAST_ESS:
+        faults.append(
+            f"the effective sample size of the weights is {figures[_ESS]:.2f} of the rows, below "
+            f"{LEAST_ESS:g} ({MENDS['ess']} may mend it)"
+        )
+    if figures.get(_CORRELATION, 1.0) < LEAST_CORRELATION:
+        faults.append(
+            f"two draws of the weights correlate by {figures[_CORRELATION]:.2f}, below "
+            f"{LEAST_CORRELATION:g} ({MENDS['correlation']} may mend it)"
+        )
+    quartiles = [figures[name] for name in _QUARTILES if name in figures]
+    if quartiles and quartiles[-1] < LEAST_ORDER * quartiles[0]:
+        faults.append(
+            f"the best episodes have the mean weight {quartiles[-1]:.2f}, the worst "
+            f"{quartiles[0]:.2f} ({MENDS['order']} may mend it)"
+        )
+    return faults
+
+
+def shown(figures: Figures) -> dict[str, str]:
+    """Return what the progress line shows: nothing of a run without advantage weights."""
+    names = {"ess": _ESS, "r": _CORRELATION}
+    return {key: f"{figures[name]:.2f}" for key, name in names.items() if name in figures}
+
+
+def describe(figures: Figures) -> str:
+    """Say the figures in one line; empty where there are none."""
+    parts = [f"{key} {value}" for key, value in shown(figures).items()]
+    quartiles = [f"{figures[name]:.2f}" for name in _QUARTILES if name in figures]
+    if quartiles:
+        parts.append(f"w by quartile of return {' '.join(quartiles)}")
+    if "map_error" in figures:
+        parts.append(
+            f"error of the mean action {figures['map_error']:.3g} by the map, "
+            f"{figures['euler_error']:.3g} by Euler"
+        )
+    deviations = {"map_std": "K steps", "action_std_one_jump": "one jump"}
+    spread = [f"{figures[n]:.3g} by {word}" for n, word in deviations.items() if n in figures]
+    return ", ".join([*parts, *([f"deviation {', '.join(spread)}"] if spread else [])])
+
+
+def _means(columns: Columns, at: NDArray[np.bool_]) -> Figures:
+    weighted = at & (columns[_ESS] < 1.0) if _ESS in columns else at
+    quartiles = [columns[name] for name in _QUARTILES if name in columns]
+    # fmax and fmin pass over nan: quartiles without a row.
+    ordered = weighted | (
+        at & (np.fmax.reduce(quartiles) > np.fmin.reduce(quartiles)) if quartiles else weighted
+    )
+    rows = dict.fromkeys(_WEIGHTS, weighted) | dict.fromkeys(_QUARTILES, ordered)
+    found = {}
+    for name in (*_WEIGHTS, *_ACTIONS):
+        values = columns[name][rows.get(name, at)] if name in columns else np.empty(0)
+        if not np.isnan(values).all():
+            found[name] = float(np.nanmean(values))
+    return found

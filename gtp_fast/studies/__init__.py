@@ -1,0 +1,1 @@
+"""Scores, curves and costs of many runs."""

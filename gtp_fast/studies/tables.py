@@ -1,0 +1,153 @@
+"""The two tables of a comparison, scores and costs, from what `compare` has found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtp_fast.runs import plain
+from gtp_fast.studies import stats
+from gtp_fast.system.files import write_atomically
+
+OURS = "gtp"
+_CANDIDATES = (
+    "num_candidates: actions drawn for each decision, of which the target critic chooses one."
+)
+
+
+def score_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row of figures for each agent; found: agent -> scores [seeds] and protocol."""
+    rows = []
+    for agent, result in found.items():
+        scores = np.array(result["scores"], dtype=np.float64)
+        low, high = stats.bootstrap_interval([scores], stats.mean)
+        iqm_low, iqm_high = stats.bootstrap_interval([scores], stats.iqm)
+        chance = None
+        if OURS in found and agent != OURS:
+            chance = stats.probability_of_improvement([found[OURS]["scores"]], [scores])
+        rows.append({
+            "agent": agent, "mean": scores.mean(), "low": low, "high": high,
+            "iqm": stats.iqm(scores), "iqm_low": iqm_low, "iqm_high": iqm_high,
+            "gtp_better": chance, "published": result["published"], "seeds": len(scores),
+            **{key: result[key] for key in ("updates", "k", "num_candidates", "episodes")},
+        })  # fmt: skip
+    return rows
+
+
+def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """Return the Markdown table of scores with what it must be read with."""
+    published = any(row["published"] is not None for row in rows)
+    head = ["agent", "mean [95 %]", "IQM [95 %]", "P(gtp better)"]
+    head += ["published"] * published + ["updates", "K", "num_candidates"]
+    lines = []
+    for row in rows:
+        cells = [
+            row["agent"],
+            _interval(row["mean"], row["low"], row["high"]),
+            _interval(row["iqm"], row["iqm_low"], row["iqm_high"]),
+            _number(row["gtp_better"], "{:.2f}"),
+        ]
+        cells += [_number(row["published"], "{:.1f}")] * published
+        lines.append([*cells, f"{row['updates']:,}", str(row["k"]), str(row["num_candidates"])])
+    first = rows[0]
+    notes = [
+        f"Last checkpoint, {first['seeds']} seeds, {first['episodes']} episodes each, in "
+        f"{about['environment']}. Normalised return 100 (R - min) / (max - min); intervals: 95 % "
+        "bootstrap over seeds. P(gtp better): probability that a run of gtp scores higher than one "
+        f"of the agent. {_CANDIDATES}",
+        _dataset_note(about, published),
+    ]
+    if about["common"]:
+        said = ", ".join(f"{name} {value}" for name, value in about["common"].items())
+        notes.append(f"Instead of their own settings all agents have {said}.")
+    return f"{_markdown(head, lines)}\n\n" + "\n".join(notes)
+
+
+def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """Return the Markdown table of training time and latency."""
+    head = ["agent", "hours for 2M updates", "ms per update", "ms per action", "K"]
+    head += ["num_candidates", "batch", "network"]
+    lines = [
+        [
+            name,
+            f"{cost['hours']:.1f}",
+            f"{1e3 * cost['seconds_per_update']:.2f}",
+            f"{cost['milliseconds_per_action']:.3f}",
+            str(cost["k"]),
+            str(cost["num_candidates"]),
+            str(cost["batch_size"]),
+            cost["network"],
+        ]
+        for name, cost in costs.items()
+    ]
+    note = (
+        f"One seed on {about['machine']}, all agents in turns in one run; "
+        f"{about['rounds']} rounds of {about['timed_updates']} updates, extrapolated to 2,000,000 "
+        f"updates. An action: one observation through Policy.act. {_CANDIDATES}"
+    )
+    return f"{_markdown(head, lines)}\n\n{note}"
+
+
+def write(
+    folder: Path,
+    found: Mapping[str, Mapping[str, Any]],
+    costs: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, Any],
+) -> list[str]:
+    """Write both tables as Markdown, CSV and JSON; return the Markdown of those there are."""
+    rows = score_rows(found)
+    said = []
+    if rows:
+        said.append(score_table(rows, about))
+        write_atomically(folder / "scores.md", said[-1] + "\n")
+        write_atomically(folder / "scores.csv", _csv(rows))
+    if costs:
+        said.append(cost_table(costs, about))
+        write_atomically(folder / "costs.md", said[-1] + "\n")
+        write_atomically(
+            folder / "costs.csv", _csv([{"agent": n, **cost} for n, cost in costs.items()])
+        )
+    whole = {"about": about, "scores": rows, "results": found, "costs": costs}
+    write_atomically(folder / "comparison.json", json.dumps(plain(whole), indent=1) + "\n")
+    return said
+
+
+def _dataset_note(about: Mapping[str, Any], published: bool) -> str:
+    said = f"Dataset: {about['dataset']}, {about['transitions']:,} transitions"
+    if published:
+        return f"{said}. Published: {about['published_source']}; their environments were older."
+    if not about["official"]:
+        said += ", made locally"
+    return f"{said}; not the published set, so no published score may stand beside these."
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.1f}" + ("" if np.isnan(low) else f" [{low:.1f}, {high:.1f}]")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
+    rows = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in (head, *lines)
+    ]
+    rows.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(rows)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

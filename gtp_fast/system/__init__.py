@@ -1,0 +1,1 @@
+"""Files, processes, memory, the native module and the machine."""

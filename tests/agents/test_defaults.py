@@ -1,0 +1,134 @@
+"""What GTP's settings are where none is given: by task, by length of the run, by preset."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runs import make_run
+
+from gtp_fast import agents, cli, tasks, train
+from gtp_fast.agents import task_settings
+from gtp_fast.agents.gtp import GTPConfig
+from gtp_fast.errors import UserError
+from gtp_fast.policy import restore
+from gtp_fast.training import config
+
+MAZE = "antmaze-umaze"
+
+
+def settings(name: str = MAZE, *given: Any) -> GTPConfig:
+    found: GTPConfig = agents.defaults("gtp", tasks.find(name), *given)[1]
+    return found
+
+
+def test_short_runs_learn_fast_and_train_no_critic() -> None:
+    for short in (settings(MAZE, 200_000), settings(MAZE, task_settings.SHORT - 1)):
+        assert short.advantage_start is None
+        assert short.cosine_decay and short.learning_rate > GTPConfig().learning_rate
+
+
+def test_long_runs_have_the_papers_rates_and_let_the_critic_learn_first() -> None:
+    long, maze = settings(MAZE, task_settings.SHORT), tasks.find(MAZE)
+    assert long.advantage_start is not None and 0 < long.advantage_start < task_settings.SHORT
+    assert long.learning_rate == GTPConfig().learning_rate and not long.cosine_decay
+    assert settings(MAZE) == settings(MAZE, maze.updates)
+
+
+def test_runs_of_any_length_are_guided_by_episodes() -> None:
+    for steps in (1000, task_settings.SHORT):
+        found = settings(MAZE, steps)
+        assert found.trajectory_eta > 0 and found.t_law == "lognormal" and found.noise_scale < 1
+
+
+@pytest.mark.parametrize("steps", [1000, task_settings.SHORT])
+def test_the_preset_paper_is_what_the_config_says_without_the_clamp(steps: int) -> None:
+    plain = GTPConfig(discount=tasks.find(MAZE).discount, weight_maximum=None)
+    assert settings(MAZE, steps, "paper") == plain
+    assert (plain.trajectory_eta, plain.advantage_start, plain.t_law) == (0.0, 0, "uniform")
+    assert plain.noise_scale == 1.0
+
+
+@pytest.mark.parametrize("preset", ["auto", "paper"])
+def test_a_tasks_own_row_goes_before_the_length_of_the_run(preset: str) -> None:
+    demo = settings("pointmaze-demo", 1000, preset)
+    assert (demo.trajectory_eta, demo.advantage_start, demo.noise_scale) == (0.0, 0, 1.0)
+    assert (demo.width, demo.t_law, demo.t_max) == (64, "uniform", 20.0)
+
+
+def test_other_agents_are_the_same_at_any_length() -> None:
+    for name in ("diffusion-ql", "iql"):
+        assert (
+            agents.defaults(name, tasks.find(MAZE), 1000, "paper")[1]
+            == (agents.defaults(name, tasks.find(MAZE))[1])
+        )
+
+
+def test_the_command_takes_length_and_preset_before_the_defaults_of_the_rest() -> None:
+    task = ["--task", MAZE]
+    assert config.parse([*task, "--steps", "1000"]).agent == settings(MAZE, 1000)
+    assert config.parse([*task, "--steps=1000"]).agent == settings(MAZE, 1000)
+    assert config.parse(task).agent == settings(MAZE)
+    paper = config.parse([*task, "--steps", "1000", "--preset", "paper"])
+    assert paper.agent == settings(MAZE, 1000, "paper") and paper.run.preset == "paper"
+    own = config.parse([*task, "--steps", "1000", "--trajectory-eta", "0.5"]).agent
+    assert own == replace(settings(MAZE, 1000), trajectory_eta=0.5)
+
+
+def test_a_length_or_preset_that_is_none_is_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for option in ("--steps", "--preset"):
+        assert cli.run(train.main, ["--task", MAZE, option, "many"]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert said[-1].startswith("gtp_fast: ") and option in said[-1]
+
+
+def test_help_shows_the_defaults_of_length_and_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for more in (["--steps", "1000"], ["--preset", "paper"]):
+        with pytest.raises(SystemExit):
+            train.main(["--task", MAZE, *more, "--help"])
+        said.append(" ".join(capsys.readouterr().out.split()))
+    assert "default: lognormal" in said[0] and "default: lognormal" not in said[1]
+
+
+def test_a_run_folder_from_before_these_settings_builds_the_agent_that_it_was(
+    tmp_path: Path,
+) -> None:
+    agent = restore.restore(make_run(tmp_path / "run").path).agent
+    assert agent.config == GTPConfig(eta=(1.0,), k=3, width=16, depth=2)
+    assert agent.acting().noise_scale == 1.0
+    assert agent.acting_policy().initial_scale == agent.folded().initial_scale
+
+
+@pytest.mark.parametrize("steps", ["100_000", "+100000", "100000"])
+def test_a_length_is_read_as_the_command_reads_numbers(steps: str) -> None:
+    command = config.parse(["--task", "hopper-medium", "--steps", steps])
+    assert command.run.steps == 100_000 and command.agent.advantage_start is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--eta", "2"], "--eta does nothing in a run without a critic"),
+        (["--value-samples", "4"], "--value-samples does nothing"),
+        (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
+        (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
+    ],
+)
+def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -> None:
+    short = ["--task", "hopper-medium", "--steps", "1000"]
+    with pytest.raises(UserError, match=said):
+        config.parse([*short, *given])
+    if given[0] == "--eta":
+        assert config.parse([*short, *given, "--advantage-start", "0"]).agent.eta == (2.0,)
+
+
+def test_the_mean_of_candidates_needs_no_critic_to_be_asked_for() -> None:
+    words = ["--task", "hopper-medium", "--eta", "0", "--candidate-rule", "mean"]
+    assert config.parse([*words, "--num-candidates", "4"]).agent.num_candidates == 4
+    with pytest.raises(UserError, match="softmax, argmax, mean"):
+        restore.check_acting(None, None, None, candidate_rule="maen")

@@ -1,0 +1,334 @@
+"""Each rival's losses and sampler against its formulas in Python numbers, on two states.
+
+With both learning rates at zero an update leaves every weight as it was, so the losses that it
+reports are those of known weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import plain_rivals as plain
+import pytest
+import torch
+from agent_cases import make_table, synthetic_table
+
+from gtp_fast import agents
+from gtp_fast.agents.base import Agent
+from gtp_fast.data.table import TransitionTable
+from gtp_fast.reference import philox
+from gtp_fast.reference.philox import Stream
+
+DEPTH, WIDTH, SEED = 2, 3, 5
+STATES = [[0.4, -1.1], [-0.7, 0.2]]
+ACTIONS = [[0.3, -0.8], [-0.5, 0.9]]
+REWARDS, MASKS = [0.6, -0.2], [1.0, 0.0]
+
+
+def exact(value: float) -> Any:
+    return pytest.approx(value, rel=1e-10, abs=1e-10)
+
+
+def table() -> TransitionTable:
+    """Return two transitions in float64: each state leads to the other, the second one ends."""
+    one = torch.tensor
+    following = one([STATES[1], STATES[0]])
+    made = make_table(one(STATES), one(ACTIONS), one(REWARDS), following, one(MASKS))
+    numbers = [
+        [*s, *a, r, *n, m]
+        for s, a, r, n, m in zip(STATES, ACTIONS, REWARDS, STATES[::-1], MASKS, strict=True)
+    ]
+    object.__setattr__(made, "rows", torch.tensor(numbers, dtype=torch.float64))
+    return made
+
+
+def build(name: str, **changes: Any) -> Agent:
+    """Return an agent of one seed whose weights are given numbers, averages apart from online."""
+    kind = agents.find(name)
+    still = {"learning_rate": (0.0,), "width": WIDTH, "depth": DEPTH, "batch_size": 2}
+    if name != "bc":
+        still |= {"critic_learning_rate": (0.0,), "critic_ema_rate": 0.0}
+    config = kind.Config(**(still | {"ema_rate": 0.0} | changes))
+    agent = kind(config, 2, 2, (SEED,), "cpu", "reference", torch.float64)
+    agent.prepare(100)
+    tensors = agent.state_dict()
+    for number, key in enumerate(sorted(tensors)):
+        if key.endswith(("online", "average")):
+            i = torch.arange(tensors[key].numel(), dtype=torch.float64) + 100 * number
+            tensors[key].copy_((0.6 * torch.sin(1.7 * i)).view_as(tensors[key]))
+    return agent
+
+
+def views(agent: Agent, part: str, average: bool = False, group: int = 0) -> dict[str, Any]:
+    learner = agent.learners()[part]
+    chosen = learner.average_views if average else learner.views
+    return {name: view[group].tolist() for name, view in chosen.items()}
+
+
+def q(agent: Agent, twin: int, s: list[float], a: list[float], average: bool = False) -> float:
+    act = plain.relu if type(agent).__name__ == "IQL" else plain.mish
+    return plain.perceptron(views(agent, "critic", average, twin), [*s, *a], DEPTH, act)[0]
+
+
+def drawn(agent: Agent, stream: Stream, rows: int, draws: int = 1) -> list[Any]:
+    """Return the noise of each row of an update: [rows][draws][A]."""
+    z = philox.normals(agent.keys, 0, stream, draws * rows, 2, torch.float64)[0]
+    return z.view(draws, rows, 2).transpose(0, 1).tolist()
+
+
+def chosen(agent: Agent) -> list[int]:
+    return philox.integers(agent.keys, 0, Stream.BATCH, 2, 2)[0].tolist()
+
+
+def reported(agent: Agent) -> dict[str, float]:
+    metrics = agent.update(table(), 0)[:, 0].tolist()
+    return dict(zip(agent.metric_names, metrics, strict=True))
+
+
+def twice(x: float, y: float) -> float:
+    return (x - y) ** 2
+
+
+def critic_loss(agent: Agent, targets: list[float]) -> float:
+    return sum(
+        plain.mean(
+            [
+                twice(y, q(agent, twin, STATES[i], ACTIONS[i]))
+                for y, i in zip(targets, chosen(agent), strict=True)
+            ]
+        )
+        for twin in (0, 1)
+    )
+
+
+def guidance(agent: Agent, actions: list[list[float]]) -> float:
+    coin = int(philox.integers(agent.keys, 0, Stream.TWIN, 1, 2)[0, 0])
+    first, second = (0, 1) if coin == 1 else (1, 0)
+    states = [STATES[i] for i in chosen(agent)]
+    values, scale = (
+        [q(agent, twin, s, a) for s, a in zip(states, actions, strict=True)]
+        for twin in (first, second)
+    )
+    return -plain.mean(values) / plain.mean([abs(v) for v in scale])
+
+
+@pytest.mark.parametrize("backups", [0, 3])
+def test_diffusion_ql(backups: int) -> None:
+    agent = build("diffusion-ql", max_q_backup=backups)
+    vp, online = plain.VP(5), views(agent, "actor")
+    average = views(agent, "actor", average=True)
+    index = chosen(agent)
+
+    steps = philox.integers(agent.keys, 0, Stream.CLONE_TIME, 2, 5)[0].tolist()
+    errors = []
+    for i, t, (eps,) in zip(index, steps, drawn(agent, Stream.CLONE_NOISE, 2), strict=True):
+        x = vp.noisy(ACTIONS[i], t, eps)
+        guess = plain.timed(online, x, float(t), STATES[i], DEPTH)
+        errors += [twice(g, e) for g, e in zip(guess, eps, strict=True)]
+
+    own = [
+        plain.diffusion_sample(online, STATES[i], z, DEPTH, vp)
+        for i, z in zip(index, drawn(agent, Stream.GUIDANCE, 2, 5), strict=True)
+    ]
+    copies = max(1, backups)
+    noise = drawn(agent, Stream.TARGET, 2 * copies, 5)
+    targets = []
+    for row, i in enumerate(index):
+        following = STATES[1 - i]
+        taken = [
+            plain.diffusion_sample(average, following, noise[2 * j + row], DEPTH, vp)
+            for j in range(copies)
+        ]
+        best = min(max(q(agent, twin, following, a, True) for a in taken) for twin in (0, 1))
+        targets.append(REWARDS[i] + 0.99 * MASKS[i] * best)
+
+    metrics = reported(agent)
+    assert metrics["cloning_loss"] == exact(plain.mean(errors))
+    assert metrics["guidance_loss"] == exact(guidance(agent, own))
+    assert metrics["critic_loss"] == exact(critic_loss(agent, targets))
+
+
+@pytest.mark.parametrize(("k", "times"), [(2, [80.0, 2.0]), (5, [80.0, 60.5, 41.0, 21.5, 2.0])])
+@pytest.mark.parametrize("scale", [False, True])
+def test_consistency_ac(k: int, times: list[float], scale: bool) -> None:
+    agent = build("consistency-ac", k=k, scale_target=scale, first_nodes=9)
+    online, average = views(agent, "actor"), views(agent, "actor", average=True)
+    index, nodes = chosen(agent), plain.karras(9)
+
+    places = philox.integers(agent.keys, 0, Stream.CLONE_TIME, 2, 8)[0].tolist()
+    errors = []
+    for i, n, (z,) in zip(index, places, drawn(agent, Stream.CLONE_NOISE, 2), strict=True):
+        low, high = nodes[n], nodes[n + 1]
+        ends = [
+            plain.consistency(net, [a + t * e for a, e in zip(ACTIONS[i], z, strict=True)], t,
+                              STATES[i], DEPTH)
+            for net, t in ((online, high), (average, low))
+        ]  # fmt: skip
+        errors += [100 / (high - low) * twice(x, y) for x, y in zip(*ends, strict=True)]
+
+    own = [
+        plain.consistency_sample(online, STATES[i], z, DEPTH, times)
+        for i, z in zip(index, drawn(agent, Stream.GUIDANCE, 2, k), strict=True)
+    ]
+    targets = []
+    for i, z in zip(index, drawn(agent, Stream.TARGET, 2, k), strict=True):
+        s = STATES[1 - i]
+        a = plain.consistency_sample(average, s, z, DEPTH, times)
+        value = min(q(agent, twin, s, a, True) for twin in (0, 1))
+        targets.append(REWARDS[i] + 0.99 * MASKS[i] * value)
+    if scale:
+        middle = plain.mean(targets)
+        deviation = math.sqrt(sum(twice(y, middle) for y in targets) / (len(targets) - 1))
+        targets = [y / (deviation + 1e-6) for y in targets]
+
+    metrics = reported(agent)
+    assert metrics["cloning_loss"] == exact(plain.mean(errors))
+    assert metrics["guidance_loss"] == exact(guidance(agent, own))
+    assert metrics["critic_loss"] == exact(critic_loss(agent, targets))
+
+
+def test_the_grid_of_consistency_ac_grows_as_published() -> None:
+    agent = build("consistency-ac")
+    agent.prepare(2000)
+    for step in range(0, 2000, 7):
+        agent.advance(step, synthetic_table())
+        grown = step / 2000 * (150**2 - 2**2) + 2**2
+        assert agent.num_nodes == math.ceil(math.sqrt(grown) - 1) + 1
+    nodes = agent.nodes[: agent.num_nodes].tolist()
+    assert nodes == pytest.approx(plain.karras(agent.num_nodes), rel=1e-12)
+    assert agent.num_nodes == 150
+
+
+@pytest.mark.parametrize("name", ["diffusion-ql", "consistency-ac"])
+def test_the_target_actor_moves_every_fifth_update_from_a_start_on(name: str) -> None:
+    agent = build(name, ema_rate=0.005, ema_start=8)
+    part = agent.learners()["actor"]
+    online, average = part.parameters.flat.clone(), part.average.flat.clone()
+    for step in range(22):
+        for kind in (step, torch.tensor(step)):
+            before = part.average.flat.clone()
+            agent.update(table(), kind)
+            moves = step >= 8 and step % 5 == 0
+            target = before + 0.005 * (online - before) if moves else before
+            assert torch.allclose(part.average.flat, target, rtol=1e-12, atol=1e-14), step
+    assert not torch.equal(part.average.flat, average)
+
+
+@pytest.mark.parametrize(
+    ("name", "averaged"), [("fql", ["critic"]), ("sscql", ["critic", "actor"]), ("iql", ["critic"])]
+)
+def test_averages_move_towards_parameters_as_just_stepped(name: str, averaged: list[str]) -> None:
+    moving = {"learning_rate": (0.1,), "critic_learning_rate": (0.1,), "critic_ema_rate": 0.25}
+    agent = build(name, **moving, ema_rate=0.25)
+    parts = {part: agent.learners()[part] for part in averaged}
+    before = {p: (x.parameters.flat.clone(), x.average.flat.clone()) for p, x in parts.items()}
+    agent.update(table(), 0)
+    for part, learner in parts.items():
+        (online, average), stepped = before[part], learner.parameters.flat
+        assert (stepped - online).abs().max() > 0.01
+        assert torch.allclose(learner.average.flat, average + 0.25 * (stepped - average), rtol=1e-9)
+
+
+@pytest.mark.parametrize("beta", [0.5, 60.0])
+def test_iql(beta: float) -> None:
+    agent = build("iql", expectile=0.8, beta=(beta,))
+    value, actor = views(agent, "value"), views(agent, "actor")
+    index = chosen(agent)
+
+    def v(s: list[float]) -> float:
+        return plain.perceptron(value, s, DEPTH, plain.relu)[0]
+
+    losses, likelihoods, weights, targets = [], [], [], []
+    for i in index:
+        s, a = STATES[i], ACTIONS[i]
+        advantage = min(q(agent, twin, s, a, True) for twin in (0, 1)) - v(s)
+        losses.append((0.2 if advantage < 0 else 0.8) * advantage**2)
+        weights.append(min(math.exp(min(beta * advantage, 700.0)), 100.0))
+        mu = plain.squash(plain.perceptron(actor, s, DEPTH, plain.relu))
+        density = 0.0
+        for x, m, log_std in zip(a, mu, actor["log_std"], strict=True):
+            spread = math.exp(min(2.0, max(-5.0, log_std)))
+            density += -0.5 * ((x - m) / spread) ** 2 - math.log(spread)
+            density -= 0.5 * math.log(2 * math.pi)
+        likelihoods.append(-weights[-1] * density)
+        targets.append(REWARDS[i] + 0.99 * MASKS[i] * v(STATES[1 - i]))
+
+    metrics = reported(agent)
+    assert metrics["value_loss"] == exact(plain.mean(losses))
+    assert metrics["actor_loss"] == exact(plain.mean(likelihoods))
+    assert metrics["weight"] == exact(plain.mean(weights))
+    assert metrics["critic_loss"] == exact(critic_loss(agent, targets))
+
+
+def test_iql_fits_v_first_and_uses_the_new_one() -> None:
+    still, moving = build("iql"), build("iql", critic_learning_rate=(0.1,))
+    before, after = reported(still), reported(moving)
+    assert before["value_loss"] == after["value_loss"]
+    assert before["value"] != after["value"]
+    assert before["critic_loss"] != after["critic_loss"]
+
+
+def test_bc() -> None:
+    agent = build("bc")
+    actor = views(agent, "actor")
+    errors = [
+        twice(x, y)
+        for i in chosen(agent)
+        for x, y in zip(
+            plain.perceptron(actor, STATES[i], DEPTH, plain.relu), ACTIONS[i], strict=True
+        )
+    ]
+    assert reported(agent)["cloning_loss"] == exact(plain.mean(errors))
+
+
+@pytest.mark.parametrize("name", ["diffusion-ql", "consistency-ac", "iql", "bc"])
+@pytest.mark.parametrize("weights", ["ema", "online"])
+def test_the_acting_policy_is_the_plain_sampler(name: str, weights: str) -> None:
+    agent = build(name)
+    sampler = agent.acting(weights).sampler
+    z = drawn(agent, Stream.ACT, 2, sampler.draws)
+    noise = torch.tensor(z, dtype=torch.float64).transpose(0, 1)[None]
+    states = torch.tensor(STATES, dtype=torch.float64)[None]
+    got = sampler.sample(states, noise if sampler.draws > 1 else noise[:, 0])[0].tolist()
+    net = views(agent, "actor", average=weights == "ema")
+    for s, row, action in zip(STATES, z, got, strict=True):
+        if name == "diffusion-ql":
+            wanted = plain.diffusion_sample(net, s, row, DEPTH, plain.VP(5))
+        elif name == "consistency-ac":
+            wanted = plain.consistency_sample(net, s, row, DEPTH, [80.0, 2.0])
+        elif name == "iql":
+            wanted = plain.squash(plain.perceptron(net, s, DEPTH, plain.relu))
+        else:
+            wanted = plain.clip(plain.perceptron(net, s, DEPTH, plain.relu))
+        assert action == exact(wanted)
+    assert agent.acting().steps == len(agent.folded().c_in)
+
+
+@pytest.mark.parametrize("rule", ["softmax", "argmax"])
+def test_candidates_are_chosen_by_the_target_critic(rule: str) -> None:
+    agent = build("consistency-ac", candidate_rule=rule)
+    acting = agent.acting(num_candidates=3)
+    assert (acting.steps, acting.candidates, acting.sampler.draws) == (2, 3, 7)
+    picked = set()
+    for trial in range(6):
+        noise = philox.normals(philox.key_tensor([trial]), 0, Stream.ACT, 14, 2, torch.float64)
+        noise = noise.view(1, 7, 2, 2)
+        states = torch.tensor(STATES, dtype=torch.float64)[None]
+        got = acting.sampler.sample(states, noise)[0].tolist()
+        net = views(agent, "actor")
+        for b, s in enumerate(STATES):
+            rows = [noise[0, 2 * n : 2 * n + 2, b].tolist() for n in range(3)]
+            actions = [plain.consistency_sample(net, s, z, DEPTH, [80.0, 2.0]) for z in rows]
+            scores = [min(q(agent, twin, s, a, True) for twin in (0, 1)) for a in actions]
+            powers = [math.exp(x - max(scores)) for x in scores]
+            quantile = 0.5 * (1 + math.erf(float(noise[0, 6, b, 0]) / math.sqrt(2)))
+            choice, total = 0, powers[0]
+            while total / sum(powers) <= quantile:
+                choice += 1
+                total += powers[choice]
+            if rule == "argmax":
+                choice = scores.index(max(scores))
+            assert got[b] == exact(actions[choice]), (trial, b)
+            picked.add(choice)
+    assert len(picked) > 1

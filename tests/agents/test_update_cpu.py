@@ -1,0 +1,153 @@
+"""The whole update in one native call, against the same passes called one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from agent_cases import TINY, synthetic_table
+from tolerance import assert_as_accurate
+
+from gtp_fast import reference
+from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.gtp.update_native import WholeUpdate
+from gtp_fast.networks import EMBEDDING, FlowMapNetwork
+from gtp_fast.ops import adam, mlp
+from gtp_fast.system import native
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+
+BASE = replace(TINY, eta=(1.0, 2.0), max_gradient_norm=1.0)
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "two steps, uniform u": {"k": 2, "u_mode": "uniform", "precondition": "cm"},
+    "log-normal t": {"t_law": "lognormal", "last_nodes": 40},
+    "several actions": {"max_q_backup": 2, "value_samples": 3},
+    "shares, one layer": {"lambda_flow": (0.3, 2.0), "depth": 1, "weight_maximum": 3.0},
+    "decay": {"cosine_decay": True, "learning_rate": (1e-3, 1e-2), "max_gradient_norm": None},
+    "cloning": {"eta": (0.0,)},
+    "by lots": {"trajectory_eta": 2.0},
+    "by lots alone": {"trajectory_eta": 2.0, "advantage_start": None},
+    "weights later": {"advantage_start": 3},
+}
+
+
+def folded_natively(self: FlowMapNetwork, views: Any, *args: Any, **options: Any) -> Any:
+    """Fold with the native product, whose sums the whole update shares; torch has an order of its
+    own.
+    """
+    policy = fold(self, views, *args, **options)
+    plan = {key: options[key] for key in ("kind", "sigma_data", "t_min")}
+    levels, _ = self._constants(args[0], options["plan"], **plan, like=views["layer0.weight"])
+    seeds = views["layer0.weight"].shape[0]
+    told = self.embed(views, levels.expand(seeds, -1, -1))
+    rows = views["layer0.weight"][:, self.action_dim : self.action_dim + 2 * EMBEDDING]
+    return policy._replace(step_bias=mlp.mlp(told, [rows], [views["layer0.bias"]]))
+
+
+fold = FlowMapNetwork.fold
+
+
+def trained(
+    config: Any, by_one_call: bool, seeds: tuple[int, ...] = (3, 5), updates: int = 6
+) -> dict[str, torch.Tensor]:
+    agent = GTP(config, 3, 2, seeds, "cpu", "fused")
+    agent.prepare(10)
+    assert isinstance(agent.whole, WholeUpdate)
+    if not by_one_call:
+        agent.whole = None
+    table = agent.drawn_from(synthetic_table(length=8))
+    assert (table.lots is None) == (config.trajectory_eta == 0.0)
+    metrics = [agent.update(table, step) for step in range(updates)]
+    return agent.state_dict() | {"metrics": torch.stack(metrics)}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_the_bits_are_those_of_single_operations(
+    name: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FlowMapNetwork, "fold", folded_natively)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        config = replace(BASE, **CASES[name])
+        own, plain = trained(config, True), trained(config, False)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.isfinite(own["metrics"]).all()
+    for key, value in own.items():
+        assert torch.equal(value, plain[key]), key
+
+
+@pytest.mark.parametrize("updates", [1, 10, 100])
+def test_parameters_stay_as_close_to_float64_as_plain_pytorch(updates: int) -> None:
+    def done(backend: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        # Sixteen seeds: the largest error of one may be luck.
+        agent = GTP(replace(BASE, eta=(1.0,)), 3, 2, range(16), "cpu", backend, dtype)
+        agent.prepare(100)
+        metrics = [agent.update(synthetic_table(), step) for step in range(updates)]
+        state = {name: x for name, x in agent.state_dict().items() if x.is_floating_point()}
+        return state | {"metrics": torch.stack(metrics)}
+
+    fast, plain = done("fused", torch.float32), done("reference", torch.float32)
+    exact = done("reference", torch.float64)
+    for name in exact:
+        assert_as_accurate(name, fast[name], plain[name], exact[name])
+
+
+def test_a_seed_alone_equals_itself_among_others() -> None:
+    config = replace(BASE, eta=(1.0,))
+    among, alone = trained(config, True, (3, 5, 9)), trained(config, True, (5,))
+    for name, value in alone.items():
+        whole = among[name][..., 1:2] if name == "metrics" else among[name][1:2]
+        assert torch.equal(whole, value), name
+
+
+def test_a_seed_that_diverges_stays_while_others_go_on() -> None:
+    agent = GTP(BASE, 3, 2, (3, 5), "cpu", "fused")
+    agent.prepare(10)
+    agent.update(synthetic_table(), 0)
+    agent.actor.parameters.flat[0, 0] = float("nan")
+    before = agent.state_dict()["actor.average"].clone()
+    agent.update(synthetic_table(), 1)
+    assert agent.diverged.tolist() == [1, -1]
+    after = agent.state_dict()["actor.average"]
+    assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
+
+
+def test_objectives_without_a_whole_update_go_by_single_operations() -> None:
+    agent = GTP(replace(BASE, objective="flow"), 3, 2, (3, 5), "cpu", "auto")
+    assert agent.whole is None
+    assert torch.isfinite(agent.update(synthetic_table(), 0)).all()
+
+
+def test_a_table_it_cannot_read_is_refused() -> None:
+    agent, table = GTP(BASE, 3, 2, (3, 5), "cpu", "fused"), synthetic_table()
+    with pytest.raises(ValueError, match="contiguous float32"):
+        agent.update(replace(table, rows=table.rows.double()), 0)
+
+
+def test_networks_that_do_not_fit_are_refused() -> None:
+    agent = GTP(BASE, 3, 2, (3, 5), "cpu", "fused")
+    agent.observation_dim = 4
+    with pytest.raises(ValueError, match="does not fit the observation"):
+        WholeUpdate(agent, agent.chain, "fp32")
+
+
+def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
+    metrics = torch.randn(5, 3)
+    metrics[0], metrics[1, 1] = torch.tensor([torch.nan, torch.inf, 1e30]), 11.0
+    metrics[1, 2], metrics[4, 0] = -torch.inf, 1e9
+    results = []
+    for form in (adam.account, reference.account):
+        total, limits = torch.ones(5, 3), torch.tensor([torch.inf, 10.0])
+        bad = torch.tensor([[-1, -1, -1], [-1, -1, 4]])
+        step = torch.tensor(9)
+        form(metrics, total, limits, bad, step, True)
+        results.append((total.nan_to_num(3.0), bad, step))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+    assert results[0][1].tolist() == [[9, 9, -1], [-1, 9, 4]] and results[0][2] == 10

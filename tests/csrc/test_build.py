@@ -1,0 +1,142 @@
+"""The build: its switches, what a wheel holds, and the registers of the CUDA kernels."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = ("cmake", "ninja", "pybind11")
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+checkout = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="needs the checkout")
+tools = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)} installed")
+
+
+def configure(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    import cmake
+    import ninja
+    import pybind11
+
+    command = [
+        str(Path(cmake.CMAKE_BIN_DIR) / "cmake"),
+        *("-S", str(ROOT / "csrc"), "-B", str(folder), "-G", "Ninja"),
+        f"-DCMAKE_MAKE_PROGRAM={Path(ninja.BIN_DIR) / 'ninja'}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        *options,
+    ]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@checkout
+@tools
+def test_cuda_on_without_nvcc_is_an_error(tmp_path: Path) -> None:
+    result = configure(tmp_path, "-DGTP_FAST_CUDA=on", "-DNVCC=OFF")
+    assert result.returncode != 0
+    assert "GTP_FAST_CUDA=on, but no nvcc was found" in " ".join(result.stderr.split())
+
+
+@checkout
+@tools
+def test_cuda_auto_without_nvcc_builds_for_the_cpu(tmp_path: Path) -> None:
+    result = configure(tmp_path, "-DGTP_FAST_CUDA=auto", "-DNVCC=OFF")
+    assert result.returncode == 0, result.stderr
+    assert "no nvcc was found" in result.stdout
+    assert "sampler_cuda" not in (tmp_path / "build.ninja").read_text()
+
+
+@checkout
+@tools
+def test_each_instruction_set_has_an_object_of_its_own(tmp_path: Path) -> None:
+    assert configure(tmp_path, "-DGTP_FAST_CUDA=off").returncode == 0
+    rule = re.compile(r"^build \S+/(\w+)\.cpp\.o:.*?^  FLAGS = (.*?)$", re.M | re.S)
+    flags = dict(rule.findall((tmp_path / "build.ninja").read_text()))
+    assert "kernels_portable" in flags
+    for name, options in flags.items():
+        assert "-march=native" not in options and "-ffast-math" not in options
+        assert ("-mavx" in options) == ("_avx" in name or "_amx" in name), name
+
+
+@checkout
+@tools
+def test_an_unknown_switch_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    folders = ("--build-lib", str(tmp_path), "--build-temp", str(tmp_path))
+    result = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", *folders],
+        cwd=ROOT,
+        env={**os.environ, "GTP_FAST_CUDA": "maybe"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert "GTP_FAST_CUDA must be auto, on or off, not 'maybe'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@checkout
+@tools
+def test_a_wheel_works_in_another_folder(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    leave = ("build", "runs", "*.so", "*.egg-info", "__pycache__", ".*")
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*leave))
+    options = ("--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path))
+    result = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, "."],
+        cwd=source,
+        env={**os.environ, "GTP_FAST_CUDA": "off"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    (wheel,) = tmp_path.glob("gtp_fast-*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(site)
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"gtp_fast"}
+    for needed in ("gtp_fast/py.typed", "gtp_fast/kernels/__init__.py", "gtp_fast/native.py"):
+        assert needed in names
+    assert any(name.endswith("/LICENSE") for name in names)
+    package = ROOT / "gtp_fast"
+    files = [*package.glob("collect/*.npz"), *package.glob("export/files/*")]
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= set(names)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import gtp_fast, gtp_fast._native as n;"
+        "print(n.__file__); print(n.cuda, n.cuda_reason); print(gtp_fast.__path__)"
+    )
+    command = [sys.executable, "-c", code, str(site)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    where, cuda, path = result.stdout.splitlines()
+    assert where.startswith(str(site)) and path == f"['{site / 'gtp_fast'}']"
+    assert cuda == "False built with GTP_FAST_CUDA=off"
+
+
+@pytest.mark.slow
+@checkout
+@pytest.mark.parametrize("architecture", [80, 90, 120])
+def test_the_cuda_kernels_spill_nothing(architecture: int, tmp_path: Path) -> None:
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("needs nvcc")
+    known = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True).stdout.split()
+    if f"compute_{architecture}" not in known:
+        pytest.skip(f"this nvcc does not know compute_{architecture}")
+    options = ("-std=c++17", "-O3", "-cubin", f"-arch=sm_{architecture}", "-Xptxas", "-v")
+    source = str(ROOT / "csrc" / "sampler_cuda.cu")
+    command = [nvcc, *options, "-o", str(tmp_path / "sampler.cubin"), source]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    line = r"Function properties for (\S+)\s+(\d+) bytes stack frame, (\d+) bytes spill stores"
+    kernels = re.findall(line, report)
+    assert len(kernels) == 31, report
+    for name, stack, spills in kernels:
+        assert (stack, spills) == ("0", "0"), f"{name}: stack {stack}, spilled {spills} bytes"

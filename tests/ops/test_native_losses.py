@@ -1,0 +1,101 @@
+"""Perturbation and losses in native code on the CPU, by the comparison rule."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from ties import cdf_of_drawn_words
+from tolerance import assert_as_accurate
+
+from gtp_fast import reference
+from gtp_fast.ops import loss
+from gtp_fast.reference import philox
+from gtp_fast.system import native
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+STEP = 2**32 + 7
+
+
+def keys(seeds: int) -> torch.Tensor:
+    return philox.key_tensor([3, 2**64 - 5, 11][:seeds])
+
+
+def draw(seed: int, *shape: int) -> torch.Tensor:
+    size = math.prod(shape)
+    return philox.normals(philox.key_tensor([seed]), 0, philox.Stream.ACT, 1, size)[0].view(shape)
+
+
+def perturbed(function, a, N, dtype=torch.float32, seeds=None, **options):
+    nodes = reference.karras_nodes(N, dtype=dtype)
+    return function(
+        a.to(dtype), nodes, N, keys(len(a)) if seeds is None else seeds, STEP, **options
+    )
+
+
+@pytest.mark.parametrize("kind", ["edm", "cm", "none"])
+@pytest.mark.parametrize("u_mode", ["adjacent", "uniform"])
+@pytest.mark.parametrize(("S", "B", "A", "N"), [(1, 1, 1, 2), (3, 63, 3, 11), (2, 257, 17, 1281)])
+def test_perturb(S: int, B: int, A: int, N: int, u_mode: str, kind: str) -> None:
+    a = torch.tanh(draw(0, S, B, A))
+    options = {"u_mode": u_mode, "kind": kind}
+    fast = perturbed(loss.native_perturb, a, N, **options)
+    plain = perturbed(reference.perturb, a, N, **options)
+    exact = perturbed(reference.perturb, a, N, torch.float64, **options)
+    for name in fast._fields:
+        values = (getattr(p, name) for p in (fast, plain, exact))
+        assert_as_accurate(f"{name} {S, B, A, N}", *values)
+    for name in ("t", "u", "tau"):
+        assert torch.equal(getattr(fast, name), getattr(plain, name)), name
+
+
+@pytest.mark.parametrize("u_mode", reference.U_MODES)
+@pytest.mark.parametrize("N", [2, 11, 41, 1281])
+def test_perturb_draws_the_nodes_of_a_cdf(N: int, u_mode: str) -> None:
+    a = torch.zeros(2, 3000, 1)
+    for cdf in (reference.lognormal_cdf(N), cdf_of_drawn_words(keys(2), STEP, N)):
+        options = {"u_mode": u_mode, "cdf": cdf}
+        fast = perturbed(loss.native_perturb, a, N, **options)
+        plain = perturbed(reference.perturb, a, N, **options)
+        for name in ("t", "u", "tau"):
+            assert torch.equal(getattr(fast, name), getattr(plain, name)), name
+    for wrong in (cdf[1:], cdf.int()):
+        with pytest.raises(ValueError, match=rf"cdf must be \[{N}\] int64"):
+            perturbed(loss.native_perturb, a, N, cdf=wrong)
+
+
+def test_perturb_takes_its_scalars_as_tensors_and_a_longer_table() -> None:
+    a, options = draw(1, 2, 9, 3), {"u_mode": "uniform"}
+    nodes = torch.cat((reference.karras_nodes(11), torch.full((5,), math.nan)))
+    fast = perturbed(loss.native_perturb, a, 11, **options)
+    again = loss.native_perturb(a, nodes, torch.tensor(11), keys(2), torch.tensor(STEP), **options)
+    assert all(torch.equal(x, y) for x, y in zip(fast, again, strict=True))
+    alone = perturbed(loss.native_perturb, a[1:], 11, seeds=keys(2)[1:], **options)
+    assert all(torch.equal(x[1:], y) for x, y in zip(fast, alone, strict=True))
+    with pytest.raises(ValueError, match=r"2\.\.16, not 17"):
+        loss.native_perturb(a, nodes, 17, keys(2), 0)
+    with pytest.raises(ValueError, match="sideways"):
+        loss.native_perturb(a, nodes, 11, keys(2), 0, u_mode="sideways")
+
+
+@pytest.mark.parametrize("weight", [1.0, 1e4])
+@pytest.mark.parametrize(("S", "B", "A", "N"), [(1, 1, 1, 2), (3, 63, 3, 11), (2, 257, 17, 1281)])
+def test_loss(S: int, B: int, A: int, N: int, weight: float) -> None:
+    a, student, teacher = torch.tanh(draw(2, S, B, A)), draw(3, S, 2 * B, A), draw(4, S, B, A)
+    w = weight * draw(5, S, B).square()
+    scale = draw(6, 2, S)
+    results = []
+    for function, dtype in (
+        (loss.native_loss, torch.float32),
+        (reference.flow_map_loss, torch.float32),
+        (reference.flow_map_loss, torch.float64),
+    ):
+        p = perturbed(reference.perturb, a, N)
+        p = type(p)(*(field.to(dtype) for field in p))
+        leaf = student.to(dtype).requires_grad_()
+        losses = function(leaf, teacher.to(dtype), a.to(dtype), p, w.to(dtype))
+        (gradient,) = torch.autograd.grad((torch.stack(losses) * scale.to(dtype)).sum(), leaf)
+        results.append([*(x.detach() for x in losses), gradient])
+    for name, *values in zip(("consistency", "flow", "gradient"), *results, strict=True):
+        assert_as_accurate(f"{name} {S, B, A, N}", *values)

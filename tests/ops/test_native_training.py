@@ -1,0 +1,274 @@
+"""Training in native code on the CPU: perceptrons with every gradient, Adam, the norm."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from tolerance import assert_as_accurate
+
+from gtp_fast import reference
+from gtp_fast.ops import adam as ops_adam
+from gtp_fast.ops import embed, mlp
+from gtp_fast.reference import philox
+from gtp_fast.system import native
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+ISAS = native.module().isas() if native.available() else []
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("GTP_FAST_ISA", request.param)
+    name: str = request.param
+    return name
+
+
+def normals(seed: int, *shape: int) -> torch.Tensor:
+    size = math.prod(shape)
+    return philox.normals(philox.key_tensor([seed]), 0, philox.Stream.NOISE, 1, size)[0].view(shape)
+
+
+class Case:
+    """A perceptron of G groups whose parameters are views of one flat buffer, as an agent's are."""
+
+    def __init__(self, groups: int, rows: int, sizes: tuple[int, ...], activation: str = "mish"):
+        self.name = f"G={groups} B={rows} {sizes} {activation}"
+        self.activation, self.layers = activation, len(sizes) - 1
+        parts, shapes = [], []
+        for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+            parts += [normals(2 * i, groups, n_in * n_out) / n_in**0.5]
+            parts += [0.3 * normals(2 * i + 1, groups, n_out)]
+            shapes += [(n_in, n_out), (n_out,)]
+        flat = torch.cat(parts, 1)
+        views = torch.split(flat, [math.prod(shape) for shape in shapes], 1)
+        pairs = zip(views, shapes, strict=True)
+        self.parameters = [view.unflatten(1, shape) for view, shape in pairs]
+        self.x, self.dy = normals(50, groups, rows, sizes[0]), normals(51, groups, rows, sizes[-1])
+
+    def results(self, function, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+        """Return y, then the gradients of x and of every parameter."""
+        leaves = [t.detach().to(dtype).requires_grad_() for t in (self.x, *self.parameters)]
+        if dtype == torch.float32:
+            leaves = [t.detach().requires_grad_() for t in (self.x, *self.parameters)]
+        y = function(leaves[0], leaves[1::2], leaves[2::2], self.activation)
+        return [y.detach(), *torch.autograd.grad(y, leaves, self.dy.to(dtype))]
+
+    def check(self) -> None:
+        fast, plain = self.results(mlp.mlp), self.results(reference.mlp)
+        exact = self.results(reference.mlp, torch.float64)
+        for i, values in enumerate(zip(fast, plain, exact, strict=True)):
+            assert_as_accurate(f"{self.name}, result {i}", *values)
+
+
+@pytest.mark.parametrize("rows", [1, 63, 255, 256, 257, 1000])
+def test_batches(rows: int, isa: str) -> None:
+    Case(2, rows, (37, 64, 64, 1)).check()
+
+
+@pytest.mark.parametrize("activation", ["mish", "relu", "gelu"])
+@pytest.mark.parametrize(
+    ("groups", "sizes"),
+    [(2, (obs + act, 48, 40, 1)) for obs, act in ((11, 3), (17, 6), (27, 8), (29, 8), (105, 17))]
+    + [(1, (act + 32 + 29, 40, 40, act)) for act in (1, 3, 6, 8, 17)]
+    + [(3, (16, 32, 16)), (2, (5, 4)), (1, (1, 1, 1)), (1, (37, 256, 256, 256, 1))],
+)
+def test_shapes(groups: int, sizes: tuple[int, ...], activation: str, isa: str) -> None:
+    Case(groups, 33, sizes, activation).check()
+
+
+def test_no_rows_have_no_values_and_gradients_of_zero() -> None:
+    y, dx, *gradients = Case(2, 0, (3, 4, 2)).results(mlp.mlp)
+    assert y.shape == (2, 0, 2) and dx.shape == (2, 0, 3)
+    assert all(not g.any() for g in gradients)
+
+
+def test_inputs_that_are_not_contiguous_and_saturated_ones(isa: str) -> None:
+    case = Case(2, 24, (6, 20, 3))
+    wide = normals(60, 24, 2, 12)
+    case.x = wide.transpose(0, 1)[..., ::2]
+    case.check()
+    for scale in (1e-30, 60.0, 1e4):
+        case.x = scale * normals(61, 2, 24, 6)
+        case.check()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_the_bits_depend_neither_on_threads_nor_on_other_groups(groups: int) -> None:
+    case = Case(groups, 257, (37, 64, 64, 5))
+    before = torch.get_num_threads()
+    try:
+        runs = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            runs += [case.results(mlp.mlp), case.results(mlp.mlp)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
+    alone = Case(groups, 257, (37, 64, 64, 5))
+    alone.x, alone.dy = case.x[-1:], case.dy[-1:]
+    alone.parameters = [p[-1:] for p in case.parameters]
+    for whole, one in zip(runs[0], alone.results(mlp.mlp), strict=True):
+        assert torch.equal(whole[-1:], one)
+
+
+def test_two_graphs_may_live_at_once_and_one_may_be_walked_twice() -> None:
+    case, other = Case(1, 16, (4, 8, 2)), Case(1, 16, (4, 8, 2))
+    other.x = 2 * case.x
+    expected, other_expected = case.results(mlp.mlp), other.results(mlp.mlp)
+    leaves = [p.detach().requires_grad_() for p in case.parameters]
+    first = mlp.mlp(case.x, leaves[::2], leaves[1::2])
+    second = mlp.mlp(other.x, leaves[::2], leaves[1::2])
+    for y, dy, want in (
+        (first, case.dy, expected),
+        (second, other.dy, other_expected),
+        (first, case.dy, expected),
+    ):
+        got = torch.autograd.grad(y, leaves, dy, retain_graph=True)
+        assert all(torch.equal(a, b) for a, b in zip(got, want[2:], strict=True))
+
+
+def test_a_nan_is_never_lost() -> None:
+    case = Case(1, 9, (4, 8, 2))
+    case.x[0, 3, 1] = math.nan
+    y, dx, *gradients = case.results(mlp.mlp)
+    assert torch.isnan(y[0, 3]).all() and torch.isfinite(y[0, [0, 1, 2, 4, 5, 6, 7, 8]]).all()
+    assert torch.isnan(dx[0, 3]).all()
+    assert torch.isnan(gradients[0]).all()
+
+
+# --- Adam ----------------------------------------------------------------------------------------
+
+
+PLAIN = ops_adam.guarded(ops_adam.plain)
+
+
+def adam(function, dtype: torch.dtype, max_norm: float | None, diverged=(-1, -1, -1)):
+    """Return the buffers and norms after five updates of three seeds."""
+    start = normals(70, 3, 1000).to(dtype)
+    buffers = [start.clone(), torch.zeros_like(start), torch.zeros_like(start), start.clone()]
+    rate = torch.tensor([1e-3, 3e-4, 1e-2], dtype=dtype)
+    for updates in range(1, 6):
+        gradient = normals(70 + updates, 3, 1000).to(dtype) * 10.0 ** (updates - 4)
+        parameter, first, second, average = buffers
+        norm = function(
+            parameter, gradient, first, second, average, updates, rate, 0.01, max_norm,
+            torch.zeros(3, dtype=dtype), math.inf, torch.tensor(diverged),
+        )  # fmt: skip
+    return [*buffers, norm]
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.5])
+def test_adam_and_the_average(max_norm: float | None, isa: str) -> None:
+    fast = adam(ops_adam.fused, torch.float32, max_norm)
+    plain = adam(PLAIN, torch.float32, max_norm)
+    exact = adam(PLAIN, torch.float64, max_norm)
+    for name, *values in zip(
+        ("parameter", "first", "second", "average", "norm"), fast, plain, exact, strict=True
+    ):
+        assert_as_accurate(name, *values)
+
+
+@pytest.mark.parametrize("function", [ops_adam.fused, PLAIN])
+def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function) -> None:
+    free = adam(function, torch.float32, 0.5)
+    held = adam(function, torch.float32, 0.5, (-1, 0, -1))
+    start = normals(70, 3, 1000)
+    for i in (0, 3):
+        assert torch.equal(held[i][1], start[1])
+        assert torch.equal(held[i][[0, 2]], free[i][[0, 2]])
+    buffers = [start.clone(), torch.zeros(3, 1000), torch.zeros(3, 1000), start.clone()]
+    gradient = normals(71, 3, 1000)
+    gradient[1, 7] = math.inf
+    gradient[2, 8] = math.nan
+    diverged = torch.tensor([-1, -1, -1])
+    norm = function(
+        buffers[0], gradient, *buffers[1:], 8, torch.full((3,), 1e-3), 0.01, 0.5,
+        torch.zeros(3), math.inf, diverged,
+    )  # fmt: skip
+    assert diverged.tolist() == [-1, 7, 7]
+    assert torch.isfinite(norm).tolist() == [True, False, False]
+    assert torch.equal(buffers[0][1:], start[1:]) and torch.equal(buffers[3][1:], start[1:])
+    assert all(torch.isfinite(b).all() for b in buffers)
+    assert not torch.equal(buffers[0][0], start[0])
+
+
+@pytest.mark.parametrize("function", [ops_adam.fused, PLAIN])
+def test_a_seed_with_an_unsound_loss_stays_from_then_on_and_is_noted_once(function) -> None:
+    start = normals(72, 4, 50)
+    buffers = [start.clone(), torch.zeros(4, 50), torch.zeros(4, 50), start.clone()]
+    diverged = torch.tensor([-1, -1, -1, 2])
+    for updates, losses in ((5, [1.0, 5.1, math.nan, 0.0]), (6, [-5.0, 0.0, 0.0, 0.0])):
+        parameter, *others = buffers
+        function(
+            parameter, normals(73, 4, 50), *others, updates, torch.full((4,), 1e-3), 0.01, None,
+            torch.tensor(losses), 5.0, diverged,
+        )  # fmt: skip
+        assert diverged.tolist() == [-1, 4, 4, 2]
+    assert torch.equal(buffers[0][1:], start[1:])
+    assert not torch.equal(buffers[0][0], start[0])
+
+
+# --- pieces of an input, time embeddings ---------------------------------------------------------
+
+
+def test_pieces_are_read_side_by_side_and_get_their_own_gradients(isa: str) -> None:
+    case = Case(4, 34, (5 + 40 + 3, 24, 2))
+    shapes = ((4, 34, 5), (2, 34, 40), (1, 17, 3))
+    pieces = [normals(80 + i, *shape) for i, shape in enumerate(shapes)]
+    results = []
+    for function, dtype in (
+        (mlp.mlp, torch.float32),
+        (reference.mlp, torch.float32),
+        (reference.mlp, torch.float64),
+    ):
+        parameters = [p.to(dtype) for p in case.parameters]
+        leaves = [p.to(dtype).requires_grad_(i != 1) for i, p in enumerate(pieces)]
+        y = function(leaves, parameters[::2], parameters[1::2])
+        gradients = torch.autograd.grad(y, leaves[::2], case.dy.to(dtype))
+        results.append([y.detach(), *gradients])
+    for name, *values in zip(("y", "first", "third"), *results, strict=True):
+        assert_as_accurate(name, *values)
+
+
+def test_embeddings_of_time(isa: str) -> None:
+    levels = 0.25 * torch.log(reference.karras_nodes(66)).view(1, 33, 2).repeat(2, 1, 1)
+    levels = levels + 1e-3 * normals(90, 2, 33, 2)
+    shapes = ((16, 32), (32,), (32, 16), (16,)) * 2
+    parameters = [normals(91 + i, 2, *shape) / 4 for i, shape in enumerate(shapes)]
+    dy, results = normals(99, 2, 33, 32), []
+    for function, dtype in (
+        (embed.embed, torch.float32),
+        (reference.embed, torch.float32),
+        (reference.embed, torch.float64),
+    ):
+        leaves = [p.to(dtype).requires_grad_() for p in parameters]
+        y = function(levels.to(dtype), leaves)
+        results.append([y.detach(), *torch.autograd.grad(y, leaves, dy.to(dtype))])
+    for i, values in enumerate(zip(*results, strict=True)):
+        assert_as_accurate(f"result {i}", *values)
+
+
+def test_mish_keeps_relative_accuracy_where_it_is_small(isa: str) -> None:
+    x = torch.linspace(-30.0, -1e-6, 10_000).view(1, -1, 1)
+    one, zero = torch.ones(1, 1, 1), torch.zeros(1, 1)
+    y = mlp.mlp(x, (one, one), (zero, zero))
+    exact = torch.nn.functional.mish(x.double())
+    assert ((y - exact).abs() / exact.abs()).max() < 4e-7
+
+
+def test_no_gradient_is_taken_of_parameters_that_want_none(monkeypatch) -> None:
+    case = Case(2, 16, (4, 8, 2))
+    x = case.x.requires_grad_()
+    (expected,) = torch.autograd.grad(mlp.mlp(x, *halves(case, True)).sum(), x)
+    asked = []
+    monkeypatch.setattr(mlp, "destination", asked.append)
+    (dx,) = torch.autograd.grad(mlp.mlp(x, *halves(case, False)).sum(), x)
+    assert torch.equal(dx, expected) and not asked
+
+
+def halves(case: Case, trains: bool) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    leaves = [p.detach().requires_grad_(trains) for p in case.parameters]
+    return leaves[::2], leaves[1::2]

@@ -1,0 +1,51 @@
+"""The precision of a training run: who has it, who is refused it, and that a run keeps it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from agent_cases import TINY
+
+from gtp_fast import agents, ops
+from gtp_fast.errors import UserError
+from gtp_fast.ops import precision as ops_precision
+from gtp_fast.system import native
+from gtp_fast.training import config
+
+
+def test_a_cpu_refuses_what_only_a_gpu_has() -> None:
+    message = "--precision tf32 cannot be had: .* the run is on cpu; use --precision fp32"
+    with pytest.raises(UserError, match=message):
+        agents.build("gtp", TINY, 3, 2, (0,), "cpu", "auto", "tf32")
+
+
+def test_a_cpu_that_multiplies_no_bf16_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native.available():
+        pytest.skip(native.missing())
+    monkeypatch.setenv("GTP_FAST_ISA", "portable")
+    with pytest.raises(UserError, match="multiplies no bfloat16, for which it needs AMX or"):
+        agents.build("gtp", TINY, 3, 2, (0,), "cpu", "auto", "bf16")
+
+
+@pytest.mark.parametrize("backend", ["reference", "compiled"])
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_operations_that_are_not_fused_refuse_it(backend: str, precision: str) -> None:
+    with pytest.raises(UserError, match=f"have it, and --backend is {backend}; use"):
+        ops.resolve(backend, "cuda", precision=precision)
+
+
+def test_an_old_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Turing")
+    with pytest.raises(UserError, match=r"capability 8\.0 or newer, and Turing is older"):
+        ops_precision.check("tf32", True, True, torch.device("cuda"), "")
+
+
+def test_the_command_line_takes_it_and_names_what_it_does_not_know() -> None:
+    chosen = config.parse(["--task", "pointmaze-demo", "--precision", "tf32"])
+    assert chosen.run.precision == "tf32"
+    for other in ("fp16", "int8"):
+        with pytest.raises(UserError, match=f"'{other}': choose fp32, tf32 or bf16"):
+            config.parse(["--task", "pointmaze-demo", "--precision", other])
+    with pytest.raises(UserError, match="leave out --precision"):
+        config.parse(["--resume", "runs/some", "--precision", "tf32"])

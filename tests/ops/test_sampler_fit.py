@@ -1,0 +1,64 @@
+"""What a sampler is given has to fit its policy: shapes, dtype, device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from folded import Folded, Form, Sizes
+
+from gtp_fast import ops
+from gtp_fast.errors import UserError
+from gtp_fast.ops import sampler
+from gtp_fast.ops.candidates import CandidateSampler
+from gtp_fast.system import native
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+@pytest.mark.parametrize("form", [Form(), Form(stochastic=True)], ids=str)
+def test_what_does_not_fit_the_policy_is_refused(form: Form, backend: str) -> None:
+    policy = Folded(Sizes(S=2, O=5, A=3, H=16, K=3), form=form)
+    made = ops.make_sampler(policy.policy(), backend)
+    observation, noise, _ = (torch.tensor(x) for x in policy.inputs(4))
+    assert made.sample(observation, noise).shape == (2, 4, 3)
+    more, fewer = observation.repeat(2, 1, 1), noise[:1]
+    misfits = [
+        (more, noise.repeat_interleave(2, 0)), (observation[:1], fewer), (observation, fewer),
+        (observation[..., :4], noise), (observation, noise[..., :2]), (observation[:, :3], noise),
+        (observation[0], noise[0]), (observation, noise[:, :, :-1]),
+        (observation, noise[:, :1] if form.stochastic else noise[:, None].repeat(1, 3, 1, 1)),
+    ]  # fmt: skip
+    for states, z in misfits:
+        with pytest.raises(UserError, match=r"takes observation \[2, B, 5\] and noise \[2, "):
+            made.sample(states, z)
+    chosen = CandidateSampler(made, policy.policy().last_bias, lambda s, a: a[..., 0], 2)
+    assert chosen.sample(observation, torch.zeros(2, chosen.draws, 4, 3)).shape == (2, 4, 3)
+    for states, draws in ((more, chosen.draws), (observation, chosen.draws - 1)):
+        with pytest.raises(UserError, match=rf"noise \[2, {chosen.draws}, B, 3\]"):
+            chosen.sample(states, torch.zeros(len(states), draws, 4, 3))
+
+
+def test_what_is_no_float32_of_this_device_is_not_read_by_its_address() -> None:
+    policy = Folded(Sizes(S=2, O=5, A=3, H=16, K=3))
+    made, other = (sampler.NativeSampler(policy.policy()) for _ in range(2))
+    observation, noise, _ = (torch.tensor(x) for x in policy.inputs(4))
+    wanted = made.sample(observation, noise)
+    turned = observation.transpose(0, 1).contiguous().transpose(0, 1)
+    assert torch.equal(made.sample(turned, noise), wanted), "what can be mended is mended"
+    for states, z in ((observation.double(), noise), (observation, noise.half())):
+        with pytest.raises(UserError, match=r"contiguous torch.float(64|16) on cpu: the native"):
+            made.sample(states, z)
+    with pytest.raises(UserError, match="on meta: the native sampler reads"):
+        made.sample(observation.to("meta"), noise)
+    for wrong in (policy.policy().to(torch.float64), policy.policy().select(0)):
+        with pytest.raises(UserError, match=r"torch.float64 on cpu|made for a policy of S, O, A"):
+            made.load(wrong)
+    for change in ({"squash": True}, {"clamp": True}, {"activation": "relu"}):
+        with pytest.raises(UserError, match=r"activation, clamp, squash = \('mish', False, False"):
+            made.load(policy.policy()._replace(**change))
+    flat = policy.policy().flatten()
+    for wrong in (flat.double(), torch.stack((flat, flat), 1)[:, 0]):
+        with pytest.raises(UserError, match="The laid out policy is"):
+            other.take(wrong, policy.initial_scale, 4)
+    assert torch.equal(made.sample(observation, noise), wanted)

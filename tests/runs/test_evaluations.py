@@ -1,0 +1,60 @@
+"""Records of evaluations: every episode kept, forgotten on resume, refused when broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_policies import play
+from fake_runs import add_scores
+
+from gtp_fast.errors import UserError
+from gtp_fast.runs import Run, evaluations
+from gtp_fast.runs.evaluations import Evaluation, EvaluationLog
+
+
+def test_the_log_keeps_every_episode_and_forgets_what_a_resume_undoes(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations.npz"
+    log = EvaluationLog(path)
+    first, second = play((3, 5), 6), play((3, 5), 4, seed=1)
+    log.append(100, first)
+    log.append(200, second)
+    rows = evaluations.read(path)
+    assert rows["step"].tolist() == [100] * 12 + [200] * 8
+    assert rows["seed"].tolist() == [3] * 6 + [5] * 6 + [3] * 4 + [5] * 4
+    assert rows["episode"].tolist() == [*range(6), *range(6), *range(4), *range(4)]
+    assert rows["return"].tolist() == [*first.returns.ravel(), *second.returns.ravel()]
+    steps, means = evaluations.by_step(rows, "return")
+    assert steps == [100, 200]
+    assert means[1].tolist() == pytest.approx(second.returns.mean(1).tolist())
+    EvaluationLog(path, resume_step=150)
+    assert set(evaluations.read(path)["step"].tolist()) == {100}
+
+
+def test_a_broken_log_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations.npz"
+    EvaluationLog(path).append(1, play(episodes=2))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"evaluations\.npz cannot be read"):
+        EvaluationLog(path)
+
+
+def test_scores_of_a_made_up_run_are_read_back(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    add_scores(run, 5, [[1.0, 0.0]], [8])
+    assert evaluations.read(run.evaluations)["success"].tolist() == [1.0, 0.0]
+
+
+def test_score_and_success_rate_are_different_figures() -> None:
+    evaluation = Evaluation(
+        (0,),
+        np.array([[1.0, 3.0]]),
+        np.array([[5, 6]]),
+        np.array([[1.0, 0.0]]),
+        np.arange(2),
+        (1, 5),
+    )
+    means = evaluation.means()
+    assert means == {"return": [2.0], "length": [5.5], "score": [25.0], "success_rate": [0.5]}
+    assert evaluation.scores.tolist() == [[0.0, 50.0]]

@@ -1,0 +1,362 @@
+"""Benchmarks as an instrument: their gate, their order, their record and the table made from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+pytest.importorskip("pytest_benchmark")
+
+from benchmarks import RESULTS, demo, gpu, report, resources, results_file  # noqa: E402
+from benchmarks.stage import RedGate, Stage  # noqa: E402
+from benchmarks.workload import (  # noqa: E402
+    COMPILED,
+    EAGER,
+    OURS,
+    ROWS,
+    TURNS,
+    Results,
+    Row,
+    Subject,
+    Unavailable,
+    Workload,
+    in_turns,
+)
+from gtp_fast.errors import UserError  # noqa: E402
+
+
+class Thirds(Workload):
+    """Three thirds; `ours` is off by `error`, and nobody has compiled it."""
+
+    group = "thirds"
+    facts = {"dtype": "float32", "shape": [3]}  # noqa: RUF012
+
+    def __init__(self, error: float = 0.0, judge: tuple[Results, Results] | None = None):
+        self.error, self.built, self.judge = error, 0, judge
+        self.ran: list[str] = []
+
+    def exact(self) -> Results:
+        return {"third": torch.full((3,), 1.0, dtype=torch.float64) / 3}
+
+    def build(self, row: Row) -> Subject:
+        self.built += 1
+        if row == COMPILED:
+            raise Unavailable("no compiler knows thirds")
+        third = torch.full((3,), 1.0) / 3
+        results = {"third": third + self.error if row == OURS else third}
+        judge = self.judge if row == OURS else None
+        return Subject(lambda: self.ran.append(row.name), results, "by hand", judge)
+
+
+class Clock:
+    """Stands in for pytest-benchmark's fixture and keeps what it was asked to time."""
+
+    def __init__(self) -> None:
+        self.group, self.extra_info, self.rounds = "", {}, 0
+
+    def pedantic(self, target: Callable[[], None], rounds: int, iterations: int) -> None:
+        self.rounds = rounds
+        target()
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage(torch.device("cpu"), 0.001)
+
+
+def test_a_wrong_row_is_never_timed(stage: Stage) -> None:
+    clock, wrong = Clock(), Thirds(error=1e-5)
+    for _ in range(TURNS):
+        with pytest.raises(RedGate, match=r"no time is reported.*thirds, ours: third"):
+            stage.measure(clock, wrong, OURS)
+    assert (clock.rounds, clock.extra_info) == (0, {})
+    assert "ours" not in wrong.ran
+
+
+def test_the_gate_grants_rounding_and_no_more(stage: Stage) -> None:
+    stage.measure(Clock(), Thirds(error=torch.finfo(torch.float32).eps / 4), OURS)
+
+
+def test_a_row_that_computes_something_else_has_a_truth_of_its_own(stage: Stage) -> None:
+    other = {"third": torch.full((3,), 0.25)}
+    judge = other, {"third": other["third"].double()}
+    error = 0.25 - float(torch.tensor(1.0) / 3)
+    stage.measure(Clock(), Thirds(error, judge), OURS)
+    stage.group = ""
+    with pytest.raises(RedGate):
+        stage.measure(Clock(), Thirds(0.0, judge), OURS)
+
+
+def test_a_right_row_is_timed_with_its_facts(stage: Stage) -> None:
+    clock = Clock()
+    stage.measure(clock, Thirds(), OURS)
+    assert clock.rounds >= 2
+    assert clock.group == "thirds"
+    expected = {"row": "ours", "role": "ours", "dtype": "float32", "shape": [3], "note": "by hand"}
+    assert expected.items() <= clock.extra_info.items()
+    assert clock.extra_info["torch"] == torch.__version__
+    assert clock.extra_info["threads"] == torch.get_num_threads()
+    known = {"device", "driver", "triton", "python", "gtp_fast", "peak_memory_bytes"}
+    assert known <= clock.extra_info.keys()
+    assert clock.extra_info["device"]
+
+
+def test_a_missing_row_is_skipped_and_its_reason_kept_once(stage: Stage) -> None:
+    work, clock = Thirds(), Clock()
+    for _ in range(TURNS):
+        with pytest.raises(pytest.skip.Exception, match="no compiler knows thirds"):
+            stage.measure(clock, work, COMPILED)
+    reason = {"group": "thirds", "row": COMPILED.name, "role": "compiled"}
+    assert stage.skipped == [reason | {"reason": "no compiler knows thirds"}]
+    assert work.built == 1, "what cannot be built is not tried again in every turn"
+    assert clock.rounds == 0
+
+
+def test_rows_are_built_once_for_all_turns(stage: Stage) -> None:
+    work = Thirds()
+    for _ in range(TURNS):
+        for row in (EAGER, OURS):
+            stage.measure(Clock(), work, row)
+    assert work.built == 2
+
+
+def test_rows_take_turns_and_change_places() -> None:
+    cases = [parameter.values for parameter in in_turns(("a", "b")).args[1]]
+    assert cases[: TURNS * len(ROWS)] == [c for c in cases if c[0] == "a"]
+    turns = [[row for case, t, row in cases if (case, t) == ("b", turn)] for turn in range(TURNS)]
+    assert all(set(rows) == set(ROWS) for rows in turns)
+    assert {rows[0] for rows in turns} == set(ROWS), "each row comes first once"
+
+
+# --- from raw JSON to the table ------------------------------------------------------------------
+
+
+def entry(row: Row, data: list[float], group: str = "work", **info: Any) -> dict[str, Any]:
+    facts = dict.fromkeys(results_file.MACHINE)
+    facts |= {
+        "device": "Abacus 9",
+        "threads": 2,
+        "python": "3.11",
+        "torch": "2.13",
+        "triton": "3.9",
+    }
+    facts |= {"gtp_fast": "0.1.0", "row": row.name, "role": row.role, "note": "", "K": 5} | info
+    return {"group": group, "stats": {"data": data}, "extra_info": facts}
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Callable[..., Path]:
+    def write(*entries: dict[str, Any], skipped: tuple[dict[str, str], ...] = ()) -> Path:
+        path = tmp_path / f"raw{len(list(tmp_path.iterdir()))}.json"
+        content = {"datetime": "2026-11-24T01:02:03", "benchmarks": entries, "skipped": skipped}
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def record(raw: Callable[..., Path]) -> dict[str, Any]:
+    reason = {"group": "lonely", "row": "ours", "role": "ours", "reason": "no such kernel"}
+    first = raw(
+        entry(EAGER, [0.008, 0.008, 0.008]),
+        entry(OURS, [0.001, 0.001]),
+        entry(COMPILED, [0.003, 0.003], note="in parts"),
+        entry(OURS, [0.004, 0.002, 0.002]),
+        entry(EAGER, [0.5, 0.5], group="lonely"),
+        skipped=(reason,),
+    )
+    second = raw(
+        entry(Row("their loader", "eager"), [3.0, 3.0], group="load"),
+        entry(Row("ours cached", "ours"), [1e-5, 1e-5], group="load"),
+    )
+    return results_file.collect([first, second])
+
+
+def test_turns_become_one_sample(record: dict[str, Any]) -> None:
+    work = record["groups"][0]
+    assert (work["group"], work["K"]) == ("work", 5)
+    ours = next(row for row in work["rows"] if row["row"] == "ours")
+    assert (ours["median_seconds"], ours["rounds"]) == (0.002, 5)
+    assert ours["quartiles_seconds"] == [0.001, 0.002]
+    assert record["measured"] == "2026-11-24"
+
+
+def test_table_shows_medians_ratios_and_reasons(record: dict[str, Any]) -> None:
+    table = report.render([record])
+    lines = table.splitlines()
+    assert "| work | 8 ms | 3 ms | 2 ms | 4.00x | 1.50x |" in lines
+    assert "| lonely | 500 ms | - | - | - | - |" in lines
+    assert "| load, cached | 3 s | - | 10 us | 300000.00x | - |" in lines
+    assert "- ours: no such kernel (lonely)" in lines
+    assert "- torch.compile: in parts (work)" in lines
+    # No absolute time stands without the device that it was measured on.
+    assert "**Abacus 9**" in lines[0]
+    for fact in ("2026-11-24", "2 CPU threads", "Python 3.11", "torch 2.13", "triton 3.9"):
+        assert fact in lines[0]
+
+
+def test_a_target_stands_beside_what_was_measured(record: dict[str, Any]) -> None:
+    group = record["groups"][0]
+    assert "target" not in report.render([record])
+    group["target"] = "20 us, 5x compiled"
+    for row in group["rows"]:
+        row["note"] = f"9 us by {row['role']}"
+    line = f"- target of {group['group']}: 20 us, 5x compiled; measured: 9 us by ours"
+    table = report.render([record])
+    assert line in table and table.count("- target of") == 1
+
+
+def test_table_names_rivals_and_late_calls(raw: Callable[..., Path]) -> None:
+    late = {"calls": 1_000_000, "p50_seconds": 2e-5, "p99_seconds": 3.14e-5, "p999_seconds": 1e-3}
+    one = raw(
+        entry(EAGER, [0.008, 0.008]),
+        entry(Row("their runtime", "rival"), [0.003, 0.003], note="one thread"),
+        entry(OURS, [0.001, 0.001]),
+        entry(Row("ours bf16", "ours"), [0.0005, 0.0005]),
+        entry(OURS, [2e-5, 2e-5], group="act", **late),
+    )
+    lines = report.render([results_file.collect([one])]).splitlines()
+    assert "| work | 8 ms | - | 1 ms | 8.00x | - |" in lines
+    assert "| work | their runtime | 3 ms | 3.00x |" in lines
+    assert "| work, bf16 | their runtime | 3 ms | 6.00x |" in lines
+    assert "- their runtime: one thread (work)" in lines
+    assert "- median 20 us, p99 31.4 us, p99.9 1 ms over 1,000,000 calls (act)" in lines
+
+
+def test_figures_of_unequal_machines_are_not_mixed(raw: Callable[..., Path]) -> None:
+    one, other = raw(entry(EAGER, [1.0, 1.0])), raw(entry(OURS, [1.0, 1.0], torch="2.11"))
+    with pytest.raises(UserError, match=r"differ in torch.*2\.13.*2\.11"):
+        results_file.collect([one, other])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ('{"a": 1}', "lacks 'datetime'"),
+        ('{"datetime": "2026-11-24", "benchmarks": []}', "No benchmark was measured"),
+    ],
+)
+def test_raw_files_that_are_none_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "raw.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        results_file.collect([path])
+
+
+def test_report_writes_and_checks_the_readme(record: dict[str, Any], tmp_path: Path) -> None:
+    readme, results = tmp_path / "README.md", tmp_path / "results"
+    assert results_file.write(record, results).name == "abacus-9.json"
+    where = ["--readme", str(readme), "--results", str(results)]
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    assert report.main([*where, "--check"]) == 1
+    assert "old" in readme.read_text(), "--check writes nothing"
+    assert report.main(where) == 0
+    text = readme.read_text()
+    assert text.startswith(f"before\n{report.BEGIN}\nMeasured ")
+    assert text.endswith(f"\n{report.END}\nafter\n")
+    assert "old" not in text
+    assert report.main([*where, "--check"]) == 0
+    readme.write_text(text.replace("4.00x", "5.00x"))
+    assert report.main([*where, "--check"]) == 1, "a typed figure is found"
+
+
+def test_report_needs_markers_and_results(record: dict[str, Any], tmp_path: Path) -> None:
+    readme, results = tmp_path / "README.md", tmp_path / "results"
+    where = ["--readme", str(readme), "--results", str(results)]
+    with pytest.raises(UserError, match="holds no results"):
+        report.main(where)
+    results_file.write(record, results)
+    readme.write_text("no markers")
+    with pytest.raises(UserError, match="has no place for the table"):
+        report.main(where)
+
+
+def test_readme_agrees_with_the_committed_results() -> None:
+    if not list(RESULTS.glob("*.json")):
+        pytest.skip("no results are committed yet")
+    assert report.main(["--check"]) == 0
+
+
+def test_readme_agrees_with_the_committed_run_of_the_demo() -> None:
+    begin, end = demo.MARKERS
+    inside = (ROOT / "README.md").read_text().partition(begin)[2].partition(end)[0]
+    assert inside.strip() == demo.block()
+    assert (ROOT / demo.PICTURE).exists()
+
+
+def test_threads_wait_in_benchmarks_as_they_do_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    code = "import os, sys, benchmarks; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "10000"]
+
+
+# --- the whole way -------------------------------------------------------------------------------
+
+
+def test_a_benchmark_runs_from_pytest_to_the_table(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.json"
+    files = ["benchmarks/bench_loss.py", "benchmarks/bench_sampler.py"]
+    options = ["--benchmark-only", f"--benchmark-json={raw}", "--row-seconds", "0.001"]
+    # Nothing that torch.compile would have to work on for half a minute.
+    chosen = "(test_loss or 256x2) and not compiled"
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files, *options, "-k", chosen],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    made = results_file.collect([raw])
+    groups = {group["group"]: group for group in made["groups"]}
+    assert groups.keys() == {"loss and gradient, 1 x 256 rows", "sampler, batch 256, K = 2"}
+    sampler = groups["sampler, batch 256, K = 2"]
+    assert (sampler["K"], sampler["num_candidates"], sampler["dtype"]) == (2, 1, "float32")
+    assert sampler["rows"][0]["rounds"] >= 2 * TURNS
+    assert "| sampler, batch 256, K = 2 |" in report.render([made])
+
+
+def test_pytest_alone_collects_no_benchmark() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert options["testpaths"] == ["tests"]
+    assert "bench_*.py" in options["python_files"]
+    assert not list((ROOT / "tests").rglob("bench_*.py"))
+
+
+def test_gpu_command_says_why_it_has_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert gpu.main([]) == 0
+    assert "skipped: torch sees no CUDA device here" in capsys.readouterr().out
+
+
+def test_gpu_command_knows_the_tests_that_need_a_gpu() -> None:
+    found = {Path(path).stem.removeprefix("test_") for path in gpu.gpu_tests()}
+    shared = {f"kernels_{name}" for name in ("agent", "mlp", "philox", "refuse", "update", "whole")}
+    assert found == shared | {"engine", "kernels", "kernels_cuda", "native_cuda", "policy"}
+
+
+def test_resources_of_the_native_module_are_listed(tmp_path: Path) -> None:
+    text = resources.report(gpu.native_modules(), tmp_path)
+    if "REG:" not in text:
+        pytest.skip("no cuobjdump here, or a native module without CUDA")
+    kernels = [line for line in text.splitlines() if "REG:" in line]
+    assert all(line.startswith("  sm_") for line in kernels)
+    assert any("latency_kernel" in line for line in kernels)

@@ -1,0 +1,260 @@
+"""Comparing agents: the two tables, what is trained again and what is not, published scores."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from gtp_fast import agents, cli, collect, compare, tasks
+from gtp_fast.agents import task_settings
+from gtp_fast.studies import published, tables
+
+SMALL = ["--seeds", "0", "1", "--steps", "3", "--width", "8", "--episodes", "1", "--rounds", "2"]
+SMALL += ["--timed-updates", "2", "--agents", "gtp", "bc", "consistency-ac"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("gymnasium_robotics")
+    root = tmp_path_factory.mktemp("minari")
+    return collect.collect("pointmaze-demo", 1500, output=root, progress=False).path
+
+
+def call(dataset: Path, output: Path, *more: str) -> int:
+    given = ["--task", "pointmaze-demo", "--dataset", str(dataset), "--output", str(output)]
+    return cli.run(compare.main, [*given, *SMALL, *more])
+
+
+def test_all_agents_are_trained_once_and_both_tables_written(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(dataset, tmp_path) == 0
+    said = capsys.readouterr().out
+    folder = tmp_path / "compare-pointmaze-demo"
+    whole = json.loads((folder / "comparison.json").read_text())
+    names = ["gtp", "bc", "consistency-ac"]
+    assert [row["agent"] for row in whole["scores"]] == names == list(whole["costs"])
+    for row in whole["scores"]:
+        assert row["published"] is None and row["seeds"] == 2 and row["updates"] == 3
+    for name in names:
+        cost = whole["costs"][name]
+        assert cost["seconds_per_update"] > 0 and cost["milliseconds_per_action"] > 0
+        seconds = cost["seconds_per_update"] * 2e6 + cost["seconds_once"]
+        assert cost["hours"] == pytest.approx(seconds / 3600)
+    assert "made locally; not the published set" in said and "published |" not in said
+    for table in ("scores", "costs"):
+        assert (folder / f"{table}.md").read_text().strip() in said
+        with open(folder / f"{table}.csv") as file:
+            assert [row["agent"] for row in csv.DictReader(file)] == names
+    runs = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    assert len(runs) == 3
+
+    assert call(dataset, tmp_path, "--timed-updates", "0") == 0
+    assert capsys.readouterr().out.count("done before") == 3
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == runs
+
+    assert call(dataset, tmp_path, "--steps", "4") == 2
+    assert "holds gtp under other options" in capsys.readouterr().err
+
+
+def test_settings_given_to_all_agents_reach_each_and_are_told(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--learning-rate", "0.002", "--cosine-decay", "--timed-updates", "0"]
+    assert call(dataset, tmp_path, *more) == 0
+    said = capsys.readouterr().out
+    assert "all agents have width 8, learning_rate 0.002, cosine_decay True." in said
+    kept = json.loads((tmp_path / "compare-pointmaze-demo" / "agents.json").read_text())
+    for name in ("gtp", "bc", "consistency-ac"):
+        settings = kept[name]["protocol"]["settings"]
+        assert settings["width"] == 8 and settings["cosine_decay"] is True
+        assert settings["learning_rate"] == [0.002]
+        assert settings.get("critic_learning_rate", [0.002]) == [0.002]
+
+
+@pytest.mark.parametrize("given", [None, 3])
+def test_agents_act_with_their_authors_candidates_unless_told_otherwise(given: int | None) -> None:
+    options = compare.Options(task="hopper-medium", num_candidates=given)
+    for agent, own in (("gtp", 1), ("diffusion-ql", 50), ("consistency-ac", 50), ("iql", 1)):
+        assert compare._settings(agent, options)[1].num_candidates == (given or own)
+    assert not hasattr(compare._settings("bc", options)[1], "num_candidates")
+
+
+def test_both_tables_name_the_candidates() -> None:
+    rows = tables.score_rows({"diffusion-ql": result([10.0]) | {"num_candidates": 50}})
+    cost = {"hours": 1.0, "seconds_per_update": 1e-3, "milliseconds_per_action": 2.0, "k": 5}
+    cost |= {"num_candidates": 50, "batch_size": 256, "network": "3 x 256"}
+    about = ABOUT | {"machine": "a machine", "rounds": 2, "timed_updates": 2}
+    for table in (tables.score_table(rows, ABOUT), tables.cost_table({"x": cost}, about)):
+        assert "num_candidates |" in table.splitlines()[0] and "| 50 " in table
+        assert "num_candidates: actions drawn for each decision" in table
+
+
+def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(compare.main, ["--task", "hopper-medium", "--agents", "diffusion-q"]) == 2
+    assert "did you mean diffusion-ql" in capsys.readouterr().err
+    assert cli.run(compare.main, []) == 2
+
+
+def result(scores: list[float], shown: float | None = None) -> dict[str, object]:
+    protocol = {"updates": 5, "k": 2, "num_candidates": 1, "episodes": 10}
+    return {"scores": scores, "published": shown, **protocol}
+
+
+ABOUT = {
+    "environment": "Hopper-v5", "dataset": "hopper_medium-v2.hdf5", "transitions": 999_906,
+    "official": True, "published_source": "a paper", "common": {},
+}  # fmt: skip
+
+
+def test_figures_of_the_table_of_scores() -> None:
+    found = {"gtp": result([50.0, 70.0, 60.0, 80.0]), "iql": result([40.0, 60.0, 60.0, 50.0])}
+    ours, theirs = tables.score_rows(found)
+    assert ours["mean"] == 65.0 and ours["iqm"] == 65.0 and theirs["mean"] == 52.5
+    assert ours["low"] < 65.0 < ours["high"]
+    wins = [(x > y) + 0.5 * (x == y) for x in found["gtp"]["scores"] for y in [40, 60, 60, 50]]
+    assert theirs["gtp_better"] == pytest.approx(sum(wins) / 16)
+    assert ours["gtp_better"] is None
+    single = tables.score_rows({"bc": result([10.0])})[0]
+    assert math.isnan(single["low"])
+    table = tables.score_table([single], ABOUT)
+    assert "| bc    | 10.0" in table and "[" not in table.splitlines()[2]
+
+
+def test_published_scores_show_only_where_there_are_some() -> None:
+    rows = tables.score_rows({"gtp": result([90.0], 90.3), "iql": result([60.0], 66.3)})
+    assert "| published" in tables.score_table(rows, ABOUT)
+    assert "66.3" in tables.score_table(rows, ABOUT)
+    assert "a paper" in tables.score_table(rows, ABOUT)
+    rows = tables.score_rows({"gtp": result([90.0])})
+    assert "| published" not in tables.score_table(rows, ABOUT)
+
+
+_ANT = "Ant_maze_{}_noisy_multistart_True_multigoal_{}_sparse_fixed.hdf5"
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "description", "transitions", "is_it"),
+    [
+        ("hopper-medium", "hopper_medium-v2.hdf5", "a D4RL file", 999_906, True),
+        ("hopper-medium", "hopper_medium_replay-v2.hdf5", "a D4RL file", 401_598, False),
+        ("hopper-medium-replay", "hopper_medium_replay-v2.hdf5", "a D4RL file", 401_598, True),
+        ("hopper-medium", "hopper_medium-v2.hdf5", "a D4RL file", 20_000, False),
+        ("hopper-medium", "mine.hdf5", "a D4RL file", 999_906, False),
+        ("hopper-medium", "mujoco/hopper/medium-v0", "a Minari dataset", 999_906, False),
+        ("hopper-medium", "hopper_medium-v2.npz", "a flat file of transitions", 999_906, False),
+        ("antmaze-umaze", _ANT.format("u-maze", "False"), "a D4RL file", 999_000, True),
+        ("antmaze-umaze", _ANT.format("big-maze", "False"), "a D4RL file", 999_000, False),
+        ("antmaze-large-diverse", _ANT.format("hardest-maze", "True"), "a D4RL file", 10**6, True),
+        ("antmaze-large-play", _ANT.format("hardest-maze", "True"), "a D4RL file", 10**6, False),
+        ("pointmaze-umaze", "maze2d-umaze.hdf5", "a D4RL file", 999_000, False),
+    ],
+)
+def test_what_counts_as_the_published_set(
+    task: str, file: str, description: str, transitions: int, is_it: bool
+) -> None:
+    assert published.is_published(tasks.find(task), file, description, transitions) == is_it
+
+
+def test_published_columns_have_their_published_averages() -> None:
+    gym = [name for name in tasks.PAPER_TASKS if not name.startswith("antmaze")]
+    averages = {"bc": 51.9, "iql": 77.0, "diffusion-ql": 87.9, "consistency-ac": 85.1, "gtp": 89.0}
+    for agent, average in averages.items():
+        scores = [published.score(name, agent) for name in gym]
+        assert sum(scores) / 9 == pytest.approx(average, abs=0.06), agent
+    mazes = [name for name in tasks.PAPER_TASKS if name.startswith("antmaze")]
+    for agent, average in {"bc": 16.7, "iql": 63.0, "diffusion-ql": 69.6, "gtp": 80.6}.items():
+        scores = [published.score(name, agent) for name in mazes]
+        assert sum(scores) / 6 == pytest.approx(average, abs=0.06), agent
+    assert published.score("antmaze-large-play", "consistency-ac") is None
+    assert published.score("hopper-medium", "qipo-ot") is None
+
+
+# --- the table of settings -----------------------------------------------------------------------
+
+
+def test_every_setting_names_its_source_and_exists() -> None:
+    places = set(tasks.TASKS) | {task.family for task in tasks.TASKS.values()}
+    assert set(task_settings.TABLE) == set(agents.REGISTRY)
+    for agent, entries in task_settings.TABLE.items():
+        fields = {field.name for field in dataclasses.fields(agents.find(agent).Config)}
+        for entry in entries:
+            assert entry.where in places and entry.source and entry.settings, entry
+            assert set(entry.settings) <= fields | {"updates", "reward"}, (agent, entry)
+        for name in tasks.TASKS:
+            task, config = agents.defaults(agent, tasks.find(name))
+            acting = agents.build(agent, config, 3, 2, (0,)).acting()
+            assert acting.candidates == getattr(config, "num_candidates", 1)
+            assert task.updates > 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "task", "expected"),
+    [
+        ("diffusion-ql", "antmaze-large-play", {"eta": (4.5,), "max_q_backup": 10,
+         "max_gradient_norm": 10.0, "learning_rate": (3e-4,), "num_candidates": 50}),
+        ("diffusion-ql", "walker2d-medium", {"eta": (1.0,), "max_gradient_norm": 1.0,
+         "num_candidates": 50, "candidate_rule": "softmax"}),
+        ("diffusion-ql", "pointmaze-umaze", {"num_candidates": 50}),
+        ("diffusion-ql", "pointmaze-demo", {"num_candidates": 1, "ema_start": 100}),
+        ("consistency-ac", "hopper-medium", {"num_candidates": 50}),
+        ("consistency-ac", "antmaze-umaze", {"num_candidates": 50}),
+        ("consistency-ac", "pointmaze-demo", {"num_candidates": 1, "ema_start": 100}),
+        ("gtp", "antmaze-umaze", {"num_candidates": 1}),
+        ("fql", "hopper-medium", {"num_candidates": 1}),
+        ("consistency-ac", "walker2d-medium", {"k": 5, "scale_target": True}),
+        ("consistency-ac", "antmaze-medium-play", {"learning_rate": (1e-3,), "eta": (0.01,)}),
+        ("fql", "antmaze-medium-play", {"alpha": (10.0,), "normalise_q": False,
+         "q_aggregate": "mean", "flow_steps": 10, "width": 512, "depth": 4}),
+        ("fql", "antmaze-large-diverse", {"alpha": (3.0,)}),
+        ("sscql", "halfcheetah-medium", {"alpha_completion": (0.2,), "alpha_flow": (1.0,),
+         "batch_size": 1024, "q_aggregate": "min", "normalise_q": True, "ema_rate": 5e-4}),
+        ("sscql", "walker2d-medium", {"alpha_completion": (0.5,)}),
+        ("sscql", "hopper-medium-expert", {"alpha_completion": (0.75,)}),
+        ("qipo-diff", "hopper-medium", {"support": 16, "q_alpha": 1.0, "k": 15,
+         "critic_activation": "relu", "learning_rate": (1e-4,)}),
+        ("qipo-ot", "antmaze-umaze", {"support": 32, "k": 10}),
+        ("iql", "antmaze-umaze", {"expectile": 0.9, "beta": (10.0,)}),
+        ("iql", "hopper-medium", {"expectile": 0.7, "beta": (3.0,)}),
+    ],
+)  # fmt: skip
+def test_published_settings(agent: str, task: str, expected: dict[str, object]) -> None:
+    _, config = agents.defaults(agent, tasks.find(task))
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_a_task_of_its_own_goes_before_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = task_settings.Entry("hopper-medium", "its paper", {"k": 3})
+    family = task_settings.Entry("locomotion", "ours", {"k": 9, "width": 64})
+    monkeypatch.setitem(task_settings.TABLE, "bc", (own, family))
+    found = task_settings.of("bc", tasks.find("hopper-medium"))
+    assert found == {"k": (3, "its paper"), "width": (64, "ours")}
+    assert task_settings.of("bc", tasks.find("walker2d-medium"))["k"] == (9, "ours")
+    assert task_settings.of("bc", tasks.find("antmaze-umaze")) == {}
+
+
+@pytest.mark.parametrize(
+    ("agent", "task", "reward", "updates"),
+    [
+        ("diffusion-ql", "antmaze-umaze", "cql", 1_000_000),
+        ("diffusion-ql", "hopper-medium", "none", 2_000_000),
+        ("iql", "hopper-medium", "iql_locomotion", 1_000_000),
+        ("iql", "antmaze-umaze", "minus_one", 1_000_000),
+        ("fql", "antmaze-umaze", "minus_one", 500_000),
+        ("sscql", "hopper-medium", "none", 500_000),
+        ("qipo-ot", "hopper-medium", "iql_locomotion", 2_000_000),
+        ("qipo-diff", "antmaze-umaze", "minus_one", 1_000_000),
+        ("gtp", "antmaze-umaze", "minus_one", 1_000_000),
+    ],
+)
+def test_rewards_and_lengths_are_those_of_the_agents_authors(
+    agent: str, task: str, reward: str, updates: int
+) -> None:
+    theirs = task_settings.for_agent(tasks.find(task), agent)
+    assert (theirs.rules.reward, theirs.updates) == (reward, updates)
+    assert theirs.rules.goal == tasks.find(task).rules.goal

@@ -1,0 +1,200 @@
+"""The toy command, its tables and the ablation: small runs, and entries that are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gtp_fast import ablate
+from gtp_fast.agents.gtp import objectives
+from gtp_fast.data.table import Provenance
+from gtp_fast.errors import UserError
+from gtp_fast.toy import __main__ as toy
+from gtp_fast.toy import draw, experiment, report, tables
+from gtp_fast.toy.methods import METHODS, config
+from gtp_fast.toy.targets import targets
+from gtp_fast.toy.theorem import gaps
+
+PAGE = Path(__file__).parents[2] / "docs" / "theory.md"
+
+
+def cells(page: str, name: str) -> list[list[str]]:
+    """Return the rows of a table between its markers."""
+    part = page.split(f"<!-- {name}:begin -->")[1].split(f"<!-- {name}:end -->")[0]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.strip().split("\n")]
+
+
+# --- tables of the page --------------------------------------------------------------------------
+
+
+def test_the_page_holds_what_the_code_computes() -> None:
+    page = PAGE.read_text()
+    shown = {row[0]: row[1:] for row in cells(page, "gaussian")[2:]}
+    for line in tables.gaussian_table((11, 41)).split("\n")[2:]:
+        count, *values = [cell.strip() for cell in line.split("|")[1:-1]]
+        assert shown[count] == values
+    assert shown["1281"][:2] == ["0.4989", "0.1550"]
+    coarse = {row[0]: row[1:] for row in cells(page, "two-modes")[2:]}
+    row = tables.mixture_table(((11, 5),)).split("\n")[2]
+    assert coarse["11, 5"] == [cell.strip() for cell in row.split("|")[2:-1]]
+    assert "\n".join("| " + " | ".join(r) + " |" for r in cells(page, "unified-view")) == (
+        tables.unified_view()
+    )
+
+
+def test_tables_go_between_their_markers_and_nowhere_else() -> None:
+    text = "before\n<!-- a:begin -->\nold\n<!-- a:end -->\nafter"
+    assert tables.between_markers(text, "a", "new") == (
+        "before\n<!-- a:begin -->\n\nnew\n\n<!-- a:end -->\nafter"
+    )
+    with pytest.raises(UserError, match="lacks the markers"):
+        tables.between_markers(text, "b", "new")
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_the_figure_of_theorem_1_shows_a_gap_that_stays(order: int) -> None:
+    coarse, fine = (gaps(2.0, 1.0, steps, order) for steps in (1, 64))
+    assert fine == pytest.approx((0.05496, 0.05109), abs=2e-4)
+    assert min(coarse) > 0.04
+    near = gaps(2.0, 2.0 - 1 / 64, 1, order)
+    assert max(near) < 1e-5
+
+
+# --- the toy -------------------------------------------------------------------------------------
+
+
+def test_targets_are_what_they_say() -> None:
+    for target in targets().values():
+        drawn = target.truth(4000, 3)
+        assert drawn.shape == (4000, target.action_dim)
+        assert np.abs(target.table.all().action.numpy()).max() <= 1
+        if not target.control:
+            shares = experiment._shares(drawn, target)
+            assert shares.sum() > 0.98
+            assert shares.min() > 0.8 / len(target.modes)
+            assert experiment.distance(drawn, target.truth(4000, 4)) < 0.03
+
+
+def test_distances_are_those_of_known_shifts() -> None:
+    points = np.random.default_rng(0).standard_normal((500, 2))
+    # A shift by s has sliced W1 s times the mean of |cos|.
+    assert experiment.distance(points, points + np.array((0.5, 0.0))) == pytest.approx(
+        1 / np.pi, rel=1e-2
+    )
+    assert experiment.distance(points[:, :1], points[:, :1] - 0.3) == pytest.approx(0.3)
+
+
+def test_every_method_has_settings_that_train() -> None:
+    for method in METHODS:
+        assert objectives.find(objectives.resolved(config(method)))
+    assert {m.settings.get("objective", "gtp") for m in METHODS} == {
+        "gtp", "flow", "consistency", "ctm", "solver", "shortcut", "mean-flow", "linear-q",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def results() -> list[experiment.Result]:
+    """A few updates of three methods on the line and among the goals."""
+    chosen = [m for m in METHODS if m.name in ("gtp", "flow, Euler", "flow, Heun", "consistency")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "METHODS", chosen)
+        patch.setattr(experiment, "COUNT", 200)
+        names = ("two modes", "four goals")
+        return [r for name in names for r in experiment.run(targets()[name], 3, (0, 1))]
+
+
+def test_results_are_measured_for_every_k(results: list[experiment.Result]) -> None:
+    for result in results:
+        for values in (result.distance, result.modes, result.outside):
+            assert tuple(values) == experiment.STEPS
+            assert all(np.isfinite(list(values.values())))
+        if result.target == "two modes":
+            paths = result.paths
+            assert paths["jump"].shape == (len(paths["times"]), 13)
+            assert paths["steps"].shape == (6, 13)
+            assert np.array_equal(paths["jump"][0], paths["steps"][0])
+        else:
+            assert result.paths["walks"].shape == (11, 60, 2)
+    euler, heun = (next(r for r in results if r.method == f"flow, {n}") for n in ("Euler", "Heun"))
+    # One step to time 0 is the same for both; more steps are not.
+    assert np.allclose(euler.actions[1], heun.actions[1])
+    assert not np.allclose(euler.actions[5], heun.actions[5])
+
+
+def test_the_command_writes_figure_and_tables(
+    results: list[experiment.Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "results.pkl").write_bytes(pickle.dumps(results))
+    assert toy.main(["--redraw", "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "toy.png").stat().st_size > 10_000
+    rows = list(csv.DictReader((tmp_path / "toy.csv").open()))
+    assert len(rows) == len(results) * len(experiment.STEPS)
+    assert "### four goals" in (tmp_path / "toy.md").read_text() in capsys.readouterr().out
+    with pytest.raises(UserError, match="leave out --redraw"):
+        toy.main(["--redraw", "--output", str(tmp_path / "empty")])
+    assert callable(draw.draw) and callable(report.markdown)
+
+
+def test_a_method_that_leaves_the_rails_is_named_and_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(experiment, "EXPLODED", 1e-9)
+    target = targets()["two modes"]
+    agent, _, diverged = experiment.train(target, METHODS[0], 200, (0, 1))
+    assert "loss" in diverged and "at update 50, seed 0" in diverged
+    assert torch.isfinite(agent.actor.parameters.flat).all()
+
+
+# --- the ablation --------------------------------------------------------------------------------
+
+
+def test_the_ablation_names_its_rows_and_their_settings() -> None:
+    with pytest.raises(UserError, match="Unknown rows gpt"):
+        ablate.main(["--rows", "gtp", "gpt"])
+    assert set(ablate._PUBLISHED) <= set(ablate.ROWS)
+
+
+def make_ablation(monkeypatch: pytest.MonkeyPatch, dataset: str, tmp_path: Path) -> ablate.Ablation:
+    target = targets()["four goals"].table
+    table = replace(target, provenance=Provenance(dataset, True, "made by a test"))
+    monkeypatch.setattr(ablate.data, "load_table", lambda *_: table)
+    options = ablate.Options(
+        rows=("gtp", "mean-flow"), steps=20, episodes=2, width=8, batch_size=16, rounds=2,
+        seeds=(0, 1), output=tmp_path, device="cpu",
+    )  # fmt: skip
+    return ablate.Ablation(options)
+
+
+def test_rows_are_timed_in_turns_and_kept(monkeypatch, tmp_path: Path) -> None:
+    ablation = make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path)
+    ablation.measure()
+    ablation.kept["rows"] = {
+        "gtp": {"run": "", "scores": [100.0, 110.0], "diverged": ""},
+        "mean-flow": {"run": "", "diverged": "consistency_loss of seed 0 at update 7"},
+    }
+    ablation._write()
+    table = (tmp_path / "table.md").read_text()
+    assert "105.0 [100.0, 110.0] | 100.0 110.0 |" in table and "1.00 x" in table
+    assert "diverged (consistency_loss of seed 0 at update 7)" in table
+    assert "20 updates of 2 seeds (width 8, batch 16)" in table
+    assert "published" not in table.replace("published numbers", "")
+    again = make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path)
+    assert again.kept == json.loads((tmp_path / "rows.json").read_text())
+    assert again.train("gtp") == 0
+    with pytest.raises(UserError, match="another protocol"):
+        make_ablation(monkeypatch, "other", tmp_path)
+
+
+def test_published_numbers_stand_beside_the_published_data_only(monkeypatch, tmp_path) -> None:
+    ablation = make_ablation(monkeypatch, "hopper_medium_expert-v2.hdf5", tmp_path)
+    ablation.kept |= {"rows": {"gtp": {"scores": [1.0], "diverged": ""}}}
+    ablation.kept["seconds_per_update"] = {}
+    assert "112.2 +- 0.6" in ablation.table()

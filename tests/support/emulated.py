@@ -1,0 +1,110 @@
+"""The CUDA sampler's kernels compiled for the host: their very source, run fiber by fiber."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import torch
+from folded import Folded
+from rounded import RoundedProducts
+from tolerance import assert_as_accurate
+
+from gtp_fast import reference
+
+SOURCES = Path(__file__).parents[2] / "csrc" / "emulation"
+PATHS = ("latency", "throughput", "cluster", "tensor")
+PRECISIONS = ("fp32", "tf32", "bf16")
+STATUS = {1: "threads wait for others, or write behind their shared memory", 2: "no such kernel"}
+
+
+def missing() -> str:
+    """Return why the emulation cannot be built, or an empty string."""
+    if _compiler() is None or not SOURCES.is_dir():
+        return "needs a C++ compiler and the checkout's csrc/emulation"
+    return ""
+
+
+def build(folder: Path) -> ctypes.CDLL:
+    """Compile the emulation into a folder and load it."""
+    library = folder / "emulate.so"
+    # Fibers jump from stack to stack, which glibc's hardened longjmp takes for an error.
+    options = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE"]
+    sources = ["emulate.cpp", "../sampler_cuda_plan.cpp"]
+    command = [str(_compiler()), *options, "-o", str(library), *sources]
+    subprocess.run(command, cwd=SOURCES, check=True)
+    return ctypes.CDLL(str(library))
+
+
+def run(
+    library: ctypes.CDLL, policy: Folded, path: str, rows_of_plan: int, precision: str, rows: int
+) -> np.ndarray:
+    """Return the actions of `Folded.inputs(rows)`, by one kernel."""
+    sizes = policy.sizes
+    observation, noise, out = policy.inputs(rows)
+    weights = _aligned(policy.flat(-(-sizes.H // 4) * 4, -(-sizes.A // 4) * 4))
+    pointer = [ctypes.c_void_p(x.ctypes.data) for x in (weights, observation, noise, out)]
+    status = library.gtp_emulate(
+        PATHS.index(path), rows_of_plan, PRECISIONS.index(precision), _shape(policy), pointer[0],
+        ctypes.c_float(policy.initial_scale), *pointer[1:], rows,
+    )  # fmt: skip
+    assert status == 0, STATUS[status]
+    return out
+
+
+def check(
+    library: ctypes.CDLL, policy: Folded, path: str, rows_of_plan: int, precision: str, rows: int
+) -> None:
+    """Hold one kernel to the comparison rule, against plain PyTorch at the same precision."""
+    out = run(library, policy, path, rows_of_plan, precision, rows)
+    observation, noise, _ = policy.inputs(rows)
+    name = f"{path} {rows_of_plan} {precision} {policy.sizes} {policy.form}"
+    assert_as_accurate(
+        name, out, plain(policy, observation, noise, precision), policy.exact(observation, noise)
+    )
+
+
+def plain(policy: Folded, observation: np.ndarray, noise: np.ndarray, precision: str) -> np.ndarray:
+    """Return the reference's actions with the operands of its products rounded."""
+    inputs = torch.tensor(observation), torch.tensor(noise)
+    with RoundedProducts(precision) as mode:
+        result = reference.folded_sample(policy.policy(), *inputs)
+    sizes = policy.sizes
+    assert mode.products == 1 + sizes.K * (1 + sizes.L), "not every product was rounded"
+    return result.numpy()
+
+
+def choose(
+    library: ctypes.CDLL, policy: Folded, precision: str, rows: int, device: tuple[int, int, int]
+) -> tuple[str, int, str]:
+    """Return path, rows and words of the choice for a batch on a device of so many
+    multiprocessors, bytes of shared memory a block, and clusters at once.
+    """
+    chosen, text = (ctypes.c_int * 2)(), ctypes.create_string_buffer(100)
+    library.gtp_choose(
+        *device, PRECISIONS.index(precision), _shape(policy), ctypes.c_int64(rows), chosen, text
+    )
+    return PATHS[chosen[0]], chosen[1], text.value.decode()
+
+
+def _compiler() -> str | None:
+    return shutil.which("c++") or shutil.which("g++")
+
+
+def _shape(policy: Folded) -> ctypes.Array:
+    form = policy.form
+    kind = ("mish", "relu", "gelu").index(form.activation)
+    return (ctypes.c_int * 10)(
+        *policy.sizes.tuple(), kind, form.clamp, form.stochastic, form.squash
+    )
+
+
+def _aligned(x: np.ndarray) -> np.ndarray:
+    """Copy to where loads of four floats may go, as the device's buffer does."""
+    room = np.empty(x.size + 4, np.float32)
+    room = room[(-room.ctypes.data // 4) % 4 :][: x.size]
+    room[:] = x
+    return room

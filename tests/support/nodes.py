@@ -1,0 +1,68 @@
+"""An update as the nodes of a CUDA graph: launches of kernels and operators of PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gtp_fast.ops.sampler import NativeSampler
+
+# Operators that make or name memory and launch nothing, beside views.
+_FREE = {"empty", "empty_like", "empty_strided", "new_empty", "detach", "alias", "lift_fresh"}
+
+
+class _Operators(TorchDispatchMode):
+    def __init__(self, nodes: list[str]) -> None:
+        super().__init__()
+        self.nodes = nodes
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        if not func.is_view and name not in _FREE and name != "_unsafe_view":
+            self.nodes.append(f"torch {name}")
+        return func(*args, **(kwargs or {}))
+
+
+class _Launch:
+    """Stands before a kernel and notes its launches without making them."""
+
+    def __init__(self, name: str, nodes: list[str]) -> None:
+        self.name, self.nodes = name, nodes
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        self.nodes.append(f"triton {self.name}")
+        return lambda *args, **options: None
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Yield the list that the nodes of what runs inside are added to, in their order.
+
+    No kernel of Triton is run, so what is computed means nothing. The sampler counts as the node it
+    is on a GPU; its `load` counts as one more.
+    """
+    nodes: list[str] = []
+    for file in (Path(__file__).parents[2] / "kernels").glob("[a-z]*.py"):
+        module = importlib.import_module(f"gtp_fast.kernels.{file.stem}")
+        for name in [x for x in vars(module) if x.endswith("_kernel")]:
+            monkeypatch.setattr(module, name, _Launch(f"{file.stem}.{name}", nodes))
+    for name in ("load", "sample"):
+        whole = getattr(NativeSampler, name)
+
+        def noted(self: Any, *args: Any, whole: Any = whole, name: str = name) -> Any:
+            result = whole(self, *args)
+            nodes.append(f"cuda sampler {name}")
+            return result
+
+        monkeypatch.setattr(NativeSampler, name, noted)
+    with _Operators(nodes):
+        yield nodes
+    monkeypatch.undo()
