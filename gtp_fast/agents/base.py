@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gtp_fast import ops, random
 from gtp_fast.agents.learner import Learner
+from gtp_fast.agents.settings import CloneConfig
 from gtp_fast.candidates import CandidateSampler, Rule, Score
 from gtp_fast.errors import UserError
 from gtp_fast.random import Stream
@@ -45,7 +46,7 @@ class Agent(ABC):
     for nothing.
     """
 
-    Config: ClassVar[type]
+    Config: ClassVar[type[CloneConfig]]
     metric_names: tuple[str, ...]
     loss_names: tuple[str, ...]
     loss_limits: Mapping[str, float] = MappingProxyType({})
