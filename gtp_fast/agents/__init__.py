@@ -69,12 +69,14 @@ def build(
     backend: str = "auto",
     precision: str = "fp32",
 ) -> Agent:
-    """Build an agent from its Config or from the mapping that a run folder keeps of it.
+    """Build an agent from its Config or from the mapping that a run folder keeps of it, in which
+    a younger setting may be missing.
 
     backend, precision: as `ops.resolve` takes them.
     """
-    kind = find(name)
-    config = kind.Config(**settings_of(settings)) if isinstance(settings, Mapping) else settings
+    kind, config = find(name), settings
+    if isinstance(settings, Mapping):
+        config = kind.Config(**{**kind.Config.once, **settings_of(settings)})
     return kind(
         config, observation_dim, action_dim, seeds, device, backend, torch.float32, precision
     )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import ops
+from gtp_fast.agents.settings import CloneConfig
 from gtp_fast.errors import UserError
 from gtp_fast.networks.learner import Learner
 from gtp_fast.ops.candidates import CandidateSampler, Rule, Score
@@ -45,7 +46,7 @@ class Agent(ABC):
     for nothing.
     """
 
-    Config: ClassVar[type]
+    Config: ClassVar[type[CloneConfig]]
     metric_names: tuple[str, ...]
     loss_names: tuple[str, ...]
     loss_limits: Mapping[str, float] = MappingProxyType({})

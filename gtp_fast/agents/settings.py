@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
@@ -17,6 +18,9 @@ ANY = (0.0, math.inf)
 @dataclass(frozen=True)
 class CloneConfig:
     """Settings of every agent, those that need no critic included."""
+
+    once: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Settings that younger runs alone name, as older runs had them where not by default."""
 
     batch_size: int = 256
     """Transitions per update and seed."""

@@ -104,6 +104,15 @@ def test_a_run_folder_from_before_these_settings_builds_the_agent_that_it_was(
     assert agent.acting_policy().initial_scale == agent.folded().initial_scale
 
 
+def test_the_mean_of_iql_goes_through_tanh_unless_its_run_is_from_before() -> None:
+    young = agents.defaults("iql", tasks.find(MAZE))[1]
+    made = agents.build("iql", replace(young, width=8), 3, 2, (0,))
+    before = {name: value for name, value in made.settings.items() if name != "squash"}
+    assert young.squash and made.folded().squash
+    assert agents.build("iql", made.settings, 3, 2, (0,)).folded().squash
+    assert not agents.build("iql", before, 3, 2, (0,)).folded().squash
+
+
 @pytest.mark.parametrize("steps", ["100_000", "+100000", "100000"])
 def test_a_length_is_read_as_the_command_reads_numbers(steps: str) -> None:
     command = config.parse(["--task", "hopper-medium", "--steps", steps])

@@ -50,6 +50,35 @@ class Chaos(gymnasium.Env[Any, Any]):
         )
 
 
+class Drift(gymnasium.Env[Any, Any]):
+    """A point pushed by the action along a line, paid for staying near its middle.
+
+    Sums and products alone, so that equal actions give equal returns on every processor. Run
+    folders of tests/old_runs name it: it stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self.action_space = Box(-2.0, 4.0, (2,), np.float32)
+        self.observation_space = Box(-np.inf, np.inf, (3,), np.float64)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.x, self.speed, self.count = float(self.np_random.uniform(-1.0, 1.0)), 0.0, 0
+        return self.observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        first, second = action.astype(np.float64).tolist()
+        self.speed = 0.75 * self.speed + 0.125 * first - 0.0625 * second
+        self.x += 0.25 * self.speed
+        self.count += 1
+        reward = 1.0 - self.x * self.x - 0.125 * self.speed * self.speed
+        return self.observe(), reward, abs(self.x) > 1.5, False, {}
+
+    def observe(self) -> Any:
+        return np.array([self.x, self.speed, self.count / 16])
+
+
 def spec(limit: int = 30, **settings: Any) -> EnvSpec:
     """Return the spec of Chaos with a time limit."""
     return EnvSpec(

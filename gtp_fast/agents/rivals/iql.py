@@ -10,9 +10,10 @@ moves at the end of an update, towards the critic as just stepped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +50,12 @@ class IQLConfig(AgentConfig):
     """
     weight_maximum: float = 100.0
     """Largest weight."""
+    squash: bool = True
+    """Let the policy's mean go through tanh, as its authors do; a linear mean is clipped when it
+    acts.
+    """
+
+    once: ClassVar[Mapping[str, Any]] = MappingProxyType({"squash": False})
 
 
 class IQL(Agent):
@@ -81,7 +88,7 @@ class IQL(Agent):
         self.critic = DoubleQ(self, activation="relu", decays=False)
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         self.beta = self.per_seed(c.beta, "beta")
-        self.steps = one_step(actor.flat, squash=True)
+        self.steps = one_step(actor.flat, squash=c.squash)
         self.prepare(1)
 
     def learners(self) -> dict[str, Learner]:
@@ -132,6 +139,7 @@ class IQL(Agent):
 
     def actor_loss(self, batch: Batch, w: Tensor) -> Tensor:
         """Return -mean w log pi(a | s) [S] for weights w [S, B]."""
-        mean = self.network(self.actor.views, None, None, batch.observation).tanh()
+        mean = self.network(self.actor.views, None, None, batch.observation)
+        mean = mean.tanh() if self.config.squash else mean
         log_std = self.actor.views["log_std"].clamp(*_LOG_STD)
         return -(w * reference.gaussian_log_density(batch.action, mean, log_std)).mean(-1)
