@@ -175,7 +175,7 @@ def _device(record: Mapping[str, Any]) -> str:
 
 
 def _rivals(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a second table, of the rivals beside eager and compiled PyTorch."""
+    """Return a second table, of the rivals other than eager and compiled PyTorch."""
     lines = []
     for group in groups:
         rivals = [
@@ -212,7 +212,7 @@ def _lines(group: Mapping[str, Any]) -> list[str]:
 
 
 def _targets(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what was aimed at, beside what our row says of itself."""
+    """Return each target with what our row says of itself."""
     return [
         f"- target of {group['group']}: {group['target']}; measured: {row['note']}"
         for group in groups
