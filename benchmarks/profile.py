@@ -35,6 +35,18 @@ from gtp_fast.system import native
 PARTS = ("sampler", "perceptrons, forward", "perceptrons, backward", "optimiser and averages")
 Parts = tuple[dict[str, float], float]
 REST = "all else: drawing, losses, copies, Python"
+ACTION = """\
+## How one action gets to microseconds
+
+- What no observation changes is folded once: the embedding of the fixed times and the
+  coefficients of the steps.
+- The observation's part of the first layer is computed once an action, not K times.
+- The rest is one pass over weights packed in the order in which they are read, with mish by one
+  exponential.
+- Nothing is allocated, and no Python runs between the steps.
+- What is left is the second-level cache: a core reads 32 bytes a cycle. So hidden weights of two
+  bytes or one make an action faster still.
+"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -225,7 +237,7 @@ def render(
         for count, (seconds, size) in seeds.items()
     ]
     lines += ["", f"From a fresh interpreter to the end of the first update: {first_update:.1f} s."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", ACTION])
 
 
 def draw(parts: dict[str, float], peak: float, path: Path) -> None:

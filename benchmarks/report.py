@@ -1,10 +1,13 @@
-"""python -m benchmarks.report: the README's table, written from the committed JSON, never typed."""
+"""python -m benchmarks.report: the tables of docs/benchmarks.md and the README's six rows.
+
+Both are written from the committed JSON, never typed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,15 @@ _HEADER = (
     "ours vs torch.compile",
 )
 _RIVALS = ("benchmark", "measured against", "its time", "ours vs it")
+HEADLINES = (
+    "sampler, batch 1, K = 5",
+    "sampler, batch 1, K = 5, int8",
+    "sampler, batch 256, K = 5",
+    "whole update, 1 seed, K = 5",
+    "whole update, 16 seeds, K = 5",
+    "loading 200,000 transitions, cached",
+)
+"""Rows of ours that the README shows."""
 _LABELS = {
     "eager": "reference eager",
     "compiled": "torch.compile",
@@ -41,21 +53,32 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             f"{options.results} holds no results: measure, then give the raw JSON to --collect."
         )
-    text = options.readme.read_text() if options.readme.exists() else ""
-    wanted = replace(text, render([results_file.read(path) for path in files]), str(options.readme))
-    if wanted == text:
-        print(f"{options.readme.name} agrees with {len(files)} file(s) of results")
+    records = [results_file.read(path) for path in files]
+    wanted = {options.readme: headlines(records), options.page: render(records)}
+    pages = {path: _page(path, tables) for path, tables in wanted.items()}
+    stale = [path for path, text in pages.items() if text != path.read_text()]
+    if not stale:
+        print(f"{_names(pages)} agree with {len(files)} file(s) of results")
         return 0
     if options.check:
         print(
-            f"{options.readme.name} and the results disagree;"
-            " mend it with: python -m benchmarks.report",
+            f"{_names(stale)} and the results disagree; mend it with: python -m benchmarks.report",
             file=sys.stderr,
         )
         return 1
-    options.readme.write_text(wanted)
-    print(f"wrote the table into {options.readme.name}")
+    for path in stale:
+        path.write_text(pages[path])
+    print(f"wrote the tables into {_names(stale)}")
     return 0
+
+
+def _page(path: Path, tables: str) -> str:
+    """Return the text of a page with new tables between its markers."""
+    return replace(path.read_text() if path.exists() else "", tables, str(path))
+
+
+def _names(paths: Iterable[Path]) -> str:
+    return " and ".join(path.name for path in paths)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -69,9 +92,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="raw JSON of one run, as --benchmark-json writes it, to be made into results",
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 when README disagrees"
+        "--check", action="store_true", help="write nothing; exit 1 when a page disagrees"
     )
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument(
+        "--readme", type=Path, default=ROOT / "README.md", help="page that shows six rows"
+    )
+    parser.add_argument(
+        "--page", type=Path, default=ROOT / "docs" / "benchmarks.md", help="page of all tables"
+    )
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="folder of the committed JSON"
     )
@@ -88,6 +116,38 @@ def replace(text: str, table: str, name: str, markers: tuple[str, str] = (BEGIN,
             f"{name} has no place for the table: write {first} and {last} where it belongs."
         )
     return f"{head}{first}\n{table}\n{last}{tail}"
+
+
+def headlines(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows of `HEADLINES` as one Markdown table, three columns a device."""
+    about = [
+        f"**{record['device']}**, {record['measured']}, {record['threads']} CPU threads, torch "
+        f"{record['torch']}"
+        for record in records
+    ]
+    header = [""]
+    for record in records:
+        header += [record["device"], "vs eager", "vs fastest rival"]
+    lines = [_line(header), "|---|" + "---:|" * (len(header) - 1)]
+    for name in HEADLINES:
+        cells = [cell for record in records for cell in _headline(record["groups"], name)]
+        lines.append(_line([name, *cells]))
+    head = f"Medians; the rows of a line were measured in turns in one run. {'; '.join(about)}."
+    return "\n".join([head, "", *lines])
+
+
+def _headline(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[str, str, str]:
+    """Return our time, and its ratios to eager PyTorch and to the fastest other rival."""
+    for group in groups:
+        rivals = [row for row in group["rows"] if row["role"] != "ours" and "skipped" not in row]
+        eager = next((row for row in rivals if row["role"] == "eager"), None)
+        others = [row for row in rivals if row["role"] != "eager"]
+        for row in group["rows"]:
+            if row["role"] == "ours" and "skipped" not in row and _name(group, row) == name:
+                fastest = min(others, key=lambda x: x["median_seconds"], default=None)
+                label = _LABELS.get(fastest["role"], fastest["row"]) if fastest else ""
+                return _time(row), _ratio(eager, row), f"{_ratio(fastest, row)} {label}".strip()
+    return "-", "-", "-"
 
 
 def render(records: Sequence[Mapping[str, Any]]) -> str:
@@ -115,7 +175,7 @@ def _device(record: Mapping[str, Any]) -> str:
 
 
 def _rivals(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a second table, of the rivals beside eager and compiled PyTorch."""
+    """Return a second table, of the rivals other than eager and compiled PyTorch."""
     lines = []
     for group in groups:
         rivals = [
@@ -152,7 +212,7 @@ def _lines(group: Mapping[str, Any]) -> list[str]:
 
 
 def _targets(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what was aimed at, beside what our row says of itself."""
+    """Return each target with what our row says of itself."""
     return [
         f"- target of {group['group']}: {group['target']}; measured: {row['note']}"
         for group in groups

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("pytest_benchmark")
 
-from benchmarks import RESULTS, demo, gpu, report, resources, results_file  # noqa: E402
+from benchmarks import RESULTS, demo, gpu, profile, report, resources, results_file  # noqa: E402
 from benchmarks.stage import RedGate, Stage  # noqa: E402
 from benchmarks.workload import (  # noqa: E402
     COMPILED,
@@ -256,38 +256,87 @@ def test_raw_files_that_are_none_are_refused(tmp_path: Path, content: str, messa
         results_file.collect([path])
 
 
-def test_report_writes_and_checks_the_readme(record: dict[str, Any], tmp_path: Path) -> None:
-    readme, results = tmp_path / "README.md", tmp_path / "results"
+@pytest.fixture
+def pages(tmp_path: Path) -> dict[str, Path]:
+    """README and page of all tables, each with room for what is generated."""
+    made = {"readme": tmp_path / "README.md", "page": tmp_path / "benchmarks.md"}
+    for page in made.values():
+        page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    return made
+
+
+def options(pages: dict[str, Path], results: Path) -> list[str]:
+    """Return the options that name these pages and results."""
+    where = [word for name, page in pages.items() for word in (f"--{name}", str(page))]
+    return [*where, "--results", str(results)]
+
+
+def test_report_writes_and_checks_both_pages(
+    record: dict[str, Any], pages: dict[str, Path], tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
     assert results_file.write(record, results).name == "abacus-9.json"
-    where = ["--readme", str(readme), "--results", str(results)]
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    where = options(pages, results)
     assert report.main([*where, "--check"]) == 1
-    assert "old" in readme.read_text(), "--check writes nothing"
+    assert all("old" in page.read_text() for page in pages.values()), "--check writes nothing"
     assert report.main(where) == 0
-    text = readme.read_text()
-    assert text.startswith(f"before\n{report.BEGIN}\nMeasured ")
-    assert text.endswith(f"\n{report.END}\nafter\n")
-    assert "old" not in text
+    for page, first in ((pages["readme"], "Medians"), (pages["page"], "Measured ")):
+        text = page.read_text()
+        assert text.startswith(f"before\n{report.BEGIN}\n{first}")
+        assert text.endswith(f"\n{report.END}\nafter\n")
+        assert "old" not in text
     assert report.main([*where, "--check"]) == 0
-    readme.write_text(text.replace("4.00x", "5.00x"))
-    assert report.main([*where, "--check"]) == 1, "a typed figure is found"
+    for page, figure in ((pages["readme"], "2 CPU threads"), (pages["page"], "4.00x")):
+        right = page.read_text()
+        page.write_text(right.replace(figure, "5.00x"))
+        assert report.main([*where, "--check"]) == 1, f"a typed figure in {page.name} is found"
+        page.write_text(right)
 
 
-def test_report_needs_markers_and_results(record: dict[str, Any], tmp_path: Path) -> None:
-    readme, results = tmp_path / "README.md", tmp_path / "results"
-    where = ["--readme", str(readme), "--results", str(results)]
+def test_report_needs_markers_and_results(
+    record: dict[str, Any], pages: dict[str, Path], tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
     with pytest.raises(UserError, match="holds no results"):
-        report.main(where)
+        report.main(options(pages, results))
     results_file.write(record, results)
-    readme.write_text("no markers")
-    with pytest.raises(UserError, match="has no place for the table"):
-        report.main(where)
+    for page in pages.values():
+        right = page.read_text()
+        page.write_text("no markers")
+        with pytest.raises(UserError, match=f"{page.name} has no place for the table"):
+            report.main(options(pages, results))
+        page.write_text(right)
 
 
-def test_readme_agrees_with_the_committed_results() -> None:
+def test_six_rows_show_the_fastest_rival_of_each_device(raw: Callable[..., Path]) -> None:
+    group = report.HEADLINES[0]
+    rows = [
+        entry(EAGER, [0.008, 0.008], group=group),
+        entry(COMPILED, [0.003, 0.003], group=group),
+        entry(OURS, [0.001, 0.001], group=group),
+        entry(Row("ours int8", "ours"), [0.0005, 0.0005], group=group),
+    ]
+    rival = entry(Row("their runtime", "rival"), [0.002, 0.002], group=group)
+    one, other = results_file.collect([raw(*rows)]), results_file.collect([raw(*rows, rival)])
+    lines = report.headlines([one, other]).splitlines()
+    ends = {line.split(" | ")[0].strip("| "): line for line in lines}
+    first = "1 ms | 8.00x | 3.00x torch.compile | 1 ms | 8.00x | 2.00x their runtime |"
+    assert ends[group] == f"| {group} | {first}"
+    assert ends[f"{group}, int8"].endswith("| 500 us | 16.00x | 4.00x their runtime |")
+    assert ends[report.HEADLINES[-1]].count(" - |") == 6, "a row that was not measured is empty"
+
+
+def test_pages_agree_with_the_committed_results() -> None:
     if not list(RESULTS.glob("*.json")):
         pytest.skip("no results are committed yet")
     assert report.main(["--check"]) == 0
+    records = [results_file.read(path) for path in sorted(RESULTS.glob("*.json"))]
+    for line in report.headlines(records).splitlines()[4:]:
+        assert set(line.split(" | ")[1:]) - {"-", "- |"}, f"nobody measured: {line}"
+
+
+def test_the_page_of_the_profile_ends_as_it_is_written() -> None:
+    assert (ROOT / "docs" / "performance.md").read_text().endswith(f"\n\n{profile.ACTION}")
 
 
 def test_readme_agrees_with_the_committed_run_of_the_demo() -> None:
