@@ -50,7 +50,7 @@ def test_cuda_auto_without_nvcc_builds_for_the_cpu(tmp_path: Path) -> None:
     result = configure(tmp_path, "-DGTP_FAST_CUDA=auto", "-DNVCC=OFF")
     assert result.returncode == 0, result.stderr
     assert "no nvcc was found" in result.stdout
-    assert "sampler_cuda" not in (tmp_path / "build.ninja").read_text()
+    assert "cuda/sampler" not in (tmp_path / "build.ninja").read_text()
 
 
 @checkout
@@ -132,8 +132,9 @@ def test_the_cuda_kernels_spill_nothing(architecture: int, tmp_path: Path) -> No
     if f"compute_{architecture}" not in known:
         pytest.skip(f"this nvcc does not know compute_{architecture}")
     options = ("-std=c++17", "-O3", "-cubin", f"-arch=sm_{architecture}", "-Xptxas", "-v")
-    source = str(ROOT / "csrc" / "sampler_cuda.cu")
-    command = [nvcc, *options, "-o", str(tmp_path / "sampler.cubin"), source]
+    sources = ROOT / "csrc"
+    command = [nvcc, *options, f"-I{sources}", "-o", str(tmp_path / "sampler.cubin")]
+    command.append(str(sources / "cuda" / "sampler.cu"))
     report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     line = r"Function properties for (\S+)\s+(\d+) bytes stack frame, (\d+) bytes spill stores"
     kernels = re.findall(line, report)

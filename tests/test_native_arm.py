@@ -17,7 +17,10 @@ from gtp_fast import native, reference
 SOURCES = Path(__file__).parents[1] / "csrc"
 FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 PRODUCTS = ("fp32", "bf16", "int8")
-FILES = ("kernels_neon", "kernels_portable", "sampler_cpu", "team", "instruction_sets", "shape")
+FILES = (
+    *("cpu/isa/kernels_neon", "cpu/isa/sampler"),
+    *("cpu/sampler", "cpu/team", "cpu/dispatch", "policy", "emulation/sample"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +31,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     if compiler is None or emulator is None or not SOURCES.is_dir():
         pytest.skip("needs aarch64-linux-gnu-g++, qemu-aarch64-static and the checkout's csrc")
     binary = tmp_path_factory.mktemp("arm") / "sample"
-    files = [*(f"{name}.cpp" for name in FILES), "emulation/sample.cpp"]
-    command = [compiler, *FLAGS, "-Wall", "-Werror", "-static", "-pthread", "-o", str(binary)]
+    files = [f"{name}.cpp" for name in FILES]
+    command = [compiler, *FLAGS, "-Wall", "-Werror", "-static", "-pthread", "-I.", "-o", str(binary)]
     subprocess.run([*command, *files], cwd=SOURCES, check=True)
     return [emulator, str(binary)]
 

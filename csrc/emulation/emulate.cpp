@@ -1,7 +1,7 @@
 // The CUDA sampler's kernels on the host, for the tests of machines without a GPU: the very source that nvcc compiles.
 #include <memory>
 
-#include "../sampler_cuda_choice.hpp"
+#include "cuda/choice.hpp"
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "../sampler_cpu.hpp"
+#include "cpu/sampler.hpp"
 
 static std::vector<float> floats(size_t count) {
   std::vector<float> values(count);
