@@ -1,7 +1,7 @@
+#include "policy.hpp"
+
 #include <stdexcept>
 #include <string>
-
-#include "policy.hpp"
 
 namespace gtp {
 namespace {
@@ -20,6 +20,26 @@ Activation activation_of(const char* name) {
   if (wanted == "gelu") return Activation::kGelu;
   if (wanted == "relu") return Activation::kRelu;
   throw std::invalid_argument("activation must be mish, gelu or relu, not " + wanted);
+}
+
+const char* name_of(Precision precision) {
+  switch (precision) {
+    case Precision::kFp32: return "fp32";
+    case Precision::kTf32: return "tf32";
+    case Precision::kBf16: return "bf16";
+    case Precision::kInt8: break;
+  }
+  return "int8";
+}
+
+Precision precision_of(const char* name, std::initializer_list<Precision> offered) {
+  std::string names;
+  for (const Precision& precision : offered) {
+    if (name == std::string(name_of(precision))) return precision;
+    const char* const before = &precision == offered.begin() ? "" : &precision + 1 == offered.end() ? " or " : ", ";
+    names += before + std::string(name_of(precision));
+  }
+  throw std::invalid_argument("precision must be " + names + ", not " + name);
 }
 
 const Shape& checked(const Shape& shape) {

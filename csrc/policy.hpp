@@ -1,16 +1,28 @@
-// The folded policy: how its numbers lie in memory, and the arithmetic of one element. Host and device share it.
+// A policy: its sizes, the layout of its numbers, and the arithmetic of one element. Host and device share it.
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 
-#include "activation.hpp"
 #include "philox.hpp"
 
 namespace gtp {
 
-// What kind of policy: its activation, whether the clean action is clipped in every step, whether noise is added after
-// a step (then the noise of a call is [S, K, B, A], draw 0 the first, instead of [S, B, A]), and whether the clean
-// action goes through tanh.
+// The activations of the hidden layers; Python passes these numbers.
+enum class Activation : int { kMish, kRelu, kGelu };
+
+// "mish", "gelu" (tanh form) or "relu"; throws std::invalid_argument for another name.
+Activation activation_of(const char* name);
+
+// What matrix products read; sums are always float32. tf32 exists on a GPU only, int8 on a CPU only.
+enum class Precision { kFp32, kTf32, kBf16, kInt8 };
+
+// The precision of a name, among those offered; throws std::invalid_argument that lists them.
+Precision precision_of(const char* name, std::initializer_list<Precision> offered);
+const char* name_of(Precision precision);
+
+// The kind of policy. clamp: every step clips the clean action. stochastic: a step adds noise; then the noise of a call
+// is [S, K, B, A], draw 0 first, instead of [S, B, A]. squash: the clean action goes through tanh.
 struct Form {
   Activation activation;
   bool clamp, stochastic, squash;
@@ -25,26 +37,32 @@ struct Shape {
 // Draws of noise for one row.
 GTP_HD int draws_of(const Shape& shape) { return shape.form.stochastic ? shape.steps : 1; }
 
-// The shape itself; throws std::invalid_argument that names a size out of range.
+// Returns the shape; throws std::invalid_argument that names a size out of range.
 const Shape& checked(const Shape& shape);
 
-// "mish", "gelu" (tanh form) or "relu"; throws std::invalid_argument for another name.
-Activation activation_of(const char* name);
-
-// The coefficients of one step: phi = skip a + out F, a <- keep a + gain phi + carry phi_before + spread z.
-struct Step {
+// The coefficients of one sampler step: phi = skip a + out F, a <- keep a + gain phi + carry phi_before + spread z.
+// F reads input_scale a; the reference calls input_scale c_in.
+struct StepCoefficients {
   float input_scale, skip, out, keep, gain, carry, spread;
 };
-constexpr int kStepNumbers = 7;
 
-// Step k of the schedule [7, K], whose rows are the fields of Step; input_scale is c_in of the contract.
-GTP_HD Step step_of(const float* schedule, int steps, int k) {
-  const float* p = schedule + k;
-  return {p[0], p[steps], p[2 * steps], p[3 * steps], p[4 * steps], p[5 * steps], p[6 * steps]};
+// The coefficients of all K steps: numbers [7, K], a row for each field of StepCoefficients.
+struct StepSchedule {
+  static constexpr int kFields = 7;
+  const float* numbers;
+  int steps;
+};
+
+GTP_HD StepCoefficients coefficients_of(const StepSchedule& schedule, int k) {
+  const int K = schedule.steps;
+  const float* p = schedule.numbers + k;
+  return {p[0], p[K], p[2 * K], p[3 * K], p[4 * K], p[5 * K], p[6 * K]};
 }
 
+GTP_HD float input_scale_of(const StepSchedule& schedule, int k) { return schedule.numbers[k]; }
+
 // The flat float32 array that `load` takes: the fields one after another, each with its seed axis first,
-// weights as [in, out]. The schedule is shared by all seeds.
+// weights as [in, out]. All seeds share the schedule.
 struct FlatLayout {
   size_t first_action;       // [S, A, H]
   size_t first_observation;  // [S, O, H]
@@ -58,7 +76,7 @@ struct FlatLayout {
 
   explicit FlatLayout(const Shape& shape) : FlatLayout(shape, shape.width, shape.action) {}
 
-  // The same with padded rows: `width` columns where H stand above, `action` columns where A are the last axis.
+  // The same with padded rows: `width` columns instead of H, and `action` columns where the last axis is A.
   FlatLayout(const Shape& shape, size_t width, size_t action) {
     const size_t S = shape.seeds, O = shape.observation, A = shape.action, H = shape.width;
     const size_t K = shape.steps, hidden = shape.layers - 1;
@@ -70,7 +88,7 @@ struct FlatLayout {
     last_weight = hidden_bias + hidden * S * width;
     last_bias = last_weight + S * H * action;
     schedule = last_bias + S * action;
-    total = schedule + kStepNumbers * K;
+    total = schedule + StepSchedule::kFields * K;
   }
 };
 
@@ -96,7 +114,7 @@ GTP_HD V gelu_of_exp(V x, V e) {
 
 // One step of the folded sampler without its noise. Math gives fma, clip and tanh for V, a float or a vector.
 template <class Math, class V>
-GTP_HD V flow_step(V a, V output, V& before, const Step& s, const Form& form) {
+GTP_HD V flow_step(V a, V output, V& before, const StepCoefficients& s, const Form& form) {
   V phi = Math::fma(Math::fill(s.out), output, s.skip * a);
   if (form.squash) phi = Math::tanh(phi);
   if (form.clamp) phi = Math::clip(phi);
@@ -106,7 +124,7 @@ GTP_HD V flow_step(V a, V output, V& before, const Step& s, const Form& form) {
 }
 
 GTP_HD float clip_action(float a) {
-  // Written so that a NaN stays one.
+  // Both comparisons are false for a NaN, which stays one.
   return a > 1.0f ? 1.0f : (a < -1.0f ? -1.0f : a);
 }
 

@@ -13,6 +13,9 @@
 namespace {
 
 using gtp::CudaSampler;
+using gtp::Precision;
+
+constexpr auto kPrecisions = {Precision::kFp32, Precision::kTf32, Precision::kBf16};
 
 void load(CudaSampler& sampler, uintptr_t flat, size_t count, float initial_scale, uintptr_t stream) {
   check_count(sampler.flat(), count);
@@ -58,7 +61,7 @@ void bind_cuda(py::module_& m) {
                        const char* precision) {
              const gtp::Form form{gtp::activation_of(activation), clamp, stochastic, squash};
              return std::make_unique<CudaSampler>(gtp::Shape{seeds, observation, action, width, layers, steps, form},
-                                                  gtp::precision_of(precision));
+                                                  gtp::precision_of(precision, kPrecisions));
            }),
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
            py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
@@ -67,17 +70,15 @@ void bind_cuda(py::module_& m) {
            "Copy the flat policy at a device or pinned address, on a stream.")
       .def("take", &take, py::arg("padded"), py::arg("count"), py::arg("initial_scale"), py::arg("rows"),
            py::arg("stream"),
-           "Read the policy at a device address that must stay, its rows padded, for batches of `rows` alone.")
+           "Read the policy, its rows padded, in place at a device address that stays valid, for batches of `rows`.")
       .def("sample", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
            py::arg("stream"), py::arg("plan") = py::none(),
-           "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream; "
-           "by the plan for the batch, or another of plans().")
+           "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream, by "
+           "the plan for the batch or another of plans().")
       .def("plan", [](const CudaSampler& s, int64_t rows) { return named(s.plan(rows)); }, py::arg("rows"),
-           "The kernel for a batch, and its rows a block or cluster.")
-      .def("plans", &plans, "All kernels that this device can run, alike.")
+           "The kernel for a batch, and its rows in a block or cluster.")
+      .def("plans", &plans, "All kernels that this device can run, in the same form.")
       .def("describe", &CudaSampler::describe, py::arg("rows"), "The kernel for a batch, in words.")
       .def_property_readonly("padded", &CudaSampler::padded_rows,
-                             "Columns of a row of hidden width and of one of actions, as `take` reads them.")
-      .def_property_readonly("count", [](const CudaSampler& s) { return s.flat().total; })
-      .def_property_readonly("device", &CudaSampler::device);
+                             "Columns of a row of hidden width and of one of actions, as `take` reads them.");
 }

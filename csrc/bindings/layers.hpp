@@ -1,4 +1,4 @@
-// The parameters of a perceptron as Python hands them in.
+// The parameters of a perceptron as Python passes them.
 #pragma once
 
 #include <pybind11/stl.h>
@@ -9,10 +9,10 @@
 #include "bindings/checks.hpp"
 #include "cpu/mlp.hpp"
 
-// Weight address, bias address, and the distances between groups, in floats.
+// Addresses of weight and bias, and for each the distance between groups in floats.
 using LayerAddress = std::array<uintptr_t, 4>;
 
-// Parameters of every layer, or their gradients, made once for as long as they stay where they are.
+// Parameters of every layer, or their gradients; valid as long as their memory does not move.
 struct Layers {
   explicit Layers(const std::vector<LayerAddress>& layers) {
     for (const LayerAddress& layer : layers)

@@ -1,13 +1,12 @@
-// What surrounds the networks in an update, for Python: the batch, the perturbation, the losses. Addresses of contiguous
-// float32 arrays, in the order of their declarations.
+// Perturbation, losses and advantage weights for Python: addresses of contiguous float32 arrays.
 #include <pybind11/stl.h>
 
 #include <array>
 
 #include "bindings/checks.hpp"
-#include "cpu/td.hpp"
-#include "cpu/gather.hpp"
 #include "cpu/loss.hpp"
+#include "cpu/perturb.hpp"
+#include "cpu/td.hpp"
 
 namespace {
 
@@ -58,18 +57,6 @@ void weigh(const std::array<int, 4>& shape, uintptr_t values, uintptr_t eta, flo
              pointer<float>(statistics, "statistics"));
 }
 
-void gather(uintptr_t table, uintptr_t lots, uint32_t count, const std::array<int, 2>& widths, uintptr_t keys, int seeds,
-            uint64_t step, uint32_t stream, int rows, const std::array<uintptr_t, 5>& outputs) {
-  if (count == 0 || widths[0] < 1 || widths[1] < 1) throw py::value_error("there is nothing to draw from");
-  if (static_cast<int64_t>(seeds) * rows == 0) return;
-  float* out[5];
-  for (int i = 0; i < 5; ++i) out[i] = pointer<float>(outputs[i], "an output");
-  gtp::gather({pointer<const float>(table, "table"), count, widths[0], widths[1],
-               reinterpret_cast<const uint64_t*>(lots)},
-              pointer<const uint64_t>(keys, "keys"), seeds, static_cast<uint32_t>(step), stream, rows,
-              {out[0], out[1], out[2], out[3], out[4]});
-}
-
 }  // namespace
 
 void bind_losses(py::module_& m) {
@@ -82,12 +69,8 @@ void bind_losses(py::module_& m) {
         "Consistency and flow loss [2, S], and the gradient of their sum with respect to the student.");
   m.def("td_loss", &td_loss, py::arg("shape"), py::arg("discount"), py::arg("inputs"), py::arg("loss"),
         py::arg("gradient"),
-        "TD loss [S] of twin critics and its gradient [S, T, B]. shape: S, T, B, m; inputs: values, following, reward, "
-        "mask.");
+        "TD loss [S] of twin critics and its gradient [S, T, B]. shape: S, T, B, m; inputs: values, next values, "
+        "reward, mask.");
   m.def("weigh", &weigh, py::arg("shape"), py::arg("values"), py::arg("eta"), py::arg("maximum"), py::arg("w"),
         py::arg("statistics"), "Advantage weights [S, B] and their four statistics [4, S]. shape: S, T, B, m.");
-  m.def("gather", &gather, py::arg("table"), py::arg("lots"), py::arg("count"), py::arg("widths"), py::arg("keys"), py::arg("seeds"),
-        py::arg("step"), py::arg("stream"), py::arg("rows"), py::arg("outputs"),
-        "Draw rows of a table by counter, by an alias table of lots or (0) alike, and copy their fields: s, a, r, s', "
-        "mask. widths: observation, action.");
 }

@@ -1,14 +1,18 @@
-// The training of small networks for Python: addresses of contiguous float32 arrays.
+// Networks, Adam and the tally of metrics for Python: addresses of contiguous float32 arrays.
 #include <tuple>
 
-#include "cpu/bf16_kernels.hpp"
 #include "bindings/layers.hpp"
+#include "cpu/adam.hpp"
+#include "cpu/bf16_kernels.hpp"
+#include "cpu/dispatch.hpp"
+#include "cpu/mlp_kernels.hpp"
+#include "cpu/tally.hpp"
 
 namespace {
 
-gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation, bool rounds) {
+gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation, bool bf16) {
   if (activation < 0 || activation > 2) throw py::value_error("there is no such activation");
-  const gtp::MlpShape shape{groups, rows, std::move(sizes), static_cast<gtp::Activation>(activation), rounds};
+  const gtp::MlpShape shape{groups, rows, std::move(sizes), static_cast<gtp::Activation>(activation), bf16};
   return gtp::checked(shape);
 }
 
@@ -87,12 +91,12 @@ void adam(const std::array<uintptr_t, 5>& arrays, int seeds, size_t count, uintp
                  health, norms, threads);
 }
 
-void account(uintptr_t metrics, const std::array<int, 3>& shape, uintptr_t limits, int64_t step, uintptr_t total,
+void tally(uintptr_t metrics, const std::array<int, 3>& shape, uintptr_t limits, int64_t step, uintptr_t total,
              uintptr_t bad_step) {
   const auto [rows, losses, seeds] = shape;
   if (losses > rows) throw py::value_error("the losses are rows of the metrics");
   if (rows < 1 || seeds < 1) return;
-  gtp::account(pointer<const float>(metrics, "metrics"), rows, losses, seeds, pointer<const float>(limits, "limits"),
+  gtp::tally(pointer<const float>(metrics, "metrics"), rows, losses, seeds, pointer<const float>(limits, "limits"),
                step, pointer<float>(total, "total"), pointer<int64_t>(bad_step, "bad_step"));
 }
 
@@ -100,31 +104,32 @@ void account(uintptr_t metrics, const std::array<int, 3>& shape, uintptr_t limit
 
 void bind_mlp(py::module_& m) {
   m.def("bf16", [] { const auto* found = gtp::select_bf16(); return found ? found->name : ""; },
-        "Name of the instruction set that multiplies bfloat16, or nothing where there is none.");
+        "Name of the instruction set that multiplies bf16 in training, or an empty string.");
   py::class_<gtp::MlpShape>(m, "MlpShape", "Groups, rows and layers of a multilayer perceptron.")
       .def(py::init(&shape_of), py::arg("groups"), py::arg("rows"), py::arg("sizes"), py::arg("activation"),
-           py::arg("rounds") = false,
-           "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form); rounds: whether "
-           "products read bfloat16.")
-      .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass keeps.");
-  py::class_<Layers>(m, "MlpLayers", "The parameters of a multilayer perceptron, or where their gradients go.")
+           py::arg("bf16") = false,
+           "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form); bf16: whether "
+           "products read bf16.")
+      .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass saves.");
+  py::class_<Layers>(m, "MlpLayers", "The parameters of a multilayer perceptron, or their gradients.")
       .def(py::init<const std::vector<LayerAddress>&>(), py::arg("layers"),
            "layers: address of weight and bias, and for each the distance between groups in floats.");
   m.def("mlp_forward", &forward, py::arg("shape"), py::arg("x"), py::arg("layers"), py::arg("y"), py::arg("saved"),
         py::arg("threads") = 1,
-        "y [G, B, out], an address and the distance between rows, of the pieces of x side by side; keeps what the "
+        "y [G, B, out], an address and the distance between rows, of the pieces of x side by side; saves what the "
         "backward pass needs unless saved is 0.");
   m.def("mlp_backward", &backward, py::arg("shape"), py::arg("dy"), py::arg("layers"), py::arg("saved"), py::arg("x"),
         py::arg("dx"), py::arg("gradients"), py::arg("threads") = 1,
-        "From dy [G, B, out], as y of the forward pass, the gradients of every layer unless that is None, and of each "
-        "piece of x whose address in dx is not 0.");
+        "From dy [G, B, out], passed like y: the gradients of every layer unless that is None, and dx of each piece of "
+        "x unless its address is 0.");
   m.def("sinusoid", &sinusoid, py::arg("levels"), py::arg("count"), py::arg("rates"), py::arg("half"), py::arg("out"),
         "Sines and cosines of two levels of each row, [count, 2] -> [2, count, 2 half].");
   m.def("adam", &adam, py::arg("arrays"), py::arg("seeds"), py::arg("count"), py::arg("rate"), py::arg("updates"),
         py::arg("betas"), py::arg("epsilon"), py::arg("average_rate"), py::arg("max_norm"), py::arg("loss"),
         py::arg("limit"), py::arg("diverged"), py::arg("norm"), py::arg("threads") = 1,
         "One step of Adam and of the moving average on parameter, gradient, first, second, average [S, P].");
-  m.def("account", &account, py::arg("metrics"), py::arg("shape"), py::arg("limits"), py::arg("step"), py::arg("total"),
+  m.def("tally", &tally, py::arg("metrics"), py::arg("shape"), py::arg("limits"), py::arg("step"), py::arg("total"),
         py::arg("bad_step"),
-        "Add metrics [n, S] to total and note the step at which a loss first left its limit. shape: n, losses, S.");
+        "Add metrics [n, S] to total; bad_step [losses, S] gets the first step at which a loss left its limit. shape: "
+        "n, losses, S.");
 }

@@ -1,4 +1,4 @@
-// The whole update of GTP for Python: addresses of contiguous arrays that stay where they are for as long as it lives.
+// The whole update of GTP for Python: addresses of contiguous arrays that must outlive it.
 #include <pybind11/stl.h>
 
 #include "bindings/layers.hpp"
@@ -26,31 +26,31 @@ gtp::Learning learning(const Buffers& buffers, int seeds) {
           limit};
 }
 
-void check(const gtp::UpdateSettings& s, const gtp::Shape& chain) {
+void check(const gtp::UpdateSettings& s, const gtp::Shape& sampler) {
   const auto need = [](bool holds, const char* what) {
     if (!holds) throw py::value_error(what);
   };
-  const int told = 2 * s.clocks[0].sizes.back();
+  const int embedding = 2 * s.clocks[0].sizes.back();
   need(s.seeds > 0 && s.rows > 0 && s.backups > 0 && s.values > 0, "an update needs seeds, rows and actions");
   need(s.clocks[0].sizes == s.clocks[1].sizes && s.clocks[0].sizes[0] % 2 == 0, "the two clocks must be alike");
-  need(s.actor.sizes[0] == s.action + told + s.observation && s.actor.sizes.back() == s.action,
+  need(s.actor.sizes[0] == s.action + embedding + s.observation && s.actor.sizes.back() == s.action,
        "the actor does not fit the observation and the action");
   need(s.critic.sizes[0] == s.observation + s.action && s.critic.sizes.back() == 1,
        "the critic does not fit the observation and the action");
-  need(chain.seeds == s.seeds && chain.observation == s.observation && chain.action == s.action &&
-           chain.width == s.actor.sizes[1] && chain.layers + 2 == static_cast<int>(s.actor.sizes.size()) &&
-           !chain.form.stochastic,
+  need(sampler.seeds == s.seeds && sampler.observation == s.observation && sampler.action == s.action &&
+           sampler.width == s.actor.sizes[1] && sampler.layers + 2 == static_cast<int>(s.actor.sizes.size()) &&
+           !sampler.form.stochastic,
        "the sampler does not fit the actor");
 }
 
-std::unique_ptr<gtp::Update> make(gtp::Sampler& chain, const std::array<int, 6>& shape, bool clones, bool rounds,
+std::unique_ptr<gtp::Update> make(gtp::Sampler& sampler, const std::array<int, 6>& shape, bool clones, bool bf16,
                                   const std::array<Net, 4>& nets, const std::array<Buffers, 2>& buffers,
                                   const std::array<double, 4>& optimiser, const std::array<double, 5>& numbers,
                                   const std::array<int, 2>& kinds, const std::array<uint32_t, 5>& streams,
                                   const std::array<uintptr_t, 9>& addresses) {
   gtp::UpdateSettings s{};
   s.seeds = shape[0], s.observation = shape[1], s.action = shape[2], s.rows = shape[3];
-  s.backups = shape[4], s.values = shape[5], s.clones = clones, s.rounds = rounds;
+  s.backups = shape[4], s.values = shape[5], s.clones = clones, s.bf16 = bf16;
   s.actor = trained(nets[0]), s.critic = trained(nets[3]);
   for (int clock = 0; clock < 2; ++clock) s.clocks[clock] = trained(nets[1 + clock]);
   s.actor_learning = learning(buffers[0], s.seeds), s.critic_learning = learning(buffers[1], s.seeds);
@@ -63,17 +63,18 @@ std::unique_ptr<gtp::Update> make(gtp::Sampler& chain, const std::array<int, 6>&
   s.nodes = pointer<const float>(addresses[2], "nodes"), s.cdf = reinterpret_cast<const int64_t*>(addresses[3]);
   s.keys = pointer<const uint64_t>(addresses[4], "keys"), s.diverged = pointer<int64_t>(addresses[5], "diverged");
   s.levels = pointer<const float>(addresses[6], "levels"), s.schedule = pointer<const float>(addresses[7], "schedule");
-  s.rates = pointer<const float>(addresses[8], "rates");
-  check(s, chain.shape());
-  return std::make_unique<gtp::Update>(s, chain);
+  s.sine_rates = pointer<const float>(addresses[8], "rates");
+  check(s, sampler.shape());
+  return std::make_unique<gtp::Update>(s, sampler);
 }
 
-void run(gtp::Update& update, uintptr_t table, uintptr_t lots, uint32_t count, const std::array<int, 2>& widths, uint64_t step,
-         uint32_t num_nodes, const std::array<uintptr_t, 2>& rates, double decay, uintptr_t metrics, int threads) {
+void run(gtp::Update& update, uintptr_t table, uintptr_t lots, uint32_t count, const std::array<int, 2>& widths,
+         uint64_t step, uint32_t num_nodes, const std::array<uintptr_t, 2>& rates, double decay, uintptr_t metrics,
+         int threads) {
   if (count == 0) throw py::value_error("there is nothing to draw from");
   const gtp::TransitionRows rows{pointer<const float>(table, "table"), count, widths[0], widths[1],
                                  reinterpret_cast<const uint64_t*>(lots)};
-  const gtp::Moment now{step, num_nodes, pointer<const float>(rates[0], "rate"),
+  const gtp::UpdateInputs now{step, num_nodes, pointer<const float>(rates[0], "rate"),
                         pointer<const float>(rates[1], "critic rate"), static_cast<float>(decay)};
   float* const to = pointer<float>(metrics, "metrics");
   const py::gil_scoped_release release;
@@ -84,18 +85,18 @@ void run(gtp::Update& update, uintptr_t table, uintptr_t lots, uint32_t count, c
 
 void bind_update(py::module_& m) {
   py::class_<gtp::Update>(m, "Update", "A whole update of GTP on the CPU.")
-      .def(py::init(&make), py::keep_alive<1, 2>(), py::arg("chain"), py::arg("shape"), py::arg("clones"),
-           py::arg("rounds"), py::arg("nets"), py::arg("buffers"), py::arg("optimiser"), py::arg("numbers"),
+      .def(py::init(&make), py::keep_alive<1, 2>(), py::arg("sampler"), py::arg("shape"), py::arg("clones"),
+           py::arg("bf16"), py::arg("nets"), py::arg("buffers"), py::arg("optimiser"), py::arg("numbers"),
            py::arg("kinds"), py::arg("streams"), py::arg("addresses"),
-           "shape: S, O, A, B, actions that back up, actions of V(s); rounds: whether products read bfloat16; nets: "
+           "shape: S, O, A, B, actions for the target, actions for V(s); bf16: whether products read bf16; nets: "
            "actor, both clocks, critic; buffers: actor, critic; optimiser: betas, epsilon, largest norm; numbers: "
            "discount, largest weight, sigma, t_min, initial scale; kinds: uniform u, preconditioning; streams: batch, "
            "target, value, time, noise; addresses: eta, share, nodes, cdf or null, keys, diverged, levels, schedule, "
            "rates.")
       .def("run", &run, py::arg("table"), py::arg("lots"), py::arg("count"), py::arg("widths"), py::arg("step"),
            py::arg("num_nodes"), py::arg("rates"), py::arg("decay"), py::arg("metrics"), py::arg("threads") = 1,
-           "Do update number `step` from a table of `count` rows and its lots (0: none); metrics [9, S]; rates: addresses "
-           "of the actor's and the critic's learning rates [S], of which `decay` remains.")
+           "Do update number `step` from a table of `count` rows and its lots (0: none); metrics [9, S]; rates: "
+           "addresses of the actor's and the critic's learning rates [S], multiplied by `decay`.")
       .def_property_readonly("spent", &gtp::Update::spent,
-                             "Seconds taken so far by sampler, perceptrons forward and backward, and optimiser.");
+                             "Seconds spent so far in sampler, networks forward and backward, and optimiser.");
 }

@@ -1,5 +1,5 @@
-// Layers whose products read bfloat16: operands are rounded to nearest as they are laid out, all sums are float32.
-// Matrices come and go in the float32 panels of mlp_kernels.hpp, so all else of a perceptron is the same.
+// Layers with bf16 products: packing rounds the operands to nearest, all sums are float32. Matrices come and go in the
+// float32 panels of mlp_kernels.hpp, so the rest of a network does not change.
 #pragma once
 
 #include "cpu/mlp_kernels.hpp"
@@ -16,7 +16,7 @@ struct Bf16Kernels {
   // y = z w^T, times `factor` unless null: z [rows, out], y and factor [rows, in] in panels.
   void (*backward)(const float* z, size_t z_plane, int rows, int out, const float* w, int in, float* y, size_t y_plane,
                    const float* factor, float* scratch);
-  // Rows first..last, which begin a panel, of g = x^T z, row-major [in, out].
+  // Rows first..last of g = x^T z, row-major [in, out]; `first` begins a panel.
   void (*gradient)(const float* x, size_t x_plane, int first, int last, const float* z, size_t z_plane, int out,
                    int rows, float* g, float* scratch);
 };
@@ -25,9 +25,5 @@ struct Bf16Kernels {
 extern const Bf16Kernels kAvx512Bf16Layers;
 extern const Bf16Kernels kAmxLayers;
 #endif
-
-// Those of this machine, or null where it multiplies no bfloat16: AMX before AVX-512, but where the environment's
-// GTP_FAST_ISA names an instruction set no wider than that.
-const Bf16Kernels* select_bf16();
 
 }  // namespace gtp

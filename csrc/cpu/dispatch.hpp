@@ -1,82 +1,70 @@
-// What one instruction set offers, and the packed layout its inner loops read.
+// Chooses the instruction set of every kernel by the features of the processor, each feature by itself.
+//
+// GTP_FAST_ISA names a row of kInstructionSets that this machine runs: the choice is then limited to the features that
+// the row allows. Unset, it uses all that the machine has, AMX too.
 #pragma once
-
-#include <cstddef>
-#include <cstdint>
 
 #include "policy.hpp"
 
 namespace gtp {
 
-// Rows that go through all K steps together: their activations fit a second-level cache.
-constexpr int kBlockRows = 48;
+struct SamplerKernels;
+struct MlpKernels;
+struct Bf16Kernels;
 
-// What the hidden layers' products read: weights as they are; rounded to bfloat16, and their inputs too where the
-// instruction set multiplies pairs of them; or weights of 8 bits and inputs of 16, as layers_int8.hpp has it.
-enum class Products { kFloat32, kBfloat16, kInt8 };
+// kAvx2: with FMA. kAvx512: F, VL, BW and DQ. kAmx: tiles that multiply bf16.
+enum Feature : unsigned { kNeon = 1, kAvx2 = 2, kAvx512 = 4, kVnni = 8, kBf16 = 16, kAmx = 32 };
 
-// One seed's packed policy, offsets in floats. Weights lie in panels of two vectors' width, [out / panel][in][panel],
-// so that the inner loop reads memory in order; columns are padded with zeros.
-struct PackedLayout {
-  Shape shape;
-  Products products;
-  int lanes, panel, last_lanes;
-  int width;   // H padded to a panel
-  int action;  // A padded to a vector of the last layer
-  int stride;  // between rows of activations: off the power of two, so that rows do not share a cache set
-  size_t zeros;  // a bias of nothing
-  size_t first_action, first_observation, step_bias, hidden_weight, hidden_bias, last_weight, last_bias;
-  size_t hidden_weight_size, seed_size, scratch;
-};
+// The instruction sets that cpu/isa/sampler.cpp is compiled for, narrow to wide; the rows of kInstructionSets.
+enum class Isa { kPortable, kNeon, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16 };
 
-struct Schedule {
-  const float* steps;  // [7, K], the fields of Step
-  float initial_scale;
-};
-
-// Where the noise of a block comes from: draws that lie `stride` floats apart, or, where `rows` is null, the counter:
-// draw k of row b of a batch of B rows has row k B + b of the stream.
-struct Noise {
-  const float* rows;
-  int64_t stride;
-  uint64_t key;
-  uint32_t step;
-  int64_t first, batch;
-};
-constexpr uint32_t kActStream = 6;
-
-struct Kernels {
+struct InstructionSet {
   const char* name;
-  int lanes, last_lanes;
-  // Map rows (at most kBlockRows) of observation and noise to clipped actions, through all K steps.
-  void (*sample)(const PackedLayout&, const float* packed, const Schedule&, const float* observation,
-                 const Noise&, float* out, int rows, float* scratch);
-  // Pack one hidden weight [inputs, outputs] as bfloat16; `to` holds zeros.
-  void (*pack_bfloat16)(const float* weight, int inputs, int outputs, float* to);
-  // The same as int8, its columns padded to `width`.
-  void (*pack_int8)(const float* weight, int inputs, int outputs, int width, float* to);
-  void (*normals)(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns, float* out);
-  void (*integers)(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound,
-                   int64_t* out);
+  unsigned needs, allows;  // features that its code needs; features that its name allows
+  int lanes, last_lanes;   // floats in a vector, and in a vector of the sampler's last layer
+  int rows;                // of a register tile
 };
 
-extern const Kernels kPortableKernels;
-#if defined(__x86_64__) || defined(_M_X64)
-extern const Kernels kAvx2Kernels;
-extern const Kernels kAvx512Kernels;
-extern const Kernels kAvx512Bf16Kernels;
-#elif defined(__aarch64__)
-extern const Kernels kNeonKernels;
-#endif
+constexpr unsigned kWideVectors = kAvx2 | kAvx512;
+constexpr InstructionSet kInstructionSets[] = {
+    {"portable", 0, 0, 4, 4, 4},
+    {"neon", kNeon, kNeon, 4, 4, 10},
+    {"avx2", kAvx2, kAvx2, 8, 8, 6},
+    {"avx512", kWideVectors, kWideVectors, 16, 8, 12},
+    {"avx512vnni", kWideVectors | kVnni, kWideVectors | kVnni, 16, 8, 12},
+    {"avx512bf16", kWideVectors | kBf16, kWideVectors | kVnni | kBf16, 16, 8, 12},
+};
 
-// The kernels named "portable", "avx2", "avx512", "avx512bf16" or "neon"; the widest this machine runs when the name is
-// empty (then the environment's GTP_FAST_ISA may name one). Throws std::invalid_argument for one that is unknown or not
-// supported.
-const Kernels& select_kernels(const char* name);
+constexpr const InstructionSet& set_of(Isa isa) { return kInstructionSets[static_cast<int>(isa)]; }
 
-constexpr int kMostKernels = 4;
+constexpr bool runs(const InstructionSet& set, unsigned features) { return (features & set.needs) == set.needs; }
 
-// How many of `all_kernels` this machine runs, narrowest first.
-int supported_kernels(const Kernels* (&all)[kMostKernels]);
+// What multiplies bf16 in training; kNone: nothing.
+enum class Bf16Layers { kNone, kAvx512, kAmx };
+
+struct Choice {
+  Isa fp32, bf16, int8;  // the sampler, by what its hidden layers read
+  Isa training;          // networks and optimiser
+  Bf16Layers bf16_layers;
+};
+
+constexpr Choice choose(unsigned features) {
+  Isa widest = Isa::kPortable;
+  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512})
+    if (runs(set_of(isa), features)) widest = isa;
+  const bool bf16 = runs(set_of(Isa::kAvx512Bf16), features), vnni = runs(set_of(Isa::kAvx512Vnni), features);
+  return {widest, bf16 ? Isa::kAvx512Bf16 : widest, vnni ? Isa::kAvx512Vnni : widest,
+          widest == Isa::kNeon ? Isa::kPortable : widest,
+          !bf16 ? Bf16Layers::kNone : (features & kAmx) != 0 ? Bf16Layers::kAmx : Bf16Layers::kAvx512};
+}
+
+// The kernels that serve this process; std::invalid_argument if GTP_FAST_ISA names none that this machine runs.
+// A sampler's by the precision of its hidden layers; random draws come from those of fp32.
+const SamplerKernels& select_sampler(Precision precision);
+const MlpKernels& select_mlp();
+// Null where nothing multiplies bf16.
+const Bf16Kernels* select_bf16();
+// Name of the widest instruction set in use.
+const char* isa_in_use();
 
 }  // namespace gtp

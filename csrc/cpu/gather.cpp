@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/dispatch.hpp"
+#include "cpu/sampler_kernels.hpp"
 #include "philox.hpp"
 
 namespace gtp {
@@ -26,21 +27,22 @@ void gather(const TransitionRows& table, const uint64_t* keys, int seeds, uint32
             const BatchFields& out) {
   const size_t O = table.observation, A = table.action, B = rows, width = 2 * O + A + 2;
   std::vector<int64_t> drawn(B);
+  const SamplerKernels& draws = select_sampler(Precision::kFp32);
   for (int s = 0; s < seeds; ++s) {
     if (table.lots != nullptr)
       draw_lots(table, keys[s], step, stream, drawn);
     else
-      select_kernels("").integers(keys[s], step, stream, rows, table.count, drawn.data());
-    // Rows lie anywhere in memory: asked for all at once, they arrive together.
+      draws.integers(keys[s], step, stream, rows, table.count, drawn.data());
+    // Rows are scattered in memory: prefetched together, they arrive together.
     for (const int64_t row : drawn)
       for (size_t i = 0; i < width; i += 16) __builtin_prefetch(table.data + row * width + i);
     for (size_t b = 0; b < B; ++b) {
       const float* from = table.data + drawn[b] * width;
       const size_t at = s * B + b;
-      std::memcpy(out.state + at * O, from, O * sizeof(float));
+      std::memcpy(out.observation + at * O, from, O * sizeof(float));
       std::memcpy(out.action + at * A, from + O, A * sizeof(float));
       out.reward[at] = from[O + A];
-      std::memcpy(out.following + at * O, from + O + A + 1, O * sizeof(float));
+      std::memcpy(out.next_observation + at * O, from + O + A + 1, O * sizeof(float));
       out.mask[at] = from[width - 1];
     }
   }

@@ -1,29 +1,32 @@
-// What one instruction set offers to the training of small networks: products of matrices that lie in panels.
+// The inner loops of training small networks, compiled once for each width of vectors: products of matrices in panels.
 //
-// A matrix [rows, columns] in panels is [columns / panel][rows][panel], padded with zeros, `panel` being two vectors'
-// width: a product reads and writes it in order, whichever operand it is. `plane` is the distance between panels.
+// A matrix [rows, columns] in panels is [columns / panel][rows][panel], padded with zeros; a panel is two vectors wide.
+// A product reads and writes it in order, whichever operand it is. `plane` is the distance between panels.
 #pragma once
 
 #include <cstddef>
 
-#include "activation.hpp"
+#include "policy.hpp"
 
 namespace gtp {
 
-// What happens to a tile of a product before it is left: bias and activation, or the slope of the layer below.
+// What a tile of a product goes through after its sums: bias and activation, or the slope of the layer below.
 struct Epilogue {
   const float* bias = nullptr;  // [columns], padded to panels
   bool activate = false;
   Activation activation = Activation::kMish;
-  float* slope = nullptr;         // where the activation's slope is kept, in panels like the result
+  float* slope = nullptr;         // receives the activation's slope, in panels like the result
   const float* factor = nullptr;  // multiplies the result, in panels like it
-  // The row-major weights of the next panel, fetched while this one is at work; `next_rows` of them, `stride` apart.
+  // The row-major weights of the next panel, to prefetch: `next_rows` rows, `next_stride` apart.
   const float* next = nullptr;
   int next_rows = 0;
   size_t next_stride = 0;
 };
 
-struct AdamStep {
+// Times are embedded by sines and cosines of this many times a rate times the level.
+constexpr float kTimeScale = 250.0f;
+
+struct AdamScalars {
   float gradient_scale, rate, first_decay, second_decay, second_correction, epsilon, average_rate;
 };
 
@@ -40,26 +43,17 @@ struct MlpKernels {
   // g = a^T z row-major [depth, columns] for columns first..last of a, all of one panel; the sum over rows in order.
   void (*gradient)(const float* a, size_t a_plane, int first, int last, const float* z, size_t z_plane, int columns,
                    int rows, float* g);
-  // The same two for one column of w, itself [depth] and padded with zeros to panels: y [rows] and z [rows] lie
-  // `stride` apart, g is [depth].
+  // The same two for one column of w, which is [depth], padded with zeros to panels: y [rows] and z [rows] lie `stride`
+  // apart, g is [depth].
   void (*product_column)(const float* a, size_t a_plane, int rows, int depth, const float* w, float bias, float* y,
                          size_t stride);
   void (*gradient_column)(const float* a, size_t a_plane, int depth, const float* z, size_t stride, int rows, float* g);
   void (*column_sums)(const float* z, size_t z_plane, int columns, int rows, float* sums);
-  // Sines and cosines of 250 x at `half` rates: x [count] at distance 2 -> [count, 2 half].
+  // Sines and cosines of kTimeScale x at `half` rates: x [count] at distance 2 -> [count, 2 half].
   void (*sinusoid)(const float* x, size_t count, const float* rates, int half, float* out);
   double (*square_sum)(const float* x, size_t count);
   void (*adam)(float* parameter, const float* gradient, float* first, float* second, float* average, size_t count,
-               const AdamStep& step);
+               const AdamScalars& scalars);
 };
-
-extern const MlpKernels kPortableMlp;
-#if defined(__x86_64__) || defined(_M_X64)
-extern const MlpKernels kAvx2Mlp;
-extern const MlpKernels kAvx512Mlp;
-#endif
-
-// The widest that this machine runs, or the one that the environment's GTP_FAST_ISA names.
-const MlpKernels& select_mlp();
 
 }  // namespace gtp

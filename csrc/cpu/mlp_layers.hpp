@@ -1,4 +1,4 @@
-// Where a perceptron's parts lie, and one layer of it on a block of rows, forward and back.
+// The memory of a perceptron, and one of its layers on a block of rows, forward and backward.
 #pragma once
 
 #include <algorithm>
@@ -6,31 +6,32 @@
 #include <vector>
 
 #include "cpu/bf16_kernels.hpp"
+#include "cpu/dispatch.hpp"
 #include "cpu/mlp.hpp"
 
 namespace gtp {
 
 inline size_t padded(int columns, int panel) { return static_cast<size_t>((columns + panel - 1) / panel) * panel; }
 
-// Where the parts of one group lie, in floats.
-struct Plan {
+// Sizes and offsets of one group's panels, in floats.
+struct MlpMemory {
   const MlpShape& shape;
   const MlpKernels& kernels;
   int panel;
 
-  Plan(const MlpShape& s, const MlpKernels& k) : shape(s), kernels(k), panel(2 * k.lanes) {}
+  MlpMemory(const MlpShape& s, const MlpKernels& k) : shape(s), kernels(k), panel(2 * k.lanes) {}
 
   size_t plane() const { return static_cast<size_t>(shape.rows) * panel; }
   size_t matrix(int size_index) const { return padded(shape.sizes[size_index], panel) * shape.rows; }
   size_t widest() const { return padded(*std::max_element(shape.sizes.begin(), shape.sizes.end()), panel); }
 
-  // Saved of one group: x, then for each hidden layer its values and slopes.
+  // Saved for one group: x, then each hidden layer's values and slopes.
   size_t saved() const {
     size_t total = matrix(0);
     for (int l = 1; l < shape.layers(); ++l) total += 2 * matrix(l);
     return total;
   }
-  size_t values_at(int l) const {  // values that layer l reads
+  size_t values_at(int l) const {  // offset of the values that layer l reads
     size_t at = 0;
     for (int i = 0; i < l; ++i) at += i == 0 ? matrix(0) : 2 * matrix(i);
     return at;
@@ -38,7 +39,7 @@ struct Plan {
   size_t slopes_at(int l) const { return values_at(l) + matrix(l); }
 };
 
-// Rows begin..begin+rows-1 of the pieces of a group, side by side, into panels.
+// Packs rows begin..begin+rows-1 of a group's pieces, side by side, into panels.
 inline void pack_pieces(const MlpShape& shape, const std::vector<Piece>& x, int group, int begin, int rows, int panel,
                         float* to, size_t plane) {
   const int in = shape.sizes[0], used = in % panel;
@@ -70,21 +71,22 @@ struct Block {
   size_t plane;
 };
 
-// What multiplies: float32, or bfloat16 unless that is null.
+// The kernels that multiply: bf16 unless null, else float32.
 struct Multiplier {
   const MlpKernels& k;
   const Bf16Kernels* bf16;
 
-  explicit Multiplier(const Plan& plan) : k(plan.kernels), bf16(plan.shape.rounds ? select_bf16() : nullptr) {}
+  explicit Multiplier(const MlpMemory& memory)
+      : k(memory.kernels), bf16(memory.shape.bf16 ? select_bf16() : nullptr) {}
 
-  // How many floats a layer takes for what it packs, its sizes being no more than `widest`.
+  // Floats of scratch for a layer with at most `widest` inputs and outputs.
   size_t scratch(int rows, size_t widest) const {
     return bf16 ? bf16->scratch(rows, static_cast<int>(widest)) : (widest + 1) * 2 * k.lanes;
   }
 };
 
-// One layer on a block of rows. Each panel of weights is packed into `packed` when its turn comes, [in, panel], so that
-// it is still in the nearest cache when the rows pass under it.
+// One layer on a block of rows. Each panel of weights, [in, panel], is packed right before its product, so that it is
+// still in the first-level cache.
 inline void forward_layer(const Multiplier& by, const LayerPointers& layer, int g, int in, int out, int rows,
                           const Block<const float>& x, const Block<float>& y, Epilogue epilogue, float* packed) {
   const MlpKernels& k = by.k;
@@ -109,7 +111,7 @@ inline void forward_layer(const Multiplier& by, const LayerPointers& layer, int 
   }
 }
 
-// The last layer of a single output, without the padding to a panel: y [rows] lies `stride` apart.
+// A last layer with one output, without padding to a panel: y [rows] lies `stride` apart.
 inline void forward_column(const MlpKernels& k, const LayerPointers& layer, int g, int in, int rows,
                            const Block<const float>& x, float* y, size_t stride, float* packed) {
   const int panel = 2 * k.lanes;
@@ -134,7 +136,7 @@ inline void backward_layer(const Multiplier& by, const float* weight, int in, in
   }
 }
 
-// Rows first..last, which begin a panel, of a layer's gradient x^T z, row-major [in, out].
+// Rows first..last of a layer's gradient x^T z, row-major [in, out]; `first` begins a panel.
 inline void weight_gradient(const Multiplier& by, const Block<const float>& x, int first, int last,
                             const Block<const float>& z, int out, int rows, float* g, float* packed) {
   const int panel = 2 * by.k.lanes;

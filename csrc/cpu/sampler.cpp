@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/dispatch.hpp"
 #include "cpu/team.hpp"
 
 namespace gtp {
@@ -17,18 +18,18 @@ constexpr size_t kAlignment = 64;
 
 size_t align(size_t count) { return (count + 15) / 16 * 16; }
 
-// Floats that one packed hidden weight takes: int8 comes four to a float, after a scale and a start for each column.
+// Floats of one packed hidden weight. int8: four weights a float, after a scale and a start for each column.
 size_t hidden_size(const PackedLayout& p) {
   const size_t inputs = p.shape.width, width = p.width;
-  if (p.products == Products::kInt8) return ((inputs + 3) / 4 + 2) * width;
-  return (p.products == Products::kBfloat16 ? (inputs + 1) / 2 : inputs) * width;
+  if (p.precision == Precision::kInt8) return ((inputs + 3) / 4 + 2) * width;
+  return (p.precision == Precision::kBf16 ? (inputs + 1) / 2 : inputs) * width;
 }
 
-PackedLayout make_layout(const Shape& shape, const Kernels& kernels, Products products) {
+PackedLayout make_layout(const Shape& shape, const SamplerKernels& kernels, Precision precision) {
   const int lanes = kernels.lanes;
   PackedLayout p{};
   p.shape = shape;
-  p.products = products;
+  p.precision = precision;
   p.lanes = lanes;
   p.panel = 2 * lanes;
   p.width = (shape.width + p.panel - 1) / p.panel * p.panel;
@@ -56,7 +57,7 @@ PackedLayout make_layout(const Shape& shape, const Kernels& kernels, Products pr
   return p;
 }
 
-// Each thread keeps its activations between calls, so that an action allocates nothing.
+// Each thread keeps its scratch between calls, so that an action allocates nothing.
 float* thread_scratch(size_t count) {
   thread_local AlignedFloats buffer;
   thread_local size_t size = 0;
@@ -81,12 +82,12 @@ AlignedFloats allocate_floats(size_t count) {
   return floats;
 }
 
-Sampler::Sampler(const Shape& shape, const char* isa, Products products)
-    : kernels_(select_kernels(isa)),
-      layout_(make_layout(checked(shape), kernels_, products)),
+Sampler::Sampler(const Shape& shape, Precision precision)
+    : kernels_(select_sampler(precision)),
+      layout_(make_layout(checked(shape), kernels_, precision)),
       flat_(shape),
       packed_(allocate_floats(layout_.seed_size * shape.seeds)),
-      schedule_(allocate_floats(kStepNumbers * static_cast<size_t>(shape.steps))) {}
+      schedule_(allocate_floats(StepSchedule::kFields * static_cast<size_t>(shape.steps))) {}
 
 void Sampler::pack_panels(const float* weight, int inputs, int outputs, int panel, float* to) const {
   for (int first = 0; first < outputs; first += panel)
@@ -127,9 +128,9 @@ void Sampler::load(const PolicyParts& parts, float initial_scale) {
     for (size_t l = 0; l < parts.hidden_weight.size(); ++l) {
       const float* weight = of(parts.hidden_weight[l]);
       float* packed = to + layout_.hidden_weight + l * layout_.hidden_weight_size;
-      if (layout_.products == Products::kInt8)
+      if (layout_.precision == Precision::kInt8)
         kernels_.pack_int8(weight, shape.width, shape.width, layout_.width, packed);
-      else if (layout_.products == Products::kBfloat16)
+      else if (layout_.precision == Precision::kBf16)
         kernels_.pack_bfloat16(weight, shape.width, shape.width, packed);
       else
         pack_panels(weight, shape.width, shape.width, panel, packed);
@@ -138,14 +139,14 @@ void Sampler::load(const PolicyParts& parts, float initial_scale) {
     pack_panels(of(parts.last_weight), shape.width, shape.action, layout_.last_lanes, to + layout_.last_weight);
     std::memcpy(to + layout_.last_bias, of(parts.last_bias), A * sizeof(float));
   }
-  std::memcpy(schedule_.get(), parts.schedule, kStepNumbers * K * sizeof(float));
+  std::memcpy(schedule_.get(), parts.schedule, StepSchedule::kFields * K * sizeof(float));
   initial_scale_ = initial_scale;
   loaded_ = true;
 }
 
 void Sampler::run_blocks(const Task& task, int64_t first, int64_t last) const {
   const Shape& shape = layout_.shape;
-  const Schedule schedule{schedule_.get(), initial_scale_};
+  const StepSchedule schedule{schedule_.get(), shape.steps};
   const int64_t draw = task.rows * shape.action;
   float* scratch = thread_scratch(layout_.scratch);
   for (int64_t t = first; t < last; ++t) {
@@ -155,7 +156,7 @@ void Sampler::run_blocks(const Task& task, int64_t first, int64_t last) const {
     const float* rows =
         task.noise == nullptr ? nullptr : task.noise + seed * draws_of(shape) * draw + begin * shape.action;
     const Noise noise{rows, draw, task.key, task.step, begin, task.rows};
-    kernels_.sample(layout_, packed_.get() + seed * layout_.seed_size, schedule,
+    kernels_.sample(layout_, packed_.get() + seed * layout_.seed_size, schedule, initial_scale_,
                     task.observation + row * shape.observation, noise, task.out + row * shape.action,
                     static_cast<int>(end - begin), scratch);
   }
@@ -167,8 +168,8 @@ void Sampler::run(const Task& task, int threads) const {
   const int64_t total = task.blocks * layout_.shape.seeds;
   const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(threads, total));
   if (workers == 1) return run_blocks(task, 0, total);
-  together(static_cast<int>(workers),
-           [&](int w) { run_blocks(task, total * w / workers, total * (w + 1) / workers); });
+  run_workers(static_cast<int>(workers),
+              [&](int w) { run_blocks(task, total * w / workers, total * (w + 1) / workers); });
 }
 
 void Sampler::sample(const float* observation, const float* noise, float* out, int64_t rows, int threads) const {

@@ -5,7 +5,7 @@
 #include <shared_mutex>
 #include <vector>
 
-#include "cpu/dispatch.hpp"
+#include "cpu/sampler_kernels.hpp"
 
 namespace gtp {
 
@@ -13,16 +13,16 @@ struct AlignedDelete {
   void operator()(float* p) const;
 };
 using AlignedFloats = std::unique_ptr<float[], AlignedDelete>;
-AlignedFloats reserve_floats(size_t count);   // whose memory is not touched yet
+AlignedFloats reserve_floats(size_t count);   // not initialised: the system gives memory on first use
 AlignedFloats allocate_floats(size_t count);  // zeros
 
-// A field of every seed's policy, seeds `stride` floats apart.
+// One field of every seed's policy; seeds lie `stride` floats apart.
 struct PolicyField {
   const float* data;
   size_t stride;
 };
 
-// Where the numbers of S policies lie; the fields are those of FlatLayout, the schedule [7, K].
+// The numbers of S policies in separate arrays; the fields of FlatLayout, the schedule [7, K].
 struct PolicyParts {
   PolicyField first_action, first_observation, step_bias, last_weight, last_bias;
   std::vector<PolicyField> hidden_weight, hidden_bias;
@@ -31,11 +31,11 @@ struct PolicyParts {
 
 class Sampler {
  public:
-  // isa: an instruction set's name, or empty for the widest. products: what the hidden layers' read; bfloat16 halves
-  // what an action takes from the cache, int8 quarters it. Throws std::invalid_argument for sizes out of range.
-  Sampler(const Shape& shape, const char* isa, Products products);
+  // precision: fp32, bf16 or int8 products of the hidden layers; bf16 halves the weights that an action reads from the
+  // cache, int8 quarters them. Throws std::invalid_argument for sizes out of range.
+  Sampler(const Shape& shape, Precision precision);
 
-  // Pack a flat policy (FlatLayout), or one whose fields lie apart, in place.
+  // Pack a flat policy (FlatLayout), or one in separate arrays, in place.
   void load(const float* flat, float initial_scale);
   void load(const PolicyParts& parts, float initial_scale);
 
@@ -48,8 +48,8 @@ class Sampler {
 
   const Shape& shape() const { return layout_.shape; }
   const FlatLayout& flat() const { return flat_; }
-  const Kernels& kernels() const { return kernels_; }
-  Products products() const { return layout_.products; }
+  // Name of the instruction set.
+  const char* isa() const { return kernels_.name; }
 
  private:
   struct Task {
@@ -64,14 +64,14 @@ class Sampler {
   void run_blocks(const Task& task, int64_t first, int64_t last) const;
   void pack_panels(const float* weight, int inputs, int outputs, int panel, float* to) const;
 
-  const Kernels& kernels_;
+  const SamplerKernels& kernels_;
   PackedLayout layout_;
   FlatLayout flat_;
   AlignedFloats packed_;
   AlignedFloats schedule_;
   float initial_scale_ = 0.0f;
   bool loaded_ = false;
-  // Readers are samplers, the writer is `load`: another thread may sample while the weights are replaced.
+  // Samplers read, `load` writes: one thread may sample while another replaces the weights.
   mutable std::shared_mutex mutex_;
 };
 

@@ -9,7 +9,7 @@ namespace {
 bool above(float x, float y) { return x > y || std::isnan(x); }
 bool below(float x, float y) { return x < y || std::isnan(x); }
 
-// The least of the twins' values at a row, [twins, stride].
+// The least of the twins' values [twins, stride] at a row.
 float least(const float* values, int twins, size_t stride) {
   float q = values[0];
   for (int j = 1; j < twins; ++j)
@@ -23,14 +23,14 @@ void td_loss(const TwinShape& shape, const TdInputs& in, float* loss, float* gra
   const size_t B = shape.rows, T = shape.twins, m = in.actions;
   const float slope = 2.0f / static_cast<float>(shape.rows);
   for (int s = 0; s < shape.seeds; ++s) {
-    const float *values = in.values + s * T * B, *following = in.following + s * T * m * B;
+    const float *values = in.values + s * T * B, *next_values = in.next_values + s * T * m * B;
     double total = 0.0;
     for (size_t b = 0; b < B; ++b) {
       float next = 0.0f;
       for (size_t j = 0; j < T; ++j) {
-        float best = following[j * m * B + b];
+        float best = next_values[j * m * B + b];
         for (size_t i = 1; i < m; ++i)
-          if (const float q = following[(j * m + i) * B + b]; above(q, best)) best = q;
+          if (const float q = next_values[(j * m + i) * B + b]; above(q, best)) best = q;
         if (j == 0 || below(best, next)) next = best;
       }
       const float target = in.reward[s * B + b] + in.discount * in.mask[s * B + b] * next;
@@ -62,16 +62,16 @@ void weigh(const TwinShape& shape, const float* values, int actions, const float
     }
     const double mean = total / static_cast<double>(B);
     for (size_t b = 0; b < B; ++b) squares += (to[b] - mean) * (to[b] - mean);
-    const float spread = static_cast<float>(std::sqrt(squares / static_cast<double>(B)));
+    const float deviation = static_cast<float>(std::sqrt(squares / static_cast<double>(B)));
     float largest = 0.0f;
     for (size_t b = 0; b < B; ++b) {
-      const float exponent = eta[s] * (to[b] < 0.0f ? 0.0f : to[b]) / (spread + 1e-6f);
+      const float exponent = eta[s] * (to[b] < 0.0f ? 0.0f : to[b]) / (deviation + 1e-6f);
       to[b] = std::exp(exponent > ceiling ? ceiling : exponent);
       total_w += to[b];
       if (above(to[b], largest)) largest = to[b];
     }
     statistics[s] = static_cast<float>(total_q / static_cast<double>(B));
-    statistics[S + s] = spread;
+    statistics[S + s] = deviation;
     statistics[2 * S + s] = static_cast<float>(total_w / static_cast<double>(B));
     statistics[3 * S + s] = largest;
   }

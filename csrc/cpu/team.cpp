@@ -15,7 +15,7 @@
 namespace gtp {
 namespace {
 
-// Longer than most waits. Who waits longer sleeps and leaves the core to others; to be woken takes half as long again.
+// Most waits are shorter. A thread that waits longer sleeps and frees its core; waking it takes half as long again.
 constexpr std::chrono::microseconds kPatience{100};
 
 void pause() {
@@ -29,7 +29,7 @@ void pause() {
 // A number that one thread changes and others wait for.
 class Gate {
  public:
-  // Sequentially consistent: either a sleeper is seen, or it sees the change before it sleeps.
+  // Sequentially consistent: either this sees the sleeper, or the sleeper sees the change before it sleeps.
   void add(int difference) {
     value_.fetch_add(difference);
     if (sleepers_.load() > 0) {
@@ -63,7 +63,7 @@ struct Crew {
   std::vector<std::thread> threads;
   Gate calls, done;
   int made = 0;                                    // calls so far
-  int workers = 0;                                 // of the last call
+  int workers = 0;                                 // in the last call
   const std::function<void(int)>* work = nullptr;  // null: the crew is dismissed
 
   explicit Crew(int others) {
@@ -91,7 +91,7 @@ thread_local std::unique_ptr<Crew> crew;
 
 }  // namespace
 
-int no_more_than_cores(int threads) {
+int at_most_cores(int threads) {
   int cores = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
   cpu_set_t own;
@@ -113,7 +113,7 @@ Team::~Team() {
   crew.reset();
 }
 
-void together(int workers, const std::function<void(int)>& work) {
+void run_workers(int workers, const std::function<void(int)>& work) {
   if (crew && workers <= static_cast<int>(crew->threads.size()) + 1) {
     crew->call(workers, &work);
     work(0);

@@ -7,8 +7,8 @@
 
 namespace gtp {
 
-// Threads that stand by for as long as this lives, so that the many short loops of a call need not start their own.
-// None outlives its call: between two a process may fork. Where the calling thread has a team already this adds nothing.
+// Threads that wait for work while this lives, so that the many short loops of a call start none.
+// They end with the call, so that forking between calls is safe. Nested teams reuse the outer one.
 class Team {
  public:
   explicit Team(int threads);
@@ -20,22 +20,22 @@ class Team {
   bool mine_ = false;
 };
 
-// So many threads, but no more than the processor's cores that this process may use.
-int no_more_than_cores(int threads);
+// `threads`, limited to the cores that this process may use.
+int at_most_cores(int threads);
 
-// Call work(w) for w = 0..workers-1, each on a thread of the team if there is one, else on threads of their own.
-void together(int workers, const std::function<void(int)>& work);
+// Calls work(w) for w = 0..workers-1, each on its own thread: of the team if there is one, else new ones.
+void run_workers(int workers, const std::function<void(int)>& work);
 
-// Work 0..count-1 on `threads` threads, each a range in order; what a piece computes must not depend on the others.
+// Calls work(i, worker) for i = 0..count-1 on `threads` threads, each a range in order; calls must be independent.
 template <class Work>
-void spread(int threads, int count, Work&& work) {
+void parallel_for(int threads, int count, Work&& work) {
   const int workers = std::max(1, std::min(threads, count));
   const auto range = [&work, count, workers](int w) {
     const int64_t all = count;
     for (int i = static_cast<int>(all * w / workers); i < static_cast<int>(all * (w + 1) / workers); ++i) work(i, w);
   };
   if (workers == 1) return range(0);
-  together(workers, range);
+  run_workers(workers, range);
 }
 
 }  // namespace gtp

@@ -1,4 +1,4 @@
-// The choice of a kernel for a batch: shared by the device and its emulation.
+// The choice of a plan for a batch; the device and its emulation share it.
 #pragma once
 
 #include <string>
@@ -29,9 +29,9 @@ inline bool fits(const CudaDevice& device, const CudaArguments& p, const CudaPla
   return kernel_of(p, plan) != nullptr && shared_bytes_of(p, plan) <= device.shared_limit;
 }
 
-// How long a batch takes on blocks that run one on each multiprocessor, in rows: a round of blocks takes the time of
-// its rows' arithmetic and that of streaming the weights once. A multiprocessor reads about 64 bytes a clock from L2
-// and makes about 128 multiply-adds in fp32, 512 in tf32 or 1024 in bf16, so streaming takes as long as 8 or 32 rows.
+// The time of a batch, in rows, with one block on each multiprocessor: a round of blocks takes the time of its rows'
+// arithmetic and of streaming the weights once. A multiprocessor reads about 64 bytes a clock from L2 and makes about
+// 128 multiply-adds in fp32, 512 in tf32 or 1024 in bf16, so streaming takes as long as 8 or 32 rows.
 inline int64_t rows_in_turn(const CudaDevice& device, const CudaArguments& p, const CudaPlan& plan, int64_t rows) {
   const int64_t blocks = p.shape.seeds * ((rows + plan.rows - 1) / plan.rows);
   const int64_t streaming = p.precision == Precision::kFp32 ? 8 : 32;
@@ -39,13 +39,13 @@ inline int64_t rows_in_turn(const CudaDevice& device, const CudaArguments& p, co
 }
 
 inline CudaPlan choose(const CudaDevice& device, const CudaArguments& p, int64_t rows) {
-  constexpr int64_t kStreamedRows = 16;  // above it the fp32 kernel that shares the weights it streams among warps
+  constexpr int64_t kStreamedRows = 16;  // above it, fp32 takes the kernel that shares the streamed weights among warps
   // The fewest rows a cluster, as long as no cluster waits for another.
   const CudaPlans clusters = cluster_plans(p.precision);
   for (int i = 0; i < clusters.count; ++i)
     if (p.shape.seeds * ((rows + clusters.all[i].rows - 1) / clusters.all[i].rows) <= device.clusters[i])
       return clusters.all[i];
-  // The tile that is done first; of equal ones the larger, which reads the weights less often.
+  // The fastest tile; of equal ones the larger, which reads the weights less often.
   const CudaPlans blocks = block_plans(p.precision);
   CudaPlan best = blocks.all[0];
   for (int i = 0; i < blocks.count; ++i) {

@@ -1,7 +1,6 @@
 // The cluster kernel, for a few rows: eight blocks hold the whole policy in their shared memory, each an eighth of the
 // columns of every layer, and take kRows rows through all K steps. A layer's results go straight to every block's copy
-// of the activations; one cluster barrier a layer is all that they wait for. The last layer, of a few columns, every
-// block computes for itself.
+// of the activations, with one cluster barrier a layer. Every block computes the last layer, which has few columns.
 //
 // A cluster reads the weights once and waits at K L barriers: in bf16 at width 256 with three layers 37 kB of units a
 // block, the last layer aside, and for K = 5 fifteen barriers.
@@ -15,13 +14,13 @@ constexpr int kClusterBlocks = 8;
 constexpr int kClusterWarps = 8;
 constexpr int kClusterThreads = 32 * kClusterWarps;
 
-// Where things lie in a block's shared memory.
+// The layout of a block's shared memory.
 template <class P>
 struct ClusterMemory {
   using Number = typename P::Number;
-  int groups, columns;          // the block's own
+  int groups, columns;          // of one block
   int stride, input_stride;     // of rows of activations, of first-layer inputs
-  size_t units, last;           // its weights, in bytes from the start
+  size_t units, last;           // weights, in bytes from the start, like all below
   size_t x[2], input;           // Numbers
   size_t a, before, bias, last_bias, schedule;  // floats
   size_t bytes;
@@ -44,11 +43,11 @@ struct ClusterMemory {
     bias = before + P::kRows * p.action * floats;
     last_bias = bias + (p.shape.steps + p.shape.layers - 1) * columns * floats;
     schedule = last_bias + p.action * floats;
-    bytes = schedule + kStepNumbers * p.shape.steps * floats;
+    bytes = schedule + StepSchedule::kFields * p.shape.steps * floats;
   }
 };
 
-// The block's own weights: its groups of every row of units, and the whole last layer.
+// Loads the block's weights: its groups of every row of units, and the whole last layer.
 template <class P>
 __device__ __forceinline__ void load_units(const CudaArguments& p, const ClusterMemory<P>& m, int seed, int rank,
                                            uint4* units, uint4* last) {
@@ -62,7 +61,7 @@ __device__ __forceinline__ void load_units(const CudaArguments& p, const Cluster
   commit_copies();
 }
 
-// The block's own columns of the biases [K + L - 1], those of the steps first; the last bias; the schedule.
+// Loads the block's columns of the biases [K + L - 1], those of the steps first; the last bias; the schedule.
 template <class P>
 __device__ __forceinline__ void load_biases(const CudaArguments& p, const ClusterMemory<P>& m, int seed, int rank,
                                             float* bias, float* last_bias, float* schedule) {
@@ -74,7 +73,8 @@ __device__ __forceinline__ void load_biases(const CudaArguments& p, const Cluste
     bias[i] = column < p.width ? from[column] : 0.0f;
   }
   for (int i = threadIdx.x; i < p.action; i += kClusterThreads) last_bias[i] = policy.last_bias[i];
-  for (int i = threadIdx.x; i < kStepNumbers * K; i += kClusterThreads) schedule[i] = p.policy[p.layout.schedule + i];
+  for (int i = threadIdx.x; i < StepSchedule::kFields * K; i += kClusterThreads)
+    schedule[i] = p.policy[p.layout.schedule + i];
 }
 
 template <class P>
@@ -101,11 +101,11 @@ __global__ void __launch_bounds__(kClusterThreads, 1) cluster_kernel(const __gri
 
   load_units<P>(p, m, seed, rank, units, last);
   load_biases<P>(p, m, seed, rank, bias, last_bias, schedule);
-  // Inputs beyond a layer's width meet weights that are zero, and must be finite.
+  // Inputs beyond a layer's width are multiplied by zero weights, so they must be finite.
   for (int i = threadIdx.x; i < 2 * P::kRows * m.stride; i += kClusterThreads) x[i] = P::number(0.0f);
   tile.load(p.policy[p.layout.schedule], P::kRows);
   wait_copies<0>();
-  // Every block is there, and its memory is ready to be written by the others.
+  // From here on other blocks may write to this one's memory.
   cluster_barrier();
 
   // to = act(from W + bias) in every block.
@@ -133,15 +133,15 @@ __global__ void __launch_bounds__(kClusterThreads, 1) cluster_kernel(const __gri
       x = next;
       next = swap;
     }
-    const Step step = step_of(schedule, K, k);
-    const float next_scale = k + 1 < K ? schedule[k + 1] : 0.0f;
+    const StepCoefficients step = coefficients_of({schedule, K}, k);
+    const float next_scale = k + 1 < K ? input_scale_of({schedule, K}, k + 1) : 0.0f;
     for (int g = warp; g < u.last_groups; g += kClusterWarps)
       P::multiply(x, m.stride, last + g * P::kUnit.vectors, u.hidden_rows, u.last_groups * P::kUnit.vectors,
                   [&](int r, int j, float v0, float v1, int copy, int) {
                     if (copy == 0) tile.step(step, k, next_scale, r, g * P::kUnit.columns + j, v0, v1, last_bias);
                   });
     __syncthreads();
-    // The next step's first layer writes where the last layer has read.
+    // The next step's first layer overwrites the last layer's input.
     Number* const swap = x;
     x = next;
     next = swap;

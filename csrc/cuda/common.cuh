@@ -1,4 +1,4 @@
-// What the two sampler kernels share: their arguments and the reading of a policy.
+// What all kernels share: their arguments, the policy's pointers, activation and step.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -45,7 +45,7 @@ struct CudaPolicy {
   }
 };
 
-// The activation of the whole policy: every thread takes the same branch.
+// The policy's activation; every thread takes the same branch.
 __device__ __forceinline__ float activate(float x, Activation kind) {
   if (kind == Activation::kRelu) return x < 0.0f ? 0.0f : x;
   const float e = expf(fminf(kind == Activation::kGelu ? gelu_exponent(x) : x, kExpLimit));
@@ -59,9 +59,9 @@ struct DeviceMath {
   static __device__ __forceinline__ float tanh(float x) { return tanhf(x); }
 };
 
-// One number of the action after step k: noise holds the draws of this seed, [K, B, A], row is that of the batch.
-__device__ __forceinline__ float device_step(const CudaArguments& p, const Step& step, const float* noise, int k,
-                                             int64_t row, int j, float a, float output, float& before) {
+// One number of the action after step k; noise: the draws of this seed, [K, B, A]; row: within the batch.
+__device__ __forceinline__ float device_step(const CudaArguments& p, const StepCoefficients& step, const float* noise,
+                                             int k, int64_t row, int j, float a, float output, float& before) {
   a = flow_step<DeviceMath>(a, output, before, step, p.shape.form);
   if (p.shape.form.stochastic && k + 1 < p.shape.steps && row < p.rows && j < p.shape.action)
     a = fmaf(step.spread, noise[((k + 1) * p.rows + row) * p.shape.action + j], a);
@@ -81,7 +81,7 @@ __device__ __forceinline__ float warp_sum(float x) {
   return x;
 }
 
-// Rows first..first+R-1 of a [B, columns] array into shared memory, scaled; absent rows and columns become zero.
+// Copies `count` rows of a [B, columns] array from `first` on into shared memory, scaled; missing ones become zero.
 __device__ __forceinline__ void load_rows(const float* from, int64_t first, int64_t rows, int columns, float scale,
                                           float* to, int stride, int padded, int count) {
   for (int i = threadIdx.x; i < count * padded; i += blockDim.x) {

@@ -1,4 +1,4 @@
-// What the hardware offers beyond C++. emulation/device.hpp gives the same words on the host.
+// Instructions beyond C++. emulation/device.hpp defines the same functions on the host.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace gtp {
 
-// The block's shared memory; its size is given at the launch.
+// The block's shared memory; the launch sets its size.
 template <class T>
 __device__ __forceinline__ T* shared_memory() {
   extern __shared__ __align__(16) unsigned char shared_bytes[];
@@ -22,21 +22,21 @@ __device__ __forceinline__ uint32_t shared_address(const void* at) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(at));
 }
 
-// Start copying 16 bytes from global to shared memory. Copies are waited for in groups, each closed by commit_copies.
+// Starts a copy of 16 bytes from global to shared memory. commit_copies closes a group of copies to wait for.
 __device__ __forceinline__ void copy_async(void* to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
 
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Wait for this thread's copies but the last N groups.
+// Waits for this thread's copies except the last N groups.
 template <int N>
 __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// Four 8 by 16-byte matrices of shared memory: lane 8 i + r names row r of matrix i, and receives of each matrix the
-// word lane % 4 of row lane / 4.
+// Loads four 8 by 16-byte matrices from shared memory: lane 8 i + r passes row r of matrix i, and receives from each
+// matrix the word lane % 4 of row lane / 4.
 __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
@@ -73,7 +73,7 @@ __device__ __forceinline__ float round_tf32(float x) {
   return __uint_as_float(word);
 }
 
-// e^x and 1/x to about 22 bits: enough for sums that a tensor core has made of rounded numbers.
+// e^x and 1/x to about 22 bits: enough for a tensor core's sums of rounded numbers.
 __device__ __forceinline__ float fast_exp(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504f));
@@ -94,12 +94,12 @@ __device__ __forceinline__ unsigned cluster_rank() {
   return rank;
 }
 
-// Every thread of every block of the cluster arrives; what each wrote before, others read after.
+// A barrier of all threads of the cluster: writes before it are visible after it.
 __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// Where `mine`, an address in this block's shared memory, lies in that of the cluster's block `rank`.
+// The address in block `rank` of the cluster that corresponds to `mine` in this block's shared memory.
 template <class T>
 __device__ __forceinline__ T* cluster_peer(T* mine, unsigned rank) {
   uint64_t theirs;

@@ -1,4 +1,4 @@
-// All kernels of the CUDA sampler, and what it takes to launch one: shared by the device and its emulation.
+// All kernels of the CUDA sampler and their launch parameters; the device and its emulation share them.
 #pragma once
 
 #include <algorithm>
@@ -15,9 +15,9 @@ namespace gtp {
 using CudaKernel = void (*)(CudaArguments);
 using PackKernel = void (*)(CudaArguments, uint4*);
 
-constexpr int kTensorWidth = 512;  // the widest layer whose sums fit the registers of a block
+constexpr int kTensorWidth = 512;  // the sums of a wider layer do not fit a block's registers
 
-// Tiles of eight columns that a warp of the tensor kernel has.
+// Tiles of eight columns for each warp of the tensor kernel.
 inline int tiles_of(const CudaArguments& p) { return p.units_layout.width / (8 * kTensorWarps); }
 
 template <class Format, int M>
@@ -34,7 +34,7 @@ CudaKernel tensor_kernel_of(int rows, int tiles) {
   return rows == 64 ? tensor_kernel_of<Format, 4>(tiles) : tensor_kernel_of<Format, 8>(tiles);
 }
 
-// Null for a tile whose sums would not fit the registers.
+// Null if the tile's sums do not fit the registers.
 inline CudaKernel kernel_of(const CudaArguments& p, const CudaPlan& plan) {
   const bool bf16 = p.precision == Precision::kBf16;
   switch (plan.path) {
@@ -94,7 +94,7 @@ inline UnitLayout unit_layout_of(const Shape& shape, Precision precision) {
   return {shape, precision == Precision::kBf16 ? TensorProduct<Bf16>::kUnit : TensorProduct<Tf32>::kUnit, width};
 }
 
-// The arguments that do not change from call to call; memory is still to be given.
+// The arguments that all calls share; without memory.
 inline CudaArguments cuda_arguments(const Shape& shape, Precision precision) {
   const auto round_up = [](int n) { return (n + 3) / 4 * 4; };
   const int width = round_up(shape.width), action = round_up(shape.action);

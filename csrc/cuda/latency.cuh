@@ -1,6 +1,6 @@
 // The latency kernel, for a few rows: a block of 512 threads takes R rows through all K steps. Every layer is split
 // over columns (four a thread, loaded as one float4) and over slices of its inputs, so that all threads read weights
-// at once; the slices' sums meet in shared memory in a fixed order.
+// at once; the slices' sums are added in shared memory in a fixed order.
 #pragma once
 
 #include "cuda/common.cuh"
@@ -9,7 +9,7 @@ namespace gtp {
 
 constexpr int kLatencyThreads = 512;
 
-// partial[slice][r][column] of x W; returns the number of slices. The caller synchronises.
+// Writes partial[slice][r][column] of x W; returns the number of slices. The caller synchronises.
 template <int R>
 __device__ __forceinline__ int latency_product(const float* x, int stride, int depth, const float* __restrict__ w,
                                                int columns, float* partial) {
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kLatencyThreads, 1) latency_kernel(const __gri
   for (int i = threadIdx.x; i < R * p.action; i += kLatencyThreads) before[i] = 0.0f;
 
   for (int k = 0; k < K; ++k) {
-    const Step step = step_of(p.policy + p.layout.schedule, K, k);
+    const StepCoefficients step = coefficients_of({p.policy + p.layout.schedule, K}, k);
     for (int i = threadIdx.x; i < R * p.action; i += kLatencyThreads) scaled[i] = step.input_scale * a[i];
     __syncthreads();
     latency_layer<R>(scaled, p.action, A, policy.first_action, policy.step_bias + static_cast<size_t>(k) * W, state,

@@ -1,4 +1,4 @@
-// Lays a policy's weights out in units (sampler_cuda_units.hpp), from the padded copy that the fp32 kernels read.
+// Packs a policy's weights in units (units.hpp), from the padded layout that the fp32 kernels read.
 #pragma once
 
 #include "cuda/products.cuh"
@@ -7,8 +7,8 @@ namespace gtp {
 
 constexpr int kPackThreads = 256;
 
-// Weights [rows, columns] of one layer and seed, rows `stride` floats apart, into units: input `first` is its first,
-// `groups` units lie in a row.
+// Packs weights [rows, columns] of one layer and seed, rows `stride` floats apart, into units from input `first` on;
+// a row has `groups` units.
 template <class P>
 __device__ __forceinline__ void pack_layer(const float* from, int rows, int columns, int stride, int first, int groups,
                                            uint4* units) {
@@ -23,7 +23,7 @@ __device__ __forceinline__ void pack_layer(const float* from, int rows, int colu
   }
 }
 
-// One block row a seed. What lies outside the weights is left as it is: zero.
+// blockIdx.y is the seed. Places outside the weights are not written: they stay zero.
 template <class P>
 __global__ void __launch_bounds__(kPackThreads) pack_kernel(const __grid_constant__ CudaArguments p, uint4* units) {
   const UnitLayout& u = p.units_layout;

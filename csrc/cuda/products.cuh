@@ -1,14 +1,14 @@
-// A matrix product as one warp makes it: rows of x in shared memory by one group of columns of units. Each gives the
-// form in which x is kept (Number), where in a unit a weight lies, and `multiply`, which hands the results to
-// `each(row, column, u, v, copy, copies)`: the sums of two neighbouring columns, held by `copies` lanes alike.
+// The matrix product of one warp: rows of x in shared memory by one group of columns of units. Each class has the type
+// of x (Number), the place of a weight in a unit, and `multiply`, which passes the results to
+// `each(row, column, u, v, copy, copies)`: the sums of two neighbouring columns, which `copies` lanes hold.
 #pragma once
 
 #include "cuda/rows.cuh"
 
 namespace gtp {
 
-// Sums 2^n numbers of each lane over all lanes until two are left: in every round a lane gives half of what it has to
-// the lane that is `kMask` away, and adds what it gets. `first` counts which two are left.
+// Sums 2^n numbers of each lane over all lanes until two are left: in every round a lane gives half of its numbers to
+// the lane `kMask` away and adds the other's half to its own. `first` becomes the index of the two.
 template <int kCount, int kMask>
 __device__ __forceinline__ void scatter_sums(float* sum, int& first) {
   if constexpr (kCount > 2) {
@@ -29,14 +29,14 @@ __device__ __forceinline__ void scatter_sums(float* sum, int& first) {
   }
 }
 
-// fp32 on the CUDA cores: the lanes share the inputs of R rows and four columns.
+// fp32 on the CUDA cores: the lanes split the inputs of R rows and four columns.
 template <int R>
 struct Fp32Product {
   using Number = float;
   static constexpr int kRows = R, kPad = 0;
   static constexpr UnitSize kUnit{128, 4, 128};
 
-  // Where in a unit the weight of input k and column j lies, in Numbers.
+  // The place in a unit of the weight of input k and column j, in Numbers.
   static __host__ __device__ int place(int k, int j) { return j * kUnit.depth + k; }
   static __device__ __forceinline__ Number number(float x) { return x; }
   static __device__ __forceinline__ void store(Number* at, float u, float v) {
@@ -74,13 +74,13 @@ struct Fp32Product {
   }
 };
 
-// On the tensor cores: 16 rows by 8 columns. Format says how numbers are rounded and multiplied; a Number's size is
-// all that the places depend on, for a lane's words are the same: words 4 i + lane % 4 of the inputs, column lane / 4.
+// On the tensor cores: 16 rows by 8 columns. Format rounds and multiplies. The places depend only on the size of a
+// Number: a lane always has words 4 i + lane % 4 of the inputs, column lane / 4.
 template <class Format>
 struct TensorProduct {
   using Number = typename Format::Number;
   static constexpr int kPack = 4 / sizeof(Number);  // Numbers in a word
-  static constexpr int kRows = 16, kPad = 4 * kPack;  // 16 bytes more a row: eight rows then lie in different banks
+  static constexpr int kRows = 16, kPad = 4 * kPack;  // 16 bytes more a row put eight rows in different banks
   static constexpr UnitSize kUnit{16 * kPack, 8, 32};
 
   static __host__ __device__ int place(int k, int j) {
@@ -93,7 +93,7 @@ struct TensorProduct {
     with_activation(kind, [&](auto constant) { fast_activate<constant.value>(u, v); });
   }
 
-  // This lane's part of 16 rows' inputs to half a unit's product: 32 bytes a row from `x` on.
+  // Loads this lane's part of 16 rows of inputs for half a unit: 32 bytes a row from `x` on.
   static __device__ __forceinline__ void load(uint32_t (&a)[4], const Number* x, int stride) {
     const int lane = threadIdx.x % 32;
     load_matrices(a, x + (lane % 16) * stride + (lane / 16) * 4 * kPack);

@@ -1,4 +1,4 @@
-// The rows of a batch that a block or a cluster owns: where their numbers are, and the step that updates them.
+// The rows of a batch in one block or cluster: their memory, and the sampler step that updates them.
 #pragma once
 
 #include <type_traits>
@@ -7,8 +7,8 @@
 
 namespace gtp {
 
-// x <- act(x) for two numbers at the price of one division: with act(x) = x top / bottom, both reciprocals come from
-// that of the product of the bottoms (below e^81 by the limit on the exponent, so it stays finite).
+// x <- act(x) for two numbers with one division: act(x) = x top / bottom, and both reciprocals follow from that of the
+// product of the bottoms, which is finite: below e^81 by the limit on the exponent.
 template <Activation kKind>
 __device__ __forceinline__ void fast_activate(float& u, float& v) {
   if constexpr (kKind == Activation::kRelu) {
@@ -26,7 +26,7 @@ __device__ __forceinline__ void fast_activate(float& u, float& v) {
   }
 }
 
-// Calls work(kind) with the activation as a constant: one branch, whatever is done inside.
+// Calls work(kind) with the activation as a compile-time constant, after one branch.
 template <class Work>
 __device__ __forceinline__ void with_activation(Activation kind, Work&& work) {
   switch (kind) {
@@ -36,7 +36,7 @@ __device__ __forceinline__ void with_activation(Activation kind, Work&& work) {
   }
 }
 
-// P: the product that reads the first layer's input (sampler_cuda_products.cuh).
+// P: the product that reads the first layer's input (products.cuh).
 template <class P>
 struct RowTile {
   using Number = typename P::Number;
@@ -59,7 +59,7 @@ struct RowTile {
     out = p.out + offset * p.shape.action;
   }
 
-  // a = initial_scale z_0, and the input of the first step; rows that are not there get zeros.
+  // Sets a = initial_scale z_0 and the input of the first step; missing rows get zeros.
   __device__ __forceinline__ void load(float input_scale, int rows) const {
     const int A = p.shape.action, O = p.shape.observation;
     for (int i = threadIdx.x; i < rows * p.action; i += blockDim.x) {
@@ -80,10 +80,10 @@ struct RowTile {
     }
   }
 
-  // The step of row r and columns j and j + 1 (where they are): from the network's outputs u and v, which still lack
-  // their bias, to the action and the next step's input.
-  __device__ __forceinline__ void step(const Step& s, int k, float next_scale, int r, int j, float u, float v,
-                                       const float* bias) const {
+  // Step k of row r and columns j and j + 1 (if they exist): from the network's outputs u and v without bias to the
+  // action and the next step's input.
+  __device__ __forceinline__ void step(const StepCoefficients& s, int k, float next_scale, int r, int j, float u,
+                                       float v, const float* bias) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       if (j + i >= p.shape.action) return;

@@ -11,12 +11,12 @@ namespace {
 
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  // Clears an error that does not stick, so that the next call does not report this one.
+  // Clears an error that is not sticky, so that the next call does not report it.
   cudaGetLastError();
   throw std::runtime_error(std::string("CUDA could not ") + what + ": " + cudaGetErrorString(status));
 }
 
-// Makes the sampler's device current for the time of a call.
+// Makes the sampler's device current during a call.
 class DeviceGuard {
  public:
   explicit DeviceGuard(int device) {
@@ -38,7 +38,7 @@ int attribute(cudaDeviceAttr name, int device) {
   return value;
 }
 
-// Memory full of zeros.
+// Device memory full of zeros.
 std::unique_ptr<void, DeviceFree> allocate(size_t bytes) {
   void* memory = nullptr;
   check(cudaMalloc(&memory, bytes), "allocate the policy");
@@ -47,7 +47,7 @@ std::unique_ptr<void, DeviceFree> allocate(size_t bytes) {
   return owned;
 }
 
-// A launch of a plan; keeps the attributes that the configuration points to.
+// The launch configuration of a plan, with the attributes that it points to.
 struct Launch {
   Launch(const CudaArguments& p, const CudaPlan& plan, int64_t rows, void* stream) {
     const int64_t tiles = (rows + plan.rows - 1) / plan.rows;
@@ -70,7 +70,7 @@ struct Launch {
 
 }  // namespace
 
-// Nothing can be done about a failure here, nor at the end of a process whose context is gone.
+// A failure is ignored: nothing can be done, and at the end of a process the context may be gone.
 void DeviceFree::operator()(void* memory) const { cudaFree(memory); }
 
 CudaSampler::CudaSampler(const Shape& shape, Precision precision) : shape_(checked(shape)), flat_(shape) {
@@ -102,7 +102,7 @@ CudaSampler::CudaSampler(const Shape& shape, Precision precision) : shape_(check
 CudaSampler::~CudaSampler() = default;
 
 void CudaSampler::prepare(const CudaPlan& plan) const {
-  // All that the device has: the kernel is every sampler's, and another may need more of it than this one.
+  // The device's maximum, because all samplers share the kernel and another may need more memory than this one.
   check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel_of(*arguments_, plan)),
                              cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(limits_.shared_limit)),
@@ -110,7 +110,7 @@ void CudaSampler::prepare(const CudaPlan& plan) const {
 }
 
 int CudaSampler::resident_clusters(const CudaPlan& plan) const {
-  // Compiled for an older architecture the kernel is empty: both the card and the code must be of the newer kind.
+  // For architectures before 9.0 the kernel is compiled empty: both device and code must be 9.0 or newer.
   cudaFuncAttributes code{};
   const void* kernel = reinterpret_cast<const void*>(kernel_of(*arguments_, plan));
   check(cudaFuncGetAttributes(&code, kernel), "read the sampler's kernels");
@@ -154,10 +154,10 @@ void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
   if (padded.total == flat_.total) {
     check(cudaMemcpyAsync(policy, flat, flat_.total * sizeof(float), cudaMemcpyDefault, on), "copy the policy");
   } else {
-    // Everything up to the hidden biases has rows of H columns, and lies together.
+    // All fields up to the hidden biases have rows of H columns and are contiguous.
     copy(0, 0, S * (A + O + K) + hidden * S * (H + 1), H, arguments_->width);
     copy(padded.last_weight, flat_.last_weight, S * (H + 1), A, arguments_->action);
-    copy(padded.schedule, flat_.schedule, 1, kStepNumbers * K, kStepNumbers * K);
+    copy(padded.schedule, flat_.schedule, 1, StepSchedule::kFields * K, StepSchedule::kFields * K);
   }
   arguments_->policy = policy;
   if (units_ != nullptr) pack(stream);

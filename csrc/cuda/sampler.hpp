@@ -1,5 +1,5 @@
 // The K-step sampler of S policies on a CUDA device. Every call is one launch, or a few copies and one launch, on the
-// stream that it is given, waits for nothing and allocates nothing, so it can be captured in a CUDA graph.
+// given stream; it neither waits nor allocates, so it can be captured in a CUDA graph.
 #pragma once
 
 #include <memory>
@@ -27,30 +27,29 @@ class CudaSampler {
   CudaSampler(const CudaSampler&) = delete;
   CudaSampler& operator=(const CudaSampler&) = delete;
 
-  // Copy a flat policy (FlatLayout) from device memory or pinned host memory, which must stay until the stream has
-  // passed. A captured graph keeps the initial scale it was captured with.
+  // Copy a flat policy (FlatLayout) from device memory or pinned host memory, which must stay valid until the stream
+  // has passed the copy. A captured graph keeps its initial scale.
   void load(const float* flat, float initial_scale, void* stream);
 
-  // Read a policy where it lies in device memory, which must stay: a FlatLayout with padded rows, the padding zero. For
-  // batches of `rows` only: what they do not read is not packed.
+  // Read a policy in place in device memory, which must stay valid: a FlatLayout with padded rows, the padding zero.
+  // For batches of `rows` only: weights that they do not read are not packed.
   void take(const float* padded, float initial_scale, int64_t rows, void* stream);
   const FlatLayout& padded() const;
   // Columns of a row of hidden width and of one of actions.
   std::pair<int, int> padded_rows() const;
 
-  // observation [S, B, O], noise [S, B, A] or, where noise is added, [S, K, B, A] -> out [S, B, A], all on the device,
-  // by the plan for the batch or any other of `plans`.
+  // observation [S, B, O], noise [S, B, A] or, if stochastic, [S, K, B, A] -> out [S, B, A], all on the device, by the
+  // plan for the batch or any other of `plans`.
   void sample(const float* observation, const float* noise, float* out, int64_t rows, void* stream,
               const CudaPlan& plan) const;
 
   CudaPlan plan(int64_t rows) const;
-  // All that can be run here.
+  // All plans that this device can run.
   std::vector<CudaPlan> plans() const;
   // The choice for a batch in words.
   std::string describe(int64_t rows) const;
   const Shape& shape() const { return shape_; }
   const FlatLayout& flat() const { return flat_; }
-  int device() const { return device_; }
 
  private:
   void prepare(const CudaPlan& plan) const;

@@ -1,10 +1,10 @@
 // The tensor kernel, for many rows in tf32 or bf16: a block of 8 warps takes 16 M rows through all K steps. Their
 // activations stay in shared memory, in place; a warp has 8 N columns of every layer, their sums in registers. The
-// weights, one stream of units through all layers and steps, come from L2 by copies that each lane makes for itself
-// a few rows of units ahead: so no barrier stands in a layer, only between layers.
+// weights, one stream of units through all layers and steps, come from L2; each lane copies its own part a few rows of
+// units ahead, so that barriers are needed only between layers.
 //
-// A block reads all weights K times: in bf16 at width 256 with three layers 300 kB of units a step. It waits at two
-// barriers a layer, and one more a step.
+// A block reads all weights K times: in bf16 at width 256 with three layers 300 kB of units a step. It has two barriers
+// a layer and one more a step.
 #pragma once
 
 #include "cuda/products.cuh"
@@ -15,7 +15,7 @@ constexpr int kTensorWarps = 8;
 constexpr int kTensorThreads = 32 * kTensorWarps;
 constexpr int kStages = 3;
 
-// Where things lie in a block's shared memory.
+// The layout of a block's shared memory.
 template <class P>
 struct TensorMemory {
   int stride, input_stride;  // Numbers in a row of activations, of first-layer inputs
@@ -35,7 +35,7 @@ struct TensorMemory {
   }
 };
 
-// One lane's part of its warp's N units of every row of units, first to last layer and round again.
+// One lane's part of its warp's N units of every row of units, from the first to the last layer and around again.
 template <int N>
 class WeightStream {
  public:
@@ -45,7 +45,7 @@ class WeightStream {
     for (int i = 0; i < kStages - 1; ++i) fetch();
   }
 
-  // The next row's weights. The slot that the last call has read is filled again.
+  // Returns the next row's weights and refills the slot of the last call.
   __device__ __forceinline__ void take(uint4 (&weights)[N]) {
     wait_copies<kStages - 2>();
 #pragma unroll
@@ -69,7 +69,7 @@ class WeightStream {
   int size_, rows_, row_ = 0, fetched_ = 0, taken_ = 0;
 };
 
-// sum = bias + x W for the warp's columns, `rows` rows of units deep.
+// sum = bias + x W for the warp's columns; W has `rows` rows of units.
 template <class Format, int M, int N>
 __device__ __forceinline__ void tensor_product(const typename Format::Number* x, int stride, int rows,
                                                const float* bias, int column, int width, WeightStream<N>& stream,
@@ -102,7 +102,7 @@ __device__ __forceinline__ void tensor_product(const typename Format::Number* x,
   }
 }
 
-// x = act(sum), the warp's columns.
+// x = act(sum) in the warp's columns.
 template <class Format, Activation kKind, int M, int N>
 __device__ __forceinline__ void tensor_activate(float (&sum)[M][N][4], int column, typename Format::Number* x,
                                                 int stride) {
@@ -138,11 +138,11 @@ __global__ void __launch_bounds__(kTensorThreads, 1) tensor_kernel(const __grid_
   const UnitLayout& u = p.units_layout;
   const uint4* const units = p.units + seed * u.seed_size;
   const int K = p.shape.steps, column = 8 * N * warp + 2 * (lane % 4);
-  const float* const schedule = p.policy + p.layout.schedule;
+  const StepSchedule schedule{p.policy + p.layout.schedule, K};
 
   WeightStream<N> stream(units + warp * N * 32 + lane, u,
                          reinterpret_cast<uint4*>(shared) + warp * kStages * N * 32 + lane);
-  tile.load(schedule[0], kRows);
+  tile.load(input_scale_of(schedule, 0), kRows);
   __syncthreads();
 
   // x = act(from W + bias); from may be x.
@@ -160,9 +160,9 @@ __global__ void __launch_bounds__(kTensorThreads, 1) tensor_kernel(const __grid_
     layer(input, memory.input_stride, u.first_rows, policy.step_bias + static_cast<size_t>(k) * p.width);
     for (int l = 0; l + 1 < p.shape.layers; ++l)
       layer(x, memory.stride, u.hidden_rows, policy.hidden_bias + l * policy.next_bias);
-    // The last layer has few columns: a warp takes 16 rows, and reads the weights where they are.
-    const Step step = step_of(schedule, K, k);
-    const float next_scale = k + 1 < K ? schedule[k + 1] : 0.0f;
+    // The last layer has few columns: a warp takes 16 rows and reads the weights directly from L2.
+    const StepCoefficients step = coefficients_of(schedule, k);
+    const float next_scale = k + 1 < K ? input_scale_of(schedule, k + 1) : 0.0f;
     for (int i = warp; i < M * u.last_groups; i += kTensorWarps) {
       const int m = i % M, group = i / M;
       P::multiply(x + 16 * m * memory.stride, memory.stride, units + u.last + group * 32, u.hidden_rows,

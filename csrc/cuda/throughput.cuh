@@ -1,6 +1,6 @@
 // The throughput kernel, for many rows: a block of 8 warps owns 8 T rows through all K steps. Activations stay in
 // shared memory, weights stream through it in double-buffered chunks, and a thread keeps T rows by 8 columns of sums
-// in registers: a warp's lanes share their T rows, so that an activation is one broadcast.
+// in registers: the lanes of a warp have the same T rows, so that reading an activation is one broadcast.
 #pragma once
 
 #include "cuda/common.cuh"
@@ -10,9 +10,9 @@ namespace gtp {
 constexpr int kWarps = 8;
 constexpr int kThroughputThreads = 32 * kWarps;
 constexpr int kTileColumns = 256;
-constexpr int kChunk = 8;  // inputs whose weights are staged together
+constexpr int kChunk = 8;  // inputs in a chunk of weights
 
-// Start the copy of weights [begin, begin + kChunk) x [column, column + kTileColumns) into `stage`.
+// Starts the copy of weights [begin, begin + kChunk) x [column, column + kTileColumns) into `stage`.
 __device__ __forceinline__ void fetch_weights(const float* w, int columns, int depth, int begin, int column,
                                               float* stage) {
   constexpr int kVectors = kTileColumns / 4;
@@ -21,7 +21,7 @@ __device__ __forceinline__ void fetch_weights(const float* w, int columns, int d
     const int i = n * kThroughputThreads + threadIdx.x;
     const int k = begin + i / kVectors, j = column + 4 * (i % kVectors);
     if (j < columns) {
-      // Rows past the end repeat the first: their activations are zero, and what lay there need not be finite.
+      // Rows past the end repeat the first: they are multiplied by zeros, so they must be finite.
       const float* from = w + static_cast<size_t>(k < depth ? k : 0) * columns + j;
       copy_async(stage + (i / kVectors) * kTileColumns + 4 * (i % kVectors), from);
     }
@@ -65,7 +65,7 @@ __device__ __forceinline__ void throughput_product(const float* x, int stride, i
       }
     }
   }
-  // Everyone has read x and the stage before either is written again.
+  // All have read x and the stage; both may be overwritten.
   __syncthreads();
 }
 
@@ -111,9 +111,9 @@ __device__ __forceinline__ void throughput_layer(const float* x, int stride, int
 
 // The last layer and the step: a warp's own rows, its lanes over the inputs, four columns at a time.
 template <int T>
-__device__ __forceinline__ void throughput_step(const CudaArguments& p, const CudaPolicy& policy, const Step& step,
-                                                const float* x, const float* noise, int64_t block, int k, float* a,
-                                                float* before) {
+__device__ __forceinline__ void throughput_step(const CudaArguments& p, const CudaPolicy& policy,
+                                                const StepCoefficients& step, const float* x, const float* noise,
+                                                int64_t block, int k, float* a, float* before) {
   const int lane = threadIdx.x % 32, first = (threadIdx.x / 32) * T;
   for (int j = 0; j < p.action; j += 4) {
     float4 sum[T];
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kThroughputThreads, 1) throughput_kernel(const
   __syncthreads();
   throughput_layer<T, false>(x, p.wide, O, policy.first_observation, W, nullptr, nullptr, stage, state, W, kind);
   for (int k = 0; k < K; ++k) {
-    const Step step = step_of(p.policy + p.layout.schedule, K, k);
+    const StepCoefficients step = coefficients_of({p.policy + p.layout.schedule, K}, k);
     for (int i = threadIdx.x; i < kRows * p.action; i += kThroughputThreads) scaled[i] = step.input_scale * a[i];
     __syncthreads();
     throughput_layer<T, true>(scaled, p.action, A, policy.first_action, W,

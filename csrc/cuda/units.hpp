@@ -1,25 +1,25 @@
-// How weights lie for clusters and tensor cores. A unit is the weights of a few inputs by a few columns, in the order
-// in which the lanes of a warp read them. A seed has first the units of the first layer and the hidden layers, one row
-// of units after another, a row being all columns; then those of the last layer. Of the first layer the inputs are the
-// action, then the observation. What lies outside the policy is zero.
+// The layout of weights for clusters and tensor cores. A unit is the weights of a few inputs by a few columns, in the
+// order in which the lanes of a warp read them. A seed has first the units of the first layer and the hidden layers,
+// row of units by row of units, each row all columns; then those of the last layer. The inputs of the first layer are
+// the action, then the observation. Padding is zero.
 #pragma once
 
 #include "policy.hpp"
 
 namespace gtp {
 
-// Of a unit: inputs, columns, and how many 16-byte vectors it takes.
+// A unit's inputs, columns, and 16-byte vectors.
 struct UnitSize {
   int depth, columns, vectors;
 };
 
 struct UnitLayout {
   UnitSize unit;
-  int width;                     // columns of a layer, padded
-  int first_rows, hidden_rows;   // rows of units of the first layer, of each other layer
-  int stream_rows;               // of the first and all hidden layers
-  int groups, last_groups;       // units in a row, of the last layer in a row
-  size_t last, seed_size, size;  // in vectors: where the last layer begins, one seed, all seeds
+  int width;                     // padded columns of a layer
+  int first_rows, hidden_rows;   // rows of units in the first layer, in each other layer
+  int stream_rows;               // in the first and all hidden layers
+  int groups, last_groups;       // units in a row; in a row of the last layer
+  size_t last, seed_size, size;  // in vectors: offset of the last layer, one seed, all seeds
 
   UnitLayout(const Shape& shape, const UnitSize& size_of_unit, int padded_width)
       : unit(size_of_unit), width(padded_width) {

@@ -1,14 +1,9 @@
-// Layers of bfloat16 products by Intel's tiles (AMX): 32 rows by 32 columns of sums in four of the eight.
-#include <immintrin.h>
-
+// The layers of bf16_kernels.hpp by Intel's tiles (AMX): 32 rows by 32 columns of sums fill four of the eight tiles.
 #include <cstdint>
 #include <cstring>
 
 #include "cpu/bf16_kernels.hpp"
-#include "policy.hpp"
-
-#define GTP_AVX512
-#define GTP_LANES 16
+#include "cpu/isa/set.hpp"
 
 namespace gtp {
 namespace {
@@ -16,7 +11,7 @@ namespace {
 #include "cpu/isa/simd.hpp"
 #include "cpu/isa/mlp_epilogue.hpp"
 
-// The tiles of the thread, all of 16 rows of 64 bytes, while this lives.
+// Configures the thread's tiles, each 16 rows of 64 bytes, while this lives.
 struct Session {
   struct Configuration {
     uint8_t palette = 1, start = 0, reserved[14] = {};

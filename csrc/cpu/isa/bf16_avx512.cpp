@@ -1,14 +1,9 @@
-// Layers of bfloat16 products by AVX-512: the sums of eight rows by two vectors stay in registers.
-#include <immintrin.h>
-
+// The layers of bf16_kernels.hpp by AVX-512: the sums of eight rows by two vectors stay in registers.
 #include <cstdint>
 #include <cstring>
 
 #include "cpu/bf16_kernels.hpp"
-#include "policy.hpp"
-
-#define GTP_AVX512
-#define GTP_LANES 16
+#include "cpu/isa/set.hpp"
 
 namespace gtp {
 namespace {
@@ -16,7 +11,7 @@ namespace {
 #include "cpu/isa/simd.hpp"
 #include "cpu/isa/mlp_epilogue.hpp"
 
-// Nothing has to be made ready.
+// AVX-512 needs no preparation.
 struct Session {};
 
 // sums [32, 32] = left [32, depth] times a panel of a right operand.

@@ -1,15 +1,14 @@
-// The layers of bf16_kernels.hpp on a product of tiles, `multiply`, that the including file brings.
-// Included by one bf16_*.cpp for each instruction set, inside that file's own anonymous namespace, after
-// mlp_epilogue.hpp.
+// The layers of bf16_kernels.hpp over a product of tiles, `multiply`, which the including file defines.
+// Included by bf16_amx.cpp and bf16_avx512.cpp inside their anonymous namespace, after mlp_epilogue.hpp.
 //
-// The left operand of a product is [rows, depth] row-major, the right one [depth / 2, kPanel, 2] for each panel: what
-// instructions multiply in pairs, numbers of neighbouring depth, lies together. Depth is padded with zeros to kDepth.
-constexpr int kDepth = 32, kTile = 32;  // inputs of one step; rows and columns of a tile
+// The left operand of a product is [rows, depth] row-major, the right one [depth / 2, kPanel, 2] for each panel, so
+// that the pairs that an instruction multiplies are neighbours. Depth is padded with zeros to kDepth.
+constexpr int kDepth = 32, kTile = 32;  // inputs that a tile takes at a time; rows and columns of a tile
 typedef uint16_t Half;
 
 inline int deep(int depth) { return (depth + kDepth - 1) / kDepth * kDepth; }
 
-// The lanes of a vector that starts at `column` of a matrix with so many columns.
+// The valid lanes of a vector that starts at `column` of a matrix with `columns` columns.
 inline __mmask16 lanes(int column, int columns) {
   const int left = columns - column;
   return left >= 16 ? 0xFFFF : left <= 0 ? 0 : static_cast<__mmask16>((1u << left) - 1);
@@ -24,7 +23,7 @@ inline __m512i pairs(V first, V second) {
   return _mm512_permutexvar_epi16(order, rounded(first, second));
 }
 
-// A square of 16 by 16 pairs, transposed.
+// Transposes a square of 16 by 16 pairs.
 inline void transpose(__m512i (&rows)[16]) {
   __m512i next[16];
   for (int i = 0; i < 8; ++i) {
@@ -47,7 +46,7 @@ inline void transpose(__m512i (&rows)[16]) {
   }
 }
 
-// Panels [rows, depth] -> a left operand, its rows filled up to whole tiles with zeros.
+// Panels [rows, depth] -> a left operand, padded with zeros to whole tiles of rows.
 void lay_left(const float* from, size_t plane, int rows, int depth, Half* to) {
   const int stride = deep(depth);
   for (int column = 0; column < depth; column += kPanel, from += plane) {
@@ -61,7 +60,7 @@ void lay_left(const float* from, size_t plane, int rows, int depth, Half* to) {
   std::memset(to + static_cast<size_t>(rows) * stride, 0, static_cast<size_t>(filled - rows) * stride * sizeof(Half));
 }
 
-// Rows [depth, columns] that lie `stride` apart -> one panel of a right operand; columns up to kPanel.
+// Rows [depth, columns], `stride` apart -> one panel of a right operand; at most kPanel columns.
 void lay_right(const float* from, size_t stride, int depth, int columns, Half* to) {
   for (int k = 0; k < deep(depth); k += 2, to += 2 * kPanel)
     for (int half = 0; half < 2; ++half) {
@@ -73,7 +72,7 @@ void lay_right(const float* from, size_t stride, int depth, int columns, Half* t
     }
 }
 
-// The transpose of rows [columns, depth], contiguous -> one panel of a right operand; columns up to kPanel.
+// The transpose of contiguous rows [columns, depth] -> one panel of a right operand; at most kPanel columns.
 void lay_right_transposed(const float* from, int columns, int depth, Half* to) {
   for (int k = 0; k < depth; k += kDepth, to += kDepth * kPanel)
     for (int half = 0; half < 2; ++half) {
@@ -108,13 +107,13 @@ void lay_left_transposed(const float* from, int rows, int columns, Half* to) {
     }
 }
 
-// A tile of sums that is not whole goes by way of memory of its own.
+// Memory for a tile that is only partly inside the result.
 struct Spill {
   alignas(64) float sums[kTile * kTile];
 };
 
-// One panel of y = epilogue(left right). All rows are multiplied before the first is finished: numbers that have just
-// been left by a tile are slow to come back.
+// One panel of y = epilogue(left right). All rows are multiplied before the epilogue of the first: numbers that a tile
+// has just stored are slow to load.
 void product_panel(const Half* left, int rows, int depth, const Half* right, int columns, float* y,
                    const Epilogue& epilogue) {
   const size_t stride = deep(depth);
@@ -128,7 +127,7 @@ void product_panel(const Half* left, int rows, int depth, const Half* right, int
       std::memcpy(to, spill.sums, static_cast<size_t>(rows - r) * kPanel * sizeof(float));
     }
   }
-  if (columns > GTP_LANES)
+  if (columns > kLanes)
     finish_tile<2>(epilogue, y, 0, 0, rows);
   else
     finish_tile<1>(epilogue, y, 0, 0, rows);
@@ -136,7 +135,7 @@ void product_panel(const Half* left, int rows, int depth, const Half* right, int
 
 size_t filled(int rows) { return (static_cast<size_t>(rows) + kTile - 1) / kTile * kTile; }
 
-// One operand of all of a layer, and a panel of the other.
+// Room for one operand of a whole layer and a panel of the other.
 size_t scratch(int rows, int widest) {
   const size_t tall = filled(rows), wide = filled(widest);
   return (tall * wide + kTile * (tall > wide ? tall : wide)) / 2;

@@ -1,10 +1,10 @@
-// The hidden layers in whole numbers: weights of 8 bits, a scale for each output; inputs of 16, a scale for each row.
-// Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
+// The hidden layers in integers: weights of 8 bits, a scale for each output; inputs of 16, a scale for each row.
+// Included by sampler.cpp inside its anonymous namespace.
 //   w_ij = round(W_ij (127 / m_j)),  m_j = max_i |W_ij|
 //   x_i  = round(h_i (n / m)),       m   = max_i |h_i|,   n = most_levels(H)
 //   y_j  = fma(sum_i x_i w_ij, (m_j / 127) (m / n), bias_j)
-// The sum never leaves 32 bits, so it is exact, and its bits do not depend on the order an instruction set sums in.
-// No magnitude counts as less than kLeast, so that nothing is divided by zero; a NaN makes its scale a NaN.
+// The sum fits 32 bits, so it is exact, and its bits do not depend on the order of an instruction set's sums.
+// A magnitude is at least kLeast, so that nothing is divided by zero; a NaN makes its scale a NaN.
 constexpr float kLeast = 1e-30f;
 
 inline int most_levels(int inputs) {
@@ -12,7 +12,8 @@ inline int most_levels(int inputs) {
   return fit < 32767 ? fit : 32767;
 }
 
-// One layer's packed numbers: the scales m_j / 127, where the sums start, the weights, [panels together][step][panel][kSize].
+// One layer's packed numbers: the scales m_j / 127, the start of each sum, the weights
+// [group of panels][inputs / kInputs][panel][kSize].
 struct Int8Layer {
   const float* scale;
   const int32_t* start;
@@ -23,14 +24,14 @@ struct Int8Layer {
         weight(reinterpret_cast<const int8_t*>(packed + 2 * width)) {}
 };
 
-// The nearest whole number, ties to even, of |x| < 2^22: adding 1.5 2^23 leaves it in the low bits of the sum.
+// The nearest integer, ties to even, of |x| < 2^22: adding 1.5 2^23 leaves it in the low bits of the sum.
 GTP_INLINE I nearest(V x) { return (I)(x + 12582912.0f) - 0x4B400000; }
 
-// The magnitude's bits, which are in the order of the magnitudes and put what is not a number above them all.
+// The magnitude's bits: they compare like the magnitudes, and a NaN is above all.
 GTP_INLINE I magnitude(V x) { return (I)x & 0x7FFFFFFF; }
-GTP_INLINE I larger_whole(I x, I y) { return x > y ? x : y; }
+GTP_INLINE I larger_integer(I x, I y) { return x > y ? x : y; }
 
-// Panels that a row meets at a time, of those that are left: their weights lie together, as one stream.
+// How many of the remaining panels a row multiplies at a time: their weights are one stream in memory.
 constexpr int kPanelsTogether = 4;
 inline int panels_together(int left) { return left < kPanelsTogether ? 1 : kPanelsTogether; }
 
@@ -39,7 +40,7 @@ void pack_int8(const float* weight, int inputs, int outputs, int width, float* t
   float* scale = to;
   uint32_t* start = reinterpret_cast<uint32_t*>(to + width);
   int8_t* packed = reinterpret_cast<int8_t*>(to + 2 * width);
-  const int steps = (inputs + Int8::kInputs - 1) / Int8::kInputs;
+  const int depth = (inputs + Int8::kInputs - 1) / Int8::kInputs;
   for (int first = 0, columns; first < outputs; first += columns) {
     columns = panels_together((width - first) / kPanel) * kPanel;
     for (int j = first; j < first + columns && j < outputs; ++j) {
@@ -57,36 +58,36 @@ void pack_int8(const float* weight, int inputs, int outputs, int width, float* t
         start[j] -= static_cast<uint32_t>(at * Int8::kOffset);
       }
     }
-    packed += static_cast<size_t>(steps) * columns * Int8::kInputs;
+    packed += static_cast<size_t>(depth) * columns * Int8::kInputs;
   }
 }
 
-// Rounds a row to whole numbers, as Int8 reads them; returns what one of them is worth.
+// Rounds a row to integers, as Int8 reads them; returns their scale m / n.
 inline float round_row(const float* h, int width, int levels, char* to) {
   I most[4];
   for (I& m : most) m = (I)broadcast(kLeast);
   int i = 0;
-  for (; i + 4 * GTP_LANES <= width; i += 4 * GTP_LANES)
+  for (; i + 4 * kLanes <= width; i += 4 * kLanes)
 #pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) most[c] = larger_whole(most[c], magnitude(load(h + i + c * GTP_LANES)));
-  for (; i < width; i += GTP_LANES) most[0] = larger_whole(most[0], magnitude(load(h + i)));
-  const I all = larger_whole(larger_whole(most[0], most[1]), larger_whole(most[2], most[3]));
+    for (int c = 0; c < 4; ++c) most[c] = larger_integer(most[c], magnitude(load(h + i + c * kLanes)));
+  for (; i < width; i += kLanes) most[0] = larger_integer(most[0], magnitude(load(h + i)));
+  const I all = larger_integer(larger_integer(most[0], most[1]), larger_integer(most[2], most[3]));
   int32_t bits = all[0];
-  for (int c = 1; c < GTP_LANES; ++c) bits = all[c] > bits ? all[c] : bits;
+  for (int c = 1; c < kLanes; ++c) bits = all[c] > bits ? all[c] : bits;
   const float largest = bits_float(static_cast<uint32_t>(bits));
   const float inverse = static_cast<float>(levels) / largest;
   for (i = 0; i < width; i += kPanel)
-    Int8::put(nearest(load(h + i) * inverse), nearest(load(h + i + GTP_LANES) * inverse), to, i, width);
+    Int8::put(nearest(load(h + i) * inverse), nearest(load(h + i + kLanes) * inverse), to, i, width);
   return largest / static_cast<float>(levels);
 }
 
 // One row by N panels, from panel p on.
 template <int N>
-GTP_INLINE void int8_tile(const Layer& a, const Int8Layer& w, const char* x, float worth, float* y, int width, int p) {
+GTP_INLINE void int8_tile(const Layer& a, const Int8Layer& w, const char* x, float scale, float* y, int width, int p) {
   const int8_t* weight = w.weight + static_cast<size_t>(p) * a.depth * Int8::kSize;
   Int8::Sum sum[2 * N];
 #pragma GCC unroll 16
-  for (int j = 0; j < 2 * N; ++j) sum[j] = Int8::begin(load_whole(w.start + p * kPanel + j * GTP_LANES));
+  for (int j = 0; j < 2 * N; ++j) sum[j] = Int8::begin(load_integers(w.start + p * kPanel + j * kLanes));
   for (int i = 0; i < a.depth; ++i) {
     const Int8::Input v = Int8::input(x, i * Int8::kInputs, width);
 #pragma GCC unroll 16
@@ -99,25 +100,25 @@ GTP_INLINE void int8_tile(const Layer& a, const Int8Layer& w, const char* x, flo
   }
 #pragma GCC unroll 16
   for (int j = 0; j < 2 * N; ++j) {
-    const int column = p * kPanel + j * GTP_LANES;
-    const V whole = __builtin_convertvector(Int8::total(sum[j]), V);
-    store(y + column, fma(whole, load(w.scale + column) * worth, load(a.bias + column)));
+    const int column = p * kPanel + j * kLanes;
+    const V total = __builtin_convertvector(Int8::total(sum[j]), V);
+    store(y + column, fma(total, load(w.scale + column) * scale, load(a.bias + column)));
   }
 }
 
-// One hidden layer, row by row: weights stream as fast as they are multiplied, so a tile of rows would gain nothing.
-inline void run_int8_layer(const Layer& a, int count, int panels, int levels, char* whole) {
+// One hidden layer, row by row: weights stream as fast as they are multiplied, so a tile of rows gains nothing.
+inline void run_int8_layer(const Layer& a, int count, int panels, int levels, char* integers) {
   const int width = panels * kPanel;
   const Int8Layer w(a.w, width);
   for (int r = 0; r < count; ++r) {
-    const float worth = round_row(a.x + r * a.x_stride, width, levels, whole);
+    const float scale = round_row(a.x + r * a.x_stride, width, levels, integers);
     float* y = a.y + r * a.stride;
     for (int p = 0, together; p < panels; p += together) {
       together = panels_together(panels - p);
       if (together == 1)
-        int8_tile<1>(a, w, whole, worth, y, width, p);
+        int8_tile<1>(a, w, integers, scale, y, width, p);
       else
-        int8_tile<kPanelsTogether>(a, w, whole, worth, y, width, p);
+        int8_tile<kPanelsTogether>(a, w, integers, scale, y, width, p);
     }
     a.finish(y, 1, width, y, a.stride, 0);
   }

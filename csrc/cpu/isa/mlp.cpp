@@ -1,11 +1,8 @@
-// The kernels for training small networks, of one instruction set: what every machine runs, 4 floats a vector.
+// The training of small networks in one instruction set: compiled once for each width of vectors, named by GTP_ISA.
 #include <type_traits>
 
-#include "policy.hpp"
+#include "cpu/isa/set.hpp"
 #include "cpu/mlp_kernels.hpp"
-
-#define GTP_LANES 4
-#define GTP_MLP_ROWS 4
 
 namespace gtp {
 namespace {
@@ -14,10 +11,17 @@ namespace {
 #include "cpu/isa/mlp_epilogue.hpp"
 #include "cpu/isa/mlp_products.hpp"
 #include "cpu/isa/mlp_gradients.hpp"
+#include "cpu/isa/mlp_packing.hpp"
+#include "cpu/isa/embed.hpp"
+#include "cpu/isa/adam.hpp"
 
 }  // namespace
 
-const MlpKernels kPortableMlp = {GTP_LANES, pack, unpack, pack_transposed, product, gradient, product_column,
-                            gradient_column, column_sums, sinusoid, square_sum, adam};
+namespace GTP_ISA {
 
+extern const MlpKernels kMlp;
+const MlpKernels kMlp = {kLanes,          pack,        unpack,   pack_transposed, product, gradient, product_column,
+                         gradient_column, column_sums, sinusoid, square_sum,      adam};
+
+}  // namespace GTP_ISA
 }  // namespace gtp

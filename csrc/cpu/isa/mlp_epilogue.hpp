@@ -1,18 +1,18 @@
-// What happens to a tile of a product before it is left: bias, activation and its slope, or a factor.
-// Included by the files of one instruction set, inside their own anonymous namespace, after simd.hpp.
-constexpr int kPanel = 2 * GTP_LANES;
+// What a tile of a product goes through after its sums: bias, activation and its slope, or a factor.
+// Included by the files of one instruction set, inside their anonymous namespace, after simd.hpp.
+
 
 // N reciprocals of numbers from 2 to 1e18.
 template <int N>
 inline __attribute__((always_inline)) void reciprocals(V (&x)[N]) {
-#if defined(GTP_AVX512)
-  // An estimate of 14 bits and one step of Newton's: a division holds up what follows for longer.
+#if GTP_AVX512
+  // An estimate of 14 bits and one Newton iteration: a division stalls what follows for longer.
   for (int i = 0; i < N; ++i) {
     const V estimate = _mm512_maskz_rcp14_ps(static_cast<__mmask16>(-1), x[i]);
     x[i] = fma(estimate, fma(-x[i], estimate, broadcast(1.0f)), estimate);
   }
 #else
-  // 1/a and 1/b are b/(a b) and a/(a b): one division for two. A NaN is then one in its neighbour too, of the same row.
+  // 1/a and 1/b are b/(a b) and a/(a b): one division for two. A NaN spreads to its neighbour, in the same row.
   if constexpr (N % 2 == 0) {
     for (int i = 0; i < N; i += 2) {
       const V both = 1.0f / (x[i] * x[i + 1]), first = x[i];
@@ -25,7 +25,7 @@ inline __attribute__((always_inline)) void reciprocals(V (&x)[N]) {
 #endif
 }
 
-// Values and slopes of N vectors by an exponential and a reciprocal each.
+// Values and slopes of N vectors: one exponential and one reciprocal each.
 template <int N>
 inline __attribute__((always_inline)) void mish(const V* x, V* y, V* slope) {
   V e[N], n[N], inverse[N];
@@ -69,7 +69,7 @@ inline __attribute__((always_inline)) void activate(const V* x, V* y, V* slope) 
 template <Activation kKind, int R, int N, bool kSlope>
 inline __attribute__((always_inline)) void activate_some(float* y, float* slope, const V* bias) {
   V x[R * N], value[R * N], derivative[R * N];
-  const auto at = [](int i) { return i / N * kPanel + i % N * GTP_LANES; };
+  const auto at = [](int i) { return i / N * kPanel + i % N * kLanes; };
 #pragma GCC unroll 4
   for (int i = 0; i < R * N; ++i) x[i] = load(y + at(i)) + bias[i % N];
   activate<kKind, R * N>(x, value, derivative);
@@ -83,7 +83,7 @@ inline __attribute__((always_inline)) void activate_some(float* y, float* slope,
 template <Activation kKind, int N, bool kSlope>
 void activate_tile(float* y, float* slope, const V* bias, int rows) {
   int r = 0;
-  // Two rows by two vectors at a time hide each other's latency; of one vector the pairs of mish would cross rows.
+  // Two rows by two vectors hide each other's latency. With one vector a row, the pairs of mish would mix two rows.
   if constexpr (N == 2)
     for (; r + 2 <= rows; r += 2) activate_some<kKind, 2, N, kSlope>(y + r * kPanel, slope + r * kPanel, bias);
   for (; r < rows; ++r) activate_some<kKind, 1, N, kSlope>(y + r * kPanel, slope + r * kPanel, bias);
@@ -92,14 +92,14 @@ void activate_tile(float* y, float* slope, const V* bias, int rows) {
 template <Activation kKind, int N>
 void activate_rows(float* y, float* slope, const V* bias, int rows) {
   if (slope != nullptr) return activate_tile<kKind, N, true>(y, slope, bias, rows);
-  activate_tile<kKind, N, false>(y, y, bias, rows);  // the slope is not touched
+  activate_tile<kKind, N, false>(y, y, bias, rows);  // writes no slope
 }
 
 template <int N>
 void finish_tile(const Epilogue& epilogue, float* y, size_t at, size_t column, int rows) {
   V bias[N] = {};
   if (epilogue.bias != nullptr)
-    for (int n = 0; n < N; ++n) bias[n] = load(epilogue.bias + column + n * GTP_LANES);
+    for (int n = 0; n < N; ++n) bias[n] = load(epilogue.bias + column + n * kLanes);
   if (epilogue.activate) {
     float* slope = epilogue.slope ? epilogue.slope + at : nullptr;
     switch (epilogue.activation) {
@@ -110,7 +110,7 @@ void finish_tile(const Epilogue& epilogue, float* y, size_t at, size_t column, i
   }
   for (int r = 0; r < rows; ++r)
     for (int n = 0; n < N; ++n) {
-      const int i = r * kPanel + n * GTP_LANES;
+      const int i = r * kPanel + n * kLanes;
       V value = load(y + i) + bias[n];
       if (epilogue.factor != nullptr) value *= load(epilogue.factor + at + i);
       store(y + i, value);

@@ -1,18 +1,18 @@
 // Products of matrices in panels: register tiles over rows, one chain of multiply-adds for each element.
-// Included by one mlp_*.cpp for each instruction set, inside that file's own anonymous namespace, after
-// mlp_epilogue.hpp.
+// Included by mlp.cpp inside its anonymous namespace, after mlp_epilogue.hpp.
 constexpr int kSumRows = 256;  // rows that one chain of a gradient spans; partial sums are added in order
 
 // sum[r][n] = sum over k of a(r, k) w(k, n): rows of `a` lie kPanel apart, its panels `plane` apart.
 template <int R, int N>
-inline __attribute__((always_inline)) void accumulate(const float* a, size_t plane, int depth, const float* w, float* y) {
+inline __attribute__((always_inline)) void accumulate(const float* a, size_t plane, int depth, const float* w,
+                                                      float* y) {
   V sum[R][N] = {};
   for (int first = 0; first < depth; first += kPanel, a += plane) {
     const int count = depth - first < kPanel ? depth - first : kPanel;
     for (int k = 0; k < count; ++k, w += kPanel) {
       V weight[N];
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) weight[n] = load(w + n * GTP_LANES);
+      for (int n = 0; n < N; ++n) weight[n] = load(w + n * kLanes);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         const V v = broadcast(a[r * kPanel + k]);
@@ -24,11 +24,11 @@ inline __attribute__((always_inline)) void accumulate(const float* a, size_t pla
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
-    for (int n = 0; n < N; ++n) store(y + r * kPanel + n * GTP_LANES, sum[r][n]);
+    for (int n = 0; n < N; ++n) store(y + r * kPanel + n * kLanes, sum[r][n]);
 }
 
-// Calls work with `size`, 1..R, as a constant.
-template <int R = GTP_MLP_ROWS, class Work>
+// Calls work with `size`, 1..R, as a compile-time constant.
+template <int R = kTileRows, class Work>
 inline void with_rows(int size, const Work& work) {
   if constexpr (R > 1) {
     if (size < R) return with_rows<R - 1>(size, work);
@@ -36,21 +36,22 @@ inline void with_rows(int size, const Work& work) {
   work(std::integral_constant<int, R>{});
 }
 
-// Rows 0..count-1 in as few tiles as can be, of nearly equal height: work(constant rows, first row).
+// Splits rows 0..count-1 into the fewest tiles of nearly equal height: work(constant rows, first row).
 template <class Work>
 inline void each_tile(int count, const Work& work) {
-  const int tiles = (count + GTP_MLP_ROWS - 1) / GTP_MLP_ROWS;
+  const int tiles = (count + kTileRows - 1) / kTileRows;
   for (int t = 0; t < tiles; ++t) {
     const int first = count * t / tiles;
     with_rows(count * (t + 1) / tiles - first, [&](auto rows) { work(rows, first); });
   }
 }
 
-// The share of a tile of `height` rows in fetching the next panel of weights.
+// Prefetches the part of the next panel of weights that falls to a tile of `height` rows.
 inline void fetch_next(const Epilogue& epilogue, int row, int height, int rows) {
   const int count = epilogue.next_rows;
   for (int i = count * row / rows; i < count * (row + height) / rows; ++i)
-    for (int j = 0; j < kPanel; j += 64 / sizeof(float)) __builtin_prefetch(epilogue.next + i * epilogue.next_stride + j);
+    for (int j = 0; j < kPanel; j += 64 / sizeof(float))
+      __builtin_prefetch(epilogue.next + i * epilogue.next_stride + j);
 }
 
 template <int N>
@@ -65,7 +66,7 @@ void product_panel(const float* a, size_t a_plane, int rows, int depth, const fl
   });
 }
 
-// One column: each row's own sum in lanes, for a tile of one column would leave most of every vector idle.
+// One column: each row's sum is spread over lanes, because a tile of one column would leave most of a vector idle.
 void product_column(const float* a, size_t a_plane, int rows, int depth, const float* w, float bias, float* y,
                     size_t stride) {
   for (int r = 0; r < rows; ++r, a += kPanel) {
@@ -73,13 +74,13 @@ void product_column(const float* a, size_t a_plane, int rows, int depth, const f
     for (int k = 0; k < depth; k += kPanel) {
       const float* from = a + k / kPanel * a_plane;
       low += load(from) * load(w + k);
-      // What pads a panel beyond its first vector was never written.
-      if (depth - k > GTP_LANES) high += load(from + GTP_LANES) * load(w + k + GTP_LANES);
+      // The padding beyond a panel's first vector is not initialised.
+      if (depth - k > kLanes) high += load(from + kLanes) * load(w + k + kLanes);
     }
-    float lanes[GTP_LANES];
+    float lanes[kLanes];
     store(lanes, low + high);
 #pragma GCC unroll 4
-    for (int width = GTP_LANES / 2; width > 0; width /= 2)
+    for (int width = kLanes / 2; width > 0; width /= 2)
       for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
     y[r * stride] = lanes[0] + bias;
   }
@@ -87,9 +88,9 @@ void product_column(const float* a, size_t a_plane, int rows, int depth, const f
 
 void product(const float* a, size_t a_plane, int rows, int depth, const float* w, int columns, float* y,
              size_t y_plane, const Epilogue& epilogue) {
-  // Panels outside: one panel of weights stays near while the rows pass under it.
+  // Panels outside: one panel of weights stays in cache for all rows.
   for (int column = 0, p = 0; column < columns; column += kPanel, ++p, w += static_cast<size_t>(depth) * kPanel) {
-    if (columns - column > GTP_LANES)
+    if (columns - column > kLanes)
       product_panel<2>(a, a_plane, rows, depth, w, y, p * y_plane, column, epilogue);
     else
       product_panel<1>(a, a_plane, rows, depth, w, y, p * y_plane, column, epilogue);

@@ -1,19 +1,19 @@
-// Whole numbers of 16 bits times whole numbers of 8, by what each instruction set has for it; why: layers_int8.hpp.
-// Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
+// Integers of 16 bits times integers of 8, by the instructions of each set; layers_int8.hpp says what for.
+// Included by sampler.cpp inside its anonymous namespace.
 //
-// Int8 says how inputs meet the weights of one panel: kInputs of them a step, kSize bytes of weights, two vectors of
-// sums. Inputs are stored with kOffset added, and a sum starts with its share taken off.
-GTP_INLINE I load_whole(const int32_t* p) {
+// Int8 is the product of inputs and the weights of one panel: kInputs inputs and kSize bytes of weights at a time, two
+// vectors of sums. Inputs are stored with kOffset added; a sum starts at minus what that adds to it.
+GTP_INLINE I load_integers(const int32_t* p) {
   I v;
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
 
-#if defined(GTP_BF16_DOT)
-// Four products a lane, of bytes without a sign and bytes with one: the inputs' low and high bytes go separately.
+#if GTP_VNNI
+// Four products a lane, of unsigned bytes and signed bytes: low and high bytes of the inputs go separately.
 struct Int8 {
   static constexpr int kInputs = 4, kSize = 4 * kPanel, kOffset = 1 << 15;
-  typedef uint32_t U __attribute__((vector_size(4 * GTP_LANES)));
+  typedef uint32_t U __attribute__((vector_size(4 * kLanes)));
   typedef I Weight;
   struct Input {
     I low, high;
@@ -21,9 +21,9 @@ struct Int8 {
   struct Sum {
     I low, high;
   };
-  // Written out, since the compiler copies every sum of the intrinsic to another register and back.
+  // In assembly, because the compiler copies every sum of the intrinsic to another register and back.
   static GTP_INLINE void dot(I& sum, I x, I w) { asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w)); }
-  // Every other one of the 16-bit words of x and then y, whose bytes go to the two halves of the row.
+  // Takes every other 16-bit word of x, then of y; their low and high bytes go to the two halves of the row.
   static GTP_INLINE void put(I x, I y, char* row, int i, int width) {
     constexpr __mmask32 kAll = static_cast<__mmask32>(-1);
     const __m512i even = _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32,  //
@@ -40,22 +40,22 @@ struct Int8 {
     return {(I)_mm512_set1_epi32(low), (I)_mm512_set1_epi32(high)};
   }
   static GTP_INLINE void weights(const int8_t* p, Weight& low, Weight& high) {
-    low = load_whole(reinterpret_cast<const int32_t*>(p));
-    high = load_whole(reinterpret_cast<const int32_t*>(p) + GTP_LANES);
+    low = load_integers(reinterpret_cast<const int32_t*>(p));
+    high = load_integers(reinterpret_cast<const int32_t*>(p) + kLanes);
   }
   static GTP_INLINE Sum begin(I start) { return {start, I{}}; }
   static GTP_INLINE void add(const Input& x, Weight w, Sum& sum) {
     dot(sum.low, x.low, w);
     dot(sum.high, x.high, w);
   }
-  // Without a sign, since the two may leave 32 bits before the start brings them back.
+  // Unsigned, since the two may leave 32 bits before the start brings them back.
   static GTP_INLINE I total(const Sum& sum) { return (I)((U)sum.low + ((U)sum.high << 8)); }
 };
 #else
-// Whole numbers of 16 bits, two products a lane where there is an instruction for it.
+// Integers of 16 bits, two products a lane where there is an instruction for it.
 struct Int8 {
   static constexpr int kOffset = 0;
-  typedef int16_t Short __attribute__((vector_size(2 * GTP_LANES)));
+  typedef int16_t Short __attribute__((vector_size(2 * kLanes)));
   typedef I Sum;
   static GTP_INLINE void put(I x, I y, char* row, int i, int) {
     const Short bits[2] = {__builtin_convertvector(x, Short), __builtin_convertvector(y, Short)};
@@ -63,7 +63,7 @@ struct Int8 {
   }
   static GTP_INLINE Sum begin(I start) { return start; }
   static GTP_INLINE I total(Sum sum) { return sum; }
-#if defined(GTP_AVX512) || defined(GTP_AVX2)
+#if GTP_AVX512 || GTP_AVX2
   static constexpr int kInputs = 2, kSize = 2 * kPanel;
   typedef I Weight, Input;
   static GTP_INLINE Input input(const char* row, int i, int) {
@@ -71,7 +71,7 @@ struct Int8 {
     __builtin_memcpy(&pair, row + 2 * i, sizeof pair);
     return pair - I{};
   }
-#if defined(GTP_AVX512)
+#if GTP_AVX512
   static GTP_INLINE Weight wide(const int8_t* p) {
     return (I)_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
@@ -84,9 +84,9 @@ struct Int8 {
 #endif
   static GTP_INLINE void weights(const int8_t* p, Weight& low, Weight& high) {
     low = wide(p);
-    high = wide(p + 2 * GTP_LANES);
+    high = wide(p + 2 * kLanes);
   }
-#elif defined(GTP_NEON)
+#elif GTP_NEON
   static constexpr int kInputs = 1, kSize = kPanel;
   typedef int16_t Input;
   typedef int16x4_t Weight;
@@ -113,10 +113,10 @@ struct Int8 {
     return x;
   }
   static GTP_INLINE void weights(const int8_t* p, Weight& low, Weight& high) {
-    low = load_whole(reinterpret_cast<const int32_t*>(p));
-    high = load_whole(reinterpret_cast<const int32_t*>(p) + GTP_LANES);
+    low = load_integers(reinterpret_cast<const int32_t*>(p));
+    high = load_integers(reinterpret_cast<const int32_t*>(p) + kLanes);
   }
-  // A float holds the product of 16 bits and 8, and few machines multiply vectors of whole numbers as fast.
+  // A float holds the product of 16 bits and 8 exactly, and few machines multiply vectors of integers as fast.
   static GTP_INLINE void add(const Input& x, Weight w, Sum& sum) {
 #pragma GCC unroll 4
     for (int b = 0; b < 4; ++b) {

@@ -1,6 +1,6 @@
 // Random integers and normals by counter, many counters at a time.
-// Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
-constexpr int kMany = 2 * GTP_LANES, kFew = 2;
+// Included by sampler.cpp inside its anonymous namespace.
+constexpr int kMany = 2 * kLanes, kFew = 2;
 
 template <int kCounters>
 void draw_normals(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns,
@@ -45,14 +45,14 @@ void draw_normals(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, 
   }
 }
 
-void normals_array(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns,
+void normals(uint64_t key, uint32_t step, uint32_t stream, uint32_t first, int64_t rows, int columns,
                    float* out) {
-  // One action of up to 8 numbers takes two counters: its caller waits for no others.
+  // One action of up to 8 numbers needs two counters only.
   const auto draw = rows * ((columns + 3) / 4) <= kFew ? draw_normals<kFew> : draw_normals<kMany>;
   draw(key, step, stream, first, rows, columns, out);
 }
 
-void integers_array(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound, int64_t* out) {
+void integers(uint64_t key, uint32_t step, uint32_t stream, int64_t rows, uint32_t bound, int64_t* out) {
   const uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int64_t base = 0; base < rows; base += kMany) {
     uint32_t drawn[kMany];

@@ -1,9 +1,6 @@
-// The kernels of one instruction set: what every machine runs, 4 floats a vector.
-#include "cpu/dispatch.hpp"
-
-#define GTP_LANES 4
-#define GTP_LAST_LANES 4
-#define GTP_ROWS 4
+// The sampler and the random draws of one instruction set: compiled once for each, named by GTP_ISA.
+#include "cpu/isa/set.hpp"
+#include "cpu/sampler_kernels.hpp"
 
 namespace gtp {
 namespace {
@@ -17,7 +14,11 @@ namespace {
 
 }  // namespace
 
-const Kernels kPortableKernels = {"portable", GTP_LANES, GTP_LAST_LANES, sample_rows, pack_bfloat16,
-                                  pack_int8, normals_array, integers_array};
+namespace GTP_ISA {
 
+extern const SamplerKernels kSampler;
+const SamplerKernels kSampler = {kOwn.name, kLanes,    kLastLanes, sample_rows, pack_bfloat16,
+                                 pack_int8, normals, integers};
+
+}  // namespace GTP_ISA
 }  // namespace gtp

@@ -1,12 +1,12 @@
-// A vector of GTP_LANES floats, its exponential, and activations over it.
-// Included by one kernels_*.cpp for each instruction set, inside that file's own anonymous namespace.
+// A vector of kLanes floats, its exponential, and activations over it.
+// Included by the files of one instruction set, inside their anonymous namespace.
 //
-// Every multiply-add that may be fused is written as `fma`, and the compiler may fuse no other (-ffp-contract=off): so
-// AVX2, AVX-512 and NEON give the same bits. The portable form rounds twice, and its bits are its own.
+// The sampler writes every multiply-add that may be fused as `fma`, and the compiler may fuse no other
+// (-ffp-contract=off): so AVX2, AVX-512 and NEON give the same bits. The portable form rounds twice; its bits differ.
 #define GTP_INLINE inline __attribute__((always_inline))
 
-typedef float V __attribute__((vector_size(4 * GTP_LANES)));
-typedef int32_t I __attribute__((vector_size(4 * GTP_LANES)));
+typedef float V __attribute__((vector_size(4 * kLanes)));
+typedef int32_t I __attribute__((vector_size(4 * kLanes)));
 
 template <class T = V>
 GTP_INLINE T load(const float* p) {
@@ -25,36 +25,36 @@ GTP_INLINE T broadcast(float x) {
   return x - T{};
 }
 
-#if defined(GTP_AVX512)
+#if GTP_AVX512
 GTP_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 GTP_INLINE V smaller(V x, V limit) { return _mm512_maskz_min_ps(static_cast<__mmask16>(-1), x, limit); }
 GTP_INLINE V larger(V x, V limit) { return _mm512_maskz_max_ps(static_cast<__mmask16>(-1), x, limit); }
 GTP_INLINE __m256 fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
 GTP_INLINE __m256 smaller(__m256 x, __m256 limit) { return _mm256_min_ps(x, limit); }
 GTP_INLINE __m256 larger(__m256 x, __m256 limit) { return _mm256_max_ps(x, limit); }
-#elif defined(GTP_AVX2)
+#elif GTP_AVX2
 GTP_INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 GTP_INLINE V smaller(V x, V limit) { return _mm256_min_ps(x, limit); }
 GTP_INLINE V larger(V x, V limit) { return _mm256_max_ps(x, limit); }
 #else
-#if defined(GTP_NEON)
+#if GTP_NEON
 GTP_INLINE V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 #else
 GTP_INLINE V fma(V a, V b, V c) { return a * b + c; }
 #endif
-// As the x86 instructions have it: of two numbers that do not compare, the second.
+// Like the x86 instructions: the second of two numbers that do not compare.
 GTP_INLINE V smaller(V x, V limit) { return x < limit ? x : limit; }
 GTP_INLINE V larger(V x, V limit) { return x > limit ? x : limit; }
 #endif
 
-#if defined(GTP_AVX512) || defined(GTP_AVX2) || defined(GTP_NEON)
+#if GTP_AVX512 || GTP_AVX2 || GTP_NEON
 GTP_INLINE float scalar_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 #else
 GTP_INLINE float scalar_fma(float a, float b, float c) { return a * b + c; }
 #endif
 
-// exp(x) for -87 <= x <= 20: 2^n exp(r), |r| <= ln(2) / 2, the polynomial's own relative error being 3e-9.
-// Of N vectors, step by step: the processor looks ahead over two or three of these chains only.
+// exp(x) for -87 <= x <= 20: 2^n exp(r), |r| <= ln(2) / 2; the polynomial's relative error is 3e-9.
+// N vectors go operation by operation: the processor looks ahead over only two or three of these chains.
 template <int N, class T>
 GTP_INLINE void exponentials(T (&x)[N]) {
   typedef decltype(T{} < T{}) Bits;
@@ -118,7 +118,7 @@ struct Gelu {
   }
 };
 struct Relu {
-  // The second operand is what a NaN gives, so that it stays one.
+  // For a NaN `larger` returns its second operand, the NaN.
   template <int N>
   static GTP_INLINE void of(V (&x)[N]) {
     GTP_EACH x[i] = larger(V{}, x[i]);
@@ -126,13 +126,13 @@ struct Relu {
 };
 #undef GTP_EACH
 
-// What flow_step needs of a vector.
+// The arithmetic of flow_step on a vector.
 template <class T>
 struct VectorMath {
   static GTP_INLINE T fma(T a, T b, T c) { return gtp::fma(a, b, c); }
   static GTP_INLINE T fill(float x) { return broadcast<T>(x); }
   static GTP_INLINE T clip(T x) { return larger(fill(-1.0f), smaller(fill(1.0f), x)); }
-  // (e - 1) / (e + 1), e = exp(2 x), whose limits would make a number of a NaN: the last term keeps it.
+  // (e - 1) / (e + 1), e = exp(2 x). The limits of the exponent turn a NaN into a number; the last term restores it.
   static GTP_INLINE T tanh(T x) {
     const T e = limited_exponential(x + x);
     return (e - 1.0f) / (e + 1.0f) + 0.0f * clip(x);
