@@ -57,12 +57,22 @@ def test_cuda_auto_without_nvcc_builds_for_the_cpu(tmp_path: Path) -> None:
 @tools
 def test_each_instruction_set_has_an_object_of_its_own(tmp_path: Path) -> None:
     assert configure(tmp_path, "-DGTP_FAST_CUDA=off").returncode == 0
-    rule = re.compile(r"^build \S+/(\w+)\.cpp\.o:.*?^  FLAGS = (.*?)$", re.M | re.S)
-    flags = dict(rule.findall((tmp_path / "build.ninja").read_text()))
-    assert "kernels_portable" in flags
-    for name, options in flags.items():
+    rules = (tmp_path / "build.ninja").read_text().split("\n\n")
+    sets: dict[str, list[str]] = {}
+    for rule in rules:
+        found = re.search(r"^build (\S+\.o):.*?^  FLAGS = (.*?)$", rule, re.M | re.S)
+        if found is None:
+            continue
+        name, options = found.groups()
+        (isa,) = re.findall(r"-DGTP_ISA=(\w+)", rule) or [""]
+        sets[isa] = [*sets.get(isa, []), Path(name).name]
+        assert ("cpu/isa/" in name) == bool(isa), name
         assert "-march=native" not in options and "-ffast-math" not in options
-        assert ("-mavx" in options) == ("_avx" in name or "_amx" in name), name
+        assert ("-mavx" in options) == isa.startswith("avx"), name
+        for feature in ("vnni", "bf16"):
+            assert (f"-mavx512{feature}" in options) == (isa == f"avx512{feature}"), name
+    assert sets["portable"] == ["sampler.cpp.o", "mlp.cpp.o"]
+    assert all("sampler.cpp.o" in names for isa, names in sets.items() if isa)
 
 
 @checkout
