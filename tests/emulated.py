@@ -33,7 +33,7 @@ def build(folder: Path) -> ctypes.CDLL:
     library = folder / "emulate.so"
     # Fibers jump from stack to stack, which glibc's hardened longjmp takes for an error.
     options = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE"]
-    sources = ["emulation/emulate.cpp", "cuda/plan.cpp"]
+    sources = ["emulation/emulate.cpp", "cuda/plan.cpp", "policy.cpp"]
     command = [str(_compiler()), *options, "-I.", "-o", str(library), *sources]
     subprocess.run(command, cwd=SOURCES, check=True)
     return ctypes.CDLL(str(library))

@@ -1,29 +1,16 @@
 #include "cpu/update.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "cpu/dispatch.hpp"
 #include "cpu/mlp_kernels.hpp"
+#include "cpu/stopwatch.hpp"
 #include "cpu/td.hpp"
 #include "cpu/team.hpp"
 
 namespace gtp {
 namespace {
-
-// Adds its lifetime to a sum of seconds.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& sum) : sum_(sum), began_(std::chrono::steady_clock::now()) {}
-  ~Stopwatch() { sum_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count(); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& sum_;
-  std::chrono::steady_clock::time_point began_;
-};
 
 // Copies to[s] <- from[s] for every seed, `count` floats each; the strides are the distances between seeds.
 void copy_seeds(int seeds, size_t count, float* to, size_t to_stride, const float* from, size_t from_stride) {
