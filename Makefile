@@ -5,7 +5,7 @@ VENV ?= .venv
 # The CPU build of this release has no CUDA wheels behind it; set TORCH=torch for a CUDA machine.
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
+SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 
 .PHONY: demo test lint types bench report evidence wheel gpu clean
 

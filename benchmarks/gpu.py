@@ -103,7 +103,7 @@ def missing_gpu() -> str:
 def native_missing() -> str:
     """Return why the native extension must be built, or an empty string."""
     modules = native_modules()
-    sources = [ROOT / "setup.py", *(ROOT / "csrc").iterdir()]
+    sources = [ROOT / "setup.py", *(ROOT / "csrc").rglob("*")]
     if modules and max(p.stat().st_mtime for p in sources) > modules[0].stat().st_mtime:
         return "older than its sources"
     # In a process of its own, for this one could not load it again once it is built.

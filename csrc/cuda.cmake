@@ -1,4 +1,4 @@
-# Decides whether the CUDA part is built: GTP_FAST_CUDA is auto, on (an error without nvcc) or off.
+# Decides whether to build the CUDA part: GTP_FAST_CUDA is auto, on (an error without nvcc) or off.
 # Sets CUDA_SOURCES and CUDA_DEFINITIONS.
 set(GTP_FAST_CUDA "auto" CACHE STRING "auto, on or off")
 set(CUDA_SOURCES "")
@@ -8,7 +8,7 @@ set(WANTED_ARCHITECTURES 80 86 89 90 100 120)
 if(GTP_FAST_CUDA STREQUAL "off")
   set(CUDA_REASON "built with GTP_FAST_CUDA=off")
 else()
-  # A build folder without nvcc on its PATH still finds the toolkit where it is usually installed.
+  # Finds the toolkit in its usual place even if nvcc is not on the PATH.
   find_program(NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
   if(NOT NVCC)
     set(CUDA_REASON "no nvcc was found when the package was built")
@@ -23,7 +23,7 @@ else()
     if(NOT architectures)
       set(CUDA_REASON "${NVCC} compiles for none of ${WANTED_ARCHITECTURES}")
     else()
-      # Real code for each, and PTX of the newest for the cards to come; set before the first CUDA target exists.
+      # Machine code for each, and PTX of the newest for future cards; set before the first CUDA target exists.
       list(GET architectures -1 newest)
       set(CMAKE_CUDA_ARCHITECTURES ${architectures})
       list(TRANSFORM CMAKE_CUDA_ARCHITECTURES APPEND "-real")
@@ -35,7 +35,7 @@ else()
         enable_language(CUDA)
         set(CMAKE_CUDA_STANDARD 17)
         set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-        set(CUDA_SOURCES sampler_cuda.cu sampler_cuda_plan.cpp bind_cuda.cpp)
+        set(CUDA_SOURCES cuda/sampler.cu cuda/plan.cpp bindings/cuda.cpp)
       else()
         set(CUDA_REASON "${NVCC} was found but does not compile with this C++ compiler")
       endif()

@@ -1,5 +1,5 @@
 // Counter-based random numbers: philox4x32_10(key = seed, counter = (step, stream, row, column)).
-// Shared by the host and the device; every function is branchless so that a loop over it vectorises.
+// Host and device share it; every function is branchless so that a loop over it vectorises.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #if defined(__CUDACC__)
 #define GTP_HD __host__ __device__ __forceinline__
 #else
-// Internal linkage: an object compiled for AVX-512 must never lend its copy to one that is not.
+// Internal linkage: the linker must not take the copy of an object compiled for AVX-512 for all others.
 #define GTP_HD static inline __attribute__((always_inline))
 #endif
 
@@ -58,7 +58,7 @@ GTP_HD float bits_float(uint32_t bits) {
 // and ln = e ln 2 + ln m, the logarithm keeps its relative accuracy near 1, where the square root needs it.
 GTP_HD float normal_radius(uint32_t word) {
   const float u = static_cast<float>(static_cast<int32_t>((word >> 8) + 1u));
-  // Subtracting the bits of sqrt(1/2) puts the mantissa's cut there instead of at a power of two.
+  // Subtracting the bits of sqrt(1/2) starts the mantissa's range there instead of at a power of two.
   const uint32_t shifted = float_bits(u) - 0x3F3504F3u;
   const int32_t exponent = static_cast<int32_t>(shifted) >> 23;
   const float m = bits_float((shifted & 0x007FFFFFu) + 0x3F3504F3u);
@@ -81,7 +81,8 @@ GTP_HD void normal_angle(uint32_t word, float& cosine, float& sine) {
   const float x = static_cast<float>(v - (quadrant << 22)) * kTwoPi24;
   const float z = x * x;
   const float s = x + x * z * (-1.0f / 6 + z * (1.0f / 120 + z * (-1.0f / 5040 + z * (1.0f / 362880))));
-  const float c = 1.0f - z * (1.0f / 2 - z * (1.0f / 24 - z * (1.0f / 720 - z * (1.0f / 40320 - z * (1.0f / 3628800)))));
+  const float c =
+      1.0f - z * (1.0f / 2 - z * (1.0f / 24 - z * (1.0f / 720 - z * (1.0f / 40320 - z * (1.0f / 3628800)))));
   const bool odd = (quadrant & 1) != 0;
   const float cos_base = odd ? s : c;
   const float sin_base = odd ? c : s;

@@ -1,4 +1,4 @@
-// CUDA's words, and those of sampler_cuda_device.cuh, on the host.
+// CUDA's built-ins and the functions of cuda/device.cuh on the host.
 #pragma once
 
 #include <cmath>
@@ -44,7 +44,7 @@ T* shared_memory() {
   return reinterpret_cast<T*>(Cluster::memory(Cluster::rank()));
 }
 
-// Copies land only when they are waited for.
+// Copies are done only when they are waited for.
 inline void copy_async(void* to, const void* from) { Cluster::fiber().copies.back().push_back({to, from}); }
 
 inline void commit_copies() { Cluster::fiber().copies.emplace_back(); }
@@ -79,7 +79,7 @@ inline void load_matrices(uint32_t (&words)[4], const void* row) {
     std::memcpy(&words[i], static_cast<const char*>(all[8 * i + lane / 4].address) + 4 * (lane % 4), 4);
 }
 
-// Element (row, k) of a's fragments and (k, column) of b's, as PTX lays them over the lanes: `pack` numbers a word.
+// Element (row, k) of a's fragments and (k, column) of b's, in PTX's layout over the lanes; `pack` numbers in a word.
 inline uint32_t a_word(const Shown* all, int row, int k, int pack) {
   const int word = k / pack;
   return all[row % 8 * 4 + word % 4].a[row / 8 + word / 4 * 2];
@@ -106,7 +106,7 @@ inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
                      [](uint32_t word, int half) { return float_of(half ? word & 0xffff0000u : word << 16); });
 }
 
-// The hardware does not look at the last 13 bits.
+// The hardware ignores the last 13 bits.
 inline void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   multiply_fragments(c, a, b0, b1, 1, [](uint32_t word, int) { return float_of(word & ~0x1fffu); });
 }

@@ -1,7 +1,7 @@
-// The CUDA sampler's kernels on the host, for the tests of machines without a GPU: the very source that nvcc compiles.
+// The CUDA sampler's kernels on the host, for tests without a GPU: the same source that nvcc compiles.
 #include <memory>
 
-#include "../sampler_cuda_choice.hpp"
+#include "cuda/choice.hpp"
 
 namespace {
 
@@ -23,9 +23,9 @@ gtp::Shape shape_of(const int* sizes) {
 
 }  // namespace
 
-// sizes: those of Shape, then the form's activation, clamp, stochastic and squash. path, precision: as their
-// enumerations count them. `policy` is padded as CudaSampler::load leaves it. Returns 0, or 1 when threads wait for
-// others that do not come or write behind the shared memory that they asked for, or 2 when there is no such kernel.
+// sizes: those of Shape, then the form's activation, clamp, stochastic and squash. path, precision: numbers of their
+// enumerations. policy: padded as by CudaSampler::load. Returns 0; 1 if threads wait for others in vain or write past
+// the shared memory that they asked for; 2 if there is no such kernel.
 extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int* sizes, const float* policy,
                            float initial_scale, const float* observation, const float* noise, float* out, int rows) {
   const gtp::CudaPlan plan{static_cast<gtp::CudaPath>(path), rows_of_plan};
@@ -50,8 +50,8 @@ extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int*
   return done ? 0 : 1;
 }
 
-// The choice for a batch on a device with so many multiprocessors and bytes of shared memory for a block, and room for
-// so many clusters of each plan that fits; writes path and rows, and in words into text [100].
+// The choice for a batch on a device with the given multiprocessors, bytes of shared memory for a block and resident
+// clusters of each plan that fits; writes path and rows, and the description into text [100].
 extern "C" void gtp_choose(int multiprocessors, int shared_limit, int clusters, int precision, const int* sizes,
                            int64_t rows, int* chosen, char* text) {
   const gtp::CudaArguments p = gtp::cuda_arguments(shape_of(sizes), static_cast<gtp::Precision>(precision));

@@ -1,5 +1,5 @@
-// A cluster's threads as fibers of one thread, taken up in a random order between the points where they wait for each
-// other: so a missing barrier shows. A fiber starts by its context and then changes by jumps, which need no system.
+// A cluster's threads as fibers of one thread, run in a random order between the points where they wait for each other,
+// which reveals a missing barrier. A fiber starts by its context and then switches by jumps, without system calls.
 #pragma once
 
 #include <setjmp.h>
@@ -22,7 +22,7 @@ namespace emulation {
 
 enum class State { kReady, kAtWarp, kAtBlock, kAtCluster, kDone };
 
-// What a lane shows the other lanes of its warp.
+// What a lane publishes to its warp.
 struct Shown {
   uint32_t a[4], b[2];
   const void* address;
@@ -39,14 +39,14 @@ struct Fiber {
   jmp_buf place;
   bool started = false;
   State state = State::kReady;
-  int turn = 0;  // of the two places to show something: so none overwrites what another has yet to read
-  std::vector<std::vector<Copy>> copies{{}};  // groups of copies under way, the last one still open
+  int turn = 0;  // alternates between two places of `shown_`, so that none overwrites what another has yet to read
+  std::vector<std::vector<Copy>> copies{{}};  // groups of pending copies, the last one open
 };
 
 class Cluster {
  public:
-  // Runs `body` in every thread of `blocks` blocks of `threads`, the first of which is `first`. Each block's memory is
-  // `bytes` long and filled with NaN. Gives false when some threads wait for others that never come.
+  // Runs `body` in every thread of `blocks` blocks of `threads` threads, from block `first` on. Each block has `bytes`
+  // of memory, filled with NaN. Returns false if some threads wait in vain for others.
   static bool run(Index3 first, int blocks, int threads, size_t bytes, const std::function<void()>& body) {
     Cluster cluster(first, blocks, threads, bytes, body);
     now_ = &cluster;
@@ -70,7 +70,7 @@ class Cluster {
     if (_setjmp(me.place) == 0) _longjmp(cluster.scheduler_, 1);
   }
 
-  // Shows something to the warp and waits for all its lanes; returns what the lanes have shown.
+  // Publishes a value to the warp and waits for all its lanes; returns the values of all lanes.
   static const Shown* show(const Shown& mine) {
     Cluster& cluster = *now_;
     const int t = cluster.active_;
@@ -115,7 +115,7 @@ class Cluster {
                        [state](const Fiber& f) { return f.state == state; });
   }
 
-  // Lets `count` threads go on once all of them wait alike.
+  // Releases `count` threads once all of them wait at the same kind of point.
   bool release(int first, int count, State state) {
     if (!all(first, count, state)) return false;
     for (int t = first; t < first + count; ++t) fibers_[t].state = State::kReady;
@@ -129,7 +129,7 @@ class Cluster {
     return order;
   }
 
-  // A warp, a block and a cluster each run as far ahead of the others as the barriers let them.
+  // Each warp, block and cluster runs as far ahead of the others as the barriers allow.
   void run_warp(int warp) {
     do {
       for (const int t : shuffled(warp, 32, 1))
@@ -151,7 +151,7 @@ class Cluster {
     return all(0, count, State::kDone);
   }
 
-  // Nothing was written behind the memory that a block asked for.
+  // Nothing was written past the memory that a block asked for.
   bool guards_hold() const {
     for (size_t block = 0; block * stride_ < memory_.size(); ++block)
       for (size_t i = bytes_; i < bytes_ + kGuard; ++i)
@@ -168,7 +168,7 @@ class Cluster {
   std::mt19937 random_{1};
   std::vector<Fiber> fibers_;
   std::vector<char> memory_;
-  inline static std::unique_ptr<char[]> stacks_;  // kept from run to run, for touching them costs time
+  inline static std::unique_ptr<char[]> stacks_;  // kept between runs, because first use of memory costs time
   std::vector<Shown> shown_[2];
 };
 

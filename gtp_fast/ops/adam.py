@@ -124,7 +124,7 @@ def account(
     """Do `reference.account` in one pass of native code, float32 on the CPU."""
     if not all(x.is_contiguous() for x in (metrics, total, limits, bad_step)):
         raise ValueError("what an update is accounted in must be contiguous")
-    native.module().account(
+    native.module().tally(
         metrics.data_ptr(), (len(metrics), len(bad_step), metrics.shape[1]),
         limits.data_ptr(), int(step), total.data_ptr(), bad_step.data_ptr(),
     )  # fmt: skip

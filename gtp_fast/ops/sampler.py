@@ -96,7 +96,7 @@ class NativeSampler:
         if self.on_gpu:
             self.native.sample(*pointers, *self._stream())
         else:
-            self.native.sample_pointers(*pointers, self.threads)
+            self.native.sample(*pointers, self.threads)
         return out
 
     def act(self, observation: samplers.Rows, out: samplers.Rows, seed: int, step: int) -> None:

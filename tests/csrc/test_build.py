@@ -50,19 +50,29 @@ def test_cuda_auto_without_nvcc_builds_for_the_cpu(tmp_path: Path) -> None:
     result = configure(tmp_path, "-DGTP_FAST_CUDA=auto", "-DNVCC=OFF")
     assert result.returncode == 0, result.stderr
     assert "no nvcc was found" in result.stdout
-    assert "sampler_cuda" not in (tmp_path / "build.ninja").read_text()
+    assert "cuda/sampler" not in (tmp_path / "build.ninja").read_text()
 
 
 @checkout
 @tools
 def test_each_instruction_set_has_an_object_of_its_own(tmp_path: Path) -> None:
     assert configure(tmp_path, "-DGTP_FAST_CUDA=off").returncode == 0
-    rule = re.compile(r"^build \S+/(\w+)\.cpp\.o:.*?^  FLAGS = (.*?)$", re.M | re.S)
-    flags = dict(rule.findall((tmp_path / "build.ninja").read_text()))
-    assert "kernels_portable" in flags
-    for name, options in flags.items():
+    rules = (tmp_path / "build.ninja").read_text().split("\n\n")
+    sets: dict[str, list[str]] = {}
+    for rule in rules:
+        found = re.search(r"^build (\S+\.o):.*?^  FLAGS = (.*?)$", rule, re.M | re.S)
+        if found is None:
+            continue
+        name, options = found.groups()
+        (isa,) = re.findall(r"-DGTP_ISA=(\w+)", rule) or [""]
+        sets[isa] = [*sets.get(isa, []), Path(name).name]
+        assert ("cpu/isa/" in name) == bool(isa), name
         assert "-march=native" not in options and "-ffast-math" not in options
-        assert ("-mavx" in options) == ("_avx" in name or "_amx" in name), name
+        assert ("-mavx" in options) == isa.startswith("avx"), name
+        for feature in ("vnni", "bf16"):
+            assert (f"-mavx512{feature}" in options) == (isa == f"avx512{feature}"), name
+    assert sets["portable"] == ["sampler.cpp.o", "mlp.cpp.o"]
+    assert all("sampler.cpp.o" in names for isa, names in sets.items() if isa)
 
 
 @checkout
@@ -132,8 +142,9 @@ def test_the_cuda_kernels_spill_nothing(architecture: int, tmp_path: Path) -> No
     if f"compute_{architecture}" not in known:
         pytest.skip(f"this nvcc does not know compute_{architecture}")
     options = ("-std=c++17", "-O3", "-cubin", f"-arch=sm_{architecture}", "-Xptxas", "-v")
-    source = str(ROOT / "csrc" / "sampler_cuda.cu")
-    command = [nvcc, *options, "-o", str(tmp_path / "sampler.cubin"), source]
+    sources = ROOT / "csrc"
+    command = [nvcc, *options, f"-I{sources}", "-o", str(tmp_path / "sampler.cubin")]
+    command.append(str(sources / "cuda" / "sampler.cu"))
     report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     line = r"Function properties for (\S+)\s+(\d+) bytes stack frame, (\d+) bytes spill stores"
     kernels = re.findall(line, report)

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 from folded import FORMS, Folded, Form, Sizes
+from on_arrays import OnArrays, instruction_sets
 from tolerance import assert_as_accurate
 
 from gtp_fast import reference
-from gtp_fast.system import native
 
 SOURCES = Path(__file__).parents[2] / "csrc"
 FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
-PRODUCTS = ("fp32", "bf16", "int8")
-FILES = ("kernels_neon", "kernels_portable", "sampler_cpu", "team", "instruction_sets", "shape")
+PRECISIONS = ("fp32", "tf32", "bf16", "int8")
+FILES = ("cpu/sampler", "cpu/team", "cpu/dispatch", "policy", "emulation/sample")
+OBJECTS = (("sampler", "portable"), ("sampler", "neon"), ("mlp", "portable"))
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +29,24 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
     if compiler is None or emulator is None or not SOURCES.is_dir():
         pytest.skip("needs aarch64-linux-gnu-g++, qemu-aarch64-static and the checkout's csrc")
-    binary = tmp_path_factory.mktemp("arm") / "sample"
-    files = [*(f"{name}.cpp" for name in FILES), "emulation/sample.cpp"]
-    command = [compiler, *FLAGS, "-Wall", "-Werror", "-static", "-pthread", "-o", str(binary)]
+    folder = tmp_path_factory.mktemp("arm")
+    command = [compiler, *FLAGS, "-Wall", "-Werror", "-I."]
+    files = [f"{name}.cpp" for name in FILES]
+    for source, isa in OBJECTS:
+        files.append(str(folder / f"{source}_{isa}.o"))
+        options = (f"-DGTP_ISA={isa}", "-c", f"cpu/isa/{source}.cpp", "-o", files[-1])
+        subprocess.run([*command, *options], cwd=SOURCES, check=True)
+    binary = str(folder / "sample")
+    command = [*command, "-static", "-pthread", "-o", binary]
     subprocess.run([*command, *files], cwd=SOURCES, check=True)
-    return [emulator, str(binary)]
+    return [emulator, binary]
 
 
 def run(program: list[str], policy: Folded, rows: int, precision: str = "fp32") -> np.ndarray:
     """Return the actions that the emulated program works out."""
     observation, noise, out = policy.inputs(rows)
     form = policy.form
-    kind, products = ("mish", "relu", "gelu").index(form.activation), PRODUCTS.index(precision)
+    kind, products = ("mish", "relu", "gelu").index(form.activation), PRECISIONS.index(precision)
     flags = form.clamp, form.stochastic, form.squash
     numbers = [*policy.sizes.tuple(), kind, *flags, products, rows]
     parts = [np.array(numbers, np.int32), np.float32(policy.initial_scale), policy.flat()]
@@ -54,9 +61,7 @@ def run(program: list[str], policy: Folded, rows: int, precision: str = "fp32") 
 def test_neon_gives_the_bits_of_every_fused_multiply_add(
     program: list[str], form: Form, precision: str
 ) -> None:
-    fused = (
-        [isa for isa in native.module().isas() if isa != "portable"] if native.available() else []
-    )
+    fused = [isa for isa in instruction_sets() if isa != "portable"]
     for sizes, rows in ((Sizes(S=2, A=9, H=70, K=3), 26), (Sizes(K=2), 1)):
         policy = Folded(sizes, form=form)
         observation, noise, out = policy.inputs(rows)
@@ -65,9 +70,7 @@ def test_neon_gives_the_bits_of_every_fused_multiply_add(
             exact, plain = policy.exact(observation, noise), policy.plain(observation, noise)
             assert_as_accurate(f"neon {sizes} {form}", got, plain, exact)
         for isa in fused:
-            made = native.module().Sampler(*policy.arguments(), precision=precision, isa=isa)
-            made.load(policy.flat(), policy.initial_scale)
-            made.sample(observation, noise, out)
+            OnArrays(policy, isa, precision).sample(observation, noise, out)
             assert np.array_equal(got, out), isa
 
 

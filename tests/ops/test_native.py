@@ -10,31 +10,27 @@ import numpy as np
 import pytest
 import torch
 from folded import FORMS, Folded, Form, Sizes
+from on_arrays import OnArrays, instruction_sets
 from tolerance import assert_as_accurate
 
 from gtp_fast import ops, reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops import sampler as ops_sampler
-from gtp_fast.ops import samplers
+from gtp_fast.ops import philox as native_philox
+from gtp_fast.ops import sampler, samplers
+from gtp_fast.reference import philox
 from gtp_fast.system import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
-ISAS = native.module().isas() if native.available() else []
-# In float32 avx512bf16 is avx512 compiled again, which one test on the bits shows.
-FLOAT_ISAS = [isa for isa in ISAS if isa != "avx512bf16"]
-
-
-def sampler(policy: Folded, isa: str = "", precision: str = "fp32"):
-    made = native.module().Sampler(*policy.arguments(), precision, isa)
-    made.load(policy.flat(), policy.initial_scale)
-    return made
+ISAS = instruction_sets()
+# The others differ in bf16 or int8 only.
+FLOAT_ISAS = [isa for isa in ISAS if isa not in ("avx512vnni", "avx512bf16")]
 
 
 def check(policy: Folded, rows: int, isa: str = "", threads: int = 1) -> None:
     # One number of plain PyTorch can be exact by luck: a few dozen rows judge, batch by batch.
     batches = -(-48 // rows)
     observation, noise, out = policy.inputs(batches * rows)
-    run = sampler(policy, isa)
+    run = OnArrays(policy, isa)
     for first in range(0, batches * rows, rows):
         part = [x[:, first : first + rows].copy() for x in (observation, out)]
         run.sample(part[0], noise[..., first : first + rows, :].copy(), part[1], threads)
@@ -74,7 +70,7 @@ def test_forms(form: Form, rows: int, isa: str) -> None:
 
 def check_bf16(policy: Folded, rows: int, isa: str) -> None:
     observation, noise, out = policy.inputs(rows)
-    sampler(policy, isa, "bf16").sample(observation, noise, out)
+    OnArrays(policy, isa, "bf16").sample(observation, noise, out)
     rounded = policy.policy().rounded()
     policy.hidden = [w.numpy() for w in rounded.hidden_weights]
     exact = policy.exact(observation, noise)
@@ -89,7 +85,7 @@ def check_int8(policy: Folded, isa: str) -> None:
     # An input may be rounded to the level beside, in ours as in plain PyTorch: only many rows judge
     # that by the rule. Fewer rows give the same bits.
     observation, noise, out = policy.inputs(1000)
-    sampler(policy, isa, "int8").sample(observation, noise, out)
+    OnArrays(policy, isa, "int8").sample(observation, noise, out)
     plain, exact = policy.int8(observation, noise)
     assert_as_accurate(f"int8 {policy.sizes} {policy.form} {isa}", out, plain, exact)
 
@@ -145,7 +141,7 @@ def test_int8_sums_of_the_largest_whole_numbers_are_exact(width: int, isa: str) 
         policy.hidden[0][:] *= sign
         policy.hidden_bias[0][:] = 0 if sign > 0 else np.float32(width)
         observation, noise, out = policy.inputs(3)
-        sampler(policy, isa, "int8").sample(observation, noise, out)
+        OnArrays(policy, isa, "int8").sample(observation, noise, out)
         assert np.allclose(out, 0.5, rtol=1e-5)
 
 
@@ -155,16 +151,16 @@ def test_int8_keeps_nothing_as_nothing_and_nan_as_nan(isa: str) -> None:
     policy.hidden[0][:, :, :5] = 0
     policy.step_bias[:] = -100
     observation, noise, out = policy.inputs(50)
-    sampler(policy, isa, "int8").sample(observation, noise, out)
+    OnArrays(policy, isa, "int8").sample(observation, noise, out)
     plain, exact = policy.int8(observation, noise)
     assert_as_accurate(f"no input at all, {isa}", out, plain, exact)
     policy = Folded(Sizes(H=64))
     observation[0, 3], observation[0, 4] = np.nan, np.inf
-    sampler(policy, isa, "int8").sample(observation, noise, out)
+    OnArrays(policy, isa, "int8").sample(observation, noise, out)
     assert np.isnan(out).any(-1)[0].nonzero()[0].tolist() == [3, 4]
     observation, noise, out = policy.inputs(2)
     policy.hidden[1][0, 7, 5] = np.nan
-    sampler(policy, isa, "int8").sample(observation, noise, out)
+    OnArrays(policy, isa, "int8").sample(observation, noise, out)
     assert np.isnan(out).all()
 
 
@@ -198,10 +194,10 @@ def test_instruction_sets_with_a_fused_multiply_add_give_the_same_bits(
     for sizes in (Sizes(S=2, A=9, H=70, K=3), Sizes(H=256)):
         policy = Folded(sizes, form=form)
         observation, noise, first = policy.inputs(50)
-        sampler(policy, fused[0], precision).sample(observation, noise, first)
+        OnArrays(policy, fused[0], precision).sample(observation, noise, first)
         for isa in fused[1:]:
             again = np.full_like(first, np.nan)
-            sampler(policy, isa, precision).sample(observation, noise, again, 2)
+            OnArrays(policy, isa, precision).sample(observation, noise, again, 2)
             assert np.array_equal(first, again), isa
 
 
@@ -213,7 +209,7 @@ def test_a_large_batch_on_threads_of_its_own() -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_a_rows_bits_depend_on_nothing_but_the_row(isa: str, precision: str) -> None:
     policy = Folded(Sizes(S=2, A=17, H=100))
-    run = sampler(policy, isa, precision)
+    run = OnArrays(policy, isa, precision)
     observation, noise, once = policy.inputs(257)
     run.sample(observation, noise, once, 1)
     for threads in (1, 2, 3, 64):
@@ -237,9 +233,9 @@ def test_a_seed_among_others_equals_it_alone() -> None:
     )
     one.c_in, one.keep, one.gain = policy.c_in, policy.keep, policy.gain
     observation, noise, out = policy.inputs(9)
-    sampler(policy).sample(observation, noise, out)
+    OnArrays(policy).sample(observation, noise, out)
     alone = np.full_like(out[2:], np.nan)
-    sampler(one).sample(observation[2:].copy(), noise[2:].copy(), alone)
+    OnArrays(one).sample(observation[2:].copy(), noise[2:].copy(), alone)
     assert np.array_equal(out[2:], alone)
 
 
@@ -248,11 +244,10 @@ def test_loading_again_equals_a_fresh_sampler(precision: str) -> None:
     sizes = Sizes(S=2, A=3, H=100)
     first, second = Folded(sizes, seed=0), Folded(sizes, seed=1)
     observation, noise, fresh = first.inputs(5)
-    sampler(second, precision=precision).sample(observation, noise, fresh)
-    used = sampler(first, precision=precision)
+    OnArrays(second, precision=precision).sample(observation, noise, fresh)
+    used = OnArrays(first, precision=precision)
     used.sample(observation, noise, np.empty_like(noise))
-    flat = second.flat()
-    used.load(flat.ctypes.data, flat.size, second.initial_scale)
+    used.load(second)
     again = np.full_like(noise, np.nan)
     used.sample(observation, noise, again)
     assert np.array_equal(fresh, again)
@@ -263,25 +258,15 @@ def test_the_flat_order_is_that_of_the_folded_policy() -> None:
     assert np.array_equal(policy.policy().flatten().numpy(), policy.flat())
 
 
-def test_pointers_equal_arrays() -> None:
-    policy = Folded(Sizes(S=2, H=64))
-    observation, noise, out = policy.inputs(11)
-    run = sampler(policy)
-    run.sample(observation, noise, out)
-    again = np.full_like(out, np.nan)
-    pointers = (x.ctypes.data for x in (observation, noise, again))
-    run.sample_pointers(*pointers, 11, 2)
-    assert np.array_equal(out, again)
-
-
 @pytest.mark.parametrize("rows", [1, 7, 100])
 @pytest.mark.parametrize("form", [Form(), Form(stochastic=True)], ids=str)
 def test_act_draws_its_noise_by_counter(form: Form, rows: int) -> None:
     policy = Folded(Sizes(A=6, H=64), form=form)
     observation, noise, out = policy.inputs(rows)
-    key, draws = 2**63 + 12345, noise.reshape(1, -1, 6)
-    native.module().normals(np.array([key], np.uint64), 77, 6, draws)
-    run = sampler(policy)
+    key, draws = 2**63 + 12345, noise.reshape(-1, 6)
+    stream = philox.Stream.ACT
+    draws[:] = native_philox.normals(philox.key_tensor([key]), 77, stream, *draws.shape)[0].numpy()
+    run = OnArrays(policy)
     run.sample(observation, noise, out)
     for threads in (1, 3):
         acted = np.full_like(out[0], np.nan)
@@ -294,7 +279,7 @@ def test_one_action_is_the_first_of_a_batch() -> None:
     observation, _, out = policy.inputs(1)
     rows = observation[0]
     for made in (
-        ops_sampler.NativeSampler(policy.policy()),
+        sampler.NativeSampler(policy.policy()),
         samplers.ReferenceSampler(policy.policy()),
     ):
         made.act(rows, out[0], 5, 9)
@@ -306,7 +291,7 @@ def test_one_action_is_the_first_of_a_batch() -> None:
             spoilt = rows[0].copy()
             spoilt[7] = bad
             assert made.action(spoilt, 5, 9) is None
-    native_one = ops_sampler.NativeSampler(policy.policy()).action
+    native_one = sampler.NativeSampler(policy.policy()).action
     assert native_one(rows[0, :5].copy(), 5, 9) is None
     assert native_one(rows, 5, 9) is None
 
@@ -315,7 +300,7 @@ def test_the_two_samplers_draw_the_same_noise_for_act() -> None:
     policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True)).policy()
     observation = np.random.default_rng(0).standard_normal((5, 29)).astype(np.float32)
     fast, plain, exact = (np.empty((5, 6), dtype) for dtype in (np.float32, np.float32, np.float64))
-    ops_sampler.NativeSampler(policy).act(observation, fast, 11, 3)
+    sampler.NativeSampler(policy).act(observation, fast, 11, 3)
     samplers.ReferenceSampler(policy).act(observation, plain, 11, 3)
     samplers.ReferenceSampler(policy.to(torch.float64)).act(observation, exact, 11, 3)
     assert_as_accurate("act with noise in its steps", fast, plain, exact)
@@ -325,7 +310,7 @@ def test_nan_goes_through_and_no_row_touches_another() -> None:
     policy = Folded(Sizes(H=64))
     observation, noise, out = policy.inputs(50)
     observation[0, 3] = np.nan
-    sampler(policy).sample(observation, noise, out)
+    OnArrays(policy).sample(observation, noise, out)
     bad = np.isnan(out).any(-1)[0]
     assert bad[3] and bad.sum() == 1
 
@@ -341,12 +326,12 @@ def test_squash_is_tanh_everywhere_and_keeps_a_nan(isa: str) -> None:
     policy.c_in[:] = 0
     noise = x[None, :, None]
     observation, out = np.zeros_like(noise), np.full_like(noise, np.nan)
-    sampler(policy, isa).sample(observation, noise, out)
+    OnArrays(policy, isa).sample(observation, noise, out)
     exact = np.tanh(noise.astype(np.float64))
     assert_as_accurate(f"tanh {isa}", out, torch.tensor(noise).tanh(), exact)
     assert (np.diff(out[0, -1001:, 0]) >= 0).all() and np.abs(out).max() == 1
     observation[:] = np.nan
-    sampler(policy, isa).sample(observation, noise, out)
+    OnArrays(policy, isa).sample(observation, noise, out)
     assert np.isnan(out).all()
 
 
@@ -354,13 +339,13 @@ def test_actions_are_clipped() -> None:
     policy = Folded(Sizes(H=64, K=1))
     policy.gain[:] = 50.0
     observation, noise, out = policy.inputs(100)
-    sampler(policy).sample(observation, noise, out)
+    OnArrays(policy).sample(observation, noise, out)
     assert out.max() == 1.0 and out.min() == -1.0
 
 
 def test_threads_of_python_share_a_sampler() -> None:
     policy = Folded(Sizes(H=64))
-    run = sampler(policy)
+    run = OnArrays(policy)
     observation, noise, expected = policy.inputs(300)
     run.sample(observation, noise, expected)
     outs = [np.full_like(expected, np.nan) for _ in range(4)]
@@ -377,7 +362,7 @@ def test_threads_of_python_share_a_sampler() -> None:
 def test_threads_of_python_with_a_sampler_each() -> None:
     policies = [Folded(Sizes(H=64, A=3), seed=i) for i in range(4)]
     runs = [
-        sampler(policy, precision="bf16" if i % 2 else "fp32") for i, policy in enumerate(policies)
+        OnArrays(policy, precision="bf16" if i % 2 else "fp32") for i, policy in enumerate(policies)
     ]
     observation = policies[0].inputs(200)[0][0]
 
@@ -402,57 +387,54 @@ def test_threads_of_python_with_a_sampler_each() -> None:
 
 def test_what_does_not_fit_is_refused_by_name() -> None:
     policy = Folded(Sizes(H=32))
-    run = sampler(policy)
+    run = OnArrays(policy).sampler.native
     observation, noise, out = policy.inputs(4)
-    cases = [
-        ((np.repeat(observation, 2, 1)[:, ::2], noise, out), "observation .*non-contiguous"),
-        ((np.asfortranarray(observation), noise, out), "observation .*non-contiguous"),
-        ((observation.astype(np.float64), noise, out), "observation must be .*float32.*float64"),
-        ((observation[..., :5].copy(), noise, out), "observation .*length 29.*\\(1, 4, 5\\)"),
-        ((observation[0], noise, out), "observation .*3 axes"),
-        ((observation, noise[:, :3].copy(), out), "observation and noise differ in axis 1"),
-        ((observation, noise, out[:, :3].copy()), "observation and out differ in axis 1"),
-        ((np.repeat(observation, 2, 0), np.repeat(noise, 2, 0), np.repeat(out, 2, 0)), "1 seeds"),
-    ]
-    for arguments, message in cases:
-        with pytest.raises(ValueError, match=message):
-            run.sample(*arguments)
-    frozen = out.copy()
-    frozen.flags.writeable = False
-    with pytest.raises(ValueError, match="out is read-only"):
-        run.sample(observation, noise, frozen)
-    with pytest.raises(ValueError, match="null pointer"):
-        run.sample_pointers(0, noise.ctypes.data, out.ctypes.data, 4)
+    addresses = [x.ctypes.data for x in (observation, noise, out)]
+    with pytest.raises(ValueError, match="observation is a null pointer"):
+        run.sample(0, *addresses[1:], 4)
+    with pytest.raises(ValueError, match="rows must not be negative"):
+        run.sample(*addresses, -1)
     with pytest.raises(ValueError, match="must hold"):
         run.load(policy.flat()[:-1].copy().ctypes.data, policy.flat().size - 1, 1.0)
-    with pytest.raises(ValueError, match=f"length {policy.flat().size}"):
-        run.load(policy.flat()[:-1].copy(), 1.0)
-    with pytest.raises(ValueError, match="observation"):
-        run.act(observation[0, :, :3].copy(), out[0], 0, 0)
     with pytest.raises(RuntimeError, match="call load first"):
-        native.module().Sampler(*policy.sizes.tuple()).sample(observation, noise, out)
-    noisy = sampler(Folded(Sizes(H=32), form=Form(stochastic=True)))
-    with pytest.raises(ValueError, match=r"noise .*4 axes"):
-        noisy.sample(observation, noise, out)
-    with pytest.raises(ValueError, match="noise must have 5 draws"):
-        noisy.sample(observation, np.stack([noise] * 4, 1), out)
+        native.module().Sampler(*policy.sizes.tuple()).sample(*addresses, 4)
     with pytest.raises(ValueError, match="mish, gelu or relu, not tanh"):
         native.module().Sampler(*policy.sizes.tuple(), "tanh")
     with pytest.raises(ValueError, match="fp32, bf16 or int8, not tf32"):
         native.module().Sampler(*policy.arguments(), "tf32")
-    two = sampler(Folded(Sizes(S=2, H=32)))
-    with pytest.raises(ValueError, match="one seed"):
-        two.act(observation[0], out[0], 0, 0)
     with pytest.raises(ValueError, match="width must be"):
         native.module().Sampler(1, 1, 1, 0, 1, 1)
 
 
+def test_act_refuses_arrays_that_do_not_fit() -> None:
+    policy = Folded(Sizes(H=32))
+    run = OnArrays(policy)
+    observation, out = policy.inputs(4)[0][0], np.empty((4, 8), np.float32)
+    cases = [
+        (np.repeat(observation, 2, 0)[::2], "observation .*non-contiguous"),
+        (np.asfortranarray(observation), "observation .*non-contiguous"),
+        (observation.astype(np.float64), "observation must be .*float32.*float64"),
+        (observation[:, :5].copy(), "observation .*length 29.*\\(4, 5\\)"),
+        (observation[0], "observation .*2 axes"),
+        (observation[:3], "observation and out differ in axis 0"),
+    ]
+    for rows, message in cases:
+        with pytest.raises(ValueError, match=message):
+            run.act(rows, out, 0, 0)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="out is read-only"):
+        run.act(observation, out, 0, 0)
+    two = OnArrays(Folded(Sizes(S=2, H=32)))
+    with pytest.raises(ValueError, match="one seed"):
+        two.act(observation, np.empty((4, 8), np.float32), 0, 0)
+
+
 def test_an_instruction_set_can_be_forced() -> None:
     policy = Folded(Sizes(H=32))
-    for isa in ISAS:
-        assert sampler(policy, isa).isa == isa
-    with pytest.raises(ValueError, match="'sse9' is not one of"):
-        sampler(policy, "sse9")
+    for isa in FLOAT_ISAS:
+        assert OnArrays(policy, isa).isa == isa
+    with pytest.raises(UserError, match="'sse9' is not one of"):
+        OnArrays(policy, "sse9")
     code = "from gtp_fast import native, ops, samplers; print(native.module().isa())"
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -466,4 +448,4 @@ def test_an_instruction_set_can_be_forced() -> None:
 def test_an_empty_batch_is_no_error() -> None:
     policy = Folded(Sizes(H=32))
     observation, noise, out = policy.inputs(0)
-    sampler(policy).sample(observation, noise, out)
+    OnArrays(policy).sample(observation, noise, out)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from on_arrays import instruction_sets
 from tolerance import assert_as_accurate
 
 from gtp_fast import reference
@@ -16,10 +17,9 @@ from gtp_fast.reference import philox
 from gtp_fast.system import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
-ISAS = native.module().isas() if native.available() else []
 
 
-@pytest.fixture(params=ISAS)
+@pytest.fixture(params=instruction_sets())
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("GTP_FAST_ISA", request.param)
     name: str = request.param

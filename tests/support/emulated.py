@@ -15,7 +15,7 @@ from tolerance import assert_as_accurate
 
 from gtp_fast import reference
 
-SOURCES = Path(__file__).parents[2] / "csrc" / "emulation"
+SOURCES = Path(__file__).parents[2] / "csrc"
 PATHS = ("latency", "throughput", "cluster", "tensor")
 PRECISIONS = ("fp32", "tf32", "bf16")
 STATUS = {1: "threads wait for others, or write behind their shared memory", 2: "no such kernel"}
@@ -23,7 +23,7 @@ STATUS = {1: "threads wait for others, or write behind their shared memory", 2: 
 
 def missing() -> str:
     """Return why the emulation cannot be built, or an empty string."""
-    if _compiler() is None or not SOURCES.is_dir():
+    if _compiler() is None or not (SOURCES / "emulation").is_dir():
         return "needs a C++ compiler and the checkout's csrc/emulation"
     return ""
 
@@ -33,8 +33,8 @@ def build(folder: Path) -> ctypes.CDLL:
     library = folder / "emulate.so"
     # Fibers jump from stack to stack, which glibc's hardened longjmp takes for an error.
     options = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE"]
-    sources = ["emulate.cpp", "../sampler_cuda_plan.cpp"]
-    command = [str(_compiler()), *options, "-o", str(library), *sources]
+    sources = ["emulation/emulate.cpp", "cuda/plan.cpp", "policy.cpp"]
+    command = [str(_compiler()), *options, "-I.", "-o", str(library), *sources]
     subprocess.run(command, cwd=SOURCES, check=True)
     return ctypes.CDLL(str(library))
 

@@ -1,0 +1,70 @@
+// The choice of a plan for a batch; the device and its emulation share it.
+#pragma once
+
+#include <string>
+
+#include "cuda/kernels.cuh"
+
+namespace gtp {
+
+inline CudaPlans cluster_plans(Precision precision) {
+  if (precision != Precision::kFp32) return {{{CudaPath::kCluster, 16}}, 1};
+  return {{{CudaPath::kCluster, 1}, {CudaPath::kCluster, 4}, {CudaPath::kCluster, 16}}, 3};
+}
+
+inline CudaPlans block_plans(Precision precision) {
+  if (precision != Precision::kFp32)
+    return {{{CudaPath::kTensor, 32}, {CudaPath::kTensor, 64}, {CudaPath::kTensor, 128}}, 3};
+  return {{{CudaPath::kLatency, 1},
+           {CudaPath::kLatency, 2},
+           {CudaPath::kLatency, 4},
+           {CudaPath::kThroughput, 8},
+           {CudaPath::kThroughput, 16},
+           {CudaPath::kThroughput, 32},
+           {CudaPath::kThroughput, 64}},
+          7};
+}
+
+inline bool fits(const CudaDevice& device, const CudaArguments& p, const CudaPlan& plan) {
+  return kernel_of(p, plan) != nullptr && shared_bytes_of(p, plan) <= device.shared_limit;
+}
+
+// The time of a batch, in rows, with one block on each multiprocessor: a round of blocks takes the time of its rows'
+// arithmetic and of streaming the weights once. A multiprocessor reads about 64 bytes a clock from L2 and makes about
+// 128 multiply-adds in fp32, 512 in tf32 or 1024 in bf16, so streaming takes as long as 8 or 32 rows.
+inline int64_t rows_in_turn(const CudaDevice& device, const CudaArguments& p, const CudaPlan& plan, int64_t rows) {
+  const int64_t blocks = p.shape.seeds * ((rows + plan.rows - 1) / plan.rows);
+  const int64_t streaming = p.precision == Precision::kFp32 ? 8 : 32;
+  return (blocks + device.multiprocessors - 1) / device.multiprocessors * (plan.rows + streaming);
+}
+
+inline CudaPlan choose(const CudaDevice& device, const CudaArguments& p, int64_t rows) {
+  constexpr int64_t kStreamedRows = 16;  // above it, fp32 takes the kernel that shares the streamed weights among warps
+  // The fewest rows a cluster, as long as no cluster waits for another.
+  const CudaPlans clusters = cluster_plans(p.precision);
+  for (int i = 0; i < clusters.count; ++i)
+    if (p.shape.seeds * ((rows + clusters.all[i].rows - 1) / clusters.all[i].rows) <= device.clusters[i])
+      return clusters.all[i];
+  // The fastest tile; of equal ones the larger, which reads the weights less often.
+  const CudaPlans blocks = block_plans(p.precision);
+  CudaPlan best = blocks.all[0];
+  for (int i = 0; i < blocks.count; ++i) {
+    const CudaPlan& plan = blocks.all[i];
+    const bool wanted = plan.path == CudaPath::kTensor || (plan.path == CudaPath::kLatency) == (rows <= kStreamedRows);
+    if (!wanted || !fits(device, p, plan)) continue;
+    if (best.path != plan.path || rows_in_turn(device, p, plan, rows) <= rows_in_turn(device, p, best, rows))
+      best = plan;
+  }
+  return best;
+}
+
+inline std::string describe(const CudaPlan& plan, Precision precision) {
+  const std::string rows = std::to_string(plan.rows) + (plan.rows == 1 ? " row" : " rows");
+  const std::string units = precision == Precision::kFp32 ? "CUDA cores" : "tensor cores";
+  if (plan.path == CudaPath::kCluster)
+    return std::string(name_of(precision)) + ", " + std::to_string(kClusterBlocks) +
+           " blocks that hold the weights for each " + rows + ", " + units;
+  return std::string(name_of(precision)) + ", a block that streams the weights for each " + rows + ", " + units;
+}
+
+}  // namespace gtp

@@ -1,0 +1,15 @@
+#include "cuda/plan.hpp"
+
+namespace gtp {
+
+const char* name_of(CudaPath path) {
+  switch (path) {
+    case CudaPath::kLatency: return "latency";
+    case CudaPath::kThroughput: return "throughput";
+    case CudaPath::kCluster: return "cluster";
+    case CudaPath::kTensor: break;
+  }
+  return "tensor";
+}
+
+}  // namespace gtp

@@ -1,0 +1,34 @@
+// The plans of the CUDA sampler: which kernel serves a batch.
+#pragma once
+
+#include <cstddef>
+
+#include "policy.hpp"
+
+namespace gtp {
+
+// Latency: a block streams all weights for a few rows. Throughput: the same for many rows. Cluster: eight blocks hold
+// all weights between them. Tensor: a block streams weights for a tile of rows on the tensor cores.
+enum class CudaPath { kLatency, kThroughput, kCluster, kTensor };
+
+const char* name_of(CudaPath path);
+
+struct CudaPlan {
+  CudaPath path;
+  int rows;  // in one block or cluster
+};
+
+// The properties of a device, and of a policy's kernels on it, that the choice depends on.
+struct CudaDevice {
+  int multiprocessors;
+  size_t shared_limit;  // bytes of shared memory that a block can have
+  int clusters[3];      // clusters resident at once, for each plan of the cluster kernel; 0: none
+};
+
+// Plans of one kind, smaller tiles first.
+struct CudaPlans {
+  CudaPlan all[8];
+  int count;
+};
+
+}  // namespace gtp

@@ -1,0 +1,52 @@
+"""The native sampler on NumPy arrays, by any instruction set that this machine runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from folded import Folded
+
+from gtp_fast.ops import sampler
+from gtp_fast.system import native
+
+
+def instruction_sets() -> list[str]:
+    """Return the values of GTP_FAST_ISA that this machine runs, narrowest first."""
+    names = ("portable", "neon", "avx2", "avx512", "avx512vnni", "avx512bf16")
+    return [name for name in names if native.available() and _runs(name)]
+
+
+def _runs(name: str) -> bool:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GTP_FAST_ISA", name)
+        try:
+            native.module().isa()
+        except ValueError:
+            return False
+    return True
+
+
+class OnArrays:
+    """A native sampler whose inputs and outputs are arrays."""
+
+    def __init__(self, policy: Folded, isa: str = "", precision: str = "fp32"):
+        with pytest.MonkeyPatch.context() as patch:
+            if isa:
+                patch.setenv("GTP_FAST_ISA", isa)
+            self.sampler = sampler.NativeSampler(policy.policy(), precision)
+        self.isa = self.sampler.native.isa
+        self.act, self.action = self.sampler.native.act, self.sampler.action
+
+    def load(self, policy: Folded) -> None:
+        self.sampler.load(policy.policy())
+
+    def sample(
+        self, observation: np.ndarray, noise: np.ndarray, out: np.ndarray, threads: int = 1
+    ) -> None:
+        """Write actions [S, B, A] to out."""
+        arrays = observation, noise, out
+        assert all(x.flags.c_contiguous and x.dtype == np.float32 for x in arrays)
+        self.sampler.fit.check(torch.from_numpy(observation), torch.from_numpy(noise))
+        addresses = (x.ctypes.data for x in arrays)
+        self.sampler.native.sample(*addresses, observation.shape[1], threads)
