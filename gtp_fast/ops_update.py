@@ -77,7 +77,7 @@ class WholeUpdate:
         sizes = agent.observation_dim, agent.action_dim, c.batch_size
         drawn = batch.draw_batch(
             table.rows, sizes, self.repeats, agent.nodes, agent.node_count, agent.keys, step,
-            _STREAMS, lots=table.lots, u_mode=c.u_mode, cdf=agent.cdf, precondition=c.precondition,
+            _STREAMS, lots=table.lots, u_mode=c.u_mode, cdf=agent.cdf, kind=c.precondition,
             sigma_data=c.sigma_data, t_min=c.t_min,
         )  # fmt: skip
         embedded = self._fold(drawn)

@@ -19,7 +19,7 @@ from .mlp import Saved
 from .mlp_backward import chain_options, chain_tile
 from .mlp_weights import count_tiles, weight_options, weight_tiles
 from .perturb import Perturbed
-from .td import spread_of, weight_at, weights_of_seed
+from .weigh import spread_of, weight_at, weights_of_seed
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -128,12 +128,12 @@ def actor_chain(
     eps: float = 1e-6,
     precision: str = "fp32",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return (losses [2, S, n], whose sums are `loss.loss`'s two losses; d (consistency + share
+    """Return (losses [2, S, n], whose sums are `flow_map_loss`'s two losses; d (consistency + share
     flow) / d student [S, 2B, A]; deltas; the gradient of the embedded times [S, 2B, .]).
 
     data, policy: [2S, B, 1] and [2S, v B, 1], Q of both twins at the data's actions and at policy
-    actions, from which the weights follow as in `td.weights`, whose four statistics are written
-    into statistics [4, S]; eta, share: [S]; student, teacher, batch, drawn: as `loss.loss` and
+    actions, from which the weights follow as in `weigh`, whose four statistics are written
+    into statistics [4, S]; eta, share: [S]; student, teacher, batch, drawn: as `flow_map_loss` and
     `perturb` have them; saved, widths, parameters: of the students' pass, as `mlp_pair` has them.
     Raises ValueError when a shape is not of these.
     """

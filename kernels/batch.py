@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .gather import checked_lots, copy_rows, drawn_rows
 from .perturb import MAX_ACTIONS, Perturbed, perturb_tile, perturbed, searched
-from .philox import normals, value
+from .philox import normals_tile, value
 
 _ROWS, _CELLS = 16, 2048
 
@@ -27,7 +27,7 @@ def _write_noise(
     column = tl.arange(0, BLOCK_A)
     inside = live[:, None] & (column < A)[None, :]
     for i in tl.range(0, repeats):
-        z = normals(seed, step, STREAM, i * B + row, BLOCK_A)
+        z = normals_tile(seed, step, STREAM, i * B + row, BLOCK_A)
         at = (first + i * B + row)[:, None] * A + column[None, :]
         tl.store(noise + at, z, mask=inside)
 
@@ -134,11 +134,11 @@ def draw_batch(
     lots: Tensor | None = None,
     u_mode: str = "adjacent",
     cdf: Tensor | None = None,
-    precondition: str = "edm",
+    kind: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
 ) -> Drawn:
-    """Draw a batch by counter and perturb its actions, as `gather`, `draw_normals` and `perturb` do
+    """Draw a batch by counter and perturb its actions, as `gather`, `normals` and `perturb` do
     one after another.
 
     table: [N, 2 O + A + 2] float32; sizes: O, A and B; repeats: m and v, how many policy actions
@@ -168,7 +168,7 @@ def draw_batch(
         _batch_kernel[(triton.cdiv(B, block_b), S)](
             table, checked_lots(lots, count), count, nodes.contiguous(), law, num_nodes,
             seeds.contiguous(), step, *drawn[:5], *drawn.perturbed, B, O=O, A=A, M=m, V=v,
-            UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data, T_MIN=t_min,
+            UNIFORM=u_mode == "uniform", KIND=kind, SIGMA=sigma_data, T_MIN=t_min,
             STEPS=steps, ROWS=rows, TIME=times, NOISE=own_noise, TARGET=target, VALUE=own_value,
             BLOCK_B=block_b, BLOCK_R=block_r, BLOCK_A=max(4, triton.next_power_of_2(A)),
             num_warps=4, enable_fp_fusion=True,

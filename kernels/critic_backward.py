@@ -56,7 +56,7 @@ def critic_chain(
     parameters: Tensor,
     precision: str = "fp32",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (losses [S, n], whose sum is `td.td`'s loss, d loss / d values [2S, B, 1], deltas).
+    """Return (losses [S, n], parts of `td_loss`; d loss / d values [2S, B, 1]; deltas).
 
     values: [2S, B, 1], of twins 2 s and 2 s + 1; following: [2S, m B, 1], their target networks at
     m next actions; reward, mask: [S, B]; saved, widths, parameters: of the forward pass, as

@@ -113,7 +113,7 @@ def _loss_kernel(
     tl.store(flow + s, tl.sum(flow_rows, 0) / B)
 
 
-def loss(
+def flow_map_loss(
     student: Tensor,
     teacher: Tensor,
     a: Tensor,
@@ -136,7 +136,7 @@ def loss(
     """
     S, B, A = a.shape
     if not 1 <= A <= MAX_ACTIONS:
-        raise ValueError(f"loss takes 1 to {MAX_ACTIONS} action dimensions, not {A}")
+        raise ValueError(f"flow_map_loss takes 1 to {MAX_ACTIONS} action dimensions, not {A}")
     rows = (q_t, q_u, skip_t, out_t, skip_u, out_u, w)
     for name, tensors, shape in (
         ("student", (student,), (S, 2 * B, A)),

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .philox import multiply_high, normals, value, words
+from .philox import multiply_high, normals_tile, value, words
 
 MAX_ACTIONS = 64
 _TILE = 512  # elements of a tile: with four warps, one Philox call for every thread
@@ -115,7 +115,7 @@ def perturb_tile(
     column = tl.arange(0, BLOCK_A)
     inside = live[:, None] & (column < A)[None, :]
     offset = (s * B + row)[:, None] * A + column[None, :]  # [rows, BLOCK_A]
-    z = normals(seed, step, NOISE, row, BLOCK_A)
+    z = normals_tile(seed, step, NOISE, row, BLOCK_A)
     a_t, a_u = clean + t[:, None] * z, clean + u[:, None] * z
     tl.store(actions + offset, z, mask=inside)
     tl.store(actions + plane * A + offset, a_t, mask=inside)
@@ -198,7 +198,7 @@ def perturb(
     *,
     u_mode: str = "adjacent",
     cdf: Tensor | None = None,
-    precondition: str = "edm",
+    kind: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
     dtype: torch.dtype = torch.float32,
@@ -221,8 +221,8 @@ def perturb(
         raise ValueError(f"nodes must be one row of float32, not {list(nodes.shape)} {nodes.dtype}")
     if isinstance(num_nodes, int) and not 2 <= num_nodes <= nodes.shape[0]:
         raise ValueError(f"num_nodes must lie in 2..{nodes.shape[0]}, not {num_nodes}")
-    if u_mode not in ("adjacent", "uniform") or precondition not in ("edm", "cm", "none"):
-        raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {precondition!r}")
+    if u_mode not in ("adjacent", "uniform") or kind not in ("edm", "cm", "none"):
+        raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {kind!r}")
 
     law, steps = searched(cdf, nodes)
     outputs = perturbed(S, B, A, a.device, dtype)
@@ -231,7 +231,7 @@ def perturb(
     with torch.cuda.device(a.get_device()):
         _perturb_kernel[(triton.cdiv(B, block_b), S)](
             a.contiguous(), nodes.contiguous(), law, num_nodes, seeds.contiguous(), step,
-            *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data,
+            *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=kind, SIGMA=sigma_data,
             T_MIN=t_min, STEPS=steps, TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a,
             num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

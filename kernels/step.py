@@ -1,5 +1,5 @@
 """The end of a learner's pass in one launch: its losses summed, the norm of each seed, Adam, the
-moving average, and the seeds that diverged; and the end of an update.
+moving average, and the seeds that diverged.
 """
 
 from __future__ import annotations
@@ -11,13 +11,9 @@ from torch import Tensor
 
 from .adam import BLOCK, SUMS, adam_block, constants, rate_at, total_of
 from .philox import value
+from .tally import finite
 
-_PARTS, _CELLS = 64, 512
-
-
-@triton.jit
-def _finite(x):
-    return (x == x) & (tl.abs(x) < float("inf"))
+_PARTS = 64
 
 
 @triton.jit(do_not_specialize=["P", "step", "blocks", "parts"])
@@ -53,10 +49,10 @@ def _step_kernel(
     s, seeds = tl.program_id(1).to(tl.int64), tl.num_programs(1)
     writes = tl.program_id(0) == 0
     norm = tl.sqrt_rn(total_of(sums + s * blocks, blocks, SUMS))
-    sound = _finite(norm)
+    sound = finite(norm)
     for k in tl.static_range(TERMS):
         loss = total_of(losses + (k * seeds + s) * parts, parts, PARTS)
-        sound &= _finite(loss)
+        sound &= finite(loss)
         if writes:
             tl.store(terms + k * seeds + s, loss)
 
@@ -112,59 +108,4 @@ def take_step(
             TERMS=count, EMA_RATE=ema_rate, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0,
             BLOCK=BLOCK, SUMS=SUMS, PARTS=_PARTS, num_warps=4, enable_fp_fusion=True,
             **constants(betas, eps),
-        )  # fmt: skip
-
-
-@triton.jit(do_not_specialize=["step", "S"])
-def _account_kernel(
-    metrics,  # [COUNT, S]
-    total,  # [COUNT, S]
-    limits,  # [LOSSES]
-    bad_step,  # [LOSSES, S]
-    step,  # scalar or pointer
-    S,
-    COUNT: tl.constexpr,
-    LOSSES: tl.constexpr,
-    ADVANCE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    now = value(step)
-    start = 0
-    while start < COUNT * S:
-        i = start + tl.arange(0, BLOCK)
-        inside, judged = i < COUNT * S, i < LOSSES * S
-        x = tl.load(metrics + i, mask=inside, other=0.0)
-        tl.store(total + i, tl.load(total + i, mask=inside, other=0.0) + x, mask=inside)
-        sound = _finite(x) & (tl.abs(x) <= tl.load(limits + i // S, mask=judged, other=0.0))
-        before = tl.load(bad_step + i, mask=judged, other=0)
-        fresh = judged & (before < 0) & (sound == 0)
-        tl.store(bad_step + i, 0 * before + now.to(tl.int64), mask=fresh)
-        start += BLOCK
-    if ADVANCE:
-        tl.debug_barrier()
-        tl.store(step, now + 1)
-
-
-def account(
-    metrics: Tensor,
-    total: Tensor,
-    limits: Tensor,
-    bad_step: Tensor,
-    step: int | Tensor,
-    advance: bool = False,
-) -> None:
-    """Add metrics [n, S] to total, and note in bad_step [losses, S] int64 the first step at which a
-    loss, of which the first rows are, was not finite or beyond its limit; limits: [losses].
-
-    advance: count `step`, a 0-d int64 tensor on the device, one on. Raises ValueError when a shape
-    is not of these.
-    """
-    count, S = metrics.shape
-    losses = limits.shape[0]
-    if total.shape != (count, S) or bad_step.shape != (losses, S) or losses > count:
-        raise ValueError(f"totals of {count} metrics and {losses} losses do not fit {S} seeds")
-    with torch.cuda.device(metrics.get_device()):
-        _account_kernel[(1,)](
-            metrics.contiguous(), total, limits, bad_step, step, S, COUNT=count, LOSSES=losses,
-            ADVANCE=advance, BLOCK=_CELLS, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

@@ -175,7 +175,7 @@ def test_an_update_is_13_nodes(monkeypatch: pytest.MonkeyPatch, seeds: tuple[int
         "triton actor_backward._actor_kernel",
         "triton actor_backward._gradients_kernel",
         "triton step._step_kernel",
-        "triton step._account_kernel",
+        "triton tally._tally_kernel",
     ]
 
 

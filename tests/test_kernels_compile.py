@@ -130,7 +130,7 @@ def launch_perturb(
 
     a, nodes, keys = torch.zeros(2, B, A), torch.zeros(1281), torch.zeros(2, dtype=torch.int64)
     return lambda: perturb(
-        a, nodes, count, keys, step, u_mode=u_mode, precondition=kind, dtype=dtype, cdf=cdf
+        a, nodes, count, keys, step, u_mode=u_mode, kind=kind, dtype=dtype, cdf=cdf
     )
 
 
@@ -171,6 +171,6 @@ def test_loss_compiles_lean(
     actions, rows = torch.zeros(2, B, A), torch.zeros(2, B)
 
     def launch() -> object:
-        return loss.loss(*networks, *(actions,) * 3, *(rows,) * 7)
+        return loss.flow_map_loss(*networks, *(actions,) * 3, *(rows,) * 7)
 
     assert_lean(*compiled(loss, "_loss_kernel", launch, capability))

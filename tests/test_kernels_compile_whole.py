@@ -140,7 +140,7 @@ def test_what_lies_around_the_passes_compiles_lean(
     width: int,
     capability: int,
 ) -> None:
-    from gtp_fast.kernels import batch, fold, step
+    from gtp_fast.kernels import batch, fold, step, tally
 
     table, keys, seeds = torch.zeros(1000, 2 * O + A + 2), torch.zeros(S).long(), torch.zeros(S)
     _, flat = actors(width)
@@ -183,8 +183,8 @@ def test_what_lies_around_the_passes_compiles_lean(
             ),
         ),
         (
-            step, "_account_kernel",
-            lambda: step.account(five, five, torch.zeros(3), bad, step_now, True),
+            tally, "_tally_kernel",
+            lambda: tally.tally(five, five, torch.zeros(3), bad, step_now, True),
         ),
     ]  # fmt: skip
     for module, kernel, launch in launches:
