@@ -1,5 +1,7 @@
-"""The end of a learner's pass in one launch: its losses summed, the norm of each seed, Adam, the
-moving average, and the seeds that diverged.
+"""The end of a learner's pass in one launch.
+
+It sums the losses, takes the norm of each seed's gradient and Adam's step, moves the moving average
+and notes the seeds that diverged.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def _step_kernel(
     average,
     sums,  # [S, blocks], of squares of the gradient
     losses,  # [TERMS, S, parts]
-    terms,  # [TERMS, S]: where their sums go
+    terms,  # [TERMS, S]: their sums
     norms,  # [S]
     rates,  # [S]
     diverged,  # [S]: the step at which a seed diverged, or -1
@@ -57,13 +59,13 @@ def _step_kernel(
             tl.store(terms + k * seeds + s, loss)
 
     now = value(step)
-    # Another program of the seed may have written its step already: it found the same.
+    # Another program of the seed may have written this step already, after the same test.
     before = tl.load(diverged + s)
     if writes:
         tl.store(norms + s, norm)
         if (before < 0) & (sound == 0):
             tl.store(diverged + s, now.to(tl.int64))
-    # A seed that has diverged keeps its last parameters, and leaves the others alone.
+    # A seed that has diverged keeps its last parameters; other seeds are not affected.
     end = tl.where(sound & (before < 0), P, 0)
     count = now + 1
     at = s * P
@@ -89,14 +91,14 @@ def take_step(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """Take one Adam step of every seed in place, and move the average.
+    """Take one Adam step of every seed in place, and move the moving average.
 
     buffers: parameter, gradient, first, second, average, [S, P] float32 contiguous; sums: [S, n],
-    whose sum is the square of a seed's norm; losses: [terms, S, parts], whose sums go into `terms`
-    [terms, S], as the norm goes into norms [S]; diverged: [S] int64, the step at which a seed's
-    loss or norm was not finite, -1 before: such a seed stays as it is; step: from 0, an integer or
-    a 0-d integer tensor on the device; decay_over: length of a cosine decay of the rate [S]. Raises
-    ValueError when a buffer is not of these.
+    partial sums of a seed's squared gradient; losses: [terms, S, parts], summed into `terms`
+    [terms, S]; norms: [S], output; diverged: [S] int64, the first step at which a seed's loss or
+    norm was not finite, -1 before: such a seed takes no step; step: from 0, an integer or a 0-d
+    integer tensor on the device; rate: [S]; decay_over: length of its cosine decay. Raises
+    ValueError for another shape of the buffers.
     """
     S, P = buffers[0].shape
     if any(x.shape != (S, P) or not x.is_contiguous() for x in buffers):

@@ -1,4 +1,4 @@
-"""The metrics of an update added to their totals, and the first bad step of each loss noted."""
+"""Metrics of an update added to their totals, and the first bad step of each loss."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def tally(
     step: int | Tensor,
     advance: bool = False,
 ) -> None:
-    """Add metrics [n, S] to total, and note in bad_step [losses, S] int64 the first step at which a
-    loss, of which the first rows are, was not finite or beyond its limit; limits: [losses].
+    """Add metrics [n, S] to total; note the first bad step of each loss.
 
-    advance: count `step`, a 0-d int64 tensor on the device, one on. Raises ValueError when a shape
-    is not of these.
+    The first rows of metrics are the losses. bad_step: [losses, S] int64, the first step at which a
+    loss was not finite or above its limit [losses], -1 before; advance: increment `step`, a 0-d
+    int64 tensor on the device. Raises ValueError for another shape.
     """
     count, S = metrics.shape
     losses = limits.shape[0]

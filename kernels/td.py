@@ -16,7 +16,7 @@ def td_target(
     following, reward, reward_row, mask, mask_row, row, live, B, M: tl.constexpr,
     DISCOUNT: tl.constexpr,
 ):  # fmt: skip
-    """Return the TD target at `row` of a seed, whose target values are [2, M B]."""
+    """Return the TD target at `row` of a seed; following: [2, M B], target values."""
     at0 = following + row
     at1 = at0 + M * B
     best0, best1 = tl.load(at0, mask=live, other=0.0), tl.load(at1, mask=live, other=0.0)
@@ -51,7 +51,7 @@ def _td_kernel(
     s = tl.program_id(0).to(tl.int64)
     total = tl.zeros((BLOCK,), tl.float32)
     start = 0
-    # One program walks all rows of a seed, so the order of the sum is fixed.
+    # One program reads all rows of a seed, so the order of the sum is fixed.
     while start < B:
         row = start + tl.arange(0, BLOCK)
         live = row < B
@@ -76,9 +76,9 @@ def td_loss(
     """Return (loss [S], d loss / d values [S, 2, B]) of the double-Q loss (eq. 16).
 
     values: [S, 2, B], Q of both twins; following: [S, 2, m B], their target networks at m next
-    actions a row, of which the best backs up; reward and mask: [S, B], of any strides. The loss is
-    the sum over twins of the batch mean of (Q - target)^2, target = r + discount mask min over
-    twins. Raises ValueError when a shape is not of these.
+    actions of each row, the best of them counts; reward and mask: [S, B], of any strides. The loss
+    is the sum over twins of the batch mean of (Q - target)^2, target = r + discount mask min over
+    twins. Raises ValueError for another shape.
     """
     S, twins, B = values.shape
     if twins != 2 or following.shape[:2] != (S, 2) or following.shape[2] % B:

@@ -16,7 +16,7 @@ _NAN = tl.constexpr(tl.PropagateNan.ALL)
 
 @triton.jit
 def _least(values, apart, row, live):
-    """Return the lesser of both twins at `row`; apart: from one twin to the other."""
+    """Return the lesser of both twins at `row`; apart: stride from twin to twin."""
     q0, q1 = (
         tl.load(values + row, mask=live, other=0.0),
         tl.load(values + apart + row, mask=live, other=0.0),
@@ -26,8 +26,10 @@ def _least(values, apart, row, live):
 
 @triton.jit
 def _advantage(data, policy, data_apart, policy_apart, row, live, B, M: tl.constexpr):
-    """Return (Q(s, a), A) at `row` of a seed; data: [2, B] values of the data's actions, policy:
-    [2, M B] values of policy actions, whose mean is V(s).
+    """Return (Q(s, a), A) at `row` of a seed.
+
+    data: [2, B], values of the data's actions; policy: [2, M B], values of policy actions, V(s) is
+    their mean.
     """
     q = _least(data, data_apart, row, live)
     v = _least(policy, policy_apart, row, live)
@@ -38,7 +40,7 @@ def _advantage(data, policy, data_apart, policy_apart, row, live, B, M: tl.const
 
 @triton.jit
 def spread_of(data, policy, data_apart, policy_apart, B, M: tl.constexpr, BLOCK: tl.constexpr):
-    """Return (mean Q, standard deviation of A) over the rows of a seed, as `_advantage` has it."""
+    """Return (mean Q, standard deviation of A) over the rows of a seed."""
     total, total_q = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
     start = 0
     while start < B:
@@ -78,7 +80,7 @@ def weights_of_seed(
     data, policy, data_apart, policy_apart, strength, spread, mean_q, w, metrics, apart, B,
     M: tl.constexpr, CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Write the weights w [B] of a seed, and its four statistics `apart` from each other."""
+    """Write the weights w [B] of a seed, and its four statistics at stride `apart`."""
     total_w, most = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
     start = 0
     while start < B:
@@ -120,7 +122,7 @@ def _weigh_kernel(
 
 
 class Weights(NamedTuple):
-    """Advantage weights w [S, B], and of each seed [S]: mean Q, std of A, mean and largest w."""
+    """Advantage weights w [S, B]; of each seed [S]: mean Q, std of A, mean and largest w."""
 
     w: Tensor
     q: Tensor
@@ -135,8 +137,8 @@ def weigh(
     """Weigh a batch by advantage, w = exp(eta max(0, A) / (std A + eps)) (eq. 14).
 
     values: [S, 2, (1 + m) B], Q of both twins at the data's actions and then at m policy actions of
-    each state, whose mean is V(s); eta: [S]; rows: B; maximum: clamp of w, or None. Raises
-    ValueError when a shape is not of these.
+    each state, V(s) is their mean; eta: [S]; rows: B; maximum: clamp of w, or None. Raises
+    ValueError for another shape.
     """
     S, twins, total = values.shape
     if twins != 2 or total % rows or total < 2 * rows or eta.shape != (S,):
