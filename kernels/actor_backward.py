@@ -1,4 +1,4 @@
-"""Backward pass of the flow map: weights, losses and deltas in one launch, gradients in another."""
+"""Backward pass of the flow map: losses and deltas in one launch, gradients in another."""
 
 from __future__ import annotations
 
@@ -127,15 +127,15 @@ def actor_chain(
     eps: float = 1e-6,
     precision: str = "fp32",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return (losses [2, S, n], d loss / d student, deltas, gradient of the embedded times).
+    """Return (losses [2, S, n], gradient of student, deltas, gradient of embedding).
 
     The two losses of a seed, those of `flow_map_loss`, are the sums of its n numbers; the loss that
-    is differentiated is consistency + share flow. d loss / d student: [S, 2B, A]; gradient of the
-    embedded times: [S, 2B, .]. data, policy: [2S, B, 1] and [2S, v B, 1], Q of both twins at the
-    data's actions and at policy actions, for the weights of `weigh`; its four statistics go into
-    statistics [4, S]. eta, share: [S]; student, teacher, batch, drawn: as in `flow_map_loss` and
-    `perturb`; saved, widths, parameters: of the students' pass, as in `mlp_pair`. Raises ValueError
-    for another shape.
+    is differentiated is consistency + share flow. Gradient of student: [S, 2B, A]; embedding: of
+    the students' times, [S, 2B, .]. data, policy: [2S, B, 1] and [2S, v B, 1], Q of both twins at
+    the data's actions and at policy actions, for the weights of `weigh`; its four statistics go
+    into statistics [4, S]. eta, share: [S]; student, teacher, batch, drawn: as in `flow_map_loss`
+    and `perturb`; saved, widths, parameters: of the students' pass, as in `mlp_pair`. Raises
+    ValueError for another shape.
     """
     S, B, A = batch.shape
     if (

@@ -1,4 +1,4 @@
-"""Adam with a clipped gradient and the moving average, in one pass over flat buffers [S, P].
+"""Adam with a clipped gradient and the moving average, over flat buffers [S, P].
 
 The norm of a seed's gradient is summed in two fixed stages: one launch squares and sums blocks,
 each program of the next adds up these sums, which is cheaper than a third launch.
@@ -36,7 +36,7 @@ def _one_less_power(count, LOG: tl.constexpr):
 
 @triton.jit
 def _cosine_decay(step, TOTAL: tl.constexpr):
-    """Return (1 + cos(pi step / TOTAL)) / 2 as a sine's square, accurate at the run's end."""
+    """Return (1 + cos(pi step / TOTAL)) / 2, accurate also near 0."""
     x = (TOTAL - step).to(tl.float32) * (1.5707963267948966 / TOTAL)
     y = x * x
     series = -1 / 5040 + y * (1 / 362880 + y * (-1 / 39916800 + y * (1 / 6227020800)))
@@ -59,7 +59,7 @@ def total_of(parts, count, SUMS: tl.constexpr):
 
 @triton.jit
 def rate_at(rate, count, TOTAL: tl.constexpr):
-    """Return the learning rate of update `count`, from 1; TOTAL > 0: of a cosine decay."""
+    """Return the learning rate of update `count`, from 1; TOTAL > 0: cosine decay."""
     if TOTAL > 0:
         rate *= _cosine_decay(count - 1, TOTAL)
     return rate
@@ -71,7 +71,7 @@ def adam_block(
     MAX_NORM: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr, LOG1: tl.constexpr,
     LOG2: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """Take the step of numbers i < end of a seed, and move their moving average."""
+    """Take the step of a seed's numbers i < end, and move their average."""
     correct1 = _one_less_power(count.to(tl.float32), LOG1)
     correct2 = _one_less_power(count.to(tl.float32), LOG2)
     mask = i < end

@@ -1,4 +1,4 @@
-"""All random draws of an update in one launch: batch, sampler noise, times and their noise."""
+"""All random draws of an update: batch, sampler noise, times and their noise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _write_noise(
     noise, seed, step, STREAM: tl.constexpr, row, live, first, repeats, B, A,
     BLOCK_A: tl.constexpr,
 ):  # fmt: skip
-    """Write rows i B + row, i < repeats, of a stream's noise, from row `first` on."""
+    """Write a stream's noise rows i B + row, i < repeats, behind row `first`."""
     column = tl.arange(0, BLOCK_A)
     inside = live[:, None] & (column < A)[None, :]
     for i in tl.range(0, repeats):

@@ -149,7 +149,7 @@ class Row(NamedTuple):
 
 
 def one_row(parts: Sequence[Tensor], copy: bool = True) -> Row:
-    """Return parts [G, ...] as one row a group, without a copy where they are adjacent.
+    """Return parts [G, ...] as one row a group, not copied where adjacent.
 
     Views of one flat buffer are adjacent. Others are copied together, or raise ValueError if `copy`
     is False.

@@ -1,4 +1,4 @@
-"""The policy folded over the sampler's times, and the embedded levels of a batch, in one launch."""
+"""The policy folded over the sampler's times, and the embedded levels of a batch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _step_bias(
     H: tl.constexpr, K: tl.constexpr, WIDTH: tl.constexpr, FEATURES: tl.constexpr,
     HIDDEN: tl.constexpr, BLOCK_K: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Write a block of columns of the first layer's bias in each step of the sampler."""
+    """Write a block of columns of the first layer's bias of each step."""
     k, i = tl.arange(0, BLOCK_K), tl.arange(0, FEATURES)
     column = block * COLUMNS + tl.arange(0, COLUMNS)
     inside = column < H
@@ -138,7 +138,7 @@ def _fold_kernel(
 
 
 class Start(NamedTuple):
-    """Where the parts of a folded policy start, after the first layer's weights of the action."""
+    """Start of each part of a folded policy, after the action's weights."""
 
     observation: int
     step_bias: int

@@ -1,4 +1,4 @@
-"""Draw a batch by counter and copy its rows out of a resident table, in one launch."""
+"""Draw a batch by counter and copy its rows out of a resident table."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _TILE = 2048  # elements of a tile
 
 @triton.constexpr_function
 def row_width(O, A):  # noqa: E741
-    """Return the length of a table's row, packed as s | a | r | s' | mask."""
+    """Return the length of a packed row, of s, a, r, s' and mask."""
     return 2 * O + A + 2
 
 
 @triton.jit
 def drawn_rows(seed, step, STREAM: tl.constexpr, row, count, lots):
-    """Return the table rows that a seed draws for `row`, uniformly or by an alias table."""
+    """Return the table rows drawn for `row`, uniformly or by an alias table."""
     word, second, _, _ = words(seed, step, STREAM, row, row * 0)
     own = multiply_high(word, count).to(tl.int64)
     if lots is None:
@@ -111,12 +111,12 @@ def gather(
     rows: int,
     lots: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return (s [S, B, O], a [S, B, A], r [S, B], s' [S, B, O], mask [S, B]) of B rows drawn.
+    """Return (s, a, r, s', mask) of B rows drawn for each seed.
 
-    table: [N, 2 O + A + 2] float32, packed as s | a | r | s' | mask; row b of a seed is number
-    (word * N) >> 32, word the first of philox(seed; step, stream, b, 0); lots: an alias table [N]
-    int64, by which the second word chooses between that row and another one. Raises ValueError for
-    another form of the tables.
+    s, s': [S, B, O]; a: [S, B, A]; r, mask: [S, B]. table: [N, 2 O + A + 2] float32, packed as s |
+    a | r | s' | mask; row b of a seed is number (word * N) >> 32, word the first of philox(seed;
+    step, stream, b, 0); lots: an alias table [N] int64, by which the second word chooses between
+    that row and another one. Raises ValueError for another form of the tables.
     """
     count = check_table(table, observation_dim, action_dim)
     S = seeds.shape[0]

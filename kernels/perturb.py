@@ -1,4 +1,4 @@
-"""Draw (t, u, tau) and noise of a batch, and write what the losses read, in one launch."""
+"""Draw times and noise of a batch, and write what the losses read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROW_FIELDS = ("t", "u", "tau", "r_t", "q_t", "r_u", "q_u", "skip_t", "out_t", "s
 
 @triton.jit
 def _jump(t, tau):
-    """Return r = tau / t and q = (t - tau) / t, exactly (1, 0) where tau = t, also at 0."""
+    """Return r = tau / t and q = 1 - r; exactly (1, 0) at tau = t."""
     safe = tl.where(t > 0, t, 1.0)
     r = tl.where(t == tau, 1.0, tl.div_rn(tau, safe))
     q = tl.where(t == tau, 0.0, tl.div_rn(t - tau, safe))
@@ -42,7 +42,7 @@ def _precondition(t, KIND: tl.constexpr, SIGMA: tl.constexpr, T_MIN: tl.constexp
 
 @triton.jit
 def _draw_node(word, num_nodes, cdf, STEPS: tl.constexpr):
-    """Return the node, 1..N-1, of a word: the number of entries of the cdf up to it."""
+    """Return a word's node, 1..N-1: the number of cdf entries up to it."""
     if cdf is None:
         return 1 + multiply_high(word, num_nodes - 1)
     else:
@@ -82,9 +82,9 @@ def perturb_tile(
     NOISE: tl.constexpr,
     BLOCK_A: tl.constexpr,
 ):
-    """Draw times and noise of a tile of rows of seed s; write what networks and losses read.
+    """Draw times and noise of a tile of rows; write what the losses read.
 
-    s: program_id(1), int64.
+    s: the seed's number, program_id(1), int64.
     """
     w_t, w_tau, w_u, _ = words(seed, step, TIME, row, row * 0)
     n_t = _draw_node(w_t, num_nodes, cdf, STEPS)
@@ -182,7 +182,7 @@ def perturbed(
 
 
 def searched(cdf: Tensor | None, nodes: Tensor) -> tuple[Tensor | None, int]:
-    """Return the cdf of n_t as the kernels read it, and the steps of a search in it.
+    """Return the cdf of n_t for the kernels, and the steps of a search.
 
     Raises ValueError when it is not one over these nodes.
     """
@@ -209,14 +209,15 @@ def perturb(
     t_min: float = 0.002,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """Noise actions at times drawn by counter, a_t = a + t z and a_u = a + u z (eq. 11, 17).
+    """Noise actions at times drawn by counter (eq. 11, 17).
 
-    a: [S, B, A]; nodes: [>= N] float32 ascending; num_nodes and step: integers, or integer scalars
-    on the device; seeds: [S] int64; cdf: of n_t, shaped as nodes, int64, in units of 2^-32 from 0
-    to 2^32, repeated past N - 1 (None: uniform); kind: of preconditioning; dtype: of the network
-    inputs. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t, out_t, skip_u, out_u [S, B]; z, a_t, a_u,
-    teacher_x [S, B, A]; student_x [S, 2B, A]; student_levels [S, 2B, 2]; teacher_levels [S, B, 2].
-    Raises ValueError for another shape or option.
+    a_t = a + t z, a_u = a + u z. a: [S, B, A]; nodes: [>= N] float32 ascending; num_nodes and step:
+    integers, or integer scalars on the device; seeds: [S] int64; cdf: of n_t, shaped as nodes,
+    int64, in units of 2^-32 from 0 to 2^32, repeated past N - 1 (None: uniform); kind: of
+    preconditioning; dtype: of the network inputs. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t,
+    out_t, skip_u, out_u [S, B]; z, a_t, a_u, teacher_x [S, B, A]; student_x [S, 2B, A];
+    student_levels [S, 2B, 2]; teacher_levels [S, B, 2]. Raises ValueError for another shape or
+    option.
     """
     S, B, A = a.shape
     if not 1 <= A <= MAX_ACTIONS:

@@ -12,7 +12,7 @@ _TILE = 512  # elements of a tile: with four warps, one Philox call for every th
 
 @triton.jit
 def value(x):
-    """Return a scalar given by value or by pointer; a captured graph can advance the latter."""
+    """Return a scalar given by value, or by pointer, for captured graphs to advance."""
     if x.dtype.is_ptr():
         return tl.load(x)
     else:
@@ -77,7 +77,10 @@ def _cos_sin(word):
 
 @triton.jit
 def cos_sin(x, quarter):
-    """Return cosine and sine of x + quarter pi / 2, for |x| <= pi / 4 and an int32 quarter."""
+    """Return cosine and sine of x + quarter pi / 2.
+
+    |x| <= pi / 4; quarter: int32.
+    """
     y = x * x
     # Taylor series: at |x| <= pi / 4 the first term left out is below 2e-9.
     sine = x + x * y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y * (1 / 362880))))

@@ -1,4 +1,4 @@
-"""Metrics of an update added to their totals, and the first bad step of each loss."""
+"""Metrics of an update added to their totals; the first bad step of each loss."""
 
 from __future__ import annotations
 

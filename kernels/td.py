@@ -1,4 +1,4 @@
-"""The TD loss of a double-Q critic and its gradient (eq. 16), one program for each seed."""
+"""The TD loss of a double-Q critic and its gradient (eq. 16)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _td_kernel(
 def td_loss(
     values: Tensor, following: Tensor, reward: Tensor, mask: Tensor, discount: float
 ) -> tuple[Tensor, Tensor]:
-    """Return (loss [S], d loss / d values [S, 2, B]) of the double-Q loss (eq. 16).
+    """Return (loss [S], d loss / d values [S, 2, B]) (eq. 16).
 
     values: [S, 2, B], Q of both twins; following: [S, 2, m B], their target networks at m next
     actions of each row, the best of them counts; reward and mask: [S, B], of any strides. The loss

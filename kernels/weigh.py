@@ -122,23 +122,28 @@ def _weigh_kernel(
 
 
 class Weights(NamedTuple):
-    """Advantage weights w [S, B]; of each seed [S]: mean Q, std of A, mean and largest w."""
+    """Advantage weights and their statistics of each seed."""
 
     w: Tensor
+    """[S, B]"""
     q: Tensor
+    """Mean Q, [S], as the rest."""
     spread: Tensor
+    """Standard deviation of A."""
     mean: Tensor
+    """Mean w."""
     largest: Tensor
+    """Largest w."""
 
 
 def weigh(
     values: Tensor, eta: Tensor, rows: int, maximum: float | None = 100.0, eps: float = 1e-6
 ) -> Weights:
-    """Weigh a batch by advantage, w = exp(eta max(0, A) / (std A + eps)) (eq. 14).
+    """Weigh a batch by advantage (eq. 14).
 
-    values: [S, 2, (1 + m) B], Q of both twins at the data's actions and then at m policy actions of
-    each state, V(s) is their mean; eta: [S]; rows: B; maximum: clamp of w, or None. Raises
-    ValueError for another shape.
+    w = exp(eta max(0, A) / (std A + eps)). values: [S, 2, (1 + m) B], Q of both twins at the data's
+    actions and then at m policy actions of each state, V(s) is their mean; eta: [S]; rows: B;
+    maximum: clamp of w, or None. Raises ValueError for another shape.
     """
     S, twins, total = values.shape
     if twins != 2 or total % rows or total < 2 * rows or eta.shape != (S,):
