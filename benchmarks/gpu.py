@@ -107,7 +107,7 @@ def native_missing() -> str:
     if modules and max(p.stat().st_mtime for p in sources) > modules[0].stat().st_mtime:
         return "older than its sources"
     # In a process of its own, for this one could not load it again once it is built.
-    code = "from gtp_fast import native; print(native.missing('cuda'))"
+    code = "from gtp_fast.system import native; print(native.missing('cuda'))"
     done = subprocess.run(
         (sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -1,6 +1,7 @@
 """Triton kernels, one operation a file: `@triton.jit` functions first, then the launcher.
 
-They know triton and torch and nothing of gtp_fast: a kernel can be lifted out, `philox.py` with it.
+They import triton and torch and nothing of gtp_fast. A launcher has the name of the operation in
+`gtp_fast.reference`.
 """
 
 if __name__ != "gtp_fast.kernels":

@@ -1,7 +1,7 @@
-"""Adam with a clipped gradient and the moving average, in one pass over flat buffers [S, P].
+"""Adam with a clipped gradient and the moving average, over flat buffers [S, P].
 
-The norm of a seed's gradient is summed in two fixed stages: one launch squares and sums blocks, the
-next adds the sums up again in each of its programs, which is cheaper than a third launch.
+The norm of a seed's gradient is summed in two fixed stages: one launch squares and sums blocks,
+each program of the next adds up these sums, which is cheaper than a third launch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _squares_kernel(gradient, stride, sums, P, BLOCK: tl.constexpr):
 
 @triton.jit
 def _one_less_power(count, LOG: tl.constexpr):
-    """Return 1 - base^count with its digits, also where the power is nearly 1; LOG: ln base."""
+    """Return 1 - base^count, accurate also where the power is nearly 1; LOG: ln base."""
     x = count * LOG
     series = 1.0 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120 + x * (1 / 720)))))
     return tl.where(x > -0.125, -x * series, 1.0 - tl.exp(x))
@@ -36,9 +36,7 @@ def _one_less_power(count, LOG: tl.constexpr):
 
 @triton.jit
 def _cosine_decay(step, TOTAL: tl.constexpr):
-    """Return (1 + cos(pi step / TOTAL)) / 2 as the square of a sine, which keeps its digits at the
-    end of the run.
-    """
+    """Return (1 + cos(pi step / TOTAL)) / 2, accurate also near 0."""
     x = (TOTAL - step).to(tl.float32) * (1.5707963267948966 / TOTAL)
     y = x * x
     series = -1 / 5040 + y * (1 / 362880 + y * (-1 / 39916800 + y * (1 / 6227020800)))
@@ -51,7 +49,7 @@ def total_of(parts, count, SUMS: tl.constexpr):
     """Return the sum of `count` numbers, in a fixed order."""
     part = tl.zeros((SUMS,), tl.float32)
     start = 0
-    # No `range`: a bound known at run time stops Triton 3.6's interpreter.
+    # No `range`: Triton 3.6's interpreter fails on a bound known at run time.
     while start < count:
         i = start + tl.arange(0, SUMS)
         part += tl.load(parts + i, mask=i < count, other=0.0)
@@ -61,7 +59,7 @@ def total_of(parts, count, SUMS: tl.constexpr):
 
 @triton.jit
 def rate_at(rate, count, TOTAL: tl.constexpr):
-    """Return the learning rate of update `count`, from 1, of a cosine decay over TOTAL, if any."""
+    """Return the learning rate of update `count`, from 1; TOTAL > 0: cosine decay."""
     if TOTAL > 0:
         rate *= _cosine_decay(count - 1, TOTAL)
     return rate
@@ -73,7 +71,7 @@ def adam_block(
     MAX_NORM: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr, LOG1: tl.constexpr,
     LOG2: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """Take the step of numbers i < end of a seed, and move their average."""
+    """Take the step of a seed's numbers i < end, and move their average."""
     correct1 = _one_less_power(count.to(tl.float32), LOG1)
     correct2 = _one_less_power(count.to(tl.float32), LOG2)
     mask = i < end
@@ -95,7 +93,7 @@ def adam_block(
 
 @triton.jit(do_not_specialize=["P", "updates", "blocks"])
 def _adam_kernel(
-    parameter,  # [S, P], as are the next four, each with its own distance between seeds
+    parameter,  # [S, P], as are the next four, each with its own stride between seeds
     gradient,
     first,
     second,
@@ -108,9 +106,9 @@ def _adam_kernel(
     sums,  # [S, blocks]
     norms,  # [S]
     rates,  # [S]
-    frozen,  # [S] bytes, or nothing
+    frozen,  # [S] bytes, or unused
     updates,  # from 1, scalar or pointer
-    ema_rate,  # pointer, or nothing where EMA_RATE tells it
+    ema_rate,  # pointer, read if EMA_RATE < 0
     blocks,
     P,
     FROZEN: tl.constexpr,
@@ -132,7 +130,7 @@ def _adam_kernel(
 
     count = value(updates)
     follow = tl.load(ema_rate).to(tl.float32) if EMA_RATE < 0 else EMA_RATE
-    # A seed that has diverged keeps its last parameters, and leaves the others alone.
+    # A seed that has diverged keeps its last parameters; other seeds are not affected.
     end = tl.where(norm < float("inf"), P, 0)
     if FROZEN:
         end = tl.where(tl.load(frozen + s) == 0, end, 0)
@@ -145,7 +143,7 @@ def _adam_kernel(
 
 
 def constants(betas: tuple[float, float], eps: float) -> dict[str, float]:
-    """Return what `adam_block` takes of Adam's settings."""
+    """Return Adam's settings as constants of `adam_block`."""
     logs = {"LOG1": math.log(betas[0]), "LOG2": math.log(betas[1])}
     return {"BETA1": betas[0], "BETA2": betas[1], "EPS": eps} | logs
 
@@ -165,13 +163,13 @@ def adam(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> Tensor:
-    """Take one Adam step in place, move the average; return each seed's gradient norm [S].
+    """Take one Adam step in place, move the moving average; return gradient norms [S].
 
     parameter, gradient, first, second, average: [S, P] float32, rows contiguous; updates: from 1,
     an integer or a 0-d integer tensor on the device; rate: [S]; ema_rate: a number or a 0-d tensor;
-    max_norm: clip of a seed's norm; frozen: [S] bool, seeds to be left as they are, as is a seed
-    whose norm is not finite; decay_over: length of a cosine decay of the rate, from update 1 on.
-    The gradient is only read. Raises ValueError when a shape or a type is not of these.
+    max_norm: clip of a seed's norm; frozen: [S] bool, seeds that take no step; nor does a seed with
+    a norm that is not finite; decay_over: length of a cosine decay of the rate, from update 1 on.
+    The gradient is only read. Raises ValueError for another shape or type.
     """
     S, P = parameter.shape
     buffers = (parameter, gradient, first, second, average)
@@ -180,7 +178,7 @@ def adam(
             raise ValueError(f"every buffer must be [{S}, {P}] float32 with contiguous rows")
     if rate.shape != (S,) or (frozen is not None and frozen.shape != (S,)):
         raise ValueError(f"rate and frozen hold one value for each of {S} seeds")
-    blocks, told = triton.cdiv(P, BLOCK), not isinstance(ema_rate, Tensor)
+    blocks, constant_rate = triton.cdiv(P, BLOCK), not isinstance(ema_rate, Tensor)
     sums = torch.empty((S, blocks), dtype=torch.float32, device=parameter.device)
     norms = torch.empty((S,), dtype=torch.float32, device=parameter.device)
     with torch.cuda.device(parameter.get_device()):
@@ -190,8 +188,9 @@ def adam(
         _adam_kernel[(blocks, S)](
             *buffers, *(x.stride(0) for x in buffers), sums, norms, rate.contiguous(),
             sums if frozen is None else frozen.view(torch.uint8), updates,
-            sums if told else ema_rate, blocks, P, FROZEN=frozen is not None,
-            EMA_RATE=ema_rate if told else -1.0, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0,
-            BLOCK=BLOCK, SUMS=SUMS, num_warps=4, enable_fp_fusion=True, **constants(betas, eps),
+            sums if constant_rate else ema_rate, blocks, P, FROZEN=frozen is not None,
+            EMA_RATE=ema_rate if constant_rate else -1.0, MAX_NORM=max_norm or 0.0,
+            TOTAL=decay_over or 0, BLOCK=BLOCK, SUMS=SUMS, num_warps=4, enable_fp_fusion=True,
+            **constants(betas, eps),
         )  # fmt: skip
     return norms

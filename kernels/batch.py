@@ -1,6 +1,4 @@
-"""All that an update of the flow map draws, in one launch: its batch, the noise of both chains of
-the sampler, the times and noise of its losses.
-"""
+"""All random draws of an update: batch, sampler noise, times and their noise."""
 
 from __future__ import annotations
 
@@ -11,9 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .gather import checked_lots, copy_rows, drawn_rows
+from .gather import check_table, checked_lots, copy_rows, drawn_rows, row_width
 from .perturb import MAX_ACTIONS, Perturbed, perturb_tile, perturbed, searched
-from .philox import normals, value
+from .philox import normals_tile, value
 
 _ROWS, _CELLS = 16, 2048
 
@@ -23,18 +21,18 @@ def _write_noise(
     noise, seed, step, STREAM: tl.constexpr, row, live, first, repeats, B, A,
     BLOCK_A: tl.constexpr,
 ):  # fmt: skip
-    """Write noise rows first + i B + row for i < repeats; they count from 0 in their stream."""
+    """Write a stream's noise rows i B + row, i < repeats, behind row `first`."""
     column = tl.arange(0, BLOCK_A)
     inside = live[:, None] & (column < A)[None, :]
     for i in tl.range(0, repeats):
-        z = normals(seed, step, STREAM, i * B + row, BLOCK_A)
+        z = normals_tile(seed, step, STREAM, i * B + row, BLOCK_A)
         at = (first + i * B + row)[:, None] * A + column[None, :]
         tl.store(noise + at, z, mask=inside)
 
 
 @triton.jit(do_not_specialize=["count", "num_nodes", "step", "B"])
 def _batch_kernel(
-    table,  # [count, 2 O + A + 2]
+    table,  # [count, row_width]
     lots,  # [count] int64, or None
     count,
     nodes,
@@ -79,11 +77,10 @@ def _batch_kernel(
     index = drawn_rows(seed, counter, ROWS, row, count, lots)
     at = s * B + row
     chains = states + s * (M + V) * B * O
-    x, column, both = copy_rows(
+    x, column, after, both = copy_rows(
         table, index, live, chains + (M * B + row) * O, batch + at * A, rewards + at,
         chains + row * O, masks + at, O, A, BLOCK_R,
     )  # fmt: skip
-    after = column - (O + A + 1)
     for i in tl.range(1, M):
         again = chains + ((i * B + row) * O)[:, None]
         tl.store(again + after, x, mask=both & (after >= 0) & (after < O))
@@ -97,7 +94,7 @@ def _batch_kernel(
     cell = tl.arange(0, BLOCK_A)
     inside = live[:, None] & (cell < A)[None, :]
     clean = tl.load(
-        table + index[:, None] * (2 * O + A + 2) + O + cell[None, :], mask=inside, other=0.0
+        table + index[:, None] * row_width(O, A) + O + cell[None, :], mask=inside, other=0.0
     )
     perturb_tile(
         s, row, live, clean, nodes, cdf, value(num_nodes), seed, counter, row_fields, actions,
@@ -107,12 +104,12 @@ def _batch_kernel(
 
 
 class Drawn(NamedTuple):
-    """A batch with all that was drawn for it."""
+    """A batch and its random numbers."""
 
     states: Tensor
     """[S, (m + v) B, O]: s' repeated m times, then s repeated v times."""
     noise: Tensor
-    """[S, (m + v) B, A], of the sampler for these states."""
+    """[S, (m + v) B, A], for the sampler at these states."""
     action: Tensor
     """[S, B, A]"""
     reward: Tensor
@@ -134,23 +131,22 @@ def draw_batch(
     lots: Tensor | None = None,
     u_mode: str = "adjacent",
     cdf: Tensor | None = None,
-    precondition: str = "edm",
+    kind: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
 ) -> Drawn:
-    """Draw a batch by counter and perturb its actions, as `gather`, `draw_normals` and `perturb` do
-    one after another.
+    """Draw a batch and perturb its actions, as `gather`, `normals` and `perturb` do.
 
-    table: [N, 2 O + A + 2] float32; sizes: O, A and B; repeats: m and v, how many policy actions
-    are sampled at s' and at s; streams: of the rows, of the noise at s' and at s, of the times and
-    of the noise of `perturb`; lots: as `gather`; the rest as `perturb`. Raises ValueError when a
-    shape is not of these.
+    table: [N, 2 O + A + 2] float32; sizes: O, A and B; repeats: m and v, numbers of policy actions
+    sampled at s' and at s; streams: of the rows, of the noise at s' and at s, of the times and of
+    the noise of `perturb`; lots: as in `gather`; the rest as in `perturb`. Raises ValueError for
+    another shape.
     """
     O, A, B = sizes  # noqa: E741
     m, v = repeats
-    count, width = table.shape
-    if width != 2 * O + A + 2 or not table.is_contiguous() or not 1 <= A <= MAX_ACTIONS:
-        raise ValueError(f"a table of {width} columns is not packed as s | a | r | s' | mask")
+    count = check_table(table, O, A)
+    if not 1 <= A <= MAX_ACTIONS:
+        raise ValueError(f"draw_batch takes 1 to {MAX_ACTIONS} action dimensions, not {A}")
     S = seeds.shape[0]
 
     def empty(*shape: int) -> Tensor:
@@ -162,13 +158,13 @@ def draw_batch(
     )  # fmt: skip
     law, steps = searched(cdf, nodes)
     rows, target, own_value, times, own_noise = (int(stream) for stream in streams)
-    block_r = triton.next_power_of_2(width)
+    block_r = triton.next_power_of_2(table.shape[1])
     block_b = min(_ROWS, max(1, _CELLS // block_r))
     with torch.cuda.device(table.get_device()):
         _batch_kernel[(triton.cdiv(B, block_b), S)](
             table, checked_lots(lots, count), count, nodes.contiguous(), law, num_nodes,
             seeds.contiguous(), step, *drawn[:5], *drawn.perturbed, B, O=O, A=A, M=m, V=v,
-            UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data, T_MIN=t_min,
+            UNIFORM=u_mode == "uniform", KIND=kind, SIGMA=sigma_data, T_MIN=t_min,
             STEPS=steps, ROWS=rows, TIME=times, NOISE=own_noise, TARGET=target, VALUE=own_value,
             BLOCK_B=block_b, BLOCK_R=block_r, BLOCK_A=max(4, triton.next_power_of_2(A)),
             num_warps=4, enable_fp_fusion=True,

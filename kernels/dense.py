@@ -1,4 +1,4 @@
-"""What the kernels of dense layers share: activations, matrix products, pieces of an input."""
+"""Shared by the kernels of dense layers: activations, products, input pieces, tile sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 @triton.jit
 def activate(z, KIND: tl.constexpr):
-    """Return the activation of z and its slope; one exponential and one division serve both."""
+    """Return the activation of z and its slope, from one exponential and one division."""
     if KIND == "mish":
         e = tl.exp(tl.minimum(z, 20.0))
         n = e * (e + 2.0)
@@ -28,7 +28,7 @@ def activate(z, KIND: tl.constexpr):
         return z * share, share + (4.0 * z * inverse) * (e * (e + 1.0) * inverse)
     elif KIND == "gelu":
         inner = 0.7978845608028654 * z * (1.0 + 0.044715 * z * z)
-        # tanh by the exponential of -|x|: neither it nor its slope is a difference of near ones.
+        # tanh from exp(-2 |x|): no difference of two nearly equal numbers in it or its slope.
         e = tl.exp(-2.0 * tl.abs(inner))
         inverse = 1.0 / (1.0 + e)
         share = tl.where(inner > 0.0, inverse, e * inverse)
@@ -40,7 +40,7 @@ def activate(z, KIND: tl.constexpr):
 
 @triton.jit
 def _rounded(x):
-    """Round to the digits of bfloat16, which Triton's interpreter truncates and cannot multiply."""
+    """Round to bfloat16, in float32: Triton's interpreter truncates and cannot multiply it."""
     bits = x.to(tl.uint32, bitcast=True)
     bits += 0x7FFF + ((bits >> 16) & 1)
     return (bits & 0xFFFF0000).to(tl.float32, bitcast=True)
@@ -48,7 +48,7 @@ def _rounded(x):
 
 @triton.jit
 def multiply(a, b, total, PRECISION: tl.constexpr):
-    """Return total + a @ b, summed in float32; PRECISION: what the product reads."""
+    """Return total + a @ b, summed in float32; PRECISION: of the factors."""
     if PRECISION == "bf16":
         if _INTERPRETED:
             return tl.dot(_rounded(a), _rounded(b), total)
@@ -75,7 +75,7 @@ def add_product(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Return total + x[rows, :K] @ w[:K, columns], the weights streamed through in blocks of K."""
+    """Return total + x[rows, :K] @ w[:K, columns], read in blocks of K."""
     for start in tl.range(0, K, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
         a = tl.load(
@@ -90,30 +90,38 @@ def add_product(
     return total
 
 
-@triton.jit
-def piece_start(g, share, group_stride):
-    """Return where a piece that serves `share` groups has group g."""
-    return (g // share).to(tl.int64) * group_stride
-
-
-@triton.jit
-def piece_rows(g, row, share, group_stride, rows, row_stride):
-    """Return the offsets of the rows of a piece that serves `share` groups and repeats its rows."""
-    return piece_start(g, share, group_stride) + (row % rows) * row_stride
-
-
 class Piece(NamedTuple):
-    """One of the tensors that a first layer reads side by side, as a kernel takes it."""
+    """One of the tensors [G, rows, n] that a first layer reads side by side."""
 
     x: Tensor
     share: int
+    """How many neighbouring groups of the MLP read one group of x."""
     group_stride: int
     rows: int
+    """Rows of x; they repeat."""
     row_stride: int
 
 
-def pieces(inputs: Sequence[Tensor], groups: int) -> tuple[list[Piece], int, list[int]]:
-    """Return (pieces, B, widths) of inputs [G_i, B_i, n_i], padded with empty pieces to MAX_PIECES.
+@triton.jit
+def piece_start(g, piece):
+    """Return the offset in a piece of what group g reads."""
+    return (g // piece.share).to(tl.int64) * piece.group_stride
+
+
+@triton.jit
+def piece_rows(g, row, piece):
+    """Return the offsets in a piece of the rows that group g reads."""
+    return piece_start(g, piece) + (row % piece.rows) * piece.row_stride
+
+
+@triton.constexpr_function
+def total_width(K):
+    """Return the inputs of a first layer that reads pieces of widths K."""
+    return sum(K)
+
+
+def pieces(inputs: Sequence[Tensor], groups: int) -> tuple[tuple[Piece, ...], int, tuple[int, ...]]:
+    """Return (pieces, B, widths) of inputs [G_i, B_i, n_i].
 
     A piece with fewer groups serves G / G_i neighbouring groups, one with fewer rows repeats them:
     what `repeat_interleave` and `repeat` would write out. Raises ValueError when neither fits.
@@ -130,23 +138,21 @@ def pieces(inputs: Sequence[Tensor], groups: int) -> tuple[list[Piece], int, lis
             )
         x = x if x.stride(2) == 1 else x.contiguous()
         found.append(Piece(x, groups // x.shape[0], x.stride(0), x.shape[1], x.stride(1)))
-    widths = [x.shape[2] for x in inputs]
-    blank = MAX_PIECES - len(found)
-    return found + [Piece(found[0].x, 1, 0, 1, 0)] * blank, rows, widths + [0] * blank
+    return tuple(found), rows, tuple(x.shape[2] for x in inputs)
 
 
 class Row(NamedTuple):
-    """Parameters that lie one behind another in each group: the first, and from group to group."""
+    """Parameters of each group in one contiguous row; stride: from group to group."""
 
     base: Tensor
     stride: int
 
 
 def one_row(parts: Sequence[Tensor], copy: bool = True) -> Row:
-    """Return parts [G, ...] as one row a group; views of one flat buffer are taken as they are.
+    """Return parts [G, ...] as one row a group, not copied where adjacent.
 
-    Parts that do not lie one behind another are copied together first, or raise ValueError where
-    copying is forbidden.
+    Views of one flat buffer are adjacent. Others are copied together, or raise ValueError if `copy`
+    is False.
     """
     stride, at = parts[0].stride(0), parts[0].data_ptr()
     for part in parts:
@@ -161,14 +167,14 @@ def one_row(parts: Sequence[Tensor], copy: bool = True) -> Row:
 
 
 def alternate(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Tensor]:
-    """Return weight, bias, weight, bias: the order in which layers lie in a flat buffer."""
+    """Return weight, bias, weight, bias: the order of layers in a flat buffer."""
     return [part for pair in zip(weights, biases, strict=True) for part in pair]
 
 
 def check_layers(
     weights: Sequence[Tensor], biases: Sequence[Tensor], widths: Sequence[int]
 ) -> tuple[int, int, int]:
-    """Return (G, H, N) of an MLP of equal hidden widths; raises ValueError when it is not one."""
+    """Return (G, H, N) of an MLP of equal hidden widths; ValueError for another."""
     depth = len(weights) - 1
     if depth < 1 or len(biases) != len(weights):
         raise ValueError("an MLP has at least one hidden layer, and a bias for each weight")
@@ -188,14 +194,14 @@ def check_layers(
 
 
 class Tiles(NamedTuple):
-    """How a kernel over row tiles is launched: the tile's rows, and Triton's meta-parameters."""
+    """Launch of a kernel over row tiles: rows of a tile, and Triton's meta-parameters."""
 
     rows: int
     options: dict[str, Any]
 
 
 def capability(device: torch.device) -> int:
-    """Return the compute capability to choose launch options for, 90 for 9.0; without a GPU, 90."""
+    """Return the compute capability as 90 for 9.0; 90 without a GPU."""
     if device.type != "cuda":
         return 90
     major, minor = torch.cuda.get_device_capability(device)
@@ -205,47 +211,48 @@ def capability(device: torch.device) -> int:
 def tiles(
     groups: int, rows: int, width: int, precision: str, device: torch.device, backward: bool = False
 ) -> Tiles:
-    """Return the tile sizes and launch options, chosen so that ptxas spills no register on 9.0.
+    """Return tile sizes and launch options for which ptxas spills no register on 9.0.
 
-    Every tile streams all weights through 64 bytes a cycle of its processor, which at width 256 is
-    4096 cycles a layer and outlasts the products of 16 rows. So 16 rows, for more tiles at work at
-    once; 32 once there are more tiles than processors, for half the reads. 64 would spill. Two or
-    three blocks of weights under way, 32 to 64 kB, cover the 600 cycles an L2 cache takes to
-    answer. A block of width 512 is 32 kB by itself: two of them fit every card's shared
-    memory beside a tile, and in full float32 there are registers for one.
+    Every tile reads all weights at 64 bytes a cycle of its processor. At width 256 that takes 4096
+    cycles a layer, longer than the products of 16 rows. So 16 rows, for more tiles at work at once;
+    32 once there are more tiles than processors, for half the reads. 64 would spill. Two or three
+    blocks of weights in flight, 32 to 64 kB, cover the 600 cycles that an L2 cache takes to answer.
+    A block of width 512 is 32 kB by itself: two of them fit every card's shared memory next to a
+    tile, and in full float32 there are registers for one.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     block = max(16, triton.next_power_of_2(width))
     on_gpu, major = device.type == "cuda", capability(device) // 10
     processors = torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else 132
-    tall = groups * triton.cdiv(rows, 16) > processors and 32 * block <= 8192
-    forward, full = not backward and block < 512, precision == "fp32"
-    # 16 x 256 through tensor cores: eight warps get 128 registers a thread, too few by some.
-    few = forward and block == 256 and not full and not tall
-    # There four warps would spill; eight do not if ptxas need not leave room for a second tile.
-    alone = few and major >= 12
-    # Which of the two depths spills differs by what the products read, as ptxas reports.
-    deep = precision == "bf16" or not tall or (not full and major >= 12)
-    deep = deep and forward and not alone
-    # Products in full float32 use no tensor core and would hold too much of a tile in each thread.
-    many = full and not deep and block < 512
-    stages = 3 if deep else 4
+    rows_32 = groups * triton.cdiv(rows, 16) > processors and 32 * block <= 8192
+    narrow_forward, fp32 = not backward and block < 512, precision == "fp32"
+    # 16 x 256 through tensor cores: eight warps get 128 registers a thread, a few too few.
+    four_warps = narrow_forward and block == 256 and not fp32 and not rows_32
+    # On 12.x four warps would spill; eight do not if ptxas leaves no room for a second tile.
+    whole_processor = four_warps and major >= 12
+    # The depth of a block that does not spill depends on the precision, as ptxas reports.
+    depth_32 = precision == "bf16" or not rows_32 or (not fp32 and major >= 12)
+    depth_32 = depth_32 and narrow_forward and not whole_processor
+    # Products in full float32 use no tensor core; each of fewer threads would hold too much.
+    sixteen_warps = fp32 and not depth_32 and block < 512
+    stages = 3 if depth_32 else 4
     if block == 512:
-        stages = 1 if full else 2
-    elif forward and tall and not deep and major != 9:
-        # In full float32 the products of one block outlast the arrival of the next.
-        stages = 2 if full else 3
+        stages = 1 if fp32 else 2
+    elif narrow_forward and rows_32 and not depth_32 and major != 9:
+        # In full float32 the products of one block take longer than the next takes to arrive.
+        stages = 2 if fp32 else 3
+    four_warps = block < 128 or (four_warps and not whole_processor)
     options = {
         "BLOCK_H": block,
-        "BLOCK_K": 32 if deep else 16,
+        "BLOCK_K": 32 if depth_32 else 16,
         "PRECISION": precision,
-        "num_warps": 4 if block < 128 or (few and not alone) else 16 if many else 8,
+        "num_warps": 4 if four_warps else 16 if sixteen_warps else 8,
         "num_stages": stages,
         "enable_fp_fusion": True,
     }
-    if alone:
+    if whole_processor:
         options["maxnreg"] = 160
     # 16 rows of width 512 would take longer to multiply in full float32 than weights to arrive.
-    short = block == 512 and full and not backward
-    return Tiles(8 if short else 32 if tall else 16, options)
+    rows_8 = block == 512 and fp32 and not backward
+    return Tiles(8 if rows_8 else 32 if rows_32 else 16, options)

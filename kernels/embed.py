@@ -13,7 +13,14 @@ from torch import Tensor
 from .dense import activate, one_row
 from .philox import cos_sin
 
-ROWS, _SCALE = 64, 250.0
+ROWS = 64
+SCALE = 250.0  # of a level before its sines
+
+
+@triton.constexpr_function
+def clock_size(features, hidden):
+    """Return the number of parameters of one clock."""
+    return 2 * features * hidden + hidden + features
 
 
 @triton.jit
@@ -23,8 +30,8 @@ def _sines(level, rates, FEATURES: tl.constexpr):
     column = tl.arange(0, FEATURES)[None, :]
     x = level[:, None] * tl.load(rates + column % half)
     turn = tl.floor(x * 0.6366197723675814 + 0.5)
-    # pi / 2 in three parts; the first two have so few bits that their products are exact. A
-    # library's reduction of large angles would take local memory.
+    # pi / 2 in three parts; the first two have so few bits that their products are exact. The
+    # reduction of large angles in a library would take local memory.
     x = x - turn * 1.5703125
     x = x - turn * 4.837512969970703125e-4
     x = x - turn * 7.54978995489188216e-8
@@ -46,7 +53,7 @@ def _hidden(sines, w0, b0, FEATURES: tl.constexpr, HIDDEN: tl.constexpr):
 def embedded(level, rates, clock, parameters, FEATURES: tl.constexpr, HIDDEN: tl.constexpr):
     """Return the embedding of one clock's levels [rows, FEATURES]; parameters: of both clocks."""
     i, j = tl.arange(0, FEATURES), tl.arange(0, HIDDEN)
-    w0 = parameters + clock * (2 * FEATURES * HIDDEN + HIDDEN + FEATURES)
+    w0 = parameters + clock * clock_size(FEATURES, HIDDEN)
     w1 = w0 + FEATURES * HIDDEN + HIDDEN
     h, _ = _hidden(_sines(level, rates, FEATURES), w0, w0 + FEATURES * HIDDEN, FEATURES, HIDDEN)
     y = tl.dot(h, tl.load(w1 + j[:, None] * FEATURES + i[None, :]), input_precision="ieee")
@@ -58,8 +65,10 @@ def embed_tile(
     row, live, clock, levels, rates, parameters, out, at, FEATURES: tl.constexpr,
     HIDDEN: tl.constexpr,
 ):  # fmt: skip
-    """Embed one clock's level of a tile of rows; levels: [.., 2], out: [.., 2 FEATURES], both from
-    row `at` on; parameters: of both clocks of one network, one behind another.
+    """Embed one clock's level of a tile of rows.
+
+    levels: [.., 2], out: [.., 2 FEATURES], both from row `at` on; parameters: of both clocks of one
+    network, one behind another.
     """
     level = tl.load(levels + (at + row) * 2 + clock, mask=live, other=0.0)
     y = embedded(level, rates, clock, parameters, FEATURES, HIDDEN)
@@ -73,8 +82,8 @@ def embed_tile(
 def _embed_kernel(
     levels,  # [S, B, 2]
     rates,  # [FEATURES / 2]
-    parameters,  # of a seed, from one to the next: as `embed` takes them
-    stride,
+    parameters,  # as `embed` takes them
+    stride,  # of parameters, from seed to seed
     out,  # [S, B, 2 FEATURES]
     B,
     FEATURES: tl.constexpr,
@@ -99,15 +108,15 @@ def embed_gradient(
     levels: [S, B, 2]; gradient: [S, B, 2 FEATURES]; parameters, results: of the seed.
     """
     i, j = tl.arange(0, FEATURES), tl.arange(0, HIDDEN)
-    whole: tl.constexpr = 2 * FEATURES * HIDDEN + HIDDEN + FEATURES
+    size: tl.constexpr = clock_size(FEATURES, HIDDEN)
     to_w1: tl.constexpr = FEATURES * HIDDEN + HIDDEN
-    w0 = parameters + clock * whole
+    w0 = parameters + clock * size
     w1_t = tl.load(w0 + to_w1 + j[None, :] * FEATURES + i[:, None])
     sum_w0 = tl.zeros((FEATURES, HIDDEN), tl.float32)
     sum_w1 = tl.zeros((HIDDEN, FEATURES), tl.float32)
     sum_b0, sum_b1 = tl.zeros((HIDDEN,), tl.float32), tl.zeros((FEATURES,), tl.float32)
-    # One program walks the rows of a seed in order; what the forward pass made costs less to make
-    # again than to keep.
+    # One program reads the rows of a seed in order. Recomputing the forward pass costs less than
+    # storing it.
     for start in tl.range(0, B, BLOCK_B):
         row = start + tl.arange(0, BLOCK_B)
         live = row < B
@@ -123,7 +132,7 @@ def embed_gradient(
         sum_w1 = tl.dot(tl.trans(h), g, sum_w1, input_precision="ieee")
         sum_w0 = tl.dot(tl.trans(sines), delta, sum_w0, input_precision="ieee")
         sum_b0, sum_b1 = sum_b0 + tl.sum(delta, 0), sum_b1 + tl.sum(g, 0)
-    d_w0 = results + clock * whole
+    d_w0 = results + clock * size
     d_w1 = d_w0 + to_w1
     tl.store(d_w0 + i[:, None] * HIDDEN + j[None, :], sum_w0)
     tl.store(d_w0 + FEATURES * HIDDEN + j, sum_b0)
@@ -147,9 +156,10 @@ def _embed_backward_kernel(
 
 @functools.cache
 def sine_rates(features: int, device: torch.device) -> Tensor:
+    """Return the cached rates of the sines, [features / 2] float32."""
     half = features // 2
     powers = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
-    return (_SCALE * torch.pow(10_000.0, -powers)).float().to(device)
+    return (SCALE * torch.pow(10_000.0, -powers)).float().to(device)
 
 
 def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -157,8 +167,8 @@ def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 
     parameters: of the first clock, then of the second: weight [S, features, hidden], bias [S,
     hidden], weight [S, hidden, features], bias [S, features], with Mish between; sizes are powers
-    of two of at least 16. Level l enters as sin(250 l 10000^(-i / (n - 1))) for i < n = features /
-    2, then as cosines. Raises ValueError when a shape is not of these.
+    of two of at least 16. Level l enters as sin(SCALE l 10000^(-i / (n - 1))) for i < n = features
+    / 2, then as cosines. Raises ValueError for another shape.
     """
     S, B, features, hidden = _check(levels, parameters)
     out = torch.empty((S, B, 2 * features), dtype=torch.float32, device=levels.device)
@@ -174,9 +184,10 @@ def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 def embed_backward(
     gradient: Tensor, levels: Tensor, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> None:
-    """Write the gradients of all eight parameters for an upstream gradient [S, B, 2 features].
+    """Write the gradients of all eight parameters of `embed`.
 
-    gradients: outputs in the order of the parameters, as views of one flat buffer.
+    gradient: upstream, [S, B, 2 features]; gradients: outputs in the order of the parameters, as
+    views of one flat buffer. Raises ValueError for another shape.
     """
     S, B, features, hidden = _check(levels, parameters)
     _check(levels, gradients)

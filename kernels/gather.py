@@ -1,4 +1,4 @@
-"""Draw a batch by counter and copy its rows out of a resident table, in one launch."""
+"""Draw a batch by counter and copy its rows out of a resident table."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from .philox import multiply_high, value, words
 _TILE = 2048  # elements of a tile
 
 
+@triton.constexpr_function
+def row_width(O, A):  # noqa: E741
+    """Return the length of a packed row, of s, a, r, s' and mask."""
+    return 2 * O + A + 2
+
+
 @triton.jit
 def drawn_rows(seed, step, STREAM: tl.constexpr, row, count, lots):
-    """Return the numbers of the table's rows that a seed draws for `row`, all alike or by lots."""
+    """Return the table rows drawn for `row`, uniformly or by an alias table."""
     word, second, _, _ = words(seed, step, STREAM, row, row * 0)
     own = multiply_high(word, count).to(tl.int64)
     if lots is None:
@@ -25,8 +31,18 @@ def drawn_rows(seed, step, STREAM: tl.constexpr, row, count, lots):
         return tl.where(second <= limit, own, lot & 0xFFFFFFFF)
 
 
+def check_table(table: Tensor, observation_dim: int, action_dim: int) -> int:
+    """Return the number of rows of a packed table; ValueError when it is not one."""
+    count, width = table.shape
+    if width != row_width(observation_dim, action_dim) or not table.is_contiguous():
+        raise ValueError(f"a table of {width} columns is not packed as s | a | r | s' | mask")
+    if table.dtype != torch.float32 or not 0 < count < 2**31:
+        raise ValueError(f"the table must be float32 with up to 2^31 rows, not {table.dtype}")
+    return count
+
+
 def checked_lots(lots: Tensor | None, count: int) -> Tensor | None:
-    """Return an alias table as the kernels read it; ValueError unless it is one of `count` rows."""
+    """Return an alias table as the kernels read it; ValueError unless it has `count` rows."""
     if lots is None:
         return None
     if lots.shape != (count,) or lots.dtype != torch.int64:
@@ -36,11 +52,14 @@ def checked_lots(lots: Tensor | None, count: int) -> Tensor | None:
 
 @triton.jit
 def copy_rows(
-    table, index, live, state, action, reward, following, mask,  # the last five: [rows], where to
+    table, index, live, state, action, reward, following, mask,  # the last five: [rows], outputs
     O: tl.constexpr, A: tl.constexpr, BLOCK_R: tl.constexpr,  # noqa: E741
 ):  # fmt: skip
-    """Copy rows `index` of a packed table field by field; return (tile, column, live cells)."""
-    width: tl.constexpr = 2 * O + A + 2
+    """Copy rows `index` of a table field by field.
+
+    Returns (tile, its columns, their numbers within s', live cells).
+    """
+    width: tl.constexpr = row_width(O, A)
     column = tl.arange(0, BLOCK_R)[None, :]
     both = live[:, None] & (column < width)
     x = tl.load(table + index[:, None] * width + column, mask=both, other=0.0)
@@ -50,12 +69,12 @@ def copy_rows(
     tl.store(reward[:, None] + 0 * column, x, mask=both & (column == O + A))
     tl.store(following[:, None] + after, x, mask=both & (after >= 0) & (after < O))
     tl.store(mask[:, None] + 0 * column, x, mask=both & (after == O))
-    return x, column, both
+    return x, column, after, both
 
 
 @triton.jit(do_not_specialize=["count", "step", "B"])
 def _gather_kernel(
-    table,  # [count, 2 O + A + 2]
+    table,  # [count, row_width]
     lots,  # [count] int64, or None
     count,
     seeds,  # [S] int64
@@ -92,18 +111,14 @@ def gather(
     rows: int,
     lots: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return (s [S, B, O], a [S, B, A], r [S, B], s' [S, B, O], mask [S, B]) of B rows drawn.
+    """Return (s, a, r, s', mask) of B rows drawn for each seed.
 
-    table: [N, 2 O + A + 2] float32, packed as s | a | r | s' | mask; row b of a seed is number
-    (word * N) >> 32, word the first of philox(seed; step, stream, b, 0); lots: an alias table [N]
-    int64, by which the second word chooses between that row and another one. Raises ValueError when
-    the tables are not of this form.
+    s, s': [S, B, O]; a: [S, B, A]; r, mask: [S, B]. table: [N, 2 O + A + 2] float32, packed as s |
+    a | r | s' | mask; row b of a seed is number (word * N) >> 32, word the first of philox(seed;
+    step, stream, b, 0); lots: an alias table [N] int64, by which the second word chooses between
+    that row and another one. Raises ValueError for another form of the tables.
     """
-    count, width = table.shape
-    if width != 2 * observation_dim + action_dim + 2 or not table.is_contiguous():
-        raise ValueError(f"a table of {width} columns is not packed as s | a | r | s' | mask")
-    if table.dtype != torch.float32 or not 0 < count < 2**31:
-        raise ValueError(f"the table must be float32 with up to 2^31 rows, not {table.dtype}")
+    count = check_table(table, observation_dim, action_dim)
     S = seeds.shape[0]
 
     def empty(*shape: int) -> Tensor:
@@ -111,7 +126,7 @@ def gather(
 
     states, following = empty(S, rows, observation_dim), empty(S, rows, observation_dim)
     actions, rewards, masks = empty(S, rows, action_dim), empty(S, rows), empty(S, rows)
-    block_r = triton.next_power_of_2(width)
+    block_r = triton.next_power_of_2(table.shape[1])
     block_b = max(1, _TILE // block_r)
     with torch.cuda.device(table.get_device()):
         _gather_kernel[(triton.cdiv(rows, block_b), S)](

@@ -7,7 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-MAX_ACTIONS = 64
+from .perturb import MAX_ACTIONS
+
 # With eight warps eight elements and at most two rows for every thread; more rows spill on sm_80.
 _TILE, _TILE_ROWS = 2048, 512
 
@@ -34,8 +35,9 @@ def loss_tile(
     A,
     BLOCK_A: tl.constexpr,
 ):
-    """Write the gradient at a tile of rows; return each row's consistency loss and flow loss,
-    weighted, of which one is 0.
+    """Write the gradient at a tile of rows; return weighted consistency and flow losses [rows].
+
+    One of the two is 0 in every row.
     """
     column = tl.arange(0, BLOCK_A)[None, :]
     inside = live[:, None] & (column < A)
@@ -47,7 +49,7 @@ def loss_tile(
     gain_t = tl.load(out_t + action, mask=live, other=0.0)[:, None]
     keep_u = tl.load(skip_u + action, mask=jumps, other=0.0)[:, None]
     gain_u = tl.load(out_u + action, mask=jumps, other=0.0)[:, None]
-    # A row (t, t) is a jump of full length that is compared with nothing.
+    # A row (t, t) is a jump of full length, without a teacher to compare with.
     jump_t = tl.load(q_t + action, mask=jumps, other=1.0)[:, None]
     jump_u = tl.load(q_u + action, mask=jumps, other=0.0)[:, None]
 
@@ -93,9 +95,9 @@ def _loss_kernel(
     at, rows = s * B * A, s * B
     consistency_rows = tl.zeros((BLOCK_B,), tl.float32)
     flow_rows = tl.zeros((BLOCK_B,), tl.float32)
-    # One program walks all rows of a seed, so the order of every sum is fixed.
-    # No `range` here: a bound known at run time stops Triton 3.6's interpreter, a constant one is
-    # unrolled until registers spill.
+    # One program reads all rows of a seed, so the order of every sum is fixed. No `range` here:
+    # Triton 3.6's interpreter fails on a bound known at run time, and the compiler unrolls a
+    # constant one until registers spill.
     start = 0
     while start < 2 * B:
         row = start + tl.arange(0, BLOCK_B)
@@ -113,7 +115,7 @@ def _loss_kernel(
     tl.store(flow + s, tl.sum(flow_rows, 0) / B)
 
 
-def loss(
+def flow_map_loss(
     student: Tensor,
     teacher: Tensor,
     a: Tensor,
@@ -127,16 +129,16 @@ def loss(
     out_u: Tensor,
     w: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (consistency [S], flow [S], d(consistency + flow)/d student [S, 2B, A]) (eq. 17, 18).
+    """Return (consistency [S], flow [S], d (consistency + flow) / d student) (eq. 17, 18).
 
     student: [S, 2B, A] raw network outputs for the rows (t, tau), then (t, t); teacher, a, a_t and
-    a_u: [S, B, A]; the rest: [S, B], from `perturb`. Losses are float32, the gradient has student's
-    dtype. Its first half belongs to the consistency loss alone, its second to the flow loss alone.
-    Raises ValueError when a shape is not of these.
+    a_u: [S, B, A]; the rest: [S, B], of `perturb`. Losses are float32, the gradient [S, 2B, A] has
+    student's dtype. Its first half belongs to the consistency loss alone, its second to the flow
+    loss alone. Raises ValueError for another shape.
     """
     S, B, A = a.shape
     if not 1 <= A <= MAX_ACTIONS:
-        raise ValueError(f"loss takes 1 to {MAX_ACTIONS} action dimensions, not {A}")
+        raise ValueError(f"flow_map_loss takes 1 to {MAX_ACTIONS} action dimensions, not {A}")
     rows = (q_t, q_u, skip_t, out_t, skip_u, out_u, w)
     for name, tensors, shape in (
         ("student", (student,), (S, 2 * B, A)),

@@ -20,48 +20,33 @@ from .dense import (
     piece_rows,
     pieces,
     tiles,
+    total_width,
 )
 
 
 @triton.jit
 def _keep(z, hidden, slopes, at, mask, ACTIVATION: tl.constexpr, SAVE: tl.constexpr):
-    """Write a layer's activations, and its slopes where a backward pass will want them."""
+    """Write a layer's activations, and its slopes if a backward pass reads them."""
     h, slope = activate(z, ACTIVATION)
     tl.store(hidden + at, h, mask=mask)
     if SAVE:
         tl.store(slopes + at, slope, mask=mask)
-    # Every thread has written before any reads: a tile goes through memory, since Triton cannot
-    # slice one that lies in registers.
+    # All threads write before any reads. A tile goes through memory, as Triton cannot slice one in
+    # registers.
     tl.debug_barrier()
 
 
 @triton.jit
 def forward_tile(
     tile,
-    x0,  # pieces [G / share, rows, K], read side by side
-    share0,
-    group0,
-    rows0,
-    row0,
-    x1,
-    share1,
-    group1,
-    rows1,
-    row1,
-    x2,
-    share2,
-    group2,
-    rows2,
-    row2,
-    parameters,  # of a group, from one to the next: layer after layer, a weight, then its bias
-    stride,
+    x,  # pieces, read side by side
+    parameters,  # layer after layer, a weight, then its bias
+    stride,  # of parameters, from group to group
     hidden,  # [LAYERS, G, B, H]
     slopes,  # [LAYERS, G, B, H], or nothing
     y,  # [G, B, N]
     B,
-    K0: tl.constexpr,
-    K1: tl.constexpr,
-    K2: tl.constexpr,
+    K: tl.constexpr,  # widths of the pieces
     H: tl.constexpr,
     N: tl.constexpr,
     DEPTH: tl.constexpr,
@@ -74,7 +59,7 @@ def forward_tile(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Carry one tile of rows of a group, the program's second index, through all layers."""
+    """Take a tile of rows of group program_id(1) through all layers."""
     g = tl.program_id(1)
     group = g.to(tl.int64)
     row = tile * BLOCK_B + tl.arange(0, BLOCK_B)
@@ -86,23 +71,17 @@ def forward_tile(
     own = group * B * H
     at = own + row[:, None] * H + column[None, :]
 
-    first = parameters + group * stride
-    w = first
+    inputs: tl.constexpr = total_width(K)
+    w = parameters + group * stride
     z = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
-    z += tl.load(first + (K0 + K1 + K2) * H + column, mask=inside, other=0.0)[None, :]
-    offsets = piece_rows(g, row, share0, group0, rows0, row0)
-    z = add_product(z, x0, offsets, live, w, column, inside, H, 1, K0, BLOCK_K, PRECISION)
-    if K1 > 0:
-        offsets = piece_rows(g, row, share1, group1, rows1, row1)
-        w += K0 * H
-        z = add_product(z, x1, offsets, live, w, column, inside, H, 1, K1, BLOCK_K, PRECISION)
-    if K2 > 0:
-        offsets = piece_rows(g, row, share2, group2, rows2, row2)
-        w += K1 * H
-        z = add_product(z, x2, offsets, live, w, column, inside, H, 1, K2, BLOCK_K, PRECISION)
+    z += tl.load(w + inputs * H + column, mask=inside, other=0.0)[None, :]
+    for i in tl.static_range(len(K)):
+        offsets = piece_rows(g, row, x[i])
+        z = add_product(z, x[i].x, offsets, live, w, column, inside, H, 1, K[i], BLOCK_K, PRECISION)
+        w += K[i] * H
     _keep(z, hidden, slopes, at, mask, ACTIVATION, SAVE)
 
-    w = first + (K0 + K1 + K2 + 1) * H
+    w += H
     for i in tl.range(1, DEPTH):
         z = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
         z += tl.load(w + H * H + column, mask=inside, other=0.0)[None, :]
@@ -128,25 +107,21 @@ def forward_tile(
     )
 
 
-@triton.jit(do_not_specialize=["B", "rows0", "rows1", "rows2"])
+@triton.jit(do_not_specialize=["B"])
 def _mlp_kernel(
-    x0, share0, group0, rows0, row0, x1, share1, group1, rows1, row1,
-    x2, share2, group2, rows2, row2, parameters, stride, hidden, slopes, y, B,
-    K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, H: tl.constexpr, N: tl.constexpr,
+    x, parameters, stride, hidden, slopes, y, B, K: tl.constexpr, H: tl.constexpr, N: tl.constexpr,
     DEPTH: tl.constexpr, LAYERS: tl.constexpr, SAVE: tl.constexpr, ACTIVATION: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     forward_tile(
-        tl.program_id(0), x0, share0, group0, rows0, row0, x1, share1, group1, rows1, row1,
-        x2, share2, group2, rows2, row2, parameters, stride, hidden, slopes, y, B,
-        K0, K1, K2, H, N, DEPTH, LAYERS, SAVE, ACTIVATION, PRECISION,
-        BLOCK_B, BLOCK_H, BLOCK_N, BLOCK_K,
+        tl.program_id(0), x, parameters, stride, hidden, slopes, y, B, K, H, N, DEPTH, LAYERS, SAVE,
+        ACTIVATION, PRECISION, BLOCK_B, BLOCK_H, BLOCK_N, BLOCK_K,
     )  # fmt: skip
 
 
 class Saved(NamedTuple):
-    """What a backward pass reads: activations and slopes of every hidden layer, [D, G, B, H]."""
+    """Activations and slopes of every hidden layer, [D, G, B, H], for a backward pass."""
 
     hidden: Tensor
     slopes: Tensor
@@ -160,13 +135,13 @@ def mlp(
     precision: str = "fp32",
     save: bool = False,
 ) -> tuple[Tensor, Saved | None]:
-    """Return (y [G, B, out], what `mlp_backward` needs or None) of G MLPs with a linear output.
+    """Return (y [G, B, out], `Saved` or None) of G MLPs with a linear output.
 
     inputs: one to three float32 pieces [G_i, B_i, n_i], read side by side; a piece with fewer
     groups serves G / G_i neighbours, one with fewer rows repeats them. weights: [G, in, H], then
     [G, H, H] each, then [G, H, out]; biases: [G, H] ..., [G, out]; 8 <= H <= 512, out <= 64.
-    precision: what the products read (fp32, tf32, bf16); sums are float32. Raises ValueError when a
-    shape or an option is not of these.
+    precision: of the factors of products (fp32, tf32, bf16); sums are float32. save: keep what
+    `mlp_backward` reads. Raises ValueError for another shape or option.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, not {activation!r}")
@@ -179,9 +154,8 @@ def mlp(
     rows, options = tiles(G, B, H, precision, x.device)
     with torch.cuda.device(x.get_device()):
         _mlp_kernel[(triton.cdiv(B, rows), G)](
-            *parts[0], *parts[1], *parts[2], *one_row(alternate(weights, biases)),
-            hidden, slopes, y, B, K0=widths[0], K1=widths[1], K2=widths[2], H=H, N=N, DEPTH=depth,
-            LAYERS=layers, SAVE=save, ACTIVATION=activation, BLOCK_B=rows,
+            parts, *one_row(alternate(weights, biases)), hidden, slopes, y, B, K=widths, H=H, N=N,
+            DEPTH=depth, LAYERS=layers, SAVE=save, ACTIVATION=activation, BLOCK_B=rows,
             BLOCK_N=max(16, triton.next_power_of_2(N)), **options,
         )  # fmt: skip
     return y, Saved(hidden, slopes) if save else None

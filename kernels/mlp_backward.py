@@ -1,4 +1,4 @@
-"""Backward pass of a stack of MLPs: the chain of deltas in one launch, weights in another."""
+"""Backward pass of a stack of MLPs: deltas in one launch, weight gradients in another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import dense
-from .dense import Tiles, add_product, alternate, one_row, pieces, tiles
+from .dense import Tiles, add_product, alternate, one_row, pieces, tiles, total_width
 from .mlp import Saved
 from .mlp_weights import write_weight_gradients
 
@@ -20,7 +20,7 @@ def _input_gradient(
     dx, deltas, delta_row, w, row, live, at, H: tl.constexpr, K: tl.constexpr,
     BLOCK_X: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Write the gradient of one piece, [rows, K]: delta @ w^T in blocks of columns."""
+    """Write the gradient of one piece [rows, K], delta @ w^T, in blocks of columns."""
     for start in tl.range(0, K, BLOCK_X):
         column = start + tl.arange(0, BLOCK_X)
         inside = column < K
@@ -42,18 +42,11 @@ def chain_tile(
     gradient,  # [G, B, N]
     slopes,  # [DEPTH, G, B, H]
     deltas,  # [DEPTH, G, B, H]
-    parameters,  # of a group, as the forward pass has them
+    parameters,  # as in the forward pass
     stride,
-    dx0,  # [G, B, K0], or nothing
-    dx1,
-    dx2,
+    dx,  # of each piece, [G, B, its width] or None; None: no gradient of any
     B,
-    K0: tl.constexpr,
-    K1: tl.constexpr,
-    K2: tl.constexpr,
-    WANT0: tl.constexpr,
-    WANT1: tl.constexpr,
-    WANT2: tl.constexpr,
+    K: tl.constexpr,  # widths of the pieces
     H: tl.constexpr,
     N: tl.constexpr,
     DEPTH: tl.constexpr,
@@ -63,9 +56,7 @@ def chain_tile(
     BLOCK_X: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Carry the deltas of a tile of rows back through all layers of a group, the program's second
-    index.
-    """
+    """Take the deltas of a tile of rows of group program_id(1) back through all layers."""
     group = tl.program_id(1).to(tl.int64)
     column = tl.arange(0, BLOCK_H)
     inside = column < H
@@ -74,8 +65,9 @@ def chain_tile(
     own = group * B * H
     at = own + row[:, None] * H + column[None, :]
 
+    inputs: tl.constexpr = total_width(K)
     w_first = parameters + group * stride
-    w = w_first + (K0 + K1 + K2 + 1) * H + (DEPTH - 1) * (H + 1) * H
+    w = w_first + (inputs + 1) * H + (DEPTH - 1) * (H + 1) * H
     delta = tl.zeros((row.shape[0], BLOCK_H), tl.float32)
     delta = add_product(
         delta, gradient + group * B * N, row * N, live, w, column, inside, 1, N, N, BLOCK_N,
@@ -97,52 +89,43 @@ def chain_tile(
         tl.store(deltas + here + at, delta, mask=mask)
         tl.debug_barrier()
 
-    deltas += own
-    if WANT0:
-        _input_gradient(
-            dx0, deltas, row * H, w_first, row, live, group * B * K0, H, K0, BLOCK_X, BLOCK_K,
-            PRECISION,
-        )  # fmt: skip
-    if WANT1:
-        _input_gradient(
-            dx1, deltas, row * H, w_first + K0 * H, row, live, group * B * K1, H, K1, BLOCK_X,
-            BLOCK_K, PRECISION,
-        )  # fmt: skip
-    if WANT2:
-        _input_gradient(
-            dx2, deltas, row * H, w_first + (K0 + K1) * H, row, live, group * B * K2, H, K2,
-            BLOCK_X, BLOCK_K, PRECISION,
-        )  # fmt: skip
+    if dx is not None:
+        for i in tl.static_range(len(K)):
+            if dx[i] is not None:
+                _input_gradient(
+                    dx[i], deltas + own, row * H, w_first, row, live, group * B * K[i], H, K[i],
+                    BLOCK_X, BLOCK_K, PRECISION,
+                )  # fmt: skip
+            w_first += K[i] * H
 
 
 @triton.jit(do_not_specialize=["B"])
 def _chain_kernel(
-    gradient, slopes, deltas, parameters, stride, dx0, dx1, dx2, B,
-    K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, WANT0: tl.constexpr, WANT1: tl.constexpr,
-    WANT2: tl.constexpr, H: tl.constexpr, N: tl.constexpr, DEPTH: tl.constexpr,
-    PRECISION: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_X: tl.constexpr, BLOCK_K: tl.constexpr,
+    gradient, slopes, deltas, parameters, stride, dx, B, K: tl.constexpr, H: tl.constexpr,
+    N: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr, BLOCK_B: tl.constexpr,
+    BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     chain_tile(
-        row, row < B, gradient, slopes, deltas, parameters, stride, dx0, dx1, dx2, B, K0, K1, K2,
-        WANT0, WANT1, WANT2, H, N, DEPTH, PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
+        row, row < B, gradient, slopes, deltas, parameters, stride, dx, B, K, H, N, DEPTH,
+        PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
     )  # fmt: skip
 
 
 def chain_options(
     saved: Saved, widths: Sequence[int], outputs: int, precision: str, after_loss: bool = False
 ) -> Tiles:
-    """Return the rows of a tile, with the constants and meta-parameters of a kernel that calls
-    `chain_tile`; after_loss: behind the loss that the deltas come from.
+    """Return the tile and the launch options of a kernel that calls `chain_tile`.
+
+    after_loss: the kernel computes a loss first, from which the deltas start.
     """
     depth, G, B, H = saved.hidden.shape
     tile, options = tiles(G, B, H, precision, saved.hidden.device, backward=True)
     if after_loss and precision == "tf32" and tile == 16 and options["BLOCK_H"] == 256:
-        # With the loss before it a chain of eight warps would spill, and on 8.x two stages too.
+        # After a loss eight warps would spill, and on 8.x two stages too.
         stages = 3 if dense.capability(saved.hidden.device) < 90 else 2
         options |= {"num_warps": 4, "num_stages": stages}
-    sizes = {"K0": widths[0], "K1": widths[1], "K2": widths[2], "H": H, "N": outputs}
+    sizes = {"K": tuple(widths), "H": H, "N": outputs}
     blocks = {"BLOCK_B": tile, "BLOCK_N": min(32, max(16, triton.next_power_of_2(outputs)))}
     return Tiles(tile, sizes | blocks | {"DEPTH": depth, "BLOCK_X": 32} | options)
 
@@ -158,19 +141,18 @@ def mlp_backward(
     wanted: Sequence[bool] = (),
     precision: str = "fp32",
 ) -> list[Tensor | None]:
-    """Write all gradients of `mlp` for an upstream gradient [G, B, out]; return those of inputs.
+    """Write the parameter gradients of `mlp` and return those of its inputs.
 
-    weight_gradients and bias_gradients: outputs of the shapes of the parameters, one behind another
-    in each group, as views of one flat buffer are. wanted: for each piece whether its gradient is
-    to be returned, [G, B, n_i] (else None: the sum over what a repeated piece serves is left to the
-    caller). No gradient of a weight is computed when the outputs are empty. Raises ValueError when
-    a shape is not of these.
+    gradient: upstream, [G, B, out]. weight_gradients and bias_gradients: outputs of the parameters'
+    shapes, adjacent in each group, as views of one flat buffer are; empty: none is computed.
+    wanted: for each piece, whether to return its gradient [G, B, n_i] (else None). The caller sums
+    it over the groups and rows that a repeated piece serves. Raises ValueError for another shape.
     """
     G, B, N = gradient.shape
     parts, rows, widths = pieces(inputs, G)
     if rows != B or saved.hidden.shape != (len(weights) - 1, G, B, weights[0].shape[2]):
         raise ValueError(f"the gradient {[G, B, N]} and what was saved are not of one pass")
-    wanted = [*wanted, *[False] * (3 - len(wanted))]
+    wanted = [*wanted, *[False] * (len(widths) - len(wanted))]
     gradient = gradient.contiguous()
     deltas = torch.empty(saved.hidden.shape, dtype=torch.float32, device=gradient.device)
     found = [
@@ -180,13 +162,12 @@ def mlp_backward(
     tile, options = chain_options(saved, widths, N, precision)
     with torch.cuda.device(gradient.get_device()):
         _chain_kernel[(triton.cdiv(B, tile), G)](
-            gradient, saved.slopes, deltas, *one_row(alternate(weights, biases)),
-            *(deltas if x is None else x for x in found), B,
-            WANT0=wanted[0], WANT1=wanted[1], WANT2=wanted[2], **options,
+            gradient, saved.slopes, deltas, *one_row(alternate(weights, biases)), tuple(found), B,
+            **options,
         )  # fmt: skip
         if weight_gradients:
             write_weight_gradients(
                 parts, widths, saved.hidden, deltas, gradient, weight_gradients, bias_gradients,
                 precision,
             )  # fmt: skip
-    return found[: len(inputs)]
+    return found

@@ -1,4 +1,4 @@
-"""Draw (t, u, tau) and the noise of a batch, and write all that the losses need, in one launch."""
+"""Draw times and noise of a batch, and write what the losses read."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .philox import multiply_high, normals, value, words
+from .philox import multiply_high, normals_tile, value, words
 
 MAX_ACTIONS = 64
 _TILE = 512  # elements of a tile: with four warps, one Philox call for every thread
-_ROW_FIELDS = ("t", "u", "tau", "r_t", "q_t", "r_u", "q_u", "skip_t", "out_t", "skip_u", "out_u")
+TIME, NOISE = 1, 2  # streams of the random numbers
+ROW_FIELDS = ("t", "u", "tau", "r_t", "q_t", "r_u", "q_u", "skip_t", "out_t", "skip_u", "out_u")
 
 
 @triton.jit
 def _jump(t, tau):
-    """Return r = tau / t and q = (t - tau) / t, exactly (1, 0) where tau = t, also at 0."""
+    """Return r = tau / t and q = 1 - r; exactly (1, 0) at tau = t."""
     safe = tl.where(t > 0, t, 1.0)
     r = tl.where(t == tau, 1.0, tl.div_rn(tau, safe))
     q = tl.where(t == tau, 0.0, tl.div_rn(t - tau, safe))
@@ -41,7 +42,7 @@ def _precondition(t, KIND: tl.constexpr, SIGMA: tl.constexpr, T_MIN: tl.constexp
 
 @triton.jit
 def _draw_node(word, num_nodes, cdf, STEPS: tl.constexpr):
-    """Return the node, 1..N-1, that a word gives: the number of entries of the cdf up to it."""
+    """Return a word's node, 1..N-1: the number of cdf entries up to it."""
     if cdf is None:
         return 1 + multiply_high(word, num_nodes - 1)
     else:
@@ -64,7 +65,7 @@ def perturb_tile(
     num_nodes,
     seed,
     step,
-    row_fields,  # [11, S, B], in the order of _ROW_FIELDS
+    row_fields,  # [11, S, B], in the order of ROW_FIELDS
     actions,  # [3, S, B, A]: z, a_t, a_u
     student_x,  # [S, 2B, A]
     student_levels,  # [S, 2B, 2]
@@ -81,8 +82,9 @@ def perturb_tile(
     NOISE: tl.constexpr,
     BLOCK_A: tl.constexpr,
 ):
-    """Draw times and noise for a tile of rows of seed number s, the program's second index, and
-    write all that the networks and the losses need of them.
+    """Draw times and noise of a tile of rows; write what the losses read.
+
+    s: the seed's number, program_id(1), int64.
     """
     w_t, w_tau, w_u, _ = words(seed, step, TIME, row, row * 0)
     n_t = _draw_node(w_t, num_nodes, cdf, STEPS)
@@ -115,7 +117,7 @@ def perturb_tile(
     column = tl.arange(0, BLOCK_A)
     inside = live[:, None] & (column < A)[None, :]
     offset = (s * B + row)[:, None] * A + column[None, :]  # [rows, BLOCK_A]
-    z = normals(seed, step, NOISE, row, BLOCK_A)
+    z = normals_tile(seed, step, NOISE, row, BLOCK_A)
     a_t, a_u = clean + t[:, None] * z, clean + u[:, None] * z
     tl.store(actions + offset, z, mask=inside)
     tl.store(actions + plane * A + offset, a_t, mask=inside)
@@ -149,34 +151,38 @@ def _perturb_kernel(
 
 
 class Perturbed(NamedTuple):
-    """What the kernel writes: row_fields [11, S, B]; actions [3, S, B, A]; inputs of the networks,
-    [S, 2B, A], [S, 2B, 2], [S, B, A], [S, B, 2].
-    """
+    """Outputs of the kernel; the last four are inputs of the networks."""
 
     row_fields: Tensor
+    """[11, S, B], in the order of ROW_FIELDS."""
     actions: Tensor
+    """[3, S, B, A]: z, a_t, a_u."""
     student_x: Tensor
+    """[S, 2B, A]"""
     student_levels: Tensor
+    """[S, 2B, 2]"""
     teacher_x: Tensor
+    """[S, B, A]"""
     teacher_levels: Tensor
+    """[S, B, 2]"""
 
 
 def perturbed(
     S: int, B: int, A: int, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Perturbed:
-    """Return empty outputs for S seeds of B actions; dtype: that of the network inputs."""
+    """Return empty outputs for S seeds of B actions; dtype: of the network inputs."""
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=device)
 
     return Perturbed(
-        empty(len(_ROW_FIELDS), S, B), empty(3, S, B, A), empty(S, 2 * B, A, dtype=dtype),
+        empty(len(ROW_FIELDS), S, B), empty(3, S, B, A), empty(S, 2 * B, A, dtype=dtype),
         empty(S, 2 * B, 2), empty(S, B, A, dtype=dtype), empty(S, B, 2),
     )  # fmt: skip
 
 
 def searched(cdf: Tensor | None, nodes: Tensor) -> tuple[Tensor | None, int]:
-    """Return the law of n_t as the kernels read it, and the steps of a search in it.
+    """Return the cdf of n_t for the kernels, and the steps of a search.
 
     Raises ValueError when it is not one over these nodes.
     """
@@ -198,19 +204,20 @@ def perturb(
     *,
     u_mode: str = "adjacent",
     cdf: Tensor | None = None,
-    precondition: str = "edm",
+    kind: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """Noise actions at times drawn by counter, a_t = a + t z and a_u = a + u z (eq. 11, 17).
+    """Noise actions at times drawn by counter (eq. 11, 17).
 
-    a: [S, B, A]; nodes: [>= N] float32 ascending; num_nodes and step: integers, or integer scalars
-    on the device; seeds: [S] int64; cdf: the law of n_t, shaped as nodes, int64, in units of 2^-32
-    from 0 to 2^32, which entries past N - 1 repeat (None: uniform); dtype: that of the network
-    inputs. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t, out_t, skip_u, out_u [S, B]; z, a_t, a_u,
-    teacher_x [S, B, A]; student_x [S, 2B, A]; student_levels [S, 2B, 2]; teacher_levels [S, B, 2].
-    Raises ValueError when a shape or an option is not of these.
+    a_t = a + t z, a_u = a + u z. a: [S, B, A]; nodes: [>= N] float32 ascending; num_nodes and step:
+    integers, or integer scalars on the device; seeds: [S] int64; cdf: of n_t, shaped as nodes,
+    int64, in units of 2^-32 from 0 to 2^32, repeated past N - 1 (None: uniform); kind: of
+    preconditioning; dtype: of the network inputs. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t,
+    out_t, skip_u, out_u [S, B]; z, a_t, a_u, teacher_x [S, B, A]; student_x [S, 2B, A];
+    student_levels [S, 2B, 2]; teacher_levels [S, B, 2]. Raises ValueError for another shape or
+    option.
     """
     S, B, A = a.shape
     if not 1 <= A <= MAX_ACTIONS:
@@ -221,8 +228,8 @@ def perturb(
         raise ValueError(f"nodes must be one row of float32, not {list(nodes.shape)} {nodes.dtype}")
     if isinstance(num_nodes, int) and not 2 <= num_nodes <= nodes.shape[0]:
         raise ValueError(f"num_nodes must lie in 2..{nodes.shape[0]}, not {num_nodes}")
-    if u_mode not in ("adjacent", "uniform") or precondition not in ("edm", "cm", "none"):
-        raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {precondition!r}")
+    if u_mode not in ("adjacent", "uniform") or kind not in ("edm", "cm", "none"):
+        raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {kind!r}")
 
     law, steps = searched(cdf, nodes)
     outputs = perturbed(S, B, A, a.device, dtype)
@@ -231,11 +238,11 @@ def perturb(
     with torch.cuda.device(a.get_device()):
         _perturb_kernel[(triton.cdiv(B, block_b), S)](
             a.contiguous(), nodes.contiguous(), law, num_nodes, seeds.contiguous(), step,
-            *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=precondition, SIGMA=sigma_data,
-            T_MIN=t_min, STEPS=steps, TIME=1, NOISE=2, BLOCK_B=block_b, BLOCK_A=block_a,
+            *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=kind, SIGMA=sigma_data,
+            T_MIN=t_min, STEPS=steps, TIME=TIME, NOISE=NOISE, BLOCK_B=block_b, BLOCK_A=block_a,
             num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
-    fields = zip(_ROW_FIELDS, outputs.row_fields.unbind(0), strict=True)
+    fields = zip(ROW_FIELDS, outputs.row_fields.unbind(0), strict=True)
     actions = zip(("z", "a_t", "a_u"), outputs.actions.unbind(0), strict=True)
     inputs = {name: getattr(outputs, name) for name in Perturbed._fields[2:]}
     return dict(fields) | dict(actions) | inputs

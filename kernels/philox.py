@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+_TILE = 512  # elements of a tile: with four warps, one Philox call for every thread
 
 
 @triton.jit
 def value(x):
-    """Return a scalar given by value or by pointer, which lets a captured graph advance it."""
+    """Return a scalar given by value, or by pointer, for captured graphs to advance."""
     if x.dtype.is_ptr():
         return tl.load(x)
     else:
@@ -24,7 +28,7 @@ def _multiply_wide(word, multiplier: tl.constexpr):
 
 @triton.jit
 def philox4x32_10(c0, c1, c2, c3, k0, k1):
-    """Ten rounds of Philox4x32 (Salmon et al. 2011) on broadcastable uint32 words: four words."""
+    """Return four words, ten rounds of Philox4x32 (Salmon et al. 2011); arguments: uint32."""
     for _ in tl.static_range(10):
         high0, low0 = _multiply_wide(c0, 0xD2511F53)
         high1, low1 = _multiply_wide(c2, 0xCD9E8D57)
@@ -35,7 +39,10 @@ def philox4x32_10(c0, c1, c2, c3, k0, k1):
 
 @triton.jit
 def words(seed, step, stream: tl.constexpr, row, column):
-    """Draw four words for every (row, column), which broadcast; seed (int64) and step: scalars."""
+    """Draw four words for every (row, column); seed (int64) and step: scalars.
+
+    row and column broadcast against each other.
+    """
     no_row, no_column = (row * 0).to(tl.uint32), (column * 0).to(tl.uint32)
     blank = no_row + no_column
     counter = step.to(tl.uint32)
@@ -59,8 +66,8 @@ def multiply_high(word, bound):
 def _cos_sin(word):
     """Return cosine and sine of 2 pi (word >> 8) / 2^24.
 
-    The angle is reduced to an eighth of a turn in integers, hence exactly; a library's reduction of
-    large floats would take local memory and err more.
+    The angle is reduced to an eighth of a turn in integers, hence exactly; the reduction of large
+    floats in a library would take local memory and err more.
     """
     turn = (word >> 8).to(tl.int32)
     quarter = (turn + (1 << 21)) >> 22
@@ -70,7 +77,10 @@ def _cos_sin(word):
 
 @triton.jit
 def cos_sin(x, quarter):
-    """Return cosine and sine of x + quarter pi / 2, for |x| <= pi / 4 and an int32 quarter."""
+    """Return cosine and sine of x + quarter pi / 2.
+
+    |x| <= pi / 4; quarter: int32.
+    """
     y = x * x
     # Taylor series: at |x| <= pi / 4 the first term left out is below 2e-9.
     sine = x + x * y * (-1 / 6 + y * (1 / 120 + y * (-1 / 5040 + y * (1 / 362880))))
@@ -92,15 +102,65 @@ def _box_muller(radius_word, angle_word):
 
 
 @triton.jit
-def normals(seed, step, stream: tl.constexpr, row, WIDTH: tl.constexpr):
-    """Draw a [rows, WIDTH] tile of standard normals; element j is component j % 4 of column j // 4.
+def normals_tile(seed, step, stream: tl.constexpr, row, WIDTH: tl.constexpr):
+    """Draw a [rows, WIDTH] tile of standard normals.
 
-    row: [rows]; WIDTH: a power of two, at least 4.
+    Element j is component j % 4 of column j // 4. row: [rows]; WIDTH: a power of two, at least 4.
     """
     column = tl.arange(0, WIDTH // 4)
     w0, w1, w2, w3 = words(seed, step, stream, row[:, None], column[None, :])
     z0, z1 = _box_muller(w0, w1)
     z2, z3 = _box_muller(w2, w3)
-    # [rows, WIDTH / 4, 2, 2], whose last two axes count z0, z1, z2, z3.
+    # [rows, WIDTH / 4, 2, 2]: the last two axes count z0, z1, z2, z3.
     quads = tl.join(tl.join(z0, z2), tl.join(z1, z3))
     return tl.reshape(quads, (row.shape[0], WIDTH))
+
+
+@triton.jit(do_not_specialize=["step", "B"])
+def _normals_kernel(
+    seeds, step, z, B, W, STREAM: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_W: tl.constexpr
+):
+    s = tl.program_id(1).to(tl.int64)
+    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
+    column = tl.arange(0, BLOCK_W)
+    tile = normals_tile(tl.load(seeds + s), value(step), STREAM, row, BLOCK_W)
+    inside = (row < B)[:, None] & (column < W)[None, :]
+    tl.store(z + (s * B + row)[:, None] * W + column[None, :], tile, mask=inside)
+
+
+@triton.jit(do_not_specialize=["step", "B", "bound"])
+def _integers_kernel(seeds, step, out, B, bound, STREAM: tl.constexpr, BLOCK: tl.constexpr):
+    s = tl.program_id(1).to(tl.int64)
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    word, _, _, _ = words(tl.load(seeds + s), value(step), STREAM, row, row * 0)
+    tl.store(out + s * B + row, multiply_high(word, bound).to(tl.int64), mask=row < B)
+
+
+def normals(seeds: Tensor, step: int | Tensor, stream: int, rows: int, columns: int) -> Tensor:
+    """Draw float32 standard normals [S, rows, columns] in one launch.
+
+    Element j is of Philox column j // 4. seeds: [S] int64; step: an integer or a 0-d integer tensor
+    on the device. Raises ValueError unless there are 1 to 512 columns.
+    """
+    if not 1 <= columns <= _TILE:
+        raise ValueError(f"normals takes 1 to {_TILE} columns, not {columns}")
+    z = torch.empty((seeds.shape[0], rows, columns), dtype=torch.float32, device=seeds.device)
+    block_w = max(4, triton.next_power_of_2(columns))
+    block_b = _TILE // block_w
+    with torch.cuda.device(seeds.get_device()):
+        _normals_kernel[(triton.cdiv(rows, block_b), seeds.shape[0])](
+            seeds.contiguous(), step, z, rows, columns, STREAM=int(stream), BLOCK_B=block_b,
+            BLOCK_W=block_w, num_warps=4, enable_fp_fusion=True,
+        )  # fmt: skip
+    return z
+
+
+def integers(seeds: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
+    """Draw int64 [S, rows] in 0..bound-1; bound: below 2^31, the rest as in `normals`."""
+    out = torch.empty((seeds.shape[0], rows), dtype=torch.int64, device=seeds.device)
+    with torch.cuda.device(seeds.get_device()):
+        _integers_kernel[(triton.cdiv(rows, _TILE), seeds.shape[0])](
+            seeds.contiguous(), step, out, rows, bound, STREAM=int(stream), BLOCK=_TILE,
+            num_warps=4, enable_fp_fusion=True,
+        )  # fmt: skip
+    return out

@@ -70,7 +70,7 @@ def triton_perturb(*arguments: Any, kind: str = "edm", **options: Any) -> Pertur
     """Do `reference.perturb` in one Triton launch; its arguments and options."""
     from gtp_fast.kernels import perturb
 
-    return Perturbation(**perturb.perturb(*arguments, precondition=kind, **options))
+    return Perturbation(**perturb.perturb(*arguments, kind=kind, **options))
 
 
 def loss_rows(p: Perturbation) -> tuple[Tensor, ...]:
@@ -148,4 +148,4 @@ def triton_loss(
     """Do `reference.flow_map_loss` with its gradient in one Triton launch."""
     from gtp_fast.kernels import loss
 
-    return _loss(loss.loss, student, teacher, a, p, w)
+    return _loss(loss.flow_map_loss, student, teacher, a, p, w)

@@ -67,7 +67,7 @@ def triton_td_loss(
     from gtp_fast.kernels import td
 
     inputs = (values, following.detach(), reward, mask, discount)
-    loss: Tensor = _TdLoss.apply(td.td, *inputs)  # type: ignore[no-untyped-call]
+    loss: Tensor = _TdLoss.apply(td.td_loss, *inputs)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -93,7 +93,7 @@ def triton_weigh(
     values: Tensor, eta: Tensor, rows: int, maximum: float | None
 ) -> tuple[Tensor, ...]:
     """Do `reference.weigh` in one Triton launch."""
-    from gtp_fast.kernels import td
+    from gtp_fast.kernels import weigh
 
-    weighed: tuple[Tensor, ...] = td.weights(values.detach().transpose(0, 1), eta, rows, maximum)
+    weighed: tuple[Tensor, ...] = weigh.weigh(values.detach().transpose(0, 1), eta, rows, maximum)
     return weighed

@@ -163,25 +163,25 @@ def normals(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Draw `random.normals` in one launch."""
-    from gtp_fast.kernels import draw
+    from gtp_fast.kernels import philox
 
-    drawn: Tensor = draw.draw_normals(keys, step, stream, rows, columns)
+    drawn: Tensor = philox.normals(keys, step, stream, rows, columns)
     return drawn.to(dtype)
 
 
 def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
     """Draw `random.integers` in one launch."""
-    from gtp_fast.kernels import draw
+    from gtp_fast.kernels import philox
 
-    drawn: Tensor = draw.draw_integers(keys, step, stream, rows, bound)
+    drawn: Tensor = philox.integers(keys, step, stream, rows, bound)
     return drawn
 
 
 def account(*tensors: Any) -> None:
     """Do `reference.account` in one launch."""
-    from gtp_fast.kernels import step
+    from gtp_fast.kernels import tally
 
-    step.account(*tensors)
+    tally.tally(*tensors)
 
 
 def adam(*buffers: Any) -> Tensor:

@@ -169,14 +169,14 @@ def test_an_update_is_13_nodes(monkeypatch: pytest.MonkeyPatch, seeds: tuple[int
         "triton mlp_pair._pair_kernel",
         "cuda sampler sample",
         "triton mlp_pair._pair_kernel",
-        "triton critic._critic_kernel",
+        "triton critic_backward._critic_kernel",
         "triton mlp_weights._weights_kernel",
         "triton step._step_kernel",
         "triton mlp_pair._pair_kernel",
-        "triton actor._actor_kernel",
-        "triton actor._gradients_kernel",
+        "triton actor_backward._actor_kernel",
+        "triton actor_backward._gradients_kernel",
         "triton step._step_kernel",
-        "triton step._account_kernel",
+        "triton tally._tally_kernel",
     ]
 
 

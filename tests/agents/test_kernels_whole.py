@@ -36,7 +36,7 @@ from gtp_fast.reference.philox import Stream
 def test_a_batch_is_what_its_parts_draw_one_by_one(
     S: int, B: int, m: int, v: int, by_lots: bool, law: str
 ) -> None:
-    from gtp_fast.kernels import batch, draw, gather, perturb
+    from gtp_fast.kernels import batch, gather, perturb, philox
 
     O, A, N = 5, 3, 41  # noqa: E741
     table = torch.randn(1000, 2 * O + A + 2, generator=generator(1)).to(DEVICE)
@@ -51,7 +51,7 @@ def test_a_batch_is_what_its_parts_draw_one_by_one(
 
     s, a, r, after, mask = gather.gather(table, O, A, seeds(S), step, Stream.BATCH, B, lots)
     counts = ((Stream.TARGET, m), (Stream.VALUE, v))
-    noise = [draw.draw_normals(seeds(S), step, stream, count * B, A) for stream, count in counts]
+    noise = [philox.normals(seeds(S), step, stream, count * B, A) for stream, count in counts]
     states = torch.cat((after.repeat(1, m, 1), s.repeat(1, v, 1)), 1)
     for one, other in zip(drawn[:5], (states, torch.cat(noise, 1), a, r, mask), strict=True):
         assert torch.equal(one, other)
@@ -156,13 +156,13 @@ def test_a_step_sums_losses_and_freezes_the_seeds_that_diverged() -> None:
 
 
 def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
-    from gtp_fast.kernels.step import account
+    from gtp_fast.kernels.tally import tally
 
     metrics = torch.randn(5, 3, generator=generator(3)).to(DEVICE)
     metrics[0], metrics[1, 1] = torch.tensor([torch.nan, torch.inf, 1e30]), 11.0
     metrics[1, 2], metrics[4, 0] = -torch.inf, 1e9
     results = []
-    for form in (account, reference.account):
+    for form in (tally, reference.account):
         total = torch.ones(5, 3, device=DEVICE)
         limits = torch.tensor([torch.inf, 10.0], device=DEVICE)
         bad = torch.tensor([[-1, -1, -1], [-1, -1, 4]], device=DEVICE)

@@ -55,6 +55,27 @@ class Recorder:
         return lambda *args, **options: self.launches.append((args, options))
 
 
+def described(
+    value: Any, path: tuple[int, ...], specialized: bool, constants: dict, attributes: dict
+) -> Any:
+    """Return the type of an argument; note by its path the facts that Triton takes of a value."""
+    if isinstance(value, tuple):
+        parts = [
+            described(x, (*path, i), specialized, constants, attributes)
+            for i, x in enumerate(value)
+        ]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    tensor = isinstance(value, torch.Tensor)
+    if value is None or (not tensor and value == 1 and specialized):
+        # As at a launch, where Triton takes None and a 1 for constants.
+        constants[path] = value
+        return "constexpr"
+    # As at a launch, where loads may be wide if pointers and strides are aligned.
+    if value.data_ptr() % 16 == 0 if tensor else specialized and value % 16 == 0:
+        attributes[path] = [["tt.divisibility", 16]]
+    return TYPES[value.dtype] if tensor else "i32"
+
+
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[str, str]]:
     """Return a function (module, kernel name, launch, capability) -> (PTX, resource usage)."""
@@ -75,22 +96,12 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., t
         constants = {key: value for key, value in options.items() if key in kernel.arg_names}
         signature, attributes = {}, {}
         for i, key in enumerate(kernel.arg_names):
-            value = given.get(key)
-            if isinstance(value, torch.Tensor):
-                signature[key] = TYPES[value.dtype]
-                # As at a launch, where loads may be wide if pointers and strides are aligned.
-                if value.data_ptr() % 16 == 0:
-                    attributes[(i,)] = [["tt.divisibility", 16]]
-            elif (key in given and value is None) or (
-                value == 1 and not kernel.params[i].do_not_specialize
-            ):
-                # As at a launch, where Triton takes None and a 1 for constants.
-                constants[key], signature[key] = value, "constexpr"
-            else:
-                signature[key] = "constexpr" if key in constants else "i32"
-                specialized = key not in constants and not kernel.params[i].do_not_specialize
-                if specialized and value % 16 == 0:
-                    attributes[(i,)] = [["tt.divisibility", 16]]
+            specialized = not kernel.params[i].do_not_specialize
+            signature[key] = (
+                "constexpr"
+                if key not in given
+                else described(given[key], (i,), specialized, constants, attributes)
+            )
         result = triton.compile(
             ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
             target=GPUTarget("cuda", capability, 32),
@@ -130,7 +141,7 @@ def launch_perturb(
 
     a, nodes, keys = torch.zeros(2, B, A), torch.zeros(1281), torch.zeros(2, dtype=torch.int64)
     return lambda: perturb(
-        a, nodes, count, keys, step, u_mode=u_mode, precondition=kind, dtype=dtype, cdf=cdf
+        a, nodes, count, keys, step, u_mode=u_mode, kind=kind, dtype=dtype, cdf=cdf
     )
 
 
@@ -171,6 +182,6 @@ def test_loss_compiles_lean(
     actions, rows = torch.zeros(2, B, A), torch.zeros(2, B)
 
     def launch() -> object:
-        return loss.loss(*networks, *(actions,) * 3, *(rows,) * 7)
+        return loss.flow_map_loss(*networks, *(actions,) * 3, *(rows,) * 7)
 
     assert_lean(*compiled(loss, "_loss_kernel", launch, capability))

@@ -137,32 +137,32 @@ def test_adam_compiles_lean(compiled: Build, kernel: str, capability: int) -> No
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("backups", [1, 10])
 def test_td_and_weights_compile_lean(compiled: Build, backups: int, capability: int) -> None:  # noqa: F811
-    from gtp_fast.kernels import td
+    from gtp_fast.kernels import td, weigh
 
     packed = torch.zeros(S, B, 68)
     values, following = torch.zeros(S, 2, B), torch.zeros(S, 2, backups * B)
 
     def launch() -> object:
-        return td.td(values, following, packed[..., 37], packed[..., 67], 0.99)
+        return td.td_loss(values, following, packed[..., 37], packed[..., 67], 0.99)
 
     assert_lean(*compiled(td, "_td_kernel", launch, capability))
     more = torch.zeros(S, 2, (1 + backups) * B)
     assert_lean(
-        *compiled(td, "_weights_kernel", lambda: td.weights(more, torch.zeros(S), B), capability)
+        *compiled(weigh, "_weigh_kernel", lambda: weigh.weigh(more, torch.zeros(S), B), capability)
     )
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_draws_and_gather_compile_lean(compiled: Build, capability: int) -> None:  # noqa: F811
-    from gtp_fast.kernels import draw, gather
+    from gtp_fast.kernels import gather, philox
 
     keys, table = torch.zeros(S, dtype=torch.int64), torch.zeros(1000, 2 * O + A + 2)
     lots = torch.zeros(1000, dtype=torch.int64)
     launches = [
         (gather, "_gather_kernel", lambda: gather.gather(table, O, A, keys, STEP, 0, B)),
         (gather, "_gather_kernel", lambda: gather.gather(table, O, A, keys, STEP, 0, B, lots)),
-        (draw, "_normals_kernel", lambda: draw.draw_normals(keys, STEP, 3, B, A)),
-        (draw, "_integers_kernel", lambda: draw.draw_integers(keys, STEP, 3, B, 1000)),
+        (philox, "_normals_kernel", lambda: philox.normals(keys, STEP, 3, B, A)),
+        (philox, "_integers_kernel", lambda: philox.integers(keys, STEP, 3, B, 1000)),
     ]
     for module, kernel, launch in launches:
         assert_lean(*compiled(module, kernel, launch, capability))

@@ -57,7 +57,7 @@ def test_critic_compiles_lean(
     width: int,
     precision: str,
 ) -> None:
-    from gtp_fast.kernels import critic, dense, mlp_pair, mlp_weights
+    from gtp_fast.kernels import critic_backward, dense, mlp_pair, mlp_weights
 
     inputs, flat = critics(width)
     kept, values = saved(width, 2 * S, B), torch.zeros(2 * S, B, 1)
@@ -75,8 +75,8 @@ def test_critic_compiles_lean(
             ),
         ),
         (
-            critic, "_critic_kernel",
-            lambda: critic.critic_chain(
+            critic_backward, "_critic_kernel",
+            lambda: critic_backward.critic_chain(
                 values, values, reward, reward, 0.99, kept, widths, flat, precision
             ),
         ),
@@ -98,7 +98,7 @@ def test_actor_compiles_lean(
     width: int,
     precision: str,
 ) -> None:
-    from gtp_fast.kernels import actor, dense, mlp_pair
+    from gtp_fast.kernels import actor_backward, dense, mlp_pair
     from gtp_fast.kernels.perturb import perturbed
 
     inputs, whole = actors(width)
@@ -115,15 +115,15 @@ def test_actor_compiles_lean(
             lambda: mlp_pair.mlp_pair(inputs, teachers, flat, flat, (width, DEPTH, A), precision),
         ),
         (
-            actor, "_actor_kernel",
-            lambda: actor.actor_chain(
+            actor_backward, "_actor_kernel",
+            lambda: actor_backward.actor_chain(
                 values, values, eta, eta, output, batch, batch, drawn, statistics, kept, widths,
                 flat, precision=precision,
             ),
         ),
         (
-            actor, "_gradients_kernel",
-            lambda: actor.actor_gradients(
+            actor_backward, "_gradients_kernel",
+            lambda: actor_backward.actor_gradients(
                 parts, widths, kept.hidden, kept.slopes, output, levels, embedding, (16, 32), whole,
                 whole, precision,
             ),
@@ -140,7 +140,7 @@ def test_what_lies_around_the_passes_compiles_lean(
     width: int,
     capability: int,
 ) -> None:
-    from gtp_fast.kernels import batch, fold, step
+    from gtp_fast.kernels import batch, fold, step, tally
 
     table, keys, seeds = torch.zeros(1000, 2 * O + A + 2), torch.zeros(S).long(), torch.zeros(S)
     _, flat = actors(width)
@@ -183,8 +183,8 @@ def test_what_lies_around_the_passes_compiles_lean(
             ),
         ),
         (
-            step, "_account_kernel",
-            lambda: step.account(five, five, torch.zeros(3), bad, step_now, True),
+            tally, "_tally_kernel",
+            lambda: tally.tally(five, five, torch.zeros(3), bad, step_now, True),
         ),
     ]  # fmt: skip
     for module, kernel, launch in launches:

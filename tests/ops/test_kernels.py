@@ -77,7 +77,7 @@ def assert_perturbation(
     """Compare all outputs with the reference and return them."""
     nodes, keys = reference.karras_nodes(N).to(DEVICE), seeds(a.shape[0])
     law = {"u_mode": u_mode, "cdf": cdf}
-    fast = fast_perturb(a, nodes, N, keys, step, precondition=kind, dtype=dtype, **law)
+    fast = fast_perturb(a, nodes, N, keys, step, kind=kind, dtype=dtype, **law)
     plain = reference.perturb(a, nodes, N, keys, step, kind=kind, dtype=dtype, **law)
     exact = reference.perturb(a.double(), nodes.double(), N, keys, step, kind=kind, **law)
     for name in Perturbation._fields:
@@ -178,11 +178,11 @@ class LossCase:
         self.w = 1 + 10 * torch.rand(S, B, generator=generator(3)).to(DEVICE)
 
     def fast(self, pick: slice = slice(None)) -> tuple[Tensor, ...]:
-        from gtp_fast.kernels.loss import loss
+        from gtp_fast.kernels.loss import flow_map_loss
 
         p = self.p
         rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u, self.w)
-        return loss(*(x[pick] for x in (self.student, self.teacher, self.a, *rows)))
+        return flow_map_loss(*(x[pick] for x in (self.student, self.teacher, self.a, *rows)))
 
     def reference(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
         exact = dtype == torch.float64

@@ -40,7 +40,7 @@ class Update:
             self.cdf[:count] = reference.lognormal_cdf(count).cuda()
 
     def __call__(self) -> list[Tensor]:
-        from gtp_fast.kernels.loss import loss
+        from gtp_fast.kernels.loss import flow_map_loss
         from gtp_fast.kernels.perturb import perturb
 
         p = perturb(
@@ -48,7 +48,7 @@ class Update:
         )
         names = ("a_t", "a_u", "q_t", "q_u", "skip_t", "out_t", "skip_u", "out_u")
         student, teacher = self.networks.split((2 * 257, 257), 1)
-        losses = loss(student, teacher, self.a, *(p[name] for name in names), self.w)
+        losses = flow_map_loss(student, teacher, self.a, *(p[name] for name in names), self.w)
         self.step += 1
         return [*p.values(), *losses]
 

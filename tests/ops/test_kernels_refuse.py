@@ -24,13 +24,13 @@ from gtp_fast import reference
         ({"cdf": torch.zeros(12, dtype=torch.int64)}, r"cdf must be \[11\] int64, not \[12\]"),
         ({"cdf": torch.zeros(11)}, r"cdf must be \[11\] int64, .* torch.float32"),
         ({"u_mode": "near"}, "'near'"),
-        ({"precondition": "ctm"}, "'ctm'"),
+        ({"kind": "ctm"}, "'ctm'"),
     ],
 )
 def test_perturb_refuses(changes: dict[str, object], message: str) -> None:
     from gtp_fast.kernels.perturb import perturb
 
-    options = {key: changes[key] for key in ("u_mode", "precondition", "cdf") if key in changes}
+    options = {key: changes[key] for key in ("u_mode", "kind", "cdf") if key in changes}
     nodes = reference.karras_nodes(11, dtype=changes.get("nodes", torch.float32)).to(DEVICE)
     with pytest.raises(ValueError, match=message):
         perturb(
@@ -97,17 +97,17 @@ def test_mlp_backward_refuses_gradients_that_lie_apart() -> None:
         mlp_backward(y, saved, x, weights, biases, weights, biases)
 
 
-@pytest.mark.parametrize("name", ["adam", "td", "weights", "gather", "draw", "embed"])
+@pytest.mark.parametrize("name", ["adam", "td_loss", "weigh", "gather", "normals", "embed"])
 def test_the_others_refuse_a_wrong_shape(name: str) -> None:
-    from gtp_fast.kernels import adam, draw, embed, gather, td
+    from gtp_fast.kernels import adam, embed, gather, philox, td, weigh
 
     flat, two = torch.zeros(2, 9, device=DEVICE), torch.zeros(2, 2, 4, device=DEVICE)
     calls = {
         "adam": (lambda: adam.adam(*(flat,) * 4, flat[:, 1:], 1, flat[:, 0], 0.1), "every buffer"),
-        "td": (lambda: td.td(two, two, flat, flat, 0.9), r"must be \[2, 4\]"),
-        "weights": (lambda: td.weights(two, flat[:, 0], 3), "2 twins"),
+        "td_loss": (lambda: td.td_loss(two, two, flat, flat, 0.9), r"must be \[2, 4\]"),
+        "weigh": (lambda: weigh.weigh(two, flat[:, 0], 3), "2 twins"),
         "gather": (lambda: gather.gather(flat, 3, 2, seeds(2), 0, 0, 4), "9 columns"),
-        "draw": (lambda: draw.draw_normals(seeds(2), 0, 3, 4, 513), "1 to 512 columns"),
+        "normals": (lambda: philox.normals(seeds(2), 0, 3, 4, 513), "1 to 512 columns"),
         "embed": (lambda: embed.embed(two, [two] * 8), "powers of two"),
     }
     call, message = calls[name]

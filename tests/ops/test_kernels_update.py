@@ -112,12 +112,12 @@ def test_adam_leaves_a_frozen_seed_and_one_without_a_finite_norm_as_they_are() -
 
 @pytest.mark.parametrize(("S", "B", "M"), [(1, 1, 1), (2, 63, 3), (1, 1025, 1)])
 def test_td_matches_the_reference(S: int, B: int, M: int) -> None:
-    from gtp_fast.kernels.td import td
+    from gtp_fast.kernels.td import td_loss
 
     values, following = normal(1, S, 2, B), normal(2, S, 2, M * B)
     packed = normal(3, S, B, 5)
     reward, mask = packed[..., 1], (packed[..., 3] > 0).float()
-    loss, gradient = td(values, following, reward, mask, 0.99)
+    loss, gradient = td_loss(values, following, reward, mask, 0.99)
 
     def definition(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         q = values.to(dtype).requires_grad_()
@@ -129,7 +129,7 @@ def test_td_matches_the_reference(S: int, B: int, M: int) -> None:
     plain, exact = definition(torch.float32), definition(torch.float64)
     assert_as_accurate("loss", loss, plain[0], exact[0])
     assert_as_accurate("gradient", gradient, plain[1], exact[1])
-    again = td(values, following, reward, mask, 0.99)
+    again = td_loss(values, following, reward, mask, 0.99)
     assert torch.equal(loss, again[0])
 
 
@@ -138,14 +138,14 @@ def test_td_matches_the_reference(S: int, B: int, M: int) -> None:
     [(1, 2, 1, 100.0), (2, 63, 3, 100.0), (1, 1025, 1, 1.5), (2, 63, 1, None)],
 )
 def test_weights_match_the_reference(S: int, B: int, M: int, maximum: float | None) -> None:
-    from gtp_fast.kernels.td import weights
+    from gtp_fast.kernels.weigh import weigh
 
     values = normal(1, S, 2, (1 + M) * B)
     if maximum == 1.5:
         # A large mean: what a single pass over the squares would lose.
         values[..., :B] += 300
     eta = torch.linspace(0.5, 2, S).to(DEVICE)
-    fast = weights(values, eta, B, maximum)
+    fast = weigh(values, eta, B, maximum)
 
     def definition(dtype: torch.dtype) -> tuple[Tensor, ...]:
         q = values.to(dtype).amin(1)
@@ -157,19 +157,20 @@ def test_weights_match_the_reference(S: int, B: int, M: int, maximum: float | No
     plain, exact = definition(torch.float32), definition(torch.float64)
     for name, *three in zip(fast._fields, fast, plain, exact, strict=True):
         assert_as_accurate(name, *three)
-    alone = weights(values[:1], eta[:1], B, maximum)
+    alone = weigh(values[:1], eta[:1], B, maximum)
     for one, other in zip(fast, alone, strict=True):
         assert torch.equal(one[:1], other)
 
 
 def test_a_value_that_is_not_a_number_reaches_loss_and_weights() -> None:
-    from gtp_fast.kernels.td import td, weights
+    from gtp_fast.kernels.td import td_loss
+    from gtp_fast.kernels.weigh import weigh
 
     values, zeros = normal(1, 2, 2, 8), torch.zeros(2, 4, device=DEVICE)
     values[0, 1, 5] = torch.nan
-    loss, _ = td(values[..., :4].contiguous(), values[..., 4:], zeros, zeros + 1, 0.99)
+    loss, _ = td_loss(values[..., :4].contiguous(), values[..., 4:], zeros, zeros + 1, 0.99)
     assert loss.isnan().tolist() == [True, False]
-    assert weights(values, torch.ones(2, device=DEVICE), 4).mean.isnan().tolist() == [True, False]
+    assert weigh(values, torch.ones(2, device=DEVICE), 4).mean.isnan().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("by_lots", [False, True])
@@ -193,16 +194,16 @@ def test_gather_draws_and_copies_as_the_definition_does(
 
 @pytest.mark.parametrize("columns", [1, 6, 17])
 def test_draws_match_the_definition(columns: int) -> None:
-    from gtp_fast.kernels.draw import draw_integers, draw_normals
+    from gtp_fast.kernels.philox import integers, normals
 
     step = torch.tensor(STEP, dtype=torch.int64, device=DEVICE)
-    fast = draw_normals(seeds(2), step, Stream.VALUE, 70, columns)
+    fast = normals(seeds(2), step, Stream.VALUE, 70, columns)
     plain, exact = (
         philox.normals(seeds(2), STEP, Stream.VALUE, 70, columns, dtype)
         for dtype in (torch.float32, torch.float64)
     )
     assert_as_accurate("normals", fast, plain, exact)
-    drawn = draw_integers(seeds(2), STEP, Stream.VALUE, 600, 12_345)
+    drawn = integers(seeds(2), STEP, Stream.VALUE, 600, 12_345)
     assert torch.equal(drawn, philox.integers(seeds(2), STEP, Stream.VALUE, 600, 12_345))
 
 

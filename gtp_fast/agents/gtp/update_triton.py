@@ -77,7 +77,7 @@ class WholeUpdate:
         sizes = agent.observation_dim, agent.action_dim, c.batch_size
         drawn = batch.draw_batch(
             table.rows, sizes, self.repeats, agent.nodes, agent.node_count, agent.keys, step,
-            _STREAMS, lots=table.lots, u_mode=c.u_mode, cdf=agent.cdf, precondition=c.precondition,
+            _STREAMS, lots=table.lots, u_mode=c.u_mode, cdf=agent.cdf, kind=c.precondition,
             sigma_data=c.sigma_data, t_min=c.t_min,
         )  # fmt: skip
         embedded = self._fold(drawn)
@@ -122,7 +122,7 @@ class WholeUpdate:
         self, drawn: Any, actions: Tensor, step: int | Tensor, metrics: Tensor
     ) -> None:
         """Step the twin critics (eq. 16); actions: at s', then at s."""
-        from gtp_fast.kernels import critic, dense, mlp_pair, mlp_weights
+        from gtp_fast.kernels import critic_backward, dense, mlp_pair, mlp_weights
 
         agent, c, learner = self.agent, self.agent.config, self.agent.critic.learner
         weights, gradient = learner.parameters.flat, learner.parameters.gradient
@@ -133,7 +133,7 @@ class WholeUpdate:
             (c.width, c.depth, 1), self.precision,
         )  # fmt: skip
         parts, _, widths = dense.pieces(inputs, len(weights))
-        losses, slope, deltas = critic.critic_chain(
+        losses, slope, deltas = critic_backward.critic_chain(
             values.y, values.other, drawn.reward, drawn.mask, c.discount, values.saved, widths,
             weights, self.precision,
         )  # fmt: skip
@@ -177,19 +177,19 @@ class WholeUpdate:
         metrics: Tensor,
     ) -> None:  # fmt: skip
         """Weigh the batch by advantage (eq. 14), then step the actor on its losses (eq. 19)."""
-        from gtp_fast.kernels import actor, dense
+        from gtp_fast.kernels import actor_backward, dense
 
         agent, c, learner = self.agent, self.agent.config, self.agent.actor
         p = drawn.perturbed
         inputs, outputs = passes
         weights = learner.parameters.flat[:, self.clocks :]
         parts, _, widths = dense.pieces(inputs, self.seeds)
-        losses, slope, deltas, embedding = actor.actor_chain(
+        losses, slope, deltas, embedding = actor_backward.actor_chain(
             *values, agent.eta, agent.lambda_flow, outputs.y, outputs.other,
             drawn.action, p, metrics[_STATISTICS], outputs.saved, widths, weights,
             c.weight_maximum, precision=self.precision,
         )  # fmt: skip
-        squares = actor.actor_gradients(
+        squares = actor_backward.actor_gradients(
             parts, widths, outputs.saved.hidden, deltas, slope, p.student_levels, embedding,
             self.embedding, learner.parameters.flat, learner.parameters.gradient, self.precision,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Backward pass of the twin critics from their TD loss on, targets included, in one launch."""
+"""TD targets, TD loss and deltas of the twin critics in one launch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def _critic_kernel(
     losses,  # [2S, tiles]
     gradient,  # [2S, B]
     slopes, deltas, parameters, stride, B, M: tl.constexpr, DISCOUNT: tl.constexpr,
-    K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, H: tl.constexpr, N: tl.constexpr,
-    DEPTH: tl.constexpr, PRECISION: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_H: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_K: tl.constexpr,
+    K: tl.constexpr, H: tl.constexpr, N: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_X: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     tile, g = tl.program_id(0), tl.program_id(1).to(tl.int64)
     row = tile * BLOCK_B + tl.arange(0, BLOCK_B)
@@ -40,8 +40,8 @@ def _critic_kernel(
     # The chain reads the gradient back from memory, in another layout.
     tl.debug_barrier()
     chain_tile(
-        row, live, gradient, slopes, deltas, parameters, stride, deltas, deltas, deltas, B, K0, K1,
-        K2, False, False, False, H, N, DEPTH, PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
+        row, live, gradient, slopes, deltas, parameters, stride, None, B, K, H, N, DEPTH, PRECISION,
+        BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
     )  # fmt: skip
 
 
@@ -56,11 +56,12 @@ def critic_chain(
     parameters: Tensor,
     precision: str = "fp32",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (losses [S, n], whose sum is `td.td`'s loss, d loss / d values [2S, B, 1], deltas).
+    """Return (losses [S, n], d loss / d values [2S, B, 1], deltas).
 
-    values: [2S, B, 1], of twins 2 s and 2 s + 1; following: [2S, m B, 1], their target networks at
-    m next actions; reward, mask: [S, B]; saved, widths, parameters: of the forward pass, as
-    `mlp_pair` has them. Raises ValueError when a shape is not of these.
+    The loss of a seed, that of `td_loss`, is the sum of its n numbers. values: [2S, B, 1], of twins
+    2 s and 2 s + 1; following: [2S, m B, 1], of their target networks at m next actions; reward,
+    mask: [S, B]; saved, widths, parameters: of the forward pass, as in `mlp_pair`. Raises
+    ValueError for another shape.
     """
     G, B, _ = values.shape
     S = G // 2

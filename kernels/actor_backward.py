@@ -1,6 +1,4 @@
-"""Backward pass of the flow map from its losses on: advantage weights, losses and deltas in one
-launch, all gradients in another.
-"""
+"""Backward pass of the flow map: losses and deltas in one launch, gradients in another."""
 
 from __future__ import annotations
 
@@ -13,13 +11,18 @@ import triton.language as tl
 from torch import Tensor
 
 from .dense import Piece
-from .embed import ROWS, embed_gradient, sine_rates
+from .embed import ROWS, clock_size, embed_gradient, sine_rates
 from .loss import loss_tile
 from .mlp import Saved
 from .mlp_backward import chain_options, chain_tile
 from .mlp_weights import count_tiles, weight_options, weight_tiles
-from .perturb import Perturbed
-from .td import spread_of, weight_at, weights_of_seed
+from .perturb import ROW_FIELDS, Perturbed
+from .weigh import spread_of, weight_at, weights_of_seed
+
+_Q_T, _Q_U, _SKIP_T, _OUT_T, _SKIP_U, _OUT_U = (
+    tl.constexpr(ROW_FIELDS.index(name))
+    for name in ("q_t", "q_u", "skip_t", "out_t", "skip_u", "out_u")
+)
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -31,24 +34,23 @@ def _actor_kernel(
     student,  # [S, 2B, A]
     teacher,  # [S, B, A]
     batch,  # [S, B, A]: the actions
-    row_fields,  # [11, S, B]: t, u, tau, r_t, q_t, r_u, q_u, skip_t, out_t, skip_u, out_u
+    row_fields,  # [11, S, B]
     actions,  # [3, S, B, A]: z, a_t, a_u
     w,  # [S, B]
     statistics,  # [4, S]
     losses,  # [2, S, tiles]
     gradient,  # [S, 2B, A]
     slopes, deltas, parameters, stride,
-    embedding,  # [S, 2B, K1]: its gradient
+    embedding,  # [S, 2B, K[1]]: its gradient
     B, V: tl.constexpr, CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
-    BLOCK_A: tl.constexpr,
-    K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, H: tl.constexpr, N: tl.constexpr,
+    BLOCK_A: tl.constexpr, K: tl.constexpr, H: tl.constexpr, N: tl.constexpr,
     DEPTH: tl.constexpr, PRECISION: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_H: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     tile, s, seeds = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.num_programs(1)
     row = tile * BLOCK_B + tl.arange(0, BLOCK_B)
     live = row < 2 * B
-    # Every tile finds the spread over the whole batch anew, which is cheaper than a launch for it.
+    # Every tile computes the deviation of the whole batch: cheaper than a launch of its own.
     data += s * 2 * B
     policy += s * 2 * V * B
     strength = tl.load(eta + s)
@@ -63,9 +65,9 @@ def _actor_kernel(
     fields = row_fields + s * B
     first, second = loss_tile(
         row, live, tl.where(live, weight, 0.0), tl.load(share + s), student + 2 * at, teacher + at,
-        batch + at, actions + plane * N + at, actions + 2 * plane * N + at, fields + 4 * plane,
-        fields + 6 * plane, fields + 7 * plane, fields + 8 * plane, fields + 9 * plane,
-        fields + 10 * plane, gradient + 2 * at, B, N, BLOCK_A,
+        batch + at, actions + plane * N + at, actions + 2 * plane * N + at, fields + plane * _Q_T,
+        fields + plane * _Q_U, fields + plane * _SKIP_T, fields + plane * _OUT_T,
+        fields + plane * _SKIP_U, fields + plane * _OUT_U, gradient + 2 * at, B, N, BLOCK_A,
     )  # fmt: skip
     tiles = tl.num_programs(0)
     tl.store(losses + s * tiles + tile, tl.sum(first, 0) / B)
@@ -73,15 +75,14 @@ def _actor_kernel(
     # The chain reads the gradient back from memory, in another layout.
     tl.debug_barrier()
     chain_tile(
-        row, live, gradient, slopes, deltas, parameters, stride, deltas, embedding, deltas, 2 * B,
-        K0, K1, K2, False, True, False, H, N, DEPTH, PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
+        row, live, gradient, slopes, deltas, parameters, stride, (None, embedding, None), 2 * B, K,
+        H, N, DEPTH, PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["rows0", "rows1", "rows2"])
+@triton.jit
 def _gradients_kernel(
-    x0, share0, group0, rows0, row0, x1, share1, group1, rows1, row1,
-    x2, share2, group2, rows2, row2, hidden, deltas, gradient,
+    x, hidden, deltas, gradient,
     levels,  # [S, B, 2]
     rates,
     embedding,  # [S, B, 2 FEATURES]: its gradient
@@ -90,13 +91,12 @@ def _gradients_kernel(
     results,  # [S, P]
     sums,  # [S, tiles + 2]
     FEATURES: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr,
-    B: tl.constexpr, K0: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, H: tl.constexpr,
-    N: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr, BLOCK: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr,
+    B: tl.constexpr, K: tl.constexpr, H: tl.constexpr, N: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, BLOCK: tl.constexpr, BLOCK_ROWS: tl.constexpr,
 ):  # fmt: skip
-    clocks: tl.constexpr = 2 * (2 * FEATURES * HIDDEN + HIDDEN + FEATURES)
+    clocks: tl.constexpr = 2 * clock_size(FEATURES, HIDDEN)
     program, s = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    # The clocks go first: a program walks all rows of a seed for each and takes the longest.
+    # The clocks go first: one program reads all rows of a seed for each and takes the longest.
     if program < 2:
         squares = embed_gradient(
             program, s, levels, rates, embedding, parameters + s * stride, results + s * stride, B,
@@ -104,9 +104,8 @@ def _gradients_kernel(
         )  # fmt: skip
     else:
         squares = weight_tiles(
-            program - 2, x0, share0, group0, rows0, row0, x1, share1, group1, rows1, row1,
-            x2, share2, group2, rows2, row2, hidden, deltas, gradient, results + clocks, stride,
-            B, K0, K1, K2, H, N, DEPTH, PRECISION, BLOCK, BLOCK_ROWS,
+            program - 2, x, hidden, deltas, gradient, results + clocks, stride, B, K, H, N, DEPTH,
+            PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
     tl.store(sums + s * tl.num_programs(0) + program, squares)
 
@@ -128,14 +127,15 @@ def actor_chain(
     eps: float = 1e-6,
     precision: str = "fp32",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return (losses [2, S, n], whose sums are `loss.loss`'s two losses; d (consistency + share
-    flow) / d student [S, 2B, A]; deltas; the gradient of the embedded times [S, 2B, .]).
+    """Return (losses [2, S, n], gradient of student, deltas, gradient of embedding).
 
-    data, policy: [2S, B, 1] and [2S, v B, 1], Q of both twins at the data's actions and at policy
-    actions, from which the weights follow as in `td.weights`, whose four statistics are written
-    into statistics [4, S]; eta, share: [S]; student, teacher, batch, drawn: as `loss.loss` and
-    `perturb` have them; saved, widths, parameters: of the students' pass, as `mlp_pair` has them.
-    Raises ValueError when a shape is not of these.
+    The two losses of a seed, those of `flow_map_loss`, are the sums of its n numbers; the loss that
+    is differentiated is consistency + share flow. Gradient of student: [S, 2B, A]; embedding: of
+    the students' times, [S, 2B, .]. data, policy: [2S, B, 1] and [2S, v B, 1], Q of both twins at
+    the data's actions and at policy actions, for the weights of `weigh`; its four statistics go
+    into statistics [4, S]. eta, share: [S]; student, teacher, batch, drawn: as in `flow_map_loss`
+    and `perturb`; saved, widths, parameters: of the students' pass, as in `mlp_pair`. Raises
+    ValueError for another shape.
     """
     S, B, A = batch.shape
     if (
@@ -176,18 +176,18 @@ def actor_gradients(
     results: Tensor,
     precision: str = "fp32",
 ) -> Tensor:
-    """Write the gradients of a flow map's parameters [S, P] into results; return sums [S, n] of
-    their squares.
+    """Write a flow map's gradients into results; return partial sums [S, n] of their squares.
 
-    parts, widths, hidden, deltas, gradient: as `write_weight_gradients` has them; levels,
-    embedding: of the students and its gradient; sizes: of the embedding, as `fold` has them.
+    parameters, results: [S, P]; parts, widths, hidden, deltas, gradient: as in
+    `write_weight_gradients`; levels: of the students; embedding: gradient of the embedded levels;
+    sizes: features and hidden width of the embedding.
     """
     S, features = parameters.shape[0], sizes[0]
     programs = 2 + count_tiles(widths, hidden.shape[0], hidden.shape[3])
     sums = torch.empty((S, programs), dtype=torch.float32, device=hidden.device)
     with torch.cuda.device(hidden.get_device()):
         _gradients_kernel[(programs, S)](
-            *parts[0], *parts[1], *parts[2], hidden, deltas, gradient, levels,
+            tuple(parts), hidden, deltas, gradient, levels,
             sine_rates(features, hidden.device), embedding, parameters, parameters.stride(0),
             results, sums, FEATURES=features, HIDDEN=sizes[1], ROWS=ROWS,
             **weight_options(widths, hidden, gradient.shape[2], precision),
