@@ -68,10 +68,11 @@ unsigned features() {
 #endif
 }
 
+#if GTP_X86
 // kAmx if the processor has AMX with bf16 and the system lets this process use its tiles. Not part of `features`:
 // asking reserves room for the tiles in the process, so only bf16 training asks.
 unsigned amx() {
-#if GTP_X86 && defined(__linux__)
+#if defined(__linux__)
   unsigned a = 0, b = 0, c = 0, d = 0;
   constexpr unsigned kBf16Tiles = 1u << 22, kTiles = 1u << 24;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kBf16Tiles) == 0 || (d & kTiles) == 0) return 0;
@@ -81,6 +82,7 @@ unsigned amx() {
   return 0;
 #endif
 }
+#endif
 
 // The row that GTP_FAST_ISA names; null if it is unset.
 const InstructionSet* named() {
