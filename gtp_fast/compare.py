@@ -212,7 +212,7 @@ def _write(
 
 
 def _machine(options: Options) -> str:
-    facts = runs.environment()
+    facts = machine.environment()
     device = train.choose_device(options.device)
     return str(facts["gpu"] if device.type == "cuda" else facts["processor"])
 

@@ -17,7 +17,7 @@ import torch
 
 from gtp_fast import agents, cli, collect, data, report, tasks, train
 from gtp_fast.runs import Run
-from gtp_fast.runs.evaluations import Evaluation
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.training.config import RunConfig
 
 TASK = "pointmaze-demo"

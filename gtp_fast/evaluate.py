@@ -21,7 +21,7 @@ from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, restore
 from gtp_fast.runs import plain
-from gtp_fast.runs.evaluations import Evaluation
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.system.files import write_atomically
 
 
@@ -97,7 +97,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
             agent.seeds,
             episodes,
             seed=options.seed,
-            reference=(task.reference_min, task.reference_max),
+            reference=task.reference,
             environments=options.environments,
             processes=options.processes,
             low=config["action_low"],
@@ -126,7 +126,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         "seeds": list(agent.seeds),
         "evaluation_seed": options.seed,
         "sampler": acting.sampler.describe(),
-        "reference": [task.reference_min, task.reference_max],
+        "reference": list(task.reference),
         "reference_source": task.reference_source,
     }
     return record, evaluation

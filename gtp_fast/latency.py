@@ -208,7 +208,7 @@ def _call(case: Case, seconds: float, least: int) -> list[int]:
 
 def machine() -> dict[str, str]:
     """Return what the figures depend on besides the policy."""
-    facts = runs.environment()
+    facts = machine.environment()
     about = {"processor": str(facts["processor"])}
     if facts["gpu"]:
         about["gpu"] = str(facts["gpu"])

@@ -79,10 +79,23 @@ class Task:
         """Minari id under which `python -m gtp_fast.collect` writes a locally made dataset."""
         return f"local/{self.family}/{self.name.removeprefix(self.family + '-')}-v0"
 
+    @property
+    def reference(self) -> tuple[float, float]:
+        """Returns that count as score 0 and 100."""
+        return self.reference_min, self.reference_max
+
     def score(self, returns: ArrayLike) -> NDArray[np.float64]:
-        """Normalised score 100 (R - min) / (max - min) of undiscounted returns of any shape."""
-        spread = self.reference_max - self.reference_min
-        return 100.0 * (np.asarray(returns, np.float64) - self.reference_min) / spread
+        """Return the normalised scores of undiscounted returns of any shape."""
+        return normalise(returns, self.reference)
+
+
+def normalise(returns: ArrayLike, reference: tuple[float, float] | None) -> NDArray[np.float64]:
+    """Return 100 (R - min) / (max - min) of returns of any shape; nan without a reference."""
+    values = np.asarray(returns, np.float64)
+    if reference is None:
+        return np.full_like(values, np.nan)
+    low, high = reference
+    return 100.0 * (values - low) / (high - low)
 
 
 # D4RL's reference returns (d4rl/infos.py); the same pair for every dataset of an environment.

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -87,18 +86,6 @@ def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> 
         wrapper = WrapperSpec(FixedGoal.__name__, entry, {"goal": goal})
         spec.additional_wrappers = (*spec.additional_wrappers, wrapper)
     return spec
-
-
-def make(spec: EnvSpec, **options: Any) -> gym.Env[Any, Any]:
-    """Build an environment from its spec and remove the model file that mazes leave behind."""
-    if str(spec.entry_point).startswith("gymnasium_robotics."):
-        register_mazes()
-    environment: gym.Env[Any, Any] = gym.make(copy.deepcopy(spec), **options)
-    litter = getattr(environment.unwrapped, "tmp_xml_file_path", None)
-    if litter is not None:
-        # Read once at construction; every maze would leave one more in the temporary folder.
-        Path(litter).unlink(missing_ok=True)
-    return environment
 
 
 def register_mazes() -> None:

@@ -22,7 +22,7 @@ from gtp_fast.data import box
 from gtp_fast.evaluation.vector import Floats, Moment, Slots
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
-from gtp_fast.runs.evaluations import Evaluation
+from gtp_fast.evaluation.record import Evaluation
 
 ROWS = 16
 """Rows of every batch that the sampler sees."""

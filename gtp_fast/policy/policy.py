@@ -22,9 +22,10 @@ from gtp_fast.ops.candidates import Rule
 from gtp_fast.ops.samplers import Sampler, draw_noise
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
-from gtp_fast.policy.restore import check_acting, index_of, known_device, pack_agent, restore
+from gtp_fast.policy.restore import check_acting, index_of, pack_agent, restore
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
+from gtp_fast.system.device import chosen_device
 
 Array = NDArray[np.float32]
 _KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
@@ -91,7 +92,7 @@ class Policy:
         precision: str = "fp32",
         acting: Acting | None = None,
     ):
-        self.device = known_device(device)
+        self.device = chosen_device(device)
         folded = packed.policy
         self.num_candidates = 1 if acting is None else acting.candidates
         self._sampler: Sampler = (

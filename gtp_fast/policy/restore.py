@@ -16,6 +16,7 @@ from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
 from gtp_fast.runs import checkpoint
+from gtp_fast.system.device import chosen_device
 
 _WEIGHTS = ("ema", "online")
 
@@ -25,17 +26,6 @@ class Restored(NamedTuple):
 
     agent: Agent
     saved: checkpoint.Checkpoint
-
-
-def known_device(device: torch.device | str) -> torch.device:
-    """Return a device; UserError for one that this machine or PyTorch does not have."""
-    try:
-        known = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"There is no device {device!r}: choose cpu or cuda.") from None
-    if known.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("PyTorch sees no CUDA GPU here: choose the device cpu.")
-    return known
 
 
 def restore(
@@ -49,7 +39,7 @@ def restore(
 
     backend, precision: as `ops.resolve` takes them, for training on.
     """
-    device = known_device(device)
+    device = chosen_device(device)
     saved = checkpoint.load(path, which)
     config = saved.config
     try:

@@ -7,6 +7,9 @@ from typing import Any
 
 from gtp_fast.agents.gtp import GTPConfig
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, which the colour-blind can tell apart."""
+
 
 @dataclass(frozen=True)
 class Method:

@@ -21,7 +21,8 @@ from gtp_fast.data import TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.runs import Run, checkpoint, guidance
-from gtp_fast.runs.evaluations import Evaluation, EvaluationLog, by_step, read
+from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.runs.evaluations import EvaluationLog, by_step, read
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.system.children import ChildDied
 from gtp_fast.training import console
@@ -171,7 +172,7 @@ class Trainer:
             table.observation_keys,
             agent.seeds,
             self.settings["episodes"],
-            reference=(self.task.reference_min, self.task.reference_max),
+            reference=self.task.reference,
             low=table.action_low,
             high=table.action_high,
             device=agent.device,
