@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from gtp_fast import report, runs
+from gtp_fast import runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import evaluations
-from gtp_fast.studies import stats
+from gtp_fast.studies import groups, stats
 
 CLONE = "gtp-clone"
 Record = dict[str, Any]
@@ -88,7 +88,7 @@ def _kept(path: Path | None) -> list[Record]:
 
 def _record(run: runs.Run) -> Record:
     """Return what a run was and what came of it; scores in percent of successes for mazes."""
-    (group,) = report.collect([str(run)])
+    (group,) = groups.collect([str(run)])
     config, summary, rows = run.config(), run.summary(), evaluations.read(run.evaluations)
     goal = group.task.goal_reaching
     rows["score"] = 100.0 * rows["success"] if goal else group.task.score(rows["return"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.evidence_runs import Campaign, Record
 from gtp_fast.studies import stats
-from gtp_fast.toy.tables import markdown
+from gtp_fast.studies.markdown import table as markdown
 
 OURS = "gtp"
 
@@ -81,7 +81,7 @@ def score_table(
             whole = len(strata) == len(common) > 0
             cells.append(_figure(strata, of(strata)) if whole else "-")
         lines.append([f"**{name}**", "", *cells])
-    return markdown(["task", "data", *(row.name for row in table)], lines)
+    return markdown(["task", "data", *(row.name for row in table)], lines, aligned=False)
 
 
 def _cell(records: Sequence[Record]) -> str:
@@ -120,7 +120,7 @@ def sum_table(table: Sequence[Row], order: Sequence[str]) -> str:
             row.name, f"{members[0]['steps']:,}", str(len(row.runs)), str(seeds),
             "-" if ours in (None, row) else chance(ours, row, order), f"{np.mean(hours):.2f}",
         ])  # fmt: skip
-    return markdown(head, lines)
+    return markdown(head, lines, aligned=False)
 
 
 def chance(ours: Row, theirs: Row, order: Sequence[str]) -> str:

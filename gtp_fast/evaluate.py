@@ -18,10 +18,10 @@ from tqdm import tqdm
 from gtp_fast import cli, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, restore
 from gtp_fast.runs import plain
-from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.system.files import write_atomically
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import ops
+from gtp_fast.data.table import Batch
 from gtp_fast.errors import UserError
 from gtp_fast.networks.learner import Learner
 from gtp_fast.ops.candidates import CandidateSampler, Rule, Score
@@ -22,7 +23,7 @@ from gtp_fast.reference import FoldedPolicy, philox
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
-    from gtp_fast.data.table import Batch, TransitionTable
+    from gtp_fast.data.table import TransitionTable
 
 
 DIVERGED = "diverged"
@@ -206,7 +207,7 @@ class Agent(ABC):
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
         """Draw the transitions of an update, [S, B] of them."""
         fields = self.ops.gather(table, self.keys, step, Stream.BATCH, self.config.batch_size)
-        return table.batch(*(field.to(self.dtype) for field in fields))
+        return Batch(*(field.to(self.dtype) for field in fields))
 
     def chain_noise(self, step: int | Tensor, stream: Stream, rows: int, draws: int = 1) -> Tensor:
         """Draw the noise of a folded policy: [S, rows, A], or [S, draws, rows, A]."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.plans import collection_spec, plan_of, stored_evaluation_spec
-from gtp_fast.evaluation.vector import make
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import make
 from gtp_fast.tasks import Task
 
 SETTINGS_KEY = "gtp_fast_collect"

@@ -21,7 +21,7 @@ from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.tasks import Rules
 
 # Raised whenever a rule changes what a table holds, so that older files are not read.
-_VERSION = 2
+_VERSION = 3
 _TENSORS = ("rows", "episode")
 
 

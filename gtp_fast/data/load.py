@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gtp_fast.data import cache, d4rl_source, locate, minari, npz_source, rules
+from gtp_fast.data import cache, flat, locate, minari, rules
 from gtp_fast.data.environment import evaluation_goal
 from gtp_fast.data.recording import Recording, concatenate
 from gtp_fast.data.table import Provenance, TransitionTable
@@ -67,9 +67,9 @@ def _build(task: Task, sources: tuple[locate.Source, ...], chosen: Rules) -> Tra
 
 def _read(task: Task, source: locate.Source, chosen: Rules) -> Recording:
     if source.kind == "npz":
-        return npz_source.read(source.path)
+        return flat.read_npz(source.path)
     if source.kind == "d4rl":
-        return d4rl_source.read(source.path)
+        return flat.read_d4rl(source.path)
     keys = task.observation_keys
     if chosen.goal != "concat":
         keys = tuple(key for key in keys if key != "desired_goal")

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast.data import box
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Floats, Moment, Slots
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
-from gtp_fast.evaluation.record import Evaluation
 
 ROWS = 16
 """Rows of every batch that the sampler sees."""
@@ -130,8 +130,7 @@ class Play:
                 torch.from_numpy(noise if draws > 1 else noise[:, 0]).to(plan.device),
             )
             actions[at] = answer.cpu().numpy()[place]
-        half, middle = self.scale
-        scaled: Floats = half * actions + middle
+        scaled: Floats = box.denormalise(actions, *self.scale)
         return scaled
 
     def _draw(self, slot: int) -> Floats:

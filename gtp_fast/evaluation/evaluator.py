@@ -13,9 +13,9 @@ from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.episodes import Plan, Play, Samples
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Floats, LocalSlots
 from gtp_fast.evaluation.workers import SharedSlots
-from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.system import children
 
 _COSTLY = 4e-4

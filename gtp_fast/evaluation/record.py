@@ -24,7 +24,7 @@ class Evaluation:
     lengths: NDArray[np.int64]
     """Steps [S, N]."""
     successes: Figures
-    """1 if any step was a success, else 0; nan if the environment does not report success: [S, N]."""
+    """1 if any step was a success, else 0; nan if the environment reports none: [S, N]."""
     environment_seeds: NDArray[np.int64]
     """Seed of each episode's reset, the same for every policy [N]."""
     reference: tuple[float, float] | None = None

@@ -63,7 +63,10 @@ def export(
             raise UserError(f"{missing}.")
         chosen.remove("onnx")
         skipped["onnx"] = missing
-    content = restore.pack(run, seed_index, checkpoint, k, weights, noise_scale)
+    restore.check_acting(weights, k, None, noise_scale)
+    agent, saved = restore.restore(run, checkpoint)
+    index = restore.index_of(agent, saved, seed_index)
+    content = restore.pack(agent, saved, index, weights, k, noise_scale)
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         hidden.mkdir(parents=True)

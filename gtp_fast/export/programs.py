@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtp_fast import reference
+from gtp_fast.data import box
 from gtp_fast.errors import UserError
 from gtp_fast.policy.file import Packed
 
@@ -30,7 +31,9 @@ class Program(nn.Module):
     def __init__(self, packed: Packed, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.policy = packed.policy.to(dtype)
-        width, middle = (torch.from_numpy(part).to(dtype) for part in packed.scale())
+        width, middle = (
+            torch.from_numpy(part).to(dtype) for part in box.scale(packed.low, packed.high)
+        )
         self.half_width, self.middle = width, middle
 
     def forward(self, observation: Tensor, noise: Tensor) -> Tensor:

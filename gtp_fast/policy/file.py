@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtp_fast.data import box
 from gtp_fast.data.box import Ends
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy
@@ -42,10 +41,6 @@ class Packed(NamedTuple):
     low: Ends
     high: Ends
     description: dict[str, Any]
-
-    def scale(self) -> tuple[Ends, Ends]:
-        """Return half the width of the box and its middle, [A] each (`box.scale`)."""
-        return box.scale(self.low, self.high)
 
 
 def copied(policy: FoldedPolicy) -> FoldedPolicy:

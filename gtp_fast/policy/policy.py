@@ -17,12 +17,13 @@ from torch import Tensor
 
 from gtp_fast import ops
 from gtp_fast.agents.base import Acting
+from gtp_fast.data import box
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.ops.samplers import Sampler, draw_noise
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
-from gtp_fast.policy.restore import check_acting, index_of, pack_agent, restore
+from gtp_fast.policy.restore import check_acting, index_of, pack, restore
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 from gtp_fast.system.device import chosen_device
@@ -68,10 +69,12 @@ def load(
         return Policy(file.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
     index = index_of(agent, saved, seed_index)
-    acting = agent.acting(weights, k, num_candidates, index, precision, noise_scale, candidate_rule)
-    # One candidate needs no more than the packed policy, which acts alone.
-    chooses = acting if acting.candidates > 1 else None
-    content = pack_agent(agent, saved, index, weights, k, noise_scale)
+    count = num_candidates or getattr(agent.config, "num_candidates", 1)
+    chooses = None
+    if count > 1 or candidate_rule is not None:
+        ways = (num_candidates, index, precision, noise_scale, candidate_rule)
+        chooses = agent.acting(weights, k, *ways)
+    content = pack(agent, saved, index, weights, k, noise_scale)
     return Policy(content, device, backend, precision, chooses)
 
 
@@ -95,6 +98,8 @@ class Policy:
         self.device = chosen_device(device)
         folded = packed.policy
         self.num_candidates = 1 if acting is None else acting.candidates
+        self.candidate_rule = None if acting is None else acting.rule
+        self.noise_scale = float(packed.description.get("noise_scale", 1.0))
         self._sampler: Sampler = (
             ops.make_sampler(folded, backend, self.device, precision)
             if acting is None
@@ -106,8 +111,8 @@ class Policy:
         self.keys = tuple(packed.description.get("observation_keys", ()))
         self.task = str(packed.description.get("task", ""))
         self.low, self.high = packed.low, packed.high
-        self._half, self._middle = packed.scale()
-        self._box = [torch.from_numpy(part).to(self.device) for part in packed.scale()]
+        self._half, self._middle = box.scale(packed.low, packed.high)
+        self._box = [torch.from_numpy(x).to(self.device) for x in (self._half, self._middle)]
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
         self._single = (self.observation_dim,)
         self._packed, self._asked = packed, (backend, precision)
@@ -177,8 +182,7 @@ class Policy:
             philox.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
             self.action_dim,
         )  # fmt: skip
-        half, middle = self._box
-        actions = self._sampler.sample(states.contiguous(), noise) * half + middle
+        actions = box.denormalise(self._sampler.sample(states.contiguous(), noise), *self._box)
         return actions.to(observation.device).reshape(*observation.shape[:-1], self.action_dim)
 
     def _counter(self, seed: int | None, step: int) -> tuple[int, int]:

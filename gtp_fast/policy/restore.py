@@ -80,21 +80,6 @@ def check_acting(
         raise UserError(f"noise_scale = {noise_scale:g} is out of range: give 0 to 10.")
 
 
-def pack(
-    path: str | os.PathLike[str],
-    seed_index: int = 0,
-    which: str = "last",
-    k: int | None = None,
-    weights: str | None = None,
-    noise_scale: float | None = None,
-) -> Packed:
-    """Return what a policy needs of a run and no more, on the CPU; arguments as in `load`."""
-    check_acting(weights, k, None, noise_scale)
-    agent, saved = restore(path, which)
-    index = index_of(agent, saved, seed_index)
-    return pack_agent(agent, saved, index, weights, k, noise_scale)
-
-
 def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int:
     """Return which seed of the agent is meant; UserError when it has no such seed."""
     seeds = len(agent.seeds)
@@ -106,7 +91,7 @@ def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int
     return seed_index % seeds
 
 
-def pack_agent(
+def pack(
     agent: Agent,
     saved: checkpoint.Checkpoint,
     index: int,
@@ -123,6 +108,7 @@ def pack_agent(
         "step": saved.step,
         "weights": weights,
         "num_candidates": getattr(agent.config, "num_candidates", 1),
+        "noise_scale": agent.noise_scale if noise_scale is None else noise_scale,
         "observation_keys": list(config["observation_keys"]),
         "gtp_fast": gtp_fast.__version__,
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gtp_fast.data.table import Provenance, Statistics, TransitionTable
+from gtp_fast.data.table import Columns, Provenance, Statistics, TransitionTable
 from gtp_fast.tasks import Rules
 from gtp_fast.toy.laws import TWO_MODES, Array
 
@@ -110,9 +110,11 @@ def make_table(
     mask: float,
 ) -> TransitionTable:
     """Pack fields [N, ...] into a table; mask is that of every row."""
-    masks = torch.full((len(action), 1), mask)
-    rows = torch.cat((observation, action, reward[:, None], following, masks), 1)
-    count, width = len(rows), action.shape[1]
+    count, width = action.shape
+    columns = Columns.of(observation.shape[1], width)
+    rows = torch.full((count, columns.mask + 1), mask)
+    for place, field in zip(columns, (observation, action, reward, following), strict=False):
+        rows[:, place] = field
     return TransitionTable(
         rows=rows,
         episode=torch.arange(count, dtype=torch.int32),

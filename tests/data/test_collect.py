@@ -18,8 +18,8 @@ from gtp_fast.collect.__main__ import main
 from gtp_fast.collect.ant import DirectionPolicy, _in_frame, _to_actuators, upright
 from gtp_fast.collect.planner import Planner
 from gtp_fast.data import evaluation_spec, fits_environment, load_table
-from gtp_fast.evaluation.vector import make
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import make
 from gtp_fast.tasks import TASKS, find
 
 pytest.importorskip("gymnasium_robotics")

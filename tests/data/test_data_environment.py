@@ -23,8 +23,8 @@ from gtp_fast.data import (
     maze,
 )
 from gtp_fast.data.environment import register_mazes
-from gtp_fast.evaluation.vector import make
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import make
 from gtp_fast.tasks import Rules, find
 
 pytest.importorskip("gymnasium_robotics")

@@ -10,8 +10,8 @@ from fake_policies import play
 from fake_runs import add_scores
 
 from gtp_fast.errors import UserError
-from gtp_fast.runs import Run, evaluations
 from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.runs import Run, evaluations
 from gtp_fast.runs.evaluations import EvaluationLog
 
 

@@ -14,6 +14,7 @@ from fake_runs import add_scores, config
 from gtp_fast import cli, report, train
 from gtp_fast.runs import Run, guidance, metrics
 from gtp_fast.runs.metrics import MetricsLog
+from gtp_fast.training import start
 
 SOUND = {
     "weight_ess": 0.6, "weight_correlation": 0.8, "weight_quartile_1": 1.0,
@@ -182,7 +183,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
     np.savez(tmp_path / "x.npz", **sets.flat(width=2))
     environment = fake_environments.spec(flat=True).to_json()
-    monkeypatch.setattr(train, "evaluation_environment", lambda *_: environment)
+    monkeypatch.setattr(start, "evaluation_environment", lambda *_: environment)
     places = ["--dataset", str(tmp_path / "x.npz"), "--output", str(tmp_path / "runs")]
     return ["--task", "hopper-medium", *places, *TINY]
 
@@ -219,7 +220,7 @@ def test_an_evaluated_run_notes_its_health_and_warns_once(
 def test_a_run_without_evaluation_notes_its_health_at_each_checkpoint(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "evaluation_environment", lambda *_: None)
+    monkeypatch.setattr(start, "evaluation_environment", lambda *_: None)
     assert (
         cli.run(train.main, [*arguments, "--checkpoint-every", "8", "--evaluate-every", "5"]) == 0
     )

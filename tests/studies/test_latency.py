@@ -13,8 +13,9 @@ from fake_runs import make_run
 from folded import Sizes
 
 from gtp_fast import cli, latency
-from gtp_fast.latency import Options, Timing, histogram, main, measure, prepare, table
+from gtp_fast.latency import Options, main, prepare
 from gtp_fast.runs import Run
+from gtp_fast.studies.latency import Timing, histogram, measure, table
 
 QUICK = ("--seconds", "0.01", "--rounds", "2")
 
@@ -25,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def timing(microseconds: list[float], batch: int = 1) -> Timing:
-    return Timing(batch, 5, 1, "cpu", "native", np.int64(np.array(microseconds) * 1000))
+    return Timing(batch, 5, 1, "cpu", "native", None, 1.0, np.int64(np.array(microseconds) * 1000))
 
 
 def test_figures_are_those_of_the_calls() -> None:
