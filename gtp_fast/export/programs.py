@@ -31,9 +31,8 @@ class Program(nn.Module):
     def __init__(self, packed: Packed, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.policy = packed.policy.to(dtype)
-        width, middle = (
-            torch.from_numpy(part).to(dtype) for part in box.scale(packed.low, packed.high)
-        )
+        parts = box.scale(packed.low, packed.high)
+        width, middle = (torch.from_numpy(part).to(dtype) for part in parts)
         self.half_width, self.middle = width, middle
 
     def forward(self, observation: Tensor, noise: Tensor) -> Tensor:

@@ -69,9 +69,9 @@ def load(
         return Policy(file.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
     index = index_of(agent, saved, seed_index)
-    count = num_candidates or getattr(agent.config, "num_candidates", 1)
+    own: int = getattr(agent.config, "num_candidates", 1)
     chooses = None
-    if count > 1 or candidate_rule is not None:
+    if (num_candidates or own) > 1 or candidate_rule is not None:
         ways = (num_candidates, index, precision, noise_scale, candidate_rule)
         chooses = agent.acting(weights, k, *ways)
     content = pack(agent, saved, index, weights, k, noise_scale)
@@ -182,7 +182,8 @@ class Policy:
             philox.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
             self.action_dim,
         )  # fmt: skip
-        actions = box.denormalise(self._sampler.sample(states.contiguous(), noise), *self._box)
+        actions: Tensor = self._sampler.sample(states.contiguous(), noise)
+        actions = box.denormalise(actions, *self._box)
         return actions.to(observation.device).reshape(*observation.shape[:-1], self.action_dim)
 
     def _counter(self, seed: int | None, step: int) -> tuple[int, int]:

@@ -69,8 +69,9 @@ class Protocol:
 
     def resume(self, run: Run) -> Trainer:
         """Return the trainer that continues a run from its last checkpoint."""
-        ways = {"device": self.device, "engine": self.engine, "backend": self.backend}
-        return start.resume(RunConfig(resume=str(run), **ways))
+        return start.resume(
+            RunConfig(resume=str(run), device=self.device, engine=self.engine, backend=self.backend)
+        )
 
 
 class Study:

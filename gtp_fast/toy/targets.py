@@ -113,8 +113,8 @@ def make_table(
     count, width = action.shape
     columns = Columns.of(observation.shape[1], width)
     rows = torch.full((count, columns.mask + 1), mask)
-    for place, field in zip(columns, (observation, action, reward, following), strict=False):
-        rows[:, place] = field
+    rows[:, columns.observation], rows[:, columns.action] = observation, action
+    rows[:, columns.reward], rows[:, columns.next_observation] = reward, following
     return TransitionTable(
         rows=rows,
         episode=torch.arange(count, dtype=torch.int32),

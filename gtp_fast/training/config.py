@@ -202,8 +202,9 @@ def _check_guidance(run: RunConfig, settings: Any, task: Task, argv: Sequence[st
 def _options(run: RunConfig, rules: Rules, agent: Any = None) -> Any:
     """Return the type of all options in one flat list; without `agent` it has no agent's."""
     groups = {"run": run, "data": rules} | ({} if agent is None else {"agent": agent})
+    flat: Any = tyro.conf.OmitArgPrefixes
     fields = [
-        (name, tyro.conf.OmitArgPrefixes[type(default)], dataclasses.field(default=default))
+        (name, flat[type(default)], dataclasses.field(default=default))
         for name, default in groups.items()
     ]
     return dataclasses.make_dataclass("Options", fields, frozen=True)

@@ -166,7 +166,7 @@ def test_the_ablation_names_its_rows_and_their_settings() -> None:
 
 def make_ablation(
     monkeypatch: pytest.MonkeyPatch, dataset: str, tmp_path: Path, **more: Any
-) -> Any:
+) -> ablation.Ablation:
     target = targets()["four goals"].table
     table = replace(target, provenance=Provenance(dataset, True, "made by a test"))
     monkeypatch.setattr(ablate.data, "load_table", lambda *_: table)
