@@ -219,10 +219,13 @@ class Agent(ABC):
     def learners(self) -> dict[str, Learner]:
         """Return the parts that learn, by name."""
 
-    def weights_of(self, table: TransitionTable, index: Tensor, draw: int) -> Tensor | None:
-        """Return the weights w [S, n] of rows `index` [S, n] by the guidance of this moment.
+    def weights_of(
+        self, table: TransitionTable, index: Tensor, draw: int, step: int | None = None
+    ) -> Tensor | None:
+        """Return the weights w [S, n] of rows `index` [S, n]; None where no row is weighted.
 
-        draw: number of the draw of all noise in them. None where no row is weighted.
+        draw: number of the draw of all noise in them. step: the update whose guidance weighs; None
+        for the last one that this object has done.
         """
         return None
 

@@ -212,7 +212,7 @@ class Trainer:
     def _note(self, done: int, figures: Mapping[str, Any]) -> None:
         """Write figures and those of the agent's health; print each new warning once."""
         began = time.perf_counter()
-        self.metrics.write(done, {**figures, **health.figures(self.agent, self.table)})
+        self.metrics.write(done, {**figures, **health.figures(self.agent, self.table, done - 1)})
         columns = guidance.read(self.run.metrics)
         self._show(guidance.shown(guidance.last(columns)))
         for kind, sentence in guidance.sentences(columns, self.steps).items():

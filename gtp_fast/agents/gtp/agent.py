@@ -217,10 +217,13 @@ class GTP(FlowMapAgent):
             rows = batch.action.shape[1]
             return self.ops.weigh(values, self.eta, rows, self.config.weight_maximum)
 
-    def weights_of(self, table: TransitionTable, index: Tensor, draw: int) -> Tensor | None:
-        """Return w [S, n] of rows `index` [S, n], taken for one batch, whose std(A) enters; 1
-        where nothing guides.
-        """
+    def weights_of(
+        self, table: TransitionTable, index: Tensor, draw: int, step: int | None = None
+    ) -> Tensor | None:
+        """Return w [S, n] of rows `index` [S, n] as one batch (std(A) is theirs); 1 for clones."""
+        if step is not None:
+            # Where other processes train, or none has yet, eta is that of no update.
+            self.advance(step, table)
         batch = Batch(*(field.to(self.dtype) for field in table.gather(index)))
         if self.clones:
             return torch.ones_like(batch.reward)
