@@ -14,7 +14,7 @@ from gtp_fast.system.figure import figure as canvas
 Figures = NDArray[np.float64]
 Rows = Sequence[tuple[str, Mapping[str, Sequence[Mapping[str, Any]]]]]
 _COLUMNS = 4
-# Colours that most colour-blind readers tell apart; the two that are compared stand out.
+# Colours for colour-blind readers too; the two compared labels stand out.
 _LOOKS = {
     "gtp": ("#d55e00", "-", "o"),
     "gtp-clone": ("#000000", "--", "o"),

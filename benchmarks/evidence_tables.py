@@ -1,4 +1,4 @@
-"""The tables of the evidence: scores by task and label, and how likely GTP is the better one."""
+"""Tables of the evidence: scores by task and label, and P(GTP better)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def common_tasks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
 def score_table(
     table: Sequence[Row], order: Sequence[str], common: Sequence[str], records: Sequence[Record]
 ) -> str:
-    """Return the Markdown table of tasks by labels; average and IQM are over the common tasks."""
+    """Return the table of tasks by labels; average and IQM of the common tasks."""
     levels = {record["task"]: record["data_level"] for record in records}
     lines = []
     for task in order:
@@ -124,7 +124,7 @@ def sum_table(table: Sequence[Row], order: Sequence[str]) -> str:
 
 
 def chance(ours: Row, theirs: Row, order: Sequence[str]) -> str:
-    """Return P(a run of ours > one of theirs), mean over the tasks of both; - without any."""
+    """Return P(a run of ours > one of theirs), mean over common tasks, or -."""
     both = [task for task in order if task in ours.runs and task in theirs.runs]
     if not both:
         return "-"

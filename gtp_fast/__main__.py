@@ -1,6 +1,4 @@
-"""python -m gtp_fast: versions, device, the native module, and what `auto` would choose; for bug
-reports.
-"""
+"""python -m gtp_fast: versions, device, native module, and the choices of `auto`."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from gtp_fast.system import machine
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print what a result depends on besides its configuration; return the exit code."""
+    """Print the facts for a bug report; return the exit code."""
     if argv:
         print(
             "python -m gtp_fast takes no options; commands: train, evaluate, report, compare, "

@@ -84,7 +84,7 @@ def prepare(options: Options) -> Ablation:
 
 
 def train(rows: Ablation, name: str) -> int:
-    """Train and evaluate a row, or continue it; return the exit code of a stopped run."""
+    """Train and evaluate a row, or continue it; return the exit code."""
     try:
         return rows.study.train(name, "gtp", rows.changes(name))
     except AllDiverged as error:

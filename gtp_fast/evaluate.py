@@ -1,6 +1,4 @@
-"""python -m gtp_fast.evaluate RUN: repeat the evaluation of a trained run, with any number of
-episodes, K or seed.
-"""
+"""python -m gtp_fast.evaluate RUN: evaluate a trained run again, in any way to act."""
 
 from __future__ import annotations
 
@@ -70,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
-    """Return the protocol of an evaluation, which its score must be read with, and its episodes."""
+    """Return the protocol of an evaluation and its episodes."""
     check_acting(
         options.weights, options.k, options.num_candidates, options.noise_scale,
         options.candidate_rule,
@@ -133,7 +131,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
 
 
 def table(record: dict[str, Any], evaluation: Evaluation) -> str:
-    """Return the result as text, with all that its reading depends on."""
+    """Return the result as text, with its protocol."""
     count = len(evaluation.seeds)
     lines = [
         f"{record['task']} on {record['dataset']}, in {record['environment']}",

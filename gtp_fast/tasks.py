@@ -41,7 +41,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Task:
-    """What training and evaluation need to know of one task, and where each number comes from."""
+    """Facts of one task for training and evaluation, with their sources."""
 
     name: str
     family: Family
@@ -90,7 +90,7 @@ class Task:
 
 
 def normalise(returns: ArrayLike, reference: tuple[float, float] | None) -> NDArray[np.float64]:
-    """Return 100 (R - min) / (max - min) of returns of any shape; nan without a reference."""
+    """Return 100 (R - min) / (max - min), of any shape; nan without a reference."""
     values = np.asarray(returns, np.float64)
     if reference is None:
         return np.full_like(values, np.nan)
@@ -225,7 +225,7 @@ _VERSIONS = {"locomotion": ("2",), "antmaze": ("0", "2"), "pointmaze": ()}
 
 
 def find(name: str) -> Task:
-    """The task of that name, D4RL's version suffix allowed; UserError offers the nearest names."""
+    """Return the task of a name, with D4RL's version suffix or not; UserError otherwise."""
     wanted = name.strip().lower()
     suffix = re.search(r"-v(\d+)$", wanted)
     task = TASKS.get(wanted[: suffix.start()] if suffix else wanted)

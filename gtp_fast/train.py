@@ -1,4 +1,4 @@
-"""python -m gtp_fast.train: train an agent on a dataset, evaluate it, keep all in a run folder."""
+"""python -m gtp_fast.train: train and evaluate an agent on a dataset, in a run folder."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Pa
     folder = root / task.local_dataset
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Beside its final place, so that moving it there is one rename.
+        # In the same file system, so that moving it is one rename.
         with tempfile.TemporaryDirectory(prefix=".gtp_fast_", dir=root) as scratch:
             made = Path(scratch)
             with _datasets_path(made):

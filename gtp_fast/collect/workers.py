@@ -37,7 +37,7 @@ class Collector:
 
 
 def episodes(task: Task, seed: int, noise: float, workers: int) -> Generator[Stored]:
-    """Episodes 0, 1, 2, ... without end; the caller closes the iterator when it has enough."""
+    """Yield episodes 0, 1, 2, ... until the caller closes the iterator."""
     if workers <= 1:
         collector = Collector(task, seed, noise)
         yield from map(collector.episode, count())

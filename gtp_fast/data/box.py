@@ -31,5 +31,5 @@ def normalise(actions: NDArray[np.float32], low: Ends, high: Ends) -> None:
 
 
 def denormalise(actions: Any, half: Any, middle: Any) -> Any:
-    """Return actions [..., A] in the units of a box; arrays or tensors, the box by `scale`."""
+    """Return actions [..., A] in the units of a box; half, middle: from `scale`."""
     return actions * half + middle

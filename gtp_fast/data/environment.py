@@ -22,7 +22,7 @@ MAZE_SCALES = {"antmaze": 4.0, "pointmaze": 1.0}
 
 
 class FixedGoal(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """A maze whose goal is one point (metres), without the noise the maze adds at every reset."""
+    """A maze with one fixed goal (metres), without the maze's noise at every reset."""
 
     def __init__(self, env: gym.Env[Any, Any], goal: tuple[float, float]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, goal=tuple(goal))
@@ -49,7 +49,7 @@ def evaluation_goal(
 
 
 def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> EnvSpec | None:
-    """The environment to evaluate in; None when the dataset brings none that fits its task.
+    """Return the environment to evaluate in; None when the dataset brings none.
 
     Mazes end at the goal, keep it, and use the collection map with one start and one goal cell.
     Raises UserError for code from outside gymnasium and gymnasium_robotics unless trusted.

@@ -46,7 +46,7 @@ def read_npz(path: Path) -> Recording:
 
 
 def transitions(name: str, arrays: Mapping[str, NDArray[Any]]) -> Recording:
-    """D4RL's rule: the next observation is the next row's, so timeout rows and the last row go.
+    """Apply D4RL's rule: s' is the next row's, so timeout rows and the last go.
 
     With `next_observations` [N, O] given every row stays. Raises UserError on shapes that disagree.
     """

@@ -31,7 +31,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 def data_file(folder: Path) -> Path:
-    """The file whose size and time stand for the content of the dataset."""
+    """Return the file that identifies the content by its size and time."""
     return folder / _MAIN_FILE
 
 

@@ -32,7 +32,7 @@ def check(recording: Recording) -> None:
 
 
 def scale_actions(recording: Recording, clip: bool) -> None:
-    """Map actions from their box to [-1, 1] in place; outside it raises UserError unless `clip`."""
+    """Map actions from their box to [-1, 1], in place; UserError outside it unless `clip`."""
     low, high = recording.action_low, recording.action_high
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
         raise UserError(

@@ -12,7 +12,7 @@ from gtp_fast.tasks import Rules
 
 
 class Columns(NamedTuple):
-    """Where each field lies in a row of the table [2 O + A + 2]."""
+    """Place of each field in a row of the table [2 O + A + 2]."""
 
     observation: slice
     action: slice
@@ -67,7 +67,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class TransitionTable:
-    """Transitions [N, 2 O + A + 2]: observation | action | reward | next observation | mask."""
+    """All transitions of a dataset: rows [N, 2 O + A + 2], see `Columns`."""
 
     rows: Tensor
     episode: Tensor
@@ -139,7 +139,7 @@ class TransitionTable:
         return self.rows[first, self.columns.observation]
 
     def gather(self, index: Tensor) -> Batch:
-        """Rows `index` [S, B] (int64) as views: [S, B, O], [S, B, A], [S, B], [S, B, O], [S, B]."""
+        """Return rows `index` [S, B] (int64) as a Batch of views [S, B, ...]."""
         rows = self.rows.index_select(0, index.reshape(-1)).view(*index.shape, self.rows.shape[1])
         return self._split(rows)
 

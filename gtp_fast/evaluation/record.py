@@ -32,7 +32,7 @@ class Evaluation:
 
     @property
     def scores(self) -> Figures:
-        """100 (R - min) / (max - min) of each episode [S, N]; nan without reference returns."""
+        """Normalised score of each episode [S, N]; nan without reference returns."""
         return normalise(self.returns, self.reference)
 
     @property

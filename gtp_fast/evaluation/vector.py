@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 
 
 class Moment(NamedTuple):
-    """One step of n slots: observation [n, O], the others [n]; success is nan if unknown."""
+    """One step of n slots: observation [n, O], others [n]; success is nan if unknown."""
 
     observation: Floats
     reward: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Slots(Protocol):
     """n environments that step together."""
 
     def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
-        """Start an episode in each masked slot, or rest where its seed is None: [n, O]."""
+        """Start an episode in each masked slot; without a seed it rests: [n, O]."""
 
     def step(self, actions: Floats) -> Moment:
         """Apply actions [n, A] in the environment's own units."""
@@ -122,7 +122,7 @@ class LocalSlots:
         self._observation = np.zeros((0, 0), np.float32)
 
     def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
-        """Start an episode in each masked slot, or put it to rest where its seed is None."""
+        """Start an episode in each masked slot; without a seed it rests."""
         if mask.any():
             observation, _ = self._env.reset(seed=list(seeds), options={"reset_mask": mask})
             self._observation = flatten(observation, self._keys)

@@ -23,7 +23,7 @@ _MEND = "pip install 'gtp_fast[export]'"
 
 
 class Program(nn.Module):
-    """observation [B, O] and noise ([B, A]; [K, B, A] for a stochastic sampler) to actions [B, A].
+    """Maps observation [B, O] and noise to actions [B, A].
 
     The actions are in the environment's units; dtype: what it computes in.
     """
@@ -103,7 +103,7 @@ def save_onnx(packed: Packed, path: Path) -> None:
         logging.disable(level)
     import onnx
 
-    # What the exporter notes beside the nodes is many times the size of a small policy.
+    # The exporter's notes on nodes are many times the size of a small policy.
     del model.metadata_props[:]
     graph = model.graph
     named = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)

@@ -35,7 +35,7 @@ _MEND = "export the policy again, or copy the file again"
 
 
 class Packed(NamedTuple):
-    """What a policy.gtp holds: a policy of one seed, the action box [A], and what it is."""
+    """Content of a policy.gtp: a policy of one seed, the action box [A], a description."""
 
     policy: FoldedPolicy
     low: Ends
@@ -44,7 +44,7 @@ class Packed(NamedTuple):
 
 
 def copied(policy: FoldedPolicy) -> FoldedPolicy:
-    """Return a policy whose tensors are its own instead of views into an agent's parameters."""
+    """Return a policy with copies of its tensors instead of views into an agent's."""
     own: dict[str, Any] = {
         name: tuple(x.clone() for x in value) if isinstance(value, tuple) else value.clone()
         for name, value in policy._asdict().items()

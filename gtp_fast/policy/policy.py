@@ -46,7 +46,7 @@ def load(
     noise_scale: float | None = None,
     candidate_rule: Rule | None = None,
 ) -> Policy:
-    """Return the policy of one seed of a run, or of a policy.gtp that `gtp_fast.export` wrote.
+    """Return the policy of one seed of a run, or of an exported policy.gtp.
 
     path: run folder, checkpoint folder or policy.gtp. seed_index: which of the run's seeds.
     checkpoint: `last` or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates:
@@ -83,8 +83,8 @@ class Policy:
 
     packed: one policy, its action box and what it is. `observation_dim`, `action_dim`, `low` and
     `high` (the action box [A]), `keys` (the entries of a dict observation, in order), `k`,
-    `num_candidates`, `task` and `device` may be read. acting: what acts in its place where more
-    than one candidate is drawn.
+    `num_candidates`, `candidate_rule`, `noise_scale`, `task` and `device` may be read. acting: the
+    sampler that chooses among several candidates, which then acts.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Policy:
         return Policy, (self._packed, self.device, *self._asked)
 
     def act(self, observation: Any, seed: int | None = None, step: int = 0) -> Any:
-        """Return the action [A] of an observation [O], or the actions [B, A] of a batch [B, O].
+        """Return the action [A] of an observation [O], or [B, A] of a batch [B, O].
 
         observation: numpy array, torch tensor, or the environment's dict of either; the action
         comes back as the same kind (float32, a tensor on the same device): [A] or [B, A], inside
@@ -146,7 +146,7 @@ class Policy:
         counts its steps with `step`; None draws fresh noise. UserError names what came and what is
         expected.
         """
-        # The way of nearly every call: one numpy observation, float32 or as MuJoCo gives it.
+        # Nearly every call: one numpy observation, float32 or float64 as MuJoCo gives it.
         if type(observation) is np.ndarray and observation.shape == self._single:
             if seed is None:
                 key, step = self._entropy, next(self._calls)

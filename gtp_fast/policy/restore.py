@@ -1,4 +1,4 @@
-"""An agent out of its checkpoint, and what of it a policy needs to act."""
+"""An agent from its checkpoint, and what a policy needs of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def restore(
     backend: str = "auto",
     precision: str = "fp32",
 ) -> Restored:
-    """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder.
+    """Rebuild the agent of a checkpoint, as `checkpoint.find` names it.
 
     backend, precision: as `ops.resolve` takes them, for training on.
     """
@@ -62,9 +62,10 @@ def check_acting(
     noise_scale: float | None = None,
     candidate_rule: str | None = None,
 ) -> None:
-    """Raise UserError unless weights is `ema` or `online`, k a number of sampler steps,
-    num_candidates one of candidates, noise_scale in 0..10 and candidate_rule one of `Rule`; None
-    leaves a choice to the run.
+    """Raise UserError for a value out of range; None leaves a choice to the run.
+
+    weights: `ema` or `online`. k: 1..64. num_candidates: 1..1024. noise_scale: 0..10.
+    candidate_rule: one of `Rule`.
     """
     if weights is not None and weights not in _WEIGHTS:
         raise UserError(f"Unknown weights {weights!r}: choose ema (the moving average) or online.")

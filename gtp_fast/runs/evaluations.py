@@ -18,9 +18,9 @@ _COLUMNS = ("step", "seed", "episode", "return", "length", "success", "environme
 
 
 class EvaluationLog:
-    """evaluations.npz: columns step, seed, episode, return, length, success, environment_seed, one
-    row an episode.
+    """Appends to evaluations.npz: one row an episode.
 
+    Columns: step, seed, episode, return, length, success, environment_seed.
     `pandas.DataFrame(dict(numpy.load(path)))` is a tidy table. Rows beyond resume_step are dropped
     on opening.
     """

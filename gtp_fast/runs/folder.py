@@ -117,7 +117,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 
 def plain(value: Any) -> Any:
-    """Return a value made of dicts, lists, strings and numbers, as YAML and JSON can hold it."""
+    """Return a value as dicts, lists, strings and numbers, for YAML and JSON."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

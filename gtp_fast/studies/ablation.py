@@ -66,7 +66,7 @@ class Ablation:
         return self.shared | ROWS[row]
 
     def measure(self, rows: Sequence[str]) -> None:
-        """Time one update of every row in turns on fresh agents: the median of the rounds."""
+        """Time one update of every row, in turns on fresh agents: medians of the rounds."""
         if all(name in self.times for name in rows):
             return
         protocol = self.study.protocol
@@ -138,7 +138,7 @@ class Ablation:
 
 
 class _Timed:
-    """An engine that does its first updates at once and times the next ones when asked."""
+    """An engine after its first updates; times the next ones when asked."""
 
     def __init__(self, built: engine.Engine):
         self.engine, self.done = built, _AT_ONCE

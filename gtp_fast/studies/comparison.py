@@ -18,8 +18,8 @@ def costs(
 ) -> dict[str, Any]:
     """Return the costs of all agents, measured in turns on one seed.
 
-    protocol: of runs of the published length, whose defaults the agents take. changes: agent ->
-    what differs from them. about: `timed_updates` and `rounds`.
+    protocol: of runs of the published length; its defaults may be others. changes: agent -> what
+    differs from its defaults. about: `timed_updates` and `rounds`.
     """
     print("--- costs", flush=True)
     device = chosen_device(protocol.device)

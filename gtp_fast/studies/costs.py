@@ -1,4 +1,4 @@
-"""What training and acting cost: every agent measured in turns, on one machine, in one run."""
+"""Costs of training and acting: all agents in turns, on one machine, in one run."""
 
 from __future__ import annotations
 

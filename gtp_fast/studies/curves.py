@@ -1,4 +1,4 @@
-"""Learning curves beside what the data's own policy and behaviour cloning reach."""
+"""Learning curves, with the levels of the data's own policy and of behaviour cloning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gtp_fast.system.figure import figure as canvas
 
 
 def learning_curve(run: Run, clone: Run | None = None, path: Path | None = None) -> Path:
-    """Draw the learning curve of a run beside its data's own policy and a clone's level.
+    """Draw a run's learning curve with the levels of its data and a clone.
 
     Returns the file, by default learning_curve.png in the run folder.
     """
@@ -66,7 +66,7 @@ def draw(groups: Sequence[Group], path: Path) -> None:
 
 
 def _values(group: Group, step: int) -> Figures:
-    """Return what is plotted, one number a seed: success in percent for mazes, else the score."""
+    """Return the plotted figure of each seed [S]: success in percent for mazes, else scores."""
     if not group.task.goal_reaching:
         return group.values(step)
     return 100.0 * group.success(step)

@@ -1,4 +1,4 @@
-"""How long a policy takes to act: cases, timings, and what they are to be read with."""
+"""How long a policy takes to act: cases, timings, tables, facts of the machine."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def machine() -> dict[str, str]:
 
 
 def table(timings: Sequence[Timing]) -> str:
-    """Return the rows as an aligned table; `-` where too few calls were made for a percentile."""
+    """Return the rows as an aligned table; `-` where a percentile needs more calls."""
     ways = [{"candidate_rule": t.rule, "noise_scale": t.noise_scale} for t in timings]
     extra = unusual(ways)
     head = (*_KIND, *extra, *_FIGURES)

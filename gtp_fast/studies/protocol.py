@@ -35,8 +35,9 @@ class Protocol:
     backend: str = "auto"
 
     def settings(self, agent: str, changes: Mapping[str, Any]) -> tuple[Task, Any]:
-        """Return the task and the Config of an agent, its defaults changed where it has the field.
+        """Return the task and the Config of an agent.
 
+        changes: setting -> value; settings that the agent lacks are left out.
         Raises UserError for an unknown task or agent.
         """
         task, config = agents.defaults(agent, tasks.find(self.task), self.steps)
@@ -75,7 +76,7 @@ class Protocol:
 
 
 class Study:
-    """Runs of one protocol by name, kept in a JSON file beside their folders.
+    """Runs of one protocol by name, kept in a JSON file next to their folders.
 
     The file maps a name to its run folder and to what it was trained under.
     """
@@ -108,7 +109,7 @@ class Study:
             )
 
     def train(self, name: str, agent: str, changes: Mapping[str, Any]) -> int:
-        """Train a run to its end unless it is finished, or continue it; return the exit code."""
+        """Train a run to its end, or continue it, unless finished; return the exit code."""
         self.check(name, agent, changes)
         run = open_run(self.kept[name]["run"]) if name in self.kept else None
         if run is not None and self.finished(name):
@@ -129,7 +130,7 @@ class Study:
         write_atomically(self.path, json.dumps(self.kept, indent=1) + "\n")
 
     def finished(self, name: str) -> bool:
-        """Return whether a run is at its end and evaluated where it can be, or has diverged."""
+        """Return whether a run has ended with its evaluation, or has diverged."""
         if name not in self.kept or "diverged" in self.kept[name]:
             return name in self.kept
         run = open_run(self.kept[name]["run"])

@@ -46,7 +46,7 @@ def acting(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def run_table(groups: Sequence[Group]) -> str:
-    """Return the table of all groups of runs, a row each for the last and the best evaluation."""
+    """Return the table of groups of runs; last and best evaluation have a row each."""
     names, ways = labels(groups), [_ways(group) for group in groups]
     extra = unusual(ways)
     rows: list[Sequence[str]] = []
@@ -88,7 +88,7 @@ def _figures(strata: Sequence[Figures]) -> list[str]:
 
 
 def interval(value: float, strata: Sequence[Any], statistic: stats.Statistic) -> str:
-    """Return a figure with its 95 % bootstrap interval, which needs two scores of a task."""
+    """Return a figure with its 95 % bootstrap interval, if a task has two scores."""
     return _interval(value, *stats.bootstrap_interval(strata, statistic))
 
 
@@ -200,7 +200,7 @@ def _dataset_note(about: Mapping[str, Any], published: bool) -> str:
         return f"{said}. Published: {about['published_source']}; their environments were older."
     if not about["official"]:
         said += ", made locally"
-    return f"{said}; not the published set, so no published score may stand beside these."
+    return f"{said}; not the published set, so published scores do not compare."
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -45,7 +45,7 @@ def figure(
 
 
 def _shrink(path: Path, colours: int) -> None:
-    """Reduce a picture's palette: at 128 colours drawings look the same in a third of the space."""
+    """Reduce a picture's palette; with 128 colours a drawing takes a third of the space."""
     from PIL import Image
 
     with Image.open(path) as picture:

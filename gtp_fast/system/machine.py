@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -28,6 +29,13 @@ def environment() -> dict[str, Any]:
     }
 
 
+def cores() -> list[int]:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -46,8 +54,7 @@ def _processor() -> str:
 
 def _revision() -> str | None:
     checkout = Path(__file__).parents[2]
-    # An installed package may lie inside some other project's repository, whose revision says
-    # nothing.
+    # An installed package may lie inside another project's repository; its revision says nothing.
     if not (checkout / ".git").exists():
         return None
     return _output(

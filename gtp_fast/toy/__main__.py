@@ -1,4 +1,4 @@
-"""python -m gtp_fast.toy: every special case of the flow map beside the truth, in minutes.
+"""python -m gtp_fast.toy: every special case of the flow map and the truth, in minutes.
 
 Trains GTP and the methods it contains on laws that are known exactly, and writes one figure and one
 table. `python -m gtp_fast.toy theorem` draws what Theorem 1 says of the score approximation and

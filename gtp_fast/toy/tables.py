@@ -91,7 +91,7 @@ def gaussian_table(nodes: Sequence[int] = NODES) -> str:
 
 
 def mixture_table(rows: Sequence[tuple[int, int]] = MIXTURE_ROWS) -> str:
-    """Return W1 to the truth, mass in |x| < 0.25 and deviation of the two-mode fixed points."""
+    """Return W1, mass in |x| < 0.25 and deviation of the two-mode fixed points."""
     scores = normal_scores(4001)
     maps = {
         (n, u_mode): TableMap(TWO_MODES, n, u_mode, 601 if u_mode == "adjacent" else 401)

@@ -1,4 +1,4 @@
-"""Three targets for a policy: two modes on a line, eight in the plane, a choice of four goals."""
+"""Three targets: two modes on a line, eight in the plane, four goals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP, LIMIT, REACHED = 0.25, 10, 0.15
 
 @dataclass(frozen=True)
 class Target:
-    """A law of actions; `modes` are its centres [M, A], `radius` what still belongs to one."""
+    """A law of actions; `modes`: centres [M, A], `radius`: of the actions near one."""
 
     name: str
     table: TransitionTable
@@ -52,7 +52,7 @@ def two_modes() -> Target:
 
 
 def eight_gaussians() -> Target:
-    """Eight Gaussians of deviation 0.06 on a circle of radius 0.7; the reward is the abscissa."""
+    """Eight Gaussians of deviation 0.06 on a circle of radius 0.7; reward: the abscissa."""
     angle = np.arange(8) * np.pi / 4
     centres = 0.7 * np.stack((np.cos(angle), np.sin(angle)), 1)
 
@@ -66,7 +66,7 @@ def eight_gaussians() -> Target:
 
 
 def four_goals() -> Target:
-    """Walk from the middle to one of four goals, chosen at random when an episode begins."""
+    """Walk from the middle to one of four goals, chosen at random per episode."""
     goals = 0.6 * np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     episodes = 2500
     draw = np.random.default_rng(1)

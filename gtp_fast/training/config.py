@@ -1,4 +1,4 @@
-"""Options of the training command: of the run, the data and the agent, in one flat list."""
+"""Options of the training command: run, data and agent in one flat list."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RunConfig:
     """
     backend: str = "auto"
     """Operations of an engine: auto, reference (plain PyTorch), compiled, or fused (an error where
-    it cannot be had).
+    it is not available).
     """
     precision: str = "fp32"
     """What the matrix products of training read under fused operations: fp32; bf16 by the tensor
@@ -97,7 +97,7 @@ class Command:
 
 
 def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Command:
-    """Read the options of a new run; --help shows the defaults of its task and agent."""
+    """Read the options of a new run; --help shows its task and agent's defaults."""
     known, rest = _early(argv)
     wants_help = "-h" in rest or "--help" in rest
     if not known.task and not wants_help:
@@ -154,7 +154,7 @@ def _early(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _number(word: str | None) -> int | None:
-    """Read a number of updates; what is none is for the parser of all options to refuse."""
+    """Read a number of updates; the later parser of all options refuses other words."""
     try:
         return None if word is None else int(word)
     except ValueError:
@@ -162,8 +162,9 @@ def _number(word: str | None) -> int | None:
 
 
 def _without_critic(settings: Any, argv: Sequence[str]) -> Any:
-    """Return an agent's settings, the task's number of candidates left out where eta = 0 leaves
-    out the critic that would choose among them; one that was asked for stays.
+    """Return an agent's settings, with one candidate where eta = 0 trains no critic.
+
+    A number of candidates that the command line names stays.
     """
     by_mean = getattr(settings, "candidate_rule", "") == "mean"
     if by_mean or _asked(argv, "num_candidates") or any(getattr(settings, "eta", (1.0,))):
@@ -200,7 +201,7 @@ def _check_guidance(run: RunConfig, settings: Any, task: Task, argv: Sequence[st
 
 
 def _options(run: RunConfig, rules: Rules, agent: Any = None) -> Any:
-    """Return the type of all options in one flat list; without `agent` it has no agent's."""
+    """Return the type of all options in one flat list; agent: a Config, or none."""
     groups = {"run": run, "data": rules} | ({} if agent is None else {"agent": agent})
     flat: Any = tyro.conf.OmitArgPrefixes
     fields = [

@@ -101,6 +101,19 @@ def test_both_tables_name_the_candidates() -> None:
         assert "num_candidates: actions drawn for each decision" in table
 
 
+def test_unusual_ways_to_act_have_columns_of_their_own() -> None:
+    plain = result([10.0]) | {"candidate_rule": None, "noise_scale": 1.0}
+    odd = result([20.0]) | {"num_candidates": 4, "candidate_rule": "argmax", "noise_scale": 0.0}
+    usual = tables.score_table(tables.score_rows({"gtp": plain}), ABOUT)
+    assert "candidate_rule" not in usual and "noise_scale" not in usual
+    table = tables.score_table(tables.score_rows({"gtp": plain, "iql": odd}), ABOUT)
+    head, _, ours, theirs = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[:4]
+    )
+    assert head[-2:] == ["candidate_rule", "noise_scale"]
+    assert ours[-2:] == ["-", "1"] and theirs[-2:] == ["argmax", "0"]
+
+
 def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(compare.main, ["--task", "hopper-medium", "--agents", "diffusion-q"]) == 2
     assert "did you mean diffusion-ql" in capsys.readouterr().err

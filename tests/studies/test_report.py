@@ -159,3 +159,15 @@ def test_runs_without_scores_and_odd_plots_are_refused(
     done = scored(tmp_path / "b", {10: [[1.0], [0.0]]})
     assert cli.run(report.main, [str(done), "--plot", str(tmp_path / "x.doc")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_unusual_ways_to_act_have_columns_of_their_own(tmp_path: Path) -> None:
+    usual = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
+    assert "noise_scale" not in tables.run_table(groups.collect([str(usual)]))
+    ways = {"noise_scale": 0.0, "num_candidates": 4, "candidate_rule": "mean"}
+    other = scored(tmp_path / "b", {10: [[1.0], [0.0]]}, agent_settings=SETTINGS | ways)
+    text = tables.run_table(groups.collect([str(usual), str(other)]))
+    head = [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")]
+    at = [head.index(name) for name in ("num_candidates", "candidate_rule", "noise_scale")]
+    assert [cells(text, 0)[i] for i in at] == ["1", "-", "-"]
+    assert [cells(text, 2)[i] for i in at] == ["4", "mean", "0"]
