@@ -1,7 +1,7 @@
-"""python -m benchmarks.evidence: is value guidance worth anything? GTP, its clone and its rivals on
-many tasks, cell by cell, and docs/results.md written from all runs that there are.
+"""python -m benchmarks.evidence: GTP, its clone and its rivals on many tasks.
 
-A cell is one run of gtp_fast.train. A campaign that was stopped goes on where it was.
+Trains cell by cell and writes docs/results.md from all runs. A cell is one run of gtp_fast.train;
+the same command continues a stopped campaign.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _write(options: Options, campaign: Campaign) -> list[Path]:
 
 
 def _train(options: Options, seed: int, task: str, label: str) -> int:
-    """Train a cell, or go on with its run that was stopped; return the exit code."""
+    """Train a cell, or continue its stopped run; return the exit code."""
     folder = options.runs / task / label / f"seed{seed}-{options.steps}"
     for path in sorted(folder.glob("*/config.yaml")):
         run = runs.open_run(path.parent)
@@ -123,7 +123,7 @@ def _train(options: Options, seed: int, task: str, label: str) -> int:
 
 
 def command(options: Options, seed: int, task: str, label: str) -> list[str]:
-    """Return the options of gtp_fast.train that make a cell, all but the place of the run."""
+    """Return the options of gtp_fast.train for a cell, without its output folder."""
     found = tasks.find(task)
     episodes = options.episodes or (100 if found.goal_reaching else 20)
     given = {

@@ -1,6 +1,4 @@
-"""docs/results.md, results.json and results.png, from the records of runs alone: the same records
-give the same page.
-"""
+"""docs/results.md, results.json and results.png, as a function of the records of runs."""
 
 from __future__ import annotations
 
@@ -212,6 +210,6 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _json(records: Sequence[Record], campaign: Campaign) -> str:
-    """Return one line a run, so that a change of one run is a change of one line."""
+    """Return one line a run, so that one changed run is one changed line."""
     head = json.dumps({name: value for name, value in vars(campaign).items()})
     return f'{{"campaign": {head},\n"runs": [\n' + ",\n".join(map(json.dumps, records)) + "\n]}\n"

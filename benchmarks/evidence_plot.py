@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtp_fast.errors import UserError
+from gtp_fast.system.figure import figure as canvas
 
 Figures = NDArray[np.float64]
 Rows = Sequence[tuple[str, Mapping[str, Sequence[Mapping[str, Any]]]]]
 _COLUMNS = 4
-# Colours that most colour-blind readers tell apart; the two that are compared stand out.
+# Colours for colour-blind readers too; the two compared labels stand out.
 _LOOKS = {
     "gtp": ("#d55e00", "-", "o"),
     "gtp-clone": ("#000000", "--", "o"),
@@ -35,11 +35,6 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
     rows: name and task -> records of each label. UserError without matplotlib or where the file
     cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("The figure needs matplotlib: pip install 'gtp_fast[plot]'.") from error
     panels = [task for task in tasks if any(task in runs for _, runs in rows)]
     if not panels:
         path.unlink(missing_ok=True)
@@ -49,8 +44,7 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
         looks.setdefault(name, (_OTHERS[(len(looks) - len(_LOOKS)) % len(_OTHERS)], "-", "*"))
     columns = min(len(panels), _COLUMNS)
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.6 * lines + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure, save = canvas(4.2 * columns, 3.6 * lines + 0.9, dpi=120)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     handles: dict[str, Any] = {}
     for axis, task in zip(axes, panels, strict=False):
@@ -65,10 +59,7 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
         [handles[name] for name in names], names, loc="outside lower center",
         ncols=len(names) if columns > 2 else 3, fontsize=13, frameon=False, columnspacing=1.4,
     )  # fmt: skip
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The figure {path} cannot be written: {error}.") from error
+    save(path)
 
 
 def curve(records: Sequence[Mapping[str, Any]]) -> tuple[list[int], Figures]:

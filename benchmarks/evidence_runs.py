@@ -1,4 +1,4 @@
-"""What the runs of the evidence say: one record a run, read from every run folder below a root."""
+"""Records of the evidence: one a run, from every run folder below a root."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from gtp_fast import report, runs
+from gtp_fast import runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import evaluations
-from gtp_fast.studies import stats
+from gtp_fast.studies import groups, stats
 
 CLONE = "gtp-clone"
 Record = dict[str, Any]
@@ -21,7 +21,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Campaign:
-    """What is asked for: every task with every label and seed, at one length and one width."""
+    """A campaign: every task with every label and seed, at one length and width."""
 
     tasks: tuple[str, ...]
     labels: tuple[str, ...]
@@ -47,10 +47,10 @@ class Campaign:
 
 
 def collect(root: Path, earlier: Path | None = None) -> list[Record]:
-    """Return a record of every finished run below a folder, by task, label, length and seeds.
+    """Return the records of all finished runs below a folder, sorted.
 
-    earlier: a results.json, whose records of cells that no run below the folder holds are kept: a
-    campaign may go on where its older runs are not. Raises UserError when two runs hold the same
+    earlier: a results.json; its records of cells without a run below the folder are kept, so that a
+    campaign may continue without its older runs. Raises UserError when two runs hold the same
     seed of the same cell.
     """
     records: list[Record] = []
@@ -87,8 +87,8 @@ def _kept(path: Path | None) -> list[Record]:
 
 
 def _record(run: runs.Run) -> Record:
-    """Return what a run was and what came of it; scores in percent of successes for mazes."""
-    (group,) = report.collect([str(run)])
+    """Return the record of a run; scores of mazes are success rates in percent."""
+    (group,) = groups.collect([str(run)])
     config, summary, rows = run.config(), run.summary(), evaluations.read(run.evaluations)
     goal = group.task.goal_reaching
     rows["score"] = 100.0 * rows["success"] if goal else group.task.score(rows["return"])

@@ -1,4 +1,4 @@
-"""The tables of the evidence: scores by task and label, and how likely GTP is the better one."""
+"""Tables of the evidence: scores by task and label, and P(GTP better)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.evidence_runs import Campaign, Record
 from gtp_fast.studies import stats
-from gtp_fast.toy.tables import markdown
+from gtp_fast.studies.markdown import table as markdown
 
 OURS = "gtp"
 
@@ -68,7 +68,7 @@ def common_tasks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
 def score_table(
     table: Sequence[Row], order: Sequence[str], common: Sequence[str], records: Sequence[Record]
 ) -> str:
-    """Return the Markdown table of tasks by labels; average and IQM are over the common tasks."""
+    """Return the table of tasks by labels; average and IQM of the common tasks."""
     levels = {record["task"]: record["data_level"] for record in records}
     lines = []
     for task in order:
@@ -81,7 +81,7 @@ def score_table(
             whole = len(strata) == len(common) > 0
             cells.append(_figure(strata, of(strata)) if whole else "-")
         lines.append([f"**{name}**", "", *cells])
-    return markdown(["task", "data", *(row.name for row in table)], lines)
+    return markdown(["task", "data", *(row.name for row in table)], lines, aligned=False)
 
 
 def _cell(records: Sequence[Record]) -> str:
@@ -120,11 +120,11 @@ def sum_table(table: Sequence[Row], order: Sequence[str]) -> str:
             row.name, f"{members[0]['steps']:,}", str(len(row.runs)), str(seeds),
             "-" if ours in (None, row) else chance(ours, row, order), f"{np.mean(hours):.2f}",
         ])  # fmt: skip
-    return markdown(head, lines)
+    return markdown(head, lines, aligned=False)
 
 
 def chance(ours: Row, theirs: Row, order: Sequence[str]) -> str:
-    """Return P(a run of ours > one of theirs), mean over the tasks of both; - without any."""
+    """Return P(a run of ours > one of theirs), mean over common tasks, or -."""
     both = [task for task in order if task in ours.runs and task in theirs.runs]
     if not both:
         return "-"

@@ -27,10 +27,9 @@ from benchmarks.bench_update import ACTIONS, CONFIG, OBSERVATIONS, table
 from benchmarks.memory import state_bytes
 from benchmarks.plain_update import PlainUpdate
 from benchmarks.workload import Unavailable
-from gtp_fast import runs
 from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.errors import UserError
-from gtp_fast.system import native
+from gtp_fast.system import machine, native
 
 PARTS = ("sampler", "perceptrons, forward", "perceptrons, backward", "optimiser and averages")
 Parts = tuple[dict[str, float], float]
@@ -190,7 +189,7 @@ def render(
     first_update: float,
 ) -> str:
     """Return the page."""
-    facts, counted, (parts, total) = runs.environment(), operations(CONFIG), full
+    facts, counted, (parts, total) = machine.environment(), operations(CONFIG), full
     lines = [
         "# Where the time of an update goes",
         "",

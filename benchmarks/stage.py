@@ -11,7 +11,7 @@ import torch
 from tolerance import assert_as_accurate
 
 from benchmarks.workload import Results, Row, Subject, Unavailable, Workload
-from gtp_fast import runs
+from gtp_fast.system import machine as this_machine
 
 _LEAST_ROUNDS, _MOST_ROUNDS = 2, 2000
 # A CUDA graph is recorded in the second call and replayed from the third on.
@@ -145,7 +145,7 @@ def gate(name: str, results: Results, plain: Results, exact: Results) -> None:
 
 def machine(device: torch.device) -> Mapping[str, Any]:
     """Return the name of the device and the versions that a time depends on."""
-    facts = runs.environment()
+    facts = this_machine.environment()
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else facts["processor"]
     driver = (

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# A run straight from a checkout finds the kernels beside the package, where an install maps them
-# inside it.
+# In a checkout the kernels lie next to the package; an install maps them inside it.
 if not (Path(__file__).parent / "kernels").exists():
     __path__.append(str(Path(__file__).parent.parent))
 
-# PyTorch's threads would spin long while they wait, on the cores that the native ones need; not to
-# spin at all costs its own operations half their speed. It reads this once, when it is loaded; a
-# choice of the user's own stands.
+# OpenMP busy-waits by default, which starves our native threads; not spinning at all halves
+# PyTorch's speed. It is read once, when torch is imported. The user's own settings win.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

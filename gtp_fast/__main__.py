@@ -1,6 +1,4 @@
-"""python -m gtp_fast: versions, device, the native module, and what `auto` would choose; for bug
-reports.
-"""
+"""python -m gtp_fast: versions, device, native module, and the choices of `auto`."""
 
 from __future__ import annotations
 
@@ -9,17 +7,18 @@ from collections.abc import Sequence
 
 import torch
 
-from gtp_fast import cli, ops, runs
+from gtp_fast import cli, ops
+from gtp_fast.system import machine
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print what a result depends on besides its configuration; return the exit code."""
+    """Print the facts for a bug report; return the exit code."""
     if argv:
         print(
-            "python -m gtp_fast takes no options; commands: train, evaluate, collect, report, "
-            "export, latency, demo"
+            "python -m gtp_fast takes no options; commands: train, evaluate, report, compare, "
+            "ablate, latency, demo, collect, export, toy"
         )
-    for name, value in runs.environment().items():
+    for name, value in machine.environment().items():
         print(f"{name:20s}{value}")
     for device in ("cpu", "cuda"):
         if device == "cuda" and not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""What every command shares: options through tyro, and one sentence instead of a traceback."""
+"""Options through tyro, and one sentence instead of a traceback, for every command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parse(
     prog: str,
     description: str | None = None,
 ) -> Options:
-    """Read command-line options into a dataclass; UserError in one sentence when they do not fit.
+    """Read command-line options into a dataclass; UserError when they do not fit.
 
     prog: the name under which `--help` shows the command.
     """
@@ -38,7 +38,7 @@ def parse(
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 2 after a UserError, 130 after Ctrl-C.
+    """Return the exit code of a command: 2 after a UserError, 130 after Ctrl-C.
 
     main: takes the arguments without the program's name. A UserError becomes `gtp_fast: <message>`
     on stderr.
@@ -52,8 +52,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         print("gtp_fast: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has gone; without this the interpreter complains once more while it
-        # shuts down.
+        # The reader (`| head`) has gone; else the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -1,26 +1,29 @@
-"""python -m gtp_fast.demo: value guidance at work in minutes on two cores, with nothing to
-download.
+"""python -m gtp_fast.demo: value guidance in minutes on two cores, with no download.
 
-Collects a PointMaze dataset whose behaviour only wanders, clones it (eta = 0), trains GTP on it
-with value guidance, three seeds each, and draws both beside the data's own policy.
+Collects a PointMaze dataset of random wandering, clones it (eta = 0), trains GTP on it with value
+guidance, three seeds each, and draws both curves and the level of the data's own policy.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from gtp_fast import agents, cli, collect, data, report, tasks, train
+from gtp_fast import cli, collect, data, tasks
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run
-from gtp_fast.runs.evaluations import Evaluation
-from gtp_fast.training.config import RunConfig
+from gtp_fast.studies.curves import learning_curve
+from gtp_fast.studies.protocol import Protocol
 
 TASK = "pointmaze-demo"
+RUNS: dict[str, dict[str, Any]] = {"behaviour cloning": {"eta": (0.0,)}, "GTP": {}}
+"""What each run changes of gtp's settings."""
 
 
 @dataclass(frozen=True)
@@ -41,52 +44,41 @@ def main(argv: Sequence[str]) -> int:
     """Collect, clone, train, evaluate, plot; return the exit code."""
     options = cli.parse(Options, argv, "python -m gtp_fast.demo", __doc__)
     began = time.perf_counter()
-    task, guided = agents.defaults("gtp", tasks.find(TASK), options.steps)
+    task = tasks.find(TASK)
     made = collect.collect(task, workers=collect.default_workers(task))
     print(
         f"data: {made.path} ({'collected earlier' if made.reused else 'just collected'}, locally "
         "made)\n"
     )
-    clone = dataclasses.replace(guided, eta=(0.0,))
+    protocol = Protocol(TASK, options.seeds, str(made.path), options.steps, options.episodes)
     results: dict[str, tuple[Run, Evaluation]] = {}
-    for name, settings in (("behaviour cloning", clone), ("GTP", guided)):
+    for name, changes in RUNS.items():
+        task, settings = protocol.settings("gtp", changes)
         print(f"--- {name}: eta = {settings.eta[0]:g}")
-        run_config = RunConfig(
-            task=TASK,
-            dataset=str(made.path),
-            seeds=options.seeds,
-            steps=options.steps,
-            episodes=options.episodes,
-            evaluate_every=evaluate_every(options.steps or task.updates, name),
-            output=options.output,
-        )
-        trainer = train.start(run_config, task, task.rules, settings)
+        every = evaluate_every(options.steps or task.updates, name)
+        trainer = protocol.begin("gtp", changes, Path(options.output), every)
         if code := trainer.train():
             return code
         assert trainer.last is not None
         results[name] = (trainer.run, trainer.last)
         print()
     guided_run, _ = results["GTP"]
-    plot = report.plot_learning_curve(guided_run, clone=results["behaviour cloning"][0])
-    account = table(results, data.load_table(task, made.path))
+    plot = learning_curve(guided_run, clone=results["behaviour cloning"][0])
+    scores = table(results, data.load_table(task, made.path))
     seconds = f"{time.perf_counter() - began:.0f} s"
     updates = f"{options.steps or task.updates:,} updates a run"
-    (guided_run.path / "demo.txt").write_text(f"{account}\n{updates}, {seconds} in all\n")
-    print(f"{account}\n\nrun folder  {guided_run.path}\nplot        {plot}\ntime        {seconds}")
+    (guided_run.path / "demo.txt").write_text(f"{scores}\n{updates}, {seconds} in all\n")
+    print(f"{scores}\n\nrun folder  {guided_run.path}\nplot        {plot}\ntime        {seconds}")
     return 0
 
 
 def evaluate_every(steps: int, name: str) -> int:
-    """Return how often a run is evaluated: the clone once at its end, GTP six times, for the
-    learning curve.
-    """
+    """Return the updates between evaluations: the clone has one, at its end, GTP six."""
     return 0 if name == "behaviour cloning" else max(1, steps // 6)
 
 
 def table(results: dict[str, tuple[Run, Evaluation]], source: data.TransitionTable) -> str:
-    """Return the comparison of the two runs as text: mean over seeds, with the spread of the seeds'
-    means.
-    """
+    """Return the comparison as text: means over seeds and their standard deviations."""
     facts = source.statistics
     lines = [
         f"{'':20s}{'success within the limit':>26s}{'steps to the goal, at most the limit':>40s}",

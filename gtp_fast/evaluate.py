@@ -1,6 +1,4 @@
-"""python -m gtp_fast.evaluate RUN: repeat the evaluation of a trained run, with any number of
-episodes, K or seed.
-"""
+"""python -m gtp_fast.evaluate RUN: evaluate a trained run again, in any way to act."""
 
 from __future__ import annotations
 
@@ -18,10 +16,10 @@ from tqdm import tqdm
 from gtp_fast import cli, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, restore
 from gtp_fast.runs import plain
-from gtp_fast.runs.evaluations import Evaluation
 from gtp_fast.system.files import write_atomically
 
 
@@ -70,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
-    """Return the protocol of an evaluation, which its score must be read with, and its episodes."""
+    """Return the protocol of an evaluation and its episodes."""
     check_acting(
         options.weights, options.k, options.num_candidates, options.noise_scale,
         options.candidate_rule,
@@ -97,7 +95,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
             agent.seeds,
             episodes,
             seed=options.seed,
-            reference=(task.reference_min, task.reference_max),
+            reference=task.reference,
             environments=options.environments,
             processes=options.processes,
             low=config["action_low"],
@@ -126,14 +124,14 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         "seeds": list(agent.seeds),
         "evaluation_seed": options.seed,
         "sampler": acting.sampler.describe(),
-        "reference": [task.reference_min, task.reference_max],
+        "reference": list(task.reference),
         "reference_source": task.reference_source,
     }
     return record, evaluation
 
 
 def table(record: dict[str, Any], evaluation: Evaluation) -> str:
-    """Return the result as text, with all that its reading depends on."""
+    """Return the result as text, with its protocol."""
     count = len(evaluation.seeds)
     lines = [
         f"{record['task']} on {record['dataset']}, in {record['environment']}",

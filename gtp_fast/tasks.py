@@ -41,7 +41,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Task:
-    """What training and evaluation need to know of one task, and where each number comes from."""
+    """Facts of one task for training and evaluation, with their sources."""
 
     name: str
     family: Family
@@ -79,10 +79,23 @@ class Task:
         """Minari id under which `python -m gtp_fast.collect` writes a locally made dataset."""
         return f"local/{self.family}/{self.name.removeprefix(self.family + '-')}-v0"
 
+    @property
+    def reference(self) -> tuple[float, float]:
+        """Returns that count as score 0 and 100."""
+        return self.reference_min, self.reference_max
+
     def score(self, returns: ArrayLike) -> NDArray[np.float64]:
-        """Normalised score 100 (R - min) / (max - min) of undiscounted returns of any shape."""
-        spread = self.reference_max - self.reference_min
-        return 100.0 * (np.asarray(returns, np.float64) - self.reference_min) / spread
+        """Return the normalised scores of undiscounted returns of any shape."""
+        return normalise(returns, self.reference)
+
+
+def normalise(returns: ArrayLike, reference: tuple[float, float] | None) -> NDArray[np.float64]:
+    """Return 100 (R - min) / (max - min), of any shape; nan without a reference."""
+    values = np.asarray(returns, np.float64)
+    if reference is None:
+        return np.full_like(values, np.nan)
+    low, high = reference
+    return 100.0 * (values - low) / (high - low)
 
 
 # D4RL's reference returns (d4rl/infos.py); the same pair for every dataset of an environment.
@@ -212,7 +225,7 @@ _VERSIONS = {"locomotion": ("2",), "antmaze": ("0", "2"), "pointmaze": ()}
 
 
 def find(name: str) -> Task:
-    """The task of that name, D4RL's version suffix allowed; UserError offers the nearest names."""
+    """Return the task of a name, with D4RL's version suffix or not; UserError otherwise."""
     wanted = name.strip().lower()
     suffix = re.search(r"-v(\d+)$", wanted)
     task = TASKS.get(wanted[: suffix.start()] if suffix else wanted)

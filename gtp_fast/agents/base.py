@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gtp_fast import ops
 from gtp_fast.agents.settings import CloneConfig
+from gtp_fast.data.table import Batch
 from gtp_fast.errors import UserError
 from gtp_fast.networks.learner import Learner
 from gtp_fast.ops.candidates import CandidateSampler, Rule, Score
@@ -23,7 +24,7 @@ from gtp_fast.reference import FoldedPolicy, philox
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
-    from gtp_fast.data.table import Batch, TransitionTable
+    from gtp_fast.data.table import TransitionTable
 
 
 DIVERGED = "diverged"
@@ -207,7 +208,7 @@ class Agent(ABC):
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
         """Draw the transitions of an update, [S, B] of them."""
         fields = self.ops.gather(table, self.keys, step, Stream.BATCH, self.config.batch_size)
-        return table.batch(*(field.to(self.dtype) for field in fields))
+        return Batch(*(field.to(self.dtype) for field in fields))
 
     def chain_noise(self, step: int | Tensor, stream: Stream, rows: int, draws: int = 1) -> Tensor:
         """Draw the noise of a folded policy: [S, rows, A], or [S, draws, rows, A]."""
@@ -219,10 +220,13 @@ class Agent(ABC):
     def learners(self) -> dict[str, Learner]:
         """Return the parts that learn, by name."""
 
-    def weights_of(self, table: TransitionTable, index: Tensor, draw: int) -> Tensor | None:
-        """Return the weights w [S, n] of rows `index` [S, n] by the guidance of this moment.
+    def weights_of(
+        self, table: TransitionTable, index: Tensor, draw: int, step: int | None = None
+    ) -> Tensor | None:
+        """Return the weights w [S, n] of rows `index` [S, n]; None where no row is weighted.
 
-        draw: number of the draw of all noise in them. None where no row is weighted.
+        draw: number of the draw of all noise in them. step: the update whose guidance weighs; None
+        for the last one that this object has done.
         """
         return None
 

@@ -22,15 +22,16 @@ SAMPLES = 16
 _LARGEST = torch.finfo(torch.float32).max
 
 
-def figures(agent: Agent, table: TransitionTable) -> Figures:
-    """Return every figure that the agent has, one value a seed; nothing of the agent changes.
+def figures(agent: Agent, table: TransitionTable, step: int | None = None) -> Figures:
+    """Return every figure that the agent has, one value a seed; its parameters stay as they are.
 
     `weight_*` of what weighs its rows, `map_*` and `euler_error` of a flow map, `action_std_*` of
-    all. The rows are the same whenever it is called.
+    all. step: the update whose guidance weighs, as in `Agent.weights_of`. The rows are the same in
+    every call.
     """
     index = rows(agent, table)
     with torch.no_grad():
-        found = weight_figures(agent, table, index) | action_figures(agent, table, index)
+        found = weight_figures(agent, table, index, step) | action_figures(agent, table, index)
     return found | action_spread(agent, table)
 
 
@@ -39,7 +40,9 @@ def rows(agent: Agent, table: TransitionTable) -> Tensor:
     return agent.ops.integers(agent.keys, 0, Stream.HEALTH_ROWS, ROWS, len(table))
 
 
-def weight_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figures:
+def weight_figures(
+    agent: Agent, table: TransitionTable, index: Tensor, step: int | None = None
+) -> Figures:
     """Return effective share, repeatability and order of the weights of rows `index` [S, n].
 
     `weight_ess`: effective sample size of w as a share of the rows. `weight_correlation`: of two
@@ -47,7 +50,7 @@ def weight_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figur
     w times how often lots draw the row (1 if all alike), of rows by the quartile of their episode's
     return, the lowest first; nan where there is none.
     """
-    drawn = [agent.weights_of(table, index, draw) for draw in range(2)]
+    drawn = [agent.weights_of(table, index, draw, step) for draw in range(2)]
     if drawn[0] is None or drawn[1] is None:
         return {}
     # The paper's unclamped weights may be infinite, for which neither figure is defined.

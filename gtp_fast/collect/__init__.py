@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from gtp_fast.collect.storage import SETTINGS_KEY, write
 from gtp_fast.collect.workers import episodes
 from gtp_fast.data import locate, minari
 from gtp_fast.errors import UserError
+from gtp_fast.system.machine import cores
 from gtp_fast.tasks import Task, find
 
 __all__ = ["PLANS", "Collected", "collect", "default_workers"]
@@ -68,7 +68,7 @@ def collect(
 
 def default_workers(task: Task) -> int:
     """Processes that pay: one for the cheap point mazes, one per core for the ant."""
-    return min(os.cpu_count() or 1, 8) if task.family == "antmaze" else 1
+    return min(len(cores()), 8) if task.family == "antmaze" else 1
 
 
 def _require_same(folder: Path, settings: dict[str, Any]) -> None:

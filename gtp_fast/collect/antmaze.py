@@ -44,7 +44,7 @@ class Runner:
         return goal_position if cell == goal else planner.centre(cell)
 
     def remaining(self, position: Point, goal_position: Point, target: Point) -> float:
-        """A number that shrinks along the way: cells to go, then metres to the next point."""
+        """Return the distance left: cells to go, then metres to the next point."""
         planner = self._planner
         cells = planner.distances(planner.cell(goal_position))[planner.cell(position)]
         return 10.0 * cells + float(np.linalg.norm(position - target))
@@ -53,7 +53,7 @@ class Runner:
 def run(
     env: gym.Env[Any, Any], planner: Planner, seed: int, number: int, noise: float, limit: int
 ) -> Stored:
-    """Episode `number`: to its goal and a little beyond, or until stuck; either is a truncation."""
+    """Return episode `number`: past its goal or until stuck, both truncations."""
     draw = np.random.default_rng((seed, number))
     policy, runner = DirectionPolicy(), Runner(planner)
     reset_seed = int(draw.integers(2**31))

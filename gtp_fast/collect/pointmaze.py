@@ -18,7 +18,7 @@ _NEAR = 0.2
 
 
 class Walker:
-    """PD control along the shortest path to a target; a way-point is kept until nearly reached."""
+    """PD control along the shortest path; a way-point stays until nearly reached."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner

@@ -13,8 +13,8 @@ from typing import Any
 
 from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.plans import collection_spec, plan_of, stored_evaluation_spec
-from gtp_fast.data.environment import make
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import make
 from gtp_fast.tasks import Task
 
 SETTINGS_KEY = "gtp_fast_collect"
@@ -29,7 +29,7 @@ def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Pa
     folder = root / task.local_dataset
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Beside its final place, so that moving it there is one rename.
+        # In the same file system, so that moving it is one rename.
         with tempfile.TemporaryDirectory(prefix=".gtp_fast_", dir=root) as scratch:
             made = Path(scratch)
             with _datasets_path(made):
@@ -57,7 +57,7 @@ def _create(task: Task, episodes: list[Stored], settings: dict[str, Any]) -> Non
     import minari
     from minari.data_collector import EpisodeBuffer
 
-    environment = make(collection_spec(task))
+    environment = make(collection_spec(task), checked=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = minari.create_dataset_from_buffers(

@@ -15,7 +15,8 @@ import gymnasium as gym
 from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.planner import Planner
 from gtp_fast.collect.plans import collection_spec, plan_of
-from gtp_fast.data.environment import MAZE_SCALES, make
+from gtp_fast.data.environment import MAZE_SCALES
+from gtp_fast.evaluation.vector import make
 from gtp_fast.tasks import Task
 
 
@@ -26,7 +27,7 @@ class Collector:
         spec = collection_spec(task)
         self._plan, self._seed, self._noise = plan_of(task), seed, noise
         # Without gymnasium's wrappers a step of PointMaze costs half.
-        self._env: gym.Env[Any, Any] = make(spec, disable_env_checker=True).unwrapped
+        self._env: gym.Env[Any, Any] = make(spec).unwrapped
         self._planner = Planner(spec.kwargs["maze_map"], MAZE_SCALES[task.family])
 
     def episode(self, number: int) -> Stored:
@@ -36,7 +37,7 @@ class Collector:
 
 
 def episodes(task: Task, seed: int, noise: float, workers: int) -> Generator[Stored]:
-    """Episodes 0, 1, 2, ... without end; the caller closes the iterator when it has enough."""
+    """Yield episodes 0, 1, 2, ... until the caller closes the iterator."""
     if workers <= 1:
         collector = Collector(task, seed, noise)
         yield from map(collector.episode, count())

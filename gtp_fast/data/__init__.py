@@ -1,7 +1,6 @@
 """Data: Minari datasets, D4RL files and .npz arrays as one resident transition table."""
 
 from gtp_fast.data.environment import evaluation_spec, fits_environment
-from gtp_fast.data.environment import make as make_environment
 from gtp_fast.data.load import load_table
 from gtp_fast.data.table import Batch, Provenance, Statistics, TransitionTable
 
@@ -13,5 +12,4 @@ __all__ = [
     "evaluation_spec",
     "fits_environment",
     "load_table",
-    "make_environment",
 ]

@@ -21,12 +21,12 @@ from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.tasks import Rules
 
 # Raised whenever a rule changes what a table holds, so that older files are not read.
-_VERSION = 2
+_VERSION = 3
 _TENSORS = ("rows", "episode")
 
 
 def key(sources: Iterable[Source], task: str, rules: Rules) -> str:
-    """Short digest of everything a table depends on: files, their size and time, task and rules."""
+    """Return a digest of everything a table depends on: files, task, rules."""
     files = []
     for source in sources:
         facts = source.content.stat()
@@ -36,19 +36,21 @@ def key(sources: Iterable[Source], task: str, rules: Rules) -> str:
 
 
 def places(sources: tuple[Source, ...], digest: str) -> list[Path]:
-    """Files that may hold the table, the preferred first: GTP_FAST_CACHE alone when it is set,
-    else beside the dataset, else the user's cache folder."""
+    """Return the files that may hold the table, the preferred first.
+
+    GTP_FAST_CACHE alone where it is set, else next to the dataset, then the user's cache folder.
+    """
     name = f"gtp_fast_table_{digest}.safetensors"
     chosen = os.environ.get("GTP_FAST_CACHE")
     if chosen:
         return [Path(chosen) / name]
     first = sources[0]
-    beside = first.path if first.path.is_dir() else first.path.parent
-    return [beside / name, Path.home() / ".cache" / "gtp_fast" / name]
+    own = first.path if first.path.is_dir() else first.path.parent
+    return [own / name, Path.home() / ".cache" / "gtp_fast" / name]
 
 
 def load(places: Iterable[Path]) -> TransitionTable | None:
-    """The first sound table among the places; None when there is none, or it is broken."""
+    """Return the first whole table among the places; None without one."""
     for path in places:
         try:
             with safe_open(path, framework="pt") as file:
@@ -62,7 +64,7 @@ def load(places: Iterable[Path]) -> TransitionTable | None:
 
 
 def store(table: TransitionTable, places: Iterable[Path]) -> Path | None:
-    """Write the table to the first place that takes it, whole or not at all; None if none does."""
+    """Write the table to the first place that takes it, atomically; None if none does."""
     tensors = {name: getattr(table, name) for name in _TENSORS}
     # Without the tensors, which asdict would copy.
     bare = replace(table, rows=table.rows[:0], episode=table.episode[:0])

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -23,7 +22,7 @@ MAZE_SCALES = {"antmaze": 4.0, "pointmaze": 1.0}
 
 
 class FixedGoal(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """A maze whose goal is one point (metres), without the noise the maze adds at every reset."""
+    """A maze with one fixed goal (metres), without the maze's noise at every reset."""
 
     def __init__(self, env: gym.Env[Any, Any], goal: tuple[float, float]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, goal=tuple(goal))
@@ -50,7 +49,7 @@ def evaluation_goal(
 
 
 def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> EnvSpec | None:
-    """The environment to evaluate in; None when the dataset brings none that fits its task.
+    """Return the environment to evaluate in; None when the dataset brings none.
 
     Mazes end at the goal, keep it, and use the collection map with one start and one goal cell.
     Raises UserError for code from outside gymnasium and gymnasium_robotics unless trusted.
@@ -87,18 +86,6 @@ def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> 
         wrapper = WrapperSpec(FixedGoal.__name__, entry, {"goal": goal})
         spec.additional_wrappers = (*spec.additional_wrappers, wrapper)
     return spec
-
-
-def make(spec: EnvSpec, **options: Any) -> gym.Env[Any, Any]:
-    """Build an environment from its spec and remove the model file that mazes leave behind."""
-    if str(spec.entry_point).startswith("gymnasium_robotics."):
-        register_mazes()
-    environment: gym.Env[Any, Any] = gym.make(copy.deepcopy(spec), **options)
-    litter = getattr(environment.unwrapped, "tmp_xml_file_path", None)
-    if litter is not None:
-        # Read once at construction; every maze would leave one more in the temporary folder.
-        Path(litter).unlink(missing_ok=True)
-    return environment
 
 
 def register_mazes() -> None:

@@ -1,22 +1,52 @@
-"""D4RL's flat layout (observations, actions, rewards, terminals, timeouts), in any file."""
+"""D4RL's flat layout (observations, actions, rewards, terminals, timeouts): .hdf5 and .npz."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from gtp_fast.data.recording import Recording, allocate
+from gtp_fast.data.table import Columns
 from gtp_fast.errors import UserError
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
 
 
+def read_d4rl(path: Path) -> Recording:
+    """Read a D4RL .hdf5 file; UserError when it is truncated or of another layout."""
+    try:
+        with h5py.File(path, "r") as file:
+            # D4RL's loader never used the stored next observations, which some files lack.
+            arrays = {key: file[key][()] for key in (*REQUIRED, "timeouts") if key in file}
+    except (OSError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{path} is truncated or not an HDF5 file of D4RL's layout ({error}); fetch it again"
+        ) from error
+    recording = transitions(path.name, arrays)
+    recording.description = "a D4RL file"
+    recording.official = True
+    return recording
+
+
+def read_npz(path: Path) -> Recording:
+    """Read an .npz under D4RL's key names; UserError when its arrays disagree."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in (*REQUIRED, *OPTIONAL) if key in file}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as an .npz of plain arrays ({error})") from error
+    return transitions(path.name, arrays)
+
+
 def transitions(name: str, arrays: Mapping[str, NDArray[Any]]) -> Recording:
-    """D4RL's rule: the next observation is the next row's, so timeout rows and the last row go.
+    """Apply D4RL's rule: s' is the next row's, so timeout rows and the last go.
 
     With `next_observations` [N, O] given every row stays. Raises UserError on shapes that disagree.
     """
@@ -35,10 +65,10 @@ def transitions(name: str, arrays: Mapping[str, NDArray[Any]]) -> Recording:
         # What follows a terminal row belongs to another episode; the mask hides this stand-in.
         following = observations[np.where(terminals[keep], keep, keep + 1)]
     o, a = observations.shape[1], actions.shape[1]
-    rows = allocate(len(keep), o, a)
-    rows[:, :o] = observations[keep]
-    rows[:, o : o + a] = actions[keep]
-    rows[:, o + a + 1 : -1] = following
+    rows, columns = allocate(len(keep), o, a), Columns.of(o, a)
+    rows[:, columns.observation] = observations[keep]
+    rows[:, columns.action] = actions[keep]
+    rows[:, columns.next_observation] = following
     return Recording(
         name=name,
         rows=rows,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gtp_fast.data import cache, d4rl_source, locate, minari, npz_source, rules
+from gtp_fast.data import cache, flat, locate, minari, rules
 from gtp_fast.data.environment import evaluation_goal
 from gtp_fast.data.recording import Recording, concatenate
 from gtp_fast.data.table import Provenance, TransitionTable
@@ -21,9 +21,10 @@ def load_table(
     device: torch.device | str = "cpu",
     use_cache: bool = True,
 ) -> TransitionTable:
-    """The dataset (Minari id or folder, D4RL .hdf5 or .npz; default the task's own) as one table.
+    """Return a dataset as one table.
 
-    Raises UserError naming dataset, episode or row when the data cannot be had or are not sound.
+    dataset: Minari id or folder, D4RL .hdf5 or .npz; by default the task's own. Raises UserError
+    naming dataset, episode or row when the data are not available or not valid.
     """
     task = find(task) if isinstance(task, str) else task
     sources = locate.find(task, dataset)
@@ -38,7 +39,7 @@ def load_table(
 
 
 def default_rules(task: Task, source: locate.Source) -> Rules:
-    """The task's rules; a flat file knows no goal of its own, so its rewards stand as stored."""
+    """Return the task's rules; for a flat file, without goals, rewards as stored."""
     if source.kind == "minari":
         return task.rules
     return replace(task.rules, goal="none", cut_at_goal=False)
@@ -67,9 +68,9 @@ def _build(task: Task, sources: tuple[locate.Source, ...], chosen: Rules) -> Tra
 
 def _read(task: Task, source: locate.Source, chosen: Rules) -> Recording:
     if source.kind == "npz":
-        return npz_source.read(source.path)
+        return flat.read_npz(source.path)
     if source.kind == "d4rl":
-        return d4rl_source.read(source.path)
+        return flat.read_d4rl(source.path)
     keys = task.observation_keys
     if chosen.goal != "concat":
         keys = tuple(key for key in keys if key != "desired_goal")

@@ -1,4 +1,4 @@
-"""From a task or a --dataset value to files: found here, downloaded, or said to be missing."""
+"""From a task or a --dataset value to files: found here, downloaded, or reported missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Source:
 
     @property
     def content(self) -> Path:
-        """The file whose size and modification time identify the content."""
+        """The file that identifies the content by its size and modification time."""
         return minari_source.data_file(self.path) if self.kind == "minari" else self.path
 
 

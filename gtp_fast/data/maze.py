@@ -31,13 +31,13 @@ def marked(maze: Sequence[Sequence[int | str]], start: Cell | None, goal: Cell |
 
 
 def only(maze: Sequence[Sequence[int | str]], letter: str) -> Cell | None:
-    """The single cell with that mark, or None when there is none or more than one."""
+    """Return the only cell with that mark; None for no cell or several."""
     cells = [(i, j) for i, row in enumerate(maze) for j, cell in enumerate(row) if cell == letter]
     return cells[0] if len(cells) == 1 else None
 
 
 def centre(maze: Sequence[Sequence[int | str]], cell: Cell, scale: float) -> tuple[float, float]:
-    """x and y in metres of a cell's centre; the origin is the middle of the map, rows go down."""
+    """Return x and y of a cell's centre in metres; origin: the middle, rows go down."""
     x = (cell[1] + 0.5 - len(maze[0]) / 2) * scale
     y = (len(maze) / 2 - cell[0] - 0.5) * scale
     return x, y
@@ -49,7 +49,7 @@ def evaluation_map(
     start: Cell,
     goal: Cell,
 ) -> MazeMap | None:
-    """The collection map with one start and one goal cell; None when nothing fits its walls.
+    """Return the collection map with one start and one goal cell; None without any.
 
     Taken from the collection map where it marks both, else from the stored evaluation map, turned
     back where it is the mirror image (as reported for Minari's umaze sets), else the task's cells.

@@ -11,6 +11,7 @@ import numpy as np
 from h5py import h5d, h5f, h5g, h5s
 
 from gtp_fast.data.recording import Float64, Recording, allocate
+from gtp_fast.data.table import Columns
 from gtp_fast.errors import UserError
 
 _MAIN_FILE = Path("data") / "main_data.hdf5"
@@ -30,7 +31,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 def data_file(folder: Path) -> Path:
-    """The file whose size and time stand for the content of the dataset."""
+    """Return the file that identifies the content by its size and time."""
     return folder / _MAIN_FILE
 
 
@@ -117,7 +118,8 @@ def _read_episodes(
     rewards, terminals = np.empty(total), np.empty(total, np.bool_)
     goals = {key: np.empty((total, 2)) for key in ("achieved_goal", "desired_goal") if positions}
     widths = dict.fromkeys(goals, 2) | dict(zip(layout.keys, layout.widths, strict=True))
-    columns = dict(zip(layout.keys, np.cumsum((0, *layout.widths)).tolist(), strict=False))
+    columns = Columns.of(o, a)
+    offsets = dict(zip(layout.keys, np.cumsum((0, *layout.widths)).tolist(), strict=False))
     scratch = {width: np.empty((longest + 1, width)) for width in {*widths.values(), a}}
     begin = 0
     for number, (group, length) in enumerate(zip(groups, lengths, strict=True)):
@@ -127,13 +129,13 @@ def _read_episodes(
             values = _fill(group, path, scratch[width][: length + 1], where)
             if key in goals:
                 goals[key][begin:end] = values[1:]
-            if key in columns:
+            if key in offsets:
                 # A goal seen before a step may be one already reached: the one after was in force.
                 before = values[1:] if key == "desired_goal" else values[:-1]
-                at, next_at = columns[key], o + a + 1 + columns[key]
-                rows[begin:end, at : at + width] = before
-                rows[begin:end, next_at : next_at + width] = values[1:]
-        rows[begin:end, o : o + a] = _fill(group, "actions", scratch[a][:length], where)
+                at = slice(offsets[key], offsets[key] + width)
+                rows[begin:end, columns.observation][:, at] = before
+                rows[begin:end, columns.next_observation][:, at] = values[1:]
+        rows[begin:end, columns.action] = _fill(group, "actions", scratch[a][:length], where)
         _fill(group, "rewards", rewards[begin:end], where)
         _fill(group, "terminations", terminals[begin:end], where)
         begin = end

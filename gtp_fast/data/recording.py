@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gtp_fast.data.table import Columns
 from gtp_fast.errors import UserError
 
 Float32 = NDArray[np.float32]
@@ -39,9 +40,14 @@ class Recording:
     official: bool = False
 
     @property
+    def columns(self) -> Columns:
+        """Where each field lies in `rows`."""
+        return Columns.of(self.observation_dim, self.action_dim)
+
+    @property
     def actions(self) -> Float32:
         """View [N, A] of the actions in `rows`."""
-        return self.rows[:, self.observation_dim : self.observation_dim + self.action_dim]
+        return self.rows[:, self.columns.action]
 
     def place(self, row: int) -> str:
         """Name of a row for an error message: dataset, episode and row."""
@@ -49,10 +55,10 @@ class Recording:
 
 
 def allocate(count: int, observation_dim: int, action_dim: int) -> Float32:
-    """Rows of a Recording, with the two columns that rules fill set to zero."""
-    rows = np.empty((count, 2 * observation_dim + action_dim + 2), np.float32)
-    rows[:, observation_dim + action_dim] = 0.0
-    rows[:, -1] = 0.0
+    """Rows of a Recording; the columns that rules fill, reward and mask, are zero."""
+    columns = Columns.of(observation_dim, action_dim)
+    rows = np.empty((count, columns.mask + 1), np.float32)
+    rows[:, [columns.reward, columns.mask]] = 0.0
     return rows
 
 

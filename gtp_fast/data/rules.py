@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gtp_fast.data import box
 from gtp_fast.data.recording import Float32, Float64, Recording
 from gtp_fast.data.table import Statistics
 from gtp_fast.errors import UserError
@@ -31,7 +32,7 @@ def check(recording: Recording) -> None:
 
 
 def scale_actions(recording: Recording, clip: bool) -> None:
-    """Map actions from their box to [-1, 1] in place; outside it raises UserError unless `clip`."""
+    """Map actions from their box to [-1, 1], in place; UserError outside it unless `clip`."""
     low, high = recording.action_low, recording.action_high
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
         raise UserError(
@@ -39,9 +40,7 @@ def scale_actions(recording: Recording, clip: bool) -> None:
         )
     actions = recording.actions
     if not (np.all(low == -1.0) and np.all(high == 1.0)):
-        centre, half = ((low + high) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)
-        actions -= centre
-        actions /= half
+        box.normalise(actions, low.astype(np.float32), high.astype(np.float32))
     if not clip and max(-float(actions.min()), float(actions.max())) > 1.0 + _ACTION_SLACK:
         row = int(np.argmax((np.abs(actions) > 1.0 + _ACTION_SLACK).any(axis=1)))
         raise UserError(
@@ -144,9 +143,9 @@ def apply(
             rewards, terminals, reached = rewards[keep], terminals[keep], reached[keep]
     number = np.cumsum(starts(episode)) - 1
     returns: Float64 = np.bincount(number, rewards).astype(np.float64)
-    o, a = recording.observation_dim, recording.action_dim
-    rows[:, o + a] = shape_rewards(rewards, returns, rules.reward)
-    rows[:, -1] = ~terminals
+    columns = recording.columns
+    rows[:, columns.reward] = shape_rewards(rewards, returns, rules.reward)
+    rows[:, columns.mask] = ~terminals
     won = None if reached is None else float((np.bincount(number, reached) > 0).mean())
     return (
         rows,

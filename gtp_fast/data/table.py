@@ -11,6 +11,25 @@ from torch import Tensor
 from gtp_fast.tasks import Rules
 
 
+class Columns(NamedTuple):
+    """Place of each field in a row of the table [2 O + A + 2]."""
+
+    observation: slice
+    action: slice
+    reward: int
+    next_observation: slice
+    mask: int
+
+    @classmethod
+    def of(cls, observation_dim: int, action_dim: int) -> Columns:
+        """Return the columns for O and A."""
+        o, a = observation_dim, action_dim
+        reward = o + a
+        return cls(
+            slice(o), slice(o, reward), reward, slice(reward + 1, reward + 1 + o), reward + 1 + o
+        )
+
+
 class Batch(NamedTuple):
     """Views of one gather; leading axes are seeds S and rows B."""
 
@@ -38,7 +57,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the data come from, to be named beside every score."""
+    """Where the data come from; every score names it."""
 
     dataset_id: str
     official: bool
@@ -48,7 +67,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class TransitionTable:
-    """Transitions [N, 2 O + A + 2]: observation | action | reward | next observation | mask."""
+    """All transitions of a dataset: rows [N, 2 O + A + 2], see `Columns`."""
 
     rows: Tensor
     episode: Tensor
@@ -78,6 +97,11 @@ class TransitionTable:
         return self.provenance.dataset_id
 
     @property
+    def columns(self) -> Columns:
+        """Where each field lies in `rows`."""
+        return Columns.of(self.observation_dim, self.action_dim)
+
+    @property
     def device(self) -> torch.device:
         """Device that holds the rows."""
         return self.rows.device
@@ -97,8 +121,10 @@ class TransitionTable:
         return torch.bincount(self.episode.cpu(), reward).to(self.device)
 
     def episode_scores(self) -> Tensor:
-        """What evaluation would count of each episode [episodes], float64: 1 for a goal reached
-        where the task has one and the rules end an episode there, else the undiscounted return.
+        """Return what evaluation would count of each episode [episodes], float64.
+
+        1 for a goal reached where the task has one and the rules end an episode there, else the
+        undiscounted return.
         """
         ends_at_goal = self.rules.cut_at_goal or self.rules.goal == "relabel"
         if self.statistics.success_rate is None or not ends_at_goal:
@@ -110,28 +136,16 @@ class TransitionTable:
         """First state of each episode [episodes, O]."""
         first = torch.ones_like(self.episode, dtype=torch.bool)
         first[1:] = self.episode[1:] != self.episode[:-1]
-        return self.rows[first, : self.observation_dim]
+        return self.rows[first, self.columns.observation]
 
     def gather(self, index: Tensor) -> Batch:
-        """Rows `index` [S, B] (int64) as views: [S, B, O], [S, B, A], [S, B], [S, B, O], [S, B]."""
+        """Return rows `index` [S, B] (int64) as a Batch of views [S, B, ...]."""
         rows = self.rows.index_select(0, index.reshape(-1)).view(*index.shape, self.rows.shape[1])
         return self._split(rows)
-
-    @staticmethod
-    def batch(*fields: Tensor) -> Batch:
-        """Name the fields of a batch that was gathered elsewhere."""
-        return Batch(*fields)
 
     def all(self) -> Batch:
         """Every row as a Batch of views with leading axis N."""
         return self._split(self.rows)
 
     def _split(self, rows: Tensor) -> Batch:
-        o, a = self.observation_dim, self.action_dim
-        return Batch(
-            observation=rows[..., :o],
-            action=rows[..., o : o + a],
-            reward=rows[..., o + a],
-            next_observation=rows[..., o + a + 1 : 2 * o + a + 1],
-            mask=rows[..., 2 * o + a + 1],
-        )
+        return Batch(*(rows[..., place] for place in self.columns))

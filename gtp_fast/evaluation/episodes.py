@@ -1,4 +1,4 @@
-"""Exactly N whole episodes of S policies at once, the same figures however they are run.
+"""Exactly N whole episodes of S policies, with the same result however they run.
 
 Episode i starts from a seed made of i and the evaluation's seed, and takes its noise by counter:
 key made of the evaluation's and the policy's seed, step = time within the episode, stream ACT,
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast.data import box
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Floats, Moment, Slots
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
-from gtp_fast.runs.evaluations import Evaluation
 
 ROWS = 16
 """Rows of every batch that the sampler sees."""
@@ -37,8 +37,9 @@ class Samples(Protocol):
     """Draws of noise for one action."""
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise [S, B, A] ([S, draws, B, A] where draws > 1) to
-        actions [S, B, A] in [-1, 1].
+        """Return actions [S, B, A] in [-1, 1].
+
+        observation: [S, B, O]; noise: [S, B, A], or [S, draws, B, A] where draws > 1.
         """
 
 
@@ -63,7 +64,7 @@ class Plan:
     device: torch.device | str = "cpu"
     """Where the sampler wants its tensors."""
     progress: Callable[[int, int], object] | None = None
-    """Told of finished episodes: how many, out of how many."""
+    """Called with the number of finished episodes and of all."""
 
     def environment_seeds(self) -> NDArray[np.int64]:
         """Return the seed of each episode's reset [N], the same for every policy."""
@@ -73,7 +74,7 @@ class Plan:
 
 
 class Play:
-    """One evaluation under way: which episode each slot plays (-1: none), and its time step."""
+    """One running evaluation: the episode of each slot (-1: none), and its time step."""
 
     def __init__(self, plan: Plan, slots: Slots, sampler: Samples):
         self.plan, self.slots, self.sampler = plan, slots, sampler
@@ -130,13 +131,12 @@ class Play:
                 torch.from_numpy(noise if draws > 1 else noise[:, 0]).to(plan.device),
             )
             actions[at] = answer.cpu().numpy()[place]
-        half, middle = self.scale
-        scaled: Floats = half * actions + middle
+        scaled: Floats = box.denormalise(actions, *self.scale)
         return scaled
 
     def _draw(self, slot: int) -> Floats:
         """Return the noise of a slot's episode for the coming time steps [steps, draws, A]."""
-        # Broadcast against the one row, the column of steps takes the place of the rows.
+        # The column of steps broadcasts against the one row.
         steps = torch.arange(_NOISE_STEPS)[:, None] + int(self.time[slot])
         key, columns = self.keys[self.policy[slot]][None], len(self.plan.low)
         rows = [int(self.episode[slot]) + _DRAW_ROWS * k for k in range(self.noise.shape[2])]
@@ -146,7 +146,7 @@ class Play:
         return torch.stack(parts, 1).numpy()
 
     def _count(self, moment: Moment) -> NDArray[np.bool_]:
-        """Add one step to the episodes under way; return the slots whose episode has ended."""
+        """Add one step to the running episodes; return which slots have ended theirs."""
         at = np.flatnonzero(self.episode >= 0)
         place = (self.policy[at], self.episode[at])
         self.returns[place] += moment.reward[at]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -13,10 +12,10 @@ from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.episodes import Plan, Play, Samples
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Floats, LocalSlots
 from gtp_fast.evaluation.workers import SharedSlots
-from gtp_fast.runs.evaluations import Evaluation
-from gtp_fast.system import children
+from gtp_fast.system import children, machine
 
 _COSTLY = 4e-4
 """Seconds a step from which workers pay: on two cores AntMaze (7e-4) gains, PointMaze (1.3e-4)
@@ -30,7 +29,7 @@ class Evaluator:
     seeds: training seed of each policy [S]. environments: parallel ones for each policy.
     processes: 0 keeps them in this process; None measures a step and takes workers where they pay.
     low, high: the action box [A] that [-1, 1] is mapped to, by default the environment's.
-    progress: told of finished episodes (how many, out of how many).
+    progress: called with the number of finished episodes and of all.
     """
 
     def __init__(
@@ -88,7 +87,8 @@ class Evaluator:
         count = self._per_policy * len(self.seeds)
         processes = self._processes
         if processes is None:
-            processes = _cores() if count > 1 and self._step_seconds() > _COSTLY else 0
+            pays = count > 1 and self._step_seconds() > _COSTLY
+            processes = min(len(machine.cores()), _MOST_PROCESSES) if pays else 0
         processes = min(processes, count)
         if processes == 0 or not children.POSSIBLE:
             return LocalSlots(self.spec, count, self.keys)
@@ -100,7 +100,7 @@ class Evaluator:
         try:
             slots.reset([0], np.ones(1, bool))
             middle: Floats = np.float32(0.5) * (slots.low + slots.high)[None]
-            # The fastest step is what the environment costs; the others show other work here.
+            # The fastest step is what the environment costs; slower ones show other work.
             fastest = float("inf")
             for _ in range(20):
                 start = time.perf_counter()
@@ -111,8 +111,3 @@ class Evaluator:
             return fastest
         finally:
             slots.close()
-
-
-def _cores() -> int:
-    count = getattr(os, "process_cpu_count", None) or (lambda: len(os.sched_getaffinity(0)))
-    return min(count() or 1, _MOST_PROCESSES)

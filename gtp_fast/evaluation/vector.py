@@ -1,8 +1,8 @@
 """Whole episodes in a gymnasium vector environment.
 
-A slot is one environment. It is reset when told to, plays one episode and then rests: stepping a
-resting slot costs nothing and yields nothing, so no transition that is not real can be counted.
-This file knows no torch, for the worker processes import nothing else.
+A slot is one environment. It plays one episode after each reset and then rests: stepping a resting
+slot costs nothing and yields nothing, so only real transitions are counted. Worker processes import
+this file, so it must not import torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 
 
 class Moment(NamedTuple):
-    """One step of n slots: observation [n, O], the others [n]; success is nan if nobody tells."""
+    """One step of n slots: observation [n, O], others [n]; success is nan if unknown."""
 
     observation: Floats
     reward: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Slots(Protocol):
     """n environments that step together."""
 
     def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
-        """Start an episode in each masked slot, or rest where its seed is None: [n, O]."""
+        """Start an episode in each masked slot; without a seed it rests: [n, O]."""
 
     def step(self, actions: Floats) -> Moment:
         """Apply actions [n, A] in the environment's own units."""
@@ -48,7 +48,7 @@ class Slots(Protocol):
 
 
 class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Rests from a reset without a seed until a reset with one."""
+    """Ignores steps after a reset without a seed, until one with a seed."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
         super().__init__(env)
@@ -71,19 +71,20 @@ class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._last, reward, terminated, truncated, info
 
 
-def make(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
-    """Build one environment; model files, MUJOCO_LOG.TXT and notices do not outlive the call.
+def make(spec: EnvSpec, checked: bool = False) -> gymnasium.Env[Any, Any]:
+    """Build one environment and leave no model file, log or notice behind.
 
-    UserError when a package that the environment needs is missing.
+    checked: keep gymnasium's checker, which the environment's own spec then names. UserError when a
+    package that the environment needs is missing.
     """
     _log_mujoco()
     kept = tempfile.tempdir
     try:
-        # Mazes write their model into the temporary folder, read it once and forget it.
+        # Mazes write their model into the temporary folder and read it once.
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
             tempfile.tempdir = folder
             try:
-                return gymnasium.make(spec, disable_env_checker=True)
+                return gymnasium.make(spec, disable_env_checker=not checked)
             finally:
                 tempfile.tempdir = kept
     except (ImportError, gymnasium.error.Error) as error:
@@ -93,7 +94,7 @@ def make(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
 
 
 def _log_mujoco() -> None:
-    """Send MuJoCo's warnings to Python's logging, unless someone listens to them already."""
+    """Send MuJoCo's warnings to Python's logging, unless a handler is set already."""
     try:
         import mujoco
     except ImportError:
@@ -121,7 +122,7 @@ class LocalSlots:
         self._observation = np.zeros((0, 0), np.float32)
 
     def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
-        """Start an episode in each masked slot, or put it to rest where its seed is None."""
+        """Start an episode in each masked slot; without a seed it rests."""
         if mask.any():
             observation, _ = self._env.reset(seed=list(seeds), options={"reset_mask": mask})
             self._observation = flatten(observation, self._keys)
@@ -132,8 +133,8 @@ class LocalSlots:
         observation, reward, terminated, truncated, info = self._env.step(actions)
         success = np.full(len(reward), np.nan)
         if "success" in info:
-            told = info["_success"]
-            success[told] = info["success"][told]
+            known = info["_success"]
+            success[known] = info["success"][known]
         self._observation = flatten(observation, self._keys)
         return Moment(self._observation, reward, terminated | truncated, success)
 
@@ -143,7 +144,7 @@ class LocalSlots:
 
 
 def flatten(observation: Any, keys: Sequence[str]) -> Floats:
-    """Return observations [n, O] as float32; a dict's entries are joined in the order of `keys`."""
+    """Return observations [n, O] as float32; a dict's entries are joined in order of `keys`."""
     if keys:
         return np.concatenate(
             [observation[key] for key in keys], axis=-1, dtype=np.float32, casting="same_kind"

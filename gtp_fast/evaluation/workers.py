@@ -1,4 +1,4 @@
-"""Slots shared out over worker processes; they import no torch."""
+"""Slots spread over worker processes, which must not import torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SharedSlots:
         self.low, self.high = boxes[0]
 
     def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
-        """Start an episode in each masked slot, or put it to rest where its seed is None."""
+        """Start an episode in each masked slot; without a seed it rests."""
         parts = self._everywhere(
             "reset", [(list(seeds[a:b]), mask[a:b]) for a, b in self._ranges()]
         )

@@ -23,7 +23,7 @@ _FILES = {"cpp": ("policy.gtp", *SOURCES), "onnx": ("policy.onnx",), "pt2": ("po
 
 
 class Exported(NamedTuple):
-    """What an export wrote, how far each format's actions are off, and what it left out."""
+    """Files of an export, the differences of their actions, and formats left out."""
 
     folder: Path
     packed: packed.Packed
@@ -47,10 +47,10 @@ def export(
     """Write a run's policy into the folder `out`, whole or not at all.
 
     noise_scale: of the initial noise, 0 for none; None as the run was evaluated. formats: some of
-    `cpp`, `onnx`, `pt2`; None takes all that can be had and tells which could not.
-    overwrite: replace the folder of an earlier export. UserError when a format asked for cannot be
-    had, when a file's actions differ from the policy's by more than rounding, or when the folder
-    cannot be written.
+    `cpp`, `onnx`, `pt2`; None takes all that are available and reports the others.
+    overwrite: replace the folder of an earlier export. UserError when a named format is not
+    available, when a file's actions differ from the policy's by more than rounding, or when the
+    folder cannot be written.
     """
     for name in formats or ():
         if name not in FORMATS:
@@ -63,7 +63,10 @@ def export(
             raise UserError(f"{missing}.")
         chosen.remove("onnx")
         skipped["onnx"] = missing
-    content = restore.pack(run, seed_index, checkpoint, k, weights, noise_scale)
+    restore.check_acting(weights, k, None, noise_scale)
+    agent, saved = restore.restore(run, checkpoint)
+    index = restore.index_of(agent, saved, seed_index)
+    content = restore.pack(agent, saved, index, weights, k, noise_scale)
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         hidden.mkdir(parents=True)

@@ -21,14 +21,14 @@ _USE = {
 
 @dataclass(frozen=True)
 class Options:
-    """Write a trained policy as files that run without gtp_fast; docs/export.md tells how."""
+    """Write a trained policy as files that run without gtp_fast; see docs/export.md."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, or one of its checkpoints."""
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder to write; it must not exist."""
     formats: tuple[str, ...] = ()
-    """cpp, onnx, pt2; by default all that can be had."""
+    """cpp, onnx, pt2; by default all that are available."""
     seed_index: int = 0
     """Which of the run's seeds."""
     checkpoint: str = "last"
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def report(made: Exported) -> str:
-    """Return what was written, of which policy, and how far its actions are off."""
+    """Return the written files, their policy, and the differences of its actions."""
     policy, about = made.packed.policy, made.packed.description
     observation_dim, action_dim = policy.first_observation.shape[1], policy.first_action.shape[1]
     lines = [

@@ -1,4 +1,4 @@
-"""Whether an exported file acts as the policy does: the numbers that an export prints and obeys."""
+"""Checks that an exported file acts as the policy does, within rounding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Exact = NDArray[np.float64]
 
 
 class Trial(NamedTuple):
-    """Random observations [B, O] with their noise, and what is known of their actions [B, A]."""
+    """Random observations [B, O], their noise, and the exact and acted actions [B, A]."""
 
     observation: Rows
     noise: Rows

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtp_fast import reference
+from gtp_fast.data import box
 from gtp_fast.errors import UserError
 from gtp_fast.policy.file import Packed
 
@@ -22,7 +23,7 @@ _MEND = "pip install 'gtp_fast[export]'"
 
 
 class Program(nn.Module):
-    """observation [B, O] and noise ([B, A]; [K, B, A] for a stochastic sampler) to actions [B, A].
+    """Maps observation [B, O] and noise to actions [B, A].
 
     The actions are in the environment's units; dtype: what it computes in.
     """
@@ -30,7 +31,8 @@ class Program(nn.Module):
     def __init__(self, packed: Packed, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.policy = packed.policy.to(dtype)
-        width, middle = (torch.from_numpy(part).to(dtype) for part in packed.scale())
+        parts = box.scale(packed.low, packed.high)
+        width, middle = (torch.from_numpy(part).to(dtype) for part in parts)
         self.half_width, self.middle = width, middle
 
     def forward(self, observation: Tensor, noise: Tensor) -> Tensor:
@@ -101,7 +103,7 @@ def save_onnx(packed: Packed, path: Path) -> None:
         logging.disable(level)
     import onnx
 
-    # What the exporter notes beside the nodes is many times the size of a small policy.
+    # The exporter's notes on nodes are many times the size of a small policy.
     del model.metadata_props[:]
     graph = model.graph
     named = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)

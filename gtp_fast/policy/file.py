@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtp_fast.data import box
 from gtp_fast.data.box import Ends
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy
@@ -36,20 +35,16 @@ _MEND = "export the policy again, or copy the file again"
 
 
 class Packed(NamedTuple):
-    """What a policy.gtp holds: a policy of one seed, the action box [A], and what it is."""
+    """Content of a policy.gtp: a policy of one seed, the action box [A], a description."""
 
     policy: FoldedPolicy
     low: Ends
     high: Ends
     description: dict[str, Any]
 
-    def scale(self) -> tuple[Ends, Ends]:
-        """Return half the width of the box and its middle, [A] each (`box.scale`)."""
-        return box.scale(self.low, self.high)
-
 
 def copied(policy: FoldedPolicy) -> FoldedPolicy:
-    """Return a policy whose tensors are its own instead of views into an agent's parameters."""
+    """Return a policy with copies of its tensors instead of views into an agent's."""
     own: dict[str, Any] = {
         name: tuple(x.clone() for x in value) if isinstance(value, tuple) else value.clone()
         for name, value in policy._asdict().items()

@@ -17,14 +17,16 @@ from torch import Tensor
 
 from gtp_fast import ops
 from gtp_fast.agents.base import Acting
+from gtp_fast.data import box
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.ops.samplers import Sampler, draw_noise
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
-from gtp_fast.policy.restore import check_acting, index_of, known_device, pack_agent, restore
+from gtp_fast.policy.restore import check_acting, index_of, pack, restore
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
+from gtp_fast.system.device import chosen_device
 
 Array = NDArray[np.float32]
 _KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
@@ -44,7 +46,7 @@ def load(
     noise_scale: float | None = None,
     candidate_rule: Rule | None = None,
 ) -> Policy:
-    """Return the policy of one seed of a run, or of a policy.gtp that `gtp_fast.export` wrote.
+    """Return the policy of one seed of a run, or of an exported policy.gtp.
 
     path: run folder, checkpoint folder or policy.gtp. seed_index: which of the run's seeds.
     checkpoint: `last` or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates:
@@ -67,10 +69,12 @@ def load(
         return Policy(file.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
     index = index_of(agent, saved, seed_index)
-    acting = agent.acting(weights, k, num_candidates, index, precision, noise_scale, candidate_rule)
-    # One candidate needs no more than the packed policy, which acts alone.
-    chooses = acting if acting.candidates > 1 else None
-    content = pack_agent(agent, saved, index, weights, k, noise_scale)
+    own: int = getattr(agent.config, "num_candidates", 1)
+    chooses = None
+    if (num_candidates or own) > 1 or candidate_rule is not None:
+        ways = (num_candidates, index, precision, noise_scale, candidate_rule)
+        chooses = agent.acting(weights, k, *ways)
+    content = pack(agent, saved, index, weights, k, noise_scale)
     return Policy(content, device, backend, precision, chooses)
 
 
@@ -79,8 +83,8 @@ class Policy:
 
     packed: one policy, its action box and what it is. `observation_dim`, `action_dim`, `low` and
     `high` (the action box [A]), `keys` (the entries of a dict observation, in order), `k`,
-    `num_candidates`, `task` and `device` may be read. acting: what acts in its place where more
-    than one candidate is drawn.
+    `num_candidates`, `candidate_rule`, `noise_scale`, `task` and `device` may be read. acting: the
+    sampler that chooses among several candidates, which then acts.
     """
 
     def __init__(
@@ -91,9 +95,11 @@ class Policy:
         precision: str = "fp32",
         acting: Acting | None = None,
     ):
-        self.device = known_device(device)
+        self.device = chosen_device(device)
         folded = packed.policy
         self.num_candidates = 1 if acting is None else acting.candidates
+        self.candidate_rule = None if acting is None else acting.rule
+        self.noise_scale = float(packed.description.get("noise_scale", 1.0))
         self._sampler: Sampler = (
             ops.make_sampler(folded, backend, self.device, precision)
             if acting is None
@@ -105,8 +111,8 @@ class Policy:
         self.keys = tuple(packed.description.get("observation_keys", ()))
         self.task = str(packed.description.get("task", ""))
         self.low, self.high = packed.low, packed.high
-        self._half, self._middle = packed.scale()
-        self._box = [torch.from_numpy(part).to(self.device) for part in packed.scale()]
+        self._half, self._middle = box.scale(packed.low, packed.high)
+        self._box = [torch.from_numpy(x).to(self.device) for x in (self._half, self._middle)]
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
         self._single = (self.observation_dim,)
         self._packed, self._asked = packed, (backend, precision)
@@ -132,7 +138,7 @@ class Policy:
         return Policy, (self._packed, self.device, *self._asked)
 
     def act(self, observation: Any, seed: int | None = None, step: int = 0) -> Any:
-        """Return the action [A] of an observation [O], or the actions [B, A] of a batch [B, O].
+        """Return the action [A] of an observation [O], or [B, A] of a batch [B, O].
 
         observation: numpy array, torch tensor, or the environment's dict of either; the action
         comes back as the same kind (float32, a tensor on the same device): [A] or [B, A], inside
@@ -140,7 +146,7 @@ class Policy:
         counts its steps with `step`; None draws fresh noise. UserError names what came and what is
         expected.
         """
-        # The way of nearly every call: one numpy observation, float32 or as MuJoCo gives it.
+        # Nearly every call: one numpy observation, float32 or float64 as MuJoCo gives it.
         if type(observation) is np.ndarray and observation.shape == self._single:
             if seed is None:
                 key, step = self._entropy, next(self._calls)
@@ -176,8 +182,8 @@ class Policy:
             philox.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
             self.action_dim,
         )  # fmt: skip
-        half, middle = self._box
-        actions = self._sampler.sample(states.contiguous(), noise) * half + middle
+        actions: Tensor = self._sampler.sample(states.contiguous(), noise)
+        actions = box.denormalise(actions, *self._box)
         return actions.to(observation.device).reshape(*observation.shape[:-1], self.action_dim)
 
     def _counter(self, seed: int | None, step: int) -> tuple[int, int]:

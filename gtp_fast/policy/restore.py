@@ -1,4 +1,4 @@
-"""An agent out of its checkpoint, and what of it a policy needs to act."""
+"""An agent from its checkpoint, and what a policy needs of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
 from gtp_fast.runs import checkpoint
+from gtp_fast.system.device import chosen_device
 
 _WEIGHTS = ("ema", "online")
 
@@ -27,17 +28,6 @@ class Restored(NamedTuple):
     saved: checkpoint.Checkpoint
 
 
-def known_device(device: torch.device | str) -> torch.device:
-    """Return a device; UserError for one that this machine or PyTorch does not have."""
-    try:
-        known = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"There is no device {device!r}: choose cpu or cuda.") from None
-    if known.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("PyTorch sees no CUDA GPU here: choose the device cpu.")
-    return known
-
-
 def restore(
     path: str | os.PathLike[str],
     which: str = "last",
@@ -45,11 +35,11 @@ def restore(
     backend: str = "auto",
     precision: str = "fp32",
 ) -> Restored:
-    """Rebuild the agent of a checkpoint: a run folder's (`last`, `best` or a path) or a folder.
+    """Rebuild the agent of a checkpoint, as `checkpoint.find` names it.
 
     backend, precision: as `ops.resolve` takes them, for training on.
     """
-    device = known_device(device)
+    device = chosen_device(device)
     saved = checkpoint.load(path, which)
     config = saved.config
     try:
@@ -72,9 +62,10 @@ def check_acting(
     noise_scale: float | None = None,
     candidate_rule: str | None = None,
 ) -> None:
-    """Raise UserError unless weights is `ema` or `online`, k a number of sampler steps,
-    num_candidates one of candidates, noise_scale in 0..10 and candidate_rule one of `Rule`; None
-    leaves a choice to the run.
+    """Raise UserError for a value out of range; None leaves a choice to the run.
+
+    weights: `ema` or `online`. k: 1..64. num_candidates: 1..1024. noise_scale: 0..10.
+    candidate_rule: one of `Rule`.
     """
     if weights is not None and weights not in _WEIGHTS:
         raise UserError(f"Unknown weights {weights!r}: choose ema (the moving average) or online.")
@@ -90,21 +81,6 @@ def check_acting(
         raise UserError(f"noise_scale = {noise_scale:g} is out of range: give 0 to 10.")
 
 
-def pack(
-    path: str | os.PathLike[str],
-    seed_index: int = 0,
-    which: str = "last",
-    k: int | None = None,
-    weights: str | None = None,
-    noise_scale: float | None = None,
-) -> Packed:
-    """Return what a policy needs of a run and no more, on the CPU; arguments as in `load`."""
-    check_acting(weights, k, None, noise_scale)
-    agent, saved = restore(path, which)
-    index = index_of(agent, saved, seed_index)
-    return pack_agent(agent, saved, index, weights, k, noise_scale)
-
-
 def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int:
     """Return which seed of the agent is meant; UserError when it has no such seed."""
     seeds = len(agent.seeds)
@@ -116,7 +92,7 @@ def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int
     return seed_index % seeds
 
 
-def pack_agent(
+def pack(
     agent: Agent,
     saved: checkpoint.Checkpoint,
     index: int,
@@ -133,6 +109,7 @@ def pack_agent(
         "step": saved.step,
         "weights": weights,
         "num_candidates": getattr(agent.config, "num_candidates", 1),
+        "noise_scale": agent.noise_scale if noise_scale is None else noise_scale,
         "observation_keys": list(config["observation_keys"]),
         "gtp_fast": gtp_fast.__version__,
     }

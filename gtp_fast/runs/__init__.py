@@ -1,5 +1,5 @@
-"""What a run leaves on disk."""
+"""Files that a run leaves on disk."""
 
-from gtp_fast.runs.folder import Run, create, environment, open_run, plain
+from gtp_fast.runs.folder import Run, create, open_run, plain
 
-__all__ = ["Run", "create", "environment", "open_run", "plain"]
+__all__ = ["Run", "create", "open_run", "plain"]

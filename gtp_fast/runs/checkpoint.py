@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -23,19 +23,15 @@ from gtp_fast.errors import UserError
 from gtp_fast.runs import Run, plain
 from gtp_fast.system.files import sync_folder, write_atomically, write_durably
 
+if TYPE_CHECKING:
+    from gtp_fast.agents.base import Agent
+
 _PREFIX = "step_"
 _BEST = "best.json"
 
 
-class Restorable(Protocol):
-    """Whatever takes back the tensors of a checkpoint."""
-
-    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
-        """Take the tensors; UserError when a name or a shape does not fit."""
-
-
 class Checkpoint(NamedTuple):
-    """A checkpoint read back; tensors lie on the CPU, meta is what the caller added."""
+    """A checkpoint; tensors lie on the CPU, meta is what the caller of `save` added."""
 
     path: Path
     step: int
@@ -43,7 +39,7 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
 
-    def restore(self, agent: Restorable) -> None:
+    def restore(self, agent: Agent) -> None:
         """Put the tensors into an agent; UserError naming this checkpoint when they do not fit."""
         try:
             agent.load_state_dict(self.tensors)
@@ -58,11 +54,10 @@ def save(
     meta: Mapping[str, Any],
     keep: int = 2,
 ) -> Path:
-    """Save the state after `step` updates and return its folder; older ones but the last `keep` and
-    the best go.
+    """Save the state after `step` updates; return its folder.
 
-    UserError when the disk refuses; then every earlier checkpoint is as it was and nothing
-    half-written is left.
+    Deletes older checkpoints but the last `keep` and the best. UserError when the disk refuses;
+    then every earlier checkpoint stays and nothing half-written is left.
     """
     folder = Run(Path(run)).checkpoints
     final = folder / f"{_PREFIX}{step:09d}"
@@ -132,9 +127,7 @@ def best(run: str | os.PathLike[str]) -> Path | None:
 
 
 def find(path: str | os.PathLike[str], which: str = "last") -> Path:
-    """Return the checkpoint folder meant by a run folder (and `last` or `best`) or by the
-    checkpoint itself.
-    """
+    """Return a checkpoint folder: the `last` or `best` of a run folder, or `path` itself."""
     folder = Path(path)
     if folder.name in ("state.json", "state.safetensors"):
         folder = folder.parent
@@ -156,9 +149,7 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
 
 
 def load(path: str | os.PathLike[str], which: str = "last") -> Checkpoint:
-    """Read a checkpoint from its folder or its run's folder; UserError when it is cut short or
-    altered.
-    """
+    """Read a checkpoint, as `find` names it; UserError when it is cut short or altered."""
     folder = find(path, which)
     mend = "delete that folder to go on from an earlier checkpoint"
     note, weights = folder / "state.json", folder / "state.safetensors"
@@ -191,7 +182,7 @@ def load(path: str | os.PathLike[str], which: str = "last") -> Checkpoint:
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """Return the digest that tells one configuration from another."""
+    """Return the digest of a configuration."""
     return _digest(_canonical(config))
 
 

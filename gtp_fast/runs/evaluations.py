@@ -1,73 +1,26 @@
-"""What evaluation found: one record an evaluation, one row an episode in evaluations.npz."""
+"""evaluations.npz: one row for each evaluated episode of a run."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.record import Evaluation, Figures
 from gtp_fast.system.files import write_atomically
 
-Figures = NDArray[np.float64]
 _COLUMNS = ("step", "seed", "episode", "return", "length", "success", "environment_seed")
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Every episode of S policies; returns are undiscounted sums of the environment's reward."""
-
-    seeds: tuple[int, ...]
-    """Training seed of each policy [S]."""
-    returns: Figures
-    """[S, N]"""
-    lengths: NDArray[np.int64]
-    """Steps [S, N]."""
-    successes: Figures
-    """1 where any step was a success, 0 where none was, nan where nobody tells: [S, N]."""
-    environment_seeds: NDArray[np.int64]
-    """Seed of each episode's reset, the same for every policy [N]."""
-    reference: tuple[float, float] | None = None
-    """Returns that count as score 0 and 100."""
-
-    @property
-    def scores(self) -> Figures:
-        """100 (R - min) / (max - min) of each episode [S, N]; nan without reference returns."""
-        return normalise(self.returns, self.reference)
-
-    @property
-    def tells_success(self) -> bool:
-        """Whether the environment says what a success is."""
-        return not bool(np.isnan(self.successes).any())
-
-    def means(self) -> dict[str, list[float]]:
-        """Return the seeds' means of return and length, and of score and success_rate if told."""
-        figures: dict[str, Any] = {"return": self.returns, "length": self.lengths}
-        if self.reference is not None:
-            figures["score"] = self.scores
-        if self.tells_success:
-            figures["success_rate"] = self.successes
-        return {name: values.mean(1).tolist() for name, values in figures.items()}
-
-
-def normalise(returns: Figures, reference: tuple[float, float] | None) -> Figures:
-    """Return scores 100 (R - min) / (max - min) of any shape, nan without a reference."""
-    if reference is None:
-        return np.full_like(returns, np.nan)
-    low, high = reference
-    return 100.0 * (returns - low) / (high - low)
-
-
 class EvaluationLog:
-    """evaluations.npz: columns step, seed, episode, return, length, success, environment_seed, one
-    row an episode.
+    """Appends to evaluations.npz: one row an episode.
 
+    Columns: step, seed, episode, return, length, success, environment_seed.
     `pandas.DataFrame(dict(numpy.load(path)))` is a tidy table. Rows beyond resume_step are dropped
     on opening.
     """

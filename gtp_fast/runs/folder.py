@@ -1,24 +1,20 @@
-"""Run folders: what lies where, what a configuration is, what a result depends on."""
+"""Run folders: their files, and the configuration and summary of a run."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gtp_fast.errors import UserError
+from gtp_fast.system import machine
 from gtp_fast.system.files import write_atomically
-
-_PACKAGES = ("torch", "triton", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class Run(os.PathLike[str]):
 
     def write_environment(self, backend: str) -> None:
         """Write versions, processor, GPU and git revision, and the backend that was chosen."""
-        facts = environment() | {"backend": backend}
+        facts = machine.environment() | {"backend": backend}
         write_atomically(self.path / "environment.json", json.dumps(facts, indent=2) + "\n")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -121,7 +117,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 
 def plain(value: Any) -> Any:
-    """Return a value made of dicts, lists, strings and numbers, as YAML and JSON can hold it."""
+    """Return a value as dicts, lists, strings and numbers, for YAML and JSON."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -129,55 +125,3 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def environment() -> dict[str, Any]:
-    """Return what a result depends on besides the configuration; imports no package it names."""
-    import gtp_fast
-    from gtp_fast.system import native
-
-    return {
-        "gtp_fast": gtp_fast.__version__,
-        "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
-        "system": platform.platform(),
-        "processor": _processor(),
-        "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
-        "git": _revision(),
-        "native": native.describe(),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} ({len(names)} cores)" if names else platform.processor()
-
-
-def _revision() -> str | None:
-    checkout = Path(__file__).parent.parent
-    # An installed package may lie inside some other project's repository, whose revision says
-    # nothing.
-    if not (checkout / ".git").exists():
-        return None
-    return _output(
-        "git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--match="
-    )
-
-
-def _output(*command: str) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

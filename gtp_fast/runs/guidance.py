@@ -1,7 +1,7 @@
-"""What metrics.csv says of a run's value guidance: its last figures, and whether it is noise.
+"""Value guidance of a run by its metrics.csv: last figures, and whether it is noise.
 
-The figures are those of `agents.health`. From the second half of a run on, their means over what
-was noted of that half, and over its seeds, are held against four limits:
+The figures are those of `agents.health`. Their means over the second half of a run and over its
+seeds are compared with four limits:
 
 - effective sample size of the weights, as a share of the rows: at least 0.3;
 - correlation of two draws of the weights: at least 0.5;
@@ -10,8 +10,8 @@ was noted of that half, and over its seeds, are held against four limits:
 - error of the mean action by the K-step map: at most 1.2 times that of K Euler steps.
 
 Guidance beyond any of the first three is noise; a map beyond the last lags behind its own flow. A
-moment at which every weight of a seed is the same is one without advantage weights, and has neither
-of the first two figures; it has the third where whole episodes guide.
+row in which all weights of a seed are the same has no advantage weights: it counts for neither of
+the first two figures, and for the third only where whole episodes guide.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ _ACTIONS = ("map_error", "euler_error", "map_std", "action_std_one_jump", "actio
 
 
 def read(path: Path) -> Columns:
-    """Return the columns of a metrics.csv, of the rows that hold figures of health; empty without
-    any, or without the file.
+    """Return the columns of a metrics.csv, of its rows with figures of health.
+
+    Empty without such rows, or without the file.
     """
     columns = metrics.read(path) if path.exists() else {}
     held = [~np.isnan(columns[name]) for name in (*_WEIGHTS, *_ACTIONS) if name in columns]
@@ -75,7 +76,7 @@ def sentences(columns: Columns, steps: int) -> dict[str, str]:
 
 
 def report(run: Run) -> list[str]:
-    """Return a run's last figures in a line, and its warnings below; nothing where none are."""
+    """Return a run's last figures in one line, and its warnings; empty without figures."""
     columns = read(run.metrics)
     if not columns:
         return []

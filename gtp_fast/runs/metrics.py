@@ -1,5 +1,6 @@
-"""metrics.csv: one row per step and seed, one column per metric; `pandas.read_csv(path)` is ready
-to plot.
+"""metrics.csv: one row per step and seed, one column per metric.
+
+`pandas.read_csv(path)` is ready to plot.
 
 Figures that belong to one step may come in several calls; each call writes its own rows and leaves
 the other columns empty, so `frame.groupby(["step", "seed"]).first()` joins them.
@@ -23,9 +24,7 @@ _INDEX = ["step", "seed"]
 
 
 def read(path: str | Path) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of a metrics table, nan where a row has nothing; UserError when it is
-    none.
-    """
+    """Return the columns of a metrics table, nan for empty cells; UserError for another file."""
     rows = _rows(Path(path)) or [_INDEX]
     body = [row for row in rows[1:] if len(row) == len(rows[0])]
     figures = np.array([[float(cell or "nan") for cell in row] for row in body])
@@ -54,7 +53,7 @@ class MetricsLog:
         self._boards = _boards(self.path.parent, self.seeds, resume_step) if tensorboard else []
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Append one row a seed; values: name -> one number for all seeds, or one for each [S]."""
+        """Append one row a seed; values: name -> one number, or one a seed [S]."""
         table = {
             name: np.broadcast_to(np.asarray(v, dtype=np.float64), len(self.seeds))
             for name, v in values.items()

@@ -1,10 +1,10 @@
-"""What training and acting cost: every agent measured in turns, on one machine, in one run."""
+"""Costs of training and acting: all agents in turns, on one machine, in one run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,20 @@ from gtp_fast.policy.file import Packed
 PUBLISHED_UPDATES = 2_000_000
 """Length of a run in the published table of costs."""
 _WARM_UPDATES, _WARM_ACTIONS, _ACTIONS = 20, 20, 200
+Name = TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
+
+
+def in_turns(cases: Mapping[Name, Callable[[], Result]], rounds: int) -> dict[Name, list[Result]]:
+    """Call every case once a round; return the results of each.
+
+    A disturbance of the machine then meets all cases alike.
+    """
+    results: dict[Name, list[Result]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            results[name].append(case())
+    return results
 
 
 def measure(
@@ -33,75 +47,79 @@ def measure(
     whole run, since some have phases of unlike cost. The figures: seconds per update (mean of the
     rounds), seconds once a run (what `Agent.advance` does between updates, such as drawing QIPO's
     support sets), hours for 2,000,000 updates, milliseconds per action (one row, through
-    Policy.act, median), K and the candidates it chooses from.
+    Policy.act, median), K, and how many candidates it chooses from and by what rule.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in agents}
-    latency: dict[str, list[float]] = {name: [] for name in agents}
-    done = dict.fromkeys(agents, 0)
-    engines: dict[str, engine.Engine] = {}
-    between = {name: _Between(agent) for name, agent in agents.items()}
-    for name, agent in agents.items():
+    cases = {name: _Case(agent, table, chosen, updates, rounds) for name, agent in agents.items()}
+    taken = in_turns({name: case.round for name, case in cases.items()}, rounds)
+    return {name: _figures(cases[name], np.array(taken[name])) for name in agents}
+
+
+class _Case:
+    """An agent in training, and the seconds that its `advance` has taken."""
+
+    def __init__(
+        self, agent: Agent, table: TransitionTable, chosen: engine.Choice, updates: int, rounds: int
+    ):
+        self.agent, self.table, self.updates = agent, table, updates
+        self.done, self.between, self._advance = 0, 0.0, agent.advance
+        agent.advance = self._timed_advance  # type: ignore[method-assign]
         agent.stands_for = PUBLISHED_UPDATES
         agent.prepare(rounds * (updates + _WARM_UPDATES))
-        engines[name] = engine.build(chosen, agent, table, engine.Watch(agent))
-    for _ in range(rounds):
-        for name in agents:
-            watched = between[name], engines[name]
-            seconds[name].append(_update_seconds(*watched, done[name], updates))
-            done[name] += updates + _WARM_UPDATES
-        for name, agent in agents.items():
-            latency[name].append(_action_seconds(agent, table))
+        self.engine = engine.build(chosen, agent, table, engine.Watch(agent))
+
+    def round(self) -> tuple[float, float]:
+        """Return the seconds of one update and of one action."""
+        return self._update_seconds(), _action_seconds(self.agent, self.table)
+
+    def _update_seconds(self) -> float:
+        """Run a stretch through the engine, as training does.
+
+        Its first updates and what lies between updates are not timed.
+        """
+        timed = self.done + _WARM_UPDATES
+        for first, last in ((self.done, timed), (timed, timed + self.updates)):
+            synchronise(self.agent.device)
+            began, before = time.perf_counter(), self.between
+            engine.run(self.engine, self.agent, first, last, (), lambda done: None, lambda: 0)
+        synchronise(self.agent.device)
+        self.done = last
+        return (time.perf_counter() - began - (self.between - before)) / self.updates
+
+    def _timed_advance(self, step: int, table: TransitionTable) -> None:
+        # Updates that a GPU still has to do are not this call's.
+        synchronise(self.agent.device)
+        began = time.perf_counter()
+        self._advance(step, table)
+        synchronise(self.agent.device)
+        self.between += time.perf_counter() - began
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a GPU; nothing on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _figures(case: _Case, seconds: Any) -> dict[str, Any]:
+    """Return the costs of an agent from its seconds [rounds, 2] per update and action."""
+    agent, update = case.agent, float(np.mean(seconds[:, 0]))
+    acting = agent.acting()
     return {
-        name: {
-            "seconds_per_update": float(np.mean(seconds[name])),
-            "seconds_once": between[name].seconds,
-            "hours": (np.mean(seconds[name]) * PUBLISHED_UPDATES + between[name].seconds) / 3600,
-            "milliseconds_per_action": 1e3 * float(np.median(latency[name])),
-            "batch_size": agent.config.batch_size,
-            "network": f"{agent.config.depth} x {agent.config.width}",
-            "k": agent.acting().steps,
-            "num_candidates": agent.acting().candidates,
-        }
-        for name, agent in agents.items()
+        "seconds_per_update": update,
+        "seconds_once": case.between,
+        "hours": (update * PUBLISHED_UPDATES + case.between) / 3600,
+        "milliseconds_per_action": 1e3 * float(np.median(seconds[:, 1])),
+        "batch_size": agent.config.batch_size,
+        "network": f"{agent.config.depth} x {agent.config.width}",
+        "k": acting.steps,
+        "num_candidates": acting.candidates,
+        "candidate_rule": acting.rule,
+        "noise_scale": acting.noise_scale,
     }
 
 
-class _Between:
-    """Stands before an agent's `advance` and adds up the time that it takes."""
-
-    def __init__(self, agent: Agent):
-        self.agent, self.seconds, self._advance = agent, 0.0, agent.advance
-        agent.advance = self  # type: ignore[method-assign]
-
-    def __call__(self, step: int, table: TransitionTable) -> None:
-        # Updates that a GPU still has to do are not this call's.
-        _synchronise(self.agent)
-        began = time.perf_counter()
-        self._advance(step, table)
-        _synchronise(self.agent)
-        self.seconds += time.perf_counter() - began
-
-
-def _update_seconds(between: _Between, runs: engine.Engine, start: int, updates: int) -> float:
-    """Run a stretch through its engine, as training does; time all but its first updates, without
-    what lies between them.
-    """
-    agent, timed = between.agent, start + _WARM_UPDATES
-    for first, last in ((start, timed), (timed, timed + updates)):
-        _synchronise(agent)
-        began, before = time.perf_counter(), between.seconds
-        engine.run(runs, agent, first, last, (), lambda done: None, lambda: 0)
-    _synchronise(agent)
-    return (time.perf_counter() - began - (between.seconds - before)) / updates
-
-
-def _synchronise(agent: Agent) -> None:
-    if agent.device.type == "cuda":
-        torch.cuda.synchronize(agent.device)
-
-
 def _action_seconds(agent: Agent, table: TransitionTable) -> float:
-    """Return the median time of an action for one observation, by the way that users take."""
+    """Return the median time of an action for one observation, through Policy.act."""
     low, high = (np.asarray(end, np.float32) for end in (table.action_low, table.action_high))
     content = Packed(agent.acting_policy().select(0), low, high, {})
     policy = Policy(content, agent.device, acting=agent.acting(seed=0))

@@ -1,38 +1,38 @@
-"""Learning curves beside what the data's own policy and behaviour cloning reach."""
+"""Learning curves, with the levels of the data's own policy and of behaviour cloning."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gtp_fast.errors import UserError
+from gtp_fast.evaluation.record import Figures
+from gtp_fast.runs import Run
 from gtp_fast.studies import stats
+from gtp_fast.studies.groups import Group, collect, labels
+from gtp_fast.system.figure import figure as canvas
 
-if TYPE_CHECKING:
-    from gtp_fast.report import Figures, Group
+
+def learning_curve(run: Run, clone: Run | None = None, path: Path | None = None) -> Path:
+    """Draw a run's learning curve with the levels of its data and a clone.
+
+    Returns the file, by default learning_curve.png in the run folder.
+    """
+    path = path or run.path / "learning_curve.png"
+    draw(collect([str(r) for r in (run.path, clone and clone.path) if r is not None]), path)
+    return path
 
 
 def draw(groups: Sequence[Group], path: Path) -> None:
-    """Draw one panel a task into a file whose ending chooses the format.
+    """Draw one panel a task into a file; its ending chooses the format.
 
-    Lines are means over seeds, bands their 95 % bootstrap intervals. UserError without matplotlib.
+    Lines are means over seeds, bands their 95 % bootstrap intervals. UserError without matplotlib,
+    or when the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError(
-            "Plots need matplotlib: pip install 'gtp_fast[plot]', or leave --plot out."
-        ) from error
-    from gtp_fast.report import labels
-
     names = dict(zip(map(id, groups), labels(groups), strict=True))
     panels = list(dict.fromkeys(group.task.name for group in groups))
-    figure = Figure(figsize=(6.4 * len(panels), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure, save = canvas(6.4 * len(panels), 4.2)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, task in zip(axes, panels, strict=True):
         members = [group for group in groups if group.task.name == task]
@@ -62,14 +62,11 @@ def draw(groups: Sequence[Group], path: Path) -> None:
         )  # fmt: skip
         axis.grid(alpha=0.3)
         axis.legend(loc="best", fontsize="small")
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The plot {path} cannot be written: {error}.") from error
+    save(path)
 
 
 def _values(group: Group, step: int) -> Figures:
-    """Return what is plotted, one number a seed: success in percent for mazes, else the score."""
+    """Return the plotted figure of each seed [S]: success in percent for mazes, else scores."""
     if not group.task.goal_reaching:
         return group.values(step)
     return 100.0 * group.success(step)

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gtp_fast.errors import UserError
-
-if TYPE_CHECKING:
-    from gtp_fast.latency import Timing
+from gtp_fast.studies.latency import Timing
+from gtp_fast.system.figure import figure as canvas
 
 _BAR = 0.015
 
 
-def require() -> None:
-    """Raise UserError without matplotlib."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "Plots need matplotlib: pip install 'gtp_fast[plot]', or leave --plot out."
-        ) from error
-
-
 def draw(timings: Sequence[Timing], processor: str, path: Path) -> None:
-    """Draw the rows of one table into a file whose ending chooses the format.
+    """Draw the rows of one table into a file; its ending chooses the format.
 
-    UserError when the file cannot be written.
+    UserError without matplotlib, or when the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    figure, save = canvas(11, 0.42 * len(timings) + 3.2)
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    figure = Figure(figsize=(11, 0.42 * len(timings) + 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     kinds = list(dict.fromkeys(map(_kind, timings)))
     names = [f"{device}, K = {k}, candidates: {n}, {backend}" for device, backend, k, n in kinds]
@@ -78,10 +62,7 @@ def draw(timings: Sequence[Timing], processor: str, path: Path) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.suptitle(processor, fontsize="medium")
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The plot {path} cannot be written: {error}.") from error
+    save(path)
 
 
 def _kind(timing: Timing) -> tuple[str, str, int, int]:

@@ -1,8 +1,8 @@
-"""Published scores, to be set beside ours where the dataset is the published one and nowhere else.
+"""Published scores, shown next to ours only where the dataset is the published one.
 
 Columns of tables 1 and 2 of the paper (arXiv 2510.11499), means of five seeds, the last one GTP's
-own. What it prints for rivals is largely taken from those rivals' papers, whose AntMaze sets are v0
-in some and v2 in others, and whose checkpoints are in part the best of a run.
+own. Its figures of rivals are largely taken from the rivals' papers. Some of those use AntMaze sets
+v0 and others v2, and some report the best checkpoint of a run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def score(task: str, agent: str) -> float | None:
 
 
 def is_published(task: Task, dataset: str, description: str, transitions: int) -> bool:
-    """Say whether a dataset is the published one of a task: a D4RL file, by its name and size.
+    """Return whether a dataset is a task's published D4RL file, by its name and size.
 
     dataset: file name; description: what its loader says that it is.
     """

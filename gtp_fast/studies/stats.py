@@ -22,7 +22,7 @@ def mean(values: ArrayLike) -> Any:
 
 
 def iqm(values: ArrayLike) -> Any:
-    """Return the mean over the last axis with a quarter (rounded down) cut off at each end."""
+    """Return the mean over the last axis without the lowest and highest quarter (rounded down)."""
     ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
     cut = ordered.shape[-1] // 4
     return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
@@ -52,7 +52,7 @@ def bootstrap_interval(
 
 
 def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike]) -> float:
-    """Return P(ours > theirs) + P(equal) / 2 for one run of each, averaged over the tasks.
+    """Return P(ours > theirs) + P(equal) / 2 of two runs, averaged over the tasks.
 
     ours, theirs: one sequence of scores a task, tasks in the same order.
     """

@@ -1,4 +1,4 @@
-"""The two tables of a comparison, scores and costs, from what `compare` has found."""
+"""Tables of scores and costs: of single runs, and of a comparison of agents."""
 
 from __future__ import annotations
 
@@ -11,14 +11,85 @@ from typing import Any
 
 import numpy as np
 
+from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import plain
-from gtp_fast.studies import stats
+from gtp_fast.studies import markdown, stats
+from gtp_fast.studies.groups import Group, labels
 from gtp_fast.system.files import write_atomically
 
 OURS = "gtp"
 _CANDIDATES = (
-    "num_candidates: actions drawn for each decision, of which the target critic chooses one."
+    "num_candidates: actions drawn for each decision; the target critic chooses one of them."
 )
+_ACTING = {"candidate_rule": "softmax", "noise_scale": 1.0}
+"""How a policy acts by default."""
+_HEADER = (
+    "task", "dataset", "agent", "updates", "checkpoint", "seeds", "episodes", "K", "num_candidates",
+)  # fmt: skip
+
+
+def unusual(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which of candidate_rule and noise_scale differ from their default in some row.
+
+    A row without a value, or with None, acts as by default.
+    """
+    return [n for n, usual in _ACTING.items() if any(r.get(n) not in (None, usual) for r in rows)]
+
+
+def acting(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Return a row's cells of the columns that `unusual` names."""
+    values = [row.get(name) for name in names]
+    return [
+        "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        for value in values
+    ]
+
+
+def run_table(groups: Sequence[Group]) -> str:
+    """Return the table of groups of runs; last and best evaluation have a row each."""
+    names, ways = labels(groups), [_ways(group) for group in groups]
+    extra = unusual(ways)
+    rows: list[Sequence[str]] = []
+    for group, name, way in zip(groups, names, ways, strict=True):
+        last, best = group.steps()[-1], group.best()
+        for kind, step in (("last", last), ("best", best)):
+            success = group.success(step).mean()
+            rows.append((
+                group.task.name, group.dataset, name, f"{step:,}", kind, str(len(group.seeds)),
+                str(group.episodes), str(group.k), str(group.num_candidates), *acting(way, extra),
+                *_figures([group.values(step)]), "-" if np.isnan(success) else f"{success:.3f}",
+            ))  # fmt: skip
+    for name in dict.fromkeys(names):
+        members = [group for group, label in zip(groups, names, strict=True) if label == name]
+        if len({group.task.name for group in members}) > 1:
+            figures = _figures([group.values(group.steps()[-1]) for group in members])
+            blank = ("",) * (4 + len(extra))
+            rows.append((f"all {len(members)}", "", name, "", "last", *blank, *figures, ""))
+    head = (*_HEADER, *extra, "mean [95 %]", "IQM [95 %]", "success")
+    return markdown.table(head, rows) + (
+        "\n\nMean and IQM over seeds of the normalised return 100 (R - min) / (max - min); "
+        "intervals: 95 % stratified bootstrap.\n"
+        "success: share of episodes with a success. best: the evaluation with the highest mean, "
+        "chosen on these same episodes."
+    )
+
+
+def _ways(group: Group) -> dict[str, Any]:
+    """Return how a group's policies act; a rule counts only among several candidates."""
+    rule = group.settings.get("candidate_rule") if group.num_candidates > 1 else None
+    return {"candidate_rule": rule, "noise_scale": group.settings.get("noise_scale")}
+
+
+def _figures(strata: Sequence[Figures]) -> list[str]:
+    return [
+        interval(float(statistic(np.concatenate(strata))), strata, statistic)
+        for statistic in (stats.mean, stats.iqm)
+    ]
+
+
+def interval(value: float, strata: Sequence[Any], statistic: stats.Statistic) -> str:
+    """Return a figure with its 95 % bootstrap interval, if a task has two scores."""
+    return _interval(value, *stats.bootstrap_interval(strata, statistic))
 
 
 def score_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -36,6 +107,7 @@ def score_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             "iqm": stats.iqm(scores), "iqm_low": iqm_low, "iqm_high": iqm_high,
             "gtp_better": chance, "published": result["published"], "seeds": len(scores),
             **{key: result[key] for key in ("updates", "k", "num_candidates", "episodes")},
+            **{key: result.get(key) for key in _ACTING},
         })  # fmt: skip
     return rows
 
@@ -44,7 +116,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
     """Return the Markdown table of scores with what it must be read with."""
     published = any(row["published"] is not None for row in rows)
     head = ["agent", "mean [95 %]", "IQM [95 %]", "P(gtp better)"]
-    head += ["published"] * published + ["updates", "K", "num_candidates"]
+    extra = unusual(rows)
+    head += ["published"] * published + ["updates", "K", "num_candidates", *extra]
     lines = []
     for row in rows:
         cells = [
@@ -54,7 +127,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
             _number(row["gtp_better"], "{:.2f}"),
         ]
         cells += [_number(row["published"], "{:.1f}")] * published
-        lines.append([*cells, f"{row['updates']:,}", str(row["k"]), str(row["num_candidates"])])
+        cells += [f"{row['updates']:,}", str(row["k"]), str(row["num_candidates"])]
+        lines.append([*cells, *acting(row, extra)])
     first = rows[0]
     notes = [
         f"Last checkpoint, {first['seeds']} seeds, {first['episodes']} episodes each, in "
@@ -66,13 +140,14 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
     if about["common"]:
         said = ", ".join(f"{name} {value}" for name, value in about["common"].items())
         notes.append(f"Instead of their own settings all agents have {said}.")
-    return f"{_markdown(head, lines)}\n\n" + "\n".join(notes)
+    return f"{markdown.table(head, lines)}\n\n" + "\n".join(notes)
 
 
 def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> str:
     """Return the Markdown table of training time and latency."""
+    extra = unusual(list(costs.values()))
     head = ["agent", "hours for 2M updates", "ms per update", "ms per action", "K"]
-    head += ["num_candidates", "batch", "network"]
+    head += ["num_candidates", *extra, "batch", "network"]
     lines = [
         [
             name,
@@ -81,6 +156,7 @@ def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
             f"{cost['milliseconds_per_action']:.3f}",
             str(cost["k"]),
             str(cost["num_candidates"]),
+            *acting(cost, extra),
             str(cost["batch_size"]),
             cost["network"],
         ]
@@ -91,7 +167,7 @@ def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
         f"{about['rounds']} rounds of {about['timed_updates']} updates, extrapolated to 2,000,000 "
         f"updates. An action: one observation through Policy.act. {_CANDIDATES}"
     )
-    return f"{_markdown(head, lines)}\n\n{note}"
+    return f"{markdown.table(head, lines)}\n\n{note}"
 
 
 def write(
@@ -124,7 +200,7 @@ def _dataset_note(about: Mapping[str, Any], published: bool) -> str:
         return f"{said}. Published: {about['published_source']}; their environments were older."
     if not about["official"]:
         said += ", made locally"
-    return f"{said}; not the published set, so no published score may stand beside these."
+    return f"{said}; not the published set, so published scores do not compare."
 
 
 def _interval(value: float, low: float, high: float) -> str:
@@ -133,16 +209,6 @@ def _interval(value: float, low: float, high: float) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
-    rows = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
-        for line in (head, *lines)
-    ]
-    rows.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(rows)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,5 +1,6 @@
-"""Processes of our own, started afresh rather than forked: a child ends when the pipe to its parent
-closes, however the parent ends.
+"""Child processes, started new rather than forked.
+
+A child ends when the pipe to its parent closes, however the parent ends.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def close(children: Sequence[Child]) -> None:
 
 
 def run(serve: Callable[[Connection], None]) -> None:
-    """Be a child: serve the pipe named on the command line until its other end is closed."""
+    """Run as a child: serve the pipe of the command line until it is closed."""
     # Ctrl-C and a scheduler's SIGTERM reach the whole group; the parent decides what becomes of us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, flushed to the disk, then renamed."""
+"""Files that are whole or absent: written next to their place, fsynced, then renamed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gtp_fast.errors import UserError
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a new file and wait until the disk has it."""
+    """Write a new file and fsync it."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -17,7 +17,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the disk knows the names in a folder, as a rename needs to outlive a power cut."""
+    """fsync a directory, so that a rename survives a crash."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -26,7 +26,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Replace `path` in one step; on failure the old file stays and UserError says what to mend."""
+    """Replace `path` in one step; on failure the old file stays (UserError)."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write_durably(temporary, data.encode() if isinstance(data, str) else data)

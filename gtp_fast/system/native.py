@@ -1,4 +1,4 @@
-"""Finds the compiled module gtp_fast._native, or says why it is absent and how to mend it."""
+"""Finds the compiled module gtp_fast._native, or says why it is absent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MEND = "build it with: pip install -e . (needs a C++17 compiler; nvcc too for t
 
 
 class NativeMissing(RuntimeError):
-    """The native module is not there, or not the part asked for; the message says why."""
+    """The native module, or a part of it, is absent; the message says why."""
 
 
 @functools.cache
@@ -32,7 +32,7 @@ def module() -> ModuleType:
 
 
 def missing(device_type: str = "cpu") -> str:
-    """Return why the native sampler cannot serve a device ("cpu" or "cuda"), or an empty string."""
+    """Return why the native sampler cannot serve "cpu" or "cuda"; empty if it can."""
     found, reason = _find()
     if found is None:
         return reason
@@ -49,9 +49,7 @@ def available(device_type: str = "cpu") -> bool:
 
 
 def describe() -> str:
-    """Return one line: the instruction set, what multiplies bf16 in training, and the CUDA
-    architectures or why there are none.
-    """
+    """Return one line: instruction set, unit of bf16 products, CUDA architectures or why none."""
     found, reason = _find()
     if found is None:
         return f"absent: {reason}"

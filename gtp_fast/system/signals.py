@@ -10,9 +10,7 @@ from types import FrameType
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], int]]:
-    """Turn Ctrl-C and SIGTERM into a number that the loop can ask for, so that it stops between two
-    updates.
-    """
+    """Turn Ctrl-C and SIGTERM into a number that the loop reads between two updates."""
     received = [0]
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""Small laws with known answers, on which a reader can see what a flow map learns."""
+"""Small laws with known answers that show what a flow map learns."""

@@ -1,4 +1,4 @@
-"""python -m gtp_fast.toy: every special case of the flow map beside the truth, in minutes.
+"""python -m gtp_fast.toy: every special case of the flow map and the truth, in minutes.
 
 Trains GTP and the methods it contains on laws that are known exactly, and writes one figure and one
 table. `python -m gtp_fast.toy theorem` draws what Theorem 1 says of the score approximation and
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from gtp_fast import cli
 from gtp_fast.errors import UserError
+from gtp_fast.system import figure
 from gtp_fast.system.files import write_atomically
-from gtp_fast.toy import draw, experiment, report, style
+from gtp_fast.toy import draw, experiment, report
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
         return tables.main(argv[1:])
     options = cli.parse(Options, argv, "python -m gtp_fast.toy", __doc__)
-    style.figure(1, 1)
+    figure.require()
     kept = options.output / "results.pkl"
     options.output.mkdir(parents=True, exist_ok=True)
     if options.redraw:

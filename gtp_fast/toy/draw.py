@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from gtp_fast.toy import style
+from gtp_fast.system.figure import figure as canvas
 from gtp_fast.toy.experiment import STEPS, Result
 from gtp_fast.toy.laws import TWO_MODES, Array
-from gtp_fast.toy.methods import METHODS, Method
+from gtp_fast.toy.methods import COLOURS, METHODS, Method
 from gtp_fast.toy.targets import REACHED, Target, targets
 
-_TRUTH, _LEARNED, _GUIDED = "#9a9a9a", style.COLOURS[0], style.COLOURS[1]
+_TRUTH, _LEARNED, _GUIDED = "#9a9a9a", COLOURS[0], COLOURS[1]
 _WORST = 0.3
 """W1 at which a cell has its darkest colour: about that of one jump to the mean."""
 
@@ -23,7 +23,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     """Draw every method on every target into one file."""
     found = {(result.target, result.method): result for result in results}
     known = targets()
-    figure, save = style.figure(1.62 * len(METHODS) + 0.9, 11.6, dpi=100)
+    figure, save = canvas(1.62 * len(METHODS) + 0.9, 11.6, dpi=100, colours=128)
     panels: list[tuple[str, str, Callable[[Any, Result, str], None]]] = [
         (
             "two modes",

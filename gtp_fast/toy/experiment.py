@@ -27,7 +27,7 @@ EXPLODED = 1e3
 
 @dataclass
 class Result:
-    """What one method did on one target; arrays by K are those of the first seed."""
+    """Result of a method on a target; arrays by K are of the first seed."""
 
     target: str
     method: str
@@ -84,7 +84,7 @@ def run(target: Target, updates: int, seeds: tuple[int, ...]) -> list[Result]:
 def train(
     target: Target, method: Method, updates: int, seeds: tuple[int, ...]
 ) -> tuple[GTP, float, str]:
-    """Train one method: full rate for half of the updates, then down to a tenth of it.
+    """Train one method: full rate for half the updates, then a tenth of it.
 
     Returns the agent, the seconds an update took, and what diverged where.
     """
@@ -130,7 +130,7 @@ def measure(result: Result, agent: GTP, target: Target) -> Result:
 
 
 def draw(agent: GTP, k: int, state: torch.Tensor, step: int = 0) -> Array:
-    """Sample every seed's average policy in K steps at states [S, B, O]: [S, B, A]."""
+    """Sample every seed's averaged policy in K steps at states [S, B, O]: [S, B, A]."""
     policy = agent.folded("ema", k)
     noise = agent.chain_noise(step, Stream.ACT, state.shape[1], policy.draws)
     if agent.action_dim == 1 and step == 0:
@@ -151,7 +151,7 @@ def walk(agent: GTP, k: int, walks: int = 400) -> Array:
 
 
 def paths(agent: GTP, lines: int = 13) -> dict[str, Array]:
-    """Return where the first seed's map takes a_T in one jump, and the stops of five steps."""
+    """Return one jump of the first seed's map from a_T, and its five steps."""
     c = agent.config
     start = c.t_max * torch.from_numpy(normal_scores(lines)).float().reshape(1, -1, 1)
     times = reference.sampling_times(60, c.t_min, c.t_max, torch.float64)
@@ -184,7 +184,7 @@ def _follow(agent: GTP, a: torch.Tensor, times: torch.Tensor) -> list[Array]:
 
 
 def distance(one: Array, other: Array, directions: int = 48) -> float:
-    """Return W1 of two samples [N, A] of one size, in the plane the mean over directions."""
+    """Return W1 of two samples [N, A]; in the plane, its mean over directions."""
     if one.shape[1] == 1:
         axes = np.ones((1, 1))
     else:

@@ -18,7 +18,7 @@ def karras(count: int, t_max: float = 80.0, first: float = 0.0) -> Array:
 
 
 def gaussian_recursion(times: Array, sd: float, u_mode: str) -> Array:
-    """Return c[t, tau] of the population fixed point Phi = mu + c (x - mu): lower triangle [N, N].
+    """Return c[t, tau] of the fixed point Phi = mu + c (x - mu): lower triangle [N, N].
 
     c(t, tau) = mean over u of c(u, tau) (sd^2 + u t) / (sd^2 + t^2), c(tau, tau) = 1.
     """

@@ -1,4 +1,4 @@
-"""Laws on a line in closed form: Gaussian mixtures noised as x_t = x + t z; NumPy, float64."""
+"""Gaussian mixtures on a line, noised as x_t = x + t z, in closed form."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Mixture:
         return np.asarray(np.logaddexp.reduce(np.log(w) + log_ndtr(-y if upper else y), -1))
 
     def posterior(self, x: Array, t: float) -> tuple[Array, Array, Array]:
-        """Return the mixture clean | x_t = x: weights [..., C], means [..., C], deviations [C]."""
+        """Return clean | x_t = x as a mixture: weights, means [..., C], deviations [C]."""
         w, y, scale = self._standard(x, t)
         log_weight = np.log(w) - 0.5 * y**2 - np.log(scale)
         weight = np.exp(log_weight - log_weight.max(-1, keepdims=True))
@@ -131,7 +131,7 @@ def posterior_expectation(
 
 @dataclass(frozen=True)
 class Shape:
-    """Figures of a 1-D law: W1 distance to the truth, mass in |x| < 0.25, standard deviation."""
+    """Figures of a 1-D law: W1 to the truth, mass in |x| < 0.25, deviation."""
 
     distance: float
     middle: float

@@ -1,4 +1,4 @@
-"""The special cases that the toy trains, and what each is: one table for all that shows them."""
+"""The special cases that the toy trains: one table for all that shows them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Any
 
 from gtp_fast.agents.gtp import GTPConfig
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, for colour-blind readers too."""
+
 
 @dataclass(frozen=True)
 class Method:
-    """One special case: its settings beside the toy's own, and its row in the unified view."""
+    """One special case: its settings, and its row in the unified view."""
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
     trained_as: str = ""
-    """Another method whose network it takes, sampling it in its own way."""
+    """Another method; this one samples its network in a way of its own."""
     guided: bool = False
     """Whether it follows the reward: its law is meant to differ from the data's."""
     choice: str = ""

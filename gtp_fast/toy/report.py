@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 
+from gtp_fast.studies.markdown import table
 from gtp_fast.toy.experiment import STEPS, Result
 from gtp_fast.toy.methods import METHODS
-from gtp_fast.toy.tables import markdown as table
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -26,7 +26,7 @@ def markdown(results: Sequence[Result]) -> str:
                 cost = f"{1e3 * result.seconds_per_update:.1f}"
                 rows.append((result.method, *cells, cost, result.diverged or "-"))
         header = ("method", *(f"K = {k}" for k in STEPS), "ms per update", "diverged")
-        parts.append(f"### {target}\n\n{table(header, rows)}")
+        parts.append(f"### {target}\n\n{table(header, rows, aligned=False)}")
     return "\n\n".join(parts) + (
         "\n\nCells: W1 to the law of the data (sliced in the plane; of the first action where "
         "there are goals) / modes that got a quarter of their share or more (goals reached by "

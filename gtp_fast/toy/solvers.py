@@ -8,7 +8,7 @@ from gtp_fast.toy.laws import Array, Field
 
 
 def solve(field: Field, x: Array, t: float, s: float, steps: int, order: int) -> Array:
-    """Integrate dx/dt = field from t to s by Euler (order 1), Heun (2) or Runge-Kutta (4)."""
+    """Integrate dx/dt = field from t to s by Euler (1), Heun (2) or Runge-Kutta (4)."""
     h = (s - t) / steps
     for i in range(steps):
         r = t + i * h

@@ -16,6 +16,7 @@ import numpy as np
 
 from gtp_fast import cli, reference
 from gtp_fast.errors import UserError
+from gtp_fast.studies import markdown
 from gtp_fast.system.files import write_atomically
 from gtp_fast.toy.fixed_points import TableMap, gaussian_recursion, karras
 from gtp_fast.toy.laws import TWO_MODES, Array, judge, normal_scores
@@ -58,20 +59,15 @@ def between_markers(text: str, name: str, table: str) -> str:
     return pattern.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text)
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def unified_view() -> str:
     """Return which choice of (tau, u, target, comparison) gives which method."""
-    return markdown(
+    return markdown.table(
         ("method", "`--objective`", "tau", "u", "what the jump is held against", "compared"),
         [
             (m.name, f"`{m.settings.get('objective', 'gtp')}`", m.tau, m.u, m.target, m.compared)
             for m in METHODS
         ],
+        aligned=False,
     )
 
 
@@ -84,17 +80,18 @@ def one_jump_deviation(count: int, t_max: float, u_mode: str) -> float:
 def gaussian_table(nodes: Sequence[int] = NODES) -> str:
     """Return the one-jump deviations by the law of u; the truth is 0.5."""
     cases = [(t_max, u_mode) for t_max in (80.0, 5.0) for u_mode in reference.U_MODES]
-    return markdown(
+    return markdown.table(
         ("N", *(f"T = {t_max:g}, u {u_mode}" for t_max, u_mode in cases)),
         [
             (str(n), *(f"{one_jump_deviation(n, *case):.4f}" for case in cases))
             for n in nodes
         ],
+        aligned=False,
     )  # fmt: skip
 
 
 def mixture_table(rows: Sequence[tuple[int, int]] = MIXTURE_ROWS) -> str:
-    """Return W1 to the truth, mass in |x| < 0.25 and deviation of the two-mode fixed points."""
+    """Return W1, mass in |x| < 0.25 and deviation of the two-mode fixed points."""
     scores = normal_scores(4001)
     maps = {
         (n, u_mode): TableMap(TWO_MODES, n, u_mode, 601 if u_mode == "adjacent" else 401)
@@ -108,7 +105,7 @@ def mixture_table(rows: Sequence[tuple[int, int]] = MIXTURE_ROWS) -> str:
         cells.append((f"{n}, {k}", *(_figures(sample) for sample in samples)))
     truth = _figures(TWO_MODES.flow(80 * scores, 80.0, 0.0))
     header = ("N, K", *(f"u {mode}" for mode in reference.U_MODES), "denoiser, Euler steps")
-    return markdown(header, [*cells, ("truth", truth, truth, truth)])
+    return markdown.table(header, [*cells, ("truth", truth, truth, truth)], aligned=False)
 
 
 def denoiser_euler(noise: Array, k: int) -> Array:

@@ -1,4 +1,4 @@
-"""Three targets for a policy: two modes on a line, eight in the plane, a choice of four goals."""
+"""Three targets: two modes on a line, eight in the plane, four goals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gtp_fast.data.table import Provenance, Statistics, TransitionTable
+from gtp_fast.data.table import Columns, Provenance, Statistics, TransitionTable
 from gtp_fast.tasks import Rules
 from gtp_fast.toy.laws import TWO_MODES, Array
 
@@ -18,7 +18,7 @@ STEP, LIMIT, REACHED = 0.25, 10, 0.15
 
 @dataclass(frozen=True)
 class Target:
-    """A law of actions; `modes` are its centres [M, A], `radius` what still belongs to one."""
+    """A law of actions; `modes`: centres [M, A], `radius`: of the actions near one."""
 
     name: str
     table: TransitionTable
@@ -52,7 +52,7 @@ def two_modes() -> Target:
 
 
 def eight_gaussians() -> Target:
-    """Eight Gaussians of deviation 0.06 on a circle of radius 0.7; the reward is the abscissa."""
+    """Eight Gaussians of deviation 0.06 on a circle of radius 0.7; reward: the abscissa."""
     angle = np.arange(8) * np.pi / 4
     centres = 0.7 * np.stack((np.cos(angle), np.sin(angle)), 1)
 
@@ -66,7 +66,7 @@ def eight_gaussians() -> Target:
 
 
 def four_goals() -> Target:
-    """Walk from the middle to one of four goals, chosen at random when an episode begins."""
+    """Walk from the middle to one of four goals, chosen at random per episode."""
     goals = 0.6 * np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     episodes = 2500
     draw = np.random.default_rng(1)
@@ -110,9 +110,11 @@ def make_table(
     mask: float,
 ) -> TransitionTable:
     """Pack fields [N, ...] into a table; mask is that of every row."""
-    masks = torch.full((len(action), 1), mask)
-    rows = torch.cat((observation, action, reward[:, None], following, masks), 1)
-    count, width = len(rows), action.shape[1]
+    count, width = action.shape
+    columns = Columns.of(observation.shape[1], width)
+    rows = torch.full((count, columns.mask + 1), mask)
+    rows[:, columns.observation], rows[:, columns.action] = observation, action
+    rows[:, columns.reward], rows[:, columns.next_observation] = reward, following
     return TransitionTable(
         rows=rows,
         episode=torch.arange(count, dtype=torch.int32),

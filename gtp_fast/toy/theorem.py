@@ -1,4 +1,4 @@
-"""Theorem 1 in numbers: the practical loss against the ideal one on a law known exactly.
+"""Theorem 1 in numbers: practical and ideal loss on a law known exactly.
 
 Every expectation is an exact sum over quadrature rows, given to the package's own loss as weights.
 Student and teacher are fixed functions, compared at time 0, where the map is phi.
@@ -51,7 +51,7 @@ def tensor(x: Array) -> torch.Tensor:
 
 
 def perturbation(t: float, u: float) -> Perturbation:
-    """Return the rows noised at t and u and compared at time 0, where Phi is phi."""
+    """Return rows noised at t and u, compared at time 0, where Phi is phi."""
     clean, z, _ = rows()
     index = torch.zeros(1, len(clean), dtype=torch.int64)
     nodes = torch.tensor([0.002, u, t], dtype=torch.float64)
@@ -77,7 +77,7 @@ def practical(
 def ideal(
     t: float, u: float, target: Callable[[Array], Array], steps: int, order: int
 ) -> tuple[float, Array]:
-    """Return the loss with a solver of the true field for the straight line, and its gradient."""
+    """Return the loss with a solver of the true field, and its gradient."""
     clean, z, mass = rows()
     x = clean + t * z
     residual = student(x) - target(solve(DATA.field, x, t, u, steps, order))

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from gtp_fast import cli
-from gtp_fast.toy import style
+from gtp_fast.system.figure import figure as canvas
+from gtp_fast.toy.methods import COLOURS
 from gtp_fast.toy.theorem import gaps, ideal, teacher
 
 ORDERS = {1: "Euler, order 1", 2: "Heun, order 2", 4: "Runge-Kutta, order 4"}
 _LOOK = {
-    1: (style.COLOURS[0], "o", 11), 2: (style.COLOURS[1], "s", 7), 4: (style.COLOURS[2], "^", 4)
+    1: (COLOURS[0], "o", 11), 2: (COLOURS[1], "s", 7), 4: (COLOURS[2], "^", 4)
 }  # fmt: skip
 TIME, FIXED = 2.0, 1.0
 
@@ -35,7 +36,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Compute both sides and draw them; return the exit code."""
     options = cli.parse(Options, argv, "python -m gtp_fast.toy theorem", __doc__)
-    figure, save = style.figure(9.6, 4.6)
+    figure, save = canvas(9.6, 4.6, dpi=110, colours=128)
     left, right = figure.subplots(1, 2, sharey=True)
     near_h, counts = 2.0 ** -np.arange(0, 9), 2 ** np.arange(0, 8)
     step = (TIME - FIXED) / counts
@@ -65,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
         axis.set(xscale="log", yscale="log", ylim=(8e-7, 0.4))
         axis.grid(alpha=0.3)
     left.legend(loc="lower right", fontsize=9, title="solid: loss, dashed: gradient")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     save(options.output)
     print(f"figure {options.output}")
     return 0

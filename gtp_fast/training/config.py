@@ -1,6 +1,4 @@
-"""The options of the training command: those of the run, of the data and of the agent, in one flat
-list.
-"""
+"""Options of the training command: run, data and agent in one flat list."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from gtp_fast.ops import samplers
 from gtp_fast.tasks import Rules, Task
 
 _EARLY = {"--task": "", "--agent": "gtp", "--resume": None, "--steps": None, "--preset": "auto"}
-"""Options that the defaults of others follow from."""
+"""Options that the defaults of others depend on."""
 _OF_CRITIC = ("value_samples", "weight_maximum", "max_q_backup", "critic_learning_rate")
 _RESUMABLE = ("resume", "engine", "backend", "device", "processes", "tensorboard")
 
@@ -54,7 +52,7 @@ class RunConfig:
     """
     backend: str = "auto"
     """Operations of an engine: auto, reference (plain PyTorch), compiled, or fused (an error where
-    it cannot be had).
+    it is not available).
     """
     precision: str = "fp32"
     """What the matrix products of training read under fused operations: fp32; bf16 by the tensor
@@ -90,7 +88,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Command:
-    """A parsed command line."""
+    """The options of a new run."""
 
     run: RunConfig
     rules: Rules
@@ -99,13 +97,8 @@ class Command:
 
 
 def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Command:
-    """Read the command line; defaults of the task and of the agent it names show in --help."""
-    names = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    for option, value in _EARLY.items():
-        names.add_argument(option, default=value, nargs="?")
-    known, rest = names.parse_known_args(list(argv))
-    if known.resume is not None:
-        return _resumed(argv, prog)
+    """Read the options of a new run; --help shows its task and agent's defaults."""
+    known, rest = _early(argv)
     wants_help = "-h" in rest or "--help" in rest
     if not known.task and not wants_help:
         raise UserError(
@@ -127,8 +120,41 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
     return command
 
 
+def parse_resumed(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> RunConfig | None:
+    """Read the options of a run that goes on; None where no --resume is given.
+
+    UserError for an option that would change the result.
+    """
+    if _early(argv)[0].resume is None:
+        return None
+    parsed: Any = cli.parse(_options(RunConfig(), Rules()), argv, prog, _description())
+    changed = [
+        field.name
+        for field in dataclasses.fields(RunConfig)
+        if getattr(parsed.run, field.name) != field.default and field.name not in _RESUMABLE
+    ]
+    if changed or parsed.data != Rules():
+        named = (
+            ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            or "the options of the data"
+        )
+        raise UserError(
+            f"--resume takes the settings of the run it goes on with: leave out {named}."
+        )
+    run: RunConfig = parsed.run
+    return run
+
+
+def _early(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options that the defaults of others depend on, and the words left."""
+    names = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    for option, value in _EARLY.items():
+        names.add_argument(option, default=value, nargs="?")
+    return names.parse_known_args(list(argv))
+
+
 def _number(word: str | None) -> int | None:
-    """Read a number of updates; what is none is for the parser of all options to refuse."""
+    """Read a number of updates; the later parser of all options refuses other words."""
     try:
         return None if word is None else int(word)
     except ValueError:
@@ -136,8 +162,9 @@ def _number(word: str | None) -> int | None:
 
 
 def _without_critic(settings: Any, argv: Sequence[str]) -> Any:
-    """Return an agent's settings, the task's number of candidates left out where eta = 0 leaves
-    out the critic that would choose among them; one that was asked for stays.
+    """Return an agent's settings, with one candidate where eta = 0 trains no critic.
+
+    A number of candidates that the command line names stays.
     """
     by_mean = getattr(settings, "candidate_rule", "") == "mean"
     if by_mean or _asked(argv, "num_candidates") or any(getattr(settings, "eta", (1.0,))):
@@ -173,47 +200,19 @@ def _check_guidance(run: RunConfig, settings: Any, task: Task, argv: Sequence[st
         )
 
 
-def _options(run: RunConfig, rules: Rules, config: Any) -> Any:
-    flat = tyro.conf.OmitArgPrefixes
-    return dataclasses.make_dataclass(
-        "Options",
-        [
-            ("run", flat[RunConfig], dataclasses.field(default=run)),
-            ("data", flat[Rules], dataclasses.field(default=rules)),
-            ("agent", flat[type(config)], dataclasses.field(default=config)),
-        ],
-        frozen=True,
-    )
+def _options(run: RunConfig, rules: Rules, agent: Any = None) -> Any:
+    """Return the type of all options in one flat list; agent: a Config, or none."""
+    groups = {"run": run, "data": rules} | ({} if agent is None else {"agent": agent})
+    flat: Any = tyro.conf.OmitArgPrefixes
+    fields = [
+        (name, flat[type(default)], dataclasses.field(default=default))
+        for name, default in groups.items()
+    ]
+    return dataclasses.make_dataclass("Options", fields, frozen=True)
 
 
 def _description() -> str:
     return f"Train a policy on a fixed dataset and evaluate it. Tasks: {', '.join(tasks.TASKS)}."
-
-
-def _resumed(argv: Sequence[str], prog: str) -> Command:
-    """Read a command line with --resume: only options that leave the result alone may stand beside
-    it.
-    """
-    parsed: Any = cli.parse(_options(RunConfig(), Rules(), _Nothing()), argv, prog, _description())
-    changed = [
-        field.name
-        for field in dataclasses.fields(RunConfig)
-        if getattr(parsed.run, field.name) != field.default and field.name not in _RESUMABLE
-    ]
-    if changed or parsed.data != Rules():
-        named = (
-            ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-            or "the options of the data"
-        )
-        raise UserError(
-            f"--resume takes the settings of the run it goes on with: leave out {named}."
-        )
-    return Command(run=parsed.run, rules=Rules(), agent=None, task=tasks.find("pointmaze-demo"))
-
-
-@dataclass(frozen=True)
-class _Nothing:
-    """No options of an agent: a resumed run brings its own."""
 
 
 def _check(command: Command) -> None:

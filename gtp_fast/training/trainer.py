@@ -1,6 +1,4 @@
-"""One training run: updates, metrics, evaluations and checkpoints in their turn, and an orderly
-end.
-"""
+"""One training run: updates, metrics, evaluations, checkpoints, and an orderly end."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run, checkpoint, guidance
-from gtp_fast.runs.evaluations import Evaluation, EvaluationLog, by_step, read
+from gtp_fast.runs.evaluations import EvaluationLog, by_step, read
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.system.children import ChildDied
 from gtp_fast.training import console
@@ -33,13 +32,11 @@ class _Stopped(Exception):
 
 
 class AllDiverged(UserError):
-    """No seed of the run is left that learns."""
+    """Every seed of the run has diverged."""
 
 
 class Trainer:
-    """Drives an agent from update `start` to the end of its run and writes everything into the run
-    folder.
-    """
+    """Trains an agent from update `start` to the end and writes its run folder."""
 
     def __init__(
         self,
@@ -73,11 +70,13 @@ class Trainer:
         self.reported: set[int] = set()
         self.said: set[str] = set()
         self.evaluator = self._evaluator()
+        environment = None if self.evaluator is None else self.evaluator.spec.id
+        self.facts = console.Facts(run, self.settings, agent, self.table, chosen, environment)
 
     def train(self) -> int:
         """Train to the end or to a stop signal; return the exit code."""
         self.agent.prepare(self.steps)
-        console.announce(self)
+        console.announce(self.facts)
         self.began, self.evaluating = time.perf_counter(), 0.0
         self.bar = tqdm(
             total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr
@@ -104,14 +103,20 @@ class Trainer:
                 file=sys.stderr,
             )
             return 128 + received
-        console.summarise(self, done, time.perf_counter() - self.began - self.evaluating)
+        if self.last is not None:
+            seconds = time.perf_counter() - self.began - self.evaluating
+            rate = (done - self.start) / seconds
+            diverged = self.watch.diverged()
+            console.summarise(
+                self.facts, console.Outcome(self.last, self.best, diverged, done, rate)
+            )
         return 0
 
     def _run(self) -> int:
-        """Do the updates with all that comes between them; return how many are done in all."""
+        """Run the updates with everything between them; return how many are done in all."""
         intervals = (self.log_every, self.evaluate_every, self.checkpoint_every)
         with closing(engine.build(self.chosen, self.agent, self.table, self.watch)) as built:
-            # The start of processes is no part of the rate that is reported.
+            # The reported rate leaves the start of processes out.
             self.began, self.evaluating = time.perf_counter(), 0.0
             return engine.run(
                 built, self.agent, self.start, self.steps, intervals, self._after, self.stopped
@@ -134,7 +139,7 @@ class Trainer:
             self._save(done)
 
     def _evaluation_due(self, done: int) -> bool:
-        """Say whether an evaluation belongs to this update and has not been made."""
+        """Return whether an evaluation belongs to this update and is still missing."""
         if self.evaluator is None or self.evaluated == done:
             return False
         return done == self.steps or bool(self.evaluate_every and done % self.evaluate_every == 0)
@@ -144,7 +149,7 @@ class Trainer:
         self.bar.set_postfix(self.shown, refresh=False)
 
     def _check(self) -> None:
-        """Report seeds that have diverged, each once; stop the run when none is left."""
+        """Report each diverged seed once; stop the run when none is left."""
         diverged = self.watch.diverged()
         fresh = [one for one in diverged if one.seed not in self.reported]
         self.reported |= {one.seed for one in fresh}
@@ -171,7 +176,7 @@ class Trainer:
             table.observation_keys,
             agent.seeds,
             self.settings["episodes"],
-            reference=(self.task.reference_min, self.task.reference_max),
+            reference=self.task.reference,
             low=table.action_low,
             high=table.action_high,
             device=agent.device,
@@ -205,9 +210,9 @@ class Trainer:
             checkpoint.mark_best(self.run, path, score)
 
     def _note(self, done: int, figures: Mapping[str, Any]) -> None:
-        """Write figures beside those of the agent's health, and say once what these warn of."""
+        """Write figures and those of the agent's health; print each new warning once."""
         began = time.perf_counter()
-        self.metrics.write(done, {**figures, **health.figures(self.agent, self.table)})
+        self.metrics.write(done, {**figures, **health.figures(self.agent, self.table, done - 1)})
         columns = guidance.read(self.run.metrics)
         self._show(guidance.shown(guidance.last(columns)))
         for kind, sentence in guidance.sentences(columns, self.steps).items():
@@ -224,9 +229,7 @@ class Trainer:
         return self.saved
 
     def _so_far(self) -> tuple[float, int]:
-        """Return the best mean score that an interrupted run had reached, and its last evaluation's
-        step.
-        """
+        """Return the best mean score of an interrupted run and its last evaluated step."""
         if not self.log.path.exists():
             return -np.inf, -1
         steps, returns = by_step(read(self.log.path), "return")

@@ -17,8 +17,9 @@ from gtp_fast.collect import PLANS, collect, plans
 from gtp_fast.collect.__main__ import main
 from gtp_fast.collect.ant import DirectionPolicy, _in_frame, _to_actuators, upright
 from gtp_fast.collect.planner import Planner
-from gtp_fast.data import evaluation_spec, fits_environment, load_table, make_environment
+from gtp_fast.data import evaluation_spec, fits_environment, load_table
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import make
 from gtp_fast.tasks import TASKS, find
 
 pytest.importorskip("gymnasium_robotics")
@@ -97,7 +98,7 @@ def test_the_loader_and_the_evaluation_take_it(demo: Path) -> None:
     # One fixed goal: its cell is the evaluation's, up to the maze's own noise.
     goals = table.all().observation[:, 4:]
     assert (goals - torch.tensor([-1.0, 1.0])).abs().max() <= 0.25
-    environment = make_environment(evaluation_spec(table))
+    environment = make(evaluation_spec(table))
     fits_environment(table, environment)
     environment.close()
 
@@ -163,7 +164,7 @@ def test_the_ant_reaches_its_goal(tmp_path: Path) -> None:
     table = load_table("antmaze-umaze", made.path)
     assert table.observation_dim == 31
     assert table.statistics.terminals >= 1
-    environment = make_environment(evaluation_spec(table))
+    environment = make(evaluation_spec(table))
     fits_environment(table, environment)
     environment.close()
 

@@ -20,11 +20,11 @@ from gtp_fast.data import (
     TransitionTable,
     evaluation_spec,
     fits_environment,
-    make_environment,
     maze,
 )
 from gtp_fast.data.environment import register_mazes
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import make
 from gtp_fast.tasks import Rules, find
 
 pytest.importorskip("gymnasium_robotics")
@@ -109,7 +109,7 @@ def test_a_maze_of_another_shape_is_refused() -> None:
 
 
 def test_cell_centres_are_the_mazes_own() -> None:
-    environment = make_environment(evaluation_spec(point()))
+    environment = make(evaluation_spec(point()))
     inner = environment.unwrapped.maze  # type: ignore[attr-defined]
     for cell in ((1, 1), (3, 2), (2, 3)):
         assert maze.centre(UMAZE, cell, 1.0) == pytest.approx(
@@ -121,7 +121,7 @@ def test_cell_centres_are_the_mazes_own() -> None:
 def test_an_episode_starts_and_ends_where_it_should() -> None:
     spec = evaluation_spec(point())
     assert spec is not None
-    environment = make_environment(spec)
+    environment = make(spec)
     fits_environment(point(), environment)
     for seed in range(5):
         observation, _ = environment.reset(seed=seed)
@@ -141,7 +141,7 @@ def test_relabelled_data_are_evaluated_at_their_one_goal() -> None:
     )
     spec = evaluation_spec(made)
     assert spec is not None
-    environment = make_environment(gym.envs.registration.EnvSpec.from_json(spec.to_json()))
+    environment = make(gym.envs.registration.EnvSpec.from_json(spec.to_json()))
     for seed in range(3):
         observation, _ = environment.reset(seed=seed)
         assert observation["desired_goal"] == pytest.approx(maze.centre(UMAZE, (1, 1), 1.0))
@@ -152,7 +152,7 @@ def test_relabelled_data_are_evaluated_at_their_one_goal() -> None:
 
 def test_no_model_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    environment = make_environment(evaluation_spec(point()))
+    environment = make(evaluation_spec(point()))
     environment.reset(seed=0)
     environment.close()
     assert list(tmp_path.iterdir()) == []
@@ -221,7 +221,7 @@ def test_files_without_an_environment() -> None:
     ],
 )
 def test_data_that_do_not_fit_the_environment(change: dict[str, Any], message: str) -> None:
-    environment = make_environment(evaluation_spec(point()))
+    environment = make(evaluation_spec(point()))
     fits_environment(point(), environment)
     with pytest.raises(UserError, match=message) as caught:
         fits_environment(replace(point(), **change), environment)

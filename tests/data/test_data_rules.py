@@ -10,7 +10,7 @@ import pytest
 import sets
 import torch
 
-from gtp_fast.data import TransitionTable, load_table, rules
+from gtp_fast.data import TransitionTable, box, load_table, rules
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, find
 
@@ -194,3 +194,18 @@ def test_the_table_gathers_views_of_one_copy() -> None:
     assert batch.next_observation[1, 0].tolist() == [16.0, 17.0, 18.0]
     assert batch.mask.tolist() == [[49.0, 9.0], [19.0, 19.0]]
     assert len({part.untyped_storage().data_ptr() for part in batch}) == 1
+
+
+def test_actions_go_to_the_unit_box_and_back() -> None:
+    draw = np.random.default_rng(0)
+    low = draw.uniform(-3, 0, 50).astype(np.float32)
+    high = low + draw.uniform(0.1, 5, 50).astype(np.float32)
+    actions = draw.uniform(low, high, (200, 50)).astype(np.float32)
+    actions[0], actions[1] = low, high
+    unit = actions.copy()
+    box.normalise(unit, low, high)
+    assert np.abs(unit).max() == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(unit[0], -1.0, rtol=1e-6)
+    back = box.denormalise(np.clip(unit, -1, 1), *box.scale(low, high))
+    np.testing.assert_allclose(back, actions, rtol=0, atol=2e-6)
+    assert (back >= low).all() and (back <= high).all()

@@ -48,4 +48,4 @@ def test_the_command_line_takes_it_and_names_what_it_does_not_know() -> None:
         with pytest.raises(UserError, match=f"'{other}': choose fp32, tf32 or bf16"):
             config.parse(["--task", "pointmaze-demo", "--precision", other])
     with pytest.raises(UserError, match="leave out --precision"):
-        config.parse(["--resume", "runs/some", "--precision", "tf32"])
+        config.parse_resumed(["--resume", "runs/some", "--precision", "tf32"])

@@ -154,7 +154,7 @@ def test_a_failed_replacement_keeps_the_earlier_export(
 def test_a_policy_that_is_not_finite_is_not_exported(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = restore.pack(run)
+    content = restore.pack(*restore.restore(run), 0, None, None)
     content.policy.last_bias[0, 0] = float("nan")
     monkeypatch.setattr(restore, "pack", lambda *_: content)
     with pytest.raises(UserError, match="NaN or infinite numbers: export another checkpoint"):

@@ -17,6 +17,7 @@ from packed_policies import make, write
 from tolerance import assert_as_accurate
 
 from gtp_fast import ops
+from gtp_fast.data import box
 from gtp_fast.errors import UserError
 from gtp_fast.export.programs import Program
 from gtp_fast.policy import Policy, file, load
@@ -84,7 +85,7 @@ def wanted(content: Packed, rows: int, seed: int, step: int) -> Rows:
     sampled = ops.make_sampler(content.policy).sample(
         torch.from_numpy(observation)[None], given[None]
     )
-    half, middle = content.scale()
+    half, middle = box.scale(content.low, content.high)
     acted = Policy(content).act(observation, seed=seed, step=step)
     return np.stack([acted, sampled[0].numpy() * half + middle])
 
@@ -217,6 +218,6 @@ def test_the_options_of_a_run_are_refused_for_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_no_action_leaves_the_box(seed: int) -> None:
     low, high = np.sort(np.random.default_rng(seed).uniform(-3, 3, (2, 50)).astype(np.float32), 0)
-    half, middle = make(SMALL)._replace(low=low, high=high).scale()
+    half, middle = box.scale(low, high)
     assert (middle + half <= high).all() and (middle - half >= low).all()
     np.testing.assert_allclose(half, (high - low) / 2, rtol=0, atol=1e-6)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import gtp_fast
 from gtp_fast import ops, policy
+from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
 from gtp_fast.policy import Policy
 from gtp_fast.reference import philox
@@ -279,3 +280,17 @@ def test_a_gpu_policy_acts_like_the_cpu_one(run: Run, loaded: Policy) -> None:
     assert action.device.type == "cuda"
     np.testing.assert_allclose(action.cpu().numpy(), wanted, atol=1e-4)
     assert there.act(torch.from_numpy(BATCH), seed=6).device.type == "cpu"
+
+
+def test_one_candidate_packs_one_sampler(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = []
+    make = ops.make_sampler
+
+    def counted(*given: Any, **options: Any) -> Any:
+        packed.append(given)
+        return make(*given, **options)
+
+    monkeypatch.setattr(ops, "make_sampler", counted)
+    monkeypatch.setattr(Agent, "acting", lambda *_, **__: pytest.fail("packs another sampler"))
+    assert policy.load(run).act(OBSERVATION).shape == (2,)
+    assert len(packed) == 1

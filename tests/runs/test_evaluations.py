@@ -10,8 +10,9 @@ from fake_policies import play
 from fake_runs import add_scores
 
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run, evaluations
-from gtp_fast.runs.evaluations import Evaluation, EvaluationLog
+from gtp_fast.runs.evaluations import EvaluationLog
 
 
 def test_the_log_keeps_every_episode_and_forgets_what_a_resume_undoes(tmp_path: Path) -> None:

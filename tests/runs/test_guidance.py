@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import fake_environments
@@ -14,6 +15,7 @@ from fake_runs import add_scores, config
 from gtp_fast import cli, report, train
 from gtp_fast.runs import Run, guidance, metrics
 from gtp_fast.runs.metrics import MetricsLog
+from gtp_fast.training import start
 
 SOUND = {
     "weight_ess": 0.6, "weight_correlation": 0.8, "weight_quartile_1": 1.0,
@@ -182,7 +184,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
     np.savez(tmp_path / "x.npz", **sets.flat(width=2))
     environment = fake_environments.spec(flat=True).to_json()
-    monkeypatch.setattr(train, "evaluation_environment", lambda *_: environment)
+    monkeypatch.setattr(start, "evaluation_environment", lambda *_: environment)
     places = ["--dataset", str(tmp_path / "x.npz"), "--output", str(tmp_path / "runs")]
     return ["--task", "hopper-medium", *places, *TINY]
 
@@ -219,7 +221,7 @@ def test_an_evaluated_run_notes_its_health_and_warns_once(
 def test_a_run_without_evaluation_notes_its_health_at_each_checkpoint(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "evaluation_environment", lambda *_: None)
+    monkeypatch.setattr(start, "evaluation_environment", lambda *_: None)
     assert (
         cli.run(train.main, [*arguments, "--checkpoint-every", "8", "--evaluate-every", "5"]) == 0
     )
@@ -235,3 +237,30 @@ def test_a_clone_shows_nothing_of_guidance(
     assert "ess=" not in said and "Value guidance" not in said
     summary = json.loads((only_run(tmp_path / "runs").path / "summary.json").read_text())
     assert "weight_ess" not in summary["health"] and "map_error" in summary["health"]
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_weights_show_from_the_update_that_they_act_in(
+    arguments: list[str], tmp_path: Path, processes: str
+) -> None:
+    more = ["--processes", processes, "--advantage-start", "10", "--evaluate-every", "5"]
+    assert cli.run(train.main, [*arguments, *more]) == 0
+    path = only_run(tmp_path / "runs").path
+    found = guidance.read(path / "metrics.csv")
+    guided = found["weight_ess"] < 1.0
+    assert guided.tolist() == (found["step"] > 10).tolist()
+
+
+def test_a_resumed_run_shows_weights_from_the_update_that_they_act_in(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    more = ["--advantage-start", "10", "--checkpoint-every", "10"]
+    assert cli.run(train.main, [*arguments, *more]) == 0
+    run = only_run(tmp_path / "runs")
+    # As if the run had been stopped within its evaluation after update 10.
+    shutil.rmtree(run.checkpoints / "step_000000020")
+    run.evaluations.unlink()
+    assert cli.run(train.main, ["--resume", str(run.path), "--processes", "1"]) == 0
+    found = guidance.read(run.metrics)
+    assert found["step"].tolist() == [10] * 4 + [20] * 2
+    assert (found["weight_ess"] < 1.0).tolist() == (found["step"] > 10).tolist()

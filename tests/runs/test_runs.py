@@ -14,6 +14,7 @@ import pytest
 
 from gtp_fast import runs
 from gtp_fast.errors import UserError
+from gtp_fast.system import machine
 
 NOON = datetime(2026, 3, 4, 12, 0, 9)
 
@@ -66,7 +67,7 @@ def test_the_environment_names_versions_machine_and_backend(tmp_path: Path) -> N
 
 def test_versions_are_read_without_importing_the_packages() -> None:
     code = (
-        "import sys; from gtp_fast import runs; runs.environment();"
+        "import sys; from gtp_fast.system import machine; machine.environment();"
         "names = ('torch', 'triton', 'gymnasium', 'minari', 'mujoco');"
         "print([m for m in names if m in sys.modules])"
     )
@@ -85,3 +86,12 @@ def test_a_summary_is_there_when_it_was_written(tmp_path: Path) -> None:
     (run.path / "summary.json").write_text("{")
     with pytest.raises(UserError, match=r"summary\.json cannot be read"):
         run.summary()
+
+
+def test_a_checkout_names_its_revision() -> None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("no checkout")
+    command = ("git", "-C", str(root), "rev-parse", "HEAD")
+    revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert str(machine.environment()["git"]).removesuffix("-dirty") == revision

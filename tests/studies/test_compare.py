@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_all_agents_are_trained_once_and_both_tables_written(
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == runs
 
     assert call(dataset, tmp_path, "--steps", "4") == 2
-    assert "holds gtp under other options" in capsys.readouterr().err
+    assert "agents.json holds gtp under another protocol (steps differ)" in capsys.readouterr().err
 
 
 def test_settings_given_to_all_agents_reach_each_and_are_told(
@@ -77,12 +78,17 @@ def test_settings_given_to_all_agents_reach_each_and_are_told(
         assert settings.get("critic_learning_rate", [0.002]) == [0.002]
 
 
+def settings(agent: str, options: compare.Options) -> Any:
+    protocol = compare.protocol(options)
+    return protocol.settings(agent, compare.changes_of(agent, protocol, options))[1]
+
+
 @pytest.mark.parametrize("given", [None, 3])
 def test_agents_act_with_their_authors_candidates_unless_told_otherwise(given: int | None) -> None:
     options = compare.Options(task="hopper-medium", num_candidates=given)
     for agent, own in (("gtp", 1), ("diffusion-ql", 50), ("consistency-ac", 50), ("iql", 1)):
-        assert compare._settings(agent, options)[1].num_candidates == (given or own)
-    assert not hasattr(compare._settings("bc", options)[1], "num_candidates")
+        assert settings(agent, options).num_candidates == (given or own)
+    assert not hasattr(settings("bc", options), "num_candidates")
 
 
 def test_both_tables_name_the_candidates() -> None:
@@ -93,6 +99,19 @@ def test_both_tables_name_the_candidates() -> None:
     for table in (tables.score_table(rows, ABOUT), tables.cost_table({"x": cost}, about)):
         assert "num_candidates |" in table.splitlines()[0] and "| 50 " in table
         assert "num_candidates: actions drawn for each decision" in table
+
+
+def test_unusual_ways_to_act_have_columns_of_their_own() -> None:
+    plain = result([10.0]) | {"candidate_rule": None, "noise_scale": 1.0}
+    odd = result([20.0]) | {"num_candidates": 4, "candidate_rule": "argmax", "noise_scale": 0.0}
+    usual = tables.score_table(tables.score_rows({"gtp": plain}), ABOUT)
+    assert "candidate_rule" not in usual and "noise_scale" not in usual
+    table = tables.score_table(tables.score_rows({"gtp": plain, "iql": odd}), ABOUT)
+    head, _, ours, theirs = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[:4]
+    )
+    assert head[-2:] == ["candidate_rule", "noise_scale"]
+    assert ours[-2:] == ["-", "1"] and theirs[-2:] == ["argmax", "0"]
 
 
 def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,9 @@ from fake_runs import make_run
 from folded import Sizes
 
 from gtp_fast import cli, latency
-from gtp_fast.latency import Options, Timing, histogram, main, measure, prepare, table
+from gtp_fast.latency import Options, main, prepare
 from gtp_fast.runs import Run
+from gtp_fast.studies.latency import Timing, histogram, measure, table
 
 QUICK = ("--seconds", "0.01", "--rounds", "2")
 
@@ -25,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def timing(microseconds: list[float], batch: int = 1) -> Timing:
-    return Timing(batch, 5, 1, "cpu", "native", np.int64(np.array(microseconds) * 1000))
+    return Timing(batch, 5, 1, "cpu", "native", None, 1.0, np.int64(np.array(microseconds) * 1000))
 
 
 def test_figures_are_those_of_the_calls() -> None:
@@ -127,3 +128,18 @@ def test_a_plot_without_matplotlib_is_refused_before_the_timing(
     monkeypatch.setattr(latency, "measure", pytest.fail)
     assert cli.run(main, [str(run), "--plot", "l.png"]) == 2
     assert "pip install 'gtp_fast[plot]'" in capsys.readouterr().err
+
+
+def test_unusual_ways_to_act_have_columns_of_their_own(run: Run) -> None:
+    assert "noise_scale" not in table([timing([1.0])])
+    (plain,) = prepare(Options(str(run), batch=(1,), device=("cpu",)))
+    assert (plain.rule, plain.noise_scale) == (None, 1.0)
+    several = Options(
+        str(run), batch=(1,), device=("cpu",), num_candidates=3, candidate_rule="mean"
+    )
+    (case,) = prepare(several)
+    assert (case.candidates, case.rule) == (3, "mean")
+    odd = Timing(1, 5, 3, "cpu", "native", "mean", 0.5, np.int64([1000]))
+    head, _, first, second = table([timing([1.0]), odd]).splitlines()
+    assert head.split()[5:7] == ["candidate_rule", "noise_scale"]
+    assert first.split()[5:7] == ["-", "1"] and second.split()[5:7] == ["mean", "0.5"]

@@ -11,7 +11,7 @@ from fake_runs import SETTINGS, add_scores, config
 from gtp_fast import cli, report
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
-from gtp_fast.studies import curves
+from gtp_fast.studies import curves, groups, tables
 
 
 def scored(folder: Path, returns: dict[int, list[list[float]]], **changes: object) -> Run:
@@ -33,7 +33,7 @@ def cells(text: str, row: int) -> list[str]:
 def test_figures_of_last_and_best(tmp_path: Path) -> None:
     returns = {50: [[1, 1, 1], [1, 1, 0]], 100: [[1, 1, 0], [0, 1, 0]]}
     run = scored(tmp_path / "a", returns)
-    text = report.table(report.collect([str(run)]))
+    text = tables.run_table(groups.collect([str(run)]))
     last, best = cells(text, 0), cells(text, 1)
     assert last[:9] == ["pointmaze-umaze", "some/set-v0", "gtp", "100", "last", "2", "3", "3", "1"]
     # Of two seeds with 66.7 and 33.3 both mean and IQM are 50, and resampling reaches both ends.
@@ -44,7 +44,7 @@ def test_figures_of_last_and_best(tmp_path: Path) -> None:
 
 def test_scores_are_normalised_by_the_tasks_reference(tmp_path: Path) -> None:
     run = scored(tmp_path / "a", {10: [[3234.3, -20.272305]]}, task="hopper-medium", seeds=[0])
-    assert cells(report.table(report.collect([str(run)])), 0)[9] == "50.0"
+    assert cells(tables.run_table(groups.collect([str(run)])), 0)[9] == "50.0"
 
 
 def test_runs_that_differ_in_their_seeds_only_become_one_row(tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ def test_runs_that_differ_in_their_seeds_only_become_one_row(tmp_path: Path) -> 
         str(scored(tmp_path / str(seed), {100: [[float(seed == 1)]]}, seeds=[seed]))
         for seed in (0, 1, 2)
     ]
-    (group,) = report.collect(paths)
+    (group,) = groups.collect(paths)
     assert group.seeds == {0, 1, 2}
-    row = cells(report.table([group]), 0)
+    row = cells(tables.run_table([group]), 0)
     assert row[5] == "3"
     assert row[9].startswith("33.3 [")
 
@@ -71,21 +71,21 @@ def test_runs_that_differ_in_their_seeds_only_become_one_row(tmp_path: Path) -> 
 def test_other_runs_keep_rows_of_their_own(tmp_path: Path, changes: dict[str, object]) -> None:
     first = scored(tmp_path / "a", {100: [[1.0]]}, seeds=[4])
     other = scored(tmp_path / "b", {100: [[1.0]]}, **({"seeds": [5]} | changes))
-    assert len(report.collect([str(first), str(other)])) == 2
+    assert len(groups.collect([str(first), str(other)])) == 2
 
 
 def test_labels_show_the_settings_that_differ(tmp_path: Path) -> None:
     clone = scored(tmp_path / "a", {9: [[0.0], [0.0]]}, agent_settings=SETTINGS | {"eta": [0.0]})
     guided = scored(tmp_path / "b", {9: [[1.0], [1.0]]})
-    groups = report.collect([str(clone), str(guided)])
-    assert report.labels(groups) == ["gtp (eta=0)", "gtp (eta=1)"]
+    found = groups.collect([str(clone), str(guided)])
+    assert groups.labels(found) == ["gtp (eta=0)", "gtp (eta=1)"]
     assert [group.clones for group in groups] == [True, False]
 
 
 def test_several_tasks_get_a_row_together(tmp_path: Path) -> None:
     maze = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
     hopper = scored(tmp_path / "b", {10: [[3234.3], [3234.3]]}, task="hopper-medium")
-    row = cells(report.table(report.collect([str(maze), str(hopper)])), 4)
+    row = cells(tables.run_table(groups.collect([str(maze), str(hopper)])), 4)
     assert row[0] == "all 2"
     # Scores 100, 0 and 100, 100: only the maze's two can change in the bootstrap.
     assert row[9] == "75.0 [50.0, 100.0]"
@@ -94,7 +94,7 @@ def test_several_tasks_get_a_row_together(tmp_path: Path) -> None:
 def test_a_step_that_only_some_seeds_reached_is_no_result(tmp_path: Path) -> None:
     first = scored(tmp_path / "a", {50: [[1.0]], 100: [[1.0]]}, seeds=[0])
     other = scored(tmp_path / "b", {50: [[0.0]]}, seeds=[1])
-    (group,) = report.collect([str(first), str(other)])
+    (group,) = groups.collect([str(first), str(other)])
     assert group.steps() == [50]
 
 
@@ -113,7 +113,7 @@ def test_the_plot_shows_curve_clone_and_data(
     clone = scored(tmp_path / "a", {100: [[0.0, 1.0], [0.0, 1.0]]}, agent_settings=settings)
     guided = scored(tmp_path / "b", {50: [[0.0, 1.0], [1.0, 1.0]], 100: [[1.0, 1.0], [1.0, 1.0]]})
     guided.write_summary({"data_success_rate": 0.25, "dataset": "named/set-v0"})
-    path = report.plot_learning_curve(guided, clone)
+    path = curves.learning_curve(guided, clone)
     assert path == guided.path / "learning_curve.png"
     assert path.read_bytes()[:4] == b"\x89PNG"
     (axis,) = drawn[0].axes
@@ -127,7 +127,7 @@ def test_the_plot_shows_curve_clone_and_data(
 
 def test_drawing_leaves_the_callers_backend_alone(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    report.plot_learning_curve(scored(tmp_path / "a", {10: [[1.0], [0.0]]}))
+    curves.learning_curve(scored(tmp_path / "a", {10: [[1.0], [0.0]]}))
     assert "matplotlib.pyplot" not in sys.modules
 
 
@@ -135,7 +135,7 @@ def test_missing_matplotlib_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     run = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"pip install 'gtp_fast\[plot\]'"):
-        curves.draw(report.collect([str(run)]), tmp_path / "plot.png")
+        curves.draw(groups.collect([str(run)]), tmp_path / "plot.png")
 
 
 def test_the_command_prints_the_table_and_writes_the_plot(
@@ -159,3 +159,15 @@ def test_runs_without_scores_and_odd_plots_are_refused(
     done = scored(tmp_path / "b", {10: [[1.0], [0.0]]})
     assert cli.run(report.main, [str(done), "--plot", str(tmp_path / "x.doc")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_unusual_ways_to_act_have_columns_of_their_own(tmp_path: Path) -> None:
+    usual = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
+    assert "noise_scale" not in tables.run_table(groups.collect([str(usual)]))
+    ways = {"noise_scale": 0.0, "num_candidates": 4, "candidate_rule": "mean"}
+    other = scored(tmp_path / "b", {10: [[1.0], [0.0]]}, agent_settings=SETTINGS | ways)
+    text = tables.run_table(groups.collect([str(usual), str(other)]))
+    head = [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")]
+    at = [head.index(name) for name in ("num_candidates", "candidate_rule", "noise_scale")]
+    assert [cells(text, 0)[i] for i in at] == ["1", "-", "-"]
+    assert [cells(text, 2)[i] for i in at] == ["4", "mean", "0"]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
-import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fake_runs import add_scores, make_run
 
 from gtp_fast import ablate
 from gtp_fast.agents.gtp import objectives
 from gtp_fast.data.table import Provenance
 from gtp_fast.errors import UserError
+from gtp_fast.studies import ablation
 from gtp_fast.toy import __main__ as toy
 from gtp_fast.toy import draw, experiment, report, tables
 from gtp_fast.toy.methods import METHODS, config
@@ -159,42 +161,54 @@ def test_a_method_that_leaves_the_rails_is_named_and_stopped(
 def test_the_ablation_names_its_rows_and_their_settings() -> None:
     with pytest.raises(UserError, match="Unknown rows gpt"):
         ablate.main(["--rows", "gtp", "gpt"])
-    assert set(ablate._PUBLISHED) <= set(ablate.ROWS)
+    assert set(ablation.PUBLISHED) <= set(ablation.ROWS)
 
 
-def make_ablation(monkeypatch: pytest.MonkeyPatch, dataset: str, tmp_path: Path) -> ablate.Ablation:
+def make_ablation(
+    monkeypatch: pytest.MonkeyPatch, dataset: str, tmp_path: Path, **more: Any
+) -> ablation.Ablation:
     target = targets()["four goals"].table
     table = replace(target, provenance=Provenance(dataset, True, "made by a test"))
     monkeypatch.setattr(ablate.data, "load_table", lambda *_: table)
-    options = ablate.Options(
-        rows=("gtp", "mean-flow"), steps=20, episodes=2, width=8, batch_size=16, rounds=2,
-        seeds=(0, 1), output=tmp_path, device="cpu",
-    )  # fmt: skip
-    return ablate.Ablation(options)
+    given = {
+        "rows": ("gtp", "mean-flow"), "steps": 20, "episodes": 2, "width": 8, "batch_size": 16,
+        "rounds": 2, "seeds": (4, 7), "output": tmp_path, "device": "cpu",
+    }  # fmt: skip
+    return ablate.prepare(ablate.Options(**given | more))
+
+
+def finish(rows: ablation.Ablation, name: str, returns: list[float]) -> None:
+    """Leave a run of a row as its training would, with scores of both seeds."""
+    run = make_run(rows.folder / name, 20, steps=20, evaluation={"environment": "some"})
+    add_scores(run, 20, [[value] for value in returns], [4, 7])
+    run.write_summary({"diverged": {"7": 9}})
+    protocol = rows.study.protocol.facts("gtp", rows.changes(name))
+    rows.study.note(name, run=str(run), protocol=protocol)
 
 
 def test_rows_are_timed_in_turns_and_kept(monkeypatch, tmp_path: Path) -> None:
-    ablation = make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path)
-    ablation.measure()
-    ablation.kept["rows"] = {
-        "gtp": {"run": "", "scores": [100.0, 110.0], "diverged": ""},
-        "mean-flow": {"run": "", "diverged": "consistency_loss of seed 0 at update 7"},
-    }
-    ablation._write()
-    table = (tmp_path / "table.md").read_text()
-    assert "105.0 [100.0, 110.0] | 100.0 110.0 |" in table and "1.00 x" in table
+    rows = make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path)
+    rows.measure(("gtp", "mean-flow"))
+    finish(rows, "gtp", [1.0, 1.1])
+    finish(rows, "mean-flow", [0.0, 0.0])
+    rows.study.note("mean-flow", diverged="consistency_loss of seed 0 at update 7")
+    table = rows.write()
+    assert (tmp_path / "table.md").read_text() == table
+    assert "105.0 [100.0, 110.0] (diverged: seed 7 at update 9) | 100.0 110.0 |" in table
+    assert "1.00 x" in table
     assert "diverged (consistency_loss of seed 0 at update 7)" in table
     assert "20 updates of 2 seeds (width 8, batch 16)" in table
-    assert "published" not in table.replace("published numbers", "")
+    assert "published |" not in table
     again = make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path)
-    assert again.kept == json.loads((tmp_path / "rows.json").read_text())
-    assert again.train("gtp") == 0
-    with pytest.raises(UserError, match="another protocol"):
-        make_ablation(monkeypatch, "other", tmp_path)
+    assert again.times == rows.times and again.table() == table
+    assert ablate.train(again, "gtp") == ablate.train(again, "mean-flow") == 0
+    with pytest.raises(UserError, match=r"holds gtp under another protocol \(episodes differ\)"):
+        make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path, episodes=3)
 
 
 def test_published_numbers_stand_beside_the_published_data_only(monkeypatch, tmp_path) -> None:
-    ablation = make_ablation(monkeypatch, "hopper_medium_expert-v2.hdf5", tmp_path)
-    ablation.kept |= {"rows": {"gtp": {"scores": [1.0], "diverged": ""}}}
-    ablation.kept["seconds_per_update"] = {}
-    assert "112.2 +- 0.6" in ablation.table()
+    rows = make_ablation(monkeypatch, "hopper_medium_expert-v2.hdf5", tmp_path)
+    finish(rows, "gtp", [1.0, 1.0])
+    assert "112.2 +- 0.6" in rows.table()
+    other = make_ablation(monkeypatch, "mujoco/hopper/medium-expert-v0", tmp_path)
+    assert "112.2" not in other.table()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gtp_fast.evaluation.episodes import ROWS
 from gtp_fast.evaluation.evaluator import Evaluator
-from gtp_fast.runs.evaluations import Evaluation
+from gtp_fast.evaluation.record import Evaluation
 
 KEYS = ("state", "goal")
 

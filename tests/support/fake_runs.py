@@ -10,8 +10,9 @@ import torch
 
 from gtp_fast import agents
 from gtp_fast.agents.base import Agent
+from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run, checkpoint
-from gtp_fast.runs.evaluations import Evaluation, EvaluationLog
+from gtp_fast.runs.evaluations import EvaluationLog
 
 SETTINGS = {"eta": [1.0], "k": 3, "width": 16, "depth": 2}
 

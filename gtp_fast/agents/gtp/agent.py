@@ -20,6 +20,7 @@ from gtp_fast.agents.gtp.config import GTPConfig, ranges
 from gtp_fast.agents.gtp.flow_map import FlowMapAgent
 from gtp_fast.agents.settings import check
 from gtp_fast.agents.trajectories import favoured
+from gtp_fast.data.table import Batch
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
 from gtp_fast.networks.learner import Learner
@@ -28,7 +29,7 @@ from gtp_fast.ops.candidates import Score
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
-    from gtp_fast.data.table import Batch, TransitionTable
+    from gtp_fast.data.table import TransitionTable
 
 __all__ = ["GTP", "GTPConfig"]
 
@@ -216,11 +217,14 @@ class GTP(FlowMapAgent):
             rows = batch.action.shape[1]
             return self.ops.weigh(values, self.eta, rows, self.config.weight_maximum)
 
-    def weights_of(self, table: TransitionTable, index: Tensor, draw: int) -> Tensor | None:
-        """Return w [S, n] of rows `index` [S, n], taken for one batch, whose std(A) enters; 1
-        where nothing guides.
-        """
-        batch = table.batch(*(field.to(self.dtype) for field in table.gather(index)))
+    def weights_of(
+        self, table: TransitionTable, index: Tensor, draw: int, step: int | None = None
+    ) -> Tensor | None:
+        """Return w [S, n] of rows `index` [S, n] as one batch (std(A) is theirs); 1 for clones."""
+        if step is not None:
+            # Where other processes train, or none has yet, eta is that of no update.
+            self.advance(step, table)
+        batch = Batch(*(field.to(self.dtype) for field in table.gather(index)))
         if self.clones:
             return torch.ones_like(batch.reward)
         chain = self.ops.chain(self.folded("ema"))

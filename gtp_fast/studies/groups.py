@@ -1,0 +1,157 @@
+"""Runs joined over their seeds, with their scores by evaluated step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gtp_fast import tasks
+from gtp_fast.errors import UserError
+from gtp_fast.evaluation.record import Figures
+from gtp_fast.runs import Run, open_run
+from gtp_fast.runs.evaluations import read
+
+_NEEDED = ("task", "dataset", "agent", "agent_settings", "steps", "episodes")
+
+
+@dataclass
+class Group:
+    """Runs of one configuration: their scores by evaluated step, one a seed."""
+
+    config: dict[str, Any]
+    dataset: str
+    """Name of the dataset."""
+    scores: dict[int, dict[int, float]] = field(default_factory=dict)
+    """Step -> seed -> mean score of its episodes."""
+    successes: dict[int, dict[int, float]] = field(default_factory=dict)
+    """Step -> seed -> share of successful episodes; nan if the environment does not report it."""
+    episodes: int = 0
+    k: Any = "-"
+    """Steps of the sampler."""
+    data_level: float | None = None
+    """What the data's own policy reaches, in the unit of the plot."""
+
+    @property
+    def task(self) -> tasks.Task:
+        """The task of every run in the group."""
+        return tasks.find(self.config["task"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The agent's settings."""
+        settings: dict[str, Any] = self.config["agent_settings"]
+        return settings
+
+    @property
+    def clones(self) -> bool:
+        """Whether this is behaviour cloning: eta = 0 for every seed."""
+        return "eta" in self.settings and not np.any(self.settings["eta"])
+
+    @property
+    def num_candidates(self) -> int:
+        """Actions drawn for each decision."""
+        return int(self.settings.get("num_candidates", 1))
+
+    @property
+    def seeds(self) -> set[int]:
+        """Training seeds in the group."""
+        return {seed for figures in self.scores.values() for seed in figures}
+
+    def steps(self) -> list[int]:
+        """Return the steps at which every seed was evaluated, ascending."""
+        count = len(self.seeds)
+        return sorted(step for step, figures in self.scores.items() if len(figures) == count)
+
+    def best(self) -> int:
+        """Return the step with the highest mean score."""
+        return max(self.steps(), key=lambda step: float(np.mean(list(self.scores[step].values()))))
+
+    def values(self, step: int) -> Figures:
+        """Return the scores of all seeds at a step [S]."""
+        return np.array([self.scores[step][seed] for seed in sorted(self.scores[step])])
+
+    def success(self, step: int) -> Figures:
+        """Return the success rates of all seeds at a step [S]; nan where unknown."""
+        return np.array([self.successes[step][seed] for seed in sorted(self.successes[step])])
+
+
+def collect(paths: Sequence[str]) -> list[Group]:
+    """Read runs and join those that differ in their seeds only.
+
+    UserError when one has no scores.
+    """
+    if not paths:
+        raise UserError("Name at least one run folder to report.")
+    groups: list[Group] = []
+    for path in paths:
+        run = open_run(path)
+        if not run.evaluations.exists():
+            raise UserError(_unscored(run))
+        single = _single(run)
+        for group in groups:
+            if _same(group, single):
+                for mine, theirs in (
+                    (group.scores, single.scores),
+                    (group.successes, single.successes),
+                ):
+                    for step, figures in theirs.items():
+                        mine.setdefault(step, {}).update(figures)
+                break
+        else:
+            groups.append(single)
+    return groups
+
+
+def labels(groups: Sequence[Group]) -> list[str]:
+    """Return each group's agent, with the settings that differ within its task."""
+    names = []
+    for group in groups:
+        agent, settings = group.config["agent"], group.settings
+        rivals = [
+            other.settings
+            for other in groups
+            if (other.config["agent"], other.task.name) == (agent, group.task.name)
+        ]
+        differing = [key for key in settings if any(r.get(key) != settings[key] for r in rivals)]
+        shown = [f"{key}={_short(settings[key])}" for key in differing]
+        names.append(f"{agent} ({', '.join(shown)})" if shown else agent)
+    return names
+
+
+def _single(run: Run) -> Group:
+    rows, config, summary = read(run.evaluations), run.config(), run.summary()
+    if missing := [key for key in _NEEDED if key not in config]:
+        raise UserError(f"{run.path}/config.yaml lacks {', '.join(missing)}: restore it.")
+    dataset = summary.get("dataset", config["dataset"])
+    k = summary.get("k", config["agent_settings"].get("k", "-"))
+    group = Group(config, dataset, episodes=config["episodes"], k=k)
+    task = group.task
+    for step in np.unique(rows["step"]).tolist():
+        for seed in np.unique(rows["seed"]).tolist():
+            at = (rows["step"] == step) & (rows["seed"] == seed)
+            if at.any():
+                score = float(task.score(rows["return"][at]).mean())
+                group.scores.setdefault(step, {})[seed] = score
+                group.successes.setdefault(step, {})[seed] = float(rows["success"][at].mean())
+    if not group.scores:
+        raise UserError(_unscored(run))
+    level = summary.get("data_success_rate" if task.goal_reaching else "data_return")
+    if level is not None:
+        group.data_level = 100 * level if task.goal_reaching else float(task.score(level))
+    return group
+
+
+def _unscored(run: Run) -> str:
+    return f"{run.path} has not been evaluated yet: train it to its first evaluation."
+
+
+def _same(one: Group, other: Group) -> bool:
+    alike = all(one.config.get(key) == other.config.get(key) for key in (*_NEEDED, "rules"))
+    return alike and not one.seeds & other.seeds
+
+
+def _short(value: Any) -> str:
+    return "/".join(f"{v:g}" for v in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,150 @@
+"""Runs of one study: same task, data, seeds and length, each trained once and resumable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gtp_fast import agents, tasks
+from gtp_fast.errors import UserError
+from gtp_fast.runs import Run, checkpoint, open_run, plain
+from gtp_fast.studies.groups import Group, collect
+from gtp_fast.system.files import write_atomically
+from gtp_fast.tasks import Task
+from gtp_fast.training import start
+from gtp_fast.training.config import RunConfig
+from gtp_fast.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What all runs of a study have in common; the fields are those of RunConfig."""
+
+    task: str
+    seeds: tuple[int, ...]
+    dataset: str | None = None
+    steps: int | None = None
+    episodes: int | None = None
+    device: str = "auto"
+    engine: str = "auto"
+    backend: str = "auto"
+
+    def settings(self, agent: str, changes: Mapping[str, Any]) -> tuple[Task, Any]:
+        """Return the task and the Config of an agent.
+
+        changes: setting -> value; settings that the agent lacks are left out.
+        Raises UserError for an unknown task or agent.
+        """
+        task, config = agents.defaults(agent, tasks.find(self.task), self.steps)
+        fields = {field.name for field in dataclasses.fields(config)}
+        return task, dataclasses.replace(
+            config, **{k: v for k, v in changes.items() if k in fields}
+        )
+
+    def facts(self, agent: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what two runs must agree on to be the same run, as plain values."""
+        task, config = self.settings(agent, changes)
+        facts: dict[str, Any] = plain({
+            "seeds": self.seeds, "steps": self.steps or task.updates, "dataset": self.dataset,
+            "episodes": self.episodes or task.evaluation_episodes,
+            "settings": dataclasses.asdict(config),
+        })  # fmt: skip
+        return facts
+
+    def begin(
+        self, agent: str, changes: Mapping[str, Any], output: Path, evaluate_every: int = 0
+    ) -> Trainer:
+        """Return the trainer of a new run."""
+        task, config = self.settings(agent, changes)
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        run_config = RunConfig(
+            **shared | {"task": task.name}, agent=agent, evaluate_every=evaluate_every,
+            output=str(output),
+        )  # fmt: skip
+        return start.start(run_config, task, task.rules, config)
+
+    def resume(self, run: Run) -> Trainer:
+        """Return the trainer that continues a run from its last checkpoint."""
+        return start.resume(
+            RunConfig(resume=str(run), device=self.device, engine=self.engine, backend=self.backend)
+        )
+
+
+class Study:
+    """Runs of one protocol by name, kept in a JSON file next to their folders.
+
+    The file maps a name to its run folder and to what it was trained under.
+    """
+
+    def __init__(self, path: Path, protocol: Protocol):
+        self.path, self.protocol = path, protocol
+
+    @cached_property
+    def kept(self) -> dict[str, dict[str, Any]]:
+        """What earlier calls have begun; UserError when the file cannot be read."""
+        if not self.path.exists():
+            return {}
+        try:
+            kept: dict[str, dict[str, Any]] = json.loads(self.path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path} cannot be read: delete it to start over.") from error
+        return kept
+
+    def check(self, name: str, agent: str, changes: Mapping[str, Any]) -> None:
+        """Raise UserError where the file holds that name under another protocol."""
+        asked, found = self.protocol.facts(agent, changes), self.kept.get(name)
+        if found is None:
+            return
+        if differing := [
+            key for key, value in asked.items() if found["protocol"].get(key) != value
+        ]:
+            raise UserError(
+                f"{self.path} holds {name} under another protocol ({', '.join(differing)} differ): "
+                "repeat that one, or choose another --output."
+            )
+
+    def train(self, name: str, agent: str, changes: Mapping[str, Any]) -> int:
+        """Train a run to its end, or continue it, unless finished; return the exit code."""
+        self.check(name, agent, changes)
+        run = open_run(self.kept[name]["run"]) if name in self.kept else None
+        if run is not None and self.finished(name):
+            print(f"done before: {run}")
+            return 0
+        if run is not None and checkpoint.last(run):
+            trainer = self.protocol.resume(run)
+        else:
+            trainer = self.protocol.begin(agent, changes, self.path.parent)
+        facts = self.protocol.facts(agent, changes)
+        self.note(name, run=str(trainer.run), protocol=facts)
+        return trainer.train()
+
+    def note(self, name: str, **facts: Any) -> None:
+        """Keep facts of a run in the file."""
+        self.kept[name] = self.kept.get(name, {}) | facts
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, json.dumps(self.kept, indent=1) + "\n")
+
+    def finished(self, name: str) -> bool:
+        """Return whether a run has ended with its evaluation, or has diverged."""
+        if name not in self.kept or "diverged" in self.kept[name]:
+            return name in self.kept
+        run = open_run(self.kept[name]["run"])
+        last, config = checkpoint.last(run), run.config()
+        if last is None or checkpoint.load(last).step < config["steps"]:
+            return False
+        return config["evaluation"]["environment"] is None or bool(run.summary())
+
+    def scored(self, name: str) -> tuple[Run, Group] | None:
+        """Return a finished run with its scores; None where there are none."""
+        if not self.finished(name):
+            return None
+        run = open_run(self.kept[name]["run"])
+        if not run.summary() or not run.evaluations.exists():
+            return None
+        (group,) = collect([str(run)])
+        return run, group
