@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gtp_fast import ablate
-from gtp_fast.agents.gtp import objectives
+from gtp_fast.agents.gtp.config import resolved, term_names
 from gtp_fast.data.table import Provenance
 from gtp_fast.errors import UserError
 from gtp_fast.toy import __main__ as toy
@@ -93,7 +93,7 @@ def test_distances_are_those_of_known_shifts() -> None:
 
 def test_every_method_has_settings_that_train() -> None:
     for method in METHODS:
-        assert objectives.find(objectives.resolved(config(method)))
+        assert term_names(resolved(config(method)))
     assert {m.settings.get("objective", "gtp") for m in METHODS} == {
         "gtp", "flow", "consistency", "ctm", "solver", "shortcut", "mean-flow", "linear-q",
     }  # fmt: skip
