@@ -124,7 +124,7 @@ def agent_of(config: GTPConfig, backend: str, seeds: int = 1, precision: str = "
 def profile(precision: str, rounds: int) -> Parts:
     """Return the seconds of each part of an update of one seed, and of the whole; medians."""
     agent, resident = agent_of(CONFIG, "fused", precision=precision), table()
-    update: Any = agent.whole
+    update: Any = agent.do
     rows: list[list[float]] = []
     totals = []
     for step in range(4 * rounds):

@@ -97,17 +97,6 @@ class DoubleQ:
             batch.reward, batch.mask, next_value, self.agent.config.discount
         ).detach()
 
-    def learn(self, batch: Batch, next_action: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Do `step` towards `td_target` of next actions [S, m B, A], with the twins' minimum."""
-        with torch.no_grad():
-            following = self.values(batch.next_observation, next_action, target=True)
-        values = self.values(batch.observation, batch.action)
-        loss = self.agent.ops.td_loss(
-            values, following, batch.reward, batch.mask, self.agent.config.discount
-        )
-        self.learner.differentiate(loss)
-        return self._descend(loss.detach(), step)
-
     def step(
         self, batch: Batch, target: Tensor, step: int | Tensor, first: int = 0
     ) -> tuple[Tensor, Tensor]:
@@ -115,18 +104,13 @@ class DoubleQ:
 
         first: the step at which the critic began to learn, from which Adam counts.
         """
-        values = self.values(batch.observation, batch.action)
+        c, values = self.agent.config, self.values(batch.observation, batch.action)
         loss = reference.double_q_loss(values, target)
-        self.learner.differentiate(loss)
-        return self._descend(loss.detach(), step, first)
-
-    def _descend(self, loss: Tensor, step: int | Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
-        c = self.agent.config
-        norm = self.learner.descend(
+        norm = self.learner.update(
             loss,
             step + 1 - first,
             self.agent.decayed(self.rate, step) if self.decays else self.rate,
             c.critic_ema_rate,
             c.max_gradient_norm,
         )
-        return loss, norm
+        return loss.detach(), norm

@@ -1,4 +1,4 @@
-"""Figures of an agent on a table that say whether its guidance and its policy are sound."""
+"""Figures of an agent on a table: they show whether guidance and policy work."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LARGEST = torch.finfo(torch.float32).max
 
 
 def figures(agent: Agent, table: TransitionTable, step: int | None = None) -> Figures:
-    """Return every figure that the agent has, one value a seed; its parameters stay as they are.
+    """Return every figure of the agent, one value a seed; its parameters stay as they are.
 
-    `weight_*` of what weighs its rows, `map_*` and `euler_error` of a flow map, `action_std_*` of
-    all. step: the update whose guidance weighs, as in `Agent.weights_of`. The rows are the same in
-    every call.
+    `weight_*`: of agents that weigh their rows. `map_*`, `euler_error`: of flow maps.
+    `action_std_*`: of all agents. step: the update whose guidance weighs, as in
+    `Agent.weights_of`. The rows are the same at every call.
     """
     index = rows(agent, table)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def figures(agent: Agent, table: TransitionTable, step: int | None = None) -> Fi
 
 
 def rows(agent: Agent, table: TransitionTable) -> Tensor:
-    """Return the numbers of the rows that figures are taken on, of each seed: [S, ROWS]."""
+    """Return the indices [S, ROWS] of the rows that figures are taken on."""
     return agent.ops.integers(agent.keys, 0, Stream.HEALTH_ROWS, ROWS, len(table))
 
 
@@ -45,15 +45,15 @@ def weight_figures(
 ) -> Figures:
     """Return effective share, repeatability and order of the weights of rows `index` [S, n].
 
-    `weight_ess`: effective sample size of w as a share of the rows. `weight_correlation`: of two
-    draws of w, with other policy actions for V(s). `weight_quartile_1..4`: mean weight in training,
-    w times how often lots draw the row (1 if all alike), of rows by the quartile of their episode's
-    return, the lowest first; nan where there is none.
+    `weight_ess`: effective sample size of w as a share of the rows. `weight_correlation`: between
+    two draws of w with different policy actions for V(s). `weight_quartile_1..4`: mean of w times
+    how often the row is drawn (1 if all alike), by the quartile of the episode's return, lowest
+    first; nan for an empty quartile.
     """
     drawn = [agent.weights_of(table, index, draw, step) for draw in range(2)]
     if drawn[0] is None or drawn[1] is None:
         return {}
-    # The paper's unclamped weights may be infinite, for which neither figure is defined.
+    # The paper's unclamped weights may be infinite, where neither figure is defined.
     w, again = (one.double().clamp(max=_LARGEST) for one in drawn if one is not None)
     quartile = reference.quartiles(table.episode_returns())[table.episode[index].long()]
     means = reference.quartile_means(w * _frequency(table, index), quartile)
@@ -65,18 +65,18 @@ def weight_figures(
 
 
 def _frequency(table: TransitionTable, index: Tensor) -> Tensor | float:
-    """Return how often rows `index` are drawn, in units of drawing all rows alike."""
+    """Return how often rows `index` are drawn, relative to drawing all rows alike."""
     if table.lots is None:
         return 1.0
     return len(table) * reference.alias_shares(table.lots)[index]
 
 
 def action_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figures:
-    """Return how far the mean action of rows `index` [S, n] is from the data's, by map and flow.
+    """Return the error of the mean action at rows `index` [S, n], by map and by flow.
 
-    `map_error`, `euler_error`: mean squared distance, per action number, of the mean of SAMPLES
-    actions, by the K-step map and by K Euler steps of phi(., t, t); `map_std`: deviation of the
-    map's actions at one state. Both start from the same noise.
+    `map_error`, `euler_error`: mean squared distance, per action number, between the data's action
+    and the mean of SAMPLES actions, by the K-step map and by K Euler steps of phi(., t, t);
+    `map_std`: standard deviation of the map's actions at one state. Both start from the same noise.
     """
     euler = agent.euler_policy()
     if euler is None:
@@ -100,8 +100,9 @@ def action_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figur
 
 
 def action_spread(agent: Agent, table: TransitionTable, count: int = 256) -> Figures:
-    """Return the standard deviation of actions at the table's first state: of `count` of them, by
-    one jump (`action_std_one_jump`, where the agent has it) and by all K steps.
+    """Return the standard deviation of `count` actions at the table's first state.
+
+    `action_std_k_steps`: by all K steps; `action_std_one_jump`: by one, where K may be chosen.
     """
     state = table.rows[0, : agent.observation_dim].to(agent.dtype).expand(len(agent.seeds), 1, -1)
     states, spread = state.expand(-1, count, -1), {}

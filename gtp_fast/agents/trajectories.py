@@ -19,8 +19,9 @@ _UNITS = 1024
 def favoured(
     table: TransitionTable, eta: float, maximum: float, least_share: float
 ) -> TransitionTable:
-    """Return the table with lots that draw an episode's rows in proportion to its trajectory
-    weight (`reference.trajectory_weights`).
+    """Return the table with lots that draw an episode's rows by its trajectory weight.
+
+    The weights are `reference.trajectory_weights`.
     """
     advantage = reference.trajectory_advantage(
         table.episode_scores().cpu(), table.episode_starts().cpu()
@@ -29,7 +30,7 @@ def favoured(
     weights = reference.trajectory_weights(
         advantage, torch.bincount(episode), eta, maximum, least_share
     )
-    # The last digits of a weight depend on the machine, and the draws must not.
+    # Rounded, because the last digits of a weight depend on the machine; the draws must not.
     units = (weights * _UNITS).round().long()
     lots = reference.alias_table(units[episode])
     return replace(table, lots=lots.to(table.device))

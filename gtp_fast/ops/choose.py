@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +48,13 @@ _NAMES = ("perturb", "loss", "sampler", "mlp", "adam", "random")
 _NOT_COMPILED = ("sampler", "random")
 
 
+class Form(NamedTuple):
+    """Which form of an operation runs, and why where it is not the fused one."""
+
+    name: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Operations:
     """The operations that a run uses, already chosen; `choices` says which and why."""
@@ -67,8 +74,24 @@ class Operations:
     normals: Callable[..., Tensor]
     integers: Callable[..., Tensor]
     account: Callable[..., None]
-    whole: Callable[..., Callable[..., Tensor] | None]
+    precision: str
+    """What the products of the networks read."""
+    triton: bool
     choices: dict[str, tuple[str, str]]
+
+    @property
+    def forms(self) -> dict[str, Form]:
+        """The form of each operation: reference, compiled, native or triton."""
+
+        def named(name: str, choice: str) -> str:
+            if not choice.startswith("fused"):
+                return choice
+            return "triton" if self.triton and name != "sampler" else "native"
+
+        return {
+            name: Form(named(name, choice), reason)
+            for name, (choice, reason) in self.choices.items()
+        }
 
     def describe(self) -> str:
         """Say in one line what was chosen for each operation, and why where it is not the fused
@@ -101,6 +124,8 @@ def resolve(
     device = torch.device(device)
     choices = {name: _choice(name, backend, device, dtype) for name in _NAMES}
     fused = {name for name, (choice, _) in choices.items() if choice == "fused"}
+    # Triton replaces every training operation at once: their tensors share layouts.
+    triton = "mlp" in fused and _triton_trains(device.type)
     draws: Any = native_philox if "random" in fused else philox
     normals, integers = draws.normals, draws.integers
     plain_gather = functools.partial(_gather, integers)
@@ -122,11 +147,10 @@ def resolve(
         normals=normals,
         integers=integers,
         account=ops_adam.account if "adam" in fused else reference.account,
-        whole=_no_whole,
+        precision=precision,
+        triton=triton,
         choices=choices,
     )
-    # What Triton has it has as a whole: the parts of an update fit together.
-    triton = "mlp" in fused and _triton_trains(device.type)
     reason = choices["mlp"][1] if backend in ("auto", "fused") else f"--backend is {backend}"
     ops_precision.check(precision, "mlp" in fused, triton, device, reason)
     if backend == "compiled":
@@ -136,20 +160,15 @@ def resolve(
         chosen = replace(chosen, chain=functools.partial(sampler, precision=precision))
     if triton:
         return _with_triton(chosen, backend == "fused", precision)
-    return _with_native(chosen, precision) if fused == set(_NAMES) else chosen
+    rounds = precision != "fp32" and fused == set(_NAMES)
+    return _rounded(chosen, precision) if rounds else chosen
 
 
-def _with_native(chosen: Operations, precision: str) -> Operations:
-    from gtp_fast.agents.gtp import update_native
-
-    whole = functools.partial(update_native.build, precision=precision)
-    if precision == "fp32":
-        return replace(chosen, whole=whole)
+def _rounded(chosen: Operations, precision: str) -> Operations:
     by = f"fused in {precision} by {native.module().bf16()}"
     return replace(
         chosen,
         mlp=functools.partial(ops_mlp.mlp, precision=precision),
-        whole=whole,
         choices=chosen.choices | {"mlp": (by, "")},
     )
 
@@ -167,7 +186,6 @@ def _compiled(chosen: Operations) -> Operations:
 
 
 def _with_triton(chosen: Operations, strict: bool, precision: str) -> Operations:
-    from gtp_fast.agents.gtp import update_triton
     from gtp_fast.ops import triton as ops_triton
 
     return replace(
@@ -184,12 +202,7 @@ def _with_triton(chosen: Operations, strict: bool, precision: str) -> Operations
         normals=ops_triton.normals,
         integers=ops_triton.integers,
         account=ops_triton.account,
-        whole=functools.partial(update_triton.build, precision=precision),
     )
-
-
-def _no_whole(agent: Any) -> None:
-    """Say that an agent's update is made of single operations."""
 
 
 def _triton_trains(device_type: str) -> bool:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from gtp_fast import reference
-from gtp_fast.agents.gtp import GTP, objectives
+from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.gtp.config import resolved
+from gtp_fast.agents.gtp.state import sampler_plan
 from gtp_fast.data.table import Batch
 from gtp_fast.engine import Watch
 from gtp_fast.reference import philox
@@ -76,7 +78,7 @@ def run(target: Target, updates: int, seeds: tuple[int, ...]) -> list[Result]:
         if source not in trained:
             trained[source] = train(target, method, updates, seeds)
         agent, seconds, diverged = trained[source]
-        agent.config = objectives.resolved(config(method))
+        agent.config = resolved(config(method))
         results.append(measure(Result(target.name, method.name, seconds, diverged), agent, target))
     return results
 
@@ -167,7 +169,7 @@ def paths(agent: GTP, lines: int = 13) -> dict[str, Array]:
 
 def _follow(agent: GTP, a: torch.Tensor, times: torch.Tensor) -> list[Array]:
     """Return the states [lines] of the first seed's sampler at its times, without added noise."""
-    plan = objectives.sampler_plan(agent.config)(times)
+    plan = sampler_plan(agent.config)(times)
     views = {name: view[:1] for name, view in agent.actor.average_views.items()}
     empty = torch.zeros(1, a.shape[1], agent.observation_dim)
     batch = Batch(empty, a, a[..., 0], empty, a[..., 0])

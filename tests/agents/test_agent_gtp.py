@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from agent_cases import TINY, build, run, synthetic_table
 from plain_gtp import PlainGTP
 
-from gtp_fast import reference
+from gtp_fast import ops, reference
 from gtp_fast.errors import UserError
 from gtp_fast.reference import philox
 
@@ -170,15 +171,32 @@ def test_guidance_off_for_one_seed_equals_guidance_off_for_all() -> None:
     assert not torch.allclose(left["actor.online"][1], right["actor.online"][1], rtol=1e-3)
 
 
+class NotedSampler:
+    """A sampler that keeps the actions it has drawn."""
+
+    def __init__(self, inner: Any):
+        self.inner, self.draws = inner, inner.draws
+
+    def load(self, policy: reference.FoldedPolicy) -> None:
+        self.inner.load(policy)
+
+    def sample(self, observation: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        self.actions = self.inner.sample(observation, noise)
+        return self.actions
+
+
 @pytest.mark.parametrize(("backups", "samples"), [(0, 1), (1, 2), (3, 1), (10, 4)])
 def test_policy_actions_have_their_shapes_and_belong_to_their_states(backups, samples) -> None:
-    config = replace(TINY, max_q_backup=backups, value_samples=samples)
+    config = replace(TINY, max_q_backup=backups, value_samples=samples, ema_rate=0.0)
     agent, table = double(config), synthetic_table()
     rows = philox.integers(agent.keys, 0, philox.Stream.BATCH, config.batch_size, len(table))
     batch = table.gather(rows)
     batch = type(batch)(*(field.double() for field in batch))
-    following, own = agent._policy_actions(batch, 0)
+    agent.chain = NotedSampler(agent.chain)
+    agent.update(table, 0)
     copies = max(1, backups)
+    split = copies * config.batch_size
+    following, own = agent.chain.actions[:, :split], agent.chain.actions[:, split:]
     assert following.shape == (2, copies * config.batch_size, 2)
     assert own.shape == (2, samples * config.batch_size, 2)
     assert following.abs().max() <= 1
@@ -189,6 +207,25 @@ def test_policy_actions_have_their_shapes_and_belong_to_their_states(backups, sa
         noise = philox.normals(agent.keys, 0, stream, actions.shape[1], 2, torch.float64)
         again = agent.ops.sampler(agent.folded("ema")).sample(states, noise)
         assert torch.allclose(actions, again, rtol=1e-10, atol=1e-12)
+
+
+def test_a_sampler_is_packed_when_an_update_first_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, real = [], ops.resolve
+
+    def noted(*setup: Any) -> Any:
+        found = real(*setup)
+        return replace(found, chain=lambda policy: packed.append(policy) or found.chain(policy))
+
+    monkeypatch.setattr(ops, "resolve", noted)
+    for config, expected in ((TINY, 1), (replace(TINY, eta=(0.0,)), 0)):
+        packed.clear()
+        agent = double(config)
+        agent.prepare(4)
+        agent.acting()
+        assert packed == []
+        for step in range(2):
+            agent.update(synthetic_table(), step)
+        assert len(packed) == expected
 
 
 # --- determinism and continuation ----------------------------------------------------------------

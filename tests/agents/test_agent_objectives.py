@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,10 @@ import torch
 from agent_cases import TINY, build, make_table, run, synthetic_table
 
 from gtp_fast import agents, ops, reference
-from gtp_fast.agents.gtp import GTP, GTPConfig, objectives
+from gtp_fast.agents.gtp import GTP, GTPConfig, objectives, update
+from gtp_fast.agents.gtp import config as gtp_config
+from gtp_fast.agents.gtp.state import sampler_plan
+from gtp_fast.data.table import TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.reference.philox import Stream
 
@@ -34,14 +38,20 @@ def double(config: GTPConfig, seeds: tuple[int, ...] = (0, 1), **options) -> GTP
     return build(config, seeds, backend="reference", dtype=torch.float64, **options)
 
 
-def gradient(agent: GTP, step: int = 0) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Return the terms of the actor's loss at the start, and the gradient of their sum [S, P]."""
+def gradient(
+    agent: GTP, step: int = 0, table: TransitionTable | None = None
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Return the terms of the actor's loss at the start, and the gradient of their sum [S, P], of
+    an update with w = 1 that moves nothing.
+    """
     agent.prepare(4)
-    agent.advance(step, synthetic_table())
-    batch = agent.batch(synthetic_table(), step)
-    terms = agent.objective(agent, batch, torch.ones_like(batch.reward), step)
-    agent.actor.parameters.differentiate(sum(terms.values()).sum())
-    return {k: v.detach() for k, v in terms.items()}, agent.actor.parameters.gradient.clone()
+    agent.clones, agent.config = True, replace(agent.config, ema_rate=0.0)
+    agent.rate.zero_()
+    metrics = dict(
+        zip(agent.metric_names, agent.update(table or synthetic_table(), step), strict=True)
+    )
+    terms = {name: metrics[name] for name in gtp_config.term_names(agent.config)}
+    return terms, agent.actor.parameters.gradient.clone()
 
 
 def displace(agent: GTP) -> None:
@@ -66,13 +76,10 @@ def test_the_map_of_a_point_mass_costs_nothing(case: str) -> None:
     for part in (agent.actor.parameters, agent.actor.average):
         part.flat.zero_()
         part.views[f"layer{TINY.depth}.bias"].data.copy_(point)
-    agent.prepare(4)
-    agent.advance(0, table)
-    batch = agent.batch(table, 0)
-    terms = agent.objective(agent, batch, torch.ones_like(batch.reward), 0)
+    terms, _ = gradient(agent, table=table)
     for name, term in terms.items():
         if name != "guidance_loss":
-            assert float(term.detach().abs().max()) < 1e-12, name
+            assert float(term.abs().max()) < 1e-12, name
 
 
 class ExactNetwork:
@@ -97,12 +104,14 @@ def test_a_solver_with_many_steps_and_the_exact_field_is_the_exact_map(u_mode: s
     for name, steps in cases:
         config = replace(TINY, objective=name, solver="heun", solver_steps=steps, **rest)
         agent = double(config)
-        agent.network = ExactNetwork()
         agent.prepare(4)
         agent.advance(0, synthetic_table())
+        agent.network = ExactNetwork()
         batch = agent.batch(synthetic_table(), 0)
         rows = objectives.Rows(agent, batch, torch.ones_like(batch.reward), 0)
-        aim = objectives.solved(rows) if name == "solver" else objectives.data_anchored(rows)
+        aim = (
+            objectives.solver_target(rows) if name == "solver" else objectives.anchored_target(rows)
+        )
         d_t = rows.offset({})(rows.start, rows.p.t, rows.p.tau)
         # To time 0 the field goes in one step from the smallest time that it has seen.
         residual = (rows.p.q_t[..., None] * d_t - aim)[rows.p.u > 0]
@@ -113,7 +122,7 @@ def test_a_solver_with_many_steps_and_the_exact_field_is_the_exact_map(u_mode: s
 
 
 def test_ctm_is_gtp_with_its_own_choices() -> None:
-    config = objectives.resolved(CASES["ctm"])
+    config = gtp_config.resolved(CASES["ctm"])
     assert (config.compare_at, config.teacher, config.flow_weight) == ("zero", "online", "edm")
     same = replace(TINY, compare_at="zero", teacher="online", flow_weight="edm", precondition="edm")
     first, second = (gradient(double(c)) for c in (CASES["ctm"], same))
@@ -129,16 +138,17 @@ def test_flow_alone_is_the_flow_loss_of_gtp() -> None:
 
 def test_the_general_form_is_the_reference_of_the_fused_one() -> None:
     """With every option at its default the written-out objective is eq. 17 and 18."""
-    agent = double(TINY)
-    displace(agent)
-    agent.prepare(4)
-    agent.advance(0, synthetic_table())
-    batch = agent.batch(synthetic_table(), 0)
-    w = 1 + batch.reward.abs()
-    one = objectives.score_approximation(agent, batch, w, 0)
-    other = objectives.jumps(objectives.data_anchored)(agent, batch, w, 0)
-    for name in one:
-        assert torch.allclose(one[name], other[name], rtol=1e-12), name
+    one, other = double(TINY), double(TINY)
+    for agent in (one, other):
+        displace(agent)
+        agent.prepare(4)
+        agent.advance(0, synthetic_table())
+    general = objectives.jumps_to(objectives.anchored_target)
+    other.do = functools.partial(update.update, other, objective=general)
+    metrics = [agent.update(synthetic_table(), 0) for agent in (one, other)]
+    assert (metrics[0][one.metric_names.index("weight")] > 1).all()
+    for name, *rows in zip(one.metric_names, *metrics, strict=True):
+        assert torch.allclose(*rows, rtol=1e-12), name
 
 
 # --- gradients -----------------------------------------------------------------------------------
@@ -151,7 +161,7 @@ def test_gradients_are_those_of_finite_differences_with_the_target_held(
     # A student that is its own teacher has the gradient of a teacher of the same weights.
     agent = double(replace(CASES[case], teacher="ema"), seeds=(0,))
     if case == "ctm":
-        monkeypatch.setattr(objectives, "_PRESETS", {"ctm": {"compare_at": "zero"}})
+        monkeypatch.setattr(gtp_config, "_PRESETS", {"ctm": {"compare_at": "zero"}})
         agent = double(CASES[case], seeds=(0,))
     if "online" not in case:
         displace(agent)
@@ -179,7 +189,7 @@ def test_gradients_are_those_of_finite_differences_with_the_target_held(
 
 @pytest.mark.parametrize("case", ["ctm", "gtp, online teacher"])
 def test_a_teacher_that_is_the_student_lets_no_gradient_through(case: str) -> None:
-    config = objectives.resolved(CASES[case])
+    config = gtp_config.resolved(CASES[case])
     own, average = double(config), double(replace(config, objective="gtp", teacher="ema"))
     assert torch.equal(gradient(own)[1], gradient(average)[1])
 
@@ -203,7 +213,7 @@ def test_guidance_is_minus_q_of_own_actions_and_takes_no_weights() -> None:
     agent.prepare(4)
     agent.advance(0, synthetic_table())
     batch = agent.batch(synthetic_table(), 0)
-    terms = agent.objective(agent, batch, torch.ones_like(batch.reward), 0)
+    terms = objectives.linear_guidance(agent, batch, 0)
     noise = agent.chain_noise(0, Stream.GUIDANCE, TINY.batch_size)
     action = reference.folded_sample(agent.folded("online"), batch.observation, noise)
     q = agent.critic.values(batch.observation, action).amin(0).mean(1)
@@ -289,7 +299,7 @@ def test_policies_act_in_the_box_by_their_own_sampler(case: str, k: int) -> None
     actions = reference.folded_sample(policy, state, noise)
     assert actions.shape == (2, 5, 2) and float(actions.abs().max()) <= 1
 
-    plan = objectives.sampler_plan(agent.config)(reference.sampling_times(k, dtype=torch.float64))
+    plan = sampler_plan(agent.config)(reference.sampling_times(k, dtype=torch.float64))
     batch = synthetic_table().gather(torch.zeros(2, 5, dtype=torch.int64))
     batch = type(batch)(*(x.double() for x in batch))._replace(observation=state)
     a = 80.0 * (noise[:, 0] if policy.draws > 1 else noise)
@@ -334,14 +344,16 @@ def test_fused_losses_are_refused_where_there_are_none(
 
 def test_auto_says_why_an_objective_is_not_fused() -> None:
     agent = build(CASES["shortcut"], (0,))
-    assert agent.ops.choices["loss"] == ("reference", "--objective shortcut has no fused form")
+    form = agent.ops.forms["loss"]
+    assert form.name == "reference"
+    assert form.reason == "--objective shortcut has no fused form"
     assert "--objective" not in build(TINY, (0,)).ops.describe()
 
 
 def test_either_law_of_t_has_a_fused_form() -> None:
     config = replace(TINY, t_law="lognormal")
-    assert objectives.unfused(config) == ""
-    assert objectives.find(config) is objectives.score_approximation
+    assert gtp_config.unfused(config) == ""
+    assert objectives.find(config) is None
 
 
 @pytest.mark.parametrize("name", ["flow", "mean-flow"])

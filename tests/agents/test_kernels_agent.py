@@ -22,6 +22,7 @@ from test_kernels import DEVICE, pytestmark  # noqa: F401
 
 from gtp_fast import engine, reference
 from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.gtp.update_triton import TritonUpdate
 from gtp_fast.engine.loop import Captured
 from gtp_fast.ops import adam
 
@@ -53,7 +54,7 @@ def test_updates_match_the_reference_agent(
     config = dataclasses.replace(CONFIG, eta=(0.5, 1.0) * (seeds // 2) or (1.0,))
     forms = (("auto", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
     runs = [GTP(config, 3, 2, range(3, 3 + seeds), DEVICE, *form) for form in forms]
-    assert runs[0].ops.choices["mlp"] == ("fused", "")
+    assert runs[0].ops.forms["mlp"].name == "triton"
     for made in runs:
         made.prepare(10)
     results = zip(*(states(made, max(judged)) for made in runs), strict=True)
@@ -67,9 +68,10 @@ def test_without_a_critic_the_whole_update_is_that_of_single_operations() -> Non
     config = dataclasses.replace(CONFIG, eta=(1.0,), advantage_start=None)
     forms = (("fused", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
     runs = [GTP(config, 3, 2, range(6), DEVICE, *form) for form in forms]
-    assert runs[0].whole is not None
     for made in runs:
         made.prepare(10)
+        made.advance(0, synthetic_table())
+    assert isinstance(runs[0].do, TritonUpdate)
     for one, plain, exact in zip(*(states(made, 2) for made in runs), strict=True):
         metrics = dict(zip(runs[0].metric_names, one["metrics"].T, strict=True))
         assert set(metrics["weight"].tolist()) == {1.0} == set(metrics["weight_max"].tolist())
@@ -185,7 +187,8 @@ def test_what_the_whole_update_does_not_cover_is_done_by_single_operations(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
     made = GTP(dataclasses.replace(CONFIG, **{"eta": (1.0,)} | settings), 3, 2, (3,), DEVICE)
-    assert made.whole is None
+    made.advance(1, synthetic_table())
+    assert not isinstance(made.do, TritonUpdate)
     with counted(monkeypatch) as nodes:
         made.update(synthetic_table().to(DEVICE), 1)
     assert "triton mlp._mlp_kernel" in nodes

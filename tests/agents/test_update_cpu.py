@@ -11,8 +11,8 @@ from agent_cases import TINY, synthetic_table
 from tolerance import assert_as_accurate
 
 from gtp_fast import reference
-from gtp_fast.agents.gtp import GTP
-from gtp_fast.agents.gtp.update_native import WholeUpdate
+from gtp_fast.agents.gtp import GTP, update
+from gtp_fast.agents.gtp.update_native import NativeUpdate
 from gtp_fast.networks import EMBEDDING, FlowMapNetwork
 from gtp_fast.ops import adam, mlp
 from gtp_fast.system import native
@@ -55,10 +55,11 @@ def trained(
 ) -> dict[str, torch.Tensor]:
     agent = GTP(config, 3, 2, seeds, "cpu", "fused")
     agent.prepare(10)
-    assert isinstance(agent.whole, WholeUpdate)
-    if not by_one_call:
-        agent.whole = None
     table = agent.drawn_from(synthetic_table(length=8))
+    agent.advance(0, table)
+    assert isinstance(agent.do, NativeUpdate)
+    if not by_one_call:
+        agent.do = update.build(agent)
     assert (table.lots is None) == (config.trajectory_eta == 0.0)
     metrics = [agent.update(table, step) for step in range(updates)]
     return agent.state_dict() | {"metrics": torch.stack(metrics)}
@@ -120,8 +121,8 @@ def test_a_seed_that_diverges_stays_while_others_go_on() -> None:
 
 def test_objectives_without_a_whole_update_go_by_single_operations() -> None:
     agent = GTP(replace(BASE, objective="flow"), 3, 2, (3, 5), "cpu", "auto")
-    assert agent.whole is None
     assert torch.isfinite(agent.update(synthetic_table(), 0)).all()
+    assert not isinstance(agent.do, NativeUpdate)
 
 
 def test_a_table_it_cannot_read_is_refused() -> None:
@@ -134,7 +135,7 @@ def test_networks_that_do_not_fit_are_refused() -> None:
     agent = GTP(BASE, 3, 2, (3, 5), "cpu", "fused")
     agent.observation_dim = 4
     with pytest.raises(ValueError, match="does not fit the observation"):
-        WholeUpdate(agent, agent.chain, "fp32")
+        NativeUpdate(agent)
 
 
 def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:

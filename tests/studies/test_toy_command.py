@@ -14,7 +14,7 @@ import torch
 from fake_runs import add_scores, make_run
 
 from gtp_fast import ablate
-from gtp_fast.agents.gtp import objectives
+from gtp_fast.agents.gtp.config import resolved, term_names
 from gtp_fast.data.table import Provenance
 from gtp_fast.errors import UserError
 from gtp_fast.studies import ablation
@@ -95,7 +95,7 @@ def test_distances_are_those_of_known_shifts() -> None:
 
 def test_every_method_has_settings_that_train() -> None:
     for method in METHODS:
-        assert objectives.find(objectives.resolved(config(method)))
+        assert term_names(resolved(config(method)))
     assert {m.settings.get("objective", "gtp") for m in METHODS} == {
         "gtp", "flow", "consistency", "ctm", "solver", "shortcut", "mean-flow", "linear-q",
     }  # fmt: skip

@@ -1,12 +1,13 @@
-"""Settings of GTP and the objectives that stand beside it."""
+"""Settings of GTP and of the other objectives of its actor, and what follows from them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from gtp_fast.agents.settings import ANY, AgentConfig, Ranges
+from gtp_fast.errors import UserError
 
 ObjectiveName = Literal[
     "gtp", "flow", "consistency", "ctm", "solver", "shortcut", "mean-flow", "linear-q"
@@ -34,11 +35,11 @@ class GTPConfig(AgentConfig):
     its first state promises, in standard deviations. 0 draws all rows alike, as the paper does.
     """
     trajectory_maximum: float = 20.0
-    """Largest weight of an episode in these draws, where one as good as promised has 1."""
+    """Largest weight of an episode in these draws; an episode as good as promised has 1."""
     trajectory_least_share: float = 0.5
     """Least effective sample size of the rows, as a share; trajectory_eta is lowered to keep it."""
     lambda_flow: tuple[float, ...] = (1.0,)
-    """Weight of the flow loss beside the consistency loss. One value, or one per seed."""
+    """Weight of the flow loss; the consistency loss has 1. One value, or one per seed."""
     lambda_q: tuple[float, ...] = (0.01,)
     """Weight of Q in linear-q (the paper: 0.01, 0.1, 1). One value, or one per seed."""
     k: int = 5
@@ -108,3 +109,61 @@ def ranges(config: GTPConfig) -> Ranges:
         "advantage_start": ANY,
         "noise_scale": (0, 10),
     }
+
+
+JUMP, FLOW, GUIDANCE = "consistency_loss", "flow_loss", "guidance_loss"
+FACTS = ("q", "advantage_std", "weight", "weight_max", "actor_gradient", "critic_gradient")
+"""What an update reports besides its losses."""
+LARGEST = 1e4
+"""A consistency loss beyond which its policy is lost: actions lie in [-1, 1], so whatever the
+weights, errors are then of 10 or more."""
+_PRESETS: dict[str, dict[str, Any]] = {
+    # CTM: the jump from u is the student's own, both meet at time 0, and EDM weighs the flow loss.
+    "ctm": {"compare_at": "zero", "teacher": "online", "flow_weight": "edm"},
+}
+_PLAIN = {"compare_at": "tau", "teacher": "ema", "flow_weight": "none", "huber": False}
+_WITHOUT_TARGET = ("flow", "mean-flow")
+
+
+def resolved(config: GTPConfig) -> GTPConfig:
+    """Return the settings with those that their objective fixes.
+
+    Raises UserError for a setting that has no meaning in the objective.
+    """
+    for name in ("compare_at", "teacher"):
+        value = getattr(config, name)
+        if config.objective in _WITHOUT_TARGET and value != _PLAIN[name]:
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} has no meaning for --objective "
+                f"{config.objective}, which has no target network: leave it out."
+            )
+    return replace(config, **_PRESETS.get(config.objective, {}))
+
+
+def term_names(config: GTPConfig) -> tuple[str, ...]:
+    """Return the names of the actor's loss terms, in the order of their metrics."""
+    if config.objective == "flow":
+        return (FLOW,)
+    return (JUMP, FLOW, GUIDANCE) if config.objective == "linear-q" else (JUMP, FLOW)
+
+
+def limits(config: GTPConfig) -> dict[str, float]:
+    """Return the largest value of each loss that can grow without end and stay finite, by name."""
+    return {JUMP: LARGEST} if config.objective == "mean-flow" else {}
+
+
+def unfused(config: GTPConfig) -> str:
+    """Return why the fused losses cannot serve these settings, or an empty string."""
+    if config.objective not in ("gtp", "linear-q"):
+        return f"--objective {config.objective} has no fused form"
+    for name, plain in _PLAIN.items():
+        value = getattr(config, name)
+        if value != plain:
+            shown = "" if value is True else f" {value}"
+            return f"--{name.replace('_', '-')}{shown} has no fused form"
+    return ""
+
+
+def wholly_fused(config: GTPConfig) -> bool:
+    """Return whether every part of an update has a fused form under these settings."""
+    return config.objective == "gtp" and not unfused(config)
