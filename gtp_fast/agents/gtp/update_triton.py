@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gtp_fast.ops import adam, triton
+from gtp_fast.ops import triton
 from gtp_fast.ops.sampler import NativeSampler
+from gtp_fast.reference import adam, clock_size
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class WholeUpdate:
         self.embedding = features, hidden = agent.network.shapes()["t.0.weight"]
         on_gpu = agent.device.type == "cuda"
         self.side = torch.cuda.Stream(agent.device) if on_gpu else None  # type: ignore[no-untyped-call]
-        self.clocks = 2 * (2 * features * hidden + hidden + features)
+        self.clocks = 2 * clock_size(features, hidden)
         self._lay_out_policy()
 
     def _lay_out_policy(self) -> None:
