@@ -28,8 +28,8 @@ from benchmarks.workload import (
     in_turns,
 )
 from gtp_fast import ops, reference
-from gtp_fast.ops import adam as ops_adam
 from gtp_fast.reference import philox
+from gtp_fast.reference.adam import guarded, plain
 
 if not torch.cuda.is_available():
     pytest.skip("the kernels of an update run on a GPU: none here", allow_module_level=True)
@@ -115,7 +115,7 @@ def _adam(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:
         norm = adam(*state, 100, rate, 0.005, 1.0, torch.zeros_like(rate), math.inf, healthy)
         return {"norm": norm, "parameter": state[0], "average": state[4]}
 
-    return call, ops_adam.guarded(ops_adam.plain), buffers
+    return call, guarded(plain), buffers
 
 
 def _td_loss(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:

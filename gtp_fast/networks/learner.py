@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast.networks.parameters import Parameters
-from gtp_fast.ops import adam as ops_adam
+from gtp_fast.reference.adam import Step, guarded, plain
 
 
 class Learner:
@@ -21,7 +21,7 @@ class Learner:
         self.average = parameters.frozen_copy()
         self.first = torch.zeros_like(parameters.flat)
         self.second = torch.zeros_like(parameters.flat)
-        self.adam = ops_adam.guarded(ops_adam.plain)
+        self.adam = guarded(plain)
         self.write_gradient: Callable[..., None] = Parameters.differentiate
         self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
         self.limit = math.inf
@@ -29,7 +29,7 @@ class Learner:
 
     def join(
         self,
-        adam: ops_adam.Step,
+        adam: Step,
         write_gradient: Callable[..., None],
         diverged: Tensor,
     ) -> None:

@@ -40,6 +40,7 @@ from gtp_fast.ops import (
     sampler as ops_sampler,
 )
 from gtp_fast.reference import FoldedPolicy, Perturbation, philox
+from gtp_fast.reference.adam import Step, guarded, plain
 from gtp_fast.system import native
 
 BACKENDS = ("auto", "reference", "compiled", "fused")
@@ -65,7 +66,7 @@ class Operations:
     chain: Callable[..., samplers.Sampler]
     """The sampler as a training run uses it, on a GPU in the precision of the run."""
     mlp: Callable[..., Tensor]
-    adam: ops_adam.Step
+    adam: Step
     differentiate: Callable[[Parameters, Tensor], None]
     embed: Callable[..., Tensor]
     td_loss: Callable[..., Tensor]
@@ -138,7 +139,7 @@ def resolve(
         sampler=sampler,
         chain=sampler,
         mlp=fused_mlp,
-        adam=ops_adam.fused if "adam" in fused else ops_adam.guarded(ops_adam.plain),
+        adam=ops_adam.fused if "adam" in fused else guarded(plain),
         differentiate=gradients.differentiate if "mlp" in fused else Parameters.differentiate,
         embed=ops_embed.embed if "mlp" in fused else reference.embed,
         td_loss=td.native_td_loss if "loss" in fused else reference.td_loss,
@@ -146,7 +147,7 @@ def resolve(
         gather=native_philox.gather if "random" in fused else plain_gather,
         normals=normals,
         integers=integers,
-        account=ops_adam.account if "adam" in fused else reference.account,
+        account=ops_adam.account if "adam" in fused else reference.tally,
         precision=precision,
         triton=triton,
         choices=choices,
@@ -180,7 +181,7 @@ def _compiled(chosen: Operations) -> Operations:
         perturb=compiled.perturb(chosen.normals),
         loss=compiled.loss(),
         mlp=mlp,
-        adam=ops_adam.guarded(compiled.adam()),
+        adam=guarded(compiled.adam()),
         embed=functools.partial(reference.embed, mlp=mlp),
     )
 
@@ -193,7 +194,7 @@ def _with_triton(chosen: Operations, strict: bool, precision: str) -> Operations
         perturb=ops_losses.triton_perturb,
         loss=ops_losses.triton_loss,
         mlp=functools.partial(ops_triton.mlp, precision=precision, strict=strict),
-        adam=ops_adam.guarded(ops_triton.adam),
+        adam=guarded(ops_triton.adam),
         differentiate=Parameters.differentiate,
         embed=ops_triton.embed,
         td_loss=td.triton_td_loss,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.ops import adam as ops_adam
 from gtp_fast.reference import Perturbation
+from gtp_fast.reference.adam import plain
 from gtp_fast.reference.philox import Stream
 
 
@@ -21,7 +21,7 @@ def mlp() -> Callable[..., Tensor]:
 
 def adam() -> Callable[..., Tensor]:
     """Return the optimiser's plain form compiled; the number of the update goes in as a tensor."""
-    inner: Any = torch.compile(ops_adam.plain, dynamic=False)
+    inner: Any = torch.compile(plain, dynamic=False)
 
     def step(*arguments: Any) -> Tensor:
         *buffers, updates, rate, ema_rate, max_norm, frozen = arguments

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops import adam as ops_adam
+from gtp_fast.reference import adam as reference_adam
 
 
 def holds(width: int, outputs: int) -> bool:
@@ -178,15 +178,15 @@ def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: in
 
 
 def account(*tensors: Any) -> None:
-    """Do `reference.account` in one launch."""
+    """Do `reference.tally` in one launch."""
     from gtp_fast.kernels import tally
 
     tally.tally(*tensors)
 
 
 def adam(*buffers: Any) -> Tensor:
-    """Take the step of `ops_adam.plain` in two launches: the norm's first sums, then all else."""
+    """Do `reference.adam.plain` in two launches: the norm's first sums, then the rest."""
     from gtp_fast.kernels import adam as kernel
 
-    norm: Tensor = kernel.adam(*buffers, betas=ops_adam.BETAS, eps=ops_adam.EPSILON)
+    norm: Tensor = kernel.adam(*buffers, betas=reference_adam.BETAS, eps=reference_adam.EPSILON)
     return norm

@@ -17,7 +17,6 @@ from torch import Tensor
 from gtp_fast.reference.flow_map import flow_map, jump
 from gtp_fast.reference.grid import RHO
 
-COMPARISONS = ("tau", "zero")
 FLOW_WEIGHTS = ("none", "edm")
 ORDERS = {"euler": 1, "heun": 2}
 """Order of each solver of the learned field."""

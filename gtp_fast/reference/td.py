@@ -1,10 +1,9 @@
-"""Critics: the double-Q loss (eq. 16) and the targets that the agents regress on."""
+"""The double-Q loss of the critics and its target (eq. 16)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 Aggregate = Literal["min", "mean"]
@@ -37,56 +36,21 @@ def td_target(
     return bellman(reward, mask, aggregate(next_values), discount)
 
 
-def softmax(values: Tensor) -> Tensor:
-    """Return the softmax over the m actions of a state: [S, m, B].
-
-    Not torch.softmax, which on a CPU rounds a seed's numbers by where they lie among the others'.
-    """
-    powers = torch.exp(values - values.amax(1, keepdim=True))
-    return powers / powers.sum(1, keepdim=True)
-
-
-def softmax_value(values: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
-    """Return sum_j softmax_j(temperature Q_j) Q_j over the m actions of a state: [S, B]; values:
-    [S, m, B].
-    """
-    return (softmax(temperature * values) * values).sum(1)
-
-
-def scaled_target(target: Tensor, eps: float = 1e-6) -> Tensor:
-    """Return the target over its batch deviation (Consistency-AC's q_norm): [S, B]."""
-    return target / (target.std(-1, keepdim=True) + eps)
-
-
 def double_q_loss(values: Tensor, target: Tensor) -> Tensor:
-    """Return sum over twins of the batch mean of (target - Q_j)^2 (eq. 16): [S]; values: [twins, S,
-    B].
+    """Return the sum over twins of the batch mean of (target - Q_j)^2 (eq. 16): [S].
+
+    values: [twins, S, B]; target: [S, B].
     """
     return (values - target.detach()).square().mean(-1).sum(0)
 
 
 def td_loss(
-    values: Tensor, following: Tensor, reward: Tensor, mask: Tensor, discount: float
+    values: Tensor, next_values: Tensor, reward: Tensor, mask: Tensor, discount: float
 ) -> Tensor:
     """Return the double-Q loss (eq. 16) towards the best of m next actions of each row: [S].
 
-    values: [twins, S, B]; following: [twins, S, m B], target values of action i in rows i B ...;
-    no gradient reaches them.
+    values: [twins, S, B]; next_values: [twins, S, m B], target values, those of action i in rows
+    i B to (i + 1) B - 1; no gradient reaches them.
     """
-    best = following.reshape(*following.shape[:2], -1, reward.shape[1]).amax(2)
+    best = next_values.reshape(*next_values.shape[:2], -1, reward.shape[1]).amax(2)
     return double_q_loss(values, td_target(reward, mask, best, discount))
-
-
-def expectile_loss(value: Tensor, target: Tensor, expectile: float) -> Tensor:
-    """Return the batch mean of |expectile - 1(d < 0)| d^2, d = target - V (IQL's eq. 5): [S]."""
-    d = target.detach() - value
-    # Weights of two numbers alone would be float32 whatever the values are.
-    return torch.where(d < 0, (1.0 - expectile) * d.square(), expectile * d.square()).mean(-1)
-
-
-def guidance_loss(values: Tensor, scale: Tensor) -> Tensor:
-    """Return -mean Q_i / mean |Q_j|, no gradient through the divisor (Diffusion-QL's L_q): [S].
-
-    values, scale: [S, B], the critics' values of the policy's own actions.
-    """
-    return -values.mean(-1) / scale.detach().abs().mean(-1)

@@ -24,7 +24,7 @@ from gtp_fast import engine, reference
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.agents.gtp.update_triton import TritonUpdate
 from gtp_fast.engine.loop import Captured
-from gtp_fast.ops import adam
+from gtp_fast.reference import adam
 
 CONFIG = dataclasses.replace(TINY, width=16, eta=(1.0, 2.0), max_q_backup=2, max_gradient_norm=1.0)
 

@@ -162,7 +162,7 @@ def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
     metrics[0], metrics[1, 1] = torch.tensor([torch.nan, torch.inf, 1e30]), 11.0
     metrics[1, 2], metrics[4, 0] = -torch.inf, 1e9
     results = []
-    for form in (tally, reference.account):
+    for form in (tally, reference.tally):
         total = torch.ones(5, 3, device=DEVICE)
         limits = torch.tensor([torch.inf, 10.0], device=DEVICE)
         bad = torch.tensor([[-1, -1, -1], [-1, -1, 4]], device=DEVICE)

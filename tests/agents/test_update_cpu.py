@@ -143,7 +143,7 @@ def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
     metrics[0], metrics[1, 1] = torch.tensor([torch.nan, torch.inf, 1e30]), 11.0
     metrics[1, 2], metrics[4, 0] = -torch.inf, 1e9
     results = []
-    for form in (adam.account, reference.account):
+    for form in (adam.account, reference.tally):
         total, limits = torch.ones(5, 3), torch.tensor([torch.inf, 10.0])
         bad = torch.tensor([[-1, -1, -1], [-1, -1, 4]])
         step = torch.tensor(9)

@@ -14,6 +14,7 @@ from gtp_fast import reference
 from gtp_fast.ops import adam as ops_adam
 from gtp_fast.ops import embed, mlp
 from gtp_fast.reference import philox
+from gtp_fast.reference.adam import guarded, plain
 from gtp_fast.system import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
@@ -142,7 +143,7 @@ def test_a_nan_is_never_lost() -> None:
 # --- Adam ----------------------------------------------------------------------------------------
 
 
-PLAIN = ops_adam.guarded(ops_adam.plain)
+PLAIN = guarded(plain)
 
 
 def adam(function, dtype: torch.dtype, max_norm: float | None, diverged=(-1, -1, -1)):

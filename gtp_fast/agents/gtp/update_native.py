@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gtp_fast.agents.gtp.config import wholly_fused
 from gtp_fast.networks import layers
-from gtp_fast.ops import adam, embed, mlp, philox
+from gtp_fast.ops import embed, mlp, philox
 from gtp_fast.ops.sampler import NativeSampler
-from gtp_fast.reference import PRECONDITIONINGS
+from gtp_fast.reference import PRECONDITIONINGS, adam
 from gtp_fast.reference.philox import Stream
 from gtp_fast.system import native
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from gtp_fast.agents.gtp.config import FLOW, JUMP, wholly_fused
-from gtp_fast.ops import adam, triton
+from gtp_fast.ops import triton
 from gtp_fast.ops.sampler import NativeSampler
+from gtp_fast.reference import adam, clock_size
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class TritonUpdate:
         self.embedding = features, hidden = state.network.shapes()["t.0.weight"]
         on_gpu = state.device.type == "cuda"
         self.side = torch.cuda.Stream(state.device) if on_gpu else None  # type: ignore[no-untyped-call]
-        self.clocks = 2 * (2 * features * hidden + hidden + features)
+        self.clocks = 2 * clock_size(features, hidden)
         self._lay_out_policy()
 
     def _lay_out_policy(self) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast.reference.rivals.diffusion import vp_marginal
-from gtp_fast.reference.td import softmax
+from gtp_fast.reference.rivals.values import softmax
 
 
 def support_weights(values: Tensor, beta: Tensor) -> Tensor:
