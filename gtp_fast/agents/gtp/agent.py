@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from gtp_fast.agents.gtp import objectives
 from gtp_fast.agents.gtp.config import GTPConfig, ranges
 from gtp_fast.agents.gtp.flow_map import FlowMapAgent
 from gtp_fast.agents.settings import check
+from gtp_fast.agents.setup import Setup
 from gtp_fast.agents.trajectories import favoured
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
@@ -43,21 +44,14 @@ class GTP(FlowMapAgent):
 
     config: GTPConfig
 
-    def __init__(
-        self,
-        config: GTPConfig,
-        observation_dim: int,
-        action_dim: int,
-        seeds: Sequence[int],
-        *rest: Any,
-    ):
+    def __init__(self, config: GTPConfig, setup: Setup):
         check(config, ranges(config))
         config = objectives.resolved(config)
-        super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        super().__init__(config, setup)
         self._choose_objective()
         count, c = len(self.seeds), config
         self.network = FlowMapNetwork(
-            observation_dim, action_dim, c.width, c.depth, self.ops.mlp, self.ops.embed
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops.mlp, self.ops.embed
         )
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
