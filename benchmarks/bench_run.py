@@ -26,6 +26,7 @@ from benchmarks.stage import Stage
 from benchmarks.workload import EAGER, OURS, Results, Row, Subject, Unavailable, Workload, in_turns
 from gtp_fast import agents, collect, data, engine, runs, tasks
 from gtp_fast.agents.base import Agent
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data import cache
 from gtp_fast.training.config import RunConfig
 from gtp_fast.training.trainer import Trainer
@@ -51,7 +52,7 @@ def build(
 ) -> Agent:
     """Return an agent of the benchmark's table, ready for three updates."""
     shape = (table().observation_dim, table().action_dim)
-    agent = agents.find("gtp")(config, *shape, range(seeds), device, backend, dtype)
+    agent = agents.find("gtp")(config, Setup(*shape, range(seeds), device, backend, dtype))
     agent.prepare(3)
     return agent
 
@@ -76,7 +77,7 @@ class FirstUpdate(Workload):
         loaded, config = data.load_table(TASK, self.data, use_cache=False), demo_config()
         shape = (loaded.observation_dim, loaded.action_dim)
         own = (range(len(self.seeds)), "cpu", "reference", torch.float64)
-        agent = agents.find("gtp")(config, *shape, *own)
+        agent = agents.find("gtp")(config, Setup(*shape, *own))
         agent.prepare(UPDATES)
         metrics = agent.update(loaded, 0)
         return {name: metrics[i] for i, name in enumerate(agent.loss_names)}

@@ -31,6 +31,7 @@ from benchmarks.workload import (
     in_turns,
 )
 from gtp_fast.agents.gtp import GTP, GTPConfig
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules
@@ -127,10 +128,8 @@ class Update(Workload):
         precision: str = "fp32",
         seeds: int | None = None,
     ) -> GTP:
-        agent = GTP(
-            self.config, OBSERVATIONS, ACTIONS, range(seeds or self.seeds), self.device, backend,
-            dtype, precision,
-        )  # fmt: skip
+        own = range(seeds or self.seeds), self.device, backend, dtype, precision
+        agent = GTP(self.config, Setup(OBSERVATIONS, ACTIONS, *own))
         agent.prepare(UPDATES)
         return agent
 

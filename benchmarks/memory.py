@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from gtp_fast.agents.gtp import GTP, GTPConfig
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data import cache
 from gtp_fast.data.table import TransitionTable
 
@@ -44,7 +45,7 @@ def main(path: str, backend: str, device: str) -> None:
 def trained(table: TransitionTable, backend: str, dtype: torch.dtype) -> tuple[torch.Tensor, GTP]:
     """Return the losses [losses, S] of the last of three updates, and the agent."""
     shape = (table.observation_dim, table.action_dim)
-    agent = GTP(CONFIG, *shape, range(SEEDS), table.device, backend, dtype)
+    agent = GTP(CONFIG, Setup(*shape, range(SEEDS), table.device, backend, dtype))
     agent.prepare(UPDATES)
     for step in range(UPDATES):
         metrics = agent.update(table, step)

@@ -28,6 +28,7 @@ from benchmarks.memory import state_bytes
 from benchmarks.plain_update import PlainUpdate
 from benchmarks.workload import Unavailable
 from gtp_fast.agents.gtp import GTP, GTPConfig
+from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
 from gtp_fast.system import machine, native
 
@@ -115,7 +116,7 @@ def timed(work: Callable[[], Any]) -> float:
 def agent_of(config: GTPConfig, backend: str, seeds: int = 1, precision: str = "fp32") -> GTP:
     """Return an agent ready to train."""
     own = ("cpu", backend, torch.float32, precision)
-    agent = GTP(config, OBSERVATIONS, ACTIONS, range(seeds), *own)
+    agent = GTP(config, Setup(OBSERVATIONS, ACTIONS, range(seeds), *own))
     agent.prepare(100_000)
     agent.update(table(), 0)
     return agent

@@ -12,6 +12,7 @@ import torch
 
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
+from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
 
@@ -77,6 +78,5 @@ def build(
     kind, config = find(name), settings
     if isinstance(settings, Mapping):
         config = kind.Config(**{**kind.Config.once, **settings_of(settings)})
-    return kind(
-        config, observation_dim, action_dim, seeds, device, backend, torch.float32, precision
-    )
+    sizes = observation_dim, action_dim
+    return kind(config, Setup(*sizes, tuple(seeds), device, backend, precision=precision))

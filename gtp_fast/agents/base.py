@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gtp_fast import ops
 from gtp_fast.agents.settings import CloneConfig
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import Batch
 from gtp_fast.errors import UserError
 from gtp_fast.networks.learner import Learner
@@ -63,29 +64,18 @@ class Agent(ABC):
     jumps: ClassVar[bool] = True
     """Whether another number of steps than the trained one can be asked for."""
 
-    def __init__(
-        self,
-        config: Any,
-        observation_dim: int,
-        action_dim: int,
-        seeds: Sequence[int],
-        device: torch.device | str = "cpu",
-        backend: str = "auto",
-        dtype: torch.dtype = torch.float32,
-        precision: str = "fp32",
-        among: Sequence[int] | None = None,
-    ):
-        """Take `seeds` alone where they are a part of all that a run has, `among`; what the config
-        says of each seed it says of those.
+    def __init__(self, config: Any, setup: Setup):
+        """Choose the operations; a subclass makes the networks.
+
+        config: settings of the whole run, of every seed in `setup.all_seeds`.
         """
-        self.config = config
-        self.observation_dim, self.action_dim = observation_dim, action_dim
-        self.seeds = tuple(seeds)
-        self.among = tuple(seeds if among is None else among)
-        self.device, self.dtype = torch.device(device), dtype
+        self.config, self.setup = config, setup
+        self.observation_dim, self.action_dim = setup.observation_dim, setup.action_dim
+        self.seeds = tuple(setup.seeds)
+        self.device, self.dtype = torch.device(setup.device), setup.dtype
+        self.backend = setup.backend
         self.keys = philox.key_tensor(self.seeds, self.device)
-        self.backend = backend
-        self.ops = ops.resolve(backend, self.device, dtype, precision)
+        self.ops = ops.resolve(setup.backend, self.device, setup.dtype, setup.precision)
         self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
 
     @abstractmethod
@@ -241,12 +231,13 @@ class Agent(ABC):
 
     def per_seed(self, values: Sequence[float], name: str) -> Tensor:
         """Return one value a seed [S] from one value for all or one for each."""
-        if len(values) not in (1, len(self.among)):
+        seeds = self.setup.all_seeds or self.seeds
+        if len(values) not in (1, len(seeds)):
             raise UserError(
-                f"--{name} has {len(values)} values for {len(self.among)} seeds: give one for "
-                "all, or one for each."
+                f"--{name} has {len(values)} values for {len(seeds)} seeds: give one for all, or "
+                "one for each."
             )
-        value = dict(zip(self.among, itertools.cycle(values), strict=False))
+        value = dict(zip(seeds, itertools.cycle(values), strict=False))
         own = [value[seed] for seed in self.seeds]
         return torch.tensor(own, dtype=self.dtype, device=self.device)
 

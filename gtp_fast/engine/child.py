@@ -22,7 +22,7 @@ def serve(pipe: Connection) -> None:
         os.sched_setaffinity(0, {part.core})
     torch.set_num_threads(1)
     memory = Shared(part.layout, part.file).tensors
-    agent = part.kind(*part.arguments)
+    agent = part.kind(part.config, part.setup)
     agent.prepare(part.total_updates)
     own = slice(part.first, part.last)
     results = {name: memory[name][own] for name in agent.state_dict()}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from gtp_fast.agents.base import Agent
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.engine.loop import Engine
 from gtp_fast.engine.pieces import next_length
@@ -100,7 +101,8 @@ class Part(NamedTuple):
     last: int
     core: int | None
     kind: type[Agent]
-    arguments: tuple[Any, ...]
+    config: Any
+    setup: Setup
     total_updates: int
     choice: Choice
     table: TransitionTable
@@ -135,13 +137,10 @@ class Processes(Engine):
                 child = Child("gtp_fast.engine.child", title, (self.memory.file,))
                 self.children.append(child)
                 core = choice.spread.cores[i] if choice.spread.cores else None
-                arguments = (
-                    agent.config, agent.observation_dim, agent.action_dim, own, agent.device,
-                    agent.backend, agent.dtype, "fp32", agent.seeds,
-                )  # fmt: skip
                 child.send(
                     Part(
-                        first, last, core, type(agent), arguments, agent.total_updates,
+                        first, last, core, type(agent), agent.config,
+                        replace(agent.setup, seeds=own), agent.total_updates,
                         replace(choice, spread=ONE_PROCESS), bare, self.memory.layout,
                         self.memory.file,
                     )

@@ -13,6 +13,7 @@ from gtp_fast import reference
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.agents.gtp.config import resolved
 from gtp_fast.agents.gtp.state import sampler_plan
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import Batch
 from gtp_fast.engine import Watch
 from gtp_fast.reference import philox
@@ -90,7 +91,7 @@ def train(
 
     Returns the agent, the seconds an update took, and what diverged where.
     """
-    agent = GTP(config(method), target.table.observation_dim, target.action_dim, seeds)
+    agent = GTP(config(method), Setup(target.table.observation_dim, target.action_dim, seeds))
     agent.prepare(updates)
     watch, full, left = Watch(agent), agent.rate.clone(), dict[int, str]()
     began = time.perf_counter()

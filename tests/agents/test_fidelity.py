@@ -16,6 +16,7 @@ from agent_cases import make_table, synthetic_table
 
 from gtp_fast import agents
 from gtp_fast.agents.base import Agent
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
@@ -50,7 +51,7 @@ def build(name: str, **changes: Any) -> Agent:
     if name != "bc":
         still |= {"critic_learning_rate": (0.0,), "critic_ema_rate": 0.0}
     config = kind.Config(**(still | {"ema_rate": 0.0} | changes))
-    agent = kind(config, 2, 2, (SEED,), "cpu", "reference", torch.float64)
+    agent = kind(config, Setup(2, 2, (SEED,), "cpu", "reference", torch.float64))
     agent.prepare(100)
     tensors = agent.state_dict()
     for number, key in enumerate(sorted(tensors)):

@@ -12,6 +12,7 @@ import torch
 from by_hand import edge_table, gelu, network, numbers, twins
 
 from gtp_fast.agents.rivals.fql import FQL, FQLConfig
+from gtp_fast.agents.setup import Setup
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 
@@ -24,7 +25,7 @@ CASES = {
 
 
 def build(config: FQLConfig) -> FQL:
-    agent = FQL(config, 3, 2, (5, 6), "cpu", "reference", torch.float64)
+    agent = FQL(config, Setup(3, 2, (5, 6), "cpu", "reference", torch.float64))
     by_hand.stir(agent)
     # Far enough for one part of every action to leave the box.
     agent.actor.parameters.views["layer2.bias"].data[:, 0] += 3.0
@@ -134,7 +135,7 @@ def test_the_policy_acts_in_one_step_inside_the_box(weights: str) -> None:
 
 
 def test_networks_start_as_the_authors_do() -> None:
-    agent = FQL(FQLConfig(width=64, depth=2), 3, 2, (5, 6), "cpu", "reference")
+    agent = FQL(FQLConfig(width=64, depth=2), Setup(3, 2, (5, 6), "cpu", "reference"))
     for learner, sizes in ((agent.flow, (6, 64, 64, 2)), (agent.actor, (5, 64, 64, 2)),
                            (agent.critic.learner, (5, 64, 64, 1))):  # fmt: skip
         for i, (n_in, n_out) in enumerate(pairwise(sizes)):

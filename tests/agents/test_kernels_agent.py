@@ -23,6 +23,7 @@ from test_kernels import DEVICE, pytestmark  # noqa: F401
 from gtp_fast import engine, reference
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.agents.gtp.update_triton import TritonUpdate
+from gtp_fast.agents.setup import Setup
 from gtp_fast.engine.loop import Captured
 from gtp_fast.reference import adam
 
@@ -31,7 +32,7 @@ CONFIG = dataclasses.replace(TINY, width=16, eta=(1.0, 2.0), max_q_backup=2, max
 
 def agent(backend: str, dtype: torch.dtype = torch.float32, pick: slice = slice(None)) -> GTP:
     config = dataclasses.replace(CONFIG, eta=CONFIG.eta[pick])
-    made = GTP(config, 3, 2, (3, 5)[pick], DEVICE, backend, dtype)
+    made = GTP(config, Setup(3, 2, (3, 5)[pick], DEVICE, backend, dtype))
     made.prepare(10)
     return made
 
@@ -53,7 +54,7 @@ def test_updates_match_the_reference_agent(
     monkeypatch.setattr(adam, "EPSILON", 1e-4)
     config = dataclasses.replace(CONFIG, eta=(0.5, 1.0) * (seeds // 2) or (1.0,))
     forms = (("auto", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
-    runs = [GTP(config, 3, 2, range(3, 3 + seeds), DEVICE, *form) for form in forms]
+    runs = [GTP(config, Setup(3, 2, range(3, 3 + seeds), DEVICE, *form)) for form in forms]
     assert runs[0].ops.forms["mlp"].name == "triton"
     for made in runs:
         made.prepare(10)
@@ -67,7 +68,7 @@ def test_updates_match_the_reference_agent(
 def test_without_a_critic_the_whole_update_is_that_of_single_operations() -> None:
     config = dataclasses.replace(CONFIG, eta=(1.0,), advantage_start=None)
     forms = (("fused", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
-    runs = [GTP(config, 3, 2, range(6), DEVICE, *form) for form in forms]
+    runs = [GTP(config, Setup(3, 2, range(6), DEVICE, *form)) for form in forms]
     for made in runs:
         made.prepare(10)
         made.advance(0, synthetic_table())
@@ -82,7 +83,7 @@ def test_without_a_critic_the_whole_update_is_that_of_single_operations() -> Non
 
 def test_times_are_drawn_by_the_law_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     config, drawn = dataclasses.replace(CONFIG, eta=(1.0,), t_law="lognormal"), []
-    made, draw = GTP(config, 3, 2, (3,), DEVICE, "fused"), batch.draw_batch
+    made, draw = GTP(config, Setup(3, 2, (3,), DEVICE, "fused")), batch.draw_batch
 
     def noted(*arguments: Any, **options: Any) -> Any:
         drawn.append(draw(*arguments, **options))
@@ -128,7 +129,7 @@ def test_recorded_pieces_take_the_steps_of_single_calls_and_sum_their_metrics() 
 
 def test_a_diverging_seed_stays_and_is_reported_while_the_others_go_on() -> None:
     config = dataclasses.replace(CONFIG, eta=(1.0,), learning_rate=(3e-3, 1e30))
-    made = GTP(config, 3, 2, (3, 5), DEVICE, "fused")
+    made = GTP(config, Setup(3, 2, (3, 5), DEVICE, "fused"))
     made.prepare(10)
     table, watch, kept = synthetic_table().to(DEVICE), engine.Watch(made), []
     for step in range(3):
@@ -137,7 +138,9 @@ def test_a_diverging_seed_stays_and_is_reported_while_the_others_go_on() -> None
     (one,) = watch.diverged()
     assert one.seed == 5 and 0 < one.step < 3
     assert torch.equal(kept[-1][1], kept[one.step][1]) and kept[-1][1].isfinite().all()
-    alone = GTP(dataclasses.replace(config, learning_rate=(3e-3,)), 3, 2, (3,), DEVICE, "fused")
+    alone = GTP(
+        dataclasses.replace(config, learning_rate=(3e-3,)), Setup(3, 2, (3,), DEVICE, "fused")
+    )
     alone.prepare(10)
     for step in range(3):
         alone.update(table, step)
@@ -158,7 +161,9 @@ def test_a_resumed_run_takes_the_same_steps() -> None:
 
 @pytest.mark.parametrize("seeds", [(3,), (3, 5)])
 def test_an_update_is_13_nodes(monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...]) -> None:
-    made = GTP(dataclasses.replace(CONFIG, eta=(1.0,), cosine_decay=True), 3, 2, seeds, DEVICE)
+    made = GTP(
+        dataclasses.replace(CONFIG, eta=(1.0,), cosine_decay=True), Setup(3, 2, seeds, DEVICE)
+    )
     made.prepare(10)
     table = synthetic_table().to(DEVICE)
     made.advance(1, table)
@@ -186,7 +191,7 @@ def test_an_update_is_13_nodes(monkeypatch: pytest.MonkeyPatch, seeds: tuple[int
 def test_what_the_whole_update_does_not_cover_is_done_by_single_operations(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
-    made = GTP(dataclasses.replace(CONFIG, **{"eta": (1.0,)} | settings), 3, 2, (3,), DEVICE)
+    made = GTP(dataclasses.replace(CONFIG, **{"eta": (1.0,)} | settings), Setup(3, 2, (3,), DEVICE))
     made.advance(1, synthetic_table())
     assert not isinstance(made.do, TritonUpdate)
     with counted(monkeypatch) as nodes:
@@ -199,10 +204,8 @@ def test_the_precision_of_a_run_reaches_every_product(
     monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     def updated(wanted: str) -> tuple[Tensor, set[str]]:
-        made = GTP(
-            dataclasses.replace(CONFIG, eta=(1.0,)), 3, 2, (3,), DEVICE, "fused", torch.float32,
-            wanted,
-        )  # fmt: skip
+        setup = Setup(3, 2, (3,), DEVICE, "fused", precision=wanted)
+        made = GTP(dataclasses.replace(CONFIG, eta=(1.0,)), setup)
         made.prepare(10)
         seen = set()
         multiplied = dense.tiles

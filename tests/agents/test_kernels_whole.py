@@ -25,6 +25,7 @@ from test_kernels_mlp import MlpCase
 
 from gtp_fast import reference
 from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.setup import Setup
 from gtp_fast.reference.philox import Stream
 
 
@@ -64,7 +65,7 @@ def test_a_batch_is_what_its_parts_draw_one_by_one(
 
 def folding_agent(dtype: torch.dtype) -> GTP:
     config = dataclasses.replace(TINY, width=24, depth=3, k=5, eta=(1.0, 2.0))
-    made = GTP(config, 5, 3, (3, 5), DEVICE, "reference", dtype)
+    made = GTP(config, Setup(5, 3, (3, 5), DEVICE, "reference", dtype))
     made.actor.average.flat.mul_(1.25)
     return made
 

@@ -13,6 +13,7 @@ from by_hand import dense, edge_table, gelu, mish, network, numbers, twins
 
 from gtp_fast.agents.rivals import sscql
 from gtp_fast.agents.rivals.sscql import SSCQL, SSCQLConfig
+from gtp_fast.agents.setup import Setup
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 
@@ -32,7 +33,7 @@ def _few_features(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(config: SSCQLConfig) -> SSCQL:
-    agent = SSCQL(config, 3, 2, (5, 6), "cpu", "reference", torch.float64)
+    agent = SSCQL(config, Setup(3, 2, (5, 6), "cpu", "reference", torch.float64))
     by_hand.stir(agent)
     # Far enough for one part of every action to leave the box.
     agent.actor.parameters.views["layer2.bias"].data[:, 0] += 3.0
@@ -125,7 +126,7 @@ def test_the_policy_acts_in_one_step_inside_the_box(weights: str) -> None:
 
 def test_frequencies_start_normal_and_learn() -> None:
     config = SSCQLConfig(width=4, depth=2, batch_size=2, learning_rate=(1e-2,))
-    agent = SSCQL(config, 3, 2, range(200), "cpu", "reference")
+    agent = SSCQL(config, Setup(3, 2, range(200), "cpu", "reference"))
     first = agent.actor.views["fourier"].detach().clone()
     assert float(first.std()) == pytest.approx(0.2, rel=0.1)
     assert abs(float(first.mean())) < 0.05

@@ -13,6 +13,7 @@ from tolerance import assert_as_accurate
 from gtp_fast import reference
 from gtp_fast.agents.gtp import GTP, update
 from gtp_fast.agents.gtp.update_native import NativeUpdate
+from gtp_fast.agents.setup import Setup
 from gtp_fast.networks import EMBEDDING, FlowMapNetwork
 from gtp_fast.ops import adam, mlp
 from gtp_fast.system import native
@@ -53,7 +54,7 @@ fold = FlowMapNetwork.fold
 def trained(
     config: Any, by_one_call: bool, seeds: tuple[int, ...] = (3, 5), updates: int = 6
 ) -> dict[str, torch.Tensor]:
-    agent = GTP(config, 3, 2, seeds, "cpu", "fused")
+    agent = GTP(config, Setup(3, 2, seeds, "cpu", "fused"))
     agent.prepare(10)
     table = agent.drawn_from(synthetic_table(length=8))
     agent.advance(0, table)
@@ -87,7 +88,7 @@ def test_the_bits_are_those_of_single_operations(
 def test_parameters_stay_as_close_to_float64_as_plain_pytorch(updates: int) -> None:
     def done(backend: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         # Sixteen seeds: the largest error of one may be luck.
-        agent = GTP(replace(BASE, eta=(1.0,)), 3, 2, range(16), "cpu", backend, dtype)
+        agent = GTP(replace(BASE, eta=(1.0,)), Setup(3, 2, range(16), "cpu", backend, dtype))
         agent.prepare(100)
         metrics = [agent.update(synthetic_table(), step) for step in range(updates)]
         state = {name: x for name, x in agent.state_dict().items() if x.is_floating_point()}
@@ -108,7 +109,7 @@ def test_a_seed_alone_equals_itself_among_others() -> None:
 
 
 def test_a_seed_that_diverges_stays_while_others_go_on() -> None:
-    agent = GTP(BASE, 3, 2, (3, 5), "cpu", "fused")
+    agent = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused"))
     agent.prepare(10)
     agent.update(synthetic_table(), 0)
     agent.actor.parameters.flat[0, 0] = float("nan")
@@ -120,19 +121,19 @@ def test_a_seed_that_diverges_stays_while_others_go_on() -> None:
 
 
 def test_objectives_without_a_whole_update_go_by_single_operations() -> None:
-    agent = GTP(replace(BASE, objective="flow"), 3, 2, (3, 5), "cpu", "auto")
+    agent = GTP(replace(BASE, objective="flow"), Setup(3, 2, (3, 5), "cpu", "auto"))
     assert torch.isfinite(agent.update(synthetic_table(), 0)).all()
     assert not isinstance(agent.do, NativeUpdate)
 
 
 def test_a_table_it_cannot_read_is_refused() -> None:
-    agent, table = GTP(BASE, 3, 2, (3, 5), "cpu", "fused"), synthetic_table()
+    agent, table = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused")), synthetic_table()
     with pytest.raises(ValueError, match="contiguous float32"):
         agent.update(replace(table, rows=table.rows.double()), 0)
 
 
 def test_networks_that_do_not_fit_are_refused() -> None:
-    agent = GTP(BASE, 3, 2, (3, 5), "cpu", "fused")
+    agent = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused"))
     agent.observation_dim = 4
     with pytest.raises(ValueError, match="does not fit the observation"):
         NativeUpdate(agent)

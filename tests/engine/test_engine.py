@@ -12,6 +12,7 @@ from agent_cases import TINY, build, synthetic_table
 from tolerance import assert_as_accurate
 
 from gtp_fast import engine, ops
+from gtp_fast.agents.setup import Setup
 from gtp_fast.engine.loop import Captured, Eager, cuda_record, cuda_warm
 from gtp_fast.engine.pieces import next_length
 from gtp_fast.errors import UserError
@@ -253,7 +254,7 @@ def test_a_cuda_graph_agrees_with_single_calls(backend: str, updates: int) -> No
         ("eager", backend, torch.float32),
         ("eager", "reference", torch.float64),
     ):
-        agent = GTP(CONFIG, 3, 2, (4, 7), "cuda", form, dtype)
+        agent = GTP(CONFIG, Setup(3, 2, (4, 7), "cuda", form, dtype))
         agent.prepare(updates)
         watch = engine.Watch(agent)
         if kind == "captured":

@@ -12,8 +12,9 @@ import pytest
 import torch
 from agent_cases import TINY, make, make_table, run, synthetic_table, tiny
 
-from gtp_fast import agents, engine
+from gtp_fast import agents, engine, ops
 from gtp_fast.agents.rivals.bc import BC
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.engine import processes
 from gtp_fast.errors import UserError
@@ -64,9 +65,7 @@ def test_a_part_of_the_seeds_has_the_bits_that_it_has_among_all(name: str) -> No
     whole = make(name, SEEDS, config)
     metrics = run(whole, table, TOTAL)
     for own in (slice(0, 1), slice(1, 3)):
-        part = type(whole)(
-            config, 3, 2, SEEDS[own], "cpu", "auto", torch.float32, "fp32", SEEDS
-        )  # fmt: skip
+        part = type(whole)(config, replace(whole.setup, seeds=SEEDS[own]))
         alone = run(part, table, TOTAL)
         assert torch.equal(alone.nan_to_num(), metrics[:, own].nan_to_num())
         for key, value in part.state_dict().items():
@@ -84,6 +83,41 @@ def test_processes_have_the_bits_of_one(name: str) -> None:
     assert [one.seed for one in diverged] == ([9] if name == "gtp" else [])
 
 
+class Recorder:
+    """Stands in for a child process: keeps what it is sent and answers."""
+
+    def __init__(self, *_: object) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def receive(self) -> None:
+        """Answer at once."""
+
+
+def test_every_process_trains_in_the_precision_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, resolve = [], ops.resolve
+
+    def resolve_anywhere(backend: str, device: Any, dtype: Any, precision: str) -> Any:
+        # Not every processor has bf16, and only what is asked for matters here.
+        asked.append(precision)
+        return resolve(backend, device, dtype)
+
+    monkeypatch.setattr(ops, "resolve", resolve_anywhere)
+    monkeypatch.setattr(processes, "Child", Recorder)
+    monkeypatch.setattr(processes.children, "close", lambda _: None)
+    agent = agents.build("gtp", TINY, 3, 2, SEEDS, precision="bf16")
+    agent.prepare(TOTAL)
+    chosen = engine.choose("eager", "auto", "cpu", 3, 2)
+    built = engine.build(chosen, agent, synthetic_table(), engine.Watch(agent))
+    for child in built.children:  # type: ignore[attr-defined]
+        part = child.sent[0]
+        part.kind(part.config, part.setup)
+    built.close()
+    assert asked == ["bf16"] * 3
+
+
 class EpisodeReader(BC):
     """Tells as its metrics what it sees of the table's episodes, and learns nothing."""
 
@@ -95,7 +129,7 @@ class EpisodeReader(BC):
 def test_every_process_sees_the_episodes_of_the_rows() -> None:
     fields = torch.ones(6, 3), torch.zeros(6, 2), torch.ones(6), torch.ones(6, 3), torch.ones(6)
     table = make_table(*fields, length=2)
-    agent = EpisodeReader(tiny("bc"), 3, 2, SEEDS)
+    agent = EpisodeReader(tiny("bc"), Setup(3, 2, SEEDS))
     agent.prepare(TOTAL)
     watch = engine.Watch(agent)
     built = engine.build(engine.choose("eager", "auto", "cpu", 3, 2), agent, table, watch)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gtp_fast import agents, reference
 from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.setup import Setup
 from gtp_fast.ops import mlp as ops_mlp
 from gtp_fast.system import native
 
@@ -136,7 +137,7 @@ def updated(updates: int, *how: Any, plainly: bool = False) -> dict[str, Tensor]
         TINY, width=64, batch_size=64, eta=(1.0,), value_samples=2, max_gradient_norm=1.0
     )
     # One number's error is luck; the largest of sixteen seeds' is not.
-    agent = GTP(config, 3, 2, range(16), "cpu", *how)
+    agent = GTP(config, Setup(3, 2, range(16), "cpu", *how))
     agent.prepare(10)
     if plainly:
         round_products(agent)

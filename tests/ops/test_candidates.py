@@ -9,11 +9,12 @@ import torch
 from agent_cases import TINY
 
 from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
 
 
 def test_the_mean_of_candidates_acts_without_a_critic() -> None:
-    agent = GTP(replace(TINY, eta=(0.0,)), 3, 2, (0, 1))
+    agent = GTP(replace(TINY, eta=(0.0,)), Setup(3, 2, (0, 1)))
     acting = agent.acting(num_candidates=3, candidate_rule="mean")
     alone = agent.acting(num_candidates=1).sampler
     states = torch.randn(2, 5, 3)

@@ -11,6 +11,7 @@ import torch
 from gtp_fast import agents
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.gtp import GTP, GTPConfig
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.reference import philox
 from gtp_fast.tasks import Rules
@@ -44,7 +45,9 @@ def make(
 ) -> Agent:  # fmt: skip
     """Return an agent on the CPU, its smallest form by default."""
     shape = (observation_dim, action_dim)
-    return agents.find(name)(config or tiny(name), *shape, seeds, "cpu", *_ordered(**options))
+    return agents.find(name)(
+        config or tiny(name), Setup(*shape, seeds, "cpu", *_ordered(**options))
+    )
 
 
 def make_table(
@@ -101,7 +104,7 @@ def build(
     **options: Any,
 ) -> GTP:  # fmt: skip
     """Return a GTP agent on the CPU."""
-    return GTP(config, observation_dim, action_dim, seeds, "cpu", *_ordered(**options))
+    return GTP(config, Setup(observation_dim, action_dim, seeds, "cpu", *_ordered(**options)))
 
 
 def _ordered(backend: str = "auto", dtype: torch.dtype = torch.float32) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from gtp_fast.agents.gtp.config import (
     unfused,
 )
 from gtp_fast.agents.settings import check
+from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
 from gtp_fast.networks.learner import Learner
@@ -62,9 +63,9 @@ class GTPState(Agent):
 
     config: GTPConfig
 
-    def __init__(self, config: GTPConfig, *setup: Any):
+    def __init__(self, config: GTPConfig, setup: Setup):
         check(config, ranges(config))
-        super().__init__(resolved(config), *setup)
+        super().__init__(resolved(config), setup)
         self._note_unfused()
         c, count = self.config, len(self.seeds)
         self.loss_names = ("critic_loss", *term_names(c))

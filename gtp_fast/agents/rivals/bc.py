@@ -6,9 +6,8 @@ no gradient at the walls of the box); the loss is its mean squared error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.settings import CloneConfig, check
+from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import one_step, state_network
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
@@ -40,18 +40,11 @@ class BC(Agent):
 
     config: BCConfig
 
-    def __init__(
-        self,
-        config: BCConfig,
-        observation_dim: int,
-        action_dim: int,
-        seeds: Sequence[int],
-        *rest: Any,
-    ):
+    def __init__(self, config: BCConfig, setup: Setup):
         check(config, {})
-        super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        super().__init__(config, setup)
         self.network = state_network(
-            observation_dim, action_dim, config.width, config.depth, self.ops
+            setup.observation_dim, setup.action_dim, config.width, config.depth, self.ops
         )
         actor = Parameters(len(self.seeds), self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))

@@ -5,7 +5,6 @@ the critic's value of its own actions.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +15,7 @@ from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check
+from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import ActorNetwork, Steps
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
@@ -60,14 +60,14 @@ class ChainActorCritic(Agent):
     loss_names = ("critic_loss", "cloning_loss", "guidance_loss")
     metric_names = (*loss_names, "q", "actor_gradient", "critic_gradient")
 
-    def __init__(
-        self, config: Any, observation_dim: int, action_dim: int, seeds: Sequence[int], *rest: Any
-    ):
+    def __init__(self, config: Any, setup: Setup):
         shared = {"eta": ANY, "ema_every": (1, 1e9), "ema_start": (0, 1e9)}
         check(config, shared | dict(self.ranges))
-        super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        super().__init__(config, setup)
         count, c = len(self.seeds), config
-        self.network = ActorNetwork(observation_dim, action_dim, c.width, c.depth, self.ops)
+        self.network = ActorNetwork(
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops
+        )
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)

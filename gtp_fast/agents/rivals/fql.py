@@ -9,9 +9,8 @@ policy itself, as it is before its step, in both; the flow has no average in eit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.rivals.flows import euler_steps, inside, unit_times
 from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import ActorNetwork, make_steps
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
@@ -74,17 +74,13 @@ class FQL(Agent):
 
     config: FQLConfig
 
-    def __init__(
-        self,
-        config: FQLConfig,
-        observation_dim: int,
-        action_dim: int,
-        seeds: Sequence[int],
-        *rest: Any,
-    ):
+    def __init__(self, config: FQLConfig, setup: Setup):
         check(config, {"alpha": ANY, "flow_steps": (1, 64), "width": (1, 4096)})
-        super().__init__(config, observation_dim, action_dim, seeds, *rest)
-        c, sizes = config, (observation_dim, action_dim, config.width, config.depth, self.ops)
+        super().__init__(config, setup)
+        c, sizes = (
+            config,
+            (setup.observation_dim, setup.action_dim, config.width, config.depth, self.ops),
+        )
         self.velocity = ActorNetwork(*sizes, clock="scalar", activation="gelu")
         self.one_step = ActorNetwork(*sizes, clock="none", activation="gelu")
         self.flow, self.actor = (

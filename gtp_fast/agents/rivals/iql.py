@@ -10,7 +10,7 @@ moves at the end of an update, towards the critic as just stepped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +23,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.rivals.state_value import StateValue
 from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import one_step, state_network
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
@@ -69,19 +70,14 @@ class IQL(Agent):
 
     config: IQLConfig
 
-    def __init__(
-        self,
-        config: IQLConfig,
-        observation_dim: int,
-        action_dim: int,
-        seeds: Sequence[int],
-        *rest: Any,
-    ):
+    def __init__(self, config: IQLConfig, setup: Setup):
         check(config, {"expectile": (0, 1), "beta": ANY, "weight_maximum": (1, 1e30)})
-        super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        super().__init__(config, setup)
         count, c = len(self.seeds), config
-        self.network = state_network(observation_dim, action_dim, c.width, c.depth, self.ops)
-        shapes = self.network.shapes() | {"log_std": (action_dim,)}
+        self.network = state_network(
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops
+        )
+        shapes = self.network.shapes() | {"log_std": (setup.action_dim,)}
         actor = Parameters(count, shapes, self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.value = Learner(actor, count), StateValue(self)

@@ -11,8 +11,7 @@ critic as just stepped, as QGPO's does.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from gtp_fast.agents.rivals.flows import unit_times
 from gtp_fast.agents.rivals.qipo_settings import RANGES, QIPOConfig
 from gtp_fast.agents.rivals.support import SupportSets
 from gtp_fast.agents.settings import check
+from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import ActorNetwork, Clock, Steps
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
@@ -62,19 +62,12 @@ class QIPO(Agent):
 
     config: QIPOConfig
 
-    def __init__(
-        self,
-        config: QIPOConfig,
-        observation_dim: int,
-        action_dim: int,
-        seeds: Sequence[int],
-        *rest: Any,
-    ):
+    def __init__(self, config: QIPOConfig, setup: Setup):
         check(config, RANGES)
-        super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        super().__init__(config, setup)
         c, count = config, len(self.seeds)
         self.network = ActorNetwork(
-            observation_dim, action_dim, c.width, c.depth, self.ops, clock=self.clock
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops, clock=self.clock
         )
         parameters = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(parameters, self.keys, (0,))

@@ -9,9 +9,9 @@ theirs are one update behind ours. TD targets ask the averages as they are befor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.rivals.flows import inside, unit_times
 from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import ActorNetwork, make_steps
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
@@ -107,19 +108,12 @@ class SSCQL(Agent):
 
     config: SSCQLConfig
 
-    def __init__(
-        self,
-        config: SSCQLConfig,
-        observation_dim: int,
-        action_dim: int,
-        seeds: Sequence[int],
-        *rest: Any,
-    ):
+    def __init__(self, config: SSCQLConfig, setup: Setup):
         check(config, {"alpha_flow": ANY, "alpha_completion": ANY})
-        super().__init__(config, observation_dim, action_dim, seeds, *rest)
+        super().__init__(config, setup)
         c, count = config, len(self.seeds)
         self.network = CompletionNetwork(
-            observation_dim, action_dim, c.width, c.depth, self.ops, clock="none"
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops, clock="none"
         )
         parameters = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(parameters, self.keys, (0,), law="fan_avg")

@@ -1,0 +1,31 @@
+"""What an agent is built for, besides its settings: sizes, seeds, device and arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Sizes, seeds, device and arithmetic of an agent.
+
+    seeds: trained by this agent. all_seeds: of the whole run, by default the same; settings with
+    one value a seed are indexed by them. backend, dtype, precision: as `ops.resolve` takes them.
+    """
+
+    observation_dim: int
+    action_dim: int
+    seeds: Sequence[int]
+    device: torch.device | str = "cpu"
+    backend: str = "auto"
+    dtype: torch.dtype = torch.float32
+    precision: str = "fp32"
+    all_seeds: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        """Fix all seeds, so that a copy with a part of `seeds` keeps them."""
+        if self.all_seeds is None:
+            object.__setattr__(self, "all_seeds", tuple(self.seeds))
