@@ -65,7 +65,7 @@ class Loss(Workload):
             loss = compiled(loss, self.device)
         if row == OURS:
             chosen = ops.resolve("auto", self.device)
-            fused_or_reason(chosen.choices, "loss")
+            fused_or_reason(chosen.forms, "loss")
             loss = chosen.loss
         run = functools.partial(
             self._evaluate, loss, self.student, self.teacher, self.a, self.p, self.w

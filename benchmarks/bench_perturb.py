@@ -51,7 +51,7 @@ class Perturb(Workload):
             perturb = compiled(perturb, self.device)
         if row == OURS:
             chosen = ops.resolve("auto", self.device)
-            fused_or_reason(chosen.choices, "perturb")
+            fused_or_reason(chosen.forms, "perturb")
             perturb = chosen.perturb
         run = functools.partial(perturb, self.a, self.nodes, NODES, self.keys, self.step)
         with torch.no_grad():

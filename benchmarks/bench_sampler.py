@@ -85,7 +85,7 @@ class Sampler(Workload):
             # They are PyTorch's own, and so their own measure of what float32 can do.
             return Subject(call, last, judge=(last, {"the last product": exact}))
         else:
-            fused_or_reason(ops.resolve("auto", self.device).choices, "sampler")
+            fused_or_reason(ops.resolve("auto", self.device).forms, "sampler")
             precision = LOWERED.get(row, "fp32")
             if row == INT8 and self.device.type == "cuda":
                 raise Unavailable("int8 is to be had on a CPU only")

@@ -91,8 +91,8 @@ def compiled(
     return step
 
 
-def fused_or_reason(choices: Mapping[str, tuple[str, str]], name: str) -> None:
+def fused_or_reason(forms: Mapping[str, tuple[str, str]], name: str) -> None:
     """Raise Unavailable with the reason when an operation has no fused form here."""
-    choice, reason = choices[name]
-    if choice != "fused":
+    form, reason = forms[name]
+    if form not in ("native", "triton"):
         raise Unavailable(reason)

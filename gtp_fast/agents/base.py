@@ -20,7 +20,7 @@ from gtp_fast.data.table import Batch
 from gtp_fast.errors import UserError
 from gtp_fast.networks.learner import Learner
 from gtp_fast.ops.candidates import CandidateSampler, Rule, Score
-from gtp_fast.ops.samplers import Sampler, draw_noise
+from gtp_fast.ops.sampling import Sampler, draw_noise
 from gtp_fast.reference import FoldedPolicy, philox
 from gtp_fast.reference.philox import Stream
 

@@ -39,7 +39,7 @@ class Watch:
         Written for a CUDA graph: what a replay does not repeat on the host must not be done here.
         advance: count `step`, a tensor, one on.
         """
-        self.agent.ops.account(metrics, self.total, self.limits, self.bad_step, step, advance)
+        self.agent.ops.tally(metrics, self.total, self.limits, self.bad_step, step, advance)
 
     def diverged(self) -> list[Diverged]:
         """Return the seeds that have diverged, the earliest first; waits for the device."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from gtp_fast.export.programs import Program, Rows
-from gtp_fast.ops.samplers import draw_noise
+from gtp_fast.ops.sampling import draw_noise
 from gtp_fast.policy import Policy
 from gtp_fast.policy.file import Packed
 from gtp_fast.reference import philox

@@ -1,17 +1,21 @@
-"""One Adam step and the moving average in native code, as `reference.adam` defines them."""
+"""One Adam step with the moving average, and its forms."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gtp_fast.ops.context import Context
 from gtp_fast.reference import adam
+from gtp_fast.reference.adam import Step, guarded, plain
 from gtp_fast.system import native
 
 
-def fused(
+def native_adam(
     parameter: Tensor,
     gradient: Tensor,
     first: Tensor,
@@ -50,20 +54,30 @@ def fused(
     return norm
 
 
-def account(
-    metrics: Tensor,
-    total: Tensor,
-    limits: Tensor,
-    bad_step: Tensor,
-    step: int | Tensor,
-    advance: bool = False,
-) -> None:
-    """Do `reference.tally` in one pass of native code, float32 on the CPU."""
-    if not all(x.is_contiguous() for x in (metrics, total, limits, bad_step)):
-        raise ValueError("what an update is accounted in must be contiguous")
-    native.module().tally(
-        metrics.data_ptr(), (len(metrics), len(bad_step), metrics.shape[1]),
-        limits.data_ptr(), int(step), total.data_ptr(), bad_step.data_ptr(),
-    )  # fmt: skip
-    if advance and isinstance(step, Tensor):
-        step.add_(1)
+def compiled_adam() -> Callable[..., Tensor]:
+    """Return the optimiser's plain form compiled; the number of the update goes in as a tensor."""
+    inner: Any = torch.compile(plain, dynamic=False)
+
+    def step(*arguments: Any) -> Tensor:
+        *buffers, updates, rate, ema_rate, max_norm, frozen = arguments
+        count = torch.as_tensor(updates, device=rate.device)
+        result: Tensor = inner(*buffers, count, rate, ema_rate, max_norm, frozen)
+        return result
+
+    return step
+
+
+def triton_adam(*buffers: Any) -> Tensor:
+    """Do `reference.adam.plain` in two launches: the norm's first sums, then the rest."""
+    from gtp_fast.kernels import adam as kernel
+
+    norm: Tensor = kernel.adam(*buffers, betas=adam.BETAS, eps=adam.EPSILON)
+    return norm
+
+
+FORMS: dict[str, Callable[[Context], Step]] = {
+    "reference": lambda _: guarded(plain),
+    "compiled": lambda _: guarded(compiled_adam()),
+    "native": lambda _: native_adam,
+    "triton": lambda _: guarded(triton_adam),
+}

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gtp_fast.ops.samplers import Rows, Sampler, act_through_torch, action_through_act
+from gtp_fast.ops.sampling import Rows, Sampler, act_through_torch, action_through_act
 
 Rule = Literal["softmax", "argmax", "mean"]
 Score = Callable[[Tensor, Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""The embedding of two time levels in native code: both clocks write side by side."""
+"""The embedding of two time levels, and its forms; native clocks write next to each other."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gtp_fast import reference
 from gtp_fast.ops import mlp
+from gtp_fast.ops.context import Context
 from gtp_fast.ops.gradients import destination
 from gtp_fast.ops.mlp import Buffer
+from gtp_fast.ops.mlp_triton import empty_like
 from gtp_fast.system import native
 
 # Of weight, bias, weight, bias of one clock: the weights, then the biases.
 WEIGHTS_FIRST = (0, 2, 1, 3)
 
 
-def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def native_embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Compute `reference.embed` of two time levels in native code: [S, B, 2] -> [S, B, 2 n]."""
     if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
-        result: Tensor = _Embed.apply(levels, *parameters)  # type: ignore[no-untyped-call]
+        result: Tensor = _NativeEmbed.apply(levels, *parameters)  # type: ignore[no-untyped-call]
         return result
     return forward(levels, parameters, None)[0]
 
@@ -65,7 +68,7 @@ def backward(
         mlp.backward(*kept[clock], dy, gradient.shape[2], (sines[clock],), own, (False,), to)
 
 
-class _Embed(torch.autograd.Function):
+class _NativeEmbed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, levels: Tensor, *parameters: Tensor) -> Tensor:
         out, sines, ctx.kept = forward(levels, parameters, Buffer)
@@ -78,3 +81,40 @@ class _Embed(torch.autograd.Function):
         results = [destination(p) for p in parameters]
         backward(ctx.kept, sines, gradient, parameters, results)
         return (None, *results)
+
+
+def triton_embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Compute `reference.embed` of two time levels in one launch: [S, B, 2] -> [S, B, 2 n]."""
+    result: Tensor = _TritonEmbed.apply(levels, *parameters)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _TritonEmbed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, levels: Tensor, *parameters: Tensor) -> Tensor:
+        from gtp_fast.kernels import embed as kernel
+
+        ctx.save_for_backward(levels, *parameters)
+        y: Tensor = kernel.embed(levels, parameters)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        from gtp_fast.kernels import embed as kernel
+
+        levels, *parameters = ctx.saved_tensors
+        results = empty_like(parameters)
+        kernel.embed_backward(gradient, levels, parameters, results)
+        return (None, *results)
+
+
+def _compiled(context: Context) -> Callable[..., Tensor]:
+    return functools.partial(reference.embed, mlp=context.mlp)
+
+
+FORMS: dict[str, Callable[[Context], Callable[..., Tensor]]] = {
+    "reference": lambda _: reference.embed,
+    "compiled": _compiled,
+    "native": lambda _: native_embed,
+    "triton": lambda _: triton_embed,
+}

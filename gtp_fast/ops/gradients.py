@@ -1,4 +1,4 @@
-"""Where gradients of parameters belong: a backward pass that asks writes them there itself."""
+"""Let native backward passes write straight into the flat gradient buffer."""
 
 from __future__ import annotations
 
@@ -10,34 +10,50 @@ from torch import Tensor
 
 from gtp_fast.networks.parameters import Parameters
 
-_homes: dict[int, Tensor] = {}
+_slices: dict[int, Tensor] = {}
 
 
 @contextmanager
-def _offered(parameters: Sequence[Tensor], homes: Sequence[Tensor]) -> Iterator[None]:
+def _offered(parameters: Sequence[Tensor], slices: Sequence[Tensor]) -> Iterator[None]:
     addresses = [p.data_ptr() for p in parameters]
-    _homes.update(zip(addresses, homes, strict=True))
+    _slices.update(zip(addresses, slices, strict=True))
     try:
         yield
     finally:
         for address in addresses:
-            _homes.pop(address, None)
+            _slices.pop(address, None)
 
 
 def destination(parameter: Tensor) -> Tensor:
-    """Return where a backward pass is to write the gradient of a parameter: its home while
-    `differentiate` offers one that no earlier pass has taken, else memory of its own.
+    """Return memory for a parameter's gradient.
+
+    It is the parameter's slice of the flat buffer, once per `differentiate`; a new tensor after.
     """
-    home = _homes.pop(parameter.data_ptr(), None)
-    return torch.empty(parameter.shape) if home is None else home
+    slice_ = _slices.pop(parameter.data_ptr(), None)
+    return torch.empty(parameter.shape) if slice_ is None else slice_
 
 
 def differentiate(parameters: Parameters, loss: Tensor) -> None:
-    """Do `Parameters.differentiate`, sparing a copy of each gradient that is written at home."""
-    leaves, homes = (list(x.values()) for x in (parameters.views, parameters.gradient_views))
-    with _offered(leaves, homes):
+    """Compute `Parameters.differentiate` without a copy of the gradients written in place."""
+    leaves, slices = (list(x.values()) for x in (parameters.views, parameters.gradient_views))
+    with _offered(leaves, slices):
         parts = torch.autograd.grad(loss, leaves)
     # A gradient that several passes add to comes back as their sum, in memory of its own.
-    away = [pair for pair in zip(homes, parts, strict=True) if pair[0] is not pair[1]]
+    away = [pair for pair in zip(slices, parts, strict=True) if pair[0] is not pair[1]]
     if away:
-        torch._foreach_copy_([home for home, _ in away], [part for _, part in away])
+        torch._foreach_copy_([slice_ for slice_, _ in away], [part for _, part in away])
+
+
+def summed_to(gradient: Tensor, like: Tensor) -> Tensor:
+    """Sum a gradient [G, B, n] over the groups and rows that an input was repeated for."""
+    groups, rows, width = like.shape
+    if gradient.shape == like.shape:
+        return gradient
+    share, repeats = gradient.shape[0] // groups, gradient.shape[1] // rows
+    return gradient.view(groups, share, repeats, rows, width).sum((1, 2))
+
+
+FORMS = {
+    "reference": Parameters.differentiate,
+    "native": differentiate,
+}

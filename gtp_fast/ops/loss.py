@@ -1,4 +1,4 @@
-"""The perturbation and the losses of the flow map: native on a CPU, Triton on a GPU."""
+"""The weighted consistency and flow losses of the flow map (eq. 17, 18) and their forms."""
 
 from __future__ import annotations
 
@@ -8,69 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtp_fast.reference import PRECONDITIONINGS, U_MODES, Perturbation
-from gtp_fast.reference.philox import Stream
+from gtp_fast import reference
+from gtp_fast.ops.context import Context
+from gtp_fast.reference import Perturbation
 from gtp_fast.system import native
-
-_ROW_FIELDS = ("t", "u", "tau", "r_t", "q_t", "r_u", "q_u", "skip_t", "out_t", "skip_u", "out_u")
-
-
-def native_perturb(
-    a: Tensor,
-    nodes: Tensor,
-    num_nodes: int | Tensor,
-    keys: Tensor,
-    step: int | Tensor,
-    *,
-    u_mode: str = "adjacent",
-    cdf: Tensor | None = None,
-    kind: str = "edm",
-    sigma_data: float = 0.5,
-    t_min: float = 0.002,
-) -> Perturbation:
-    """Do `reference.perturb` in native code, float32 on the CPU."""
-    if u_mode not in U_MODES or kind not in PRECONDITIONINGS:
-        raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {kind!r}")
-    S, B, A = a.shape
-    count = int(num_nodes)
-    if not 2 <= count <= nodes.shape[0]:
-        raise ValueError(f"num_nodes must lie in 2..{nodes.shape[0]}, not {count}")
-    if cdf is not None and (cdf.shape != nodes.shape or cdf.dtype != torch.int64):
-        raise ValueError(
-            f"cdf must be {list(nodes.shape)} int64, not {list(cdf.shape)} {cdf.dtype}"
-        )
-    module, a, nodes = native.module(), a.contiguous(), nodes.contiguous()
-    cdf = None if cdf is None else cdf.contiguous()
-    z, rows, actions = torch.empty(S, B, A), torch.empty(11, S, B), torch.empty(2, S, B, A)
-    student_x, student_levels = torch.empty(S, 2 * B, A), torch.empty(S, 2 * B, 2)
-    teacher_x, teacher_levels = torch.empty(S, B, A), torch.empty(S, B, 2)
-    module.normals(keys.data_ptr(), S, int(step), int(Stream.NOISE), z.data_ptr(), B, A)
-    outputs = (rows, *actions, student_x, student_levels, teacher_x, teacher_levels)
-    module.perturb(
-        (S, B, A),
-        (u_mode == "uniform", PRECONDITIONINGS.index(kind)),
-        (sigma_data, t_min),
-        (count, int(step) & 0xFFFFFFFF, int(Stream.TIME)),
-        [0 if x is None else x.data_ptr() for x in (a, nodes, cdf, keys, z)],
-        [x.data_ptr() for x in outputs],
-    )
-    return Perturbation(
-        **dict(zip(_ROW_FIELDS, rows.unbind(0), strict=True)),
-        z=z,
-        a_t=actions[0],
-        a_u=actions[1],
-        student_x=student_x,
-        student_levels=student_levels,
-        teacher_x=teacher_x,
-        teacher_levels=teacher_levels,
-    )
-
-
-def triton_perturb(*arguments: Any, kind: str = "edm", **options: Any) -> Perturbation:
-    """Do `reference.perturb` in one Triton launch; its arguments and options."""
-    from gtp_fast.kernels import perturb
-
-    return Perturbation(**perturb.perturb(*arguments, kind=kind, **options))
 
 
 def loss_rows(p: Perturbation) -> tuple[Tensor, ...]:
@@ -149,3 +90,11 @@ def triton_loss(
     from gtp_fast.kernels import loss
 
     return _loss(loss.flow_map_loss, student, teacher, a, p, w)
+
+
+FORMS: dict[str, Callable[[Context], Callable[..., tuple[Tensor, Tensor]]]] = {
+    "reference": lambda _: reference.flow_map_loss,
+    "compiled": lambda _: torch.compile(reference.flow_map_loss, dynamic=False),
+    "native": lambda _: native_loss,
+    "triton": lambda _: triton_loss,
+}

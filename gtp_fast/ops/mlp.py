@@ -1,4 +1,4 @@
-"""The fused multilayer perceptron: native code on a CPU, Triton on a GPU, behind autograd."""
+"""The multilayer perceptron behind autograd: native code on a CPU, and all its forms."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gtp_fast.ops.gradients import destination
+from gtp_fast import reference
+from gtp_fast.ops.context import Context
+from gtp_fast.ops.gradients import destination, summed_to
+from gtp_fast.ops.mlp_triton import triton_mlp
 from gtp_fast.system import native
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
 
 
-def mlp(
+def native_mlp(
     x: Tensor | Sequence[Tensor],
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
@@ -148,16 +151,7 @@ def backward(
         native_layers(results[:half], results[half:]) if results else None,
         torch.get_num_threads(),
     )
-    return [None if dx is None else _gathered(dx, x) for dx, x in zip(inputs, pieces, strict=True)]
-
-
-def _gathered(gradient: Tensor, like: Tensor) -> Tensor:
-    """Sum a gradient [G, B, n] over the groups and rows that a piece was repeated for."""
-    groups, rows, width = like.shape
-    if gradient.shape == like.shape:
-        return gradient
-    share, repeats = gradient.shape[0] // groups, gradient.shape[1] // rows
-    return gradient.view(groups, share, repeats, rows, width).sum((1, 2))
+    return [None if dx is None else summed_to(dx, x) for dx, x in zip(inputs, pieces, strict=True)]
 
 
 class _Mlp(torch.autograd.Function):
@@ -184,3 +178,19 @@ class _Mlp(torch.autograd.Function):
         )  # fmt: skip
         kept = results if trains else [None] * len(parameters)
         return (None, None, None, *inputs, *kept)
+
+
+def _native(context: Context) -> Callable[..., Tensor]:
+    return functools.partial(native_mlp, precision=context.precision)
+
+
+def _triton(context: Context) -> Callable[..., Tensor]:
+    return functools.partial(triton_mlp, precision=context.precision, strict=context.strict)
+
+
+FORMS: dict[str, Callable[[Context], Callable[..., Tensor]]] = {
+    "reference": lambda _: reference.mlp,
+    "compiled": lambda _: torch.compile(reference.mlp, dynamic=False),
+    "native": _native,
+    "triton": _triton,
+}

@@ -1,16 +1,25 @@
-"""Draws by counter in native code on the CPU: normals, integers, and the batch of an update."""
+"""Draws by counter (Philox): normals and integers, and their forms."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gtp_fast.reference import philox
 from gtp_fast.system import native
 
 
-def normals(
+class Draws(NamedTuple):
+    """What draws normals [S, rows, columns] and integers [S, rows]."""
+
+    normals: Callable[..., Tensor]
+    integers: Callable[..., Tensor]
+
+
+def native_normals(
     keys: Tensor,
     step: int | Tensor,
     stream: int,
@@ -18,7 +27,7 @@ def normals(
     columns: int,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Draw `random.normals`, float32 alone."""
+    """Draw `philox.normals`, float32 alone."""
     out = torch.empty(keys.shape[0], rows, columns, dtype=dtype)
     native.module().normals(
         keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, columns
@@ -26,8 +35,8 @@ def normals(
     return out
 
 
-def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
-    """Draw `random.integers`."""
+def native_integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
+    """Draw `philox.integers`."""
     out = torch.empty(keys.shape[0], rows, dtype=torch.int64)
     native.module().integers(
         keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound
@@ -35,32 +44,31 @@ def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: in
     return out
 
 
-def addresses(table: Any) -> tuple[int, int]:
-    """Return where a table's rows and its lots begin, 0 for no lots; ValueError unless native code
-    can read them.
-    """
-    data, lots = table.rows, table.lots
-    if data.dtype != torch.float32 or not data.is_contiguous():
-        raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
-    if lots is None:
-        return int(data.data_ptr()), 0
-    if lots.dtype != torch.int64 or not lots.is_contiguous() or lots.shape != data.shape[:1]:
-        raise ValueError(f"the lots must be {len(data)} contiguous int64, not {lots.dtype}")
-    return int(data.data_ptr()), int(lots.data_ptr())
+def triton_normals(
+    keys: Tensor,
+    step: int | Tensor,
+    stream: int,
+    rows: int,
+    columns: int,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Draw `philox.normals` in one launch."""
+    from gtp_fast.kernels import philox as kernel
+
+    drawn: Tensor = kernel.normals(keys, step, stream, rows, columns)
+    return drawn.to(dtype)
 
 
-def gather(
-    table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
-) -> tuple[Tensor, ...]:
-    """Draw a batch of a transition table and copy its rows in one pass: s, a, r, s', mask, each
-    contiguous, which every pass that reads them asks for.
-    """
-    widths = (table.observation_dim, table.action_dim)
-    seeds, (O, A) = keys.shape[0], widths  # noqa: E741
-    shapes = (seeds, rows, O), (seeds, rows, A), (seeds, rows), (seeds, rows, O), (seeds, rows)
-    out = tuple(torch.empty(shape) for shape in shapes)
-    native.module().gather(
-        *addresses(table), len(table), widths, keys.data_ptr(), seeds, int(step), int(stream), rows,
-        [x.data_ptr() for x in out],
-    )  # fmt: skip
-    return out
+def triton_integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
+    """Draw `philox.integers` in one launch."""
+    from gtp_fast.kernels import philox as kernel
+
+    drawn: Tensor = kernel.integers(keys, step, stream, rows, bound)
+    return drawn
+
+
+FORMS = {
+    "reference": Draws(philox.normals, philox.integers),
+    "native": Draws(native_normals, native_integers),
+    "triton": Draws(triton_normals, triton_integers),
+}

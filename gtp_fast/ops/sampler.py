@@ -1,32 +1,62 @@
-"""The native K-step sampler behind the interface of samplers: C++ on a CPU, CUDA on a GPU."""
+"""The K-step sampler (eq. 15): plain PyTorch, C++ on a CPU, CUDA on a GPU."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops import samplers
+from gtp_fast.ops import sampling
+from gtp_fast.ops.precision import check_sampler, checked
+from gtp_fast.ops.sampling import Rows
 from gtp_fast.reference import FoldedPolicy
 from gtp_fast.system import native
 
 
-def checked(precision: str, on_gpu: bool) -> str:
-    """Return a precision; UserError unless the native sampler has it on this kind of device."""
-    if samplers.checked(precision) == "tf32" and not on_gpu:
-        raise UserError("Precision tf32 is to be had on a GPU only: choose fp32, bf16 or int8.")
-    if precision == "int8" and on_gpu:
-        raise UserError(
-            "Precision int8 is to be had on a CPU only, for it saves a CPU's cache: choose fp32, "
-            "tf32 or bf16."
+class ReferenceSampler:
+    """`reference.folded_sample` behind the interface, on any device."""
+
+    def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
+        self.draws, self.precision = policy.draws, checked(precision)
+        self.fit = sampling.fit_of(policy, self.draws)
+        self.load(policy)
+
+    def load(self, policy: FoldedPolicy) -> None:
+        """Take new weights."""
+        self.lowered = self.precision in ("bf16", "int8")
+        self.policy = policy.rounded(self.precision) if self.lowered else policy
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """Map observation [S, B, O] and noise to actions [S, B, A]."""
+        self.fit.check(observation, noise)
+        rows = (self.policy, observation, noise)
+        with torch.no_grad():
+            if self.precision == "int8":
+                return reference.folded_sample(*rows, reference.int8_inputs)
+            return reference.folded_sample(*rows)
+
+    def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
+        """Write the actions of one policy for observation [B, O] into out [B, A]."""
+        sampling.act_through_torch(self, self.policy.first_action, observation, out, seed, step)
+
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action of one observation."""
+        return sampling.action_through_act(
+            self, self.policy.last_bias.shape[-1], observation, seed, step
         )
-    return precision
+
+    def describe(self) -> str:
+        """Name the implementation."""
+        return "reference PyTorch" + (f", {self.precision} weights" if self.lowered else "")
 
 
 class NativeSampler:
     """The sampler of csrc: every step of every row in one call, or in one CUDA launch.
 
-    precision: what matrix products read (`samplers.PRECISIONS`); tf32 is a GPU's alone, int8
+    precision: what matrix products read (`precision.PRECISIONS`); tf32 is a GPU's alone, int8
     a CPU's.
     """
 
@@ -36,7 +66,7 @@ class NativeSampler:
         self.sizes, self.form = _sizes(policy), _form(policy)
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
-        self.draws, self.precision = policy.draws, checked(precision, self.on_gpu)
+        self.draws, self.precision = policy.draws, check_sampler(precision, self.on_gpu)
         try:
             self.native = kind(
                 *self.sizes, policy.activation, policy.clamp, self.draws > 1, policy.squash,
@@ -44,7 +74,7 @@ class NativeSampler:
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"The native sampler cannot be had: {error}.") from error
-        self.fit = samplers.fit_of(policy, self.draws)
+        self.fit = sampling.fit_of(policy, self.draws)
         self.threads = torch.get_num_threads()
         # One action is one call, with no frame of Python between.
         self.action = self._action if self.on_gpu else self.native.action
@@ -99,15 +129,15 @@ class NativeSampler:
             self.native.sample(*pointers, self.threads)
         return out
 
-    def act(self, observation: samplers.Rows, out: samplers.Rows, seed: int, step: int) -> None:
+    def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
         if self.on_gpu:
-            samplers.act_through_torch(self, self.weight, observation, out, seed, step)
+            sampling.act_through_torch(self, self.weight, observation, out, seed, step)
         else:
             self.native.act(observation, out, seed, step, self.threads)
 
-    def _action(self, observation: samplers.Rows, seed: int, step: int) -> samplers.Rows | None:
-        return samplers.action_through_act(self, self.weight.shape[1], observation, seed, step)
+    def _action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        return sampling.action_through_act(self, self.weight.shape[1], observation, seed, step)
 
     def describe(self) -> str:
         """Name the implementation; on a GPU also the kernels that it takes for some batches."""
@@ -145,3 +175,9 @@ def _sizes(policy: FoldedPolicy) -> tuple[int, ...]:
 
 def _form(policy: FoldedPolicy) -> tuple[str, bool, bool]:
     return policy.activation, policy.clamp, policy.squash
+
+
+FORMS: dict[str, Callable[..., sampling.Sampler]] = {
+    "reference": ReferenceSampler,
+    "native": NativeSampler,
+}

@@ -20,7 +20,7 @@ from gtp_fast.agents.base import Acting
 from gtp_fast.data import box
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
-from gtp_fast.ops.samplers import Sampler, draw_noise
+from gtp_fast.ops.sampling import Sampler, draw_noise
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
 from gtp_fast.policy.restore import check_acting, index_of, pack, restore

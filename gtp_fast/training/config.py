@@ -15,7 +15,6 @@ from gtp_fast.agents import task_settings
 from gtp_fast.agents.gtp.config import GTPConfig
 from gtp_fast.errors import UserError
 from gtp_fast.ops import precision as ops_precision
-from gtp_fast.ops import samplers
 from gtp_fast.tasks import Rules, Task
 
 _EARLY = {"--task": "", "--agent": "gtp", "--resume": None, "--steps": None, "--preset": "auto"}
@@ -225,7 +224,7 @@ def _check(command: Command) -> None:
         raise UserError(
             f"Unknown engine {run.engine!r}: choose one of {', '.join(engine.ENGINES)}."
         )
-    samplers.checked(run.precision, ops_precision.TRAINING)
+    ops_precision.checked(run.precision, ops_precision.TRAINING)
     if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
         raise UserError("--seeds must name at least one seed and none twice.")
     for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every", "processes"):

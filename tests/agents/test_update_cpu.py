@@ -15,7 +15,7 @@ from gtp_fast.agents.gtp import GTP, update
 from gtp_fast.agents.gtp.update_native import NativeUpdate
 from gtp_fast.agents.setup import Setup
 from gtp_fast.networks import EMBEDDING, FlowMapNetwork
-from gtp_fast.ops import adam, mlp
+from gtp_fast.ops import mlp, tally
 from gtp_fast.system import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
@@ -45,7 +45,7 @@ def folded_natively(self: FlowMapNetwork, views: Any, *args: Any, **options: Any
     seeds = views["layer0.weight"].shape[0]
     told = self.embed(views, levels.expand(seeds, -1, -1))
     rows = views["layer0.weight"][:, self.action_dim : self.action_dim + 2 * EMBEDDING]
-    return policy._replace(step_bias=mlp.mlp(told, [rows], [views["layer0.bias"]]))
+    return policy._replace(step_bias=mlp.native_mlp(told, [rows], [views["layer0.bias"]]))
 
 
 fold = FlowMapNetwork.fold
@@ -144,7 +144,7 @@ def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
     metrics[0], metrics[1, 1] = torch.tensor([torch.nan, torch.inf, 1e30]), 11.0
     metrics[1, 2], metrics[4, 0] = -torch.inf, 1e9
     results = []
-    for form in (adam.account, reference.tally):
+    for form in (tally.native_tally, reference.tally):
         total, limits = torch.ones(5, 3), torch.tensor([torch.inf, 10.0])
         bad = torch.tensor([[-1, -1, -1], [-1, -1, 4]])
         step = torch.tensor(9)

@@ -14,6 +14,7 @@ from folded import FORMS, Folded, Form, Sizes
 from tolerance import assert_as_accurate
 
 from gtp_fast.errors import UserError
+from gtp_fast.ops import precision as ops_precision
 from gtp_fast.ops import sampler as ops_sampler
 from gtp_fast.system import native
 
@@ -211,8 +212,8 @@ def test_a_precision_that_only_a_gpu_has_is_refused_on_the_cpu() -> None:
 
 def test_a_precision_that_only_a_cpu_has_is_refused_on_a_gpu() -> None:
     with pytest.raises(UserError, match=r"int8 is to be had on a CPU only.*fp32, tf32 or bf16"):
-        ops_sampler.checked("int8", on_gpu=True)
-    assert [ops_sampler.checked(name, on_gpu=True) for name in PRECISIONS] == [*PRECISIONS]
+        ops_precision.check_sampler("int8", on_gpu=True)
+    assert [ops_precision.check_sampler(name, on_gpu=True) for name in PRECISIONS] == [*PRECISIONS]
 
 
 _WITNESS = """

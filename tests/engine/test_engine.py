@@ -133,8 +133,8 @@ def test_compiled_operations_agree_with_the_reference(monkeypatch: pytest.Monkey
         results.append(agent.update(table, 7))
     for i, name in enumerate(exact.metric_names):
         assert_as_accurate(name, *(metrics[i] for metrics in results))
-    choices = agents[0].ops.choices
-    assert {choices[name][0] for name in ("perturb", "loss", "mlp", "adam")} == {"compiled"}
+    forms = agents[0].ops.forms
+    assert {forms[name].name for name in ("perturb", "loss", "mlp", "adam")} == {"compiled"}
 
 
 # --- choice --------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Case:
 
 
 def native_mlp(x, weights, biases, activation: str) -> Tensor:
-    return ops_mlp.mlp(x, weights, biases, activation, "bf16")
+    return ops_mlp.native_mlp(x, weights, biases, activation, "bf16")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -16,7 +16,7 @@ from tolerance import assert_as_accurate
 from gtp_fast import ops, reference
 from gtp_fast.errors import UserError
 from gtp_fast.ops import philox as native_philox
-from gtp_fast.ops import sampler, samplers
+from gtp_fast.ops import sampler
 from gtp_fast.reference import philox
 from gtp_fast.system import native
 
@@ -265,7 +265,9 @@ def test_act_draws_its_noise_by_counter(form: Form, rows: int) -> None:
     observation, noise, out = policy.inputs(rows)
     key, draws = 2**63 + 12345, noise.reshape(-1, 6)
     stream = philox.Stream.ACT
-    draws[:] = native_philox.normals(philox.key_tensor([key]), 77, stream, *draws.shape)[0].numpy()
+    draws[:] = native_philox.native_normals(philox.key_tensor([key]), 77, stream, *draws.shape)[
+        0
+    ].numpy()
     run = OnArrays(policy)
     run.sample(observation, noise, out)
     for threads in (1, 3):
@@ -280,7 +282,7 @@ def test_one_action_is_the_first_of_a_batch() -> None:
     rows = observation[0]
     for made in (
         sampler.NativeSampler(policy.policy()),
-        samplers.ReferenceSampler(policy.policy()),
+        sampler.ReferenceSampler(policy.policy()),
     ):
         made.act(rows, out[0], 5, 9)
         action = made.action(rows[0], 5, 9)
@@ -301,8 +303,8 @@ def test_the_two_samplers_draw_the_same_noise_for_act() -> None:
     observation = np.random.default_rng(0).standard_normal((5, 29)).astype(np.float32)
     fast, plain, exact = (np.empty((5, 6), dtype) for dtype in (np.float32, np.float32, np.float64))
     sampler.NativeSampler(policy).act(observation, fast, 11, 3)
-    samplers.ReferenceSampler(policy).act(observation, plain, 11, 3)
-    samplers.ReferenceSampler(policy.to(torch.float64)).act(observation, exact, 11, 3)
+    sampler.ReferenceSampler(policy).act(observation, plain, 11, 3)
+    sampler.ReferenceSampler(policy.to(torch.float64)).act(observation, exact, 11, 3)
     assert_as_accurate("act with noise in its steps", fast, plain, exact)
 
 

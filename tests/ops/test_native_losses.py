@@ -10,7 +10,7 @@ from ties import cdf_of_drawn_words
 from tolerance import assert_as_accurate
 
 from gtp_fast import reference
-from gtp_fast.ops import loss
+from gtp_fast.ops import loss, perturb
 from gtp_fast.reference import philox
 from gtp_fast.system import native
 
@@ -40,7 +40,7 @@ def perturbed(function, a, N, dtype=torch.float32, seeds=None, **options):
 def test_perturb(S: int, B: int, A: int, N: int, u_mode: str, kind: str) -> None:
     a = torch.tanh(draw(0, S, B, A))
     options = {"u_mode": u_mode, "kind": kind}
-    fast = perturbed(loss.native_perturb, a, N, **options)
+    fast = perturbed(perturb.native_perturb, a, N, **options)
     plain = perturbed(reference.perturb, a, N, **options)
     exact = perturbed(reference.perturb, a, N, torch.float64, **options)
     for name in fast._fields:
@@ -56,27 +56,29 @@ def test_perturb_draws_the_nodes_of_a_cdf(N: int, u_mode: str) -> None:
     a = torch.zeros(2, 3000, 1)
     for cdf in (reference.lognormal_cdf(N), cdf_of_drawn_words(keys(2), STEP, N)):
         options = {"u_mode": u_mode, "cdf": cdf}
-        fast = perturbed(loss.native_perturb, a, N, **options)
+        fast = perturbed(perturb.native_perturb, a, N, **options)
         plain = perturbed(reference.perturb, a, N, **options)
         for name in ("t", "u", "tau"):
             assert torch.equal(getattr(fast, name), getattr(plain, name)), name
     for wrong in (cdf[1:], cdf.int()):
         with pytest.raises(ValueError, match=rf"cdf must be \[{N}\] int64"):
-            perturbed(loss.native_perturb, a, N, cdf=wrong)
+            perturbed(perturb.native_perturb, a, N, cdf=wrong)
 
 
 def test_perturb_takes_its_scalars_as_tensors_and_a_longer_table() -> None:
     a, options = draw(1, 2, 9, 3), {"u_mode": "uniform"}
     nodes = torch.cat((reference.karras_nodes(11), torch.full((5,), math.nan)))
-    fast = perturbed(loss.native_perturb, a, 11, **options)
-    again = loss.native_perturb(a, nodes, torch.tensor(11), keys(2), torch.tensor(STEP), **options)
+    fast = perturbed(perturb.native_perturb, a, 11, **options)
+    again = perturb.native_perturb(
+        a, nodes, torch.tensor(11), keys(2), torch.tensor(STEP), **options
+    )
     assert all(torch.equal(x, y) for x, y in zip(fast, again, strict=True))
-    alone = perturbed(loss.native_perturb, a[1:], 11, seeds=keys(2)[1:], **options)
+    alone = perturbed(perturb.native_perturb, a[1:], 11, seeds=keys(2)[1:], **options)
     assert all(torch.equal(x[1:], y) for x, y in zip(fast, alone, strict=True))
     with pytest.raises(ValueError, match=r"2\.\.16, not 17"):
-        loss.native_perturb(a, nodes, 17, keys(2), 0)
+        perturb.native_perturb(a, nodes, 17, keys(2), 0)
     with pytest.raises(ValueError, match="sideways"):
-        loss.native_perturb(a, nodes, 11, keys(2), 0, u_mode="sideways")
+        perturb.native_perturb(a, nodes, 11, keys(2), 0, u_mode="sideways")
 
 
 @pytest.mark.parametrize("weight", [1.0, 1e4])

@@ -67,7 +67,7 @@ KEYS = random.key_tensor(SEEDS)
 @pytest.mark.parametrize("columns", [1, 3, 4, 6, 8, 17])
 @pytest.mark.parametrize("rows", [1, 2, 37])
 def test_normals(rows: int, columns: int) -> None:
-    out = ops_random.normals(KEYS, 2**32 - 5, 6, rows, columns).numpy()
+    out = ops_random.native_normals(KEYS, 2**32 - 5, 6, rows, columns).numpy()
     for s, key in enumerate(SEEDS):
         for r in range(rows):
             for j in range(columns):
@@ -78,7 +78,7 @@ def test_normals(rows: int, columns: int) -> None:
 def test_normals_keep_their_accuracy_near_zero_and_far_out() -> None:
     """A million draws hold radii from 1e-3 to 5.5; float64 of the same words is the judge."""
     rows = 250_000
-    out = ops_random.normals(KEYS[1:2], 3, 2, rows, 4).numpy()
+    out = ops_random.native_normals(KEYS[1:2], 3, 2, rows, 4).numpy()
     step, stream, row = np.uint64(3), np.uint64(2), np.arange(rows, dtype=np.uint64)
     a, b, c, d = np.full_like(row, step), np.full_like(row, stream), row, np.zeros_like(row)
     left, right = SEEDS[1] & MASK, SEEDS[1] >> 32
@@ -100,7 +100,7 @@ def test_normals_keep_their_accuracy_near_zero_and_far_out() -> None:
 @pytest.mark.parametrize("bound", [1, 2, 256, 999_983, 2**31 - 1, 2**32 - 1])
 @pytest.mark.parametrize("rows", [1, 16, 129])
 def test_integers(rows: int, bound: int) -> None:
-    out = ops_random.integers(KEYS, 12345, 0, rows, bound)
+    out = ops_random.native_integers(KEYS, 12345, 0, rows, bound)
     expected = [
         [(philox(key, (12345, 0, r, 0))[0] * bound) >> 32 for r in range(rows)] for key in SEEDS
     ]
@@ -117,4 +117,4 @@ def test_random_calls_refuse_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="columns must not be negative"):
         module.normals(KEYS.data_ptr(), 4, 0, 0, out, 1, -1)
     with pytest.raises(ValueError, match="bound must be"):
-        ops_random.integers(KEYS, 0, 0, 1, 0)
+        ops_random.native_integers(KEYS, 0, 0, 1, 0)

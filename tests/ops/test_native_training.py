@@ -58,7 +58,7 @@ class Case:
         return [y.detach(), *torch.autograd.grad(y, leaves, self.dy.to(dtype))]
 
     def check(self) -> None:
-        fast, plain = self.results(mlp.mlp), self.results(reference.mlp)
+        fast, plain = self.results(mlp.native_mlp), self.results(reference.mlp)
         exact = self.results(reference.mlp, torch.float64)
         for i, values in enumerate(zip(fast, plain, exact, strict=True)):
             assert_as_accurate(f"{self.name}, result {i}", *values)
@@ -81,7 +81,7 @@ def test_shapes(groups: int, sizes: tuple[int, ...], activation: str, isa: str) 
 
 
 def test_no_rows_have_no_values_and_gradients_of_zero() -> None:
-    y, dx, *gradients = Case(2, 0, (3, 4, 2)).results(mlp.mlp)
+    y, dx, *gradients = Case(2, 0, (3, 4, 2)).results(mlp.native_mlp)
     assert y.shape == (2, 0, 2) and dx.shape == (2, 0, 3)
     assert all(not g.any() for g in gradients)
 
@@ -104,24 +104,24 @@ def test_the_bits_depend_neither_on_threads_nor_on_other_groups(groups: int) -> 
         runs = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            runs += [case.results(mlp.mlp), case.results(mlp.mlp)]
+            runs += [case.results(mlp.native_mlp), case.results(mlp.native_mlp)]
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
     alone = Case(groups, 257, (37, 64, 64, 5))
     alone.x, alone.dy = case.x[-1:], case.dy[-1:]
     alone.parameters = [p[-1:] for p in case.parameters]
-    for whole, one in zip(runs[0], alone.results(mlp.mlp), strict=True):
+    for whole, one in zip(runs[0], alone.results(mlp.native_mlp), strict=True):
         assert torch.equal(whole[-1:], one)
 
 
 def test_two_graphs_may_live_at_once_and_one_may_be_walked_twice() -> None:
     case, other = Case(1, 16, (4, 8, 2)), Case(1, 16, (4, 8, 2))
     other.x = 2 * case.x
-    expected, other_expected = case.results(mlp.mlp), other.results(mlp.mlp)
+    expected, other_expected = case.results(mlp.native_mlp), other.results(mlp.native_mlp)
     leaves = [p.detach().requires_grad_() for p in case.parameters]
-    first = mlp.mlp(case.x, leaves[::2], leaves[1::2])
-    second = mlp.mlp(other.x, leaves[::2], leaves[1::2])
+    first = mlp.native_mlp(case.x, leaves[::2], leaves[1::2])
+    second = mlp.native_mlp(other.x, leaves[::2], leaves[1::2])
     for y, dy, want in (
         (first, case.dy, expected),
         (second, other.dy, other_expected),
@@ -134,7 +134,7 @@ def test_two_graphs_may_live_at_once_and_one_may_be_walked_twice() -> None:
 def test_a_nan_is_never_lost() -> None:
     case = Case(1, 9, (4, 8, 2))
     case.x[0, 3, 1] = math.nan
-    y, dx, *gradients = case.results(mlp.mlp)
+    y, dx, *gradients = case.results(mlp.native_mlp)
     assert torch.isnan(y[0, 3]).all() and torch.isfinite(y[0, [0, 1, 2, 4, 5, 6, 7, 8]]).all()
     assert torch.isnan(dx[0, 3]).all()
     assert torch.isnan(gradients[0]).all()
@@ -163,7 +163,7 @@ def adam(function, dtype: torch.dtype, max_norm: float | None, diverged=(-1, -1,
 
 @pytest.mark.parametrize("max_norm", [None, 0.5])
 def test_adam_and_the_average(max_norm: float | None, isa: str) -> None:
-    fast = adam(ops_adam.fused, torch.float32, max_norm)
+    fast = adam(ops_adam.native_adam, torch.float32, max_norm)
     plain = adam(PLAIN, torch.float32, max_norm)
     exact = adam(PLAIN, torch.float64, max_norm)
     for name, *values in zip(
@@ -172,7 +172,7 @@ def test_adam_and_the_average(max_norm: float | None, isa: str) -> None:
         assert_as_accurate(name, *values)
 
 
-@pytest.mark.parametrize("function", [ops_adam.fused, PLAIN])
+@pytest.mark.parametrize("function", [ops_adam.native_adam, PLAIN])
 def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function) -> None:
     free = adam(function, torch.float32, 0.5)
     held = adam(function, torch.float32, 0.5, (-1, 0, -1))
@@ -196,7 +196,7 @@ def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function
     assert not torch.equal(buffers[0][0], start[0])
 
 
-@pytest.mark.parametrize("function", [ops_adam.fused, PLAIN])
+@pytest.mark.parametrize("function", [ops_adam.native_adam, PLAIN])
 def test_a_seed_with_an_unsound_loss_stays_from_then_on_and_is_noted_once(function) -> None:
     start = normals(72, 4, 50)
     buffers = [start.clone(), torch.zeros(4, 50), torch.zeros(4, 50), start.clone()]
@@ -221,7 +221,7 @@ def test_pieces_are_read_side_by_side_and_get_their_own_gradients(isa: str) -> N
     pieces = [normals(80 + i, *shape) for i, shape in enumerate(shapes)]
     results = []
     for function, dtype in (
-        (mlp.mlp, torch.float32),
+        (mlp.native_mlp, torch.float32),
         (reference.mlp, torch.float32),
         (reference.mlp, torch.float64),
     ):
@@ -241,7 +241,7 @@ def test_embeddings_of_time(isa: str) -> None:
     parameters = [normals(91 + i, 2, *shape) / 4 for i, shape in enumerate(shapes)]
     dy, results = normals(99, 2, 33, 32), []
     for function, dtype in (
-        (embed.embed, torch.float32),
+        (embed.native_embed, torch.float32),
         (reference.embed, torch.float32),
         (reference.embed, torch.float64),
     ):
@@ -255,7 +255,7 @@ def test_embeddings_of_time(isa: str) -> None:
 def test_mish_keeps_relative_accuracy_where_it_is_small(isa: str) -> None:
     x = torch.linspace(-30.0, -1e-6, 10_000).view(1, -1, 1)
     one, zero = torch.ones(1, 1, 1), torch.zeros(1, 1)
-    y = mlp.mlp(x, (one, one), (zero, zero))
+    y = mlp.native_mlp(x, (one, one), (zero, zero))
     exact = torch.nn.functional.mish(x.double())
     assert ((y - exact).abs() / exact.abs()).max() < 4e-7
 
@@ -263,10 +263,10 @@ def test_mish_keeps_relative_accuracy_where_it_is_small(isa: str) -> None:
 def test_no_gradient_is_taken_of_parameters_that_want_none(monkeypatch) -> None:
     case = Case(2, 16, (4, 8, 2))
     x = case.x.requires_grad_()
-    (expected,) = torch.autograd.grad(mlp.mlp(x, *halves(case, True)).sum(), x)
+    (expected,) = torch.autograd.grad(mlp.native_mlp(x, *halves(case, True)).sum(), x)
     asked = []
     monkeypatch.setattr(mlp, "destination", asked.append)
-    (dx,) = torch.autograd.grad(mlp.mlp(x, *halves(case, False)).sum(), x)
+    (dx,) = torch.autograd.grad(mlp.native_mlp(x, *halves(case, False)).sum(), x)
     assert torch.equal(dx, expected) and not asked
 
 

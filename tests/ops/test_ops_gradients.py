@@ -29,7 +29,7 @@ def made() -> Parameters:
 def loss(parameters: Parameters, passes: int) -> torch.Tensor:
     x = X
     for _ in range(passes):
-        x = mlp(parameters.views, x, 2, ops_mlp.mlp)
+        x = mlp(parameters.views, x, 2, ops_mlp.native_mlp)
     return x.square().sum() + parameters.views["unused_by_the_network"].sum()
 
 

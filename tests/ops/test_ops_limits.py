@@ -9,7 +9,7 @@ import torch
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops import triton
+from gtp_fast.ops import mlp_triton
 
 
 def network(width: int) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
@@ -21,11 +21,11 @@ def network(width: int) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Te
 def test_a_size_beyond_the_kernel_is_said_once() -> None:
     parts = network(600)
     with pytest.warns(UserWarning, match="1 hidden layers of 600 .* runs through PyTorch") as told:
-        results = [triton.mlp(*parts) for _ in range(2)]
+        results = [mlp_triton.triton_mlp(*parts) for _ in range(2)]
     assert len(told) == 1
     assert all(torch.equal(result, reference.mlp(*parts)) for result in results)
 
 
 def test_a_size_beyond_the_kernel_is_an_error_where_fused_was_asked_for() -> None:
     with pytest.raises(UserError, match=r"--backend fused cannot be had for .* of 4 "):
-        triton.mlp(*network(4), strict=True)
+        mlp_triton.triton_mlp(*network(4), strict=True)

@@ -29,7 +29,8 @@ from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
-from gtp_fast.ops.samplers import Sampler
+from gtp_fast.ops.choose import Form
+from gtp_fast.ops.sampling import Sampler
 from gtp_fast.reference import FoldedPolicy, Plan
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ class GTPState(Agent):
             reason = reason or "the sampler's gradient in --objective linear-q has no fused form"
             raise UserError(f"--backend fused is not available: {reason}; use --backend auto.")
         if reason and self.backend == "auto":
-            plain = dict.fromkeys(("perturb", "loss"), ("reference", reason))
-            self.ops = replace(self.ops, choices=self.ops.choices | plain)
+            plain = dict.fromkeys(("perturb", "loss"), Form("reference", reason))
+            self.ops = replace(self.ops, forms=self.ops.forms | plain)
 
     def _decide_guidance(self) -> None:
         """Decide what guides: the weights w, Q of the actor's own actions, or nothing."""

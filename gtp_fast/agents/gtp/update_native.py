@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gtp_fast.agents.gtp.config import wholly_fused
 from gtp_fast.networks import layers
-from gtp_fast.ops import embed, mlp, philox
+from gtp_fast.ops import embed, gather, mlp
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.reference import PRECONDITIONINGS, adam
 from gtp_fast.reference.philox import Stream
@@ -113,7 +113,7 @@ class NativeUpdate:
         metrics = torch.empty(len(state.metric_names), len(state.seeds))
         rates = [rate.data_ptr() for rate in (state.rate, state.critic.rate)]
         self.native.run(
-            *philox.addresses(table), len(table), (table.observation_dim, table.action_dim),
+            *gather.addresses(table), len(table), (table.observation_dim, table.action_dim),
             int(step), state.num_nodes, rates, state.decay(int(step)), metrics.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast.agents.gtp.config import FLOW, JUMP, wholly_fused
-from gtp_fast.ops import triton
+from gtp_fast.ops import mlp_triton
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.reference import adam, clock_size
 from gtp_fast.reference.philox import Stream
@@ -30,7 +30,7 @@ _STREAMS = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE
 
 def serves(state: GTPState) -> bool:
     """Return whether this form does what the settings ask for, in networks of their size."""
-    fits = wholly_fused(state.config) and triton.holds(state.config.width, state.action_dim)
+    fits = wholly_fused(state.config) and mlp_triton.holds(state.config.width, state.action_dim)
     return fits and isinstance(state.chain, NativeSampler)
 
 

@@ -13,7 +13,7 @@ from gtp_fast.reference.philox import Stream
 if TYPE_CHECKING:
     from gtp_fast.agents.base import Agent
     from gtp_fast.data.table import TransitionTable
-    from gtp_fast.ops.samplers import Sampler
+    from gtp_fast.ops.sampling import Sampler
 
 LARGEST = 2 << 30
 """Bytes that the sets of one policy may take for each seed."""

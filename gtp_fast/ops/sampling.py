@@ -1,8 +1,8 @@
-"""The K-step sampler behind one interface, and its plain PyTorch form."""
+"""The interface of a K-step sampler, its noise, and adapters between its methods."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,27 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtp_fast import reference
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, philox
 from gtp_fast.reference.philox import Stream
 
 Rows = NDArray[np.float32]
-PRECISIONS = ("fp32", "tf32", "bf16", "int8")
-"""What matrix products read; sums are float32, and exact in int8. On a CPU bf16 halves what an
-action reads: hidden weights are rounded to bfloat16, and so are their inputs where the processor
-multiplies pairs of them; int8 quarters it: hidden weights have 8 bits and a scale for each output
-unit, their inputs 16 and a scale for each row. Everything else stays float32. On a GPU tf32 and
-bf16 are for its tensor cores: weights and inputs of every layer are rounded. tf32 is to be had on a
-GPU only, int8 on a CPU only."""
-
-
-def checked(precision: str, among: Sequence[str] = PRECISIONS) -> str:
-    """Return a precision; UserError unless it is one of these."""
-    if precision not in among:
-        names = f"{', '.join(among[:-1])} or {among[-1]}"
-        raise UserError(f"Unknown precision {precision!r}: choose {names}.")
-    return precision
 
 
 class Fit(NamedTuple):
@@ -90,41 +74,6 @@ def fit_of(policy: FoldedPolicy, draws: int) -> Fit:
     return Fit(seeds, observation_dim, policy.first_action.shape[1], draws)
 
 
-class ReferenceSampler:
-    """`reference.folded_sample` behind the interface, on any device."""
-
-    def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
-        self.draws, self.precision = policy.draws, checked(precision)
-        self.fit = fit_of(policy, self.draws)
-        self.load(policy)
-
-    def load(self, policy: FoldedPolicy) -> None:
-        """Take new weights."""
-        self.lowered = self.precision in ("bf16", "int8")
-        self.policy = policy.rounded(self.precision) if self.lowered else policy
-
-    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and noise to actions [S, B, A]."""
-        self.fit.check(observation, noise)
-        rows = (self.policy, observation, noise)
-        with torch.no_grad():
-            if self.precision == "int8":
-                return reference.folded_sample(*rows, reference.int8_inputs)
-            return reference.folded_sample(*rows)
-
-    def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
-        """Write the actions of one policy for observation [B, O] into out [B, A]."""
-        act_through_torch(self, self.policy.first_action, observation, out, seed, step)
-
-    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
-        """Return the action of one observation."""
-        return action_through_act(self, self.policy.last_bias.shape[-1], observation, seed, step)
-
-    def describe(self) -> str:
-        """Name the implementation."""
-        return "reference PyTorch" + (f", {self.precision} weights" if self.lowered else "")
-
-
 def draw_noise(
     normals: Callable[..., Tensor],
     draws: int,
@@ -137,7 +86,7 @@ def draw_noise(
 ) -> Tensor:
     """Draw what `Sampler.sample` takes, by counter: row = k B + b for draw k of row b.
 
-    normals: `random.normals` or its fused form. Returns [S, B, A], or [S, draws, B, A] where
+    normals: `philox.normals` or its fused form. Returns [S, B, A], or [S, draws, B, A] where
     draws > 1.
     """
     noise = normals(keys, step, stream, draws * rows, columns, dtype)

@@ -1,4 +1,4 @@
-"""The kernels of training behind autograd and the signatures of their reference forms."""
+"""Triton's multilayer perceptron behind autograd."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.reference import adam as reference_adam
+from gtp_fast.ops.gradients import summed_to
 
 
 def holds(width: int, outputs: int) -> bool:
@@ -20,7 +20,7 @@ def holds(width: int, outputs: int) -> bool:
     return 8 <= width <= 512 and outputs <= 64
 
 
-def mlp(
+def triton_mlp(
     x: Tensor | Sequence[Tensor],
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
@@ -32,11 +32,11 @@ def mlp(
 
     precision: what the products read, fp32, tf32 or bf16; sums are float32 in any case. Sizes
     beyond the kernel's (widths of 8 to 512, up to 64 outputs) go through the reference, which is
-    said once; strict: they raise UserError.
+    reported once; strict: they raise UserError.
     """
     width, outputs = weights[0].shape[2], weights[-1].shape[2]
     if len(weights) < 2 or not holds(width, outputs):
-        _tell_beyond(len(weights) - 1, width, outputs, strict)
+        _say_beyond(len(weights) - 1, width, outputs, strict)
         return reference.mlp(x, weights, biases, activation)
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)
     result: Tensor = _Mlp.apply(  # type: ignore[no-untyped-call]
@@ -46,18 +46,18 @@ def mlp(
 
 
 @functools.cache
-def _tell_beyond(depth: int, width: int, outputs: int, strict: bool) -> None:
+def _say_beyond(depth: int, width: int, outputs: int, strict: bool) -> None:
     size = f"a network of {depth} hidden layers of {width} with {outputs} outputs"
     limits = "at least one hidden layer, of 8 to 512, and at most 64 outputs"
     if strict:
         raise UserError(
-            f"--backend fused cannot be had for {size}: the kernel holds {limits}; use --backend "
-            "auto."
+            f"--backend fused is not available for {size}: the kernel holds {limits}; use "
+            "--backend auto."
         )
     warnings.warn(f"{size} runs through PyTorch: the kernel holds {limits}", stacklevel=3)
 
 
-def _like(parameters: Sequence[Tensor]) -> list[Tensor]:
+def empty_like(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return empty tensors of the same shapes as views of one flat buffer, in the same order."""
     groups = parameters[0].shape[0]
     sizes = [p[0].numel() for p in parameters]
@@ -67,15 +67,6 @@ def _like(parameters: Sequence[Tensor]) -> list[Tensor]:
         part.unflatten(1, p.shape[1:])  # type: ignore[no-untyped-call]
         for part, p in zip(parts, parameters, strict=True)
     ]
-
-
-def _gathered(gradient: Tensor, like: Tensor) -> Tensor:
-    """Sum a gradient [G, B, n] over the groups and rows that a piece was repeated for."""
-    groups, rows, width = like.shape
-    if gradient.shape == like.shape:
-        return gradient
-    share, repeats = gradient.shape[0] // groups, gradient.shape[1] // rows
-    return gradient.view(groups, share, repeats, rows, width).sum((1, 2))
 
 
 class _Mlp(torch.autograd.Function):
@@ -106,87 +97,11 @@ class _Mlp(torch.autograd.Function):
         trains = any(ctx.needs_input_grad[3 + ctx.count :])
         # Weight, bias, weight, bias: the order that the kernel writes one flat row in.
         pairs = [p for pair in zip(parameters[:half], parameters[half:], strict=True) for p in pair]
-        results = _like(pairs) if trains else []
+        results = empty_like(pairs) if trains else []
         found = mlp_backward.mlp_backward(
             gradient, kernel.Saved(hidden, slopes), inputs, parameters[:half], parameters[half:],
             results[::2], results[1::2], wanted, ctx.precision,
         )  # fmt: skip
-        found = [None if g is None else _gathered(g, x) for g, x in zip(found, inputs, strict=True)]
+        found = [None if g is None else summed_to(g, x) for g, x in zip(found, inputs, strict=True)]
         kept = [*results[::2], *results[1::2]] if trains else [None] * len(parameters)
         return (None, None, None, *found, *kept)
-
-
-def embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Compute `reference.embed` of two time levels in one launch: [S, B, 2] -> [S, B, 2 n]."""
-    result: Tensor = _Embed.apply(levels, *parameters)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Embed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, levels: Tensor, *parameters: Tensor) -> Tensor:
-        from gtp_fast.kernels import embed as kernel
-
-        ctx.save_for_backward(levels, *parameters)
-        y: Tensor = kernel.embed(levels, parameters)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        from gtp_fast.kernels import embed as kernel
-
-        levels, *parameters = ctx.saved_tensors
-        results = _like(parameters)
-        kernel.embed_backward(gradient, levels, parameters, results)
-        return (None, *results)
-
-
-def gather(
-    table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
-) -> tuple[Tensor, ...]:
-    """Draw a batch of a transition table and copy its rows in one launch: s, a, r, s', mask."""
-    from gtp_fast.kernels import gather as kernel
-
-    widths = table.observation_dim, table.action_dim
-    fields: tuple[Tensor, ...] = kernel.gather(
-        table.rows, *widths, keys, step, stream, rows, table.lots
-    )
-    return fields
-
-
-def normals(
-    keys: Tensor,
-    step: int | Tensor,
-    stream: int,
-    rows: int,
-    columns: int,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Draw `random.normals` in one launch."""
-    from gtp_fast.kernels import philox
-
-    drawn: Tensor = philox.normals(keys, step, stream, rows, columns)
-    return drawn.to(dtype)
-
-
-def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
-    """Draw `random.integers` in one launch."""
-    from gtp_fast.kernels import philox
-
-    drawn: Tensor = philox.integers(keys, step, stream, rows, bound)
-    return drawn
-
-
-def account(*tensors: Any) -> None:
-    """Do `reference.tally` in one launch."""
-    from gtp_fast.kernels import tally
-
-    tally.tally(*tensors)
-
-
-def adam(*buffers: Any) -> Tensor:
-    """Do `reference.adam.plain` in two launches: the norm's first sums, then the rest."""
-    from gtp_fast.kernels import adam as kernel
-
-    norm: Tensor = kernel.adam(*buffers, betas=reference_adam.BETAS, eps=reference_adam.EPSILON)
-    return norm

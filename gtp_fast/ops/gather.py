@@ -1,0 +1,74 @@
+"""The batch of an update, drawn from a transition table, and its forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gtp_fast.ops.context import Context
+from gtp_fast.reference import philox
+from gtp_fast.system import native
+
+
+def reference_gather(
+    table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
+) -> Iterable[Tensor]:
+    """Draw rows of a transition table, by its lots if it has them: s, a, r, s', mask."""
+    if table.lots is None:
+        index = philox.integers(keys, step, stream, rows, len(table))
+    else:
+        index = philox.lots(keys, step, stream, rows, table.lots)
+    drawn: Iterable[Tensor] = table.gather(index)
+    return drawn
+
+
+def addresses(table: Any) -> tuple[int, int]:
+    """Return where a table's rows and its lots begin, 0 for no lots; ValueError unless native code
+    can read them.
+    """
+    data, lots = table.rows, table.lots
+    if data.dtype != torch.float32 or not data.is_contiguous():
+        raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
+    if lots is None:
+        return int(data.data_ptr()), 0
+    if lots.dtype != torch.int64 or not lots.is_contiguous() or lots.shape != data.shape[:1]:
+        raise ValueError(f"the lots must be {len(data)} contiguous int64, not {lots.dtype}")
+    return int(data.data_ptr()), int(lots.data_ptr())
+
+
+def native_gather(
+    table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
+) -> tuple[Tensor, ...]:
+    """Compute `reference_gather` in one pass; each field is contiguous, as later passes need."""
+    widths = (table.observation_dim, table.action_dim)
+    seeds, (O, A) = keys.shape[0], widths  # noqa: E741
+    shapes = (seeds, rows, O), (seeds, rows, A), (seeds, rows), (seeds, rows, O), (seeds, rows)
+    out = tuple(torch.empty(shape) for shape in shapes)
+    native.module().gather(
+        *addresses(table), len(table), widths, keys.data_ptr(), seeds, int(step), int(stream), rows,
+        [x.data_ptr() for x in out],
+    )  # fmt: skip
+    return out
+
+
+def triton_gather(
+    table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
+) -> tuple[Tensor, ...]:
+    """Compute `reference_gather` in one launch."""
+    from gtp_fast.kernels import gather as kernel
+
+    widths = table.observation_dim, table.action_dim
+    fields: tuple[Tensor, ...] = kernel.gather(
+        table.rows, *widths, keys, step, stream, rows, table.lots
+    )
+    return fields
+
+
+FORMS: dict[str, Callable[[Context], Callable[..., Iterable[Tensor]]]] = {
+    "reference": lambda _: reference_gather,
+    "native": lambda _: native_gather,
+    "triton": lambda _: triton_gather,
+}
