@@ -191,13 +191,13 @@ class Seeds(Workload):
         processes = None if row == OURS else 1
         backend = _BACKENDS.get(row, "auto")
         chosen = engine.choose("auto", backend, self.device, 2, processes)
-        if row == OURS and chosen.spread.count == 1:
-            raise Unavailable(chosen.spread.reason or "one process is all that pays here")
+        if row == OURS and chosen.sharing.count == 1:
+            raise Unavailable(chosen.sharing.reason or "one process is all that pays here")
         agent = build(self.config, 2, self.device, chosen.backend)
         runner = engine.build(chosen, agent, table().to(self.device), engine.Watch(agent))
         runner.do(0, 3)
         runner.settle()
-        note = chosen.spread.describe() if row == OURS else ""
+        note = chosen.sharing.describe() if row == OURS else ""
         return Subject(functools.partial(runner.do, 7, self.count), learnt(agent), note)
 
 

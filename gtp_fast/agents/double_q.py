@@ -10,9 +10,8 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.networks import TwinCritic
-from gtp_fast.networks.actor import detached
 from gtp_fast.networks.learner import Learner
-from gtp_fast.networks.parameters import Law, Parameters, initialise
+from gtp_fast.networks.parameters import Law, Parameters, detached, initialise
 from gtp_fast.ops.candidates import Score
 
 if TYPE_CHECKING:

@@ -1,9 +1,10 @@
 """The update loop: the same updates by several engines, from plain calls to CUDA graphs."""
 
-from gtp_fast.engine.choice import ENGINES, Choice, build, choose
+from gtp_fast.engine.build import build
+from gtp_fast.engine.choice import ENGINES, Choice, Sharing, choose
 from gtp_fast.engine.loop import Engine, run
 from gtp_fast.engine.pieces import chunks
-from gtp_fast.engine.processes import Processes, Spread
+from gtp_fast.engine.processes import Processes
 from gtp_fast.engine.watch import Diverged, Watch
 from gtp_fast.system.signals import stop_signals
 
@@ -13,7 +14,7 @@ __all__ = [
     "Diverged",
     "Engine",
     "Processes",
-    "Spread",
+    "Sharing",
     "Watch",
     "build",
     "choose",

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from gtp_fast.engine.choice import build
+from gtp_fast.engine.build import build
 from gtp_fast.engine.processes import Part
 from gtp_fast.engine.watch import Watch
 from gtp_fast.system import children

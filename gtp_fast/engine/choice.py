@@ -2,31 +2,92 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 import torch
 
 from gtp_fast import ops
-from gtp_fast.agents.base import Agent
-from gtp_fast.data.table import TransitionTable
-from gtp_fast.engine.loop import Captured, Eager, Engine, cuda_record, cuda_warm
-from gtp_fast.engine.processes import ONE_PROCESS, Processes, Spread, spread
-from gtp_fast.engine.watch import Watch
 from gtp_fast.errors import UserError
+from gtp_fast.system import children
 
 ENGINES = ("auto", "eager", "compiled", "captured", "fused")
 
 
 @dataclass(frozen=True)
-class Choice:
-    """An engine, the backend of its operations, why it was chosen, and over how many processes the
-    seeds are spread.
+class Sharing:
+    """How many processes train, the core of each (none where they are not pinned), and why."""
+
+    count: int = 1
+    cores: tuple[int, ...] = ()
+    reason: str = ""
+
+    def describe(self) -> str:
+        """Say it in one line, of several processes."""
+        pinned = "each pinned to a core" if self.cores else f"not pinned: {self.reason}"
+        return f"{self.count} of one thread each, {pinned}"
+
+
+ONE_PROCESS = Sharing()
+
+
+def share_seeds(asked: int | None, seeds: int, device: torch.device) -> Sharing:
+    """Choose how many processes train; asked: None leaves it to the machine.
+
+    As many as PyTorch would have threads, if the seeds share them evenly: with three seeds on two
+    cores one core would wait half the time, and the threads of one process do better. Pinned where
+    they fill the cores that this process may use; elsewhere another run would pick the same ones.
+    Raises UserError with the reason where the number asked for is not available.
     """
+    if asked is not None:
+        _check(asked, seeds, device)
+    if device.type == "cuda" or not children.POSSIBLE:
+        return ONE_PROCESS
+    cores = _free_cores()
+    count = asked or min(seeds, len(cores), torch.get_num_threads())
+    if asked is None and seeds % count:
+        return Sharing(reason=f"{seeds} seeds do not share {count} cores evenly")
+    if count == 1:
+        return ONE_PROCESS
+    if not hasattr(os, "sched_setaffinity"):
+        return Sharing(count, reason="this system cannot pin")
+    if count != len(cores):
+        return Sharing(count, reason=f"there are {len(cores)} cores")
+    return Sharing(count, tuple(cores))
+
+
+def _check(asked: int, seeds: int, device: torch.device) -> None:
+    if asked > 1 and device.type == "cuda":
+        raise UserError(
+            f"--processes {asked} is not available on {device}: a GPU advances all seeds together "
+            "in one process; leave the option out."
+        )
+    if asked > 1 and not children.POSSIBLE:
+        raise UserError(
+            f"--processes {asked} needs a POSIX system: leave the option out, and all seeds train "
+            "in this process."
+        )
+    if asked > seeds:
+        raise UserError(
+            f"--processes {asked} is too many for {seeds} seed{'s' * (seeds > 1)}: give at most "
+            "one for each."
+        )
+
+
+def _free_cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, the backend of its operations, why, and how processes share the seeds."""
 
     name: str
     backend: str
     reason: str
-    spread: Spread = ONE_PROCESS
+    sharing: Sharing = ONE_PROCESS
 
     def describe(self) -> str:
         """Say it in one line."""
@@ -44,13 +105,13 @@ def choose(
 
     eager: one call after another. compiled: torch.compile. captured: whole updates in a CUDA graph.
     fused: fused operations only, in a CUDA graph where there is a GPU. auto: the highest of these
-    that can be had. processes: None for as many as pay. Raises UserError with the reason where what
-    is asked for cannot be had.
+    that is available. processes: None for as many as pay. Raises UserError with the reason where
+    that is not available.
     """
     device = torch.device(device)
     if backend == "fused":
         ops.resolve(backend, device)
-    return replace(_engine(name, backend, device), spread=spread(processes, seeds, device))
+    return replace(_engine(name, backend, device), sharing=share_seeds(processes, seeds, device))
 
 
 def _engine(name: str, backend: str, device: torch.device) -> Choice:
@@ -59,8 +120,8 @@ def _engine(name: str, backend: str, device: torch.device) -> Choice:
     on_gpu = device.type == "cuda"
     if name == "captured" and not on_gpu:
         raise UserError(
-            f"--engine captured cannot be had: a CUDA graph needs a CUDA GPU, and the run is on "
-            f"{device}; use --engine auto."
+            f"--engine captured is not available here: a CUDA graph needs a CUDA GPU, and the run "
+            f"is on {device}; use --engine auto."
         )
     if name == "compiled":
         if backend == "fused":
@@ -85,15 +146,3 @@ def _engine(name: str, backend: str, device: torch.device) -> Choice:
     if on_gpu:
         return Choice("captured", backend, f"a CUDA GPU; not fused: {why}")
     return Choice("eager", backend, f"no GPU; not fused: {why}")
-
-
-def build(choice: Choice, agent: Agent, table: TransitionTable, watch: Watch) -> Engine:
-    """Return the engine of an agent that knows how long its run is (`Agent.prepare`)."""
-    if choice.spread.count > 1:
-        return Processes(agent, table, watch, choice)
-    on_gpu = agent.device.type == "cuda"
-    if choice.name in ("captured", "fused") and on_gpu:
-        return Captured(agent, table, watch, cuda_record, cuda_warm)
-    if choice.name == "compiled" and on_gpu:
-        return Eager(agent, table, watch, torch.compile(agent.update, dynamic=False), True)
-    return Eager(agent, table, watch)

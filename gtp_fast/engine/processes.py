@@ -7,91 +7,21 @@ where a run is logged, evaluated, saved or stopped.
 
 from __future__ import annotations
 
-import os
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import TransitionTable
+from gtp_fast.engine.choice import ONE_PROCESS, Choice
 from gtp_fast.engine.loop import Engine
 from gtp_fast.engine.pieces import next_length
 from gtp_fast.engine.watch import Watch
-from gtp_fast.errors import UserError
 from gtp_fast.system import children, memory
 from gtp_fast.system.children import Child
-
-if TYPE_CHECKING:
-    from gtp_fast.engine.choice import Choice
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How many processes train, the core of each (none where they are not pinned), and why."""
-
-    count: int = 1
-    cores: tuple[int, ...] = ()
-    reason: str = ""
-
-    def describe(self) -> str:
-        """Say it in one line, of several processes."""
-        pinned = "each pinned to a core" if self.cores else f"not pinned: {self.reason}"
-        return f"{self.count} of one thread each, {pinned}"
-
-
-ONE_PROCESS = Spread()
-
-
-def spread(asked: int | None, seeds: int, device: torch.device) -> Spread:
-    """Choose how many processes train; asked: None leaves it to the machine.
-
-    As many as PyTorch would have threads, if the seeds share them evenly: with three seeds on two
-    cores one core would wait half the time, and the threads of one process do better. Pinned where
-    they fill the cores that this process may use; elsewhere another run would pick the same ones.
-    Raises UserError with the reason where what is asked for cannot be had.
-    """
-    if asked is not None:
-        _check(asked, seeds, device)
-    if device.type == "cuda" or not children.POSSIBLE:
-        return ONE_PROCESS
-    cores = _cores()
-    count = asked or min(seeds, len(cores), torch.get_num_threads())
-    if asked is None and seeds % count:
-        return Spread(reason=f"{seeds} seeds do not share {count} cores evenly")
-    if count == 1:
-        return ONE_PROCESS
-    if not hasattr(os, "sched_setaffinity"):
-        return Spread(count, reason="this system has no way to")
-    if count != len(cores):
-        return Spread(count, reason=f"there are {len(cores)} cores")
-    return Spread(count, tuple(cores))
-
-
-def _check(asked: int, seeds: int, device: torch.device) -> None:
-    if asked > 1 and device.type == "cuda":
-        raise UserError(
-            f"--processes {asked} cannot be had on {device}: a GPU advances all seeds together in "
-            "one process; leave the option out."
-        )
-    if asked > 1 and not children.POSSIBLE:
-        raise UserError(
-            f"--processes {asked} needs a POSIX system: leave the option out, and all seeds train "
-            "in this process."
-        )
-    if asked > seeds:
-        raise UserError(
-            f"--processes {asked} is too many for {seeds} seed{'s' * (seeds > 1)}: give at most "
-            "one for each."
-        )
-
-
-def _cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 class Part(NamedTuple):
@@ -125,7 +55,7 @@ class Processes(Engine):
         self.state = list(agent.state_dict())
         self.memory = memory.copied(content | agent.state_dict())
         self.children: list[Child] = []
-        count, seeds = choice.spread.count, len(agent.seeds)
+        count, seeds = choice.sharing.count, len(agent.seeds)
         bare = replace(
             table, rows=torch.empty(0, table.rows.shape[1]), episode=torch.empty(0).int(), lots=None
         )
@@ -136,12 +66,12 @@ class Processes(Engine):
                 title = f"the process of seed{'s' * (len(own) > 1)} {' '.join(map(str, own))}"
                 child = Child("gtp_fast.engine.child", title, (self.memory.file,))
                 self.children.append(child)
-                core = choice.spread.cores[i] if choice.spread.cores else None
+                core = choice.sharing.cores[i] if choice.sharing.cores else None
                 child.send(
                     Part(
                         first, last, core, type(agent), agent.config,
                         replace(agent.setup, seeds=own), agent.total_updates,
-                        replace(choice, spread=ONE_PROCESS), bare, self.memory.layout,
+                        replace(choice, sharing=ONE_PROCESS), bare, self.memory.layout,
                         self.memory.file,
                     )
                 )  # fmt: skip

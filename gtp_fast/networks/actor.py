@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.networks import EMBEDDING, EMBEDDING_HIDDEN, mlp
-from gtp_fast.networks.parameters import mlp_shapes
-from gtp_fast.ops import Operations
+from gtp_fast.networks.flow_map import EMBEDDING, EMBEDDING_HIDDEN
+from gtp_fast.networks.mlp import Mlp, mlp
+from gtp_fast.networks.parameters import detached, mlp_shapes
 from gtp_fast.reference import FoldedPolicy
 
 Clock = Literal["none", "scalar", "sinusoid"]
+
+
+class Products(Protocol):
+    """The chosen operations, as far as a network needs them."""
+
+    @property
+    def mlp(self) -> Mlp:
+        """The multilayer perceptron, as `reference.mlp`."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class ActorNetwork:
     action_dim: int
     width: int
     depth: int
-    ops: Operations
+    ops: Products
     clock: Clock = "sinusoid"
     activation: str = "mish"
     takes_action: bool = True
@@ -185,7 +193,7 @@ class ActorNetwork:
 
 
 def state_network(
-    observation_dim: int, action_dim: int, width: int, depth: int, ops: Operations
+    observation_dim: int, action_dim: int, width: int, depth: int, ops: Products
 ) -> ActorNetwork:
     """Return the network of a deterministic policy mu(s)."""
     return ActorNetwork(
@@ -196,8 +204,3 @@ def state_network(
 def one_step(like: Tensor, squash: bool = False) -> Steps:
     """Return the one step of a policy that is its network's output, or that output's tanh."""
     return make_steps(like, torch.zeros(1), c_in=0.0, initial_scale=0.0, squash=squash)
-
-
-def detached(views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the same parameters out of reach of any gradient."""
-    return {name: view.detach() for name, view in views.items()}

@@ -107,3 +107,8 @@ def initialise(
             values = torch.full_like(values, float(name.endswith("scale")))
         parameters.flat[:, offset : offset + size] = values.to(parameters.flat)
         offset += size
+
+
+def detached(views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the same parameters without gradients."""
+    return {name: view.detach() for name, view in views.items()}

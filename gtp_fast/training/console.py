@@ -68,10 +68,10 @@ def announce(facts: Facts) -> None:
         )
     print(f"engine      {choice.describe()}")
     print(f"operations  {agent.ops.describe()}")
-    if choice.spread.count > 1:
-        print(f"processes   {choice.spread.describe()}")
+    if choice.sharing.count > 1:
+        print(f"processes   {choice.sharing.describe()}")
     elif agent.device.type == "cpu":
-        print(f"threads     {_threads(choice.spread.reason, len(agent.seeds))}")
+        print(f"threads     {_threads(choice.sharing.reason, len(agent.seeds))}")
     if facts.environment is None:
         print(
             "evaluation  none: the dataset brings no environment; watch the losses, or "
@@ -132,7 +132,7 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "data_success_rate": table.statistics.success_rate,
         "updates_per_second": outcome.updates_per_second,
         "engine": facts.engine.describe(),
-        "processes": facts.engine.spread.count,
+        "processes": facts.engine.sharing.count,
         "operations": agent.ops.describe(),
     }
 

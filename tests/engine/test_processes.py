@@ -16,7 +16,7 @@ from gtp_fast import agents, engine, ops
 from gtp_fast.agents.rivals.bc import BC
 from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import TransitionTable
-from gtp_fast.engine import processes
+from gtp_fast.engine import choice, processes
 from gtp_fast.errors import UserError
 from gtp_fast.system.children import ChildDied
 
@@ -106,7 +106,7 @@ def test_every_process_trains_in_the_precision_of_the_run(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ops, "resolve", resolve_anywhere)
     monkeypatch.setattr(processes, "Child", Recorder)
-    monkeypatch.setattr(processes.children, "close", lambda _: None)
+    monkeypatch.setattr(choice.children, "close", lambda _: None)
     agent = agents.build("gtp", TINY, 3, 2, SEEDS, precision="bf16")
     agent.prepare(TOTAL)
     chosen = engine.choose("eager", "auto", "cpu", 3, 2)
@@ -181,7 +181,7 @@ def test_processes_end_with_their_engine_and_a_dead_one_is_named() -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no way to pin here")
 def test_processes_that_fill_the_cores_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     core = min(os.sched_getaffinity(0))
-    monkeypatch.setattr(processes, "_cores", lambda: [core, core])
+    monkeypatch.setattr(choice, "_free_cores", lambda: [core, core])
     _, _, built = start("gtp", 2)
     for child in built.children:  # type: ignore[attr-defined]
         status = Path(f"/proc/{child.process.pid}/status").read_text()
@@ -207,9 +207,9 @@ def test_cores_that_share_the_seeds_evenly_get_a_process_each(
     asked: int | None, seeds: int, cores: int, threads: int, count: int, pinned: bool, said: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(processes, "_cores", lambda: list(range(cores)))
+    monkeypatch.setattr(choice, "_free_cores", lambda: list(range(cores)))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    chosen = engine.choose("auto", "auto", "cpu", seeds, asked).spread
+    chosen = engine.choose("auto", "auto", "cpu", seeds, asked).sharing
     assert (chosen.count, bool(chosen.cores)) == (count, pinned)
     assert said in chosen.describe()
     if (seeds, threads) == (3, 2) and asked is None:
@@ -218,18 +218,18 @@ def test_cores_that_share_the_seeds_evenly_get_a_process_each(
 
 def test_where_nothing_can_be_pinned_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setaffinity")
-    monkeypatch.setattr(processes, "_cores", lambda: [0, 1])
-    said = processes.spread(2, 2, CPU).describe()
-    assert said == "2 of one thread each, not pinned: this system has no way to"
+    monkeypatch.setattr(choice, "_free_cores", lambda: [0, 1])
+    said = choice.share_seeds(2, 2, CPU).describe()
+    assert said == "2 of one thread each, not pinned: this system cannot pin"
 
 
 def test_processes_that_cannot_be_had_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="--processes 3 is too many for 2 seeds"):
-        processes.spread(3, 2, CPU)
-    with pytest.raises(UserError, match="--processes 2 cannot be had on cuda: a GPU advances all"):
-        processes.spread(2, 2, torch.device("cuda"))
-    assert processes.spread(None, 2, torch.device("cuda")).count == 1
-    monkeypatch.setattr(processes.children, "POSSIBLE", False)
-    assert processes.spread(None, 2, CPU).count == 1
+        choice.share_seeds(3, 2, CPU)
+    with pytest.raises(UserError, match="--processes 2 is not available on cuda: a GPU"):
+        choice.share_seeds(2, 2, torch.device("cuda"))
+    assert choice.share_seeds(None, 2, torch.device("cuda")).count == 1
+    monkeypatch.setattr(choice.children, "POSSIBLE", False)
+    assert choice.share_seeds(None, 2, CPU).count == 1
     with pytest.raises(UserError, match="--processes 2 needs a POSIX system"):
-        processes.spread(2, 2, CPU)
+        choice.share_seeds(2, 2, CPU)

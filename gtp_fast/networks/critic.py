@@ -1,0 +1,36 @@
+"""The twin critics Q(s, a)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from gtp_fast.networks.mlp import Mlp, mlp
+from gtp_fast.networks.parameters import mlp_shapes
+
+
+class TwinCritic:
+    """Two Q networks a seed, as groups 2 s and 2 s + 1 of one stack."""
+
+    def __init__(
+        self,
+        observation_dim: int,
+        action_dim: int,
+        width: int,
+        depth: int,
+        fused: Mlp,
+        activation: str = "mish",
+        layer_norm: bool = False,
+    ):
+        self.depth, self.fused, self.activation = depth, fused, activation
+        self.layer_norm = layer_norm
+        self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
+
+    def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
+        """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A]; the rows of the shorter
+        one repeat.
+        """
+        pieces = (observation, action)
+        values = mlp(views, pieces, self.depth, self.fused, self.activation)
+        return values.reshape(-1, 2, values.shape[1]).transpose(0, 1)
