@@ -12,6 +12,7 @@ from gtp_fast.errors import UserError
 def require() -> tuple[Any, Any]:
     """Return matplotlib's Figure and its canvas; UserError where it is not installed."""
     try:
+        import matplotlib  # noqa: F401
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:

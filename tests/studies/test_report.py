@@ -79,7 +79,7 @@ def test_labels_show_the_settings_that_differ(tmp_path: Path) -> None:
     guided = scored(tmp_path / "b", {9: [[1.0], [1.0]]})
     found = groups.collect([str(clone), str(guided)])
     assert groups.labels(found) == ["gtp (eta=0)", "gtp (eta=1)"]
-    assert [group.clones for group in groups] == [True, False]
+    assert [group.clones for group in found] == [True, False]
 
 
 def test_several_tasks_get_a_row_together(tmp_path: Path) -> None:
