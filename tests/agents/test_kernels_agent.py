@@ -1,4 +1,4 @@
-"""Whole updates of GTP through the kernels and by the reference; runs as test_kernels.py."""
+"""Whole updates of GTP through the kernels and by the reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasiu
 from agent_cases import TINY, synthetic_table
 from gtp_fast.kernels import batch, dense, mlp_backward, mlp_pair
 from nodes import counted
-from test_kernels import DEVICE, pytestmark  # noqa: F401
+from triton_cases import DEVICE, pytestmark  # noqa: F401
 
 from gtp_fast import engine, reference
 from gtp_fast.agents.gtp import GTP

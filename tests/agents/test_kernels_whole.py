@@ -1,4 +1,4 @@
-"""The kernels that a whole update of GTP is made of, one by one; runs as test_kernels.py."""
+"""The kernels that a whole update of GTP is made of, one by one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ pytest.importorskip("triton")
 pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
 
 from agent_cases import TINY
-from test_kernels import (  # noqa: F401
+from mlp_cases import MlpCase
+from triton_cases import (  # noqa: F401
     DEVICE,
     STEP,
     generator,
@@ -21,7 +22,6 @@ from test_kernels import (  # noqa: F401
     pytestmark,
     seeds,
 )
-from test_kernels_mlp import MlpCase
 
 from gtp_fast import reference
 from gtp_fast.agents.gtp import GTP

@@ -10,16 +10,14 @@ import torch
 from agent_cases import TINY, synthetic_table
 from tolerance import assert_as_accurate
 
-from gtp_fast import reference
 from gtp_fast.agents.gtp import GTP, update
 from gtp_fast.agents.gtp.update_native import NativeUpdate
 from gtp_fast.agents.setup import Setup
 from gtp_fast.networks import EMBEDDING, FlowMapNetwork
-from gtp_fast.ops import mlp, tally
+from gtp_fast.ops import mlp
 from gtp_fast.system import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
-
 BASE = replace(TINY, eta=(1.0, 2.0), max_gradient_norm=1.0)
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -137,19 +135,3 @@ def test_networks_that_do_not_fit_are_refused() -> None:
     agent.observation_dim = 4
     with pytest.raises(ValueError, match="does not fit the observation"):
         NativeUpdate(agent)
-
-
-def test_metrics_are_summed_and_the_first_bad_step_is_kept() -> None:
-    metrics = torch.randn(5, 3)
-    metrics[0], metrics[1, 1] = torch.tensor([torch.nan, torch.inf, 1e30]), 11.0
-    metrics[1, 2], metrics[4, 0] = -torch.inf, 1e9
-    results = []
-    for form in (tally.native_tally, reference.tally):
-        total, limits = torch.ones(5, 3), torch.tensor([torch.inf, 10.0])
-        bad = torch.tensor([[-1, -1, -1], [-1, -1, 4]])
-        step = torch.tensor(9)
-        form(metrics, total, limits, bad, step, True)
-        results.append((total.nan_to_num(3.0), bad, step))
-    for one, other in zip(*results, strict=True):
-        assert torch.equal(one, other)
-    assert results[0][1].tolist() == [[9, 9, -1], [-1, 9, 4]] and results[0][2] == 10

@@ -11,6 +11,7 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
+from mlp_cases import split
 from test_kernels_compile import (  # noqa: F401
     CAPABILITIES,
     STEP,
@@ -18,7 +19,6 @@ from test_kernels_compile import (  # noqa: F401
     compiled,
     pytestmark,
 )
-from test_kernels_mlp import split
 
 S, B, O, A, H, DEPTH = 2, 256, 29, 8, 256, 3  # noqa: E741
 Build = Callable[..., tuple[str, str]]

@@ -22,11 +22,7 @@ def test_parity_suite_passes_under_the_interpreter() -> None:
     # A process of its own: Triton reads the switch once, when its functions are first decorated.
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     files = [
-        "tests/ops/test_kernels.py",
-        "tests/ops/test_kernels_philox.py",
-        "tests/ops/test_kernels_refuse.py",
-        "tests/ops/test_kernels_mlp.py",
-        "tests/ops/test_kernels_update.py",
+        *sorted(map(str, (ROOT / "tests" / "ops").glob("test_*_triton.py"))),
         "tests/agents/test_kernels_agent.py",
         "tests/agents/test_kernels_whole.py",
     ]

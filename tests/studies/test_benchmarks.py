@@ -398,8 +398,10 @@ def test_gpu_command_says_why_it_has_nothing_to_do(capsys: pytest.CaptureFixture
 
 def test_gpu_command_knows_the_tests_that_need_a_gpu() -> None:
     found = {Path(path).stem.removeprefix("test_") for path in gpu.gpu_tests()}
-    shared = {f"kernels_{name}" for name in ("agent", "mlp", "philox", "refuse", "update", "whole")}
-    assert found == shared | {"engine", "kernels", "kernels_cuda", "native_cuda", "policy"}
+    triton = {path.stem.removeprefix("test_") for path in ROOT.glob("tests/ops/test_*_triton.py")}
+    agents = {"kernels_agent", "kernels_whole"}
+    assert found == triton | agents | {"engine", "cuda_graphs", "native_cuda", "policy"}
+    assert "mlp_triton" in triton
 
 
 def test_resources_of_the_native_module_are_listed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the launchers refuse, in one sentence each; runs as test_kernels.py."""
+"""What the launchers refuse, in one sentence each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from test_kernels import DEVICE, LossCase, draw_actions, pytestmark, seeds  # noqa: F401
+from triton_cases import DEVICE, LossCase, draw_actions, pytestmark, seeds  # noqa: F401
 
 from gtp_fast import reference
 

@@ -1,4 +1,4 @@
-"""Parity of the kernels of dense layers, forward and every gradient; runs as test_kernels.py."""
+"""Networks for the tests of Triton's multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -12,30 +12,9 @@ from tolerance import assert_as_accurate
 from torch import Tensor
 
 pytest.importorskip("triton")
-
-from test_kernels import DEVICE, INTERPRETED, generator, poisoned_outputs, pytestmark  # noqa: F401
+from triton_cases import DEVICE, INTERPRETED, generator, poisoned_outputs, pytestmark  # noqa: F401
 
 from gtp_fast import reference
-
-# (G, B, widths of the pieces, H, N, depth, activation, precision)
-CASES = [
-    (1, 1, (5,), 8, 1, 1, "mish", "fp32"),
-    (2, 33, (3, 32, 11), 32, 2, 3, "mish", "fp32"),
-    (4, 34, (29, 8), 24, 1, 2, "gelu", "fp32"),
-    (1, 17, (70,), 40, 17, 3, "relu", "fp32"),
-    (2, 16, (2, 4), 16, 64, 1, "mish", "bf16"),
-]
-if not INTERPRETED:
-    # The interpreter multiplies tf32 in full float32, and takes minutes for these.
-    CASES += [
-        *(
-            (2, 256, (29, 8), 256, 1, 3, "mish", precision)
-            for precision in ("fp32", "tf32", "bf16")
-        ),
-        (10, 512, (8, 32, 29), 256, 8, 3, "mish", "tf32"),
-        (3, 257, (105, 8), 512, 1, 3, "mish", "fp32"),
-        (128, 256, (17, 6), 256, 1, 3, "mish", "bf16"),
-    ]
 
 
 def split(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -118,42 +97,3 @@ class MlpCase:
         plain = self.reference(torch.float32, rounded)
         for name in exact:
             assert_as_accurate(name, fast[name], plain[name], exact[name])
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_mlp_and_its_gradients_match_the_reference(case: tuple) -> None:
-    MlpCase(*case).check()
-
-
-def test_mlp_repeats_itself_and_gives_a_group_alone_the_same_bits() -> None:
-    case = MlpCase(3, 33, (5,), 24, 2, 2, "mish", "fp32")
-    together = case.fast()
-    again = case.fast()
-    alone = case.fast(slice(1, 2))
-    for name, value in together.items():
-        assert torch.equal(value, again[name]), name
-        assert torch.equal(value[1:2], alone[name]), name
-
-
-def test_mlp_takes_parameters_that_lie_apart() -> None:
-    from gtp_fast.kernels.mlp import mlp
-
-    case = MlpCase(2, 16, (5,), 16, 2, 3, "mish", "fp32")
-    parameters = split(case.flat, case.shapes)
-    apart = [p.clone().mT.contiguous().mT if p.ndim == 3 else p.clone() for p in parameters]
-    one, _ = mlp(case.inputs, parameters[::2], parameters[1::2])
-    other, _ = mlp(case.inputs, apart[::2], apart[1::2])
-    assert torch.equal(one, other)
-
-
-def test_gradients_may_leave_the_weights_out() -> None:
-    from gtp_fast.kernels.mlp import mlp
-    from gtp_fast.kernels.mlp_backward import mlp_backward
-
-    case = MlpCase(2, 16, (5, 4), 16, 2, 2, "mish", "fp32")
-    parameters = split(case.flat, case.shapes)
-    weights, biases = parameters[::2], parameters[1::2]
-    _, saved = mlp(case.inputs, weights, biases, save=True)
-    found = mlp_backward(case.gradient, saved, case.inputs, weights, biases, [], [], [False, True])
-    assert found[0] is None
-    assert torch.equal(found[1], case.fast()["gradient of piece 1"])

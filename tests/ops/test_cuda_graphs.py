@@ -8,7 +8,7 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from test_kernels_mlp import MlpCase, split
+from mlp_cases import MlpCase, split
 
 from gtp_fast import reference
 from gtp_fast.reference import philox

@@ -1,4 +1,4 @@
-"""The Triton generator against published vectors, Box-Muller at its edges; see test_kernels.py."""
+"""The Triton generator against published vectors, Box-Muller at its edges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ triton = pytest.importorskip("triton")
 tl = pytest.importorskip("triton.language")
 
 from gtp_fast.kernels.philox import _box_muller, philox4x32_10  # noqa: E402
-from test_kernels import DEVICE, pytestmark  # noqa: E402, F401
+from triton_cases import DEVICE, pytestmark  # noqa: E402, F401
 
 # Counter, key and result of the known-answer tests published with Random123.
 VECTORS = [

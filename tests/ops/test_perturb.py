@@ -1,4 +1,4 @@
-"""Perturbation and losses in native code on the CPU, by the comparison rule."""
+"""The perturbation in native code; its closed form is in reference/test_times.py."""
 
 from __future__ import annotations
 
@@ -6,32 +6,15 @@ import math
 
 import pytest
 import torch
+from native_cases import STEP, draw, keys, perturbed
 from ties import cdf_of_drawn_words
 from tolerance import assert_as_accurate
 
 from gtp_fast import reference
-from gtp_fast.ops import loss, perturb
-from gtp_fast.reference import philox
+from gtp_fast.ops import perturb
 from gtp_fast.system import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
-STEP = 2**32 + 7
-
-
-def keys(seeds: int) -> torch.Tensor:
-    return philox.key_tensor([3, 2**64 - 5, 11][:seeds])
-
-
-def draw(seed: int, *shape: int) -> torch.Tensor:
-    size = math.prod(shape)
-    return philox.normals(philox.key_tensor([seed]), 0, philox.Stream.ACT, 1, size)[0].view(shape)
-
-
-def perturbed(function, a, N, dtype=torch.float32, seeds=None, **options):
-    nodes = reference.karras_nodes(N, dtype=dtype)
-    return function(
-        a.to(dtype), nodes, N, keys(len(a)) if seeds is None else seeds, STEP, **options
-    )
 
 
 @pytest.mark.parametrize("kind", ["edm", "cm", "none"])
@@ -79,25 +62,3 @@ def test_perturb_takes_its_scalars_as_tensors_and_a_longer_table() -> None:
         perturb.native_perturb(a, nodes, 17, keys(2), 0)
     with pytest.raises(ValueError, match="sideways"):
         perturb.native_perturb(a, nodes, 11, keys(2), 0, u_mode="sideways")
-
-
-@pytest.mark.parametrize("weight", [1.0, 1e4])
-@pytest.mark.parametrize(("S", "B", "A", "N"), [(1, 1, 1, 2), (3, 63, 3, 11), (2, 257, 17, 1281)])
-def test_loss(S: int, B: int, A: int, N: int, weight: float) -> None:
-    a, student, teacher = torch.tanh(draw(2, S, B, A)), draw(3, S, 2 * B, A), draw(4, S, B, A)
-    w = weight * draw(5, S, B).square()
-    scale = draw(6, 2, S)
-    results = []
-    for function, dtype in (
-        (loss.native_loss, torch.float32),
-        (reference.flow_map_loss, torch.float32),
-        (reference.flow_map_loss, torch.float64),
-    ):
-        p = perturbed(reference.perturb, a, N)
-        p = type(p)(*(field.to(dtype) for field in p))
-        leaf = student.to(dtype).requires_grad_()
-        losses = function(leaf, teacher.to(dtype), a.to(dtype), p, w.to(dtype))
-        (gradient,) = torch.autograd.grad((torch.stack(losses) * scale.to(dtype)).sum(), leaf)
-        results.append([*(x.detach() for x in losses), gradient])
-    for name, *values in zip(("consistency", "flow", "gradient"), *results, strict=True):
-        assert_as_accurate(f"{name} {S, B, A, N}", *values)

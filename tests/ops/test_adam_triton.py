@@ -1,0 +1,105 @@
+"""Adam in Triton; test_kernels_offline.py runs it under the interpreter."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tolerance import assert_as_accurate
+from torch import Tensor
+
+pytest.importorskip("triton")
+from triton_cases import (  # noqa: F401
+    DEVICE,
+    STEP,
+    generator,
+    poisoned_outputs,
+    pytestmark,
+    seeds,
+)
+
+from gtp_fast.reference.adam import plain
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed)).to(DEVICE)
+
+
+class AdamCase:
+    """Buffers of some updates in; every seed lies inside a longer row."""
+
+    def __init__(self, S: int = 2, P: int = 1500) -> None:
+        wide = [normal(i, S, P + 5) for i in range(5)]
+        wide[3] = wide[3].square()
+        self.buffers = [x[:, 2 : P + 2] for x in wide]
+        self.rate = torch.linspace(1e-3, 1e-2, S).to(DEVICE)
+
+    def fast(
+        self, updates: int | Tensor, ema_rate: float | Tensor = 0.005, **options: object
+    ) -> list[Tensor]:
+        from gtp_fast.kernels.adam import adam
+
+        buffers = [x.clone() for x in self.buffers]
+        norm = adam(*buffers, updates, self.rate, ema_rate, **options)
+        read = [x[1].nan_to_num() for x in (buffers, self.buffers)]
+        assert torch.equal(*read), "the gradient is only read"
+        return [norm, *buffers]
+
+    def reference(
+        self, dtype: torch.dtype, updates: int, max_norm: float | None = None, factor: float = 1.0
+    ) -> list[Tensor]:
+        w, g, m, v, average = (x.to(dtype) for x in self.buffers)
+        learning = torch.zeros(len(w), dtype=torch.bool, device=DEVICE)
+        rate = self.rate.to(dtype) * factor
+        buffers = [x.clone() for x in (w, g, m, v, average)]
+        norm = plain(*buffers, updates, rate, 0.005, max_norm, learning)
+        # The definition clips the gradient in place; the kernel only reads it.
+        return [norm, buffers[0], g, *buffers[2:]]
+
+    def check(self, updates: int, factor: float = 1.0, **options: object) -> None:
+        names = ("norm", "parameter", "gradient", "first", "second", "average")
+        max_norm = options.get("max_norm")
+        plain, exact = (
+            self.reference(dtype, updates, max_norm, factor)
+            for dtype in (torch.float32, torch.float64)
+        )
+        for name, *values in zip(names, self.fast(updates, **options), plain, exact, strict=True):
+            assert_as_accurate(name, *values)
+
+
+@pytest.mark.parametrize("updates", [1, 2, 100, 1_000_000])
+def test_adam_matches_the_reference(updates: int) -> None:
+    AdamCase().check(updates, max_norm=7.0)
+    AdamCase(1, 3).check(updates)
+
+
+@pytest.mark.parametrize("updates", [1, 6, 10])
+def test_adam_lets_the_rate_fall_along_a_cosine(updates: int) -> None:
+    factor = 0.5 * (1 + math.cos(math.pi * (updates - 1) / 10))
+    AdamCase(1, 40).check(updates, factor, decay_over=10)
+
+
+def test_adam_reads_its_scalars_from_the_device_and_gives_a_seed_alone_the_same_bits() -> None:
+    case, step = AdamCase(3, 1100), torch.tensor(7, dtype=torch.int64, device=DEVICE)
+    together = case.fast(7, max_norm=7.0)
+    rate = torch.tensor(0.005, device=DEVICE)
+    for one, other in zip(together, case.fast(step, rate, max_norm=7.0), strict=True):
+        assert torch.equal(one, other)
+    case.buffers, case.rate = [x[1:2] for x in case.buffers], case.rate[1:2]
+    for one, other in zip(together, case.fast(7, max_norm=7.0), strict=True):
+        assert torch.equal(one[1:2], other)
+
+
+def test_adam_leaves_a_frozen_seed_and_one_without_a_finite_norm_as_they_are() -> None:
+    case = AdamCase(3, 40)
+    case.buffers[1] = case.buffers[1].clone()
+    case.buffers[1][2, 5] = torch.nan
+    frozen = torch.tensor([True, False, False], device=DEVICE)
+    _, w, _, *rest = case.fast(3, frozen=frozen)
+    free = case.fast(3)
+    assert torch.equal(w[1], free[1][1])
+    assert not torch.equal(w[1], case.buffers[0][1])
+    for k in (0, 2):
+        for new, old in zip((w, *rest), (case.buffers[0], *case.buffers[2:]), strict=True):
+            assert torch.equal(new[k], old[k])

@@ -1,0 +1,59 @@
+"""The embedding of times in Triton; test_kernels_offline.py runs it under the interpreter."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tolerance import assert_as_accurate
+from torch import Tensor
+
+pytest.importorskip("triton")
+from mlp_cases import split
+from triton_cases import (  # noqa: F401
+    DEVICE,
+    STEP,
+    generator,
+    poisoned_outputs,
+    pytestmark,
+    seeds,
+)
+
+from gtp_fast import reference
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed)).to(DEVICE)
+
+
+@pytest.mark.parametrize(("S", "B"), [(1, 1), (2, 150)])
+def test_embeddings_and_their_gradients_match_the_reference(S: int, B: int) -> None:
+    from gtp_fast.kernels.embed import embed, embed_backward
+
+    shapes = [(16, 32), (32,), (32, 16), (16,)] * 2
+    flat = 0.25 * normal(1, S, 2144 + 7)[:, :2144]
+    parameters = split(flat, shapes)
+    # Every time from the smallest to one beyond the largest in use, where sines turn fastest.
+    levels = torch.linspace(0.25 * math.log(0.002), 0.25 * math.log(1000), S * B * 2)
+    levels = levels[torch.randperm(S * B * 2, generator=generator(2))].view(S, B, 2).to(DEVICE)
+    upstream = normal(3, S, B, 32)
+    fast = embed(levels, parameters)
+    written = split(torch.full_like(flat, torch.nan), shapes)
+    embed_backward(upstream, levels, parameters, written)
+
+    def definition(dtype: torch.dtype) -> list[Tensor]:
+        leaves = [p.to(dtype).requires_grad_() for p in parameters]
+        sines = reference.sinusoid(levels.to(dtype), 16)
+        clocks = [
+            reference.mlp(
+                sines[:, :, i], leaves[4 * i : 4 * i + 4 : 2], leaves[4 * i + 1 : 4 * i + 4 : 2]
+            )
+            for i in range(2)
+        ]
+        y = torch.cat(clocks, -1)
+        return [y.detach(), *torch.autograd.grad(y, leaves, upstream.to(dtype))]
+
+    plain, exact = definition(torch.float32), definition(torch.float64)
+    for i, three in enumerate(zip((fast, *written), plain, exact, strict=True)):
+        assert_as_accurate(f"embedding, result {i}", *three)

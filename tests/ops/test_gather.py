@@ -1,0 +1,38 @@
+"""The batch of an update in native code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from agent_cases import synthetic_table
+from native_cases import STEP, draw, keys
+
+from gtp_fast import ops, reference
+from gtp_fast.ops import gather as ops_gather
+from gtp_fast.reference import philox
+from gtp_fast.system import native
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+
+
+@pytest.mark.parametrize("by_lots", [False, True])
+def test_a_batch_is_the_rows_that_the_reference_draws(by_lots: bool) -> None:
+    table = synthetic_table()
+    lots = reference.alias_table((1e3 * (2 * draw(6, 64)).exp()).ceil().long())
+    table = replace(table, lots=lots if by_lots else None)
+    plain = ops.resolve("reference").gather(table, keys(3), STEP, 0, 37)
+    for fast, field in zip(
+        ops_gather.native_gather(table, keys(3), STEP, 0, 37), plain, strict=True
+    ):
+        assert torch.equal(fast, field) and fast.is_contiguous()
+    if by_lots:
+        rows = table.rows[philox.lots(keys(3), STEP, 0, 37, lots)]
+        assert torch.equal(torch.cat([x.view(3, 37, -1) for x in plain], -1), rows)
+    strided = replace(table, rows=table.rows.repeat(1, 2)[:, ::2])
+    with pytest.raises(ValueError, match="must be contiguous float32"):
+        ops_gather.native_gather(strided, keys(1), 0, 0, 4)
+    for wrong in (lots[1:], lots.int(), lots.repeat(2)[::2]):
+        with pytest.raises(ValueError, match="the lots must be 64 contiguous int64"):
+            ops_gather.native_gather(replace(table, lots=wrong), keys(1), 0, 0, 4)

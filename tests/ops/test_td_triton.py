@@ -1,0 +1,58 @@
+"""The TD loss in Triton; test_kernels_offline.py runs it under the interpreter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tolerance import assert_as_accurate
+from torch import Tensor
+
+pytest.importorskip("triton")
+from triton_cases import (  # noqa: F401
+    DEVICE,
+    STEP,
+    generator,
+    poisoned_outputs,
+    pytestmark,
+    seeds,
+)
+
+from gtp_fast import reference
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed)).to(DEVICE)
+
+
+@pytest.mark.parametrize(("S", "B", "M"), [(1, 1, 1), (2, 63, 3), (1, 1025, 1)])
+def test_td_matches_the_reference(S: int, B: int, M: int) -> None:
+    from gtp_fast.kernels.td import td_loss
+
+    values, following = normal(1, S, 2, B), normal(2, S, 2, M * B)
+    packed = normal(3, S, B, 5)
+    reward, mask = packed[..., 1], (packed[..., 3] > 0).float()
+    loss, gradient = td_loss(values, following, reward, mask, 0.99)
+
+    def definition(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        q = values.to(dtype).requires_grad_()
+        best = following.to(dtype).reshape(S, 2, M, B).amax(2).transpose(0, 1)
+        target = reference.td_target(reward.to(dtype), mask.to(dtype), best, 0.99)
+        result = reference.double_q_loss(q.transpose(0, 1), target)
+        return result.detach(), torch.autograd.grad(result.sum(), q)[0]
+
+    plain, exact = definition(torch.float32), definition(torch.float64)
+    assert_as_accurate("loss", loss, plain[0], exact[0])
+    assert_as_accurate("gradient", gradient, plain[1], exact[1])
+    again = td_loss(values, following, reward, mask, 0.99)
+    assert torch.equal(loss, again[0])
+
+
+def test_a_value_that_is_not_a_number_reaches_loss_and_weights() -> None:
+    from gtp_fast.kernels.td import td_loss
+    from gtp_fast.kernels.weigh import weigh
+
+    values, zeros = normal(1, 2, 2, 8), torch.zeros(2, 4, device=DEVICE)
+    values[0, 1, 5] = torch.nan
+    loss, _ = td_loss(values[..., :4].contiguous(), values[..., 4:], zeros, zeros + 1, 0.99)
+    assert loss.isnan().tolist() == [True, False]
+    assert weigh(values, torch.ones(2, device=DEVICE), 4).mean.isnan().tolist() == [True, False]
