@@ -209,7 +209,9 @@ def test_policy_actions_have_their_shapes_and_belong_to_their_states(backups, sa
         assert torch.allclose(actions, again, rtol=1e-10, atol=1e-12)
 
 
-def test_a_sampler_is_packed_when_an_update_first_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sampler_is_packed_right_before_the_first_update_that_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     packed, real = [], ops.resolve
 
     def noted(*setup: Any) -> Any:
@@ -223,6 +225,8 @@ def test_a_sampler_is_packed_when_an_update_first_needs_it(monkeypatch: pytest.M
         agent.prepare(4)
         agent.acting()
         assert packed == []
+        agent.advance(0, synthetic_table())
+        assert len(packed) == expected
         for step in range(2):
             agent.update(synthetic_table(), step)
         assert len(packed) == expected
