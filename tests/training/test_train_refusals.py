@@ -1,0 +1,181 @@
+"""What a training run refuses, and what ends it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gtp_fast import cli, collect, train
+from gtp_fast.runs import checkpoint
+from gtp_fast.system import native
+from gtp_fast.training import config
+
+SMALL = ["--width", "16", "--k", "2", "--batch-size", "32", "--episodes", "2", "--log-every", "5"]
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("gymnasium_robotics")
+    root = tmp_path_factory.mktemp("minari")
+    return collect.collect("pointmaze-demo", 1500, output=root, progress=False).path
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
+    return [
+        "--task",
+        "pointmaze-demo",
+        "--dataset",
+        str(dataset),
+        "--output",
+        str(output),
+        *SMALL,
+        *more,
+    ]
+
+
+def only_run(output: Path) -> Path:
+    (run,) = output.iterdir()
+    return run
+
+
+def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    code = cli.run(train.main, args)
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "Traceback" not in said
+    line = said.strip().splitlines()[-1]
+    assert line.startswith("gtp_fast: ")
+    return line
+
+
+def test_unknown_names_are_refused_with_the_nearest_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "antmaze-large-diverse" in refusal(["--task", "antmaze-large-divers"], capsys)
+    assert "gtp" in refusal(["--task", "pointmaze-demo", "--agent", "gpt"], capsys)
+    assert "--steps" in refusal(["--task", "pointmaze-demo", "--step", "3"], capsys)
+    assert "--task" in refusal([], capsys)
+
+
+def test_engine_that_cannot_be_had_is_an_error(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = arguments(dataset, tmp_path, "--device", "cpu")
+    assert "a CUDA graph needs a CUDA GPU" in refusal([*args, "--engine", "captured"], capsys)
+    assert "Unknown engine 'quick'" in refusal([*args, "--engine", "quick"], capsys)
+    both = ["--engine", "fused", "--backend", "reference"]
+    assert "leave out --backend reference" in refusal([*args, *both], capsys)
+    assert "--processes 2 is too many for 1 seed" in refusal([*args, "--processes", "2"], capsys)
+    assert "at least 1" in refusal([*args, "--processes", "0"], capsys)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_cannot_be_had_is_said_before_a_dataset_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "_find", lambda: (None, "nobody built it"))
+    args = ["--task", "pointmaze-demo", "--dataset", str(tmp_path / "absent.npz")]
+    args += ["--device", "cpu"]
+    assert "there is no file" in refusal(args, capsys)
+    assert "a CUDA graph needs" in refusal([*args, "--engine", "captured"], capsys)
+    for option in ("--engine", "--backend"):
+        assert "nobody built it" in refusal([*args, option, "fused"], capsys)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_one_seed_that_diverges_does_not_stop_the_others(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], processes: str
+) -> None:
+    rates = ("--learning-rate", "3e-4", "1e30")
+    options = ("--steps", "40", "--seeds", "3", "8", *rates, "--processes", processes)
+    assert cli.run(train.main, arguments(dataset, tmp_path, *options)) == 0
+    said = capsys.readouterr()
+    assert said.err.count("of seed 8 diverged at update") == 1
+    assert "seed 8 diverged at update" in said.out
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    assert list(summary["diverged"]) == ["8"]
+    assert summary["engine"].startswith(("fused (", "eager ("))
+
+
+def test_settings_that_do_not_fit_are_refused(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--eta has 2 values for 3 seeds" in refusal(
+        arguments(dataset, tmp_path, "--eta", "1", "2", "--seeds", "0", "1", "2"), capsys
+    )
+    assert "none twice" in refusal(arguments(dataset, tmp_path, "--seeds", "1", "1"), capsys)
+    assert "at least 1" in refusal(arguments(dataset, tmp_path, "--steps", "0"), capsys)
+    assert "--discount 1.5 is out of range" in refusal(
+        arguments(dataset, tmp_path, "--discount", "1.5"), capsys
+    )
+    assert "u-mode" in refusal(arguments(dataset, tmp_path, "--u-mode", "sideways"), capsys)
+    assert "no run folder" in refusal(["--resume", str(tmp_path / "absent")], capsys)
+    assert "leave out --steps" in refusal(["--resume", "somewhere", "--steps", "9"], capsys)
+
+
+def test_without_a_critic_the_tasks_candidates_are_left_out(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = ["--task", "hopper-medium", "--agent", "diffusion-ql"]
+    assert config.parse(theirs).agent.num_candidates == 50
+    assert config.parse([*theirs, "--eta", "0", "2"]).agent.num_candidates == 50
+    assert config.parse([*theirs, "--eta", "0"]).agent.num_candidates == 1
+    cloned = [*theirs, "--eta", "0", "--num-candidates=50"]
+    assert config.parse(cloned).agent.num_candidates == 50
+    for agent in ("consistency-ac", "gtp"):
+        options = ("--agent", agent, "--eta", "0", "--num-candidates", "3")
+        said = refusal(arguments(dataset, tmp_path, *options), capsys)
+        assert "--num-candidates 3 needs a critic to choose with" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = (
+        "--steps",
+        "200",
+        "--evaluate-every",
+        "0",
+        "--checkpoint-every",
+        "1",
+        "--learning-rate",
+        "1e18",
+    )
+    said = refusal(arguments(dataset, tmp_path, *options), capsys)
+    assert "diverged at update" in said
+    assert "loss of seed 0" in said
+    last = checkpoint.last(only_run(tmp_path))
+    assert last is not None
+    assert str(last) in said
+    assert all(
+        np.isfinite(t.numpy()).all() for t in checkpoint.load(only_run(tmp_path)).tensors.values()
+    )
+
+
+def test_help_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        train.main(["--task", "pointmaze-demo", "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    for option in (
+        "--eta",
+        "--k",
+        "--lambda-flow",
+        "--u-mode",
+        "--goal",
+        "--collect",
+        "--resume",
+        "--engine",
+        "--backend",
+    ):
+        assert option in out
+    assert "0.02" in out
