@@ -62,8 +62,6 @@ class Task:
     """Row and column of the maze cell where evaluation starts."""
     goal: Cell | None = None
     """Row and column of the maze cell that holds the evaluation goal."""
-    max_q_backup: bool | None = None
-    """Diffusion-QL's published choice for the same D4RL task; GTP's own is unknown."""
     updates: int = 2_000_000
     """Length of a run by default: Diffusion-QL's for Gym and antmaze, our choice for pointmaze."""
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -143,7 +141,6 @@ def _locomotion(body: str, level: str) -> Task:
         reference_source="D4RL's reference returns, applied to Gymnasium's v5 environment",
         evaluation_episodes=10,
         max_episode_steps=1000,
-        max_q_backup=False,
     )
 
 
@@ -164,7 +161,6 @@ def _antmaze(variant: str) -> Task:
         max_episode_steps=700 if size == "umaze" else 1000,
         start=start,
         goal=goal,
-        max_q_backup=variant != "umaze",
         updates=1_000_000,
     )
 

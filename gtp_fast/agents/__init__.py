@@ -23,8 +23,8 @@ REGISTRY = {
     "fql": "gtp_fast.agents.rivals.fql:FQL",
     "gtp": "gtp_fast.agents.gtp:GTP",
     "iql": "gtp_fast.agents.rivals.iql:IQL",
-    "qipo-diff": "gtp_fast.agents.rivals.qipo_diff:QIPODiff",
-    "qipo-ot": "gtp_fast.agents.rivals.qipo_ot:QIPOOT",
+    "qipo-diff": "gtp_fast.agents.rivals.qipo_variants:QIPODiff",
+    "qipo-ot": "gtp_fast.agents.rivals.qipo_variants:QIPOOT",
     "sscql": "gtp_fast.agents.rivals.sscql:SSCQL",
 }
 

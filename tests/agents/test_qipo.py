@@ -16,9 +16,9 @@ from oracles import TWO_MODES, normal_scores
 
 from gtp_fast import reference
 from gtp_fast.agents.rivals.qipo import QIPO
-from gtp_fast.agents.rivals.qipo_diff import QIPODiff, QIPODiffConfig
-from gtp_fast.agents.rivals.qipo_ot import QIPOOT
-from gtp_fast.agents.rivals.qipo_settings import QIPOConfig
+from gtp_fast.agents.rivals.qipo_config import QIPOConfig
+from gtp_fast.agents.rivals.qipo_variants import QIPOOT, QIPODiff, QIPODiffConfig
+from gtp_fast.agents.setup import Setup
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 
@@ -36,7 +36,8 @@ TOTAL = 16
 
 def build(kind: str, stirred: bool = True, **changes: Any) -> QIPO:
     make, config = KINDS[kind]
-    agent = make(replace(config, **changes), 3, 2, (5, 6), "cpu", "reference", torch.float64)
+    setup = Setup(3, 2, (5, 6), "cpu", "reference", torch.float64)
+    agent = make(replace(config, **changes), setup)
     agent.prepare(TOTAL)
     if stirred:
         by_hand.stir(agent)

@@ -12,9 +12,9 @@ from agent_cases import synthetic_table
 
 from gtp_fast.agents.rivals import qipo, support
 from gtp_fast.agents.rivals.qipo import QIPO
-from gtp_fast.agents.rivals.qipo_diff import QIPODiff, QIPODiffConfig
-from gtp_fast.agents.rivals.qipo_ot import QIPOOT
-from gtp_fast.agents.rivals.qipo_settings import QIPOConfig
+from gtp_fast.agents.rivals.qipo_config import QIPOConfig
+from gtp_fast.agents.rivals.qipo_variants import QIPOOT, QIPODiff, QIPODiffConfig
+from gtp_fast.agents.setup import Setup
 
 SHARED: dict[str, Any] = {
     "width": 4, "depth": 2, "batch_size": 2, "support": 3, "beta": (0.8, 2.0), "q_alpha": 1.5,
@@ -30,7 +30,8 @@ TOTAL = 16
 
 def build(kind: str, stirred: bool = True, **changes: Any) -> QIPO:
     make, config = KINDS[kind]
-    agent = make(replace(config, **changes), 3, 2, (5, 6), "cpu", "reference", torch.float64)
+    setup = Setup(3, 2, (5, 6), "cpu", "reference", torch.float64)
+    agent = make(replace(config, **changes), setup)
     agent.prepare(TOTAL)
     if stirred:
         by_hand.stir(agent)

@@ -20,7 +20,7 @@ from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.rivals.flows import unit_times
-from gtp_fast.agents.rivals.qipo_settings import RANGES, QIPOConfig
+from gtp_fast.agents.rivals.qipo_config import RANGES, QIPOConfig
 from gtp_fast.agents.rivals.support import SupportSets
 from gtp_fast.agents.settings import check
 from gtp_fast.agents.setup import Setup

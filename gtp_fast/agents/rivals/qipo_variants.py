@@ -1,4 +1,4 @@
-"""QIPO-Diff: QIPO on the variance-preserving diffusion, sampled by DPM-Solver++(2M)."""
+"""The two variants of QIPO: on the variance-preserving diffusion, and on straight lines."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.agents.rivals.flows import euler_steps
 from gtp_fast.agents.rivals.qipo import QIPO
-from gtp_fast.agents.rivals.qipo_settings import QIPOConfig
+from gtp_fast.agents.rivals.qipo_config import QIPOConfig
 from gtp_fast.networks.actor import Steps, make_steps
 
 _T_END = 1e-3
-# The network is told 1000 t, as discrete diffusions count their steps.
-_TOLD = 1000.0
+# The network reads 1000 t, as discrete diffusions count their steps.
+_TIME_SCALE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,23 @@ class QIPODiff(QIPO):
         times = reference.solver_times(k, _T_END)
         solver = reference.solver_steps(times)
         flat = self.actor.parameters.flat
-        return make_steps(flat, _TOLD * times[:-1], clamp=True, **solver._asdict())
+        return make_steps(flat, _TIME_SCALE * times[:-1], clamp=True, **solver._asdict())
 
     def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return alpha_t a + sigma_t z, 1000 t and the noise, t from t_end to 1."""
         t = _T_END + (1.0 - _T_END) * u
-        return reference.vp_perturb(a, z, t), _TOLD * t, z
+        return reference.vp_perturb(a, z, t), _TIME_SCALE * t, z
+
+
+class QIPOOT(QIPO):
+    """QIPO on straight lines from noise to actions, sampled by Euler steps."""
+
+    clock = "scalar"
+
+    def steps_of(self, k: int) -> Steps:
+        """Return K Euler steps."""
+        return euler_steps(self.actor.parameters.flat, k)
+
+    def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (1 - t) z + t a, t and the velocity a - z."""
+        return reference.bridge(z, a, u), u, a - z
