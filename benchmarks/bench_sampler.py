@@ -88,7 +88,7 @@ class Sampler(Workload):
             fused_or_reason(ops.resolve("auto", self.device).forms, "sampler")
             precision = LOWERED.get(row, "fp32")
             if row == INT8 and self.device.type == "cuda":
-                raise Unavailable("int8 is to be had on a CPU only")
+                raise Unavailable("int8 is available on a CPU only")
             native = ops.make_sampler(self.policy, precision=precision)
             sample, note = native.sample, native.describe()
             if row == BF16:

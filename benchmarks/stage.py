@@ -34,7 +34,7 @@ class Stage:
         self._forget()
 
     def measure(self, benchmark: Any, workload: Workload, row: Row) -> None:
-        """Time one row for about `seconds`; skips where it cannot be had.
+        """Time one row for about `seconds`; skips where it is not available.
 
         Raises RedGate where its results are wrong.
         """

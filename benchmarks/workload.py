@@ -30,7 +30,7 @@ ROWS = (EAGER, COMPILED, OURS)
 
 
 class Unavailable(Exception):
-    """A row cannot be had on this machine; the message says why."""
+    """A row is not available on this machine; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What every agent shares: its state, its checkpoint, its health."""
+"""What every agent shares: its setup, its acting policy, its checkpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DIVERGED = "diverged"
 
 
 class Acting(NamedTuple):
-    """A policy as it acts, and what a score or a latency of it must be read with."""
+    """A policy as it acts, with the numbers that its score and latency depend on."""
 
     sampler: Sampler
     steps: int
@@ -40,12 +40,13 @@ class Acting(NamedTuple):
     candidates: int
     noise_scale: float
     rule: str | None
-    """What acts of several candidates; None where there is one."""
+    """How one action is made of several candidates; None with one."""
 
 
 class Agent(ABC):
-    """One algorithm: `update` is a function of the table and the step; it logs nothing and waits
-    for nothing.
+    """One algorithm: `update` is a function of the table and the step.
+
+    It neither logs nor waits for the device.
     """
 
     Config: ClassVar[type[CloneConfig]]
@@ -56,13 +57,11 @@ class Agent(ABC):
     acting_weights: ClassVar[str] = "ema"
     """Which weights act and are evaluated: `ema` or `online`."""
     phase: int = 0
-    """Which form of the update is in force. Where `advance` changes it, a recorded update has to be
-    recorded anew.
-    """
-    stands_for: int | None = None
-    """Length of the run that a shorter one is made to measure, and whose ways it is to have."""
-    jumps: ClassVar[bool] = True
-    """Whether another number of steps than the trained one can be asked for."""
+    """Number of the current form of the update; each form is recorded on its own."""
+    nominal_updates: int | None = None
+    """When a short run is timed on behalf of a long one, the long one's length."""
+    k_is_free: ClassVar[bool] = True
+    """Whether K may be chosen when acting."""
 
     def __init__(self, config: Any, setup: Setup):
         """Choose the operations; a subclass makes the networks.
@@ -80,42 +79,41 @@ class Agent(ABC):
 
     @abstractmethod
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
-        """Do update number `step` (from 0) in place; return the metrics [len(metric_names), S] on
-        the device.
+        """Do update number `step` (from 0) in place; return its metrics [len(metric_names), S].
 
-        step: an integer, or a 0-d int64 tensor on the device, which a recorded update reads anew
-        each time it is replayed. So nothing here may branch on its value or wait for the device;
-        what the host has to do for a step belongs in `advance`.
+        step: an integer, or a 0-d int64 tensor on the device, which a recorded update reads each
+        time it is replayed. With an integer the update calls `advance` itself; with a tensor the
+        engine does, because nothing here may then branch on the value or wait for the device.
         """
 
     def advance(self, step: int, table: TransitionTable) -> None:  # noqa: B027
-        """Make ready on the host, in place, what update `step` of a table reads: the engine's call
-        before it.
+        """Prepare update `step` of a table on the host, in place; nothing by default.
 
-        Nothing by default. Buffers keep their addresses, because a recorded update reads them.
+        A second call for the same step changes nothing. Buffers keep their addresses, because a
+        recorded update reads them.
         """
 
-    def steady(self, step: int) -> int:
-        """Return for how many updates from this one a single call of `advance` is enough.
+    def updates_per_advance(self, step: int) -> int:
+        """Return how many updates from `step` on a single call of `advance` serves.
 
-        By default one where a subclass has an `advance` of its own, else any number.
+        By default one where a subclass defines `advance`, else any number.
         """
         return 1 if type(self).advance is not Agent.advance else 2**62
 
     def prepare(self, total_updates: int) -> None:
-        """Learn how long the run is, before its first update."""
+        """Set the length of the run, before its first update."""
         self.total_updates = total_updates
         for part in self.learners().values():
-            part.join(self.ops.adam, self.ops.differentiate, self.diverged)
+            part.connect(self.ops.adam, self.ops.differentiate, self.diverged)
 
     def decay(self, step: int) -> float:
-        """Return which part of the learning rates remains at this step."""
+        """Return the factor of the learning rates at this step."""
         if not self.config.cosine_decay:
             return 1.0
         return 0.5 * (1.0 + math.cos(math.pi * step / self.total_updates))
 
     def decayed(self, rate: Tensor, step: int | Tensor) -> Tensor:
-        """Return what remains of the learning rates [S] at this step."""
+        """Return the learning rates [S] at this step."""
         if not self.config.cosine_decay:
             return rate
         if isinstance(step, Tensor):
@@ -129,26 +127,26 @@ class Agent(ABC):
     def acting_policy(
         self, weights: str | None = None, k: int | None = None, noise_scale: float | None = None
     ) -> FoldedPolicy:
-        """Return the policy that acts, its initial noise scaled; None as the settings have it."""
+        """Return the policy that acts, its initial noise scaled; None: as in the settings."""
         policy = self.folded(weights or self.acting_weights, k)
         scale = self.noise_scale if noise_scale is None else noise_scale
         return policy._replace(initial_scale=scale * policy.initial_scale)
 
     @property
     def noise_scale(self) -> float:
-        """What the initial noise is multiplied by when the policy acts."""
+        """Factor of the initial noise when the policy acts."""
         return float(getattr(self.config, "noise_scale", 1.0))
 
-    def own_steps(self, k: int | None, own: int) -> None:
-        """Raise UserError when another number of steps is asked for than the agent is bound to."""
+    def check_k(self, k: int | None, own: int) -> None:
+        """Raise UserError unless k is None or the agent's own number of steps."""
         if k not in (None, own):
             raise UserError(
-                f"k = {k} cannot be had: this agent acts in {own} step{'s' * (own > 1)}, as it was "
-                "trained; leave k out."
+                f"k = {k} is not available: this agent acts in {own} step{'s' * (own > 1)}, as it "
+                "was trained; leave k out."
             )
 
     def score(self, seed: int | None = None) -> Score | None:
-        """Return what compares actions of one seed, or of all: None where there is no critic."""
+        """Return the score of actions, of one seed or of all; None without a critic."""
         return None
 
     def acting(
@@ -161,10 +159,10 @@ class Agent(ABC):
         noise_scale: float | None = None,
         candidate_rule: Rule | None = None,
     ) -> Acting:
-        """Return the policy as it acts: of every seed, or of seed number `seed` alone.
+        """Return the policy as it acts: of every seed, or of seed number `seed` only.
 
-        What is None is as the agent's settings have it. UserError when candidates are to be
-        compared and nothing compares them.
+        None stands for the agent's own setting. UserError when several candidates are asked for and
+        there is no critic to compare them.
         """
         scale = self.noise_scale if noise_scale is None else noise_scale
         policy = self.acting_policy(weights, k, scale)
@@ -192,7 +190,7 @@ class Agent(ABC):
         )
 
     def drawn_from(self, table: TransitionTable) -> TransitionTable:
-        """Return the table as this agent draws its batches from it, before the first of them."""
+        """Return the table that this agent draws batches from, made before the first of them."""
         return table
 
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:

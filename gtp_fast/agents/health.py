@@ -106,7 +106,7 @@ def action_spread(agent: Agent, table: TransitionTable, count: int = 256) -> Fig
     """
     state = table.rows[0, : agent.observation_dim].to(agent.dtype).expand(len(agent.seeds), 1, -1)
     states, spread = state.expand(-1, count, -1), {}
-    for name, k in (("one_jump", 1), ("k_steps", None))[not agent.jumps :]:
+    for name, k in (("one_jump", 1), ("k_steps", None))[not agent.k_is_free :]:
         policy = agent.acting("ema", k, num_candidates=1, noise_scale=1.0).sampler
         samples = policy.sample(states, agent.chain_noise(0, Stream.ACT, count, policy.draws))
         deviation = reference.action_deviation(samples[:, :, None])

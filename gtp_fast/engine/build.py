@@ -1,4 +1,4 @@
-"""The engine of a choice."""
+"""Build the engine of a choice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gtp_fast.engine.watch import Watch
 
 
 def build(choice: Choice, agent: Agent, table: TransitionTable, watch: Watch) -> Engine:
-    """Return the engine of an agent that knows how long its run is (`Agent.prepare`)."""
+    """Return the engine of an agent after `Agent.prepare`."""
     if choice.sharing.count > 1:
         return Processes(agent, table, watch, choice)
     on_gpu = agent.device.type == "cuda"

@@ -1,4 +1,4 @@
-"""What a process of `Processes` does: the updates of its own seeds, in one thread."""
+"""A process of `Processes`: it trains its own seeds in one thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gtp_fast.system.memory import Shared
 
 
 def serve(pipe: Connection) -> None:
-    """Do pieces of updates as they are asked for, and hand over what came of them on None."""
+    """Run (first, count, reset) requests; on None copy the state into shared memory."""
     part: Part = pipe.recv()
     if part.core is not None:
         os.sched_setaffinity(0, {part.core})
@@ -42,9 +42,9 @@ def serve(pipe: Connection) -> None:
             for name, value in agent.state_dict().items():
                 results[name].copy_(value)
             continue
-        first, count, afresh = piece
-        if afresh:
-            # The parent has taken the means of what was summed so far.
+        first, count, reset = piece
+        if reset:
+            # The parent has read the means of the updates before.
             watch.total.zero_()
         engine.do(first, count)
 

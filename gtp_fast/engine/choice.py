@@ -1,4 +1,4 @@
-"""Which engine runs, and why: the highest that the machine has, or the one asked for."""
+"""Which engine runs, and why: the fastest that is available, or the one asked for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 
 from gtp_fast import ops
 from gtp_fast.errors import UserError
-from gtp_fast.system import children
+from gtp_fast.system import children, machine
 
 ENGINES = ("auto", "eager", "compiled", "captured", "fused")
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """How many processes train, the core of each (none where they are not pinned), and why."""
+    """How many processes train, the core of each (none if not pinned), and why."""
 
     count: int = 1
     cores: tuple[int, ...] = ()
@@ -43,7 +43,7 @@ def share_seeds(asked: int | None, seeds: int, device: torch.device) -> Sharing:
         _check(asked, seeds, device)
     if device.type == "cuda" or not children.POSSIBLE:
         return ONE_PROCESS
-    cores = _free_cores()
+    cores = machine.cores()
     count = asked or min(seeds, len(cores), torch.get_num_threads())
     if asked is None and seeds % count:
         return Sharing(reason=f"{seeds} seeds do not share {count} cores evenly")
@@ -74,12 +74,6 @@ def _check(asked: int, seeds: int, device: torch.device) -> None:
         )
 
 
-def _free_cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 @dataclass(frozen=True)
 class Choice:
     """An engine, the backend of its operations, why, and how processes share the seeds."""
@@ -104,9 +98,9 @@ def choose(
     """Choose the engine called `name` on a device, and how many processes share the seeds.
 
     eager: one call after another. compiled: torch.compile. captured: whole updates in a CUDA graph.
-    fused: fused operations only, in a CUDA graph where there is a GPU. auto: the highest of these
-    that is available. processes: None for as many as pay. Raises UserError with the reason where
-    that is not available.
+    fused: fused operations only, in a CUDA graph on a GPU. auto: the fastest of these that is
+    available. processes: None for the fastest number. UserError with the reason where the choice is
+    not available.
     """
     device = torch.device(device)
     if backend == "fused":

@@ -17,19 +17,20 @@ from gtp_fast.engine.watch import Watch
 
 
 class Engine(ABC):
-    """Does updates; `longest` is how many it likes to do next without a look at the host."""
+    """Does updates of an agent."""
 
     longest: int
+    """How many updates to run before returning to the host."""
 
     @abstractmethod
     def do(self, first: int, count: int) -> None:
-        """Do updates first..first+count-1; `Agent.advance` has work only at the first of them."""
+        """Do updates first..first+count-1, which one call of `Agent.advance` serves."""
 
     def settle(self) -> None:  # noqa: B027
-        """Bring agent and watch up to date; nothing by default, where they always are."""
+        """Bring agent and watch up to date; by default they always are."""
 
     def close(self) -> None:  # noqa: B027
-        """Free what the engine holds beside agent and table; nothing by default."""
+        """Free the resources of the engine; by default there are none."""
 
 
 class Eager(Engine):
@@ -45,16 +46,16 @@ class Eager(Engine):
     ):
         self.agent, self.table, self.watch, self.longest = agent, table, watch, 1
         self.update = update or agent.update
-        # A compiled update takes its step as a tensor, for each integer would be compiled anew.
+        # A compiled update takes its step as a tensor: it would be compiled for each integer.
         self.counter = _counter(agent) if on_device else None
 
     def do(self, first: int, count: int) -> None:
         """Do updates first..first+count-1."""
         began = time.perf_counter()
         for number in range(first, first + count):
-            self.agent.advance(number, self.table)
             step: int | Tensor = number
             if self.counter is not None:
+                self.agent.advance(number, self.table)
                 step = self.counter.fill_(number)
             self.watch.add(self.update(self.table, step), step)
             self.watch.count += 1
@@ -66,21 +67,20 @@ def _counter(agent: Agent) -> Tensor:
 
 
 class Recording(Protocol):
-    """Updates recorded once, to be done again."""
+    """Recorded updates."""
 
     def replay(self) -> None:
-        """Do them."""
+        """Do them again."""
 
 
 Recorder = Callable[[Callable[[], None]], Recording]
 
 
 class Captured(Engine):
-    """Records updates with all that belongs to them, random numbers and metrics included, and
-    replays them in pieces.
+    """Records updates, with their random numbers and metrics, and replays them in pieces.
 
-    record: takes a function without arguments and returns its recording; `warm`: runs the first
-    updates, outside any recording, so that nothing is made lazily within one.
+    record: takes a function without arguments and returns its recording. warm: runs the first
+    updates outside any recording, so that all lazy initialisation happens before one.
     """
 
     WARM = 3
@@ -97,7 +97,7 @@ class Captured(Engine):
         self.agent, self.table, self.watch = agent, table, watch
         self.record, self.warm, self.longest = record, warm, longest
         self.counter = _counter(agent)
-        # A phase of the agent is another form of its update, with recordings of its own.
+        # Each phase of the agent has another form of the update, so its own recordings.
         self.warmed: dict[int, int] = {}
         self.recordings: dict[tuple[int, int], Recording] = {}
 
@@ -142,7 +142,7 @@ def cuda_record(work: Callable[[], None]) -> Recording:
 
 
 def cuda_warm(work: Callable[[], None]) -> None:
-    """Do work on a stream of its own, as a recording will."""
+    """Do work on a side stream, as a recording will."""
     stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -159,15 +159,16 @@ def run(
     after: Callable[[int], None],
     stopped: Callable[[], int],
 ) -> int:
-    """Do updates start..stop-1 in pieces that end at every multiple of the intervals, calling
-    `after(done)` behind each piece; return how many updates are done in all.
+    """Do updates start..stop-1 in pieces; return how many updates are done in total.
 
-    The loop ends early, between two pieces, when `stopped()` is not zero. Agent and watch are up to
-    date at every multiple of the intervals and at the end.
+    A piece ends at every multiple of the intervals; `after(done)` is called after each. The loop
+    ends early, between two pieces, when `stopped()` is not zero. Agent and watch are up to date at
+    every multiple of the intervals and at the end.
     """
     done = start
     while done < stop:
-        first, count = next(chunks(done, stop, engine.longest, intervals, agent.steady))
+        pieces = chunks(done, stop, engine.longest, intervals, agent.updates_per_advance)
+        first, count = next(pieces)
         engine.do(first, count)
         done = first + count
         if done == stop or any(every > 0 and done % every == 0 for every in intervals):

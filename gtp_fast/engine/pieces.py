@@ -1,4 +1,4 @@
-"""How a run is cut into pieces that need nothing of the host in their middle."""
+"""Split a run into pieces between which the host logs, saves or stops."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ _PIECE_SECONDS = 0.25
 
 
 def next_length(longest: int, count: int, took: float) -> int:
-    """Return how long pieces are to be after one of `count` updates that took so many seconds:
-    short enough to obey a stop, long enough for what comes between them not to matter.
+    """Return the length of the next piece after one of `count` updates took so many seconds.
+
+    Pieces of about a quarter of a second obey a stop soon, and the host's work between them is
+    small.
     """
     if took < 0.5 * _PIECE_SECONDS and count == longest:
         return 2 * longest
@@ -21,17 +23,17 @@ def chunks(
     stop: int,
     longest: int,
     intervals: Sequence[int] = (),
-    steady: Callable[[int], int] = lambda step: 1,
+    updates_per_advance: Callable[[int], int] = lambda step: 1,
 ) -> Iterator[tuple[int, int]]:
     """Yield (first, count) that cover start..stop-1 in order.
 
-    A piece is at most `longest` updates, ends wherever a multiple of one of `intervals` is reached
-    (a row of metrics, a checkpoint, an evaluation), and stays within steady(first) updates, for
-    which `Agent.advance` has nothing to do after its first call.
+    A piece has at most `longest` updates and ends at every multiple of one of `intervals` (a row of
+    metrics, a checkpoint, an evaluation). One call of `Agent.advance` serves it: it has at most
+    updates_per_advance(first) updates.
     """
     first = start
     while first < stop:
-        count = min(longest, stop - first, max(1, steady(first)))
+        count = min(longest, stop - first, max(1, updates_per_advance(first)))
         for interval in intervals:
             if interval > 0:
                 count = min(count, interval - first % interval)

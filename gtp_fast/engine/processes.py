@@ -1,8 +1,8 @@
-"""Seeds spread over single-threaded processes: on a CPU faster than threads that share them.
+"""Single-threaded processes that share the seeds: on a CPU faster than threads that do.
 
-A seed's updates depend on no other seed, so every process does those of its own seeds, and the
-result has the bits of one process. The parent keeps the agent of all seeds and brings it up to date
-where a run is logged, evaluated, saved or stopped.
+A seed's updates depend on no other seed, so each process trains its own seeds, and the result has
+the bits of one process. The parent keeps the agent of all seeds and updates it where a run is
+logged, evaluated, saved or stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gtp_fast.system.children import Child
 
 
 class Part(NamedTuple):
-    """What a process is told once: its seeds first..last-1, and all that makes their agent."""
+    """The first message to a process: its seeds first..last-1 and what builds their agent."""
 
     first: int
     last: int
@@ -42,9 +42,9 @@ class Part(NamedTuple):
 
 
 class Processes(Engine):
-    """Does updates in several processes; they start from the agent as it is.
+    """Does updates in several processes, which start from the current state of the agent.
 
-    Raises children.ChildDied, from any method, when one of them is gone.
+    Every method raises children.ChildDied when one of them has ended.
     """
 
     def __init__(self, agent: Agent, table: TransitionTable, watch: Watch, choice: Choice):
@@ -81,15 +81,15 @@ class Processes(Engine):
             raise
 
     def do(self, first: int, count: int) -> None:
-        """Do updates first..first+count-1; agent and watch stay as they are until `settle`."""
+        """Do updates first..first+count-1; agent and watch do not change until `settle`."""
         began = time.perf_counter()
-        self._everyone((first, count, self.watch.count == 0))
+        self._request((first, count, self.watch.count == 0))
         self.watch.count += count
         self.longest = next_length(self.longest, count, time.perf_counter() - began)
 
     def settle(self) -> None:
         """Bring agent and watch up to date."""
-        self._everyone(None)
+        self._request(None)
         tensors = self.memory.tensors
         self.watch.total.copy_(tensors["total"])
         self.watch.bad_step.copy_(tensors["bad_step"])
@@ -101,7 +101,7 @@ class Processes(Engine):
         self.children.clear()
         self.memory.close()
 
-    def _everyone(self, message: Any) -> None:
+    def _request(self, message: Any) -> None:
         for child in self.children:
             child.send(message)
         self._wait()

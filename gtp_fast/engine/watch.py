@@ -1,4 +1,4 @@
-"""What a run reports of its updates: metrics summed on the device, and the seeds that diverged."""
+"""Metrics of a run, summed on the device, and the seeds that diverged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gtp_fast.agents.base import Agent
 
 @dataclass(frozen=True)
 class Diverged:
-    """A seed that stopped learning: the update whose loss or gradient left its bounds."""
+    """A seed that stopped learning, and the update at which its loss or gradient broke bounds."""
 
     term: str
     seed: int
@@ -34,10 +34,10 @@ class Watch:
         self.limits = torch.tensor(limits, device=agent.device, dtype=agent.dtype)
 
     def add(self, metrics: Tensor, step: int | Tensor, advance: bool = False) -> None:
-        """Take the metrics of one update without waiting for the device; `count` is the caller's.
+        """Add the metrics of one update without waiting for the device; the caller counts.
 
-        Written for a CUDA graph: what a replay does not repeat on the host must not be done here.
-        advance: count `step`, a tensor, one on.
+        A CUDA graph records this call, so it does nothing on the host that a replay would skip.
+        advance: add 1 to `step`, a tensor.
         """
         self.agent.ops.tally(metrics, self.total, self.limits, self.bad_step, step, advance)
 
@@ -55,8 +55,9 @@ class Watch:
         return sorted(found, key=lambda one: (one.step, one.seed))
 
     def means(self) -> dict[str, list[float]]:
-        """Return the mean of each metric since the last call, one value a seed; waits for the
-        device.
+        """Return the mean of each metric since the last call, one value a seed.
+
+        Waits for the device.
         """
         rows = (self.total / max(self.count, 1)).cpu().tolist()
         self.total.zero_()

@@ -27,15 +27,10 @@ class Learner:
         self.limit = math.inf
         """Largest loss of a seed that still learns."""
 
-    def join(
-        self,
-        adam: Step,
-        write_gradient: Callable[..., None],
-        diverged: Tensor,
-    ) -> None:
-        """Take the forms of the optimiser and of the gradient that were chosen for the run, and
-        share with the other parts of an agent the update [S] at which a seed diverged, -1 for one
-        that has not.
+    def connect(self, adam: Step, write_gradient: Callable[..., None], diverged: Tensor) -> None:
+        """Take the chosen forms of optimiser and gradient, and the agent's record of divergence.
+
+        diverged: [S], the update at which a seed diverged, -1 if healthy; all learners share it.
         """
         self.adam, self.write_gradient, self.diverged = adam, write_gradient, diverged
 

@@ -1,7 +1,7 @@
 """How one action is chosen when a policy acts: several candidates, compared by a critic.
 
-Candidates are further draws of the same sampler, and what picks among them is one draw more. So
-evaluation and `act` need to know nothing of them: they give the draws that a sampler asks for.
+N candidates use N x D noise draws; one more draw picks one of them. Evaluation and `act` give as
+many draws as a sampler asks for, so they need no code for candidates.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gtp_fast.ops.sampling import Rows, Sampler, act_through_torch, action_through_act
+from gtp_fast.ops.sampling import ActsBySampling, Sampler
 
 Rule = Literal["softmax", "argmax", "mean"]
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +24,7 @@ def choose(score: Tensor, draw: Tensor, rule: Rule = "softmax") -> Tensor:
     """Return the index of the chosen candidate [S, B]; score: [S, N, B]; draw: [S, B], normal.
 
     softmax: candidate j with probability softmax(score)_j, where the cumulated probabilities pass
-    the quantile of the draw. argmax: the best one, whatever the draw.
+    the quantile of the draw. argmax: the best one, for any draw.
     """
     if rule == "argmax":
         return score.argmax(1)
@@ -34,12 +34,12 @@ def choose(score: Tensor, draw: Tensor, rule: Rule = "softmax") -> Tensor:
     return (cumulated <= quantile[:, None]).sum(1).clamp(max=score.shape[1] - 1)
 
 
-class CandidateSampler:
-    """A sampler of `count` candidates from `inner`, of which the score chooses one, or whose mean
-    acts (rule `mean`, which needs no score).
+class CandidateSampler(ActsBySampling):
+    """A sampler that draws `count` candidates from `inner` and acts by one or by their mean.
 
-    Its noise [S, N D + 1, B, A] holds the D draws of each of N candidates, then the draw whose
-    first number chooses. like: a tensor of the policy's device and type.
+    The score chooses one; rule `mean` takes the mean and needs no score. The noise
+    [S, N D + 1, B, A] holds the D draws of each of N candidates; the first number of the last draw
+    chooses. like: a tensor of the policy's device and type.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class CandidateSampler:
         with torch.no_grad():
             seeds, _, rows, width = noise.shape
             n, d = self.count, self.inner.draws
-            # Candidates lie behind one another in one batch of the inner sampler: [S, D, N B, A].
+            # Candidates lie one after another in one batch of the inner sampler: [S, D, N B, A].
             z = noise[:, :-1].reshape(seeds, n, d, rows, width).transpose(1, 2)
             z = z.reshape(seeds, d, n * rows, width)
             states = observation.repeat(1, n, 1)
@@ -73,17 +73,9 @@ class CandidateSampler:
             index = chosen[:, None, :, None].expand(-1, -1, -1, width)
             return actions.reshape(seeds, n, rows, width).gather(1, index)[:, 0]
 
-    def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
-        """Write the actions of one policy for observation [B, O] into out [B, A]."""
-        act_through_torch(self, self.like, observation, out, seed, step)
-
-    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
-        """Return the action of one observation."""
-        return action_through_act(self, self.like.shape[-1], observation, seed, step)
-
     def load(self, policy: object) -> None:
-        """Refuse: the critic would not follow."""
-        raise TypeError("a sampler of candidates is made anew for new weights")
+        """Raise TypeError: the critic would keep its old weights."""
+        raise TypeError("make a new sampler of candidates for new weights")
 
     def describe(self) -> str:
         """Name the implementation."""

@@ -89,10 +89,14 @@ class Operations:
         groups: dict[Form, list[str]] = {}
         for name, form in self.forms.items():
             groups.setdefault(form, []).append(name)
-        return "; ".join(
+        lines = [
             f"{form.name}: {', '.join(names)}" + (f" ({form.reason})" if form.reason else "")
             for form, names in groups.items()
-        )
+        ]
+        if self.precision != "fp32":
+            by = f" by {native.module().bf16()}" if self.forms["mlp"].name == "native" else ""
+            lines.append(f"products in {self.precision}{by}")
+        return "; ".join(lines)
 
 
 def resolve(
@@ -126,7 +130,7 @@ def resolve(
     makes_sampler: Callable[..., sampling.Sampler] = sampler.FORMS[forms["sampler"].name]
     differentiate = gradients.FORMS.get(forms["mlp"].name, Parameters.differentiate)
     chain = makes_sampler
-    # Where the interpreter stands in for a GPU, the sampler is the CPU's, which knows no tf32.
+    # Where the interpreter stands in for a GPU, the sampler is the CPU's, which has no tf32.
     if device.type == "cuda" and backend != "compiled":
         chain = functools.partial(makes_sampler, precision=precision)
     return Operations(
@@ -168,7 +172,7 @@ def make_sampler(
 
 
 def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
-    """Return what has no fused form on a device, each with the reason."""
+    """Return the operations without a fused form on a device, each with the reason."""
     device = torch.device(device)
     reasons = {name: _unavailable(name, device, dtype) for name in TABLE}
     return [f"{name}: {reason}" for name, reason in reasons.items() if reason]

@@ -20,10 +20,10 @@ TRAINING = ("fp32", "tf32", "bf16")
 """What the matrix products of training may read."""
 
 
-def checked(precision: str, among: Sequence[str] = PRECISIONS) -> str:
+def checked(precision: str, known: Sequence[str] = PRECISIONS) -> str:
     """Return a precision; UserError unless it is one of these."""
-    if precision not in among:
-        names = f"{', '.join(among[:-1])} or {among[-1]}"
+    if precision not in known:
+        names = f"{', '.join(known[:-1])} or {known[-1]}"
         raise UserError(f"Unknown precision {precision!r}: choose {names}.")
     return precision
 
@@ -34,17 +34,17 @@ def check_sampler(precision: str, on_gpu: bool) -> str:
         raise UserError("Precision tf32 is available on a GPU only: choose fp32, bf16 or int8.")
     if precision == "int8" and on_gpu:
         raise UserError(
-            "Precision int8 is available on a CPU only, for it saves a CPU's cache: choose fp32, "
+            "Precision int8 is available on a CPU only, where it saves cache: choose fp32, "
             "tf32 or bf16."
         )
     return precision
 
 
 def check(precision: str, fused: bool, triton: bool, device: torch.device, reason: str) -> None:
-    """Raise UserError, with the reason, unless training is available in this precision.
+    """Raise UserError, with the reason, unless networks train in this precision on a device.
 
-    fused: whether the networks have a fused form, else `reason` says why not; triton: whether it is
-    that of the Triton kernels.
+    fused: whether they have a fused form, else `reason` says why not. triton: whether that is
+    Triton's.
     """
     if checked(precision, TRAINING) == "fp32":
         return

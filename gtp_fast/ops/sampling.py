@@ -1,4 +1,4 @@
-"""The interface of a K-step sampler, its noise, and adapters between its methods."""
+"""The interface of a K-step sampler, its noise, and acting by `sample`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rows = NDArray[np.float32]
 
 
 class Fit(NamedTuple):
-    """What the inputs of a sampler have to fit."""
+    """The sizes that the inputs of a sampler must have."""
 
     seeds: int
     observation: int
@@ -50,28 +50,33 @@ class Sampler(Protocol):
         """Take new weights of the same shapes."""
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Map observation [S, B, O] and standard normal noise to actions [S, B, A]; noise is
-        [S, B, A], or [S, draws, B, A] where draws > 1. UserError for other shapes.
+        """Map observation [S, B, O] and standard normal noise to actions [S, B, A].
+
+        noise: [S, B, A], or [S, draws, B, A] where draws > 1. UserError for other shapes.
         """
 
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
-        """Write the actions of one policy for observation [B, O] into out [B, A], noise drawn by
-        counter: key = seed, step = step, stream ACT, row = k B + b for draw k of row b.
+        """Write the actions of one policy for observation [B, O] into out [B, A].
+
+        The noise is drawn by counter: key = seed, step = step, stream ACT, row = k B + b for draw k
+        of row b.
         """
 
     def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
-        """Return the action [A] of one observation [O], as `act` draws it; None where the
-        observation is not finite, contiguous float32, for the caller to mend or refuse.
+        """Return the action [A] of one observation [O], as `act` draws it.
+
+        None where the observation is not finite, contiguous float32: the caller converts or refuses
+        it.
         """
 
     def describe(self) -> str:
         """Name the implementation."""
 
 
-def fit_of(policy: FoldedPolicy, draws: int) -> Fit:
-    """Return what the inputs of a policy that takes so many draws have to fit."""
+def fit_of(policy: FoldedPolicy) -> Fit:
+    """Return the sizes that the inputs of a policy must have."""
     seeds, observation_dim, _ = policy.first_observation.shape
-    return Fit(seeds, observation_dim, policy.first_action.shape[1], draws)
+    return Fit(seeds, observation_dim, policy.first_action.shape[1], policy.draws)
 
 
 def draw_noise(
@@ -84,7 +89,7 @@ def draw_noise(
     columns: int,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Draw what `Sampler.sample` takes, by counter: row = k B + b for draw k of row b.
+    """Draw the noise of `Sampler.sample` by counter: row = k B + b for draw k of row b.
 
     normals: `philox.normals` or its fused form. Returns [S, B, A], or [S, draws, B, A] where
     draws > 1.
@@ -93,28 +98,32 @@ def draw_noise(
     return noise if draws == 1 else noise.view(-1, draws, rows, columns)
 
 
-def act_through_torch(
-    sampler: Sampler, weight: Tensor, observation: Rows, out: Rows, seed: int, step: int
-) -> None:
-    """Serve `act` with `sample`: draw the noise by counter on the device of `weight`, bring the
-    actions back.
-    """
-    keys = philox.key_tensor([seed], weight.device)
-    rows, columns = out.shape
-    noise = draw_noise(
-        philox.normals, sampler.draws, keys, step, Stream.ACT, rows, columns, weight.dtype
-    )
-    state = torch.from_numpy(observation).to(weight)[None]
-    out[:] = sampler.sample(state, noise)[0].cpu().numpy()
+class ActsBySampling:
+    """`act` and `action` by `sample`, on the device and in the type of the tensor `like`."""
 
+    fit: Fit
+    draws: int
+    like: Tensor
 
-def action_through_act(
-    sampler: Sampler, action_dim: int, observation: Rows, seed: int, step: int
-) -> Rows | None:
-    """Serve `action` with `act`."""
-    whole = observation.dtype == np.float32 and observation.flags.c_contiguous
-    if not whole or not np.isfinite(observation).all():
-        return None
-    out: Rows = np.empty(action_dim, np.float32)
-    sampler.act(observation[None], out[None], seed, step)
-    return out
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """Map observation [S, B, O] and noise to actions [S, B, A]; a subclass defines it."""
+        raise NotImplementedError
+
+    def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
+        """Write the actions of one policy for observation [B, O] into out [B, A]."""
+        keys = philox.key_tensor([seed], self.like.device)
+        rows, columns = out.shape
+        noise = draw_noise(
+            philox.normals, self.draws, keys, step, Stream.ACT, rows, columns, self.like.dtype
+        )
+        state = torch.from_numpy(observation).to(self.like)[None]
+        out[:] = self.sample(state, noise)[0].cpu().numpy()
+
+    def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
+        """Return the action [A] of one observation [O], or None as `Sampler.action` does."""
+        readable = observation.dtype == np.float32 and observation.flags.c_contiguous
+        if not readable or not np.isfinite(observation).all():
+            return None
+        out: Rows = np.empty(self.fit.action, np.float32)
+        self.act(observation[None], out[None], seed, step)
+        return out

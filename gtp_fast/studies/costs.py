@@ -63,7 +63,7 @@ class _Case:
         self.agent, self.table, self.updates = agent, table, updates
         self.done, self.between, self._advance = 0, 0.0, agent.advance
         agent.advance = self._timed_advance  # type: ignore[method-assign]
-        agent.stands_for = PUBLISHED_UPDATES
+        agent.nominal_updates = PUBLISHED_UPDATES
         agent.prepare(rounds * (updates + _WARM_UPDATES))
         self.engine = engine.build(chosen, agent, table, engine.Watch(agent))
 

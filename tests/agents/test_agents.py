@@ -246,7 +246,7 @@ def test_metrics_are_finite_named_and_one_column_a_seed(name: str) -> None:
     assert not metrics.requires_grad
     spread = health.action_spread(agent, synthetic_table(), 16)
     assert all(len(values) == 3 for values in spread.values())
-    assert ("action_std_one_jump" in spread) == agent.jumps and "action_std_k_steps" in spread
+    assert ("action_std_one_jump" in spread) == agent.k_is_free and "action_std_k_steps" in spread
 
 
 # --- acting --------------------------------------------------------------------------------------
@@ -290,10 +290,10 @@ def test_one_seed_acts_as_it_does_among_others(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_another_number_of_steps_is_had_or_refused(name: str) -> None:
     agent = make(name, (0,))
-    if agent.jumps:
+    if agent.k_is_free:
         assert len(agent.folded(k=3).c_in) == 3
     else:
-        with pytest.raises(UserError, match="k = 7 cannot be had"):
+        with pytest.raises(UserError, match="k = 7 is not available"):
             agent.folded(k=7)
     assert len(agent.folded().c_in) == agent.acting().steps
 

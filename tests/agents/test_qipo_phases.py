@@ -65,7 +65,7 @@ def test_what_is_steady_needs_no_further_call(way: str) -> None:
     first.renew_every, pieces, step = 3, [], 0
     while step < TOTAL:
         first.advance(step, table)
-        pieces.append(first.steady(step))
+        pieces.append(first.updates_per_advance(step))
         for number in range(step, step + pieces[-1]):
             every.update(table, number)
             # A step on the device, as a recorded update has it, calls `advance` by itself never.
@@ -104,16 +104,16 @@ def test_a_run_resumed_in_any_phase_goes_on_bit_for_bit(kind: str, way: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("total", "stands_for", "kept"),
+    ("total", "nominal_updates", "kept"),
     [(40, None, (False, False)), (80, None, (True, False)), (640, None, (True, True)),
      (80, 800, (True, True))],
 )  # fmt: skip
 def test_support_sets_are_kept_where_that_draws_less(
-    total: int, stands_for: int | None, kept: tuple[bool, bool]
+    total: int, nominal_updates: int | None, kept: tuple[bool, bool]
 ) -> None:
     """Of 64 states in batches of 2; sets for s' serve three quarters of the run, others a tenth."""
     agent = build("ot", stirred=False)
-    agent.stands_for = stands_for
+    agent.nominal_updates = nominal_updates
     agent.prepare(total)
     agent.advance(agent.guided_from, synthetic_table())
     sets = agent.backups, agent.supports

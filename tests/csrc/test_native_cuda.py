@@ -206,12 +206,12 @@ def test_the_choice_states_itself() -> None:
 def test_a_precision_that_only_a_gpu_has_is_refused_on_the_cpu() -> None:
     if native.missing():
         pytest.skip(native.missing())
-    with pytest.raises(UserError, match="tf32 is to be had on a GPU only"):
+    with pytest.raises(UserError, match="tf32 is available on a GPU only"):
         ops_sampler.NativeSampler(Folded(Sizes(H=32)).policy(), "tf32")
 
 
 def test_a_precision_that_only_a_cpu_has_is_refused_on_a_gpu() -> None:
-    with pytest.raises(UserError, match=r"int8 is to be had on a CPU only.*fp32, tf32 or bf16"):
+    with pytest.raises(UserError, match=r"int8 is available on a CPU only.*fp32, tf32 or bf16"):
         ops_precision.check_sampler("int8", on_gpu=True)
     assert [ops_precision.check_sampler(name, on_gpu=True) for name in PRECISIONS] == [*PRECISIONS]
 

@@ -46,9 +46,23 @@ def test_the_stage_that_an_agent_announces_is_that_of_its_grid() -> None:
         agent.advance(step, synthetic_table())
         seen.append(agent.num_nodes)
     for step in range(TOTAL):
-        rest = seen[step : step + agent.steady(step)]
+        rest = seen[step : step + agent.updates_per_advance(step)]
         assert len(set(rest)) == 1, step
-    assert len(list(engine.chunks(0, TOTAL, 1000, (), agent.steady))) == 4
+    assert len(list(engine.chunks(0, TOTAL, 1000, (), agent.updates_per_advance))) == 4
+
+
+def test_an_eager_update_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, prepared = build(CONFIG, (0,)), []
+    agent.prepare(TOTAL)
+    advance = type(agent).advance
+
+    def noted(self, step: int, table) -> None:
+        prepared.append(step)
+        advance(self, step, table)
+
+    monkeypatch.setattr(type(agent), "advance", noted)
+    Eager(agent, synthetic_table(), engine.Watch(agent)).do(0, 4)
+    assert prepared == [0, 1, 2, 3]
 
 
 # --- one result ----------------------------------------------------------------------------------
@@ -153,14 +167,14 @@ def test_auto_takes_the_highest_and_says_why(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_engine_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="captured cannot be had: a CUDA graph needs a CUDA GPU"):
+    with pytest.raises(UserError, match="captured is not available here: a CUDA graph needs"):
         engine.choose("captured", "auto", "cpu")
     with pytest.raises(UserError, match="Unknown engine 'quick'"):
         engine.choose("quick", "auto", "cpu")
     with pytest.raises(UserError, match="leave out --backend reference"):
         engine.choose("fused", "reference", "cpu")
     monkeypatch.setattr(native, "missing", lambda kind="cpu": "the native module was not built")
-    with pytest.raises(UserError, match=r"fused cannot be had: perturb .* was not built"):
+    with pytest.raises(UserError, match=r"fused is not available here: perturb .* was not built"):
         engine.choose("fused", "auto", "cpu")
 
 

@@ -18,6 +18,7 @@ from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.engine import choice, processes
 from gtp_fast.errors import UserError
+from gtp_fast.system import machine
 from gtp_fast.system.children import ChildDied
 
 CPU = torch.device("cpu")
@@ -181,7 +182,7 @@ def test_processes_end_with_their_engine_and_a_dead_one_is_named() -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no way to pin here")
 def test_processes_that_fill_the_cores_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     core = min(os.sched_getaffinity(0))
-    monkeypatch.setattr(choice, "_free_cores", lambda: [core, core])
+    monkeypatch.setattr(machine, "cores", lambda: [core, core])
     _, _, built = start("gtp", 2)
     for child in built.children:  # type: ignore[attr-defined]
         status = Path(f"/proc/{child.process.pid}/status").read_text()
@@ -207,7 +208,7 @@ def test_cores_that_share_the_seeds_evenly_get_a_process_each(
     asked: int | None, seeds: int, cores: int, threads: int, count: int, pinned: bool, said: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(choice, "_free_cores", lambda: list(range(cores)))
+    monkeypatch.setattr(machine, "cores", lambda: list(range(cores)))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     chosen = engine.choose("auto", "auto", "cpu", seeds, asked).sharing
     assert (chosen.count, bool(chosen.cores)) == (count, pinned)
@@ -218,7 +219,7 @@ def test_cores_that_share_the_seeds_evenly_get_a_process_each(
 
 def test_where_nothing_can_be_pinned_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setaffinity")
-    monkeypatch.setattr(choice, "_free_cores", lambda: [0, 1])
+    monkeypatch.setattr(machine, "cores", lambda: [0, 1])
     said = choice.share_seeds(2, 2, CPU).describe()
     assert said == "2 of one thread each, not pinned: this system cannot pin"
 

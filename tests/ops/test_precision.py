@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from agent_cases import TINY
@@ -14,7 +16,7 @@ from gtp_fast.training import config
 
 
 def test_a_cpu_refuses_what_only_a_gpu_has() -> None:
-    message = "--precision tf32 cannot be had: .* the run is on cpu; use --precision fp32"
+    message = "--precision tf32 is not available: .* the run is on cpu; use --precision fp32"
     with pytest.raises(UserError, match=message):
         agents.build("gtp", TINY, 3, 2, (0,), "cpu", "auto", "tf32")
 
@@ -32,6 +34,12 @@ def test_a_cpu_that_multiplies_no_bf16_refuses_it(monkeypatch: pytest.MonkeyPatc
 def test_operations_that_are_not_fused_refuse_it(backend: str, precision: str) -> None:
     with pytest.raises(UserError, match=f"have it, and --backend is {backend}; use"):
         ops.resolve(backend, "cuda", precision=precision)
+
+
+def test_a_run_says_what_its_products_read() -> None:
+    plain = ops.resolve("reference")
+    assert "products" not in plain.describe()
+    assert replace(plain, precision="bf16").describe().endswith("; products in bf16")
 
 
 def test_an_old_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,7 +163,7 @@ def test_advantage_weights_act_from_their_start_while_the_critic_trains_before()
 def test_updates_that_one_advance_serves_end_where_eta_begins_to_act() -> None:
     agent = build(replace(TINY, last_nodes=20, advantage_start=9), (0,))
     agent.prepare(30)
-    assert [agent.steady(step) for step in (0, 8, 9, 14, 15)] == [9, 1, 6, 1, 15]
+    assert [agent.updates_per_advance(step) for step in (0, 8, 9, 14, 15)] == [9, 1, 6, 1, 15]
 
 
 def test_without_a_start_no_critic_is_trained() -> None:

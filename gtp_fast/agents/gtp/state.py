@@ -156,7 +156,7 @@ class GTPState(Agent):
             self.node_count.fill_(count)
             self.num_nodes = count
 
-    def steady(self, step: int) -> int:
+    def updates_per_advance(self, step: int) -> int:
         """Return how many updates are left of the stage that this one belongs to."""
         left = reference.stage_left(step, self.total_updates, self.first_nodes, self.last_nodes)
         return min(left, self._start - step) if step < self._start else left

@@ -34,7 +34,7 @@ class BC(Agent):
     """A deterministic policy fitted to the data's actions."""
 
     Config = BCConfig
-    jumps = False
+    k_is_free = False
     loss_names = ("cloning_loss",)
     metric_names = (*loss_names, "actor_gradient")
 
@@ -59,7 +59,7 @@ class BC(Agent):
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the policy of every seed as one step that ignores its noise."""
-        self.own_steps(k, 1)
+        self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
         return self.network.fold(views, self.steps)
 

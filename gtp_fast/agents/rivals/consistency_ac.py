@@ -94,7 +94,7 @@ class ConsistencyAC(ChainActorCritic):
             self.node_count.fill_(count)
             self.num_nodes = count
 
-    def steady(self, step: int) -> int:
+    def updates_per_advance(self, step: int) -> int:
         """Return for how many updates the grid stays as it is, looking 64 ahead."""
         c = self.config
 

@@ -40,7 +40,7 @@ class DiffusionQL(ChainActorCritic):
     """A diffusion model of the data's actions whose samples are pushed uphill in Q."""
 
     Config = DiffusionQLConfig
-    jumps = False
+    k_is_free = False
     ranges = {"diffusion_steps": (1, 64), "beta_min": (0, 1e6), "beta_max": (0, 1e6)}  # noqa: RUF012
 
     config: DiffusionQLConfig
@@ -48,7 +48,7 @@ class DiffusionQL(ChainActorCritic):
     def steps_of(self, k: int | None) -> Steps:
         """Return the reverse process: x_0 recovered from eps and clipped, then the posterior."""
         c = self.config
-        self.own_steps(k, c.diffusion_steps)
+        self.check_k(k, c.diffusion_steps)
         betas = reference.vp_betas(c.diffusion_steps, c.beta_min, c.beta_max)
         d = reference.diffusion(betas)
         like = self.actor.parameters.flat

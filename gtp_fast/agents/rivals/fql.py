@@ -68,7 +68,7 @@ class FQL(Agent):
     """
 
     Config = FQLConfig
-    jumps = False
+    k_is_free = False
     loss_names = ("critic_loss", "flow_loss", "distillation_loss", "guidance_loss")
     metric_names = (*loss_names, "q", "flow_gradient", "actor_gradient", "critic_gradient")
 
@@ -114,7 +114,7 @@ class FQL(Agent):
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the one-step policy mu(s, z) of every seed; k can only be 1."""
-        self.own_steps(k, 1)
+        self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
         return self.one_step.fold(views, self.step_once)
 

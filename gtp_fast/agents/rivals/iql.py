@@ -63,7 +63,7 @@ class IQL(Agent):
     """Implicit Q-learning with a Gaussian policy."""
 
     Config = IQLConfig
-    jumps = False
+    k_is_free = False
     acting_weights = "online"
     loss_names = ("critic_loss", "value_loss", "actor_loss")
     metric_names = (*loss_names, "q", "value", "weight", "actor_gradient", "critic_gradient")
@@ -101,7 +101,7 @@ class IQL(Agent):
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the mean policy of every seed as one step that ignores its noise."""
-        self.own_steps(k, 1)
+        self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
         return self.network.fold(views, self.steps)
 

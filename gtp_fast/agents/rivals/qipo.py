@@ -126,7 +126,7 @@ class QIPO(Agent):
         fifth = -(-(total_updates - self.guided_from) // _RENEWALS)
         self.renew_every = c.renew_every or max(1, fifth)
         self.phase = CLONING
-        self.scale = (self.stands_for or total_updates) / total_updates
+        self.scale = (self.nominal_updates or total_updates) / total_updates
         self.backups.forget()
         self.supports.forget()
 
@@ -156,7 +156,7 @@ class QIPO(Agent):
         if kept == "kept" or (kept == "auto" and pays):
             sets.draw(self.chain, self.network.fold(weights.views, self.steps), table, step)
 
-    def steady(self, step: int) -> int:
+    def updates_per_advance(self, step: int) -> int:
         """Return how many updates are left until a phase or a renewal begins."""
         if step < self.guided_from:
             return (self.guided_from if step >= self.warmup_from else self.warmup_from) - step

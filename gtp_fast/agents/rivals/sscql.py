@@ -102,7 +102,7 @@ class SSCQL(Agent):
     """
 
     Config = SSCQLConfig
-    jumps = False
+    k_is_free = False
     loss_names = ("critic_loss", "flow_loss", "completion_loss", "guidance_loss")
     metric_names = (*loss_names, "q", "actor_gradient", "critic_gradient")
 
@@ -140,7 +140,7 @@ class SSCQL(Agent):
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the policy z + h(s, z, 0, 1) of every seed; k can only be 1."""
-        self.own_steps(k, 1)
+        self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
         return self.network.fold(views, self.step_once)
 
