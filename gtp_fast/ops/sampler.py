@@ -66,7 +66,7 @@ class NativeSampler(ActsBySampling):
         self.threads = torch.get_num_threads()
         if not self.on_gpu:
             # One action is one call, with no frame of Python between.
-            self.action = self.native.action
+            self.action = self.native.action  # type: ignore[method-assign]
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
