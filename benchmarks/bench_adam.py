@@ -1,35 +1,27 @@
-"""Adam and the moving average on a GPU, for the parameters of twin critics."""
+"""Adam's step, the clipped gradient and the moving average of all parameters."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.kernel import (
-    ACTIONS,
-    DEPTH,
-    OBSERVATIONS,
-    SEEDS,
-    WIDTH,
-    Call,
+from benchmarks.operation import (
     Case,
-    Kernel,
-    network_parameters,
+    critics,
+    maker,
     normal,
+    of_seeds,
 )
 from benchmarks.stage import Stage
-from benchmarks.workload import Row, in_turns
+from benchmarks.workload import Row
 from gtp_fast.reference.adam import guarded, plain
 
 
-def _adam(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:
-    sizes = [OBSERVATIONS + ACTIONS, *[WIDTH] * DEPTH, 1]
-    count = 2 * sum(x[0].numel() for x in network_parameters(1, sizes))
+def adam(seeds: int) -> Case:
+    count = 2 * sum(x[0].numel() for x in critics(1))
     buffers = [normal(i, seeds, count) for i in range(5)]
     buffers[3] = buffers[3].square()
 
@@ -44,16 +36,9 @@ def _adam(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:
     return call, guarded(plain), buffers
 
 
-CASES: dict[str, Case] = {"adam": _adam}
+make = maker(adam=adam)
 
 
-@functools.cache
-def make(case: str, device: torch.device) -> Kernel:
-    """Return the workload `name x seeds`, made once."""
-    name, _, seeds = case.rpartition("x")
-    return Kernel(name, CASES[name], int(seeds), device)
-
-
-@in_turns([f"{name}x{seeds}" for name in CASES for seeds in SEEDS])
-def test_kernel(benchmark: Any, stage: Stage, case: str, turn: int, row: Row) -> None:
+@of_seeds("adam")
+def test_adam(benchmark: Any, stage: Stage, case: str, turn: int, row: Row) -> None:
     stage.measure(benchmark, make(case, stage.device), row)

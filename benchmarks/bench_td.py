@@ -1,28 +1,25 @@
-"""The TD loss with its gradient on a GPU."""
+"""The TD loss of the twin critics and its gradient."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.kernel import (
+from benchmarks.operation import (
     BATCH,
-    SEEDS,
-    Call,
     Case,
-    Kernel,
+    maker,
     normal,
+    of_seeds,
 )
 from benchmarks.stage import Stage
-from benchmarks.workload import Row, in_turns
+from benchmarks.workload import Row
 from gtp_fast import reference
 
 
-def _td_loss(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:
+def td_loss(seeds: int) -> Case:
     inputs = [normal(1, 2, seeds, BATCH), normal(2, 2, seeds, BATCH), normal(3, seeds, BATCH)]
 
     def call(td_loss: Any, inputs: list[Tensor]) -> dict[str, Tensor]:
@@ -34,16 +31,9 @@ def _td_loss(seeds: int) -> tuple[Call, Callable[..., Any], list[Tensor]]:
     return call, reference.td_loss, inputs
 
 
-CASES: dict[str, Case] = {"td_loss": _td_loss}
+make = maker(td_loss=td_loss)
 
 
-@functools.cache
-def make(case: str, device: torch.device) -> Kernel:
-    """Return the workload `name x seeds`, made once."""
-    name, _, seeds = case.rpartition("x")
-    return Kernel(name, CASES[name], int(seeds), device)
-
-
-@in_turns([f"{name}x{seeds}" for name in CASES for seeds in SEEDS])
-def test_kernel(benchmark: Any, stage: Stage, case: str, turn: int, row: Row) -> None:
+@of_seeds("td_loss")
+def test_td(benchmark: Any, stage: Stage, case: str, turn: int, row: Row) -> None:
     stage.measure(benchmark, make(case, stage.device), row)

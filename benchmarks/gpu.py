@@ -21,7 +21,10 @@ from benchmarks import RESULTS, ROOT, resources, results_file
 from gtp_fast.errors import UserError
 
 # The cheapest first: a run that is cut short keeps what came before.
-_BENCHMARKS = ("loss", "perturb", "kernels", "sampler_gpu", "sampler", "data", "update", "run")
+_BENCHMARKS = (
+    "loss", "perturb", "weigh", "td", "embed", "adam", "philox", "mlp", "sampler_gpu", "sampler",
+    "data", "update", "run",
+)  # fmt: skip
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 

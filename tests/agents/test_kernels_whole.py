@@ -13,7 +13,7 @@ pytest.importorskip("triton")
 pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
 
 from agent_cases import TINY
-from mlp_cases import MlpCase
+from mlp_case import MlpCase
 from triton_cases import (  # noqa: F401
     DEVICE,
     STEP,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from mlp_cases import split
+from mlp_case import split
 from test_kernels_compile import (  # noqa: F401
     CAPABILITIES,
     STEP,

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = sorted((ROOT / "kernels").glob("*.py"))
+PARITY = sorted((ROOT / "tests" / "ops").glob("test_*_triton.py"))
 
 
 @pytest.mark.timeout(1200)
@@ -21,8 +22,9 @@ def test_parity_suite_passes_under_the_interpreter() -> None:
     pytest.importorskip("triton")
     # A process of its own: Triton reads the switch once, when its functions are first decorated.
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    assert len(PARITY) >= 10
     files = [
-        *sorted(map(str, (ROOT / "tests" / "ops").glob("test_*_triton.py"))),
+        *(str(path.relative_to(ROOT)) for path in PARITY),
         "tests/agents/test_kernels_agent.py",
         "tests/agents/test_kernels_whole.py",
     ]

@@ -1,4 +1,4 @@
-"""Adam and the moving average in native code."""
+"""Adam and the moving average: torch's own, the closed form, the native form."""
 
 from __future__ import annotations
 
@@ -6,27 +6,48 @@ import math
 
 import pytest
 import torch
-from on_arrays import instruction_sets
+from native_cases import needs_native, normals
+from reference_cases import noise
 from tolerance import assert_as_accurate
 
 from gtp_fast.ops import adam as ops_adam
-from gtp_fast.reference import philox
 from gtp_fast.reference.adam import guarded, plain
-from gtp_fast.system import native
-
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 
 
-@pytest.fixture(params=instruction_sets())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("GTP_FAST_ISA", request.param)
-    name: str = request.param
-    return name
+def test_adam_is_the_one_of_torch() -> None:
+    rates = (1e-3, 2e-2)
+    start = noise(2, 7, 1, step=10)[..., 0]
+    theirs = [start[s].clone().requires_grad_() for s in range(2)]
+    optimisers = [torch.optim.Adam([x], lr=lr) for x, lr in zip(theirs, rates, strict=True)]
+    ours, average = start.clone(), start.clone()
+    first, second = torch.zeros_like(start), torch.zeros_like(start)
+    expected_average = start.clone()
+    rate = torch.tensor(rates, dtype=torch.float64)
+    for step in range(1, 31):
+        gradient = noise(2, 7, 1, step=100 + step)[..., 0] * 10.0 ** (step % 5 - 3)
+        for x, g, optimiser in zip(theirs, gradient, optimisers, strict=True):
+            x.grad = g.clone()
+            optimiser.step()
+        buffers = (ours, gradient, first, second, average)
+        plain(*buffers, step, rate, 0.05, None, torch.zeros(2, dtype=torch.bool))
+        now = torch.stack([x.detach() for x in theirs])
+        expected_average = 0.95 * expected_average + 0.05 * now
+        assert torch.allclose(ours, now, rtol=1e-11, atol=1e-13)
+        assert torch.allclose(average, expected_average, rtol=1e-11, atol=1e-13)
 
 
-def normals(seed: int, *shape: int) -> torch.Tensor:
-    size = math.prod(shape)
-    return philox.normals(philox.key_tensor([seed]), 0, philox.Stream.NOISE, 1, size)[0].view(shape)
+def test_average_forgets_its_start_geometrically() -> None:
+    start, online, rate = noise(1, 4, 1, step=11), noise(1, 4, 1, step=12), 0.005
+    average, parameter = start.clone()[..., 0], online.clone()[..., 0]
+    still, healthy = torch.zeros_like(parameter), torch.zeros(1, dtype=torch.bool)
+    for updates in range(1, 301):
+        moments = still.clone(), still.clone(), still.clone()
+        plain(parameter, *moments, average, updates, torch.ones(1), rate, None, healthy)
+    expected = online + (1 - rate) ** 300 * (start - online)
+    assert torch.allclose(average, expected[..., 0], rtol=1e-12)
+
+
+# --- native --------------------------------------------------------------------------------------
 
 
 PLAIN = guarded(plain)
@@ -47,6 +68,7 @@ def adam(function, dtype: torch.dtype, max_norm: float | None, diverged=(-1, -1,
     return [*buffers, norm]
 
 
+@needs_native
 @pytest.mark.parametrize("max_norm", [None, 0.5])
 def test_adam_and_the_average(max_norm: float | None, isa: str) -> None:
     fast = adam(ops_adam.native_adam, torch.float32, max_norm)
@@ -58,6 +80,7 @@ def test_adam_and_the_average(max_norm: float | None, isa: str) -> None:
         assert_as_accurate(name, *values)
 
 
+@needs_native
 @pytest.mark.parametrize("function", [ops_adam.native_adam, PLAIN])
 def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function) -> None:
     free = adam(function, torch.float32, 0.5)
@@ -82,6 +105,7 @@ def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function
     assert not torch.equal(buffers[0][0], start[0])
 
 
+@needs_native
 @pytest.mark.parametrize("function", [ops_adam.native_adam, PLAIN])
 def test_a_seed_with_an_unsound_loss_stays_from_then_on_and_is_noted_once(function) -> None:
     start = normals(72, 4, 50)

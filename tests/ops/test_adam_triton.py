@@ -1,4 +1,4 @@
-"""Adam in Triton; test_kernels_offline.py runs it under the interpreter."""
+"""The Triton form of Adam's step and of the moving average against the reference."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ import pytest
 import torch
 from tolerance import assert_as_accurate
 from torch import Tensor
-
-pytest.importorskip("triton")
-from triton_cases import (  # noqa: F401
-    DEVICE,
-    STEP,
-    generator,
-    poisoned_outputs,
-    pytestmark,
-    seeds,
-)
+from triton_cases import DEVICE, normal, poisoned_outputs, pytestmark  # noqa: F401
 
 from gtp_fast.reference.adam import plain
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed)).to(DEVICE)
 
 
 class AdamCase:
@@ -103,3 +90,11 @@ def test_adam_leaves_a_frozen_seed_and_one_without_a_finite_norm_as_they_are() -
     for k in (0, 2):
         for new, old in zip((w, *rest), (case.buffers[0], *case.buffers[2:]), strict=True):
             assert torch.equal(new[k], old[k])
+
+
+def test_adam_refuses_a_wrong_shape() -> None:
+    from gtp_fast.kernels.adam import adam
+
+    flat = torch.zeros(2, 9, device=DEVICE)
+    with pytest.raises(ValueError, match="every buffer"):
+        adam(*(flat,) * 4, flat[:, 1:], 1, flat[:, 0], 0.1)

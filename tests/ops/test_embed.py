@@ -1,4 +1,4 @@
-"""The embedding of times in native code."""
+"""Embeddings of time: the closed form, then the native form and its gradients."""
 
 from __future__ import annotations
 
@@ -6,29 +6,36 @@ import math
 
 import pytest
 import torch
-from on_arrays import instruction_sets
+from native_cases import needs_native, normals
 from tolerance import assert_as_accurate
 
 from gtp_fast import reference
 from gtp_fast.ops import embed
-from gtp_fast.reference import philox
-from gtp_fast.system import native
-
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 
 
-@pytest.fixture(params=instruction_sets())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("GTP_FAST_ISA", request.param)
-    name: str = request.param
-    return name
+def test_sinusoids_are_sines_then_cosines_at_geometric_frequencies() -> None:
+    level, features = 0.7, 6
+    angles = [250.0 * level * 10_000.0 ** (-i / 2) for i in range(3)]
+    expected = [*map(math.sin, angles), *map(math.cos, angles)]
+    found = reference.sinusoid(torch.tensor([level], dtype=torch.float64), features)
+    assert found[0].tolist() == pytest.approx(expected, rel=1e-11)
 
 
-def normals(seed: int, *shape: int) -> torch.Tensor:
-    size = math.prod(shape)
-    return philox.normals(philox.key_tensor([seed]), 0, philox.Stream.NOISE, 1, size)[0].view(shape)
+def test_each_level_has_a_clock_of_its_own() -> None:
+    levels = normals(89, 2, 5, 2).double()
+    shapes = ((4, 8), (8,), (8, 4), (4,)) * 2
+    parameters = [normals(91 + i, 2, *shape).double() for i, shape in enumerate(shapes)]
+    embedded = reference.embed(levels, parameters)
+    assert embedded.shape == (2, 5, 8)
+    for i in range(2):
+        first, bias, last, shift = parameters[4 * i : 4 * i + 4]
+        sines = reference.sinusoid(levels[..., i], 4)
+        hidden = torch.nn.functional.mish(sines @ first + bias[:, None])
+        expected = hidden @ last + shift[:, None]
+        assert torch.allclose(embedded[..., 4 * i : 4 * i + 4], expected, rtol=1e-11, atol=1e-12)
 
 
+@needs_native
 def test_embeddings_of_time(isa: str) -> None:
     levels = 0.25 * torch.log(reference.karras_nodes(66)).view(1, 33, 2).repeat(2, 1, 1)
     levels = levels + 1e-3 * normals(90, 2, 33, 2)

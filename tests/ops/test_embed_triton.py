@@ -1,4 +1,4 @@
-"""The embedding of times in Triton; test_kernels_offline.py runs it under the interpreter."""
+"""The Triton form of the embedding of times against the reference."""
 
 from __future__ import annotations
 
@@ -6,25 +6,12 @@ import math
 
 import pytest
 import torch
+from mlp_case import split
 from tolerance import assert_as_accurate
 from torch import Tensor
-
-pytest.importorskip("triton")
-from mlp_cases import split
-from triton_cases import (  # noqa: F401
-    DEVICE,
-    STEP,
-    generator,
-    poisoned_outputs,
-    pytestmark,
-    seeds,
-)
+from triton_cases import DEVICE, generator, normal, poisoned_outputs, pytestmark  # noqa: F401
 
 from gtp_fast import reference
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed)).to(DEVICE)
 
 
 @pytest.mark.parametrize(("S", "B"), [(1, 1), (2, 150)])
@@ -57,3 +44,11 @@ def test_embeddings_and_their_gradients_match_the_reference(S: int, B: int) -> N
     plain, exact = definition(torch.float32), definition(torch.float64)
     for i, three in enumerate(zip((fast, *written), plain, exact, strict=True)):
         assert_as_accurate(f"embedding, result {i}", *three)
+
+
+def test_embed_refuses_a_wrong_shape() -> None:
+    from gtp_fast.kernels.embed import embed
+
+    two = torch.zeros(2, 2, 4, device=DEVICE)
+    with pytest.raises(ValueError, match="powers of two"):
+        embed(two, [two] * 8)

@@ -1,4 +1,4 @@
-"""The batch of an update in native code."""
+"""A batch of an update: whole rows of the table, then the native form."""
 
 from __future__ import annotations
 
@@ -7,16 +7,28 @@ from dataclasses import replace
 import pytest
 import torch
 from agent_cases import synthetic_table
-from native_cases import STEP, draw, keys
+from native_cases import STEP, draw, keys, needs_native
 
 from gtp_fast import ops, reference
 from gtp_fast.ops import gather as ops_gather
 from gtp_fast.reference import philox
-from gtp_fast.system import native
-
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 
 
+def test_a_batch_is_whole_rows_split_into_their_fields() -> None:
+    table = synthetic_table()
+    width = table.rows.shape[1]
+    table = replace(table, rows=torch.arange(64.0 * width).view(64, width))
+    state, action, reward, following, mask = ops.resolve("reference").gather(
+        table, keys(2), STEP, 0, 37
+    )
+    row = philox.integers(keys(2), STEP, 0, 37, 64) * width
+    for field, first in ((state, 0), (action, 3), (following, 6)):
+        columns = first + torch.arange(field.shape[-1])
+        assert torch.equal(field, (row[..., None] + columns).float())
+    assert torch.equal(reward, (row + 5.0)) and torch.equal(mask, (row + 9.0))
+
+
+@needs_native
 @pytest.mark.parametrize("by_lots", [False, True])
 def test_a_batch_is_the_rows_that_the_reference_draws(by_lots: bool) -> None:
     table = synthetic_table()

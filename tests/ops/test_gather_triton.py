@@ -1,28 +1,14 @@
-"""The batch of an update in Triton; test_kernels_offline.py runs it under the interpreter."""
+"""The Triton form of a batch's draw against the definition."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
-
-pytest.importorskip("triton")
-from triton_cases import (  # noqa: F401
-    DEVICE,
-    STEP,
-    generator,
-    poisoned_outputs,
-    pytestmark,
-    seeds,
-)
+from triton_cases import DEVICE, STEP, normal, poisoned_outputs, pytestmark, seeds  # noqa: F401
 
 from gtp_fast import reference
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed)).to(DEVICE)
 
 
 @pytest.mark.parametrize("by_lots", [False, True])
@@ -42,3 +28,29 @@ def test_gather_draws_and_copies_as_the_definition_does(
     expected = (rows[..., :O], rows[..., O : O + A], rows[..., O + A], rows[..., O + A + 1 : -1], rows[..., -1])  # fmt: skip  # noqa: E501
     for one, other in zip(fields, expected, strict=True):
         assert torch.equal(one, other)
+
+
+def test_gather_refuses_a_wrong_shape() -> None:
+    from gtp_fast.kernels.gather import gather
+
+    flat = torch.zeros(2, 9, device=DEVICE)
+    with pytest.raises(ValueError, match="9 columns"):
+        gather(flat, 3, 2, seeds(2), 0, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("lots", "message"),
+    [
+        (torch.zeros(9, dtype=torch.int64), r"lots must be \[10\] int64, not \[9\]"),
+        (torch.zeros(10, dtype=torch.int32), r"lots must be \[10\] int64, .* torch.int32"),
+    ],
+)
+def test_lots_that_do_not_fit_the_table_are_refused(lots: torch.Tensor, message: str) -> None:
+    from gtp_fast.kernels import batch, gather
+
+    table, nodes = torch.zeros(10, 10, device=DEVICE), reference.karras_nodes(11).to(DEVICE)
+    lots, streams = lots.to(DEVICE), (0, 3, 4, 1, 2)
+    with pytest.raises(ValueError, match=message):
+        gather.gather(table, 3, 2, seeds(2), 0, 0, 4, lots)
+    with pytest.raises(ValueError, match=message):
+        batch.draw_batch(table, (3, 2, 4), (1, 1), nodes, 11, seeds(2), 0, streams, lots=lots)

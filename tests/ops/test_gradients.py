@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from native_cases import needs_native
 
 from gtp_fast import reference
 from gtp_fast.networks import mlp
@@ -11,9 +12,8 @@ from gtp_fast.networks.parameters import Parameters, initialise, mlp_shapes
 from gtp_fast.ops import gradients
 from gtp_fast.ops import mlp as ops_mlp
 from gtp_fast.reference import philox
-from gtp_fast.system import native
 
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+pytestmark = needs_native
 KEYS = philox.key_tensor([3, 5])
 X = philox.normals(KEYS, 0, philox.Stream.NOISE, 9, 4)
 

@@ -1,26 +1,63 @@
-"""The losses of the flow map in Triton; test_kernels_offline.py runs it under the interpreter."""
+"""The Triton form of both losses and their gradient against the reference."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-
-pytest.importorskip("triton")
-
+from tolerance import assert_as_accurate
+from torch import Tensor
 from triton_cases import (  # noqa: F401
+    BF16,
     DEVICE,
-    INTERPRETED,
+    F32,
     STEP,
-    LossCase,
     draw_actions,
-    fast_perturb,
     generator,
     poisoned_outputs,
     pytestmark,
     seeds,
 )
 
-F32, BF16 = torch.float32, torch.bfloat16
+from gtp_fast import reference
+from gtp_fast.reference import Perturbation
+
+
+class LossCase:
+    """Inputs of the losses and their three evaluations."""
+
+    def __init__(self, S: int, B: int, A: int, N: int = 1281, dtype: torch.dtype = F32) -> None:
+        self.a = draw_actions(S, B, A)
+        self.p = reference.perturb(self.a, reference.karras_nodes(N).to(DEVICE), N, seeds(S), STEP)
+        normal = torch.randn(S, 3 * B, A, generator=generator(2)).to(DEVICE)
+        self.student, self.teacher = normal[:, : 2 * B].to(dtype), normal[:, 2 * B :].to(dtype)
+        self.w = 1 + 10 * torch.rand(S, B, generator=generator(3)).to(DEVICE)
+
+    def fast(self, pick: slice = slice(None)) -> tuple[Tensor, ...]:
+        from gtp_fast.kernels.loss import flow_map_loss
+
+        p = self.p
+        rows = (p.a_t, p.a_u, p.q_t, p.q_u, p.skip_t, p.out_t, p.skip_u, p.out_u, self.w)
+        return flow_map_loss(*(x[pick] for x in (self.student, self.teacher, self.a, *rows)))
+
+    def reference(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        exact = dtype == torch.float64
+        student, teacher = (x.double() if exact else x for x in (self.student, self.teacher))
+        student = student.detach().requires_grad_()
+        a, w, *fields = (x.to(dtype) for x in (self.a, self.w, *self.p))
+        consistency, flow = reference.flow_map_loss(student, teacher, a, Perturbation(*fields), w)
+        (gradient,) = torch.autograd.grad((consistency + flow).sum(), student)
+        return consistency.detach(), flow.detach(), gradient
+
+    def check(self) -> None:
+        B = self.a.shape[1]
+        fast, plain, exact = self.fast(), self.reference(F32), self.reference(torch.float64)
+        assert_as_accurate("consistency", fast[0], plain[0], exact[0])
+        assert_as_accurate("flow", fast[1], plain[1], exact[1])
+        # Apart, since the flow half is far larger and would hide an error of the other.
+        for name, half in (("consistency", slice(0, B)), ("flow", slice(B, None))):
+            assert_as_accurate(
+                f"gradient of {name}", fast[2][:, half], plain[2][:, half], exact[2][:, half]
+            )
 
 
 @pytest.mark.parametrize("dtype", [F32, BF16])
@@ -75,3 +112,18 @@ def test_loss_of_a_seed_among_others_equals_that_seed_alone() -> None:
     for k in range(3):
         for one, other in zip(together, case.fast(slice(k, k + 1)), strict=True):
             assert torch.equal(one[k : k + 1], other)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("student", r"student must be \[1, 8, 3\]"),
+        ("teacher", "teacher, a_t and a_u"),
+        ("w", "q, skip, out and w"),
+    ],
+)
+def test_loss_refuses_a_wrong_shape(field: str, message: str) -> None:
+    case = LossCase(1, 4, 3)
+    setattr(case, field, getattr(case, field)[:, 1:])
+    with pytest.raises(ValueError, match=message):
+        case.fast()

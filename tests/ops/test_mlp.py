@@ -1,33 +1,68 @@
-"""The multilayer perceptron in native code."""
+"""Perceptrons: sums by hand, the native form with every gradient, the sizes of a kernel."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
-from on_arrays import instruction_sets
+from native_cases import needs_native, normals
 from tolerance import assert_as_accurate
 
 from gtp_fast import reference
-from gtp_fast.ops import mlp
-from gtp_fast.reference import philox
-from gtp_fast.system import native
-
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+from gtp_fast.errors import UserError
+from gtp_fast.ops import mlp, mlp_triton
 
 
-@pytest.fixture(params=instruction_sets())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("GTP_FAST_ISA", request.param)
-    name: str = request.param
-    return name
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_mish_is_the_one_of_torch(dtype: torch.dtype) -> None:
+    x = torch.cat((torch.linspace(-30, 30, 2001), torch.tensor([-80.0, 80.0, 1e4, -1e4]))).to(dtype)
+    x.requires_grad_()
+    theirs = torch.nn.functional.mish(x.double())
+    ours = reference.mish(x)
+    scale = 1e-5 if dtype == torch.float32 else 1e-12
+    assert ((ours - theirs).abs() <= scale * theirs.abs() + 1e-30).all()
+    slopes = [torch.autograd.grad(y.sum(), x)[0].double() for y in (ours, theirs)]
+    assert ((slopes[0] - slopes[1]).abs() < 2 * scale).all()
 
 
-def normals(seed: int, *shape: int) -> torch.Tensor:
-    size = math.prod(shape)
-    return philox.normals(philox.key_tensor([seed]), 0, philox.Stream.NOISE, 1, size)[0].view(shape)
+def by_hand(x: list[float], layers: list[tuple], act: Callable[[float], float]) -> list[float]:
+    """Run one row through layers of (weight, bias) in Python's floats."""
+    for i, (weight, bias) in enumerate(layers):
+        x = [
+            b + sum(value * row[j] for value, row in zip(x, weight, strict=True))
+            for j, b in enumerate(bias)
+        ]
+        x = [act(value) for value in x] if i < len(layers) - 1 else x
+    return x
+
+
+@pytest.mark.parametrize(
+    ("activation", "act"),
+    [
+        ("mish", lambda x: x * math.tanh(math.log1p(math.exp(x)))),
+        ("gelu", lambda x: x / (1 + math.exp(-2 * (2 / math.pi) ** 0.5 * (x + 0.044715 * x**3)))),
+        ("relu", lambda x: max(x, 0.0)),
+    ],
+)
+def test_an_mlp_is_its_sums_by_hand(activation: str, act: Callable[[float], float]) -> None:
+    sizes = (5, 4, 4, 2)
+    weights = [normals(i, 2, a, b).double() for i, (a, b) in enumerate(pairwise(sizes))]
+    biases = [normals(9 + i, 2, n).double() for i, n in enumerate(sizes[1:])]
+    # The second piece has one group and one row for all.
+    pieces = [normals(20, 2, 3, 3).double(), normals(21, 1, 1, 2).double()]
+    y = reference.mlp(pieces, weights, biases, activation)
+    for group in range(2):
+        pairs = zip(weights, biases, strict=True)
+        layers = [(w[group].tolist(), b[group].tolist()) for w, b in pairs]
+        for row in range(3):
+            x = [*pieces[0][group, row].tolist(), *pieces[1][0, 0].tolist()]
+            assert y[group, row].tolist() == pytest.approx(by_hand(x, layers, act), rel=1e-11)
+
+
+# --- native --------------------------------------------------------------------------------------
 
 
 class Case:
@@ -62,11 +97,13 @@ class Case:
             assert_as_accurate(f"{self.name}, result {i}", *values)
 
 
+@needs_native
 @pytest.mark.parametrize("rows", [1, 63, 255, 256, 257, 1000])
 def test_batches(rows: int, isa: str) -> None:
     Case(2, rows, (37, 64, 64, 1)).check()
 
 
+@needs_native
 @pytest.mark.parametrize("activation", ["mish", "relu", "gelu"])
 @pytest.mark.parametrize(
     ("groups", "sizes"),
@@ -78,12 +115,14 @@ def test_shapes(groups: int, sizes: tuple[int, ...], activation: str, isa: str) 
     Case(groups, 33, sizes, activation).check()
 
 
+@needs_native
 def test_no_rows_have_no_values_and_gradients_of_zero() -> None:
     y, dx, *gradients = Case(2, 0, (3, 4, 2)).results(mlp.native_mlp)
     assert y.shape == (2, 0, 2) and dx.shape == (2, 0, 3)
     assert all(not g.any() for g in gradients)
 
 
+@needs_native
 def test_inputs_that_are_not_contiguous_and_saturated_ones(isa: str) -> None:
     case = Case(2, 24, (6, 20, 3))
     wide = normals(60, 24, 2, 12)
@@ -94,6 +133,7 @@ def test_inputs_that_are_not_contiguous_and_saturated_ones(isa: str) -> None:
         case.check()
 
 
+@needs_native
 @pytest.mark.parametrize("groups", [1, 2, 3])
 def test_the_bits_depend_neither_on_threads_nor_on_other_groups(groups: int) -> None:
     case = Case(groups, 257, (37, 64, 64, 5))
@@ -113,6 +153,7 @@ def test_the_bits_depend_neither_on_threads_nor_on_other_groups(groups: int) -> 
         assert torch.equal(whole[-1:], one)
 
 
+@needs_native
 def test_two_graphs_may_live_at_once_and_one_may_be_walked_twice() -> None:
     case, other = Case(1, 16, (4, 8, 2)), Case(1, 16, (4, 8, 2))
     other.x = 2 * case.x
@@ -129,6 +170,7 @@ def test_two_graphs_may_live_at_once_and_one_may_be_walked_twice() -> None:
         assert all(torch.equal(a, b) for a, b in zip(got, want[2:], strict=True))
 
 
+@needs_native
 def test_a_nan_is_never_lost() -> None:
     case = Case(1, 9, (4, 8, 2))
     case.x[0, 3, 1] = math.nan
@@ -138,6 +180,7 @@ def test_a_nan_is_never_lost() -> None:
     assert torch.isnan(gradients[0]).all()
 
 
+@needs_native
 def test_pieces_are_read_side_by_side_and_get_their_own_gradients(isa: str) -> None:
     case = Case(4, 34, (5 + 40 + 3, 24, 2))
     shapes = ((4, 34, 5), (2, 34, 40), (1, 17, 3))
@@ -157,6 +200,7 @@ def test_pieces_are_read_side_by_side_and_get_their_own_gradients(isa: str) -> N
         assert_as_accurate(name, *values)
 
 
+@needs_native
 def test_mish_keeps_relative_accuracy_where_it_is_small(isa: str) -> None:
     x = torch.linspace(-30.0, -1e-6, 10_000).view(1, -1, 1)
     one, zero = torch.ones(1, 1, 1), torch.zeros(1, 1)
@@ -165,6 +209,7 @@ def test_mish_keeps_relative_accuracy_where_it_is_small(isa: str) -> None:
     assert ((y - exact).abs() / exact.abs()).max() < 4e-7
 
 
+@needs_native
 def test_no_gradient_is_taken_of_parameters_that_want_none(monkeypatch) -> None:
     case = Case(2, 16, (4, 8, 2))
     x = case.x.requires_grad_()
@@ -178,3 +223,25 @@ def test_no_gradient_is_taken_of_parameters_that_want_none(monkeypatch) -> None:
 def halves(case: Case, trains: bool) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     leaves = [p.detach().requires_grad_(trains) for p in case.parameters]
     return leaves[::2], leaves[1::2]
+
+
+# --- sizes beyond the kernel of a GPU ------------------------------------------------------------
+
+
+def network(width: int) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+    sizes = [3, width, 2]
+    weights = [torch.randn(1, a, b) for a, b in pairwise(sizes)]
+    return torch.randn(1, 4, 3), weights, [torch.zeros(1, n) for n in sizes[1:]]
+
+
+def test_a_size_beyond_the_kernel_is_said_once() -> None:
+    parts = network(600)
+    with pytest.warns(UserWarning, match="1 hidden layers of 600 .* runs through PyTorch") as told:
+        results = [mlp_triton.triton_mlp(*parts) for _ in range(2)]
+    assert len(told) == 1
+    assert all(torch.equal(result, reference.mlp(*parts)) for result in results)
+
+
+def test_a_size_beyond_the_kernel_is_an_error_where_fused_was_asked_for() -> None:
+    with pytest.raises(UserError, match=r"--backend fused cannot be had for .* of 4 "):
+        mlp_triton.triton_mlp(*network(4), strict=True)

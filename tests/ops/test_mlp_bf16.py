@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from agent_cases import TINY, synthetic_table, tiny
+from native_cases import needs_native
 from rounded import round_products, rounded_pieces
 from tolerance import assert_as_accurate
 from torch import Tensor
@@ -20,7 +21,7 @@ from gtp_fast.agents.setup import Setup
 from gtp_fast.ops import mlp as ops_mlp
 from gtp_fast.system import native
 
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+pytestmark = needs_native
 
 # (G, B, widths of the pieces, hidden widths, outputs, activation)
 CASES = [

@@ -1,14 +1,11 @@
-"""Parity of the kernels of dense layers, forward and every gradient."""
+"""The Triton form of dense layers, forward and every gradient, against the reference."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-
-pytest.importorskip("triton")
-
-from mlp_cases import MlpCase, split
-from triton_cases import DEVICE, INTERPRETED, generator, poisoned_outputs, pytestmark  # noqa: F401
+from mlp_case import MlpCase, split
+from triton_cases import DEVICE, INTERPRETED, poisoned_outputs, pytestmark  # noqa: F401
 
 # (G, B, widths of the pieces, H, N, depth, activation, precision)
 CASES = [
@@ -68,3 +65,42 @@ def test_gradients_may_leave_the_weights_out() -> None:
     found = mlp_backward(case.gradient, saved, case.inputs, weights, biases, [], [], [False, True])
     assert found[0] is None
     assert torch.equal(found[1], case.fast()["gradient of piece 1"])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "message"),
+    [
+        (((1, 4, 3), (3, 8), (8, 2)), {"activation": "tanh"}, "'tanh'"),
+        (((1, 4, 3), (3, 8), (8, 2)), {"precision": "fp16"}, "'fp16'"),
+        (((1, 4, 2), (3, 8), (8, 2)), {}, "takes 3 inputs, the pieces have 2"),
+        (
+            ((1, 4, 3), (3, 7), (7, 2)),
+            {},
+            "from 8 to 512 and outputs from 1 to 64, not 7, 2",
+        ),
+        (((1, 4, 3), (3, 8), (8, 65)), {}, "not 8, 65"),
+        (((3, 4, 3), (3, 8), (8, 2)), {}, "does not repeat to 2 groups"),
+        (((1, 4, 3), (3, 8), (9, 2)), {}, "layer 1 has shapes"),
+    ],
+)
+def test_mlp_refuses(shapes: tuple, options: dict[str, str], message: str) -> None:
+    from gtp_fast.kernels.mlp import mlp
+
+    x, *sizes = shapes
+    weights = [torch.zeros(2, *size, device=DEVICE) for size in sizes]
+    biases = [torch.zeros(2, size[1], device=DEVICE) for size in sizes]
+    with pytest.raises(ValueError, match=message):
+        mlp([torch.zeros(x, device=DEVICE)], weights, biases, **options)
+
+
+def test_mlp_backward_refuses_gradients_that_lie_apart() -> None:
+    from gtp_fast.kernels.mlp import mlp
+    from gtp_fast.kernels.mlp_backward import mlp_backward
+
+    sizes = ((3, 8), (8, 8), (8, 8), (8, 8), (8, 2))
+    weights = [torch.zeros(1, *size, device=DEVICE) for size in sizes]
+    biases = [torch.zeros(1, size[1], device=DEVICE) for size in sizes]
+    x = [torch.zeros(1, 4, 3, device=DEVICE)]
+    y, saved = mlp(x, weights, biases, save=True)
+    with pytest.raises(ValueError, match="one behind another"):
+        mlp_backward(y, saved, x, weights, biases, weights, biases)

@@ -1,4 +1,4 @@
-"""The perturbation in Triton; test_kernels_offline.py runs it under the interpreter."""
+"""The Triton form of the perturbation against the reference."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import torch
 from ties import cdf_of_drawn_words
 from tolerance import assert_as_accurate
 from torch import Tensor
-
-from gtp_fast import reference
-from gtp_fast.reference import Perturbation
-
-pytest.importorskip("triton")
-
 from triton_cases import (  # noqa: F401
+    BF16,
     DEVICE,
-    INTERPRETED,
+    F32,
     STEP,
-    LossCase,
     draw_actions,
-    fast_perturb,
-    generator,
     poisoned_outputs,
     pytestmark,
     seeds,
 )
 
-F32, BF16 = torch.float32, torch.bfloat16
+from gtp_fast import reference
+from gtp_fast.reference import Perturbation
+
 TIMES = ("t", "u", "tau")
+
+
+def fast_perturb(*args: object, **options: object) -> Perturbation:
+    from gtp_fast.kernels.perturb import perturb
+
+    return Perturbation(**perturb(*args, **options))
 
 
 def assert_perturbation(
@@ -130,3 +130,34 @@ def test_perturb_of_a_seed_among_others_equals_that_seed_alone() -> None:
     for k in range(3):
         alone = fast_perturb(a[k : k + 1], nodes, 41, seeds(3)[k : k + 1], STEP)
         assert_same_bits(Perturbation(*(x[k : k + 1] for x in together)), alone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"a": (1, 4, 65)}, "1 to 64 action dimensions, not 65"),
+        ({"a": (1, 4, 0)}, "1 to 64 action dimensions, not 0"),
+        ({"seeds": 2}, r"seeds must be \[1\] int64"),
+        ({"num_nodes": 1}, "num_nodes must lie in 2..11, not 1"),
+        ({"num_nodes": 12}, "num_nodes must lie in 2..11, not 12"),
+        ({"nodes": torch.float64}, "nodes must be one row of float32"),
+        ({"cdf": torch.zeros(12, dtype=torch.int64)}, r"cdf must be \[11\] int64, not \[12\]"),
+        ({"cdf": torch.zeros(11)}, r"cdf must be \[11\] int64, .* torch.float32"),
+        ({"u_mode": "near"}, "'near'"),
+        ({"kind": "ctm"}, "'ctm'"),
+    ],
+)
+def test_perturb_refuses(changes: dict[str, object], message: str) -> None:
+    from gtp_fast.kernels.perturb import perturb
+
+    options = {key: changes[key] for key in ("u_mode", "kind", "cdf") if key in changes}
+    nodes = reference.karras_nodes(11, dtype=changes.get("nodes", torch.float32)).to(DEVICE)
+    with pytest.raises(ValueError, match=message):
+        perturb(
+            draw_actions(*changes.get("a", (1, 4, 3))),
+            nodes,
+            changes.get("num_nodes", 11),
+            seeds(changes.get("seeds", 1)),
+            0,
+            **options,
+        )

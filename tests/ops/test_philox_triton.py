@@ -7,12 +7,15 @@ import math
 import pytest
 import torch
 from tolerance import assert_as_accurate
+from triton_cases import DEVICE, STEP, poisoned_outputs, pytestmark, seeds  # noqa: F401
+
+from gtp_fast.reference import philox
+from gtp_fast.reference.philox import Stream
 
 triton = pytest.importorskip("triton")
 tl = pytest.importorskip("triton.language")
 
 from gtp_fast.kernels.philox import _box_muller, philox4x32_10  # noqa: E402
-from triton_cases import DEVICE, pytestmark  # noqa: E402, F401
 
 # Counter, key and result of the known-answer tests published with Random123.
 VECTORS = [
@@ -107,3 +110,25 @@ def test_box_muller_of_the_largest_word_is_zero() -> None:
     result = torch.full((2, 4), torch.nan, device=DEVICE)
     _box_muller_kernel[(1,)](word, word, result, N=4)
     assert (result == 0).all()
+
+
+@pytest.mark.parametrize("columns", [1, 6, 17])
+def test_draws_match_the_definition(columns: int) -> None:
+    from gtp_fast.kernels.philox import integers, normals
+
+    step = torch.tensor(STEP, dtype=torch.int64, device=DEVICE)
+    fast = normals(seeds(2), step, Stream.VALUE, 70, columns)
+    plain, exact = (
+        philox.normals(seeds(2), STEP, Stream.VALUE, 70, columns, dtype)
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert_as_accurate("normals", fast, plain, exact)
+    drawn = integers(seeds(2), STEP, Stream.VALUE, 600, 12_345)
+    assert torch.equal(drawn, philox.integers(seeds(2), STEP, Stream.VALUE, 600, 12_345))
+
+
+def test_normals_refuse_too_many_columns() -> None:
+    from gtp_fast.kernels.philox import normals
+
+    with pytest.raises(ValueError, match="1 to 512 columns"):
+        normals(seeds(2), 0, 3, 4, 513)

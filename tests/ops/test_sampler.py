@@ -1,28 +1,119 @@
-"""The native sampler on the CPU: comparison rule, shapes, instruction sets, checks."""
+"""The K-step sampler: exact maps, the folded policy, then the native form on the CPU."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
-import threading
 
 import numpy as np
 import pytest
 import torch
 from folded import FORMS, Folded, Form, Sizes
-from on_arrays import OnArrays, instruction_sets
+from native_cases import needs_native
+from on_arrays import FLOAT_ISAS, ISAS, OnArrays
+from oracles import TWO_MODES, Mixture, judge, normal_scores, solve
 from tolerance import assert_as_accurate
 
-from gtp_fast.errors import UserError
-from gtp_fast.ops import philox as native_philox
-from gtp_fast.ops import sampler
+from gtp_fast import networks, reference
+from gtp_fast.networks.parameters import Parameters, initialise
 from gtp_fast.reference import philox
-from gtp_fast.system import native
 
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
-ISAS = instruction_sets()
-# The others differ in bf16 or int8 only.
-FLOAT_ISAS = [isa for isa in ISAS if isa not in ("avx512vnni", "avx512bf16")]
+UNEVEN = Mixture((0.3, 0.7), (-0.7, 0.5), (0.15, 0.1))
+
+
+def tensor(x: object) -> torch.Tensor:
+    return torch.as_tensor(x, dtype=torch.float64)
+
+
+def exact_phi(mixture: Mixture):
+    def phi(x: torch.Tensor, t: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        ratio = float(s) / float(t)
+        moved = mixture.flow(x.numpy(), float(t), float(s))
+        return (tensor(moved) - ratio * x) / (1 - ratio)
+
+    return phi
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 16])
+def test_sampler_with_the_exact_map_gives_the_data_law(steps: int) -> None:
+    noise = tensor(normal_scores(2001))[None, :, None]
+    times = reference.sampling_times(steps, dtype=torch.float64)
+    drawn = reference.sample(exact_phi(TWO_MODES), noise, times, clip=None)[0, :, 0].numpy()
+    assert drawn == pytest.approx(
+        TWO_MODES.flow(80.0 * noise[0, :, 0].numpy(), 80.0, 0.0), abs=1e-8
+    )
+    shape = judge(drawn)
+    assert shape.distance < 2e-4
+    assert shape.middle == pytest.approx(0.0098, abs=6e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_sampler_with_the_denoiser_is_euler(steps: int) -> None:
+    noise = tensor(normal_scores(101))[None, :, None]
+    grid = tensor(np.append(np.geomspace(10.0, 0.1, steps), 0.0))
+    drawn = reference.sample(
+        lambda x, t, s: tensor(UNEVEN.denoiser(x.numpy(), float(t))), noise, grid, clip=None
+    )
+    x = 10.0 * noise.numpy()
+    for t, s in zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True):
+        x = solve(UNEVEN.field, x, t, s, 1, 1)
+    assert drawn.numpy() == pytest.approx(x, abs=1e-12)
+
+
+def test_sampler_clips_only_its_result() -> None:
+    noise = tensor([[[-3.0], [0.001], [3.0]]])
+    times = tensor([80.0, 1.0, 0.0])
+    seen = []
+
+    def phi(x: torch.Tensor, t: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        seen.append(x.abs().max().item())
+        return x
+
+    assert reference.sample(phi, noise, times).flatten().tolist() == [-1.0, 0.08, 1.0]
+    assert reference.sample(phi, noise, times, clip=None).abs().max() == 240.0
+    assert seen == [240.0] * 4
+
+
+@pytest.mark.parametrize("kind", reference.PRECONDITIONINGS)
+@pytest.mark.parametrize(("depth", "steps"), [(1, 1), (2, 5), (3, 2)])
+def test_folded_sampler_is_the_sampler_through_the_network(kind, depth, steps) -> None:
+    seeds, rows, observed, acted = 3, 7, 4, 2
+    network = networks.FlowMapNetwork(observed, acted, 8, depth, reference.mlp)
+    keys = philox.key_tensor(range(seeds))
+    parameters = Parameters(seeds, network.shapes(), torch.device("cpu"), torch.float64)
+    initialise(parameters, keys, (0,))
+    times = reference.sampling_times(steps, dtype=torch.float64)
+    observation = philox.normals(keys, 0, 5, rows, observed, torch.float64)
+    noise = philox.normals(keys, 0, 6, rows, acted, torch.float64)
+
+    def phi(a: torch.Tensor, t: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        skip, out, scale = reference.precondition(t, kind)
+        levels = torch.stack((reference.noise_level(t, 0.002), reference.noise_level(s, 0.002)))
+        levels = levels.expand(seeds, rows, 2)
+        output = network(parameters.views, scale * a, levels, observation)
+        return reference.clean_action(a, output, skip.expand(seeds, rows), out.expand(seeds, rows))
+
+    with torch.no_grad():
+        plain = reference.sample(phi, noise, times)
+    policy = network.fold(
+        parameters.views, tuple(times.tolist()), kind=kind, sigma_data=0.5, t_min=0.002
+    )
+    folded = reference.folded_sample(policy, observation, noise)
+    assert not plain.abs().eq(1).all()
+    assert torch.allclose(folded, plain, rtol=1e-11, atol=1e-12)
+    alone = reference.folded_sample(policy.select(1), observation[1:2], noise[1:2])
+    assert torch.allclose(alone, folded[1:2], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("form", [Form(), *FORMS], ids=str)
+def test_folded_sampler_is_its_definition_in_every_form(form: Form) -> None:
+    policy = Folded(Sizes(S=2, A=3, H=20, K=4), form=form)
+    observation, noise, _ = policy.inputs(9)
+    folded = policy.policy()
+    result = reference.folded_sample(folded.to(torch.float64), tensor(observation), tensor(noise))
+    assert folded.draws == (4 if form.stochastic else 1)
+    assert result.numpy() == pytest.approx(policy.exact(observation, noise), abs=1e-13)
+    assert not result.abs().eq(1).all()
+
+
+# --- native --------------------------------------------------------------------------------------
 
 
 def check(policy: Folded, rows: int, isa: str = "", threads: int = 1) -> None:
@@ -38,12 +129,14 @@ def check(policy: Folded, rows: int, isa: str = "", threads: int = 1) -> None:
     assert_as_accurate(f"actions {policy.sizes} B={rows} {isa}", out, plain, exact)
 
 
+@needs_native
 @pytest.mark.parametrize("isa", FLOAT_ISAS)
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 13, 47, 48, 49, 63, 255, 256, 257, 1000])
 def test_batches(rows: int, isa: str) -> None:
     check(Folded(Sizes(H=128, K=2)), rows, isa)
 
 
+@needs_native
 @pytest.mark.parametrize("isa", FLOAT_ISAS)
 @pytest.mark.parametrize("rows", [1, 2, 7])
 @pytest.mark.parametrize(
@@ -60,6 +153,7 @@ def test_shapes(sizes: Sizes, rows: int, isa: str) -> None:
     check(Folded(sizes), rows, isa)
 
 
+@needs_native
 @pytest.mark.parametrize("isa", FLOAT_ISAS)
 @pytest.mark.parametrize("rows", [1, 13, 100])
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -67,6 +161,7 @@ def test_forms(form: Form, rows: int, isa: str) -> None:
     check(Folded(Sizes(S=2, A=3, H=36, K=4), form=form), rows, isa)
 
 
+@needs_native
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("form", [Form("mish"), *FORMS], ids=str)
 def test_instruction_sets_with_a_fused_multiply_add_give_the_same_bits(
@@ -85,10 +180,12 @@ def test_instruction_sets_with_a_fused_multiply_add_give_the_same_bits(
             assert np.array_equal(first, again), isa
 
 
+@needs_native
 def test_a_large_batch_on_threads_of_its_own() -> None:
     check(Folded(Sizes(S=2, H=32, K=1)), 65536, threads=2)
 
 
+@needs_native
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 @pytest.mark.parametrize("isa", ISAS)
 def test_a_rows_bits_depend_on_nothing_but_the_row(isa: str, precision: str) -> None:
@@ -107,6 +204,7 @@ def test_a_rows_bits_depend_on_nothing_but_the_row(isa: str, precision: str) -> 
         assert np.array_equal(alone, once[:, pick])
 
 
+@needs_native
 def test_a_seed_among_others_equals_it_alone() -> None:
     policy, one = Folded(Sizes(S=3, H=64)), Folded(Sizes(S=1, H=64))
     for name in ("first_action", "first_observation", "step_bias", "last_weight", "last_bias"):
@@ -123,6 +221,7 @@ def test_a_seed_among_others_equals_it_alone() -> None:
     assert np.array_equal(out[2:], alone)
 
 
+@needs_native
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_loading_again_equals_a_fresh_sampler(precision: str) -> None:
     sizes = Sizes(S=2, A=3, H=100)
@@ -137,61 +236,13 @@ def test_loading_again_equals_a_fresh_sampler(precision: str) -> None:
     assert np.array_equal(fresh, again)
 
 
+@needs_native
 def test_the_flat_order_is_that_of_the_folded_policy() -> None:
     policy = Folded(Sizes(S=2, A=3, H=20))
     assert np.array_equal(policy.policy().flatten().numpy(), policy.flat())
 
 
-@pytest.mark.parametrize("rows", [1, 7, 100])
-@pytest.mark.parametrize("form", [Form(), Form(stochastic=True)], ids=str)
-def test_act_draws_its_noise_by_counter(form: Form, rows: int) -> None:
-    policy = Folded(Sizes(A=6, H=64), form=form)
-    observation, noise, out = policy.inputs(rows)
-    key, draws = 2**63 + 12345, noise.reshape(-1, 6)
-    stream = philox.Stream.ACT
-    draws[:] = native_philox.native_normals(philox.key_tensor([key]), 77, stream, *draws.shape)[
-        0
-    ].numpy()
-    run = OnArrays(policy)
-    run.sample(observation, noise, out)
-    for threads in (1, 3):
-        acted = np.full_like(out[0], np.nan)
-        run.act(observation[0], acted, key, 77, threads)
-        assert np.array_equal(acted, out[0])
-
-
-def test_one_action_is_the_first_of_a_batch() -> None:
-    policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True))
-    observation, _, out = policy.inputs(1)
-    rows = observation[0]
-    for made in (
-        sampler.NativeSampler(policy.policy()),
-        sampler.ReferenceSampler(policy.policy()),
-    ):
-        made.act(rows, out[0], 5, 9)
-        action = made.action(rows[0], 5, 9)
-        assert action is not None and np.array_equal(action, out[0, 0])
-        assert made.action(rows[0].astype(np.float64), 5, 9) is None
-        assert made.action(np.repeat(rows[0], 2)[::2], 5, 9) is None
-        for bad in (np.nan, -np.inf):
-            spoilt = rows[0].copy()
-            spoilt[7] = bad
-            assert made.action(spoilt, 5, 9) is None
-    native_one = sampler.NativeSampler(policy.policy()).action
-    assert native_one(rows[0, :5].copy(), 5, 9) is None
-    assert native_one(rows, 5, 9) is None
-
-
-def test_the_two_samplers_draw_the_same_noise_for_act() -> None:
-    policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True)).policy()
-    observation = np.random.default_rng(0).standard_normal((5, 29)).astype(np.float32)
-    fast, plain, exact = (np.empty((5, 6), dtype) for dtype in (np.float32, np.float32, np.float64))
-    sampler.NativeSampler(policy).act(observation, fast, 11, 3)
-    sampler.ReferenceSampler(policy).act(observation, plain, 11, 3)
-    sampler.ReferenceSampler(policy.to(torch.float64)).act(observation, exact, 11, 3)
-    assert_as_accurate("act with noise in its steps", fast, plain, exact)
-
-
+@needs_native
 def test_nan_goes_through_and_no_row_touches_another() -> None:
     policy = Folded(Sizes(H=64))
     observation, noise, out = policy.inputs(50)
@@ -201,6 +252,7 @@ def test_nan_goes_through_and_no_row_touches_another() -> None:
     assert bad[3] and bad.sum() == 1
 
 
+@needs_native
 @pytest.mark.parametrize("isa", FLOAT_ISAS)
 def test_squash_is_tanh_everywhere_and_keeps_a_nan(isa: str) -> None:
     """A policy whose phi is its noise."""
@@ -221,6 +273,7 @@ def test_squash_is_tanh_everywhere_and_keeps_a_nan(isa: str) -> None:
     assert np.isnan(out).all()
 
 
+@needs_native
 def test_actions_are_clipped() -> None:
     policy = Folded(Sizes(H=64, K=1))
     policy.gain[:] = 50.0
@@ -229,110 +282,7 @@ def test_actions_are_clipped() -> None:
     assert out.max() == 1.0 and out.min() == -1.0
 
 
-def test_threads_of_python_share_a_sampler() -> None:
-    policy = Folded(Sizes(H=64))
-    run = OnArrays(policy)
-    observation, noise, expected = policy.inputs(300)
-    run.sample(observation, noise, expected)
-    outs = [np.full_like(expected, np.nan) for _ in range(4)]
-    workers = [
-        threading.Thread(target=run.sample, args=(observation, noise, out, 2)) for out in outs
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert all(np.array_equal(out, expected) for out in outs)
-
-
-def test_threads_of_python_with_a_sampler_each() -> None:
-    policies = [Folded(Sizes(H=64, A=3), seed=i) for i in range(4)]
-    runs = [
-        OnArrays(policy, precision="bf16" if i % 2 else "fp32") for i, policy in enumerate(policies)
-    ]
-    observation = policies[0].inputs(200)[0][0]
-
-    def act(run, outs: list[np.ndarray]) -> None:
-        for rows in (1, 200, 7, 1, 60):
-            outs.append(np.full((rows, 3), np.nan, np.float32))
-            run.act(observation[:rows], outs[-1], rows, 4, 2)
-            outs.append(run.action(observation[rows - 1], rows, 5))
-
-    expected, got = ([[] for _ in runs] for _ in range(2))
-    for run, outs in zip(runs, expected, strict=True):
-        act(run, outs)
-    workers = [threading.Thread(target=act, args=pair) for pair in zip(runs, got, strict=True)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for one, other in zip(expected, got, strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    assert not np.array_equal(got[0][0], got[2][0])
-
-
-def test_what_does_not_fit_is_refused_by_name() -> None:
-    policy = Folded(Sizes(H=32))
-    run = OnArrays(policy).sampler.native
-    observation, noise, out = policy.inputs(4)
-    addresses = [x.ctypes.data for x in (observation, noise, out)]
-    with pytest.raises(ValueError, match="observation is a null pointer"):
-        run.sample(0, *addresses[1:], 4)
-    with pytest.raises(ValueError, match="rows must not be negative"):
-        run.sample(*addresses, -1)
-    with pytest.raises(ValueError, match="must hold"):
-        run.load(policy.flat()[:-1].copy().ctypes.data, policy.flat().size - 1, 1.0)
-    with pytest.raises(RuntimeError, match="call load first"):
-        native.module().Sampler(*policy.sizes.tuple()).sample(*addresses, 4)
-    with pytest.raises(ValueError, match="mish, gelu or relu, not tanh"):
-        native.module().Sampler(*policy.sizes.tuple(), "tanh")
-    with pytest.raises(ValueError, match="fp32, bf16 or int8, not tf32"):
-        native.module().Sampler(*policy.arguments(), "tf32")
-    with pytest.raises(ValueError, match="width must be"):
-        native.module().Sampler(1, 1, 1, 0, 1, 1)
-
-
-def test_act_refuses_arrays_that_do_not_fit() -> None:
-    policy = Folded(Sizes(H=32))
-    run = OnArrays(policy)
-    observation, out = policy.inputs(4)[0][0], np.empty((4, 8), np.float32)
-    cases = [
-        (np.repeat(observation, 2, 0)[::2], "observation .*non-contiguous"),
-        (np.asfortranarray(observation), "observation .*non-contiguous"),
-        (observation.astype(np.float64), "observation must be .*float32.*float64"),
-        (observation[:, :5].copy(), "observation .*length 29.*\\(4, 5\\)"),
-        (observation[0], "observation .*2 axes"),
-        (observation[:3], "observation and out differ in axis 0"),
-    ]
-    for rows, message in cases:
-        with pytest.raises(ValueError, match=message):
-            run.act(rows, out, 0, 0)
-    out.flags.writeable = False
-    with pytest.raises(ValueError, match="out is read-only"):
-        run.act(observation, out, 0, 0)
-    two = OnArrays(Folded(Sizes(S=2, H=32)))
-    with pytest.raises(ValueError, match="one seed"):
-        two.act(observation, np.empty((4, 8), np.float32), 0, 0)
-
-
-def test_an_instruction_set_can_be_forced() -> None:
-    policy = Folded(Sizes(H=32))
-    for isa in FLOAT_ISAS:
-        assert OnArrays(policy, isa).isa == isa
-    with pytest.raises(UserError, match="'sse9' is not one of"):
-        OnArrays(policy, "sse9")
-    code = (
-        "from gtp_fast import ops; from gtp_fast.system import native; print(native.module().isa())"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"GTP_FAST_ISA": "portable"},
-        capture_output=True,
-        check=True,
-    )
-    assert result.stdout.decode().strip() == "portable"
-
-
+@needs_native
 def test_an_empty_batch_is_no_error() -> None:
     policy = Folded(Sizes(H=32))
     observation, noise, out = policy.inputs(0)

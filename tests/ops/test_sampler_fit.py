@@ -1,10 +1,15 @@
-"""What a sampler is given has to fit its policy: shapes, dtype, device."""
+"""What a sampler is given has to fit its policy: shapes, dtype, device, instructions."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import torch
 from folded import Folded, Form, Sizes
+from native_cases import needs_native
+from on_arrays import FLOAT_ISAS, OnArrays
 
 from gtp_fast import ops
 from gtp_fast.errors import UserError
@@ -12,7 +17,7 @@ from gtp_fast.ops import sampler
 from gtp_fast.ops.candidates import CandidateSampler
 from gtp_fast.system import native
 
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
+pytestmark = needs_native
 
 
 @pytest.mark.parametrize("backend", ["fused", "reference"])
@@ -62,3 +67,42 @@ def test_what_is_no_float32_of_this_device_is_not_read_by_its_address() -> None:
         with pytest.raises(UserError, match="The laid out policy is"):
             other.take(wrong, policy.initial_scale, 4)
     assert torch.equal(made.sample(observation, noise), wanted)
+
+
+def test_what_does_not_fit_is_refused_by_name() -> None:
+    policy = Folded(Sizes(H=32))
+    run = OnArrays(policy).sampler.native
+    observation, noise, out = policy.inputs(4)
+    addresses = [x.ctypes.data for x in (observation, noise, out)]
+    with pytest.raises(ValueError, match="observation is a null pointer"):
+        run.sample(0, *addresses[1:], 4)
+    with pytest.raises(ValueError, match="rows must not be negative"):
+        run.sample(*addresses, -1)
+    with pytest.raises(ValueError, match="must hold"):
+        run.load(policy.flat()[:-1].copy().ctypes.data, policy.flat().size - 1, 1.0)
+    with pytest.raises(RuntimeError, match="call load first"):
+        native.module().Sampler(*policy.sizes.tuple()).sample(*addresses, 4)
+    with pytest.raises(ValueError, match="mish, gelu or relu, not tanh"):
+        native.module().Sampler(*policy.sizes.tuple(), "tanh")
+    with pytest.raises(ValueError, match="fp32, bf16 or int8, not tf32"):
+        native.module().Sampler(*policy.arguments(), "tf32")
+    with pytest.raises(ValueError, match="width must be"):
+        native.module().Sampler(1, 1, 1, 0, 1, 1)
+
+
+def test_an_instruction_set_can_be_forced() -> None:
+    policy = Folded(Sizes(H=32))
+    for isa in FLOAT_ISAS:
+        assert OnArrays(policy, isa).isa == isa
+    with pytest.raises(UserError, match="'sse9' is not one of"):
+        OnArrays(policy, "sse9")
+    code = (
+        "from gtp_fast import ops; from gtp_fast.system import native; print(native.module().isa())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"GTP_FAST_ISA": "portable"},
+        capture_output=True,
+        check=True,
+    )
+    assert result.stdout.decode().strip() == "portable"

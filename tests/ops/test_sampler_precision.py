@@ -1,4 +1,4 @@
-"""The native sampler with bf16 and int8 weights."""
+"""The native sampler with bfloat16 and int8 weights."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 from folded import FORMS, Folded, Form, Sizes
-from on_arrays import OnArrays, instruction_sets
+from native_cases import needs_native
+from on_arrays import ISAS, OnArrays
 from tolerance import assert_as_accurate
 
 from gtp_fast import ops, reference
 from gtp_fast.errors import UserError
-from gtp_fast.system import native
 
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
-ISAS = instruction_sets()
+pytestmark = needs_native
 
 
 def check_bf16(policy: Folded, rows: int, isa: str) -> None:

@@ -1,4 +1,4 @@
-"""The TD loss in native code; its closed form is in reference/test_losses.py."""
+"""Targets and TD loss of the twin critics: by hand, then the native form."""
 
 from __future__ import annotations
 
@@ -6,16 +6,54 @@ import math
 
 import pytest
 import torch
-from native_cases import draw
+from native_cases import draw, needs_native
 from tolerance import assert_as_accurate
 
 from gtp_fast import reference
 from gtp_fast.ops import td, weigh
-from gtp_fast.system import native
-
-pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
 
 
+def test_target_takes_the_lesser_twin_and_the_mask() -> None:
+    values = torch.tensor([[[1.0, 5.0, 2.0]], [[3.0, 4.0, 9.0]]])
+    target = reference.td_target(
+        torch.tensor([[10.0, 20.0, 30.0]]), torch.tensor([[1.0, 1.0, 0.0]]), values, 0.5
+    )
+    assert target.tolist() == [[10.5, 22.0, 30.0]]
+
+
+def test_critic_loss_adds_the_twins_and_lets_no_gradient_into_its_target() -> None:
+    values = torch.tensor([[[1.0, 2.0]], [[0.0, 4.0]]], requires_grad=True)
+    target = torch.tensor([[3.0, 3.0]], requires_grad=True)
+    loss = reference.double_q_loss(values, target)
+    assert loss.tolist() == [pytest.approx((4 + 1) / 2 + (9 + 1) / 2)]
+    gradients = torch.autograd.grad(loss.sum(), (values, target), allow_unused=True)
+    assert gradients[0].tolist() == [[[-2.0, -1.0]], [[-3.0, 1.0]]]
+    assert gradients[1] is None
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(0.0, (2.8, 2.0)), (1.0, (2.8 / 0.19, 2.9 / 0.19))])
+def test_values_of_a_two_state_chain(mask: float, expected: tuple[float, float]) -> None:
+    # A pays 1 and leads to B; B pays 2 and ends (mask 0), or is cut by a time-out and leads to A.
+    reward, masks = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, mask]])
+    values = torch.zeros(2, 1, 2, requires_grad=True)
+    for _ in range(500):
+        target = reference.td_target(reward, masks, values.detach().flip(2), 0.9)
+        (gradient,) = torch.autograd.grad(reference.double_q_loss(values, target).sum(), values)
+        values.data -= 0.5 * gradient
+    for twin in values.detach():
+        assert twin[0].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_td_loss_backs_up_the_best_of_several_next_actions() -> None:
+    # Twins' best next values are 5 and 4, so the target is 1 + 0.5 * 4 = 3.
+    values = torch.tensor([[[1.0]], [[2.0]]], dtype=torch.float64)
+    following = torch.tensor([[[3.0, 5.0]], [[4.0, 1.0]]], dtype=torch.float64)
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert reference.td_loss(values, following, one, one, 0.5).tolist() == [5.0]
+    assert reference.td_loss(values, following, one, 0 * one, 0.5).tolist() == [1.0]
+
+
+@needs_native
 @pytest.mark.parametrize(("S", "B", "m"), [(1, 1, 1), (2, 63, 3), (3, 257, 1)])
 def test_td_loss(S: int, B: int, m: int) -> None:
     values, following, packed = draw(0, 2, S, B), draw(1, 2, S, m * B), draw(2, S, B, 2)
@@ -33,6 +71,7 @@ def test_td_loss(S: int, B: int, m: int) -> None:
         assert_as_accurate(f"{name} {S, B, m}", *compared)
 
 
+@needs_native
 @pytest.mark.parametrize("twin", [0, 1])
 def test_a_nan_reaches_loss_and_weights_of_its_own_seed_alone(twin: int) -> None:
     values, one = draw(5, 2, 2, 6), torch.ones(2, 3)

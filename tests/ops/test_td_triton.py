@@ -1,4 +1,4 @@
-"""The TD loss in Triton; test_kernels_offline.py runs it under the interpreter."""
+"""The Triton form of the TD loss against the reference."""
 
 from __future__ import annotations
 
@@ -6,22 +6,9 @@ import pytest
 import torch
 from tolerance import assert_as_accurate
 from torch import Tensor
-
-pytest.importorskip("triton")
-from triton_cases import (  # noqa: F401
-    DEVICE,
-    STEP,
-    generator,
-    poisoned_outputs,
-    pytestmark,
-    seeds,
-)
+from triton_cases import DEVICE, normal, poisoned_outputs, pytestmark  # noqa: F401
 
 from gtp_fast import reference
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed)).to(DEVICE)
 
 
 @pytest.mark.parametrize(("S", "B", "M"), [(1, 1, 1), (2, 63, 3), (1, 1025, 1)])
@@ -56,3 +43,11 @@ def test_a_value_that_is_not_a_number_reaches_loss_and_weights() -> None:
     loss, _ = td_loss(values[..., :4].contiguous(), values[..., 4:], zeros, zeros + 1, 0.99)
     assert loss.isnan().tolist() == [True, False]
     assert weigh(values, torch.ones(2, device=DEVICE), 4).mean.isnan().tolist() == [True, False]
+
+
+def test_td_refuses_a_wrong_shape() -> None:
+    from gtp_fast.kernels.td import td_loss
+
+    flat, two = torch.zeros(2, 9, device=DEVICE), torch.zeros(2, 2, 4, device=DEVICE)
+    with pytest.raises(ValueError, match=r"must be \[2, 4\]"):
+        td_loss(two, two, flat, flat, 0.9)

@@ -1,4 +1,4 @@
-"""The advantage weights in Triton; test_kernels_offline.py runs it under the interpreter."""
+"""The Triton form of the advantage weights against the reference."""
 
 from __future__ import annotations
 
@@ -6,22 +6,9 @@ import pytest
 import torch
 from tolerance import assert_as_accurate
 from torch import Tensor
-
-pytest.importorskip("triton")
-from triton_cases import (  # noqa: F401
-    DEVICE,
-    STEP,
-    generator,
-    poisoned_outputs,
-    pytestmark,
-    seeds,
-)
+from triton_cases import DEVICE, normal, poisoned_outputs, pytestmark  # noqa: F401
 
 from gtp_fast import reference
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed)).to(DEVICE)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +38,11 @@ def test_weights_match_the_reference(S: int, B: int, M: int, maximum: float | No
     alone = weigh(values[:1], eta[:1], B, maximum)
     for one, other in zip(fast, alone, strict=True):
         assert torch.equal(one[:1], other)
+
+
+def test_weigh_refuses_a_wrong_shape() -> None:
+    from gtp_fast.kernels.weigh import weigh
+
+    flat, two = torch.zeros(2, 9, device=DEVICE), torch.zeros(2, 2, 4, device=DEVICE)
+    with pytest.raises(ValueError, match="2 twins"):
+        weigh(two, flat[:, 0], 3)

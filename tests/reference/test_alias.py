@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from test_random import python_words
+from reference_cases import python_words
 
 from gtp_fast import reference
 from gtp_fast.reference import philox

@@ -1,25 +1,22 @@
-"""Flow map, preconditioning and sampler against closed forms."""
+"""Flow map and preconditioning against closed forms."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from folded import FORMS, Folded, Form, Sizes
 from oracles import (
     TWO_MODES,
     Mixture,
     gaussian_denoiser,
     gaussian_flow,
-    judge,
-    karras,
-    normal_scores,
     slope,
     solve,
 )
+from reference_cases import noise
+from torch.autograd import gradcheck
 
-from gtp_fast import networks, reference
-from gtp_fast.networks.parameters import Parameters, initialise
+from gtp_fast import reference
 from gtp_fast.reference import philox
 
 UNEVEN = Mixture((0.3, 0.7), (-0.7, 0.5), (0.15, 0.1))
@@ -158,101 +155,18 @@ def test_unknown_preconditioning_is_refused() -> None:
         reference.precondition(torch.ones(1), "vp")
 
 
-# --- sampler -------------------------------------------------------------------------------------
+# --- gradients in float64 ------------------------------------------------------------------------
 
 
-def exact_phi(mixture: Mixture):
-    def phi(x: torch.Tensor, t: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-        ratio = float(s) / float(t)
-        moved = mixture.flow(x.numpy(), float(t), float(s))
-        return (tensor(moved) - ratio * x) / (1 - ratio)
-
-    return phi
-
-
-@pytest.mark.parametrize("steps", [1, 2, 5, 16])
-def test_sampler_with_the_exact_map_gives_the_data_law(steps: int) -> None:
-    noise = tensor(normal_scores(2001))[None, :, None]
-    times = reference.sampling_times(steps, dtype=torch.float64)
-    drawn = reference.sample(exact_phi(TWO_MODES), noise, times, clip=None)[0, :, 0].numpy()
-    assert drawn == pytest.approx(
-        TWO_MODES.flow(80.0 * noise[0, :, 0].numpy(), 80.0, 0.0), abs=1e-8
-    )
-    shape = judge(drawn)
-    assert shape.distance < 2e-4
-    assert shape.middle == pytest.approx(0.0098, abs=6e-4)
-
-
-@pytest.mark.parametrize("steps", [1, 3, 7])
-def test_sampler_with_the_denoiser_is_euler(steps: int) -> None:
-    noise = tensor(normal_scores(101))[None, :, None]
-    grid = tensor(np.append(np.geomspace(10.0, 0.1, steps), 0.0))
-    drawn = reference.sample(
-        lambda x, t, s: tensor(UNEVEN.denoiser(x.numpy(), float(t))), noise, grid, clip=None
-    )
-    x = 10.0 * noise.numpy()
-    for t, s in zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True):
-        x = solve(UNEVEN.field, x, t, s, 1, 1)
-    assert drawn.numpy() == pytest.approx(x, abs=1e-12)
-
-
-def test_sampler_clips_only_its_result() -> None:
-    noise = tensor([[[-3.0], [0.001], [3.0]]])
-    times = tensor([80.0, 1.0, 0.0])
-    seen = []
-
-    def phi(x: torch.Tensor, t: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-        seen.append(x.abs().max().item())
-        return x
-
-    assert reference.sample(phi, noise, times).flatten().tolist() == [-1.0, 0.08, 1.0]
-    assert reference.sample(phi, noise, times, clip=None).abs().max() == 240.0
-    assert seen == [240.0] * 4
-
-
-@pytest.mark.parametrize("kind", reference.PRECONDITIONINGS)
-@pytest.mark.parametrize(("depth", "steps"), [(1, 1), (2, 5), (3, 2)])
-def test_folded_sampler_is_the_sampler_through_the_network(kind, depth, steps) -> None:
-    seeds, rows, observed, acted = 3, 7, 4, 2
-    network = networks.FlowMapNetwork(observed, acted, 8, depth, reference.mlp)
-    keys = philox.key_tensor(range(seeds))
-    parameters = Parameters(seeds, network.shapes(), torch.device("cpu"), torch.float64)
-    initialise(parameters, keys, (0,))
-    times = reference.sampling_times(steps, dtype=torch.float64)
-    observation = philox.normals(keys, 0, 5, rows, observed, torch.float64)
-    noise = philox.normals(keys, 0, 6, rows, acted, torch.float64)
-
-    def phi(a: torch.Tensor, t: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-        skip, out, scale = reference.precondition(t, kind)
-        levels = torch.stack((reference.noise_level(t, 0.002), reference.noise_level(s, 0.002)))
-        levels = levels.expand(seeds, rows, 2)
-        output = network(parameters.views, scale * a, levels, observation)
-        return reference.clean_action(a, output, skip.expand(seeds, rows), out.expand(seeds, rows))
-
-    with torch.no_grad():
-        plain = reference.sample(phi, noise, times)
-    policy = network.fold(
-        parameters.views, tuple(times.tolist()), kind=kind, sigma_data=0.5, t_min=0.002
-    )
-    folded = reference.folded_sample(policy, observation, noise)
-    assert not plain.abs().eq(1).all()
-    assert torch.allclose(folded, plain, rtol=1e-11, atol=1e-12)
-    alone = reference.folded_sample(policy.select(1), observation[1:2], noise[1:2])
-    assert torch.allclose(alone, folded[1:2], rtol=1e-12, atol=1e-13)
-
-
-@pytest.mark.parametrize("form", [Form(), *FORMS], ids=str)
-def test_folded_sampler_is_its_definition_in_every_form(form: Form) -> None:
-    policy = Folded(Sizes(S=2, A=3, H=20, K=4), form=form)
-    observation, noise, _ = policy.inputs(9)
-    folded = policy.policy()
-    result = reference.folded_sample(folded.to(torch.float64), tensor(observation), tensor(noise))
-    assert folded.draws == (4 if form.stochastic else 1)
-    assert result.numpy() == pytest.approx(policy.exact(observation, noise), abs=1e-13)
-    assert not result.abs().eq(1).all()
-
-
-def test_grid_of_the_oracle_is_the_grid_of_the_package() -> None:
-    assert reference.karras_nodes(21, dtype=torch.float64)[1:].numpy() == pytest.approx(
-        karras(21)[1:], rel=1e-13
-    )
+def test_gradcheck_of_the_parts() -> None:
+    x = noise(2, 3, 4, step=6).requires_grad_()
+    t = torch.tensor([0.01, 0.5, 7.0], dtype=torch.float64, requires_grad=True)
+    tau = torch.tensor([0.0, 0.2, 6.9], dtype=torch.float64, requires_grad=True)
+    assert gradcheck(reference.mish, (x,))
+    assert gradcheck(reference.flow_map, (x, x.detach().cos().requires_grad_(), t, tau))
+    assert gradcheck(lambda v: reference.sinusoid(v, scale=5.0), (t,))
+    for kind in reference.PRECONDITIONINGS:
+        assert gradcheck(lambda v, kind=kind: reference.precondition(v, kind), (t,))
+    values = noise(2, 3, 4, step=7).requires_grad_()
+    target = noise(1, 3, 4, step=8)[0]
+    assert gradcheck(lambda v: reference.double_q_loss(v, target), (values,))

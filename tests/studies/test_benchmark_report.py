@@ -1,4 +1,4 @@
-"""From the raw files of benchmarks to the tables of README and docs/benchmarks.md."""
+"""The record of a run of the benchmarks, and the tables made from it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("pytest_benchmark")
+
 from benchmarks import RESULTS, demo, profile, report, results_file  # noqa: E402
 from benchmarks.workload import (  # noqa: E402
     COMPILED,

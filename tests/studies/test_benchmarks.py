@@ -1,15 +1,13 @@
-"""Benchmarks as an instrument: their gate, their order, their record and the table made from it."""
+"""Benchmarks as an instrument: their gate, their order, and the whole way to a table."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,6 +15,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("pytest_benchmark")
+
 from benchmarks import gpu, report, resources, results_file  # noqa: E402
 from benchmarks.stage import RedGate, Stage  # noqa: E402
 from benchmarks.workload import (  # noqa: E402
@@ -137,32 +136,6 @@ def test_rows_take_turns_and_change_places() -> None:
     assert {rows[0] for rows in turns} == set(ROWS), "each row comes first once"
 
 
-@pytest.fixture
-def raw(tmp_path: Path) -> Callable[..., Path]:
-    def write(*entries: dict[str, Any], skipped: tuple[dict[str, str], ...] = ()) -> Path:
-        path = tmp_path / f"raw{len(list(tmp_path.iterdir()))}.json"
-        content = {"datetime": "2026-11-24T01:02:03", "benchmarks": entries, "skipped": skipped}
-        path.write_text(json.dumps(content))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def pages(tmp_path: Path) -> dict[str, Path]:
-    """README and page of all tables, each with room for what is generated."""
-    made = {"readme": tmp_path / "README.md", "page": tmp_path / "benchmarks.md"}
-    for page in made.values():
-        page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    return made
-
-
-def options(pages: dict[str, Path], results: Path) -> list[str]:
-    """Return the options that name these pages and results."""
-    where = [word for name, page in pages.items() for word in (f"--{name}", str(page))]
-    return [*where, "--results", str(results)]
-
-
 def test_threads_wait_in_benchmarks_as_they_do_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
@@ -171,6 +144,9 @@ def test_threads_wait_in_benchmarks_as_they_do_in_runs(monkeypatch: pytest.Monke
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "10000"]
+
+
+# --- the whole way -------------------------------------------------------------------------------
 
 
 def test_a_benchmark_runs_from_pytest_to_the_table(tmp_path: Path) -> None:
@@ -212,10 +188,10 @@ def test_gpu_command_says_why_it_has_nothing_to_do(capsys: pytest.CaptureFixture
 
 def test_gpu_command_knows_the_tests_that_need_a_gpu() -> None:
     found = {Path(path).stem.removeprefix("test_") for path in gpu.gpu_tests()}
-    triton = {path.stem.removeprefix("test_") for path in ROOT.glob("tests/ops/test_*_triton.py")}
-    agents = {"kernels_agent", "kernels_whole"}
-    assert found == triton | agents | {"engine", "cuda_graphs", "native_cuda", "policy"}
-    assert "mlp_triton" in triton
+    triton = ("perturb", "loss", "weigh", "td", "mlp", "embed", "adam", "tally", "philox", "gather")
+    expected = {f"{name}_triton" for name in triton} | {"loss_gpu", "mlp_gpu"}
+    expected |= {"kernels_agent", "kernels_whole", "engine", "native_cuda", "policy"}
+    assert found == expected
 
 
 def test_resources_of_the_native_module_are_listed(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
-"""Numbers for the tests of native code on the CPU."""
+"""What the tests of native forms share: their mark, their draws, their seeds."""
 
 from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from gtp_fast import reference
 from gtp_fast.reference import philox
+from gtp_fast.system import native
 
+needs_native = pytest.mark.skipif(not native.available(), reason=native.missing())
 STEP = 2**32 + 7
 
 
@@ -19,6 +22,11 @@ def keys(seeds: int) -> torch.Tensor:
 def draw(seed: int, *shape: int) -> torch.Tensor:
     size = math.prod(shape)
     return philox.normals(philox.key_tensor([seed]), 0, philox.Stream.ACT, 1, size)[0].view(shape)
+
+
+def normals(seed: int, *shape: int) -> torch.Tensor:
+    size = math.prod(shape)
+    return philox.normals(philox.key_tensor([seed]), 0, philox.Stream.NOISE, 1, size)[0].view(shape)
 
 
 def perturbed(function, a, N, dtype=torch.float32, seeds=None, **options):

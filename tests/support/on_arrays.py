@@ -27,6 +27,11 @@ def _runs(name: str) -> bool:
     return True
 
 
+ISAS = instruction_sets()
+# The others differ in bf16 or int8 only.
+FLOAT_ISAS = [isa for isa in ISAS if isa not in ("avx512vnni", "avx512bf16")]
+
+
 class OnArrays:
     """A native sampler whose inputs and outputs are arrays."""
 

@@ -1,99 +1,20 @@
-"""The training command as a user meets it: it trains, stops, resumes to the same bits, and refuses
-in one sentence.
-"""
+"""The training command as a user meets it: it trains, and refuses in one sentence."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from train_runs import arguments, only_run, refusal
 
-from gtp_fast import cli, collect, train
+from gtp_fast import cli, train
 from gtp_fast.runs import checkpoint
 from gtp_fast.runs.evaluations import read
-
-SMALL = ["--width", "16", "--k", "2", "--batch-size", "32", "--episodes", "2", "--log-every", "5"]
-
-
-@pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("gymnasium_robotics")
-    root = tmp_path_factory.mktemp("minari")
-    return collect.collect("pointmaze-demo", 1500, output=root, progress=False).path
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
-    return [
-        "--task",
-        "pointmaze-demo",
-        "--dataset",
-        str(dataset),
-        "--output",
-        str(output),
-        *SMALL,
-        *more,
-    ]
-
-
-def only_run(output: Path) -> Path:
-    (run,) = output.iterdir()
-    return run
-
-
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """Return the processes that a run has started to train its seeds."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            command = (entry / "cmdline").read_bytes()
-            if parent == process.pid and b"gtp_fast.engine.child" in command:
-                found.append(int(entry.name))
-    return found
-
-
-def runs_on(process: int) -> bool:
-    """Say whether a process is there and is more than an entry that nobody has collected."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
-
-
-def final_bytes(run: Path) -> bytes:
-    last = checkpoint.last(run)
-    assert last is not None
-    return (last / "state.safetensors").read_bytes()
-
-
-def launch(args: list[str]) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "gtp_fast.train", *args]
-    return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def wait_for_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
-    while not any(output.glob("*/checkpoints/step_*")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "no checkpoint appeared"
-        time.sleep(0.02)
+from gtp_fast.system import native
+from gtp_fast.training import config
 
 
 def test_a_run_leaves_everything_a_user_expects(
@@ -130,117 +51,126 @@ def test_a_run_leaves_everything_a_user_expects(
         assert fact in out
 
 
-INTERRUPTED = ("--steps", "400", "--evaluate-every", "0", "--checkpoint-every", "20")
-
-
-@pytest.fixture(scope="module")
-def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody interrupted."""
-    output = tmp_path_factory.mktemp("whole")
-    assert cli.run(train.main, arguments(dataset, output, *INTERRUPTED)) == 0
-    return only_run(output)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_resumes_to_the_same_bits(
-    dataset: Path, whole: Path, tmp_path: Path, number: signal.Signals
+def test_unknown_names_are_refused_with_the_nearest_ones(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    process = launch(arguments(dataset, tmp_path, *INTERRUPTED))
-    wait_for_checkpoint(tmp_path, process)
-    process.send_signal(number)
-    _, complaint = process.communicate(timeout=120)
-    assert "Traceback" not in complaint
-    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
-    run = only_run(tmp_path)
-    assert checkpoint.load(run).step < 400
-    assert cli.run(train.main, ["--resume", str(run)]) == 0
-    assert final_bytes(run) == final_bytes(whole)
-    again, first = read(run / "evaluations.npz"), read(whole / "evaluations.npz")
-    for name, column in first.items():
-        np.testing.assert_array_equal(again[name], column, err_msg=name)
+    assert "antmaze-large-diverse" in refusal(["--task", "antmaze-large-divers"], capsys)
+    assert "gtp" in refusal(["--task", "pointmaze-demo", "--agent", "gpt"], capsys)
+    assert "--steps" in refusal(["--task", "pointmaze-demo", "--step", "3"], capsys)
+    assert "--task" in refusal([], capsys)
 
 
-SPREAD = (*INTERRUPTED, "--seeds", "5", "2")
-
-
-@pytest.fixture(scope="module")
-def whole_of_two(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two seeds in one process that nobody interrupted."""
-    output = tmp_path_factory.mktemp("whole")
-    assert cli.run(train.main, arguments(dataset, output, *SPREAD, "--processes", "1")) == 0
-    return only_run(output)
-
-
-def test_seeds_in_processes_leave_the_same_files(
-    dataset: Path, whole_of_two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_engine_that_cannot_be_had_is_an_error(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(train.main, arguments(dataset, tmp_path, *SPREAD, "--processes", "2")) == 0
-    assert "processes   2 of one thread each" in capsys.readouterr().out
-    run = only_run(tmp_path)
-    assert final_bytes(run) == final_bytes(whole_of_two)
-    for name in ("metrics.csv", "evaluations.npz"):
-        assert (run / name).read_bytes() == (whole_of_two / name).read_bytes(), name
-    assert json.loads((run / "summary.json").read_text())["processes"] == 2
+    args = arguments(dataset, tmp_path, "--device", "cpu")
+    assert "a CUDA graph needs a CUDA GPU" in refusal([*args, "--engine", "captured"], capsys)
+    assert "Unknown engine 'quick'" in refusal([*args, "--engine", "quick"], capsys)
+    both = ["--engine", "fused", "--backend", "reference"]
+    assert "leave out --backend reference" in refusal([*args, *both], capsys)
+    assert "--processes 2 is too many for 1 seed" in refusal([*args, "--processes", "2"], capsys)
+    assert "at least 1" in refusal([*args, "--processes", "0"], capsys)
+    assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_interrupted_run_of_processes_goes_on_in_one(
-    dataset: Path, whole_of_two: Path, tmp_path: Path, number: signal.Signals
+def test_what_cannot_be_had_is_said_before_a_dataset_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = launch(arguments(dataset, tmp_path, *SPREAD, "--processes", "2"))
-    wait_for_checkpoint(tmp_path, process)
-    started = children(process)
-    assert len(started) == 2
-    process.send_signal(number)
-    _, complaint = process.communicate(timeout=120)
-    assert "Traceback" not in complaint
-    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
-    run = only_run(tmp_path)
-    assert checkpoint.load(run).step < 400
-    assert cli.run(train.main, ["--resume", str(run), "--processes", "1"]) == 0
-    assert final_bytes(run) == final_bytes(whole_of_two)
-    deadline = time.monotonic() + 60
-    while any(runs_on(one) for one in started):
-        assert time.monotonic() < deadline, "a process outlived its run"
-        time.sleep(0.05)
+    monkeypatch.setattr(native, "_find", lambda: (None, "nobody built it"))
+    args = ["--task", "pointmaze-demo", "--dataset", str(tmp_path / "absent.npz")]
+    args += ["--device", "cpu"]
+    assert "there is no file" in refusal(args, capsys)
+    assert "a CUDA graph needs" in refusal([*args, "--engine", "captured"], capsys)
+    for option in ("--engine", "--backend"):
+        assert "nobody built it" in refusal([*args, option, "fused"], capsys)
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
-def test_a_process_that_dies_ends_the_run_with_a_sentence(
-    dataset: Path, whole_of_two: Path, tmp_path: Path
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_one_seed_that_diverges_does_not_stop_the_others(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], processes: str
 ) -> None:
-    process = launch(arguments(dataset, tmp_path, *SPREAD, "--processes", "2"))
-    wait_for_checkpoint(tmp_path, process)
-    os.kill(children(process)[0], signal.SIGKILL)
-    _, complaint = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "Traceback" not in complaint
-    run = only_run(tmp_path)
-    last = complaint.strip().splitlines()[-1]
-    assert last.startswith("gtp_fast: the process of seed ")
-    assert "was ended by SIGKILL: the last good checkpoint is" in last
-    assert f"--resume {run}" in last
-    assert cli.run(train.main, ["--resume", str(run), "--processes", "2"]) == 0
-    assert final_bytes(run) == final_bytes(whole_of_two)
+    rates = ("--learning-rate", "3e-4", "1e30")
+    options = ("--steps", "40", "--seeds", "3", "8", *rates, "--processes", processes)
+    assert cli.run(train.main, arguments(dataset, tmp_path, *options)) == 0
+    said = capsys.readouterr()
+    assert said.err.count("of seed 8 diverged at update") == 1
+    assert "seed 8 diverged at update" in said.out
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    assert list(summary["diverged"]) == ["8"]
+    assert summary["engine"].startswith(("fused (", "eager ("))
 
 
-def test_a_run_keeps_its_precision_and_goes_on_in_no_other(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_settings_that_do_not_fit_are_refused(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = yaml.safe_load((whole / "config.yaml").read_text())
-    assert settings["precision"] == "fp32"
-    shutil.copytree(whole, tmp_path / "run")
-    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings | {"precision": "tf32"}))
-    said = refusal(["--resume", str(tmp_path / "run"), "--device", "cpu"], capsys)
-    assert "--precision tf32 is not available" in said
+    assert "--eta has 2 values for 3 seeds" in refusal(
+        arguments(dataset, tmp_path, "--eta", "1", "2", "--seeds", "0", "1", "2"), capsys
+    )
+    assert "none twice" in refusal(arguments(dataset, tmp_path, "--seeds", "1", "1"), capsys)
+    assert "at least 1" in refusal(arguments(dataset, tmp_path, "--steps", "0"), capsys)
+    assert "--discount 1.5 is out of range" in refusal(
+        arguments(dataset, tmp_path, "--discount", "1.5"), capsys
+    )
+    assert "u-mode" in refusal(arguments(dataset, tmp_path, "--u-mode", "sideways"), capsys)
+    assert "no run folder" in refusal(["--resume", str(tmp_path / "absent")], capsys)
+    assert "leave out --steps" in refusal(["--resume", "somewhere", "--steps", "9"], capsys)
 
 
-def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    code = cli.run(train.main, args)
-    said = capsys.readouterr().err
-    assert code == 2
-    assert "Traceback" not in said
-    line = said.strip().splitlines()[-1]
-    assert line.startswith("gtp_fast: ")
-    return line
+def test_without_a_critic_the_tasks_candidates_are_left_out(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = ["--task", "hopper-medium", "--agent", "diffusion-ql"]
+    assert config.parse(theirs).agent.num_candidates == 50
+    assert config.parse([*theirs, "--eta", "0", "2"]).agent.num_candidates == 50
+    assert config.parse([*theirs, "--eta", "0"]).agent.num_candidates == 1
+    cloned = [*theirs, "--eta", "0", "--num-candidates=50"]
+    assert config.parse(cloned).agent.num_candidates == 50
+    for agent in ("consistency-ac", "gtp"):
+        options = ("--agent", agent, "--eta", "0", "--num-candidates", "3")
+        said = refusal(arguments(dataset, tmp_path, *options), capsys)
+        assert "--num-candidates 3 needs a critic to choose with" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = (
+        "--steps",
+        "200",
+        "--evaluate-every",
+        "0",
+        "--checkpoint-every",
+        "1",
+        "--learning-rate",
+        "1e18",
+    )
+    said = refusal(arguments(dataset, tmp_path, *options), capsys)
+    assert "diverged at update" in said
+    assert "loss of seed 0" in said
+    last = checkpoint.last(only_run(tmp_path))
+    assert last is not None
+    assert str(last) in said
+    assert all(
+        np.isfinite(t.numpy()).all() for t in checkpoint.load(only_run(tmp_path)).tensors.values()
+    )
+
+
+def test_help_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        train.main(["--task", "pointmaze-demo", "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    for option in (
+        "--eta",
+        "--k",
+        "--lambda-flow",
+        "--u-mode",
+        "--goal",
+        "--collect",
+        "--resume",
+        "--engine",
+        "--backend",
+    ):
+        assert option in out
+    assert "0.02" in out

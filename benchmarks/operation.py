@@ -1,6 +1,6 @@
-"""One kernel of an update as a workload: a call as an update makes it, gradients included.
+"""One operation of an update as a workload: one call as an update makes it, gradients included.
 
-Only a GPU can run ours at speed.
+Only a GPU can run ours at speed: importing this module skips a benchmark where there is none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks.workload import (
     Unavailable,
     Workload,
     compiled,
+    in_turns,
 )
 from gtp_fast import ops
 
@@ -31,19 +32,18 @@ if not torch.cuda.is_available():
 
 WIDTH, DEPTH, BATCH, OBSERVATIONS, ACTIONS, STEP = 256, 3, 256, 29, 8, 7
 Call = Callable[..., dict[str, Tensor]]
-Case = Callable[[int], tuple[Call, Callable[..., Any], list[Tensor]]]
-"""From a number of seeds: how an operation is called, its reference, and the inputs."""
-SEEDS = (1, 5)
+Case = tuple[Call, Callable[..., Any], list[Tensor]]
+"""How to call the operation with inputs of any dtype, its reference, and the inputs."""
 
 
-class Kernel(Workload):
-    """One operation of S seeds: `call(operation, inputs)` runs it, on inputs of any dtype."""
+class Operation(Workload):
+    """One operation of S seeds; the first word of its name is that in `ops`."""
 
-    def __init__(self, name: str, case: Case, seeds: int, device: torch.device):
+    def __init__(self, name: str, seeds: int, case: Case, device: torch.device):
         self.name, self.device = name, device
         self.group = f"{name}, {seeds} seed{'s' if seeds > 1 else ''}"
         self.facts = {"dtype": "float32", "shape": [seeds, BATCH], "width": WIDTH, "depth": DEPTH}
-        self.call, self.plain_operation, inputs = case(seeds)
+        self.call, self.plain_operation, inputs = case
         self.inputs = [x.to(device) for x in inputs]
 
     def exact(self) -> Results:
@@ -64,13 +64,35 @@ class Kernel(Workload):
         return Subject(run, {name: value.clone() for name, value in run().items()})
 
 
+def of_seeds(*names: str) -> pytest.MarkDecorator:
+    """Parametrise (case, turn, row) by the operations of these names, for one seed and for five."""
+    return in_turns([f"{name}x{seeds}" for name in names for seeds in (1, 5)])
+
+
+def maker(**cases: Callable[[int], Case]) -> Callable[[str, torch.device], Operation]:
+    """Return what makes the workload `name x seeds`, once; an underscore is a space of a name."""
+
+    @functools.cache
+    def make(case: str, device: torch.device) -> Operation:
+        name, _, seeds = case.rpartition("x")
+        return Operation(name, int(seeds), cases[name.replace(" ", "_")](int(seeds)), device)
+
+    return make
+
+
 def normal(seed: int, *shape: int) -> Tensor:
+    """Return normal numbers of this shape."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def network_parameters(groups: int, sizes: Sequence[int]) -> list[Tensor]:
+def layers(groups: int, sizes: Sequence[int]) -> list[Tensor]:
     """Return weight, bias, ... as views of one flat buffer, small enough to keep values near 1."""
     shapes = [shape for a, b in pairwise(sizes) for shape in ((a, b), (b,))]
     counts = [torch.Size(shape).numel() for shape in shapes]
     flat = 0.06 * normal(1, groups, sum(counts))
     return [x.unflatten(1, shape) for x, shape in zip(flat.split(counts, 1), shapes, strict=True)]
+
+
+def critics(seeds: int) -> list[Tensor]:
+    """Return the parameters of the twin critics: weight, bias, ... of 2 S groups."""
+    return layers(2 * seeds, [OBSERVATIONS + ACTIONS, *[WIDTH] * DEPTH, 1])

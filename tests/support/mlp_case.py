@@ -1,18 +1,15 @@
-"""Networks for the tests of Triton's multilayer perceptron."""
+"""A perceptron for the Triton forms: parameters and gradients in flat buffers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
 
-import pytest
 import torch
 from rounded import rounded_mlp
 from tolerance import assert_as_accurate
 from torch import Tensor
-
-pytest.importorskip("triton")
-from triton_cases import DEVICE, INTERPRETED, generator, poisoned_outputs, pytestmark  # noqa: F401
+from triton_cases import DEVICE, generator
 
 from gtp_fast import reference
 
