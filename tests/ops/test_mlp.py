@@ -243,5 +243,5 @@ def test_a_size_beyond_the_kernel_is_said_once() -> None:
 
 
 def test_a_size_beyond_the_kernel_is_an_error_where_fused_was_asked_for() -> None:
-    with pytest.raises(UserError, match=r"--backend fused cannot be had for .* of 4 "):
+    with pytest.raises(UserError, match=r"--backend fused is not available for .* of 4 "):
         mlp_triton.triton_mlp(*network(4), strict=True)

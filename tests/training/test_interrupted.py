@@ -166,4 +166,4 @@ def test_a_run_keeps_its_precision_and_goes_on_in_no_other(
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings | {"precision": "tf32"}))
     said = refusal(["--resume", str(tmp_path / "run"), "--device", "cpu"], capsys)
-    assert "--precision tf32 cannot be had" in said
+    assert "--precision tf32 is not available" in said
