@@ -6,9 +6,9 @@ import functools
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain, cycle, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,23 +25,9 @@ _KIND = ("batch", "K", "candidates", "device", "backend")
 _FIGURES = ("calls", "p50", "p99", "p99.9", "actions/s")
 
 
-class Case(NamedTuple):
-    """One row of the table: a policy and the size of its batch."""
-
-    batch: int
-    k: int
-    candidates: int
-    device: str
-    backend: str
-    rule: str | None
-    noise_scale: float
-    act: Callable[[NDArray[np.float32]], Any]
-    observations: list[NDArray[np.float32]]
-
-
 @dataclass(frozen=True)
-class Timing:
-    """The durations of a case's calls, in nanoseconds [N]."""
+class Row:
+    """What a row of the table is of: the size of a batch, and how the policy acts."""
 
     batch: int
     k: int
@@ -51,6 +37,24 @@ class Timing:
     rule: str | None
     """What acts of several candidates; None where there is one."""
     noise_scale: float
+
+    def row(self) -> dict[str, Any]:
+        """Return these fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(Row)}
+
+
+@dataclass(frozen=True)
+class Case(Row):
+    """A policy that can be timed, and what it observes."""
+
+    act: Callable[[NDArray[np.float32]], Any]
+    observations: list[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Timing(Row):
+    """The durations of a case's calls, in nanoseconds [N]."""
+
     nanoseconds: NDArray[np.int64]
 
     def percentile(self, percent: float) -> float | None:
@@ -88,7 +92,7 @@ def measure(cases: Sequence[Case], seconds: float, rounds: int) -> list[Timing]:
         rounds,
     )
     return [
-        Timing(*case[:7], np.array(list(chain(*durations)), np.int64))
+        Timing(**case.row(), nanoseconds=np.array(list(chain(*durations)), np.int64))
         for case, durations in zip(cases, taken.values(), strict=True)
     ]
 

@@ -161,7 +161,7 @@ def test_quartiles_follow_the_returns_of_the_episodes(monkeypatch: pytest.Monkey
     agent, data = build(GUIDED, (0,)), table()
     index = health.rows(agent, data)
     # A row's weight is its reward, 0 to 7 by episode: two episodes lie in each quartile.
-    monkeypatch.setattr(agent, "weights_of", lambda data, index, draw: data.gather(index).reward)
+    monkeypatch.setattr(agent, "weights_of", lambda data, index, *_: data.gather(index).reward)
     found = health.weight_figures(agent, data, index)
     for i in range(4):
         assert 2 * i < found[f"weight_quartile_{i + 1}"][0] < 2 * i + 1

@@ -59,7 +59,7 @@ def test_the_histogram_counts_every_call() -> None:
 
 def test_every_case_is_called_as_a_control_loop_would(run: Run) -> None:
     cases = prepare(Options(str(run), batch=(1, 3), k=(1, 2), backend=("auto", "reference")))
-    assert [case[:4] for case in cases] == [
+    assert [(c.batch, c.k, c.candidates, c.device) for c in cases] == [
         (batch, k, 1, "cpu") for _ in range(2) for k in (1, 2) for batch in (1, 3)
     ]
     assert len({case.backend for case in cases}) == len({c.backend for c in cases[::4]})
