@@ -70,8 +70,9 @@ def build(
     backend: str = "auto",
     precision: str = "fp32",
 ) -> Agent:
-    """Build an agent from its Config or from the mapping that a run folder keeps of it, in which
-    a younger setting may be missing.
+    """Build an agent from its Config or from the mapping in a run folder.
+
+    A setting that the mapping lacks, because the run is older, has its default.
 
     backend, precision: as `ops.resolve` takes them.
     """

@@ -61,8 +61,9 @@ class DoubleQ:
         return self.network(detached(self.learner.views), observation, action)
 
     def score(self, seed: int | None = None) -> Score:
-        """Return the smaller target value of an action, of all seeds or of one, for choosing among
-        candidates.
+        """Return the smaller target value of an action, to choose among candidates.
+
+        Of all seeds, or of one.
         """
         views = detached(self.learner.average_views)
         if seed is not None:
@@ -83,8 +84,9 @@ class DoubleQ:
             return self.bootstrap(batch, reference.aggregate(best, self.aggregate))
 
     def soft_target(self, batch: Batch, next_action: Tensor, temperature: float) -> Tensor:
-        """Return the TD target [S, B] with the softmax-weighted value of m next actions (QGPO's
-        in-support target).
+        """Return the TD target [S, B] with the softmax-weighted value of m next actions.
+
+        It is QGPO's in-support target.
         """
         with torch.no_grad():
             values = reference.aggregate(self.next_values(batch, next_action), self.aggregate)

@@ -40,8 +40,9 @@ class CloneConfig:
 
 @dataclass(frozen=True)
 class AgentConfig(CloneConfig):
-    """Settings of every agent with a critic; where a paper gives no value the default is ours or
-    that of its nearest source.
+    """Settings of every agent with a critic.
+
+    Where a paper gives no value the default is ours or that of its nearest source.
     """
 
     discount: float = 0.99

@@ -247,8 +247,9 @@ TABLE: dict[str, tuple[Entry, ...]] = {
 def of(
     agent: str, task: Task, steps: int | None = None, preset: Preset = "auto"
 ) -> dict[str, Sourced]:
-    """Return what the table says of an agent on a task; a task's own row goes before its
-    family's, and both before what a run of that many updates has.
+    """Return the settings that the table has for an agent on a task.
+
+    A task's own row comes before its family's, and both before the row of a run's length.
 
     preset: `paper` for GTP as its paper has it, `auto` for what has won here.
     """

@@ -1,4 +1,4 @@
-"""The engines: each does a given number of updates of an agent, all with the same result."""
+"""The engines: each runs updates of an agent, all with the same result."""
 
 from __future__ import annotations
 

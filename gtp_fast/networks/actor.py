@@ -1,4 +1,7 @@
-"""The network of a K-step policy: an MLP on [c_in a, features of the time, s], and its folding."""
+"""The network of a K-step policy, an MLP, and its folding for the sampler.
+
+Its input is [c_in a, features of the time, s].
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class Products(Protocol):
 
 @dataclass(frozen=True)
 class Steps:
-    """What happens in each of K steps around the network, as FoldedPolicy has it: [K] each."""
+    """The coefficients of K steps around the network, [K] each, as in FoldedPolicy."""
 
     times: Tensor
     """What the network is told of the time; [K, ...] where it is told several numbers."""
@@ -130,8 +133,10 @@ class ActorNetwork:
     def __call__(
         self, views: Mapping[str, Tensor], a: Tensor | None, t: Tensor | None, observation: Tensor
     ) -> Tensor:
-        """Return F [S, B, A] for scaled noisy actions a [S, B, A], times t [S, B], observation [S,
-        B, O]; a and t are None where the network does not take them.
+        """Return F [S, B, A].
+
+        Scaled noisy actions a [S, B, A], times t [S, B], observation [S, B, O]; a and t are None
+        where the network does not take them.
         """
         inputs = [] if a is None else [a]
         inputs += [] if t is None else [self.features(views, t)]

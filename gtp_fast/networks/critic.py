@@ -28,8 +28,9 @@ class TwinCritic:
         self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
     def __call__(self, views: Mapping[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
-        """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A]; the rows of the shorter
-        one repeat.
+        """Return Q [2, S, B] of observation [S, B, O] and action [S, B, A].
+
+        The rows of the shorter one repeat.
         """
         pieces = (observation, action)
         values = mlp(views, pieces, self.depth, self.fused, self.activation)

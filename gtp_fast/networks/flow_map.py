@@ -19,8 +19,9 @@ EMBEDDING_HIDDEN = 32
 
 
 class FlowMapNetwork:
-    """F(c_in a_t, t, tau, s): two time embeddings and an MLP; input order [c_in a_t, emb t, emb
-    tau, s].
+    """F(c_in a_t, t, tau, s): two time embeddings and an MLP.
+
+    Input order [c_in a_t, emb t, emb tau, s].
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class FlowMapNetwork:
     def __call__(
         self, views: Mapping[str, Tensor], x: Tensor, levels: Tensor, observation: Tensor
     ) -> Tensor:
-        """Return F [S, B, A] for scaled noisy actions x [S, B, A], levels [S, B, 2], observation
-        [S, B, O], whose rows repeat where it has fewer.
+        """Return F [S, B, A].
+
+        Scaled noisy actions x [S, B, A], levels [S, B, 2], observation [S, B, O]; the rows of a
+        shorter observation repeat.
         """
         return mlp(views, (x, self.embed(views, levels), observation), self.depth, self.fused)
 
@@ -75,8 +78,9 @@ class FlowMapNetwork:
         t_min: float,
         like: Tensor,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return the time levels [K, 2] and what else of a FoldedPolicy no weight enters, made
-        once: their way to the device could not be recorded in a CUDA graph.
+        """Return the time levels [K, 2] and the weight-independent fields of a FoldedPolicy.
+
+        They are cached: a copy from host to device cannot be captured in a CUDA graph.
         """
         key = (times, plan, kind, sigma_data, t_min, like.dtype, like.device)
         if key not in self.constants:

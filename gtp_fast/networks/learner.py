@@ -70,8 +70,9 @@ class Learner:
         ema_rate: float | Tensor,
         max_norm: float | None,
     ) -> Tensor:
-        """Take one Adam step along the gradient that was written and move the average; return the
-        gradient norm of each seed [S].
+        """Take one Adam step along the written gradient and move the average.
+
+        Returns the gradient norm of each seed [S].
 
         loss: [S], of which the gradient is; updates counts from 1; rate: [S]. A seed whose loss or
         gradient is not finite, or whose loss is beyond `limit`, stays from then on as it was

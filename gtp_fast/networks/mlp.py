@@ -27,8 +27,9 @@ def mlp(
     fused: Mlp,
     activation: str = "mish",
 ) -> Tensor:
-    """Apply `depth` hidden layers, normalised where there are norms, and the linear output: [G, B,
-    in] -> [G, B, out].
+    """Apply `depth` hidden layers and the linear output: [G, B, in] -> [G, B, out].
+
+    A hidden layer is normalised where `views` has its norm.
 
     fused: `Operations.mlp` of the run; layers with a norm between them go one by one.
     """

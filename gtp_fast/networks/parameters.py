@@ -1,4 +1,4 @@
-"""Parameters of G groups in one flat buffer [G, P], read through views, and their first values."""
+"""Parameters of G groups in one flat buffer [G, P], and their first values."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ Law = Literal["fan_in", "fan_avg"]
 
 
 class Parameters:
-    """Named parameters of G independent groups in one buffer `flat` [G, P]; `views[name]` is [G,
-    *shape].
+    """Named parameters of G independent groups in one buffer `flat` [G, P].
+
+    `views[name]` is [G, *shape].
 
     The views are the leaves of autograd. Gradients are gathered in `gradient` [G, P], so that one
     pass over a flat buffer serves the optimiser, the moving average and the norm of a whole seed.
@@ -65,8 +66,9 @@ class Parameters:
 def mlp_shapes(
     inputs: int, width: int, depth: int, outputs: int, layer_norm: bool = False
 ) -> dict[str, tuple[int, ...]]:
-    """Return the parameter shapes of `depth` hidden layers and a linear output, weights as [in,
-    out]; layer_norm: each hidden layer's activation is normalised.
+    """Return the parameter shapes of `depth` hidden layers and a linear output.
+
+    Weights are [in, out]. layer_norm: each hidden layer's activation is normalised.
     """
     sizes = [inputs] + [width] * depth + [outputs]
     shapes: dict[str, tuple[int, ...]] = {}
@@ -80,8 +82,9 @@ def mlp_shapes(
 def initialise(
     parameters: Parameters, keys: Tensor, networks: Sequence[int], law: Law = "fan_in"
 ) -> None:
-    """Fill the groups with uniform numbers drawn by counter (stream INIT, step = number of the
-    network); of the rest, scales start at 1 and everything else at 0.
+    """Fill the groups with uniform numbers drawn by counter.
+
+    Stream INIT, step = number of the network; scales start at 1 and everything else at 0.
 
     fan_in: weights and biases in U(-1, 1) / sqrt(fan in), as torch.nn.Linear has it. fan_avg:
     weights in U(-1, 1) sqrt(6 / (fan in + fan out)) and no bias, as FQL and SSCQL have it. Group s

@@ -1,4 +1,4 @@
-"""The embedding of two time levels, and its forms; native clocks write next to each other."""
+"""The embedding of two time levels, and its forms."""
 
 from __future__ import annotations
 

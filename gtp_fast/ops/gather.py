@@ -26,8 +26,9 @@ def reference_gather(
 
 
 def addresses(table: Any) -> tuple[int, int]:
-    """Return where a table's rows and its lots begin, 0 for no lots; ValueError unless native code
-    can read them.
+    """Return the addresses of a table's rows and lots, 0 for no lots.
+
+    Raises ValueError unless native code can read them.
     """
     data, lots = table.rows, table.lots
     if data.dtype != torch.float32 or not data.is_contiguous():

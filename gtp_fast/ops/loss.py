@@ -1,4 +1,4 @@
-"""The weighted consistency and flow losses of the flow map (eq. 17, 18) and their forms."""
+"""The consistency and flow losses of the flow map (eq. 17, 18), and their forms."""
 
 from __future__ import annotations
 

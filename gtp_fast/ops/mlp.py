@@ -40,8 +40,9 @@ def native_mlp(
 
 
 class Buffer:
-    """Floats that a forward pass keeps until its graph is gone, then given to the next that needs
-    as many.
+    """Floats that a forward pass keeps until its graph is gone.
+
+    The next pass that needs as many takes them.
 
     Fresh memory of this size costs more in page faults than the pass spends writing it.
     """
@@ -96,7 +97,7 @@ def forward(
     out: Tensor | None = None,
     precision: str = "fp32",
 ) -> tuple[Tensor, Any, Any]:
-    """Return y, its shape as native code has it, and what `keep` made to hold what is saved.
+    """Return y, its native shape, and the buffer of saved values from `keep`.
 
     out: where y is to go, if anywhere; its rows lie equally spaced.
     """
@@ -130,8 +131,10 @@ def backward(
     wanted: Sequence[bool],
     results: Sequence[Tensor],
 ) -> list[Any]:
-    """Return the gradients of the pieces that are wanted, and write those of the parameters,
-    weights first, into results unless there are none; None stands for what is not wanted.
+    """Return the wanted gradients of the inputs; write those of the parameters.
+
+    The parameters' go into `results`, weights first, unless it is empty; None stands for a gradient
+    that is not wanted.
 
     gradient: [G, B, out], its rows `stride` apart.
     """

@@ -16,8 +16,9 @@ from gtp_fast.system import native
 def td_gradient(
     values: Tensor, next_values: Tensor, reward: Tensor, mask: Tensor, discount: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss [S] and its gradient with respect to values [S, twins, B]; next_values: [S,
-    twins, m B].
+    """Return the loss [S] and its gradient by the values [S, twins, B].
+
+    next_values: [S, twins, m B].
     """
     S, T, B = values.shape
     inputs = [x.contiguous() for x in (values, next_values, reward, mask)]

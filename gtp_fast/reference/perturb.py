@@ -1,4 +1,4 @@
-"""The law of (t, u, tau) and the score approximation: actions noised in closed form (eq. 11, 17)"""
+"""The law of (t, u, tau) and the score approximation (eq. 11, 17)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ LOGNORMAL = (-1.1, 2.0)
 
 
 class Perturbation(NamedTuple):
-    """Everything that the two losses need to know of the times and the noise; fields as in
-    `perturb`.
-    """
+    """What the two losses read of times and noise; fields as in `perturb`."""
 
     t: Tensor
     u: Tensor

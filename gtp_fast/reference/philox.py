@@ -104,8 +104,10 @@ def integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: in
 
 
 def lots(keys: Tensor, step: int | Tensor, stream: int, rows: int, table: Tensor) -> Tensor:
-    """Draw [S, rows] integers in the shares of an alias table [N] (`reference.alias_table`): the
-    first word chooses an entry, the second between its own number and the other one.
+    """Draw [S, rows] integers in the shares of an alias table [N].
+
+    The first word chooses an entry, the second between its own number and the other one
+    (`reference.alias_table`).
     """
     first, second, _, _ = (word[..., 0] for word in words(keys, step, stream, rows, 1))
     own = multiply_high(first, len(table))

@@ -1,4 +1,4 @@
-"""K-step samplers as plans around phi: where it is evaluated, what it is told, what follows."""
+"""K-step samplers as plans around phi: where it is evaluated, and what follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the data's own policy went on to earn: discounted sums to the end of an episode."""
+"""Discounted sums of the data's own rewards to the end of an episode."""
 
 from __future__ import annotations
 

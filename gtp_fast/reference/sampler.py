@@ -31,8 +31,9 @@ def sample(
 
 
 class FoldedPolicy(NamedTuple):
-    """A K-step sampler with every constant taken out of its loop; weights are [in, out], S seeds
-    first.
+    """A K-step sampler with every constant taken out of its loop.
+
+    Weights are [in, out], S seeds first.
 
     Step k of `folded_sample`, from 0, with F the network and phi_before that of step k - 1 (0):
 
@@ -106,7 +107,8 @@ class FoldedPolicy(NamedTuple):
         return torch.cat([part.flatten() for part in parts])
 
     def rounded(self, precision: str = "bf16") -> FoldedPolicy:
-        """Return the policy with the hidden weights of a sampler's precision, kept in their dtype:
+        """Return the policy with the hidden weights of a sampler's precision, in their dtype.
+
         bf16 rounds them to bfloat16, int8 to 127 levels either side of 0 for each output unit.
         """
         weights = tuple(
@@ -129,8 +131,9 @@ _PER_SEED = FoldedPolicy._fields[:7]
 
 
 def int8_inputs(h: Tensor) -> Tensor:
-    """Return what a sampler of precision int8 reads in place of a hidden layer's inputs [.., H]:
-    each row on 32767 levels either side of 0; on fewer where H > 516, so that the whole numbers of
+    """Return the inputs [.., H] of a hidden layer as a sampler of precision int8 reads them.
+
+    Each row on 32767 levels either side of 0; on fewer where H > 516, so that the whole numbers of
     a product with int8 weights add up to less than 2^31.
     """
     return _on_levels(h, min(32767, (2**31 - 1) // (127 * h.shape[-1])), -1)

@@ -27,7 +27,7 @@ _FIGURES = ("calls", "p50", "p99", "p99.9", "actions/s")
 
 @dataclass(frozen=True)
 class Row:
-    """What a row of the table is of: the size of a batch, and how the policy acts."""
+    """The subject of a table row: a batch size, and how the policy acts."""
 
     batch: int
     k: int

@@ -1,4 +1,4 @@
-"""GTP, Algorithm 1 of the paper, as an agent: its state and the form of its update."""
+"""GTP, Algorithm 1 of the paper, as an agent."""
 
 from __future__ import annotations
 

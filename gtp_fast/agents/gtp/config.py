@@ -1,4 +1,4 @@
-"""Settings of GTP and of the other objectives of its actor, and what follows from them."""
+"""Settings of GTP and of the actor's other objectives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What GTP's actor can minimise in place of the paper's losses, and linear guidance by Q.
+"""Other losses of GTP's actor, and linear guidance by Q.
 
 An objective is a function (state, batch, w, step) -> terms that reads networks and draws times and
 noise. It is written in the forms of `reference.objectives`, with displacements from the straight

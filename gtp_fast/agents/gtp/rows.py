@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """A batch, its weights w, its drawn times and noise, and phi of any set of weights on them."""
+    """A batch with its weights w, times and noise, and phi on them."""
 
     def __init__(self, state: GTPState, batch: Batch, w: Tensor, step: int | Tensor):
         c = self.config = state.config

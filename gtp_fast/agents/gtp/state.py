@@ -1,4 +1,4 @@
-"""The state of GTP: what an update reads and writes, and the policy that it stands for."""
+"""The state of GTP: what an update reads and writes, and its policy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What Diffusion-QL and Consistency-AC share: an actor whose sampler is differentiated, guided by
-the critic's value of its own actions.
+"""What Diffusion-QL and Consistency-AC share.
+
+An actor with a differentiated sampler, guided by the critic's value of its actions.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class ChainActorCritic(Agent):
         return reference.scaled_target(target) if self.config.scale_target else target
 
     def guidance_loss(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Return L_q [S], whose gradient flows through all steps of the sampler, and mean Q [S].
+        """Return L_q [S] and mean Q [S]; the gradient flows through all sampler steps.
 
         A coin tells which twin is maximised and which one scales it.
         """

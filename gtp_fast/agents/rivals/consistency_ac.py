@@ -1,5 +1,7 @@
-"""Consistency-AC (Ding, Jin, "Consistency models as a rich and efficient policy class for
-reinforcement learning", arXiv 2309.16984).
+"""Consistency-AC, a consistency model as the policy of an actor-critic.
+
+Ding, Jin, "Consistency models as a rich and efficient policy class for reinforcement learning",
+arXiv 2309.16984.
 
 Where it departs from its authors' code: the schedule of N runs over the whole training, where
 theirs begins anew at every evaluation (each 50,000 updates); what Diffusion-QL's file says of

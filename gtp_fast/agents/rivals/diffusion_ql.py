@@ -1,5 +1,7 @@
-"""Diffusion-QL (Wang, Hunt, Zhou, "Diffusion policies as an expressive policy class for offline
-reinforcement learning", arXiv 2208.06193).
+"""Diffusion-QL, a diffusion policy guided by Q.
+
+Wang, Hunt, Zhou, "Diffusion policies as an expressive policy class for offline reinforcement
+learning", arXiv 2208.06193.
 
 Where it departs from its authors' code: networks start from U(-1, 1) / sqrt(fan in) in weights and
 biases alike, as PyTorch's do; the last checkpoint is reported, no best one is selected; no decay of

@@ -24,8 +24,9 @@ def unit_times(agent: Agent, step: int | Tensor, rows: int) -> Tensor:
 
 
 def inside(batch: Batch) -> Batch:
-    """Return the batch with actions 1e-5 away from the edge of their box, as the authors of FQL and
-    SSCQL load them.
+    """Return the batch with actions 1e-5 away from the edge of their box.
+
+    The authors of FQL and SSCQL load them so.
     """
     return batch._replace(action=batch.action.clamp(-_EDGE, _EDGE))
 

@@ -1,5 +1,6 @@
-"""FQL, flow Q-learning (Park, Li, Levine 2025): a flow that clones the data, and a one-step policy
-that is distilled from it and guided by the critic.
+"""FQL, flow Q-learning (Park, Li, Levine 2025).
+
+A flow clones the data; a one-step policy is distilled from it and guided by the critic.
 
 Order of an update: every loss is read, then flow, policy and critic take their steps, then the
 target critic moves (0.005). It moves towards the critic as just stepped; the authors' towards the

@@ -1,5 +1,7 @@
-"""IQL (Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", arXiv
-2110.06169): V by expectile regression, Q by V at the next state, the policy by weighted regression.
+"""IQL, implicit Q-learning.
+
+Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", arXiv
+2110.06169: V by expectile regression, Q by V at the next state, the policy by weighted regression.
 
 Where it departs from its authors' code: networks start from U(-1, 1) / sqrt(fan in), theirs are
 orthogonal. As theirs the mean of the Gaussian policy goes through tanh, and the density is that of

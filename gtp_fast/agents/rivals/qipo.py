@@ -1,5 +1,7 @@
-"""QIPO, Q-weighted iterative policy optimisation (Zhang, Zhang, Gu 2025): the ordinary loss of a
-diffusion (qipo-diff) or of a flow (qipo-ot), weighted by exp(beta Q) on actions of its own.
+"""QIPO, Q-weighted iterative policy optimisation (Zhang, Zhang, Gu 2025).
+
+The ordinary loss of a diffusion (qipo-diff) or of a flow (qipo-ot), weighted by exp(beta Q) on
+actions of its own.
 
 Of the twins the minimum by the target networks is Q, in the TD target's softmax and in the weights,
 as in QGPO; the public re-implementation of QIPO-OT takes their mean, in its weights by the online
@@ -39,7 +41,7 @@ _RENEWALS = 5
 
 
 class QIPO(Agent):
-    """What both variants share: three phases, one after the other, each a fraction of the run.
+    """What both variants share: three phases, each a fraction of the run.
 
     1. `CLONING`: the actor learns the behaviour with the unweighted loss. Its moving average is
     then kept as `behaviour`. 2. `WARMING_UP`: the critic learns by in-support softmax Q-learning on
@@ -112,8 +114,9 @@ class QIPO(Agent):
 
     @abstractmethod
     def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return noisy actions [S, B, A], what the network is told of their time [S, B], and what
-        it has to predict [S, B, A]; u: uniform draws [S, B].
+        """Return noisy actions [S, B, A], the network's time input [S, B] and its target.
+
+        The target is [S, B, A]. u: uniform draws [S, B].
         """
 
     def prepare(self, total_updates: int) -> None:
@@ -131,8 +134,9 @@ class QIPO(Agent):
         self.supports.forget()
 
     def advance(self, step: int, table: TransitionTable) -> None:
-        """Enter a phase, take the snapshots that belong to its updates and draw their support sets;
-        twice is as once.
+        """Enter a phase, take its snapshots and draw their support sets.
+
+        A second call for the same update changes nothing.
         """
         average, since = self.actor.average.flat, step - self.guided_from
         self.phase = (step >= self.warmup_from) + (step >= self.guided_from)
@@ -218,8 +222,10 @@ class QIPO(Agent):
     def _support(
         self, table: TransitionTable, batch: Batch, step: int | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the support sets: states and actions [S, (M + 1) B, .] and their weights [S, M +
-        1, B], the data's action first.
+        """Return the support sets: states, actions and weights.
+
+        States and actions are [S, (M + 1) B, .], weights [S, M + 1, B]; the data's action comes
+        first.
         """
         c = self.config
         drawn = self._actions(self.supports, self.support, batch.observation, table, step)

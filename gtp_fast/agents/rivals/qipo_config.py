@@ -23,8 +23,10 @@ RANGES: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class QIPOConfig(AgentConfig):
-    """Settings of QIPO; the authors publish no code, so what is not in their paper is QGPO's, on
-    whose critic theirs builds, or ours.
+    """Settings of QIPO.
+
+    The authors publish no code: a value that their paper lacks is that of QGPO, the base of their
+    critic, or ours.
     """
 
     beta: tuple[float, ...] = (1.0,)

@@ -1,5 +1,7 @@
-"""SSCQL, single-step completion Q-learning (Koirala, Fleming 2025): one network that learns the
-flow's velocity and its completion to an action in one step, guided by the critic.
+"""SSCQL, single-step completion Q-learning (Koirala, Fleming 2025).
+
+One network learns the flow's velocity and its completion to an action in one step, guided by the
+critic.
 
 Order of an update: the TD target and the actor's losses are read, then the actor takes its step and
 its average moves (5e-4), then the critic takes its own and the target critic moves (0.005). Both
@@ -59,8 +61,10 @@ class SSCQLConfig(AgentConfig):
 
 
 class CompletionNetwork(ActorNetwork):
-    """h(s, x, t, d): one learnable Fourier map of t and of d, a two-layer MLP behind each, their
-    sum beside x and s.
+    """h(s, x, t, d), the velocity and its completion.
+
+    One learnable Fourier map of t and of d, a two-layer MLP behind each; their sum enters with x
+    and s.
     """
 
     @property

@@ -40,8 +40,9 @@ def euler(velocity: Callable[[Tensor, Tensor], Tensor], z: Tensor, steps: int) -
 
 
 def distillation_loss(action: Tensor, target: Tensor) -> Tensor:
-    """Return mean |mu(s, z) - target|^2 with no gradient into the target, the flow's action from
-    the same z (FQL eq. 8): [S].
+    """Return mean |mu(s, z) - target|^2 (FQL eq. 8): [S].
+
+    The target, the flow's action from the same z, gets no gradient.
     """
     return (action - target.detach()).square().mean((-2, -1))
 
