@@ -84,9 +84,11 @@ def report(made: Exported) -> str:
         f"{made.allowed:.1e}.",
     ]
     if (count := about["num_candidates"]) > 1:
+        mean = about.get("candidate_rule") == "mean"
+        acts = f"the mean of {count} candidates" if mean else f"one of {count} candidates, by Q"
         lines.append(
-            f"The run acts with one of {count} candidates that its critic chooses; these files "
-            "have no critic and draw one: gtp_fast.evaluate --num-candidates 1 gives their score."
+            f"The run acts with {acts}; these files have no critic and draw one action: "
+            "gtp_fast.evaluate --num-candidates 1 gives their score."
         )
     if keys := about["observation_keys"]:
         lines.append(f"The observation is {' then '.join(keys)}, in one row.")

@@ -109,6 +109,7 @@ def pack(
         "step": saved.step,
         "weights": weights,
         "num_candidates": getattr(agent.config, "num_candidates", 1),
+        "candidate_rule": getattr(agent.config, "candidate_rule", None),
         "noise_scale": agent.noise_scale if noise_scale is None else noise_scale,
         "observation_keys": list(config["observation_keys"]),
         "gtp_fast": gtp_fast.__version__,

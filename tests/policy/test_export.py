@@ -23,6 +23,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.export import FORMATS, export, programs
 from gtp_fast.export.__main__ import main
 from gtp_fast.export.check import difference, trial
+from gtp_fast.policy import file as packed
 from gtp_fast.policy import restore
 from gtp_fast.runs import Run
 from gtp_fast.system import native
@@ -74,14 +75,19 @@ def test_every_format_is_written_checked_and_told(
         gtp_fast.load(out / "policy.gtp", noise_scale=1.0)
 
 
-def test_the_critic_that_is_left_out_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [("softmax", "one of 50 candidates, by Q"), ("mean", "the mean of 50 candidates")],
+)
+def test_the_candidates_that_are_left_out_are_named(
+    rule: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"eta": [1.0], "width": 8, "depth": 2, "num_candidates": 50}
+    settings = {"eta": [1.0], "width": 8, "depth": 2, "num_candidates": 50, "candidate_rule": rule}
     run = make_run(tmp_path / "run", agent="consistency-ac", agent_settings=settings)
     assert policy.load(run).num_candidates == 50
     assert cli.run(main, [str(run), str(tmp_path / "out"), "--formats", "cpp"]) == 0
-    assert "one of 50 candidates" in capsys.readouterr().out
+    assert said in capsys.readouterr().out
+    assert packed.read(tmp_path / "out" / "policy.gtp").description["candidate_rule"] == rule
     assert policy.load(tmp_path / "out" / "policy.gtp").num_candidates == 1
 
 
