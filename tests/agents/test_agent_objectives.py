@@ -8,32 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 from agent_cases import TINY, build, make_table, run, synthetic_table
+from objective_cases import CASES, double, each
 
 from gtp_fast import reference
-from gtp_fast.agents.gtp import GTP, GTPConfig, objectives, update
+from gtp_fast.agents.gtp import GTP, objectives, update
 from gtp_fast.agents.gtp import config as gtp_config
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.reference.philox import Stream
-
-CASES = {
-    "gtp, online teacher": replace(TINY, teacher="online", huber=True),
-    "gtp, at zero": replace(TINY, compare_at="zero", flow_weight="edm", t_law="lognormal"),
-    "flow": replace(TINY, objective="flow"),
-    "flow, Heun": replace(TINY, objective="flow", solver="heun", k=3),
-    "consistency": replace(TINY, objective="consistency"),
-    "consistency, uniform u": replace(TINY, objective="consistency", u_mode="uniform"),
-    "ctm": replace(TINY, objective="ctm"),
-    "solver": replace(TINY, objective="solver"),
-    "solver, Heun": replace(TINY, objective="solver", solver="heun", solver_steps=2),
-    "shortcut": replace(TINY, objective="shortcut"),
-    "mean-flow": replace(TINY, objective="mean-flow"),
-    "linear-q": replace(TINY, objective="linear-q", lambda_q=(0.1,)),
-}
-each = pytest.mark.parametrize("case", CASES)
-
-
-def double(config: GTPConfig, seeds: tuple[int, ...] = (0, 1), **options) -> GTP:
-    return build(config, seeds, backend="reference", dtype=torch.float64, **options)
 
 
 def gradient(
