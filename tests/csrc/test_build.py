@@ -114,7 +114,11 @@ def test_a_wheel_works_in_another_folder(tmp_path: Path) -> None:
         archive.extractall(site)
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"gtp_fast"}
-    for needed in ("gtp_fast/py.typed", "gtp_fast/kernels/__init__.py", "gtp_fast/native.py"):
+    for needed in (
+        "gtp_fast/py.typed",
+        "gtp_fast/kernels/__init__.py",
+        "gtp_fast/system/native.py",
+    ):
         assert needed in names
     assert any(name.endswith("/LICENSE") for name in names)
     package = ROOT / "gtp_fast"
