@@ -1,4 +1,4 @@
-"""The double-Q critic that agents share: twin networks, their learner, the TD target (eq. 16)."""
+"""The double-Q critic: twin networks, their learner, the TD target (eq. 16)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class DoubleQ:
     """Twin critics of every seed with their moving average, built from an agent's settings.
 
-    aggregate: how the twins become one value in TD targets; decays: whether the agent's decay of
-    the learning rates holds for the critic too; law: that of the first weights.
+    aggregate: how the twins become one value in TD targets; decays: whether the critic's learning
+    rate decays as the actor's; law: that of the initial weights.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class DoubleQ:
         views = self.learner.average_views if target else self.learner.views
         return self.network(views, observation, action)
 
-    def judge(self, observation: Tensor, action: Tensor) -> Tensor:
-        """Return Q [2, S, B] by the online networks, whose gradient reaches the action alone."""
+    def policy_values(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return Q [2, S, B] by the online networks, frozen: gradients reach the action alone."""
         return self.network(detached(self.learner.views), observation, action)
 
     def score(self, seed: int | None = None) -> Score:
-        """Return the smaller target value of an action, to choose among candidates.
+        """Return the function min Q of the target networks, of all seeds or of one.
 
-        Of all seeds, or of one.
+        It compares candidates: (observation [S, B, O], action [S, B, A]) -> [S, B].
         """
         views = detached(self.learner.average_views)
         if seed is not None:
@@ -86,7 +86,7 @@ class DoubleQ:
     def soft_target(self, batch: Batch, next_action: Tensor, temperature: float) -> Tensor:
         """Return the TD target [S, B] with the softmax-weighted value of m next actions.
 
-        It is QGPO's in-support target.
+        QGPO's in-support target.
         """
         with torch.no_grad():
             values = reference.aggregate(self.next_values(batch, next_action), self.aggregate)

@@ -19,9 +19,11 @@ def karras_nodes(
     return nodes.to(dtype)
 
 
-def schedule_ceiling(total_updates: int, ema_rate: float, low: int = 10, high: int = 1280) -> int:
+def schedule_ceiling(
+    total_updates: int, average_rate: float, low: int = 10, high: int = 1280
+) -> int:
     """Return the largest interval count that a budget of updates can carry, one hop per EMA lag."""
-    return max(low, min(high, round(ema_rate * total_updates)))
+    return max(low, min(high, round(average_rate * total_updates)))
 
 
 def schedule(step: int, total_updates: int, first: int = 10, last: int = 1280) -> int:

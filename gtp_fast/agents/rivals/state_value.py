@@ -25,8 +25,8 @@ class StateValue:
 
     def values(self, observation: Tensor) -> Tensor:
         """Return V [S, B] of observation [S, B, O]."""
-        depth, fused = self.agent.config.depth, self.agent.ops.mlp
-        return mlp(self.learner.views, observation, depth, fused, self.activation)[..., 0]
+        depth, form = self.agent.config.depth, self.agent.ops.mlp
+        return mlp(self.learner.views, observation, depth, form, self.activation)[..., 0]
 
     def step(
         self, observation: Tensor, target: Tensor, expectile: float, step: int | Tensor
