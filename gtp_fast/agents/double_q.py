@@ -71,14 +71,17 @@ class DoubleQ:
         return lambda observation, action: self.network(views, observation, action).amin(0)
 
     def next_values(self, batch: Batch, next_action: Tensor) -> Tensor:
-        """Return target values [2, S, m, B] of next actions [S, m B, A], m for each s'."""
+        """Return target values [2, S, m, B] of m next actions [S, m B, A]."""
         b = batch.reward.shape[1]
         states = batch.next_observation.repeat(1, next_action.shape[1] // b, 1)
         values = self.values(states, next_action, target=True)
         return values.reshape(2, len(batch.reward), -1, b)
 
     def td_target(self, batch: Batch, next_action: Tensor) -> Tensor:
-        """Return the TD target [S, B] for next actions [S, m B, A]; the best of m backs up."""
+        """Return the TD target [S, B], the best of m next actions backed up.
+
+        next_action: [S, m B, A].
+        """
         with torch.no_grad():
             best = self.next_values(batch, next_action).amax(2)
             return self.bootstrap(batch, reference.aggregate(best, self.aggregate))
@@ -93,7 +96,7 @@ class DoubleQ:
             return self.bootstrap(batch, reference.softmax_value(values, temperature))
 
     def bootstrap(self, batch: Batch, next_value: Tensor) -> Tensor:
-        """Return r + gamma (1 - done) V(s') [S, B] for values of s' [S, B]."""
+        """Return r + gamma (1 - done) V(s') for values of s', [S, B] each."""
         return reference.bellman(
             batch.reward, batch.mask, next_value, self.agent.config.discount
         ).detach()
@@ -101,7 +104,7 @@ class DoubleQ:
     def step(
         self, batch: Batch, target: Tensor, step: int | Tensor, first: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Take one Adam step towards target [S, B]; return the loss and the gradient norm, [S].
+        """Take one Adam step towards target [S, B]; return loss and gradient norm, [S].
 
         first: the step at which the critic began to learn, from which Adam counts.
         """

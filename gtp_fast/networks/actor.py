@@ -67,9 +67,10 @@ class ActorNetwork:
     def __call__(
         self, views: Mapping[str, Tensor], a: Tensor | None, t: Tensor | None, observation: Tensor
     ) -> Tensor:
-        """Return F [S, B, A] for scaled noisy actions a [S, B, A] and times t [S, B].
+        """Return F [S, B, A].
 
-        observation: [S, B, O]. a and t are None where the network does not take them.
+        a: scaled noisy actions [S, B, A]; t: times [S, B]; observation: [S, B, O]. a and t are None
+        where the network does not take them.
         """
         inputs = [] if a is None else [a]
         inputs += [] if t is None else [self.features(views, t)]

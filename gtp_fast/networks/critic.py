@@ -11,7 +11,7 @@ from gtp_fast.networks.parameters import mlp_shapes
 
 
 class TwinCritic:
-    """Two Q networks a seed, as groups 2 s and 2 s + 1 of one stack."""
+    """Two Q networks a seed, groups 2 s and 2 s + 1."""
 
     def __init__(
         self,

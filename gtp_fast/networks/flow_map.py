@@ -57,15 +57,19 @@ class FlowMapNetwork:
         return [views[f"{clock}.{name}"] for clock in ("t", "tau") for name in names]
 
     def embed(self, views: Mapping[str, Tensor], levels: Tensor) -> Tensor:
-        """Embed the two time levels [S, B, 2] (0.25 ln t, 0.25 ln tau): [S, B, 2 EMBEDDING]."""
+        """Embed two time levels [S, B, 2]: [S, B, 2 EMBEDDING].
+
+        levels: 0.25 ln t and 0.25 ln tau.
+        """
         return self.embedding(levels, self.clocks(views))
 
     def __call__(
         self, views: Mapping[str, Tensor], x: Tensor, levels: Tensor, observation: Tensor
     ) -> Tensor:
-        """Return F [S, B, A] for scaled noisy actions x [S, B, A] and levels [S, B, 2].
+        """Return F [S, B, A].
 
-        observation: [S, B, O]; its rows repeat where it has fewer.
+        x: scaled noisy actions [S, B, A]; levels: [S, B, 2]; observation: [S, B, O], its rows
+        repeat where it has fewer.
         """
         return mlp(views, (x, self.embed(views, levels), observation), self.depth, self.form)
 
@@ -78,9 +82,9 @@ class FlowMapNetwork:
         t_min: float,
         like: Tensor,
     ) -> tuple[Tensor, StepSchedule, float]:
-        """Return the fields of a FoldedPolicy that depend on no weight, and the time levels [K, 2].
+        """Return time levels [K, 2], schedule and initial scale of a FoldedPolicy.
 
-        Cached: a CUDA graph cannot capture a copy from the host.
+        They depend on no weight and are cached: a CUDA graph cannot capture a copy from the host.
         """
         key = (times, plan, kind, sigma_data, t_min, like.dtype, like.device)
         if key not in self.constants:

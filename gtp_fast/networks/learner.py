@@ -76,7 +76,7 @@ class Learner:
         average_rate: float | Tensor,
         max_norm: float | None,
     ) -> Tensor:
-        """Take one Adam step along the written gradient and move the average; return its norm [S].
+        """Take one Adam step and move the average; return the gradient norm [S].
 
         loss: [S], to tell which seeds have diverged; updates: counted from 1; rate: the learning
         rate [S]. A seed freezes when its loss or gradient is not finite, or its loss above `limit`.

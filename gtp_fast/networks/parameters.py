@@ -1,4 +1,4 @@
-"""Parameters of G groups in one flat buffer [G, P], their views, and their initial values."""
+"""Parameters of G groups in one flat buffer [G, P], and their initial values."""
 
 from __future__ import annotations
 

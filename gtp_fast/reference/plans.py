@@ -50,7 +50,10 @@ class StepSchedule(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A K-step sampler without its network: a = initial_scale z, then the steps of the schedule."""
+    """A K-step sampler without its network.
+
+    It starts at a = initial_scale z and takes the steps of the schedule.
+    """
 
     times: Tensor
     """What the network reads of the time in each step, [K] or [K, n]; t and tau for a flow map."""
@@ -105,10 +108,11 @@ def euler_plan(times: Tensor) -> Plan:
 
 
 def heun_plan(times: Tensor) -> Plan:
-    """Return Heun steps of the same field: two evaluations a step, one in the step to time 0.
+    """Return Heun steps of the same field.
 
-    The first evaluation goes to the Euler point, keep a + gain phi. The second one goes back to the
-    middle of both slopes, for which it recomputes the point before: (a - gain phi) / keep.
+    Each step has two evaluations, the one to time 0 a single one. The first evaluation goes to the
+    Euler point, keep a + gain phi. The second one goes back to the middle of both slopes, for which
+    it recomputes the point before: (a - gain phi) / keep.
     """
     t, tau = times[:-1], times[1:]
     r, q = jump(t, tau)

@@ -20,7 +20,7 @@ def sample(
     times: Tensor,
     clip: float | None = 1.0,
 ) -> Tensor:
-    """Carry a_T = T noise to an action in K deterministic steps (eq. 15): [S, B, A].
+    """Carry T noise to an action [S, B, A] in K steps (eq. 15).
 
     phi(a_t, t, tau) -> clean action [S, B, A], t and tau of shape []; times: [K + 1], descending to
     0; clip: bound of the action, None for none.
@@ -69,7 +69,7 @@ class FoldedPolicy(NamedTuple):
 
     @property
     def draws(self) -> int:
-        """Draws of noise for one action: 1, or K where noise is added after a step."""
+        """Draws of noise for one action: 1, or K with noise after a step."""
         return self.k if bool(self.schedule.spread.any()) else 1
 
     def select(self, seed: int) -> FoldedPolicy:
@@ -77,7 +77,7 @@ class FoldedPolicy(NamedTuple):
         return self.mapped(lambda x: x[seed : seed + 1])._replace(schedule=self.schedule)
 
     def flatten(self) -> Tensor:
-        """Return all numbers in one row: the tensors in the order of the fields, each flattened."""
+        """Return all numbers in one row: each tensor flattened, in the order of the fields."""
         parts: list[Tensor] = []
         for value in self:
             if isinstance(value, tuple):
@@ -115,7 +115,7 @@ class FoldedPolicy(NamedTuple):
 
 
 def int8_inputs(h: Tensor) -> Tensor:
-    """Round the inputs [.., H] of a hidden layer as a sampler of precision int8 does.
+    """Round the inputs [.., H] of a hidden layer as precision int8 does.
 
     Each row has 32767 levels on either side of 0, or fewer where H > 516, so that integer sums of
     products with int8 weights stay below 2^31.
@@ -136,10 +136,11 @@ def folded_sample(
     noise: Tensor,
     inputs: Callable[[Tensor], Tensor] = lambda h: h,
 ) -> Tensor:
-    """Run a folded sampler: observation [S, B, O] -> actions [S, B, A] in [-1, 1].
+    """Run a folded sampler; return actions [S, B, A] in [-1, 1].
 
-    noise: [S, B, A]; for a policy that adds noise [S, K, B, A]: draw 0 is the initial one, draw
-    k + 1 is added after step k. inputs: rounds the inputs of hidden layers, as `int8_inputs`.
+    observation: [S, B, O]; noise: [S, B, A]; for a policy that adds noise [S, K, B, A]: draw 0 is
+    the initial one, draw k + 1 is added after step k. inputs: rounds the inputs of hidden layers,
+    as `int8_inputs`.
     """
     activation, steps = ACTIVATIONS[policy.activation], policy.schedule
     draws = noise[:, None] if noise.dim() == 3 else noise

@@ -103,7 +103,7 @@ class ConsistencyAC(ChainActorCritic):
         return next(count for count in (64, 32, 16, 8, 4, 2, 1) if nodes(step + count - 1) == now)
 
     def cloning_loss(self, batch: Batch, step: int | Tensor) -> Tensor:
-        """Return the gap between the actor at a node and its average at the node below: [S]."""
+        """Return the loss of the actor against its average at the node below: [S]."""
         c = self.config
         word = philox.words(self.keys, step, Stream.CLONE_TIME, c.batch_size, 1)[0][..., 0]
         i = philox.multiply_high(word, self.node_count - 1)

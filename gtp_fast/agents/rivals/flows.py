@@ -24,10 +24,13 @@ def unit_times(agent: Agent, step: int | Tensor, rows: int) -> Tensor:
 
 
 def clip_actions(batch: Batch) -> Batch:
-    """Keep actions 1e-5 away from the edge of their box, as FQL's and SSCQL's authors do."""
+    """Keep actions 1e-5 inside their box, as FQL's and SSCQL's authors do."""
     return batch._replace(action=batch.action.clamp(-_EDGE, _EDGE))
 
 
 def euler_plan(like: Tensor, k: int) -> Plan:
-    """Return K Euler steps from noise (time 0) to an action (time 1) along a velocity network."""
+    """Return K Euler steps along a velocity network.
+
+    Time runs from 0 (noise) to 1 (action).
+    """
     return Plan.of(reference.euler_times(k), keep=1.0, gain=1.0 / k).to(like)

@@ -122,9 +122,9 @@ class QIPO(Agent):
 
     @abstractmethod
     def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return noisy actions [S, B, A], the network's time input [S, B], its target [S, B, A].
+        """Return noisy actions, the network's time input, and its target.
 
-        a: actions; z: noise; u: uniform draws [S, B] for the time.
+        [S, B, A], [S, B], [S, B, A]. a: actions; z: noise; u: uniform draws [S, B] for the time.
         """
 
     def prepare(self, total_updates: int) -> None:
@@ -160,7 +160,7 @@ class QIPO(Agent):
             self._draw(self.support, table, renewal, self.renew_every)
 
     def _draw(self, policy: SupportPolicy, table: TransitionTable, step: int, updates: int) -> None:
-        """Draw the support sets of a policy renewed at `step`, if so many updates repay it."""
+        """Draw the support sets of a policy renewed at `step`, where that pays."""
         if policy.pays(table, updates * self.scale):
             policy.draw(self.sampler, table, step)
 
@@ -207,9 +207,10 @@ class QIPO(Agent):
     def _weighted_actions(
         self, table: TransitionTable, batch: Batch, step: int | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return states and actions [S, (M + 1) B, .] and their weights [S, M + 1, B].
+        """Return states, actions and weights of the support sets.
 
-        The data's action comes first, then the M of its state's support set.
+        [S, (M + 1) B, .] twice, and [S, M + 1, B]. The data's action comes first, then the M of its
+        state's support set.
         """
         c = self.config
         drawn = self.support.sets(self.sampler, batch.observation, table, step)
@@ -223,9 +224,10 @@ class QIPO(Agent):
     def _actor_step(
         self, states: Tensor, actions: Tensor, weights: Tensor, step: int | Tensor, pause: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Step the actor on actions [S, m B, A] with weights [S, m, B]; return loss, gradient norm.
+        """Step the actor; return loss and gradient norm, [S] each.
 
-        pause: earlier updates in which the actor did not learn.
+        actions: [S, m B, A]; weights: [S, m, B]; pause: earlier updates in which the actor did not
+        learn.
         """
         c, rows = self.config, actions.shape[1]
         z = self.chain_noise(step, Stream.FLOW_NOISE, rows)

@@ -45,7 +45,10 @@ class QIPODiff(QIPO):
         return plan.to(self.actor.parameters.flat)
 
     def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return alpha_t a + sigma_t z, 1000 t and the noise, t from t_end to 1."""
+        """Return alpha_t a + sigma_t z, 1000 t and the noise.
+
+        t runs from t_end to 1.
+        """
         t = _T_END + (1.0 - _T_END) * u
         return reference.vp_perturb(a, z, t), _TIME_SCALE * t, z
 

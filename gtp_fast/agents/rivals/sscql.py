@@ -139,7 +139,7 @@ class SSCQL(Agent):
         return self.critic.score(seed)
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
-        """Return the policy z + h(s, z, 0, 1) of every seed; k can only be 1."""
+        """Return the policy z + h(s, z, 0, 1) of every seed; k is 1."""
         self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
         return self.network.fold(views, self.plan)

@@ -31,7 +31,7 @@ class StateValue:
     def step(
         self, observation: Tensor, target: Tensor, expectile: float, step: int | Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Take one Adam step on the expectile loss; return it and the gradient norm, [S] each."""
+        """Step on the expectile loss; return it and the gradient norm, [S] each."""
         loss = reference.expectile_loss(self.values(observation), target, expectile)
         norm = self.learner.update(
             loss, step + 1, self.rate, 1.0, self.agent.config.max_gradient_norm

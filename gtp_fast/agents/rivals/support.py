@@ -78,7 +78,7 @@ class SupportPolicy:
     def sets(
         self, sampler: Sampler, observation: Tensor, table: TransitionTable, step: int | Tensor
     ) -> Tensor:
-        """Return the actions [S, M B, A] of a batch's states: one of each state, then the next."""
+        """Return a batch's actions [S, M B, A]: one of each state, then the next."""
         agent, c = self.agent, self.agent.config
         if self.drawn_at is None:
             z = agent.chain_noise(step, self.stream, c.support * c.batch_size)

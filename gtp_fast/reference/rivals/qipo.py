@@ -15,7 +15,7 @@ from gtp_fast.reference.rivals.values import softmax
 
 
 def support_weights(values: Tensor, beta: Tensor) -> Tensor:
-    """Return the softmax of beta Q over the M actions of each state: [S, M, B].
+    """Return the softmax of beta Q over each state's actions: [S, M, B].
 
     values: Q [S, M, B]; beta: [S].
     """
@@ -35,7 +35,10 @@ def support_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 def vp_perturb(
     a: Tensor, z: Tensor, t: Tensor, beta_min: float = 0.1, beta_max: float = 20.0
 ) -> Tensor:
-    """Return alpha_t a + sigma_t z of the variance-preserving SDE: [..., A]; t: [...] in [0, 1]."""
+    """Return alpha_t a + sigma_t z of the VP SDE: [..., A].
+
+    t: [...] in [0, 1].
+    """
     alpha, sigma = vp_marginal(t, beta_min, beta_max)
     return alpha[..., None] * a + sigma[..., None] * z
 
