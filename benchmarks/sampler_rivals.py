@@ -99,7 +99,7 @@ def products_alone(policy: FoldedPolicy, batch: int) -> tuple[Callable[[], Tenso
     """Return a call of torch.mm on every product of K steps and on nothing else, which returns the
     last one, and that one in float64.
     """
-    steps = policy.c_in.shape[0]
+    steps = policy.k
     once, each = policy.first_observation[0], [policy.first_action[0]]
     each += [weight[0] for weight in policy.hidden_weights] + [policy.last_weight[0]]
     inputs = {w.shape[0]: torch.randn(batch, w.shape[0], device=w.device) for w in (once, *each)}

@@ -42,7 +42,7 @@ def find(name: str) -> type[Agent]:
 def defaults(
     name: str, task: Task, steps: int | None = None, preset: task_settings.Preset = "auto"
 ) -> tuple[Task, Any]:
-    """Return the task with an agent's reward rule and updates, and the agent's Config for it.
+    """Return the task with an agent's rules and updates, and its Config for it.
 
     steps: updates of the run, by default those of the agent on the task; preset: as
     `task_settings.of`.
@@ -54,7 +54,7 @@ def defaults(
 
 
 def settings_of(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a run folder keeps as a Config takes them: lists become tuples."""
+    """Return the settings of a run folder as a Config takes them: lists become tuples."""
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()
     }

@@ -185,9 +185,7 @@ class Agent(ABC):
                     "trains none: leave it at 1, or take --candidate-rule mean."
                 )
             sampler = CandidateSampler(sampler, policy.last_bias, score, count, rule)
-        return Acting(
-            sampler, steps=len(policy.c_in), candidates=count, noise_scale=scale, rule=rule
-        )
+        return Acting(sampler, steps=policy.k, candidates=count, noise_scale=scale, rule=rule)
 
     def drawn_from(self, table: TransitionTable) -> TransitionTable:
         """Return the table that this agent draws batches from, made before the first of them."""

@@ -1,4 +1,4 @@
-"""The double-Q critic that agents share: twin networks, their learner, the TD target (eq. 16)."""
+"""The double-Q critic: twin networks, their learner, the TD target (eq. 16)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class DoubleQ:
     """Twin critics of every seed with their moving average, built from an agent's settings.
 
-    aggregate: how the twins become one value in TD targets; decays: whether the agent's decay of
-    the learning rates holds for the critic too; law: that of the first weights.
+    aggregate: how the twins become one value in TD targets; decays: whether the critic's learning
+    rate decays as the actor's; law: that of the initial weights.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class DoubleQ:
         views = self.learner.average_views if target else self.learner.views
         return self.network(views, observation, action)
 
-    def judge(self, observation: Tensor, action: Tensor) -> Tensor:
-        """Return Q [2, S, B] by the online networks, whose gradient reaches the action alone."""
+    def policy_values(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return Q [2, S, B] by the online networks, frozen: gradients reach the action alone."""
         return self.network(detached(self.learner.views), observation, action)
 
     def score(self, seed: int | None = None) -> Score:
-        """Return the smaller target value of an action, to choose among candidates.
+        """Return the function min Q of the target networks, of all seeds or of one.
 
-        Of all seeds, or of one.
+        It compares candidates: (observation [S, B, O], action [S, B, A]) -> [S, B].
         """
         views = detached(self.learner.average_views)
         if seed is not None:
@@ -71,14 +71,17 @@ class DoubleQ:
         return lambda observation, action: self.network(views, observation, action).amin(0)
 
     def next_values(self, batch: Batch, next_action: Tensor) -> Tensor:
-        """Return target values [2, S, m, B] of next actions [S, m B, A], m for each s'."""
+        """Return target values [2, S, m, B] of m next actions [S, m B, A]."""
         b = batch.reward.shape[1]
         states = batch.next_observation.repeat(1, next_action.shape[1] // b, 1)
         values = self.values(states, next_action, target=True)
         return values.reshape(2, len(batch.reward), -1, b)
 
     def td_target(self, batch: Batch, next_action: Tensor) -> Tensor:
-        """Return the TD target [S, B] for next actions [S, m B, A]; the best of m backs up."""
+        """Return the TD target [S, B], the best of m next actions backed up.
+
+        next_action: [S, m B, A].
+        """
         with torch.no_grad():
             best = self.next_values(batch, next_action).amax(2)
             return self.bootstrap(batch, reference.aggregate(best, self.aggregate))
@@ -86,14 +89,14 @@ class DoubleQ:
     def soft_target(self, batch: Batch, next_action: Tensor, temperature: float) -> Tensor:
         """Return the TD target [S, B] with the softmax-weighted value of m next actions.
 
-        It is QGPO's in-support target.
+        QGPO's in-support target.
         """
         with torch.no_grad():
             values = reference.aggregate(self.next_values(batch, next_action), self.aggregate)
             return self.bootstrap(batch, reference.softmax_value(values, temperature))
 
     def bootstrap(self, batch: Batch, next_value: Tensor) -> Tensor:
-        """Return r + gamma (1 - done) V(s') [S, B] for values of s' [S, B]."""
+        """Return r + gamma (1 - done) V(s') for values of s', [S, B] each."""
         return reference.bellman(
             batch.reward, batch.mask, next_value, self.agent.config.discount
         ).detach()
@@ -101,7 +104,7 @@ class DoubleQ:
     def step(
         self, batch: Batch, target: Tensor, step: int | Tensor, first: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Take one Adam step towards target [S, B]; return the loss and the gradient norm, [S].
+        """Take one Adam step towards target [S, B]; return loss and gradient norm, [S].
 
         first: the step at which the critic began to learn, from which Adam counts.
         """

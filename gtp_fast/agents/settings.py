@@ -52,7 +52,7 @@ class AgentConfig(CloneConfig):
     critic_ema_rate: float = 0.005
     """Rate at which the target critic follows the critic."""
     max_q_backup: int = 0
-    """Next actions whose best value backs up (10 in Diffusion-QL's antmaze); 0 for one plain
+    """Next actions; the best value backs up (10 in Diffusion-QL's antmaze); 0 for one plain
     sample.
     """
     num_candidates: int = 1
@@ -81,7 +81,7 @@ _COMMON: Ranges = {
 
 
 def check(config: Any, ranges: Ranges) -> None:
-    """Raise UserError naming the first setting that is out of range; ranges: those of the agent."""
+    """Raise UserError naming the first setting out of range; ranges: the agent's own."""
     for name, (low, high) in {**_COMMON, **ranges}.items():
         value = getattr(config, name, None)
         for number in value if isinstance(value, tuple) else (value,):

@@ -67,7 +67,7 @@ def report(made: Exported) -> str:
     observation_dim, action_dim = policy.first_observation.shape[1], policy.first_action.shape[1]
     lines = [
         f"{about['agent']} on {about['task']}, seed {about['seed']}, update {about['step']:,}, "
-        f"{about['weights']} weights, K = {len(policy.keep)}: "
+        f"{about['weights']} weights, K = {policy.k}: "
         f"{observation_dim} numbers observed, {action_dim} acted",
         "",
         f"{'format':8}{'to float64':>12}{'to Policy.act':>16}   in {made.folder}",

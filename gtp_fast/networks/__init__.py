@@ -2,7 +2,6 @@
 
 from gtp_fast.networks.critic import TwinCritic
 from gtp_fast.networks.flow_map import EMBEDDING, EMBEDDING_HIDDEN, FlowMapNetwork
-from gtp_fast.networks.mlp import layers
-from gtp_fast.networks.mlp import mlp as mlp
+from gtp_fast.networks.mlp import layers, mlp
 
 __all__ = ["EMBEDDING", "EMBEDDING_HIDDEN", "FlowMapNetwork", "TwinCritic", "layers", "mlp"]

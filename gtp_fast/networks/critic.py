@@ -1,4 +1,4 @@
-"""The twin critics Q(s, a)."""
+"""The twin critics of every seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gtp_fast.networks.parameters import mlp_shapes
 
 
 class TwinCritic:
-    """Two Q networks a seed, as groups 2 s and 2 s + 1 of one stack."""
+    """Two Q networks a seed, groups 2 s and 2 s + 1."""
 
     def __init__(
         self,
@@ -19,11 +19,11 @@ class TwinCritic:
         action_dim: int,
         width: int,
         depth: int,
-        fused: Mlp,
+        form: Mlp,
         activation: str = "mish",
         layer_norm: bool = False,
     ):
-        self.depth, self.fused, self.activation = depth, fused, activation
+        self.depth, self.form, self.activation = depth, form, activation
         self.layer_norm = layer_norm
         self.shapes = mlp_shapes(observation_dim + action_dim, width, depth, 1, layer_norm)
 
@@ -33,5 +33,5 @@ class TwinCritic:
         The rows of the shorter one repeat.
         """
         pieces = (observation, action)
-        values = mlp(views, pieces, self.depth, self.fused, self.activation)
+        values = mlp(views, pieces, self.depth, self.form, self.activation)
         return values.reshape(-1, 2, values.shape[1]).transpose(0, 1)

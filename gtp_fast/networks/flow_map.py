@@ -1,4 +1,4 @@
-"""The network of a flow map phi(s, a_t, t, tau), and its folding for the sampler."""
+"""The network of a flow map, and its folding into a policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.networks.mlp import Mlp, mlp
 from gtp_fast.networks.parameters import mlp_shapes
-from gtp_fast.reference import FoldedPolicy, Plan
+from gtp_fast.reference import FoldedPolicy, Plan, StepSchedule
 
 EMBEDDING = 16
 EMBEDDING_HIDDEN = 32
@@ -21,7 +21,8 @@ EMBEDDING_HIDDEN = 32
 class FlowMapNetwork:
     """F(c_in a_t, t, tau, s): two time embeddings and an MLP.
 
-    Input order [c_in a_t, emb t, emb tau, s].
+    Order of its inputs: [c_in a_t, embedding of t, embedding of tau, s]. form: of the MLPs;
+    embedding: the form of `reference.embed`.
     """
 
     def __init__(
@@ -30,13 +31,13 @@ class FlowMapNetwork:
         action_dim: int,
         width: int,
         depth: int,
-        fused: Mlp,
+        form: Mlp,
         embedding: Callable[..., Tensor] | None = None,
     ):
         self.observation_dim, self.action_dim = observation_dim, action_dim
-        self.width, self.depth, self.fused = width, depth, fused
-        self.embedding = embedding or functools.partial(reference.embed, mlp=fused)
-        self.constants: dict[tuple[Any, ...], tuple[Tensor, dict[str, Any]]] = {}
+        self.width, self.depth, self.form = width, depth, form
+        self.embedding = embedding or functools.partial(reference.embed, mlp=form)
+        self.constants: dict[tuple[Any, ...], tuple[Tensor, StepSchedule, float]] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all parameters, in the order of the flat buffer."""
@@ -56,7 +57,10 @@ class FlowMapNetwork:
         return [views[f"{clock}.{name}"] for clock in ("t", "tau") for name in names]
 
     def embed(self, views: Mapping[str, Tensor], levels: Tensor) -> Tensor:
-        """Embed the two time levels [S, B, 2] (0.25 ln t, 0.25 ln tau): [S, B, 2 EMBEDDING]."""
+        """Embed two time levels [S, B, 2]: [S, B, 2 EMBEDDING].
+
+        levels: 0.25 ln t and 0.25 ln tau.
+        """
         return self.embedding(levels, self.clocks(views))
 
     def __call__(
@@ -64,10 +68,10 @@ class FlowMapNetwork:
     ) -> Tensor:
         """Return F [S, B, A].
 
-        Scaled noisy actions x [S, B, A], levels [S, B, 2], observation [S, B, O]; the rows of a
-        shorter observation repeat.
+        x: scaled noisy actions [S, B, A]; levels: [S, B, 2]; observation: [S, B, O], its rows
+        repeat where it has fewer.
         """
-        return mlp(views, (x, self.embed(views, levels), observation), self.depth, self.fused)
+        return mlp(views, (x, self.embed(views, levels), observation), self.depth, self.form)
 
     def _constants(
         self,
@@ -77,29 +81,22 @@ class FlowMapNetwork:
         sigma_data: float,
         t_min: float,
         like: Tensor,
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """Return the time levels [K, 2] and the weight-independent fields of a FoldedPolicy.
+    ) -> tuple[Tensor, StepSchedule, float]:
+        """Return time levels [K, 2], schedule and initial scale of a FoldedPolicy.
 
-        They are cached: a copy from host to device cannot be captured in a CUDA graph.
+        They depend on no weight and are cached: a CUDA graph cannot capture a copy from the host.
         """
         key = (times, plan, kind, sigma_data, t_min, like.dtype, like.device)
         if key not in self.constants:
             p = plan(torch.tensor(times, dtype=torch.float64))
-            levels = [reference.noise_level(x, t_min) for x in (p.t, p.told)]
-            skip, out, c_in = reference.precondition(p.t, kind, sigma_data, t_min)
-            keep, gain = p.keep, p.gain
-            if not p.carry.any():
-                # phi is needed by itself only where it is carried on.
-                keep, gain = keep + gain * skip, gain * out
-                skip, out = torch.zeros_like(skip), torch.ones_like(out)
-            vectors = {
-                "c_in": c_in, "skip": skip, "out": out, "keep": keep, "gain": gain,
-                "carry": p.carry, "spread": p.spread,
-            }  # fmt: skip
-            self.constants[key] = (
-                torch.stack(levels, -1).to(like),
-                {name: value.to(like) for name, value in vectors.items()},
-            )
+            skip, out, c_in = reference.precondition(p.times[:, 0], kind, sigma_data, t_min)
+            schedule = p.schedule._replace(c_in=c_in, skip=skip, out=out)
+            if not schedule.carry.any():
+                # The steps need phi itself only where it is carried on.
+                keep, gain = schedule.keep + schedule.gain * skip, schedule.gain * out
+                schedule = p.schedule._replace(c_in=c_in, keep=keep, gain=gain)
+            levels = reference.noise_level(p.times, t_min)
+            self.constants[key] = levels.to(like), schedule.to(like), p.initial_scale
         return self.constants[key]
 
     def fold(
@@ -112,13 +109,11 @@ class FlowMapNetwork:
         t_min: float,
         plan: Callable[[Tensor], Plan] = reference.map_plan,
     ) -> FoldedPolicy:
-        """Fold a sampler over a descending time grid of K + 1 times into the weights; no
-        gradient.
-        """
+        """Fold a sampler over K + 1 descending times into the weights; no gradient."""
         with torch.no_grad():
             weight, bias = views["layer0.weight"], views["layer0.bias"]
             options = (plan, kind, sigma_data, t_min)
-            levels, vectors = self._constants(times, *options, weight)
+            levels, schedule, scale = self._constants(times, *options, weight)
             levels = levels.expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)
             step_bias = torch.baddbmm(
@@ -133,6 +128,6 @@ class FlowMapNetwork:
                 hidden_biases=tuple(views[f"layer{i}.bias"].detach() for i in middle),
                 last_weight=views[f"layer{self.depth}.weight"].detach(),
                 last_bias=views[f"layer{self.depth}.bias"].detach(),
-                **vectors,
-                initial_scale=times[0],
+                schedule=schedule,
+                initial_scale=scale,
             )

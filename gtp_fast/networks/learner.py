@@ -1,4 +1,4 @@
-"""What learns: parameters in one flat buffer with their Adam moments and moving average."""
+"""Parameters that learn, in one flat buffer with their Adam moments and moving average."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gtp_fast.reference.adam import Step, guarded, plain
 
 
 class Learner:
-    """Parameters with their Adam moments and, if wanted, their moving average."""
+    """Parameters with their Adam moments and their moving average."""
 
     def __init__(self, parameters: Parameters, seeds: int):
         self.parameters = parameters
@@ -25,12 +25,17 @@ class Learner:
         self.write_gradient: Callable[..., None] = Parameters.differentiate
         self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
         self.limit = math.inf
-        """Largest loss of a seed that still learns."""
+        """Loss above which a seed freezes."""
 
-    def connect(self, adam: Step, write_gradient: Callable[..., None], diverged: Tensor) -> None:
-        """Take the chosen forms of optimiser and gradient, and the agent's record of divergence.
+    def connect(
+        self,
+        adam: Step,
+        write_gradient: Callable[..., None],
+        diverged: Tensor,
+    ) -> None:
+        """Set the forms of optimiser and gradient, and share `diverged` with the other learners.
 
-        diverged: [S], the update at which a seed diverged, -1 if healthy; all learners share it.
+        diverged: the update [S] at which a seed diverged, -1 for a healthy one.
         """
         self.adam, self.write_gradient, self.diverged = adam, write_gradient, diverged
 
@@ -41,7 +46,7 @@ class Learner:
 
     @property
     def average_views(self) -> dict[str, Tensor]:
-        """Their moving average, out of reach of any gradient."""
+        """Their moving average, without gradients."""
         return self.average.views
 
     def update(
@@ -49,17 +54,18 @@ class Learner:
         loss: Tensor,
         updates: int | Tensor,
         rate: Tensor,
-        ema_rate: float | Tensor,
+        average_rate: float | Tensor,
         max_norm: float | None,
     ) -> Tensor:
-        """Differentiate loss [S] and `descend`. The seeds' losses are summed, which keeps their
-        gradients apart.
-        """
+        """Differentiate loss [S] and `descend`; return the gradient norm of each seed [S]."""
         self.differentiate(loss)
-        return self.descend(loss.detach(), updates, rate, ema_rate, max_norm)
+        return self.descend(loss.detach(), updates, rate, average_rate, max_norm)
 
     def differentiate(self, loss: Tensor) -> None:
-        """Write the gradient of loss [S], summed, into the parameters' flat buffer."""
+        """Write the gradient of loss [S] into the flat buffer.
+
+        The sum over seeds keeps their gradients apart: they share no parameter.
+        """
         self.write_gradient(self.parameters, loss.sum())
 
     def descend(
@@ -67,22 +73,19 @@ class Learner:
         loss: Tensor,
         updates: int | Tensor,
         rate: Tensor,
-        ema_rate: float | Tensor,
+        average_rate: float | Tensor,
         max_norm: float | None,
     ) -> Tensor:
-        """Take one Adam step along the written gradient and move the average.
+        """Take one Adam step and move the average; return the gradient norm [S].
 
-        Returns the gradient norm of each seed [S].
-
-        loss: [S], of which the gradient is; updates counts from 1; rate: [S]. A seed whose loss or
-        gradient is not finite, or whose loss is beyond `limit`, stays from then on as it was
-        before.
+        loss: [S], to tell which seeds have diverged; updates: counted from 1; rate: the learning
+        rate [S]. A seed freezes when its loss or gradient is not finite, or its loss above `limit`.
         """
         return self.adam(
             *self.buffers(),
             updates,
             rate,
-            ema_rate,
+            average_rate,
             max_norm,
             loss,
             self.limit,

@@ -1,4 +1,4 @@
-"""Networks with a seed axis, which read the views of `Parameters`."""
+"""A multilayer perceptron with a seed axis on the views of `Parameters`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from gtp_fast import reference
 
 Mlp = Callable[..., Tensor]
+"""The form of `reference.mlp` that the run has chosen."""
 
 
 def layers(views: Mapping[str, Tensor], depth: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -24,18 +25,17 @@ def mlp(
     views: Mapping[str, Tensor],
     x: Tensor | Sequence[Tensor],
     depth: int,
-    fused: Mlp,
+    form: Mlp,
     activation: str = "mish",
 ) -> Tensor:
     """Apply `depth` hidden layers and the linear output: [G, B, in] -> [G, B, out].
 
-    A hidden layer is normalised where `views` has its norm.
-
-    fused: `Operations.mlp` of the run; layers with a norm between them go one by one.
+    Where the views hold norms, each hidden layer's activation is normalised, in plain PyTorch;
+    otherwise `form` computes all layers.
     """
     weights, biases = layers(views, depth)
     if "norm0.scale" not in views:
-        return fused(x, weights, biases, activation)
+        return form(x, weights, biases, activation)
     x = reference.join(x, weights[0].shape[0])
     for i in range(depth):
         x = torch.baddbmm(biases[i][:, None], x, weights[i])

@@ -1,4 +1,4 @@
-"""Parameters of G groups in one flat buffer [G, P], and their first values."""
+"""Parameters of G groups in one flat buffer [G, P], and their initial values."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ Law = Literal["fan_in", "fan_avg"]
 class Parameters:
     """Named parameters of G independent groups in one buffer `flat` [G, P].
 
-    `views[name]` is [G, *shape].
-
-    The views are the leaves of autograd. Gradients are gathered in `gradient` [G, P], so that one
-    pass over a flat buffer serves the optimiser, the moving average and the norm of a whole seed.
+    `views[name]`, [G, *shape], are the leaves of autograd. `gradient` [G, P] collects their
+    gradients, so that optimiser, moving average and gradient norm each take one pass over a buffer.
     """
 
     def __init__(
@@ -55,7 +53,7 @@ class Parameters:
         torch._foreach_copy_(list(self.gradient_views.values()), parts)
 
     def frozen_copy(self) -> Parameters:
-        """Return a copy that no gradient reaches, as a moving average needs it."""
+        """Return a copy without gradients, for a moving average."""
         other = Parameters(self.flat.shape[0], self.shapes, self.flat.device, self.flat.dtype)
         other.flat.copy_(self.flat)
         for view in other.views.values():
@@ -82,13 +80,12 @@ def mlp_shapes(
 def initialise(
     parameters: Parameters, keys: Tensor, networks: Sequence[int], law: Law = "fan_in"
 ) -> None:
-    """Fill the groups with uniform numbers drawn by counter.
+    """Initialise weights and biases with uniform numbers drawn by counter.
 
-    Stream INIT, step = number of the network; scales start at 1 and everything else at 0.
-
-    fan_in: weights and biases in U(-1, 1) / sqrt(fan in), as torch.nn.Linear has it. fan_avg:
-    weights in U(-1, 1) sqrt(6 / (fan in + fan out)) and no bias, as FQL and SSCQL have it. Group s
-    * len(networks) + j holds network j of seed s.
+    Stream INIT, step = number of the network; group s len(networks) + j holds network j of seed s.
+    Other vectors start at 1 (scales) or 0. law: fan_in takes weights and biases from U(-1, 1) /
+    sqrt(fan in), as torch.nn.Linear; fan_avg takes weights from U(-1, 1) sqrt(6 / (fan in + fan
+    out)) and zero biases, as FQL and SSCQL.
     """
     total = parameters.flat.shape[1]
     drawn = [philox.words(keys, network, Stream.INIT, -(-total // 4), 1) for network in networks]
@@ -113,5 +110,5 @@ def initialise(
 
 
 def detached(views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the same parameters without gradients."""
+    """Return the same parameters without their gradient."""
     return {name: view.detach() for name, view in views.items()}

@@ -154,7 +154,7 @@ class NativeSampler(ActsBySampling):
 def _sizes(policy: FoldedPolicy) -> tuple[int, ...]:
     """Return S, O, A, H, the number of hidden layers, and K."""
     seeds, observation_dim, width = policy.first_observation.shape
-    layers, steps = len(policy.hidden_weights) + 1, policy.c_in.shape[0]
+    layers, steps = len(policy.hidden_weights) + 1, policy.k
     return seeds, observation_dim, policy.first_action.shape[1], width, layers, steps
 
 

@@ -21,11 +21,10 @@ from torch import Tensor
 
 from gtp_fast.data.box import Ends
 from gtp_fast.errors import UserError
-from gtp_fast.reference import FoldedPolicy
+from gtp_fast.reference import FoldedPolicy, StepSchedule
 
 MAGIC, VERSION = b"GTPOLICY", 1
 ACTIVATIONS = ("mish", "gelu", "relu")
-STEP_CONSTANTS = ("c_in", "skip", "out", "keep", "gain", "carry", "spread")
 # Magic, version, bytes of the description; O, A, H, L, K; activation, bounds, initial scale.
 # Bounds of phi: 1 for clamp + 2 for squash, which readers before squash refuse.
 _HEADER = struct.Struct("<8sII5IIIf")
@@ -45,19 +44,14 @@ class Packed(NamedTuple):
 
 def copied(policy: FoldedPolicy) -> FoldedPolicy:
     """Return a policy with copies of its tensors instead of views into an agent's."""
-    own: dict[str, Any] = {
-        name: tuple(x.clone() for x in value) if isinstance(value, tuple) else value.clone()
-        for name, value in policy._asdict().items()
-        if isinstance(value, tuple | Tensor)
-    }
-    return policy._replace(**own)
+    return policy.mapped(torch.clone)
 
 
 def pack(packed: Packed) -> bytes:
     """Return the content of a policy.gtp; UserError unless every number is finite."""
     policy = packed.policy
     _, observation_dim, width = policy.first_observation.shape
-    depth, steps = len(policy.hidden_weights) + 1, len(policy.c_in)
+    depth, steps = len(policy.hidden_weights) + 1, policy.k
     sizes = (observation_dim, policy.first_action.shape[1], width, depth, steps)
     parts = [packed.low, packed.high, *(_floats(tensor) for tensor in _tensors(policy))]
     numbers = np.concatenate([np.ravel(part) for part in parts]).astype("<f4")
@@ -117,7 +111,7 @@ def unpack(data: bytes) -> Packed:
 def _tensors(policy: FoldedPolicy) -> Sequence[Tensor]:
     """Return the numbers of a policy in the order of the file."""
     return (
-        *(getattr(policy, name) for name in STEP_CONSTANTS),
+        *policy.schedule,
         policy.first_action, policy.first_observation, policy.step_bias,
         *policy.hidden_weights, *policy.hidden_biases, policy.last_weight, policy.last_bias,
     )  # fmt: skip
@@ -128,7 +122,7 @@ def _shapes(o: int, a: int, h: int, depth: int, k: int) -> list[tuple[int, ...]]
     return [
         (a,),
         (a,),
-        *[(k,)] * len(STEP_CONSTANTS),
+        *[(k,)] * len(StepSchedule._fields),
         (a, h),
         (o, h),
         (k, h),
@@ -139,8 +133,7 @@ def _shapes(o: int, a: int, h: int, depth: int, k: int) -> list[tuple[int, ...]]
 
 
 def _policy(parts: list[Tensor], depth: int, kind: int, bounds: int, scale: float) -> FoldedPolicy:
-    count = len(STEP_CONSTANTS)
-    constants = dict(zip(STEP_CONSTANTS, parts[:count], strict=True))
+    count = len(StepSchedule._fields)
     first_action, first_observation, step_bias, *rest = (part[None] for part in parts[count:])
     return FoldedPolicy(
         first_action=first_action,
@@ -150,11 +143,11 @@ def _policy(parts: list[Tensor], depth: int, kind: int, bounds: int, scale: floa
         hidden_biases=tuple(rest[depth - 1 : 2 * depth - 2]),
         last_weight=rest[-2],
         last_bias=rest[-1],
+        schedule=StepSchedule(*parts[:count]),
         initial_scale=scale,
         activation=ACTIVATIONS[kind],
         clamp=bool(bounds & 1),
         squash=bool(bounds & 2),
-        **constants,
     )
 
 

@@ -107,7 +107,7 @@ class Policy:
         )
         self._act, self._action = self._sampler.act, self._sampler.action
         self.observation_dim = folded.first_observation.shape[1]
-        self.action_dim, self.k = folded.first_action.shape[1], len(folded.keep)
+        self.action_dim, self.k = folded.first_action.shape[1], folded.k
         self.keys = tuple(packed.description.get("observation_keys", ()))
         self.task = str(packed.description.get("task", ""))
         self.low, self.high = packed.low, packed.high

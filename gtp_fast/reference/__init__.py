@@ -54,6 +54,7 @@ from gtp_fast.reference.perturb import (
 )
 from gtp_fast.reference.plans import (
     Plan,
+    StepSchedule,
     consistency_plan,
     euler_plan,
     heun_plan,
@@ -79,8 +80,7 @@ from gtp_fast.reference.rivals.flow_matching import (
     velocity_loss,
 )
 from gtp_fast.reference.rivals.qipo import (
-    SolverSteps,
-    solver_steps,
+    solver_schedule,
     solver_times,
     support_loss,
     support_weights,

@@ -14,13 +14,13 @@ def alias_table(weights: Tensor) -> Tensor:
     is drawn, the lower ones the row that is drawn by a greater word. Each entry is exact to 2^-32 /
     N.
     """
-    # A row of the share 1 / N has `whole`, of which N rows have N times as much in all.
+    # A row with share 1 / N has `whole`; all N rows together have N times that.
     whole, has = weights.sum(), weights * len(weights)
     light, heavy = torch.nonzero(has <= whole)[:, 0], torch.nonzero(has > whole)[:, 0]
     own, alias = torch.full_like(has, int(whole)), torch.arange(len(has), device=has.device)
     if len(heavy):
-        # Heavy rows give what they have above it, in turn, to the light ones; each heavy row whose
-        # last gift left it below takes the rest from the next.
+        # Heavy rows give their excess over it, in turn, to the light ones; a heavy row that its
+        # last gift left below takes the rest from the next.
         given, had = (whole - has[light]).cumsum(0), (has[heavy] - whole).cumsum(0)
         before = torch.cat((given.new_zeros(1), given))[:-1]
         giver = torch.searchsorted(had, before, right=True).clamp(max=len(heavy) - 1)
@@ -33,6 +33,6 @@ def alias_table(weights: Tensor) -> Tensor:
 
 
 def alias_shares(table: Tensor) -> Tensor:
-    """Return the share of each row in the draws by an alias table [N]: [N], float64."""
+    """Return the share of each row in draws by an alias table [N]: [N] float64."""
     own = (((table >> 32) & 0xFFFFFFFF) + 1).double() * 2.0**-32
     return own.index_add(0, table & 0xFFFFFFFF, 1.0 - own) / len(table)

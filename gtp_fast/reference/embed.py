@@ -28,9 +28,9 @@ def sinusoid(level: Tensor, features: int = 16, scale: float = SINUSOID_SCALE) -
 
 
 def fourier(x: Tensor, frequencies: Tensor) -> Tensor:
-    """Return cosines and sines of 2 pi w x at learnable frequencies w: [S, B, 2 F].
+    """Return cosines and sines of 2 pi w x at learnable frequencies w.
 
-    x: [S, B]; frequencies: [S, F].
+    x: [S, B]; frequencies: [S, F]; result: [S, B, 2 F].
     """
     angle = 2.0 * math.pi * x[..., None] * frequencies[:, None]
     return torch.cat((torch.cos(angle), torch.sin(angle)), -1)

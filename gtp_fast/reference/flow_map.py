@@ -29,8 +29,9 @@ def precondition(
 
 
 def jump(t: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """Return r = tau / t and q = (t - tau) / t, computed apart; (1, 0) where tau = t, also at 0
-    (eq. 4).
+    """Return r = tau / t and q = 1 - r (eq. 4).
+
+    q is computed as (t - tau) / t; (1, 0) where tau = t, also at 0.
     """
     safe = torch.where(t > 0, t, torch.ones_like(t))
     still = t == tau
@@ -40,13 +41,17 @@ def jump(t: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clean_action(a_t: Tensor, output: Tensor, skip: Tensor, out: Tensor) -> Tensor:
-    """Return phi = c_skip a_t + c_out F, the clean action [..., A]; skip, out: [...]."""
+    """Return the clean action phi = c_skip a_t + c_out F: [..., A].
+
+    skip, out: c_skip and c_out, [...].
+    """
     return skip[..., None] * a_t + out[..., None] * output
 
 
 def flow_map(a_t: Tensor, phi: Tensor, t: Tensor, tau: Tensor) -> Tensor:
-    """Return Phi = (tau / t) a_t + (1 - tau / t) phi (eq. 4): [..., A]; bit-exactly a_t where tau =
-    t.
+    """Return the flow map Phi of eq. 4: [..., A].
+
+    Phi = (tau / t) a_t + (1 - tau / t) phi; bit-exactly a_t where tau = t.
     """
     r, q = jump(t, tau)
     return r[..., None] * a_t + q[..., None] * phi

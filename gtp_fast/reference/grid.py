@@ -19,21 +19,24 @@ def karras_nodes(
     return nodes.to(dtype)
 
 
-def schedule_ceiling(total_updates: int, ema_rate: float, low: int = 10, high: int = 1280) -> int:
-    """Return the largest interval count that a budget of updates can carry, one hop per EMA lag."""
-    return max(low, min(high, round(ema_rate * total_updates)))
+def schedule_ceiling(
+    total_updates: int, average_rate: float, low: int = 10, high: int = 1280
+) -> int:
+    """Return the largest number of intervals of a run: one per average lag."""
+    return max(low, min(high, round(average_rate * total_updates)))
 
 
 def schedule(step: int, total_updates: int, first: int = 10, last: int = 1280) -> int:
-    """Return the number of nodes N at a global step: min(first * 2^stage, last) + 1, in equal
-    stages.
+    """Return the number of nodes N at a global step.
+
+    N = min(first * 2^stage, last) + 1, in stages of equal length.
     """
     stages, length = _stages(total_updates, first, last)
     return min(first << min(step // length, stages), last) + 1
 
 
 def stage_left(step: int, total_updates: int, first: int = 10, last: int = 1280) -> int:
-    """Return how many updates from a global step on have its number of nodes, at the least."""
+    """Return how many updates from a global step on surely share its N."""
     _, length = _stages(total_updates, first, last)
     return length - step % length
 
@@ -49,7 +52,7 @@ def _stages(total_updates: int, first: int, last: int) -> tuple[int, int]:
 def sampling_times(
     steps: int, t_min: float = 0.002, t_max: float = 80.0, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Return the K + 1 descending times of the sampler, the last one exactly 0: [K + 1]."""
+    """Return the descending times of the sampler, the last one exactly 0: [K + 1]."""
     times = karras_nodes(steps + 1, t_min, t_max, dtype).flip(0)
     times[-1] = 0.0
     return times

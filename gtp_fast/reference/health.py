@@ -30,7 +30,10 @@ def quartiles(values: Tensor) -> Tensor:
 
 
 def quartile_means(w: Tensor, quartile: Tensor) -> Tensor:
-    """Return the mean of w [S, n] in each quartile [S, n]: [4, S], nan for an empty quartile."""
+    """Return the mean of w in each quartile: [4, S], nan for an empty one.
+
+    w, quartile: [S, n].
+    """
     members = [(quartile == number).to(w.dtype) for number in range(4)]
     return torch.stack([(w * one).sum(-1) / one.sum(-1) for one in members])
 

@@ -16,7 +16,10 @@ def mish(x: Tensor) -> Tensor:
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Return x Phi(x) in its tanh form, 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    """Return GELU in its tanh form.
+
+    0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+    """
     return torch.nn.functional.gelu(x, approximate="tanh")
 
 
@@ -59,10 +62,10 @@ def mlp(
     biases: Sequence[Tensor],
     activation: str = "mish",
 ) -> Tensor:
-    """Apply the multilayer perceptron of each group, last layer linear: [G, B, in] -> [G, B, out].
+    """Apply the multilayer perceptron of each group; its last layer is linear.
 
-    x: one tensor, or pieces as `join` takes them; weights: [G, in, out] each; biases: [G, out];
-    activation: mish, relu or gelu (tanh form).
+    [G, B, in] -> [G, B, out]. x: one tensor, or pieces as `join` takes them; weights: [G, in, out]
+    each; biases: [G, out]; activation: mish, relu or gelu (tanh form).
     """
     x = join(x, weights[0].shape[0])
     act = ACTIVATIONS[activation]

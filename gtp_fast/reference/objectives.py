@@ -1,4 +1,4 @@
-"""Other methods as choices of one flow map: what each compares Phi_theta(a_t, t, tau) with.
+"""Other methods as choices of one flow map: the targets of Phi_theta(a_t, t, tau).
 
 A point x at time r is kept as its displacement x - (a + r z), so that the noise, as large as T,
 cancels in every residual (see `consistency_residual`). A jump takes a displacement delta to
@@ -35,7 +35,9 @@ def solve(
     order: int = 1,
     floor: Tensor | float = 0.0,
 ) -> Tensor:
-    """Return the displacement at u, [S, B, A], of the ODE dx/dr = (x - phi(x, r, r)) / r from t.
+    """Return the displacement at u by a solver of the field: [S, B, A].
+
+    The ODE is dx/dr = (x - phi(x, r, r)) / r, from t.
 
     Euler (order 1) or Heun (order 2) in `steps` steps, evenly spaced in r^(1/7). A Heun step that
     ends at time 0, where the field has no value, is an Euler step. No step starts below `floor`,
@@ -46,7 +48,7 @@ def solve(
     """
     root_t, root_u = t ** (1 / RHO), u ** (1 / RHO)
     inner = [(root_t + i / steps * (root_u - root_t)) ** RHO for i in range(1, steps)]
-    # A stop at the time before it is no step at all.
+    # Equal times make a step of length 0.
     inner = [
         torch.maximum(r, torch.as_tensor(floor, dtype=r.dtype, device=r.device)) for r in inner
     ]
@@ -64,7 +66,7 @@ def solve(
 
 
 def half_jumps(offset: Offset, delta: Tensor, t: Tensor, m: Tensor, tau: Tensor) -> Tensor:
-    """Return the displacement at tau, [S, B, A], after two jumps, t to m and m to tau (Shortcut).
+    """Return the displacement at tau after jumps to m and tau (Shortcut): [S, B, A].
 
     Where m = tau no node lies between t and tau: the jump is then the base case, one Euler step of
     phi(., t, t), which the flow loss teaches.
@@ -77,7 +79,7 @@ def half_jumps(offset: Offset, delta: Tensor, t: Tensor, m: Tensor, tau: Tensor)
 def mean_flow_target(
     phi: Callable[[Tensor, Tensor], Tensor], a: Tensor, z: Tensor, t: Tensor, tau: Tensor
 ) -> Tensor:
-    """Return phi* - a, [S, B, A], that the Mean Flow identity asks of phi(a_t, t, tau).
+    """Return the target phi* - a of the Mean Flow identity: [S, B, A].
 
     The average velocity (a_t - phi) / t must equal z - (t - tau) d/dt of itself along the line a +
     t z; solved for phi: phi* = r a + q phi - (t - tau) dphi/dt. phi: (a_t, t) -> [S, B, A]; the
@@ -106,8 +108,9 @@ def distance(residual: Tensor, huber: bool = False) -> Tensor:
 
 
 def flow_weight(t: Tensor, kind: str = "none", sigma_data: float = 0.5) -> Tensor:
-    """Return the weight of the flow loss at time t, of t's shape: 1, or EDM's (t^2 + sd^2) / (t
-    sd)^2.
+    """Return the weight of the flow loss at time t, of t's shape.
+
+    none: 1; edm: EDM's (t^2 + sd^2) / (t sd)^2.
     """
     if kind == "none":
         return torch.ones_like(t)

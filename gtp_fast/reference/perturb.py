@@ -42,9 +42,9 @@ class Perturbation(NamedTuple):
 
 
 def lognormal_cdf(count: int, t_min: float = 0.002, t_max: float = 80.0) -> Tensor:
-    """Return iCT's law of t over a grid of N nodes, as `draw_times` takes it: [count] int64.
+    """Return iCT's distribution of t over N nodes as a cdf for `draw_times`: [count] int64.
 
-    Node n has the mass of a log-normal law between nodes n - 1 and n; the law is cut at t_min and
+    Node n has the mass of a log-normal distribution between nodes n - 1 and n, cut at t_min and
     t_max. Entry n is the mass up to node n in units of 2^-32, from 0 to 2^32: the number of uint32
     words that give a node up to n.
     """
@@ -99,13 +99,12 @@ def perturb_at(
     t_min: float = 0.002,
     dtype: torch.dtype | None = None,
 ) -> Perturbation:
-    """Noise actions in closed form, a_t = a + t z and a_u = a + u z (eq. 11, 17), at given node
-    indices.
+    """Noise actions in closed form at given node indices (eq. 11, 17).
 
-    a, z: [S, B, A]; nodes: [>= N] ascending; n_t, n_u, n_tau: [S, B]. Node 0 has algebraic time 0
-    and the embedding of t_min. dtype: that of the network inputs `student_x` [S, 2B, A] (rows (t,
-    tau),
-    then (t, t)) and `teacher_x` [S, B, A]; their time levels are [S, 2B, 2] and [S, B, 2].
+    a_t = a + t z and a_u = a + u z. a, z: [S, B, A]; nodes: [>= N] ascending; n_t, n_u, n_tau:
+    [S, B]. Node 0 has algebraic time 0 and the embedding of t_min. dtype: that of the network
+    inputs `student_x` [S, 2B, A] (rows (t, tau), then (t, t)) and `teacher_x` [S, B, A]; their time
+    levels are [S, 2B, 2] and [S, B, 2].
     """
     t, u, tau = (torch.where(n > 0, nodes[n], 0.0).to(nodes.dtype) for n in (n_t, n_u, n_tau))
     a = a.to(nodes.dtype)
@@ -143,8 +142,9 @@ def perturb(
     dtype: torch.dtype | None = None,
     normals: Callable[..., Tensor] = philox.normals,
 ) -> Perturbation:
-    """Draw (t, u, tau) and z by counter and noise the actions a [S, B, A]; see `draw_times` and
-    `perturb_at`.
+    """Draw times and z by counter and noise the actions a [S, B, A].
+
+    See `draw_times` and `perturb_at`.
     """
     n_t, n_u, n_tau = draw_times(keys, step, a.shape[1], num_nodes, u_mode, cdf)
     z = normals(keys, step, Stream.NOISE, a.shape[1], a.shape[2], nodes.dtype)

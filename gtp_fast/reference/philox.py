@@ -1,9 +1,8 @@
-"""Counter-based random numbers: every draw is philox4x32_10(key=seed, counter=(step, stream, row,
-column)).
+"""Counter-based random numbers.
 
-The definition, in plain torch integer operations. Triton, C++ and CUDA hold bit-equal twins of the
-integers; normals agree within float rounding. The state of the generator is the step number and
-nothing else.
+Every draw is philox4x32_10(key=seed, counter=(step, stream, row, column)). This is the definition,
+in plain torch integer operations. Triton, C++ and CUDA hold bit-equal twins of the integers;
+normals agree within float rounding. The state of the generator is the step number and nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _ROUNDS = 10
 
 
 class Stream(IntEnum):
-    """What a draw is for; two streams never share a counter."""
+    """Purpose of a draw; two streams never share a counter."""
 
     BATCH = 0
     TIME = 1
@@ -75,10 +74,10 @@ def philox4x32_10(counter: Sequence[int | Tensor], key: Sequence[Tensor]) -> tup
 def words(
     keys: Tensor, step: int | Tensor, stream: int, rows: int | Tensor, columns: int
 ) -> tuple[Tensor, ...]:
-    """Draw four words for every (seed, row, column): four [S, rows, columns] tensors of uint32
-    values.
+    """Draw four words for every (seed, row, column).
 
-    keys: [S] int64; rows: how many, or the row numbers themselves [R].
+    Return four tensors of uint32 values, [S, rows, columns]. keys: [S] int64; rows: how many, or
+    the row numbers themselves [R].
     """
     device = keys.device
     row = rows if isinstance(rows, Tensor) else torch.arange(rows, device=device)

@@ -9,10 +9,10 @@ from torch import Tensor
 def return_to_go(reward: Tensor, mask: Tensor, episode: Tensor, discount: float) -> Tensor:
     """Return the discounted sum of rewards from each row to its episode's end: [N] float32.
 
-    reward, mask [N]: nothing lies behind a row whose mask is 0. episode [N]: numbers, an episode's
-    rows contiguous and in time order. An episode cut short of a terminal is taken to go on as it
-    did: behind it stands the mean reward of its last H rows for ever, mean / (1 - discount), H the
-    horizon round(1 / (1 - discount)) or the whole episode; with discount 1 nothing. Float64 inside.
+    reward, mask [N]: mask 0 ends the sum. episode [N]: numbers, an episode's rows contiguous and in
+    time order. An episode that ends without a terminal continues for ever with the mean reward of
+    its last H rows, mean / (1 - discount), H the horizon round(1 / (1 - discount)) or the whole
+    episode; with discount 1 nothing follows. Computed in float64.
     """
     value, alive = reward.double(), mask.double()
     last = torch.ones_like(episode, dtype=torch.bool)
@@ -23,7 +23,7 @@ def return_to_go(reward: Tensor, mask: Tensor, episode: Tensor, discount: float)
     weight = discount * alive.masked_fill(last, 0.0)
     reach = 1
     while reach < len(value) and weight.any():
-        # Made whole before they are added or kept: what is read is what the last pass left.
+        # Each product is complete before it is stored: a pass reads the last one's values only.
         value[:-reach] += weight[:-reach] * value[reach:]
         weight[:-reach] = weight[:-reach] * weight[reach:]
         weight[-reach:] = 0.0
@@ -32,7 +32,7 @@ def return_to_go(reward: Tensor, mask: Tensor, episode: Tensor, discount: float)
 
 
 def _beyond(reward: Tensor, ends: Tensor, discount: float) -> Tensor:
-    """Return what stands behind each episode if it is cut: [episodes], for the rows of its end."""
+    """Return the value that follows each episode if it is cut: [episodes]."""
     if discount == 1.0:
         return torch.zeros_like(ends, dtype=reward.dtype)
     sums = torch.cat((reward.new_zeros(1), reward.cumsum(0)))

@@ -19,10 +19,10 @@ def tally(
     step: int | Tensor,
     advance: bool = False,
 ) -> None:
-    """Add metrics [n, S] to total [n, S] and record the step of the first bad loss, in place.
+    """Add metrics to total and record the step of the first bad loss, in place.
 
-    The first rows of the metrics are the losses. bad_step: [losses, S], -1 until a loss is not
-    finite or above its limit [losses]. advance: increment `step`, a 0-d tensor.
+    metrics, total: [n, S]; the first rows are the losses. bad_step: [losses, S], -1 until a loss is
+    not finite or above its limit [losses]. advance: increment `step`, a 0-d tensor.
     """
     total += metrics
     losses = bad_step.shape[0]

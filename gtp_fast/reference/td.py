@@ -29,15 +29,16 @@ def bellman(reward: Tensor, mask: Tensor, next_value: Tensor, discount: Tensor |
 def td_target(
     reward: Tensor, mask: Tensor, next_values: Tensor, discount: Tensor | float
 ) -> Tensor:
-    """Return r + gamma (1 - done) min_i Q_i(s', a') (eq. 16): [S, B]; next_values: [twins, S, B].
+    """Return r + gamma (1 - done) min_i Q_i(s', a') (eq. 16): [S, B].
 
-    mask is 1 - done and stays 1 at a time-out, so that a truncated episode still bootstraps.
+    next_values: [twins, S, B]. mask is 1 - done and stays 1 at a time-out, so that a truncated
+    episode still bootstraps.
     """
     return bellman(reward, mask, aggregate(next_values), discount)
 
 
 def double_q_loss(values: Tensor, target: Tensor) -> Tensor:
-    """Return the sum over twins of the batch mean of (target - Q_j)^2 (eq. 16): [S].
+    """Return the sum over twins of mean (target - Q_j)^2 (eq. 16): [S].
 
     values: [twins, S, B]; target: [S, B].
     """
@@ -47,7 +48,7 @@ def double_q_loss(values: Tensor, target: Tensor) -> Tensor:
 def td_loss(
     values: Tensor, next_values: Tensor, reward: Tensor, mask: Tensor, discount: float
 ) -> Tensor:
-    """Return the double-Q loss (eq. 16) towards the best of m next actions of each row: [S].
+    """Return the double-Q loss (eq. 16) for the best of m next actions: [S].
 
     values: [twins, S, B]; next_values: [twins, S, m B], target values, those of action i in rows
     i B to (i + 1) B - 1; no gradient reaches them.

@@ -13,17 +13,17 @@ _BANDWIDTHS = (0.03, 0.1, 0.3)
 """Squared bandwidths of the kernel, in median squared distances of first states."""
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1e9)
 _MOST = 512
-"""Episodes that the regression is fitted to, at the most."""
+"""Largest number of episodes in the fit of the regression."""
 
 
 def trajectory_advantage(returns: Tensor, starts: Tensor) -> Tensor:
-    """Return how far each episode's return lies above what its first state promises: [E], float64.
+    """Return each episode's return minus that expected from its first state: [E] float64.
 
-    returns: [E], or what else an episode is judged by; starts: [E, O], first states. The promise
-    comes from a kernel ridge regression whose bandwidth and ridge have the least leave-one-out
-    error; episodes of the fit are judged without themselves, or a start that tells its episode
-    would explain away its return. The result is in its own standard deviations, and zero where
-    returns do not differ.
+    returns: [E], or another score of an episode; starts: [E, O], first states. The expected return
+    comes from a kernel ridge regression with the bandwidth and ridge of the least leave-one-out
+    error. Episodes of the fit are predicted without themselves: a start that identifies its episode
+    would otherwise explain its return. The result is divided by its standard deviation; it is zero
+    where returns do not differ.
     """
     x, y = starts.double(), returns.double()
     mean, count = y.mean(), len(y)
@@ -55,8 +55,8 @@ def trajectory_weights(
 ) -> Tensor:
     """Return exp(eta max(0, A)), at most `maximum`, for trajectory advantages A [E].
 
-    eta is lowered where the effective sample size of the rows, of which episodes have `lengths`
-    [E], would fall below their number times `least_share`.
+    lengths: rows of each episode [E]. eta is lowered where the effective sample size of the rows
+    would fall below their number times `least_share`.
     """
 
     def weights(strength: float) -> Tensor:

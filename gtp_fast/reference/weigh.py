@@ -9,11 +9,11 @@ from torch import Tensor
 def weigh(
     values: Tensor, eta: Tensor, rows: int, maximum: float | None = 100.0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return w [S, B] (eq. 14) and, [S] each: mean Q, std of A, mean w, largest w.
+    """Return w [S, B] (eq. 14) and its four statistics, [S] each.
 
-    values: [twins, S, (1 + m) B], Q of B data actions, then of m policy actions of each state; the
-    mean over these m is V(s). Q is the twins' minimum. eta: [S]; rows: B; maximum: as in
-    `advantage_weights`.
+    Mean Q, std of A, mean w, largest w. values: [twins, S, (1 + m) B], Q of B data actions, then of
+    m policy actions of each state; the mean over these m is V(s). Q is the twins' minimum. eta:
+    [S]; rows: B; maximum: as in `advantage_weights`.
     """
     q = values.amin(0)
     data, policy = q[:, :rows], q[:, rows:].reshape(len(q), -1, rows)

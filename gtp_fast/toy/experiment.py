@@ -175,12 +175,15 @@ def _follow(agent: GTP, a: torch.Tensor, times: torch.Tensor) -> list[Array]:
     empty = torch.zeros(1, a.shape[1], agent.observation_dim)
     batch = Batch(empty, a, a[..., 0], empty, a[..., 0])
     full, before, states = torch.ones_like(a[..., 0]), torch.zeros_like(a), [a]
-    for t, told, keep, gain, carry, _ in zip(*plan, strict=True):
-        phi = agent.clean(views, a, float(t) * full, float(told) * full, batch)
+    steps = plan.schedule
+    for (t, tau), keep, gain, carry in zip(
+        plan.times.tolist(), steps.keep, steps.gain, steps.carry, strict=True
+    ):
+        phi = agent.clean(views, a, t * full, tau * full, batch)
         a = float(keep) * a + float(gain) * phi + float(carry) * before
         before = phi
         states.append(a)
-    if len(plan.t) > len(times) - 1:
+    if len(plan.times) > len(times) - 1:
         # Of a Heun step only its second evaluation ends at a time of the grid.
         states = [states[0], *states[2::2], states[-1]]
     return [np.asarray(state[0, :, 0].double()) for state in states]

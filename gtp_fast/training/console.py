@@ -119,7 +119,7 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "updates": outcome.updates,
         "checkpoint": "last",
         "weights": agent.acting_weights,
-        "k": len(agent.folded().c_in),
+        "k": agent.folded().k,
         "num_candidates": settings["agent_settings"].get("num_candidates", 1),
         "candidate_rule": settings["agent_settings"].get("candidate_rule"),
         "noise_scale": agent.noise_scale,

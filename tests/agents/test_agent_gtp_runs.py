@@ -127,7 +127,7 @@ def test_folded_policies_take_their_weights_and_steps(weights: str, k: int | Non
     agent = build(TINY, (0, 1))
     run(agent, synthetic_table(), 3)
     policy = agent.folded(weights, k)
-    assert len(policy.c_in) == (k or TINY.k)
+    assert policy.k == (k or TINY.k)
     source = agent.actor.average_views if weights == "ema" else agent.actor.views
     assert torch.equal(policy.last_weight, source[f"layer{TINY.depth}.weight"])
     assert policy.initial_scale == 80.0

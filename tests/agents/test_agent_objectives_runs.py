@@ -70,8 +70,9 @@ def test_policies_act_in_the_box_by_their_own_sampler(case: str, k: int) -> None
     batch = type(batch)(*(x.double() for x in batch))._replace(observation=state)
     a = 80.0 * (noise[:, 0] if policy.draws > 1 else noise)
     before, full = torch.zeros_like(a), torch.ones_like(a[..., 0])
-    for i, (t, told, keep, gain, carry, spread) in enumerate(zip(*plan, strict=True)):
-        phi = agent.clean(agent.actor.views, a, t * full, told * full, batch)
+    for i, ((t, tau), *step) in enumerate(zip(plan.times, *plan.schedule, strict=True)):
+        keep, gain, carry, spread = step[3:]
+        phi = agent.clean(agent.actor.views, a, t * full, tau * full, batch)
         a = keep * a + gain * phi + carry * before
         if policy.draws > 1 and i + 1 < k:
             a = a + spread * noise[:, i + 1]

@@ -291,11 +291,11 @@ def test_one_seed_acts_as_it_does_among_others(name: str) -> None:
 def test_another_number_of_steps_is_had_or_refused(name: str) -> None:
     agent = make(name, (0,))
     if agent.k_is_free:
-        assert len(agent.folded(k=3).c_in) == 3
+        assert agent.folded(k=3).k == 3
     else:
         with pytest.raises(UserError, match="k = 7 is not available"):
             agent.folded(k=7)
-    assert len(agent.folded().c_in) == agent.acting().steps
+    assert agent.folded().k == agent.acting().steps
 
 
 @pytest.mark.parametrize("name", NAMES)

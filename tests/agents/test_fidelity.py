@@ -303,7 +303,7 @@ def test_the_acting_policy_is_the_plain_sampler(name: str, weights: str) -> None
         else:
             wanted = plain.clip(plain.perceptron(net, s, DEPTH, plain.relu))
         assert action == exact(wanted)
-    assert agent.acting().steps == len(agent.folded().c_in)
+    assert agent.acting().steps == agent.folded().k
 
 
 @pytest.mark.parametrize("rule", ["softmax", "argmax"])

@@ -79,8 +79,8 @@ class ByHand:
         self.kind, self.c, self.seed = kind, agent.config, seed
         self.key, self.step = agent.keys[seed : seed + 1], step
         self.actor = numbers(agent.actor.views, seed)
-        self.behaviour = numbers(agent.behaviour.views, seed)
-        self.support = numbers(agent.support.views, seed)
+        self.behaviour = numbers(agent.behaviour.weights.views, seed)
+        self.support = numbers(agent.support.weights.views, seed)
         self.critics = twins(agent.critic.learner.views, seed)
         self.targets = twins(agent.critic.learner.average_views, seed)
         batch = agent.batch(synthetic_table(), step)
@@ -236,7 +236,7 @@ def test_the_solver_is_of_second_order() -> None:
     errors = []
     for k in (40, 80, 160):
         times = reference.solver_times(k)
-        steps, x, before = reference.solver_steps(times), start, 0.0
+        steps, x, before = reference.solver_schedule(times), start, 0.0
         for i, t in enumerate(times[:-1].tolist()):
             gap = x - alpha(t) * mean
             noise = sigma(t) * gap / width(t) ** 2
@@ -255,7 +255,7 @@ def test_fifteen_steps_carry_the_law_of_two_modes() -> None:
     law = np.sort(TWO_MODES.quantiles(2001)).clip(-1, 1)
 
     def distance(times: torch.Tensor) -> float:
-        steps, x, before = reference.solver_steps(times), scores, 0.0
+        steps, x, before = reference.solver_schedule(times), scores, 0.0
         for i, t in enumerate(times[:-1].tolist()):
             variance = (0.15 * alpha(t)) ** 2 + sigma(t) ** 2
             right = 1 / (1 + np.exp(-2 * 0.6 * alpha(t) * x / variance))

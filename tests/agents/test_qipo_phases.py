@@ -17,8 +17,8 @@ def test_phases_take_their_fractions_of_the_run_and_snapshots_their_turns() -> N
         average = agent.actor.average.flat.clone()
         agent.advance(step, synthetic_table())
         phases.append(agent.phase)
-        kept.append(torch.equal(agent.behaviour.flat, average))
-        supports.append(torch.equal(agent.support.flat, average))
+        kept.append(torch.equal(agent.behaviour.weights.flat, average))
+        supports.append(torch.equal(agent.support.weights.flat, average))
         agent.update(synthetic_table(), step)
     assert phases == [qipo.CLONING] * 4 + [qipo.WARMING_UP] * 4 + [qipo.GUIDED] * 8
     # From the end of cloning to the first guided update the actor rests, so it still is its copy.
@@ -86,7 +86,7 @@ def test_support_sets_are_kept_where_that_draws_less(
     agent.nominal_updates = nominal_updates
     agent.prepare(total)
     agent.advance(agent.guided_from, synthetic_table())
-    sets = agent.backups, agent.supports
+    sets = agent.behaviour, agent.support
     assert tuple(each.drawn_at is not None for each in sets) == kept
 
 
@@ -95,7 +95,7 @@ def test_support_sets_too_large_to_keep_are_drawn(monkeypatch: pytest.MonkeyPatc
     agent.prepare(640)
     monkeypatch.setattr(support, "LARGEST", 64 * 3 * 2 * 8 - 1)
     agent.advance(agent.guided_from, synthetic_table())
-    assert agent.backups.drawn_at is None
+    assert agent.behaviour.drawn_at is None
 
 
 def test_support_sets_of_many_passes_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_support_sets_of_many_passes_are_those_of_one(monkeypatch: pytest.Monkey
         monkeypatch.setattr(support, "_PASS", size)
         agent = build("ot", support_sets="kept")
         agent.advance(9, synthetic_table())
-        whole.append(agent.supports.actions)
+        whole.append(agent.support.actions)
     assert torch.allclose(*whole, rtol=1e-12)
 
 

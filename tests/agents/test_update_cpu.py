@@ -39,7 +39,7 @@ def folded_natively(self: FlowMapNetwork, views: Any, *args: Any, **options: Any
     """
     policy = fold(self, views, *args, **options)
     plan = {key: options[key] for key in ("kind", "sigma_data", "t_min")}
-    levels, _ = self._constants(args[0], options["plan"], **plan, like=views["layer0.weight"])
+    levels, *_ = self._constants(args[0], options["plan"], **plan, like=views["layer0.weight"])
     seeds = views["layer0.weight"].shape[0]
     told = self.embed(views, levels.expand(seeds, -1, -1))
     rows = views["layer0.weight"][:, self.action_dim : self.action_dim + 2 * EMBEDDING]

@@ -213,11 +213,13 @@ def test_the_edm_weight_makes_the_flow_loss_one_of_the_raw_output() -> None:
 
 def follow(plan: reference.Plan, phi, a: Tensor, noise: list[Tensor] | None = None) -> Tensor:
     before = torch.zeros_like(a)
-    for k, (t, told, keep, gain, carry, spread) in enumerate(zip(*plan, strict=True)):
-        full = torch.ones_like(a[..., 0])
-        value = phi(a, t * full, told * full)
+    full = torch.ones_like(a[..., 0])
+    for k, ((t, tau), *step) in enumerate(zip(plan.times, *plan.schedule, strict=True)):
+        c_in, skip, out, keep, gain, carry, spread = step
+        assert (c_in, skip, out) == (1, 0, 1), "a plan is that of phi itself"
+        value = phi(a, t * full, tau * full)
         a = keep * a + gain * value + carry * before
-        a = a if noise is None or k + 1 == len(plan.t) else a + spread * noise[k]
+        a = a if noise is None or k + 1 == len(plan.times) else a + spread * noise[k]
         before = value
     return a
 
@@ -233,7 +235,7 @@ def test_plans_of_solvers_are_those_solvers(make, order: int, steps: int) -> Non
         full = torch.ones(1, 40, dtype=torch.float64)
         expected = reference.solve(gaussian_phi, expected, t * full, s * full, 1, order)
     assert torch.allclose(follow(plan, gaussian_phi, x), expected, atol=1e-10)
-    assert len(plan.t) == (steps if order == 1 else 2 * steps - 1)
+    assert len(plan.times) == (steps if order == 1 else 2 * steps - 1)
 
 
 def test_the_map_plan_of_the_exact_map_is_exact_for_every_k() -> None:
@@ -251,4 +253,4 @@ def test_the_consistency_plan_draws_from_the_law_of_the_exact_map() -> None:
     a = follow(plan, gaussian_phi, 80.0 * z[:, :, 0], [z[:, :, 1], z[:, :, 2]])
     assert float(a.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(a.std()) == pytest.approx(SD, abs=0.01)
-    assert float(plan.spread[-1]) == 0.0
+    assert float(plan.schedule.spread[-1]) == 0.0

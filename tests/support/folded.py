@@ -147,8 +147,8 @@ class Folded:
             one(self.first_action), one(self.first_observation), one(self.step_bias),
             tuple(map(one, self.hidden)), tuple(map(one, self.hidden_bias)),
             one(self.last_weight), one(self.last_bias),
-            *map(one, self.schedule), self.initial_scale, self.form.activation, self.form.clamp,
-            self.form.squash,
+            reference.StepSchedule(*map(one, self.schedule)), self.initial_scale,
+            self.form.activation, self.form.clamp, self.form.squash,
         )  # fmt: skip
 
     def inputs(self, rows: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

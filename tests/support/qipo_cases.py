@@ -32,7 +32,7 @@ def build(kind: str, stirred: bool = True, **changes: Any) -> QIPO:
     agent.prepare(TOTAL)
     if stirred:
         by_hand.stir(agent)
-        for number, kept in enumerate((agent.behaviour, agent.support)):
+        for number, kept in enumerate((agent.behaviour.weights, agent.support.weights)):
             wave = torch.arange(kept.flat.numel(), dtype=kept.flat.dtype).view_as(kept.flat)
             kept.flat.add_(0.2 * torch.sin(0.9 * wave + number))
     return agent

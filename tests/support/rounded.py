@@ -107,6 +107,6 @@ class _RoundedChain:
 def round_products(agent: GTP) -> GTP:
     """Let an agent on plain PyTorch round what its products read to bfloat16; return it."""
     for network in (agent.network, agent.critic.network):
-        network.fused = rounded_pieces
+        network.form = rounded_pieces
     agent.chain = _RoundedChain(agent)
     return agent

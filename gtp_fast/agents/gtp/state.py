@@ -186,8 +186,7 @@ class GTPState(Agent):
         """Return the time levels [K, 2] of the sampler's steps: of each step's t and tau."""
         c = self.config
         plan = reference.map_plan(reference.sampling_times(c.k, c.t_min, c.t_max, torch.float64))
-        levels = [reference.noise_level(t, c.t_min) for t in (plan.t, plan.told)]
-        return torch.stack(levels, -1).to(self.device, self.dtype)
+        return reference.noise_level(plan.times, c.t_min).to(self.device, self.dtype)
 
     def clean(
         self,

@@ -49,7 +49,7 @@ class NativeUpdate:
         # Native code reads them at their addresses for as long as the update lives.
         self.read = (
             state.eta, state.lambda_flow, state.nodes, state.cdf, state.keys, state.diverged,
-            state.step_levels(), policy.coefficients(),
+            state.step_levels(), torch.cat(policy.schedule),
             embed.rates(state.network.shapes()["t.0.weight"][0] // 2),
         )  # fmt: skip
         self.native = native.module().Update(

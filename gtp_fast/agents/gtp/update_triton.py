@@ -63,7 +63,7 @@ class TritonUpdate:
         policy = state.folded("ema")
         self.levels, self.scale = state.step_levels(), policy.initial_scale
         # A folded policy ends with them.
-        schedule = policy.coefficients()
+        schedule = torch.cat(policy.schedule)
         self.padded, count = self.chain.padded()
         self.flat = torch.zeros(count, device=state.device)
         self.flat[-len(schedule) :] = schedule

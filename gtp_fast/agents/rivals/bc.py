@@ -1,7 +1,7 @@
-"""Behaviour cloning with a plain network: the baseline that no generative model may fall below.
+"""Behaviour cloning with a plain network: the baseline of every generative model.
 
 The action is mu(s), linear in its last layer and clipped to the action box when acting (a tanh has
-no gradient at the walls of the box); the loss is its mean squared error.
+no gradient at the edges of the box); the loss is its mean squared error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.settings import CloneConfig, check
 from gtp_fast.agents.setup import Setup
-from gtp_fast.networks.actor import one_step, state_network
+from gtp_fast.networks.actor import output_plan, state_network
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
 from gtp_fast.reference import FoldedPolicy
@@ -44,13 +44,13 @@ class BC(Agent):
         check(config, {})
         super().__init__(config, setup)
         self.network = state_network(
-            setup.observation_dim, setup.action_dim, config.width, config.depth, self.ops
+            setup.observation_dim, setup.action_dim, config.width, config.depth, self.ops.mlp
         )
         actor = Parameters(len(self.seeds), self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor = Learner(actor, len(self.seeds))
         self.rate = self.per_seed(config.learning_rate, "learning-rate")
-        self.steps = one_step(actor.flat)
+        self.plan = output_plan(actor.flat)
         self.prepare(1)
 
     def learners(self) -> dict[str, Learner]:
@@ -61,7 +61,7 @@ class BC(Agent):
         """Return the policy of every seed as one step that ignores its noise."""
         self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        return self.network.fold(views, self.steps)
+        return self.network.fold(views, self.plan)
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Take one step on the squared error."""

@@ -1,7 +1,4 @@
-"""What Diffusion-QL and Consistency-AC share.
-
-An actor with a differentiated sampler, guided by the critic's value of its actions.
-"""
+"""Actor and critic of Diffusion-QL and Consistency-AC: guidance through the sampler's K steps."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check
 from gtp_fast.agents.setup import Setup
-from gtp_fast.networks.actor import ActorNetwork, Steps
+from gtp_fast.networks.actor import ActorNetwork
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
 from gtp_fast.ops.candidates import Score
-from gtp_fast.reference import FoldedPolicy
+from gtp_fast.reference import FoldedPolicy, Plan
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -33,8 +30,8 @@ class ChainConfig(AgentConfig):
     """Settings of both agents."""
 
     eta: tuple[float, ...] = (1.0,)
-    """Weight of the guidance loss beside the cloning loss; 0 clones the data. One value, or one per
-    seed.
+    """Weight of the guidance loss relative to the cloning loss; 0 clones the data. One value, or
+    one per seed.
     """
     ema_every: int = 5
     """Updates between two moves of the target actor."""
@@ -47,7 +44,7 @@ class ChainConfig(AgentConfig):
 def delayed(
     rate: float, step: int | Tensor, every: int, start: int, dtype: torch.dtype
 ) -> float | Tensor:
-    """Return the rate of a moving average that moves every so many updates from `start` on."""
+    """Return the rate of a moving average that moves every `every` updates from `start` on."""
     if isinstance(step, Tensor):
         return rate * ((step >= start) & (step % every == 0)).to(dtype)
     return rate if step >= start and step % every == 0 else 0.0
@@ -67,7 +64,7 @@ class ChainActorCritic(Agent):
         super().__init__(config, setup)
         count, c = len(self.seeds), config
         self.network = ActorNetwork(
-            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops.mlp
         )
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
@@ -75,13 +72,13 @@ class ChainActorCritic(Agent):
         self.eta = self.per_seed(c.eta, "eta")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         self.clones = not any(c.eta)
-        self.steps = self.steps_of(None)
-        self.chain = self.ops.chain(self.folded("ema"))
+        self.plan = self.sampler_plan(None)
+        self.sampler = self.ops.chain(self.folded("ema"))
         self.prepare(1)
 
     @abstractmethod
-    def steps_of(self, k: int | None) -> Steps:
-        """Return the steps of the sampler, the agent's own number of them if k is None."""
+    def sampler_plan(self, k: int | None) -> Plan:
+        """Return the sampler's K steps; None for the agent's own K."""
 
     @abstractmethod
     def cloning_loss(self, batch: Batch, step: int | Tensor) -> Tensor:
@@ -98,10 +95,10 @@ class ChainActorCritic(Agent):
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
         """Return the K-step policy of every seed with its constants folded."""
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        return self.network.fold(views, self.steps if k is None else self.steps_of(k))
+        return self.network.fold(views, self.plan if k is None else self.sampler_plan(k))
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
-        """Step the critic, then the actor, then its moving average when its turn comes."""
+        """Step the critic, then the actor, then its moving average where that is due."""
         if isinstance(step, int):
             self.advance(step, table)
         c, batch = self.config, self.batch(table, step)
@@ -134,20 +131,20 @@ class ChainActorCritic(Agent):
         """Return the TD target [S, B] with actions of the target actor at s'."""
         copies = max(1, self.config.max_q_backup)
         rows = copies * self.config.batch_size
-        noise = self.chain_noise(step, Stream.TARGET, rows, self.steps.draws)
-        self.chain.load(self.folded("ema"))
-        following = self.chain.sample(batch.next_observation.repeat(1, copies, 1), noise)
-        target = self.critic.td_target(batch, following)
+        noise = self.chain_noise(step, Stream.TARGET, rows, self.plan.draws)
+        self.sampler.load(self.folded("ema"))
+        next_action = self.sampler.sample(batch.next_observation.repeat(1, copies, 1), noise)
+        target = self.critic.td_target(batch, next_action)
         return reference.scaled_target(target) if self.config.scale_target else target
 
     def guidance_loss(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor]:
         """Return L_q [S] and mean Q [S]; the gradient flows through all sampler steps.
 
-        A coin tells which twin is maximised and which one scales it.
+        A coin decides which twin is maximised and which one scales it.
         """
-        noise = self.chain_noise(step, Stream.GUIDANCE, self.config.batch_size, self.steps.draws)
-        action = self.network.sample(self.actor.views, self.steps, batch.observation, noise)
-        first, second = self.critic.judge(batch.observation, action)
+        noise = self.chain_noise(step, Stream.GUIDANCE, self.config.batch_size, self.plan.draws)
+        action = self.network.sample(self.actor.views, self.plan, batch.observation, noise)
+        first, second = self.critic.policy_values(batch.observation, action)
         coin = self.ops.integers(self.keys, step, Stream.TWIN, 1, 2) == 1
         loss = reference.guidance_loss(
             torch.where(coin, first, second), torch.where(coin, second, first)

@@ -1,13 +1,10 @@
-"""Consistency-AC, a consistency model as the policy of an actor-critic.
+"""Consistency-AC (Ding, Jin, arXiv 2309.16984).
 
-Ding, Jin, "Consistency models as a rich and efficient policy class for reinforcement learning",
-arXiv 2309.16984.
-
-Where it departs from its authors' code: the schedule of N runs over the whole training, where
-theirs begins anew at every evaluation (each 50,000 updates); what Diffusion-QL's file says of
-initial weights, checkpoints, rates and the 50 candidates holds here too. As in their code the
-network is told the raw time, the input is not scaled, and the loss is multiplied by
-100 / (t_2 - t_1) always.
+"Consistency models as a rich and efficient policy class for reinforcement learning". Deviations
+from the authors' code: the schedule of N runs over the whole training, theirs restarts at every
+evaluation (each 50,000 updates); those of diffusion_ql.py in initial weights, checkpoints and
+learning rates. As in their code the network reads the raw time, its input is not scaled, the loss
+is always multiplied by 100 / (t_2 - t_1), and one of 50 candidates acts.
 """
 
 from __future__ import annotations
@@ -20,8 +17,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.rivals.chain import ChainActorCritic, ChainConfig
-from gtp_fast.networks.actor import Steps, make_steps
-from gtp_fast.reference import philox
+from gtp_fast.reference import Plan, philox
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -49,7 +45,7 @@ class ConsistencyACConfig(ChainConfig):
 
 
 class ConsistencyAC(ChainActorCritic):
-    """A consistency model of the data's actions whose samples are pushed uphill in Q."""
+    """A consistency model of the data's actions, guided towards larger Q."""
 
     Config = ConsistencyACConfig
     ranges = {  # noqa: RUF012
@@ -64,23 +60,23 @@ class ConsistencyAC(ChainActorCritic):
 
     config: ConsistencyACConfig
 
-    def steps_of(self, k: int | None) -> Steps:
-        """Return the sampler: a jump to the clean action, noise up to the next time, and again."""
+    def sampler_plan(self, k: int | None) -> Plan:
+        """Return the sampler: jumps to the clean action, noise to the next time in between."""
         c, k = self.config, k or self.config.k
         times = torch.linspace(c.t_max, c.t_last, k, dtype=torch.float64)
         skip, out, _ = reference.precondition(times, "cm", c.sigma_data, c.t_min)
         again = (times[1:].square() - c.t_min**2).clamp(min=0.0).sqrt()
-        return make_steps(
-            self.actor.parameters.flat,
+        plan = Plan.of(
             times,
             initial_scale=c.t_max,
             skip=skip,
             out=out,
             spread=torch.cat((again, again.new_zeros(1))),
         )
+        return plan.to(self.actor.parameters.flat)
 
     def prepare(self, total_updates: int) -> None:
-        """Fix the length of the run, over which the grid grows."""
+        """Fix the length of the run, which decides when the grid grows."""
         super().prepare(total_updates)
         self.nodes = torch.ones(self.config.last_nodes, device=self.device, dtype=self.dtype)
         self.node_count = torch.zeros((), device=self.device, dtype=torch.int64)
@@ -97,7 +93,7 @@ class ConsistencyAC(ChainActorCritic):
             self.num_nodes = count
 
     def updates_per_advance(self, step: int) -> int:
-        """Return for how many updates the grid stays as it is, looking 64 ahead."""
+        """Return how many updates share this grid, at most 64."""
         c = self.config
 
         def nodes(at: int) -> int:
@@ -107,7 +103,7 @@ class ConsistencyAC(ChainActorCritic):
         return next(count for count in (64, 32, 16, 8, 4, 2, 1) if nodes(step + count - 1) == now)
 
     def cloning_loss(self, batch: Batch, step: int | Tensor) -> Tensor:
-        """Return the gap between the actor at a node and its average at the node below: [S]."""
+        """Return the loss of the actor against its average at the node below: [S]."""
         c = self.config
         word = philox.words(self.keys, step, Stream.CLONE_TIME, c.batch_size, 1)[0][..., 0]
         i = philox.multiply_high(word, self.node_count - 1)

@@ -1,12 +1,10 @@
-"""Diffusion-QL, a diffusion policy guided by Q.
+"""Diffusion-QL (Wang, Hunt, Zhou, arXiv 2208.06193).
 
-Wang, Hunt, Zhou, "Diffusion policies as an expressive policy class for offline reinforcement
-learning", arXiv 2208.06193.
-
-Where it departs from its authors' code: networks start from U(-1, 1) / sqrt(fan in) in weights and
-biases alike, as PyTorch's do; the last checkpoint is reported, no best one is selected; no decay of
-the learning rates, whose schedule in their code hardly moves. As they do it acts with one of 50
-candidates, chosen by softmax(Q) of the target critic (`num_candidates` in task_settings.py).
+"Diffusion policies as an expressive policy class for offline reinforcement learning". Deviations
+from the authors' code: weights and biases start from U(-1, 1) / sqrt(fan in), as PyTorch's do; the
+last checkpoint is reported, not the best one; the learning rates do not decay (their schedule
+hardly moves). As there, one of 50 candidates acts, chosen by softmax(Q) of the target critic
+(`num_candidates` in task_settings.py).
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.rivals.chain import ChainActorCritic, ChainConfig
-from gtp_fast.networks.actor import Steps, make_steps
+from gtp_fast.reference import Plan
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ class DiffusionQLConfig(ChainConfig):
     """Settings of Diffusion-QL."""
 
     diffusion_steps: int = 5
-    """Steps T of the diffusion, all of which the sampler takes."""
+    """Steps T of the diffusion; the sampler takes all of them."""
     beta_min: float = 0.1
     """Start of the variance-preserving noise schedule."""
     beta_max: float = 10.0
@@ -39,7 +37,7 @@ class DiffusionQLConfig(ChainConfig):
 
 
 class DiffusionQL(ChainActorCritic):
-    """A diffusion model of the data's actions whose samples are pushed uphill in Q."""
+    """A diffusion model of the data's actions, guided towards larger Q."""
 
     Config = DiffusionQLConfig
     k_is_free = False
@@ -47,7 +45,7 @@ class DiffusionQL(ChainActorCritic):
 
     config: DiffusionQLConfig
 
-    def steps_of(self, k: int | None) -> Steps:
+    def sampler_plan(self, k: int | None) -> Plan:
         """Return the reverse process: x_0 recovered from eps and clipped, then the posterior."""
         c = self.config
         self.check_k(k, c.diffusion_steps)
@@ -55,8 +53,7 @@ class DiffusionQL(ChainActorCritic):
         d = reference.diffusion(betas)
         like = self.actor.parameters.flat
         self.signal, self.noise = d.signal.to(like), d.noise.to(like)
-        return make_steps(
-            like,
+        plan = Plan.of(
             torch.arange(c.diffusion_steps - 1, -1, -1),
             skip=d.recover.flip(0),
             out=-d.remove.flip(0),
@@ -65,6 +62,7 @@ class DiffusionQL(ChainActorCritic):
             gain=d.posterior_clean.flip(0),
             spread=d.posterior_std.flip(0),
         )
+        return plan.to(like)
 
     def cloning_loss(self, batch: Batch, step: int | Tensor) -> Tensor:
         """Return the error of the predicted noise at a random step of the diffusion: [S]."""

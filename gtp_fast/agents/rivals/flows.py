@@ -1,4 +1,4 @@
-"""What agents of flow matching share: times by counter, the data's actions, Euler's steps."""
+"""Flow matching in agents: times by counter, clipped actions, Euler steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
-from gtp_fast.networks.actor import Steps, make_steps
+from gtp_fast.reference import Plan
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ def unit_times(agent: Agent, step: int | Tensor, rows: int) -> Tensor:
     return (n.to(agent.dtype) + 0.5) * 2.0**-24
 
 
-def inside(batch: Batch) -> Batch:
-    """Return the batch with actions 1e-5 away from the edge of their box.
-
-    The authors of FQL and SSCQL load them so.
-    """
+def clip_actions(batch: Batch) -> Batch:
+    """Keep actions 1e-5 inside their box, as FQL's and SSCQL's authors do."""
     return batch._replace(action=batch.action.clamp(-_EDGE, _EDGE))
 
 
-def euler_steps(like: Tensor, k: int) -> Steps:
-    """Return K Euler steps from noise (time 0) to an action (time 1) by a network of velocities."""
-    return make_steps(like, reference.euler_times(k), keep=1.0, gain=1.0 / k)
+def euler_plan(like: Tensor, k: int) -> Plan:
+    """Return K Euler steps along a velocity network.
+
+    Time runs from 0 (noise) to 1 (action).
+    """
+    return Plan.of(reference.euler_times(k), keep=1.0, gain=1.0 / k).to(like)

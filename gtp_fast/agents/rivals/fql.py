@@ -1,11 +1,10 @@
 """FQL, flow Q-learning (Park, Li, Levine 2025).
 
-A flow clones the data; a one-step policy is distilled from it and guided by the critic.
-
-Order of an update: every loss is read, then flow, policy and critic take their steps, then the
-target critic moves (0.005). It moves towards the critic as just stepped; the authors' towards the
-critic as it was before the step, so theirs is one update behind ours. TD targets ask the one-step
-policy itself, as it is before its step, in both; the flow has no average in either.
+A flow clones the data; a one-step policy is distilled from it and guided by the critic. Order of an
+update: all losses are computed, then flow, policy and critic take their steps, then the target
+critic moves (0.005), towards the updated critic. The authors' target critic moves towards the
+critic before its step, one update behind ours. TD targets use the one-step policy before its step,
+as there; the flow has no moving average, as there.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
-from gtp_fast.agents.rivals.flows import euler_steps, inside, unit_times
+from gtp_fast.agents.rivals.flows import clip_actions, euler_plan, unit_times
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.agents.setup import Setup
-from gtp_fast.networks.actor import ActorNetwork, make_steps
+from gtp_fast.networks.actor import ActorNetwork
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
 from gtp_fast.ops.candidates import Score
-from gtp_fast.reference import FoldedPolicy
+from gtp_fast.reference import FoldedPolicy, Plan
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class FQLConfig(AgentConfig):
     q_aggregate: reference.Aggregate = "mean"
     """How the twins become one value in TD targets: mean or min."""
     flow_steps: int = 10
-    """Euler steps of the flow, from which the one-step policy is distilled."""
+    """Euler steps of the flow that the one-step policy is distilled from."""
     width: int = 512
     """Units of each hidden layer, in all networks."""
     depth: int = 4
@@ -60,12 +59,11 @@ class FQLConfig(AgentConfig):
 class FQL(Agent):
     """Flow Q-learning; the state is three learners: the flow, the one-step actor, the critic.
 
-    As in the authors' code all three take their gradients at the same parameters: nothing is
-    stepped before every loss has been read. Deviations from it: three Adams of one rate instead of
-    one Adam (the same, without clipping of gradients, which is theirs and our default); the
-    critic's loss is the sum of the twins' instead of their mean (Adam is indifferent to that
-    factor); rounding of uniform draws to 24 bits. Its Gym settings are ours, since the authors
-    publish none.
+    As in the authors' code all three take their gradients at the same parameters, before any step.
+    Deviations from it: three Adams of one rate instead of one Adam (the same without gradient
+    clipping, the default in both); the critic's loss is the sum of the twins' instead of their mean
+    (a factor without effect on Adam); uniform draws have 24 bits. The Gym settings are ours, since
+    the authors publish none.
     """
 
     Config = FQLConfig
@@ -80,7 +78,7 @@ class FQL(Agent):
         super().__init__(config, setup)
         c, sizes = (
             config,
-            (setup.observation_dim, setup.action_dim, config.width, config.depth, self.ops),
+            (setup.observation_dim, setup.action_dim, config.width, config.depth, self.ops.mlp),
         )
         self.velocity = ActorNetwork(*sizes, clock="scalar", activation="gelu")
         self.one_step = ActorNetwork(*sizes, clock="none", activation="gelu")
@@ -94,10 +92,10 @@ class FQL(Agent):
         self.alpha = self.per_seed(c.alpha, "alpha")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         like = self.actor.parameters.flat
-        self.step_once = make_steps(like, torch.ones(1))
-        self.flow_steps = euler_steps(like, c.flow_steps)
-        self.chain = self.ops.chain(self.folded())
-        self.flow_chain = self.ops.chain(self.folded_flow())
+        self.plan = Plan.of(torch.ones(1)).to(like)
+        self.flow_plan = euler_plan(like, c.flow_steps)
+        self.sampler = self.ops.chain(self.folded())
+        self.flow_sampler = self.ops.chain(self.folded_flow())
         self.prepare(1)
 
     def _learner(self, network: ActorNetwork, number: int) -> Learner:
@@ -117,15 +115,15 @@ class FQL(Agent):
         """Return the one-step policy mu(s, z) of every seed; k can only be 1."""
         self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        return self.one_step.fold(views, self.step_once)
+        return self.one_step.fold(views, self.plan)
 
     def folded_flow(self) -> FoldedPolicy:
-        """Return the flow that clones the data, `flow_steps` Euler steps of it."""
-        return self.velocity.fold(self.flow.views, self.flow_steps)
+        """Return the flow that clones the data, by `flow_steps` Euler steps."""
+        return self.velocity.fold(self.flow.views, self.flow_plan)
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration: the losses of flow, policy and critic, then their steps."""
-        batch = inside(self.batch(table, step))
+        batch = clip_actions(self.batch(table, step))
         target = self.critic.td_target(batch, self._next_actions(batch, step))
         flow_loss = self._flow_loss(batch, step)
         distillation, guidance, q = self._policy_losses(batch, step)
@@ -149,8 +147,8 @@ class FQL(Agent):
         """Sample mu at s': [S, m B, A]."""
         copies = max(1, self.config.max_q_backup)
         z = self.chain_noise(step, Stream.TARGET, copies * self.config.batch_size)
-        self.chain.load(self.folded())
-        return self.chain.sample(batch.next_observation.repeat(1, copies, 1), z)
+        self.sampler.load(self.folded())
+        return self.sampler.sample(batch.next_observation.repeat(1, copies, 1), z)
 
     def _flow_loss(self, batch: Batch, step: int | Tensor) -> Tensor:
         """Return the loss of the flow that clones the data (the paper's eq. 6): [S]."""
@@ -163,10 +161,10 @@ class FQL(Agent):
     def _policy_losses(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return distillation loss, critic's term and mean Q of mu(s, z) (eq. 8): [S]."""
         z = self.chain_noise(step, Stream.ONE_STEP, self.config.batch_size)
-        self.flow_chain.load(self.folded_flow())
-        cloned = self.flow_chain.sample(batch.observation, z)
+        self.flow_sampler.load(self.folded_flow())
+        cloned = self.flow_sampler.sample(batch.observation, z)
         action = self.one_step(self.actor.views, z, None, batch.observation)
-        values = self.critic.judge(batch.observation, action.clamp(-1.0, 1.0))
+        values = self.critic.policy_values(batch.observation, action.clamp(-1.0, 1.0))
         return (
             reference.distillation_loss(action, cloned),
             reference.policy_value_loss(values, self.config.normalise_q),

@@ -1,13 +1,11 @@
-"""IQL, implicit Q-learning.
+"""IQL (Kostrikov, Nair, Levine, arXiv 2110.06169), "Offline RL with implicit Q-learning".
 
-Kostrikov, Nair, Levine, "Offline reinforcement learning with implicit Q-learning", arXiv
-2110.06169: V by expectile regression, Q by V at the next state, the policy by weighted regression.
-
-Where it departs from its authors' code: networks start from U(-1, 1) / sqrt(fan in), theirs are
-orthogonal. As theirs the mean of the Gaussian policy goes through tanh, and the density is that of
-a plain Gaussian about it, its log standard deviation one parameter per action, kept in [-5, 2]; it
-acts by the mean and by the online weights, only the actor's rate decays, and the target critic
-moves at the end of an update, towards the critic as just stepped.
+V by expectile regression, Q by V at the next state, the policy by weighted regression. Deviation
+from the authors' code: networks start from U(-1, 1) / sqrt(fan in), theirs are orthogonal. As
+there, the mean of the Gaussian policy goes through tanh, the density is that of a plain Gaussian
+about it, and its log standard deviation is one parameter per action, kept in [-5, 2]. The policy
+acts by its mean and the online weights; only the actor's learning rate decays; the target critic
+moves at the end of an update, towards the updated critic.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.rivals.state_value import StateValue
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.agents.setup import Setup
-from gtp_fast.networks.actor import one_step, state_network
+from gtp_fast.networks.actor import output_plan, state_network
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
 from gtp_fast.ops.candidates import Score
@@ -47,7 +45,7 @@ class IQLConfig(AgentConfig):
     cosine_decay: bool = True
     """Let the actor's learning rate fall to zero along a cosine over the run."""
     expectile: float = 0.7
-    """Expectile of Q over the data's actions that V stands for (0.9 in AntMaze)."""
+    """Expectile of Q over the data's actions that V estimates (0.9 in AntMaze)."""
     beta: tuple[float, ...] = (3.0,)
     """Inverse temperature of the weights exp(beta A) (10 in AntMaze). One value, or one per seed.
     """
@@ -77,7 +75,7 @@ class IQL(Agent):
         super().__init__(config, setup)
         count, c = len(self.seeds), config
         self.network = state_network(
-            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops.mlp
         )
         shapes = self.network.shapes() | {"log_std": (setup.action_dim,)}
         actor = Parameters(count, shapes, self.device, self.dtype)
@@ -86,7 +84,7 @@ class IQL(Agent):
         self.critic = DoubleQ(self, activation="relu", decays=False)
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         self.beta = self.per_seed(c.beta, "beta")
-        self.steps = one_step(actor.flat, squash=c.squash)
+        self.plan = output_plan(actor.flat, squash=c.squash)
         self.prepare(1)
 
     def learners(self) -> dict[str, Learner]:
@@ -105,7 +103,7 @@ class IQL(Agent):
         """Return the mean policy of every seed as one step that ignores its noise."""
         self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        return self.network.fold(views, self.steps)
+        return self.network.fold(views, self.plan)
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Step V, the actor and the critic, in the order of the authors' code."""

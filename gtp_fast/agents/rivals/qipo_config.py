@@ -25,7 +25,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 class QIPOConfig(AgentConfig):
     """Settings of QIPO.
 
-    The authors publish no code: a value that their paper lacks is that of QGPO, the base of their
+    The authors publish no code. What their paper leaves open is as in QGPO, the source of their
     critic, or ours.
     """
 
@@ -46,9 +46,9 @@ class QIPOConfig(AgentConfig):
     phase.
     """
     support_sets: Literal["auto", "kept", "drawn"] = "auto"
-    """kept: the M actions of every state of the dataset are drawn at once, when a policy is kept,
-    and read from then on. drawn: anew for every batch. auto: what draws fewer actions, as long as
-    the sets of a policy take at most 2 GiB for a seed.
+    """kept: the M actions of all states of the dataset are drawn at once, at each renewal. drawn:
+    those of a batch are drawn in each update. auto: the way that draws fewer actions, if the sets
+    take at most 2 GiB for a seed.
     """
     k: int = 10
     """Steps of the sampler, in training and acting."""

@@ -1,4 +1,4 @@
-"""The two variants of QIPO: on the variance-preserving diffusion, and on straight lines."""
+"""The two variants of QIPO: on a diffusion and on straight lines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.agents.rivals.flows import euler_steps
+from gtp_fast.agents.rivals.flows import euler_plan
 from gtp_fast.agents.rivals.qipo import QIPO
 from gtp_fast.agents.rivals.qipo_config import QIPOConfig
-from gtp_fast.networks.actor import Steps, make_steps
+from gtp_fast.reference import Plan
 
 _T_END = 1e-3
 # The network reads 1000 t, as discrete diffusions count their steps.
@@ -30,22 +30,25 @@ class QIPODiff(QIPO):
 
     Deviations: QGPO spaces 15 evaluations of the solver's single-step form evenly in time. Ours is
     the multistep form, evenly spaced in ln(alpha / sigma), its last step of first order, with phi
-    clipped to the action box: with the exact denoiser of two modes at +-0.6 its law is 0.015 away
-    from the true one (Wasserstein), and 0.04 when evenly spaced in time.
+    clipped to the action box. With the exact denoiser of two modes at +-0.6 its distribution is
+    0.015 away from the true one (Wasserstein), and 0.04 when evenly spaced in time.
     """
 
     Config = QIPODiffConfig
     clock = "sinusoid"
 
-    def steps_of(self, k: int) -> Steps:
+    def sampler_plan(self, k: int) -> Plan:
         """Return the solver's K steps."""
         times = reference.solver_times(k, _T_END)
-        solver = reference.solver_steps(times)
-        flat = self.actor.parameters.flat
-        return make_steps(flat, _TIME_SCALE * times[:-1], clamp=True, **solver._asdict())
+        schedule = reference.solver_schedule(times)
+        plan = Plan(_TIME_SCALE * times[:-1], schedule, clamp=True)
+        return plan.to(self.actor.parameters.flat)
 
     def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return alpha_t a + sigma_t z, 1000 t and the noise, t from t_end to 1."""
+        """Return alpha_t a + sigma_t z, 1000 t and the noise.
+
+        t runs from t_end to 1.
+        """
         t = _T_END + (1.0 - _T_END) * u
         return reference.vp_perturb(a, z, t), _TIME_SCALE * t, z
 
@@ -55,9 +58,9 @@ class QIPOOT(QIPO):
 
     clock = "scalar"
 
-    def steps_of(self, k: int) -> Steps:
+    def sampler_plan(self, k: int) -> Plan:
         """Return K Euler steps."""
-        return euler_steps(self.actor.parameters.flat, k)
+        return euler_plan(self.actor.parameters.flat, k)
 
     def noised(self, a: Tensor, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (1 - t) z + t a, t and the velocity a - z."""

@@ -1,12 +1,10 @@
 """SSCQL, single-step completion Q-learning (Koirala, Fleming 2025).
 
 One network learns the flow's velocity and its completion to an action in one step, guided by the
-critic.
-
-Order of an update: the TD target and the actor's losses are read, then the actor takes its step and
-its average moves (5e-4), then the critic takes its own and the target critic moves (0.005). Both
-averages move towards parameters as just stepped; the authors' towards those of before the step, so
-theirs are one update behind ours. TD targets ask the averages as they are before the update.
+critic. Order of an update: the TD target and the actor's losses are computed, then the actor takes
+its step and its average moves (5e-4), then the critic takes its step and the target critic moves
+(0.005). Both averages move towards the updated parameters. The authors' move towards those before
+the step, one update behind ours. TD targets use the averages before the update.
 """
 
 from __future__ import annotations
@@ -21,14 +19,14 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
-from gtp_fast.agents.rivals.flows import inside, unit_times
+from gtp_fast.agents.rivals.flows import clip_actions, unit_times
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.agents.setup import Setup
-from gtp_fast.networks.actor import ActorNetwork, make_steps
+from gtp_fast.networks.actor import ActorNetwork
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
 from gtp_fast.ops.candidates import Score
-from gtp_fast.reference import FoldedPolicy, philox
+from gtp_fast.reference import FoldedPolicy, Plan, philox
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -57,19 +55,18 @@ class SSCQLConfig(AgentConfig):
     depth: int = 4
     """Hidden layers of actor and critic."""
     ema_rate: float = 5e-4
-    """Rate at which the actor that acts, and that TD targets ask, follows the trained one."""
+    """Rate of the actor's moving average, which acts and serves the TD targets."""
 
 
 class CompletionNetwork(ActorNetwork):
-    """h(s, x, t, d), the velocity and its completion.
+    """h(s, x, t, d): an MLP on [x, features of (t, d), s].
 
-    One learnable Fourier map of t and of d, a two-layer MLP behind each; their sum enters with x
-    and s.
+    The features are the sum of two MLPs of two layers, on one learnable Fourier map of t and of d.
     """
 
     @property
     def edges(self) -> tuple[int, int]:
-        """Where the action ends and where the observation begins among the inputs."""
+        """Indices among the inputs at which the action ends and the observation begins."""
         return self.action_dim, self.action_dim + FEATURES
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -82,7 +79,7 @@ class CompletionNetwork(ActorNetwork):
         return shapes | super().shapes()
 
     def features(self, views: Mapping[str, Tensor], t: Tensor) -> Tensor:
-        """Return what stands for (t, d) [S, B, 2] among the inputs: [S, B, FEATURES]."""
+        """Return the features of (t, d) [S, B, 2]: [S, B, FEATURES]."""
         total = torch.zeros((), dtype=t.dtype, device=t.device)
         for i, clock in enumerate(_CLOCKS):
             h = reference.fourier(t[..., i], views["fourier"])
@@ -90,19 +87,18 @@ class CompletionNetwork(ActorNetwork):
                 [views[f"{clock}.{layer}.{kind}"] for layer in (0, 1)]
                 for kind in ("weight", "bias")
             )
-            total = total + self.ops.mlp(h, weights, biases, self.activation)
+            total = total + self.form(h, weights, biases, self.activation)
         return total
 
 
 class SSCQL(Agent):
     """Single-step completion Q-learning; the state is two learners.
 
-    As in the authors' code actor and critic take their gradients at the same parameters: the critic
-    is stepped after the actor's loss has been read. Deviations from it: two Adams of one rate
-    instead of one Adam (the same, without clipping of gradients); the critic's loss is the sum of
-    the twins' instead of their mean (Adam is indifferent to that factor); time features are
-    computed once for both rows of an update. AntMaze settings are ours, since the authors publish
-    none.
+    As in the authors' code actor and critic take their gradients at the same parameters, before any
+    step. Deviations from it: two Adams of one rate instead of one Adam (the same without gradient
+    clipping); the critic's loss is the sum of the twins' instead of their mean (a factor without
+    effect on Adam); time features are computed once for both rows of an update. AntMaze settings
+    are ours, since the authors publish none.
     """
 
     Config = SSCQLConfig
@@ -117,7 +113,7 @@ class SSCQL(Agent):
         super().__init__(config, setup)
         c, count = config, len(self.seeds)
         self.network = CompletionNetwork(
-            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops, clock="none"
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops.mlp, clock="none"
         )
         parameters = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(parameters, self.keys, (0,), law="fan_avg")
@@ -130,8 +126,8 @@ class SSCQL(Agent):
         self.alpha_flow = self.per_seed(c.alpha_flow, "alpha-flow")
         self.alpha_completion = self.per_seed(c.alpha_completion, "alpha-completion")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
-        self.step_once = make_steps(parameters.flat, torch.tensor([[0.0, 1.0]]), keep=1.0)
-        self.chain = self.ops.chain(self.folded())
+        self.plan = Plan.of(torch.tensor([[0.0, 1.0]]), keep=1.0).to(parameters.flat)
+        self.sampler = self.ops.chain(self.folded())
         self.prepare(1)
 
     def learners(self) -> dict[str, Learner]:
@@ -143,15 +139,15 @@ class SSCQL(Agent):
         return self.critic.score(seed)
 
     def folded(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy:
-        """Return the policy z + h(s, z, 0, 1) of every seed; k can only be 1."""
+        """Return the policy z + h(s, z, 0, 1) of every seed; k is 1."""
         self.check_k(k, 1)
         views = self.actor.average_views if weights == "ema" else self.actor.views
-        return self.network.fold(views, self.step_once)
+        return self.network.fold(views, self.plan)
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration: the losses of actor and critic, then their steps."""
         c = self.config
-        batch = inside(self.batch(table, step))
+        batch = clip_actions(self.batch(table, step))
         target = self.critic.td_target(batch, self._next_actions(batch, step))
         flow, completion, guidance, q = self._actor_losses(batch, step)
         loss = self.alpha_flow * flow + self.alpha_completion * completion + guidance
@@ -165,8 +161,8 @@ class SSCQL(Agent):
         """Sample the average actor at s': [S, m B, A]."""
         copies = max(1, self.config.max_q_backup)
         z = self.chain_noise(step, Stream.TARGET, copies * self.config.batch_size)
-        self.chain.load(self.folded())
-        return self.chain.sample(batch.next_observation.repeat(1, copies, 1), z)
+        self.sampler.load(self.folded())
+        return self.sampler.sample(batch.next_observation.repeat(1, copies, 1), z)
 
     def _actor_losses(self, batch: Batch, step: int | Tensor) -> tuple[Tensor, ...]:
         """Return flow loss, completion loss, critic's term and mean Q of completed actions: [S]."""
@@ -182,7 +178,7 @@ class SSCQL(Agent):
         )
         velocity, to_end = output.chunk(2, 1)
         completed = reference.completion(x_t, to_end, t)
-        values = self.critic.judge(batch.observation, completed.clamp(-1.0, 1.0))
+        values = self.critic.policy_values(batch.observation, completed.clamp(-1.0, 1.0))
         return (
             reference.velocity_loss(velocity, z, a),
             reference.completion_loss(completed, a),

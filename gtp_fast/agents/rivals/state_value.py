@@ -25,13 +25,13 @@ class StateValue:
 
     def values(self, observation: Tensor) -> Tensor:
         """Return V [S, B] of observation [S, B, O]."""
-        depth, fused = self.agent.config.depth, self.agent.ops.mlp
-        return mlp(self.learner.views, observation, depth, fused, self.activation)[..., 0]
+        depth, form = self.agent.config.depth, self.agent.ops.mlp
+        return mlp(self.learner.views, observation, depth, form, self.activation)[..., 0]
 
     def step(
         self, observation: Tensor, target: Tensor, expectile: float, step: int | Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Take one Adam step on the expectile loss; return it and the gradient norm, [S] each."""
+        """Step on the expectile loss; return it and the gradient norm, [S] each."""
         loss = reference.expectile_loss(self.values(observation), target, expectile)
         norm = self.learner.update(
             loss, step + 1, self.rate, 1.0, self.agent.config.max_gradient_norm

@@ -32,8 +32,9 @@ class Diffusion(NamedTuple):
 
 
 def vp_betas(steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> Tensor:
-    """Return 1 - exp(-beta_min / T - (beta_max - beta_min) (2 i - 1) / (2 T^2)), i = 1..T: [T]
-    float64.
+    """Return the betas of the discrete schedule: [T] float64.
+
+    1 - exp(-beta_min / T - (beta_max - beta_min) (2 i - 1) / (2 T^2)), i = 1..T.
     """
     i = torch.arange(1, steps + 1, dtype=torch.float64)
     slope = 0.5 * (beta_max - beta_min) * (2 * i - 1) / steps**2
@@ -41,7 +42,10 @@ def vp_betas(steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> Tenso
 
 
 def diffusion(betas: Tensor) -> Diffusion:
-    """Return the constants of a schedule of betas [T] (Ho et al. 2020, eq. 4 and 7)."""
+    """Return the constants of a schedule of betas [T].
+
+    Ho et al. 2020, eq. 4 and 7.
+    """
     alphas = 1.0 - betas
     product = torch.cumprod(alphas, 0)
     before = torch.cat((torch.ones_like(product[:1]), product[:-1]))
@@ -58,11 +62,17 @@ def diffusion(betas: Tensor) -> Diffusion:
 
 
 def vp_marginal(t: Tensor, beta_min: float = 0.1, beta_max: float = 20.0) -> tuple[Tensor, Tensor]:
-    """Return (alpha, sigma) of the VP SDE, x_t = alpha a + sigma eps, of t's shape; t in [0, 1]."""
+    """Return alpha and sigma of the VP SDE at times t in [0, 1].
+
+    x_t = alpha a + sigma eps.
+    """
     log_alpha = -0.25 * t * t * (beta_max - beta_min) - 0.5 * t * beta_min
     return torch.exp(log_alpha), torch.sqrt(-torch.expm1(2.0 * log_alpha))
 
 
 def denoising_loss(predicted: Tensor, noise: Tensor) -> Tensor:
-    """Return the mean over batch and dimensions of |eps_theta - eps|^2: [S]; both [S, B, A]."""
+    """Return the mean of |eps_theta - eps|^2 over batch and dimensions: [S].
+
+    predicted, noise: [S, B, A].
+    """
     return (predicted - noise).square().mean((-2, -1))

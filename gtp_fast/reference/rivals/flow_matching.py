@@ -1,4 +1,4 @@
-"""Flow matching on straight lines, and what FQL and SSCQL do in one step with it.
+"""Flow matching on straight lines, and the one-step losses of FQL and SSCQL.
 
 Time runs from 0 (noise) to 1 (action): x_t = (1 - t) z + t a, with velocity a - z. Losses are means
 over batch and action dimensions, as those authors take them.
@@ -13,23 +13,26 @@ from torch import Tensor
 
 
 def bridge(z: Tensor, a: Tensor, t: Tensor) -> Tensor:
-    """Return x_t = (1 - t) z + t a: [S, B, A]; t: [S, B]."""
+    """Return x_t = (1 - t) z + t a, [S, B, A]."""
     t = t[..., None]
     return (1.0 - t) * z + t * a
 
 
 def velocity_loss(velocity: Tensor, z: Tensor, a: Tensor) -> Tensor:
-    """Return mean |v(s, x_t, t) - (a - z)|^2 (FQL eq. 6, SSCQL's flow loss): [S]."""
+    """Return the flow loss of FQL (eq. 6) and SSCQL: [S].
+
+    Mean |v(s, x_t, t) - (a - z)|^2.
+    """
     return (velocity - (a - z)).square().mean((-2, -1))
 
 
 def euler_times(steps: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return the times at which K Euler steps from 0 to 1 ask for the velocity: k / K, [K]."""
+    """Return the times k / K of K Euler steps from 0 to 1: [K]."""
     return torch.arange(steps, dtype=dtype) / steps
 
 
 def euler(velocity: Callable[[Tensor, Tensor], Tensor], z: Tensor, steps: int) -> Tensor:
-    """Carry z to an action by K Euler steps of size 1 / K, clipped at the end: [S, B, A].
+    """Carry z to an action by K Euler steps, clipped at the end.
 
     velocity(x, t) -> [S, B, A], t of shape [].
     """
@@ -48,7 +51,10 @@ def distillation_loss(action: Tensor, target: Tensor) -> Tensor:
 
 
 def completion(x_t: Tensor, output: Tensor, t: Tensor) -> Tensor:
-    """Return the action that one step completes, x_t + (1 - t) h(s, x_t, t, 1 - t): [S, B, A]."""
+    """Return the action that one step completes: [S, B, A].
+
+    x_t + (1 - t) h(s, x_t, t, 1 - t).
+    """
     return x_t + (1.0 - t)[..., None] * output
 
 
@@ -58,11 +64,10 @@ def completion_loss(completed: Tensor, a: Tensor) -> Tensor:
 
 
 def policy_value_loss(values: Tensor, normalised: bool) -> Tensor:
-    """Return -mean Q of the policy's own actions, Q the mean of the twins: [S]; values: [twins, S,
-    B].
+    """Return -mean Q of the policy's own actions, Q the mean of the twins: [S].
 
-    normalised: over mean |Q|, through which no gradient flows, so that the scale of rewards drops
-    out.
+    values: [twins, S, B]. normalised: divide by mean |Q|, without gradient, so that the scale of
+    rewards drops out.
     """
     q = values.mean(0)
     loss = -q.mean(-1)

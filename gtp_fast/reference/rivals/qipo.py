@@ -6,18 +6,18 @@ actions of each state, weighted by softmax_j(beta Q_j).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from gtp_fast.reference.plans import StepSchedule
 from gtp_fast.reference.rivals.diffusion import vp_marginal
 from gtp_fast.reference.rivals.values import softmax
 
 
 def support_weights(values: Tensor, beta: Tensor) -> Tensor:
-    """Return softmax over the M actions of each state of beta Q: [S, M, B]; values: [S, M, B],
-    beta: [S].
+    """Return the softmax of beta Q over each state's actions: [S, M, B].
+
+    values: Q [S, M, B]; beta: [S].
     """
     return softmax(beta[:, None, None] * values)
 
@@ -25,8 +25,8 @@ def support_weights(values: Tensor, beta: Tensor) -> Tensor:
 def support_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Return the batch mean of sum_j g_j |predicted_j - target_j|^2 / A: [S].
 
-    predicted, target: [S, M B, A], the first actions of all states before the second ones; weights
-    g: [S, M, B], through which no gradient flows. With M = 1 and g = 1 the loss fits the behaviour.
+    predicted, target: [S, M B, A], the first actions of all states before the second ones; weights:
+    g [S, M, B], no gradient flows through them. With M = 1 and g = 1 the loss fits the behaviour.
     """
     error = (predicted - target).square().mean(-1).reshape(weights.shape)
     return (weights.detach() * error).sum(1).mean(-1)
@@ -35,30 +35,20 @@ def support_loss(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 def vp_perturb(
     a: Tensor, z: Tensor, t: Tensor, beta_min: float = 0.1, beta_max: float = 20.0
 ) -> Tensor:
-    """Return alpha_t a + sigma_t z of the variance-preserving SDE: [..., A]; t: [...] in [0, 1]."""
+    """Return alpha_t a + sigma_t z of the VP SDE: [..., A].
+
+    t: [...] in [0, 1].
+    """
     alpha, sigma = vp_marginal(t, beta_min, beta_max)
     return alpha[..., None] * a + sigma[..., None] * z
-
-
-class SolverSteps(NamedTuple):
-    """K steps of DPM-Solver++(2M) for a network that predicts the noise, [K] each.
-
-    phi_k = skip_k x_k + out_k eps_k is the clean action, and x_{k+1} = keep_k x_k + gain_k phi_k +
-    carry_k phi_{k-1}.
-    """
-
-    skip: Tensor
-    out: Tensor
-    keep: Tensor
-    gain: Tensor
-    carry: Tensor
 
 
 def solver_times(
     steps: int, t_end: float = 1e-3, beta_min: float = 0.1, beta_max: float = 20.0
 ) -> Tensor:
-    """Return the K + 1 times of the solver from 1 down to t_end, evenly spaced in lambda = ln(alpha
-    / sigma): float64.
+    """Return the K + 1 times of the solver, from 1 down to t_end: float64.
+
+    They are evenly spaced in lambda = ln(alpha / sigma).
     """
     ends = torch.tensor([1.0, t_end], dtype=torch.float64)
     alpha, sigma = vp_marginal(ends, beta_min, beta_max)
@@ -71,13 +61,17 @@ def solver_times(
     return times
 
 
-def solver_steps(times: Tensor, beta_min: float = 0.1, beta_max: float = 20.0) -> SolverSteps:
-    """Return the constants of DPM-Solver++(2M) (Lu et al. 2022) between times [K + 1].
+def solver_schedule(times: Tensor, beta_min: float = 0.1, beta_max: float = 20.0) -> StepSchedule:
+    """Return the steps of DPM-Solver++(2M) (Lu et al. 2022) between times [K + 1].
 
-    With lambda = ln(alpha / sigma), h_k = lambda_{k+1} - lambda_k and r_k = h_{k-1} / h_k,
-    x_{k+1} = sigma_{k+1} / sigma_k x_k + alpha_{k+1} (1 - e^{-h_k}) ((1 + 1 / 2 r_k) phi_k
-    - 1 / (2 r_k) phi_{k-1}). The first step, which has no phi before it, and the last one, which
-    would amplify the error of phi most, are of first order.
+    The network predicts the noise; phi is the clean action. With lambda = ln(alpha / sigma),
+    h_k = lambda_{k+1} - lambda_k and r_k = h_{k-1} / h_k,
+
+        x_{k+1} = sigma_{k+1} / sigma_k x_k
+                  + alpha_{k+1} (1 - e^{-h_k}) ((1 + 1 / 2 r_k) phi_k - 1 / (2 r_k) phi_{k-1})
+
+    The first step has no phi before it and the last one would amplify the error of phi most: both
+    are of first order.
     """
     alpha, sigma = vp_marginal(times, beta_min, beta_max)
     level = torch.log(alpha / sigma)
@@ -85,7 +79,8 @@ def solver_steps(times: Tensor, beta_min: float = 0.1, beta_max: float = 20.0) -
     slope = torch.zeros_like(h)
     slope[1:-1] = 0.5 * h[1:-1] / h[:-2]
     reach = -alpha[1:] * torch.expm1(-h)
-    return SolverSteps(
+    return StepSchedule.of(
+        len(h),
         skip=1.0 / alpha[:-1],
         out=-sigma[:-1] / alpha[:-1],
         keep=sigma[1:] / sigma[:-1],

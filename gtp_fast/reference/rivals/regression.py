@@ -9,7 +9,10 @@ from torch import Tensor
 
 
 def squared_error(predicted: Tensor, action: Tensor) -> Tensor:
-    """Return the mean over batch and dimensions of |mu(s) - a|^2: [S]; both [S, B, A]."""
+    """Return the mean of |mu(s) - a|^2 over batch and dimensions: [S].
+
+    predicted, action: [S, B, A].
+    """
     return (predicted - action).square().mean((-2, -1))
 
 
@@ -20,6 +23,6 @@ def awr_weights(advantage: Tensor, beta: Tensor, maximum: float = 100.0) -> Tens
 
 def gaussian_log_density(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Return log N(a; mu, diag(sigma^2)) [S, B]; action, mean: [S, B, A]; log_std: [S, A]."""
-    spread = log_std[:, None]
-    z = (action - mean) * torch.exp(-spread)
-    return (-0.5 * z.square() - spread - 0.5 * math.log(2.0 * math.pi)).sum(-1)
+    log_std = log_std[:, None]
+    z = (action - mean) * torch.exp(-log_std)
+    return (-0.5 * z.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(-1)

@@ -29,7 +29,10 @@ def scaled_target(target: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 def expectile_loss(value: Tensor, target: Tensor, expectile: float) -> Tensor:
-    """Return the batch mean of |expectile - 1(d < 0)| d^2, d = target - V (IQL's eq. 5): [S]."""
+    """Return IQL's expectile loss (eq. 5): [S].
+
+    Batch mean of |expectile - 1(d < 0)| d^2, d = target - V.
+    """
     d = target.detach() - value
     # torch.where of two Python numbers would be float32, whatever the dtype of the values.
     return torch.where(d < 0, (1.0 - expectile) * d.square(), expectile * d.square()).mean(-1)
