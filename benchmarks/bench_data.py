@@ -65,8 +65,10 @@ class Load(Workload):
 
 
 def _transitions(episode: Any, dtype: DTypeLike) -> NDArray[Any]:
-    """Return the rows of one episode, cut at its first success, which is terminal: reward 0 there,
-    -1 before.
+    """Return the rows of one episode, cut at its first success.
+
+    The success is terminal: reward 0 there, -1 before.
+
     """
     observed = episode.observations
     states = np.concatenate([observed[key] for key in synthetic.KEYS], 1).astype(dtype)

@@ -1,5 +1,7 @@
-"""What a run costs beside its updates: its start, its log and checkpoints, its memory; and seeds in
-processes beside seeds in threads.
+"""What a run costs beyond its updates: start, log, checkpoints, memory.
+
+And seeds in processes against seeds in threads.
+
 """
 
 from __future__ import annotations

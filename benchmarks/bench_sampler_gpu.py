@@ -103,7 +103,10 @@ class GpuSampler(Workload):
 
 
 def _plans(sampler: ops_sampler.NativeSampler, batch: int) -> list[tuple[str, int]]:
-    """Return the kernels worth a try: not those that read all weights for each few rows of many."""
+    """Return the kernels worth a try.
+
+    Left out: those that read all weights for each few rows of many.
+    """
     every: list[tuple[str, int]] = sampler.native.plans()
     return [plan for plan in every if batch <= 128 * plan[1] or plan == sampler.native.plan(batch)]
 

@@ -38,7 +38,7 @@ from gtp_fast.tasks import Rules
 
 OBSERVATIONS, ACTIONS, TRANSITIONS, UPDATES = 29, 8, 100_000, 100_000
 CONFIG = GTPConfig(k=5, batch_size=256, width=256)
-# Always the same one: it costs what any other does, and the next would be compiled anew. Not 0, for
+# Always the same one: it costs what any other does, and another would compile again. Not 0, for
 # which torch.compile draws wrong Philox words on a CPU (seen with torch 2.13).
 STEP, JUDGED = 7, 8
 PLAIN, JAX = Row("as first written", "plain"), Row("JAX", "jax")
@@ -87,7 +87,7 @@ class Update(Workload):
         return Subject(run, _gradients(agent) | {"losses": losses}, note)
 
     def _rival(self, row: Row) -> Subject:
-        """Make a rival of one seed ready; judged by its losses on the draws of an agent."""
+        """Prepare a rival of one seed; judged by its losses on an agent's draws."""
         if self.seeds > 1:
             raise Unavailable("it trains one seed")
         agent = self._agent("reference")
@@ -139,7 +139,7 @@ def _compiled_update(agent: GTP, resident: TransitionTable) -> tuple[Any, str]:
     if agent.device.type != "cuda":
         return agent.update, "each operation compiled, the update as a whole is not"
     before = {name: value.clone() for name, value in agent.state_dict().items()}
-    # Makes what the first update makes lazily, so that the second is not compiled anew.
+    # Makes what the first update makes lazily, so that the second is not compiled again.
     agent.update(resident, STEP)
     agent.load_state_dict(before)
     return compiled(agent.update, agent.device), "the update compiled as a whole"

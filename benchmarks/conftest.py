@@ -38,6 +38,6 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]
 ) -> None:
-    """Keep the reasons of skipped rows beside the times, so that the table can print them."""
+    """Keep the reasons of skipped rows with the times, for the table."""
     made = config.stash.get(_STAGE, None)
     output_json["skipped"] = made.skipped if made else []

@@ -124,7 +124,7 @@ def native_modules() -> list[Path]:
 
 
 def gpu_tests() -> list[str]:
-    """Return the test files with such tests; the others may need packages that are not here."""
+    """Return the test files with GPU tests; others may need packages missing here."""
     marked = re.compile(r"mark\.gpu|from triton_cases import [^)]*?\bpytestmark")
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     return [str(path.relative_to(ROOT)) for path in files if marked.search(path.read_text())]

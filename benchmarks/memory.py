@@ -21,8 +21,11 @@ CONFIG, SEEDS, UPDATES = GTPConfig(k=5, batch_size=256, width=256), 5, 3
 
 
 def main(path: str, backend: str, device: str) -> None:
-    """Print in JSON the losses of the last update, and in bytes: what the packages take, the peak
-    while the table is loaded from the cache, table, state with gradients, and the peak of all.
+    """Print the losses of the last update and the memory of a run, in JSON.
+
+    Bytes: the packages, the peak while the table is loaded from the cache, the table, the state
+    with gradients, and the peak of all.
+
     """
     packages = _peak()
     table = cache.load([Path(path)])

@@ -1,4 +1,4 @@
-"""One operation of an update as a workload: one call as an update makes it, gradients included.
+"""One operation of an update as a workload: one call, gradients included.
 
 Only a GPU can run ours at speed: importing this module skips a benchmark where there is none.
 """

@@ -1,5 +1,7 @@
-"""GTP's update as one would first write it: torch.nn modules, one chain after another, Adam tensor
-by tensor. The rival that every speed-up of the update is quoted against.
+"""GTP's update as one would first write it: the rival of every quoted speed-up.
+
+torch.nn modules, one chain after another, Adam tensor by tensor.
+
 """
 
 from __future__ import annotations
@@ -50,9 +52,7 @@ def _jump(network: _Actor, s: Tensor, a: Tensor, t: Tensor, tau: Tensor) -> Tens
 
 
 class PlainUpdate:
-    """One seed with the networks, settings and initial parameters of an agent; torch's own random
-    numbers.
-    """
+    """One seed with an agent's networks, settings and first parameters; torch's random numbers."""
 
     def __init__(self, agent: GTP):
         c = self.config = agent.config

@@ -1,5 +1,8 @@
-"""python -m benchmarks.profile: where the time of an update goes on this CPU, each part beside its
-arithmetic floor, and the whole beside its rivals; writes docs/performance.md with a figure.
+"""python -m benchmarks.profile: where the time of an update goes on this CPU.
+
+Each part against its arithmetic floor, the whole against its rivals; writes docs/performance.md
+with a figure.
+
 
 Times are of the processor, not of the clock on the wall, so that neighbours on the machine change
 them little; all rows are measured in turns. The parts of an update are by the clock on the wall.
@@ -123,7 +126,7 @@ def agent_of(config: GTPConfig, backend: str, seeds: int = 1, precision: str = "
 
 
 def profile(precision: str, rounds: int) -> Parts:
-    """Return the seconds of each part of an update of one seed, and of the whole; medians."""
+    """Return the median seconds of an update of one seed, and of its parts."""
     agent, resident = agent_of(CONFIG, "fused", precision=precision), table()
     update: Any = agent.do
     rows: list[list[float]] = []
@@ -138,7 +141,7 @@ def profile(precision: str, rounds: int) -> Parts:
 
 
 def race(config: GTPConfig, rounds: int) -> dict[str, float | str]:
-    """Return the seconds of an update by each way to do it, or why there is no such way."""
+    """Return the seconds of an update by each way, or why a way is missing."""
     resident, plain = table(), PlainUpdate(agent_of(config, "reference"))
     ways: dict[str, tuple[Callable[[], Any], int]] = {
         "as first written": (lambda: plain.update(resident, 0), 1)
@@ -165,9 +168,7 @@ def race(config: GTPConfig, rounds: int) -> dict[str, float | str]:
 
 
 def per_seed(seeds: int, rounds: int) -> tuple[float, int]:
-    """Return the seconds that an update of many seeds takes for each of them, and the bytes of
-    all that learns.
-    """
+    """Return the seconds per seed of an update of many seeds, and the learners' bytes."""
     agent, resident = agent_of(CONFIG, "fused", seeds), table()
     spent = [timed(lambda: agent.update(resident, 3)) for _ in range(rounds)]
     return statistics.median(spent) / seeds, state_bytes(agent)

@@ -29,7 +29,7 @@ _OF_THE_ROW = ("row", "role", "note", "peak_memory_bytes")
 
 
 def collect(raw_files: Sequence[Path]) -> Record:
-    """Join the raw files of one run into its record; the turns of a row become one sample.
+    """Join the raw files of one run; the turns of a row become one sample.
 
     Raises UserError when a file is no such JSON, or when the files disagree on machine or versions.
     """

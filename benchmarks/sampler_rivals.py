@@ -20,8 +20,10 @@ OBSERVATIONS, ACTIONS, WIDTH, DEPTH = 29, 8, 256, 3
 
 
 class FirstWritten(nn.Module):
-    """Eq. 15 as one writes it first: in each of K steps both time embeddings, one concatenated
-    input, the whole network.
+    """Eq. 15 as one would first write it.
+
+    In each of K steps: both time embeddings, one concatenated input, the whole network.
+
     """
 
     def __init__(self, steps: int, device: torch.device, mish: Activation = reference.mish):
@@ -96,8 +98,10 @@ def onnx_runtime(
 
 
 def products_alone(policy: FoldedPolicy, batch: int) -> tuple[Callable[[], Tensor], Tensor]:
-    """Return a call of torch.mm on every product of K steps and on nothing else, which returns the
-    last one, and that one in float64.
+    """Return a function of the products of K steps alone, and its result in float64.
+
+    It calls torch.mm for each product and returns the last one.
+
     """
     steps = policy.k
     once, each = policy.first_observation[0], [policy.first_action[0]]

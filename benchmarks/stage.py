@@ -1,4 +1,4 @@
-"""Where rows are timed: builds them, holds them to the gate, warms them up, then measures."""
+"""Timing of rows: builds them, holds them to the gate, warms up, measures."""
 
 from __future__ import annotations
 

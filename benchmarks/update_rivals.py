@@ -1,4 +1,4 @@
-"""The rivals of the update on the draws of an agent, so that their losses can be judged by its."""
+"""The rivals of the update, on the draws of an agent to compare their losses."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ def draws(agent: GTP, table: TransitionTable, step: int) -> Draws:
 
 
 def plain_losses(agent: GTP, table: TransitionTable, step: int) -> Tensor:
-    """Return critic, consistency and flow loss of the update as first written, from an agent's
-    parameters and draws.
+    """Return critic, consistency and flow loss of the update as first written.
+
+    From an agent's parameters and draws.
+
     """
     d = draws(agent, table, step)
     noises = [d.of_target, d.of_value, d.of_perturbation]

@@ -1,4 +1,4 @@
-"""What a benchmark is: one workload, several ways to run it, and the truth that all are held to."""
+"""A benchmark: one workload, several ways to run it, one truth for all."""
 
 from __future__ import annotations
 

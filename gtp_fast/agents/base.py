@@ -227,7 +227,7 @@ class Agent(ABC):
 
     def per_seed(self, values: Sequence[float], name: str) -> Tensor:
         """Return one value a seed [S] from one value for all or one for each."""
-        seeds = self.setup.all_seeds or self.seeds
+        seeds = self.setup.all_seeds
         if len(values) not in (1, len(seeds)):
             raise UserError(
                 f"--{name} has {len(values)} values for {len(seeds)} seeds: give one for all, or "

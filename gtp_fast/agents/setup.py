@@ -23,9 +23,9 @@ class Setup:
     backend: str = "auto"
     dtype: torch.dtype = torch.float32
     precision: str = "fp32"
-    all_seeds: Sequence[int] | None = None
+    all_seeds: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         """Fix all seeds, so that a copy with a part of `seeds` keeps them."""
-        if self.all_seeds is None:
+        if not self.all_seeds:
             object.__setattr__(self, "all_seeds", tuple(self.seeds))

@@ -21,7 +21,7 @@ class Diverged:
 
 
 class Watch:
-    """Metrics summed on the device, and where each loss first broke its bounds; read when asked."""
+    """Metrics summed on the device, and the update at which each loss broke its bounds."""
 
     def __init__(self, agent: Agent):
         self.agent = agent

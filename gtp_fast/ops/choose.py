@@ -85,7 +85,7 @@ class Operations:
     forms: dict[str, Form]
 
     def describe(self) -> str:
-        """Say in one line which form each operation has, and why it is not a faster one."""
+        """Say in one line which form each operation has, and why no faster one."""
         groups: dict[Form, list[str]] = {}
         for name, form in self.forms.items():
             groups.setdefault(form, []).append(name)
@@ -115,8 +115,6 @@ def resolve(
     and sampler. CPU: fp32 or bf16 (the sampler of single operations stays fp32). GPU: fp32, tf32,
     bf16. Anything but fp32 needs fused operations; UserError otherwise.
     """
-    if backend not in BACKENDS:
-        raise UserError(f"Unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}.")
     device = torch.device(device)
     forms = {name: _form(name, backend, device, dtype) for name in TABLE}
     _check_precision(precision, forms["mlp"], backend, device)

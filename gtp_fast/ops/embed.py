@@ -39,7 +39,7 @@ def rates(half: int) -> Tensor:
 def forward(
     levels: Tensor, parameters: Sequence[Tensor], keep: Callable[[int], Buffer] | None
 ) -> tuple[Tensor, Tensor, list[tuple[Any, Any]]]:
-    """Return the embedding, the sines that it is made of, and what each clock's pass keeps."""
+    """Return the embedding, its sines, and what each clock's pass keeps."""
     (S, B, _), features = levels.shape, parameters[0].shape[1]
     levels, rate = levels.contiguous(), rates(features // 2)
     sines, out = torch.empty(2, S, B, features), torch.empty(S, B, 2 * features)

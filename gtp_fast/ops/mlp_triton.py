@@ -58,7 +58,7 @@ def _say_beyond(depth: int, width: int, outputs: int, strict: bool) -> None:
 
 
 def empty_like(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return empty tensors of the same shapes as views of one flat buffer, in the same order."""
+    """Return empty tensors of the same shapes: views of one flat buffer, in order."""
     groups = parameters[0].shape[0]
     sizes = [p[0].numel() for p in parameters]
     flat = torch.empty((groups, sum(sizes)), dtype=torch.float32, device=parameters[0].device)

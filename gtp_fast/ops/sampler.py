@@ -43,7 +43,7 @@ class ReferenceSampler(ActsBySampling):
 
 
 class NativeSampler(ActsBySampling):
-    """The sampler of csrc: every step of every row in one call, or in one CUDA launch.
+    """The sampler of csrc: all steps of all rows in one call or CUDA launch.
 
     precision: what matrix products read (`ops.precision.PRECISIONS`).
     """

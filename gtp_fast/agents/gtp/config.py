@@ -148,7 +148,7 @@ def term_names(config: GTPConfig) -> tuple[str, ...]:
 
 
 def limits(config: GTPConfig) -> dict[str, float]:
-    """Return the largest value of each loss that can grow without end and stay finite, by name."""
+    """Return the limit of each loss that may grow without becoming infinite, by name."""
     return {JUMP: LARGEST} if config.objective == "mean-flow" else {}
 
 
