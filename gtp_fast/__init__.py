@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,34 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
+    from gtp_fast.errors import UserError
     from gtp_fast.policy import Policy
+    from gtp_fast.training.callbacks import Callback
+    from gtp_fast.training.fit import TrainedRun
 
-__all__ = ["__version__", "load"]
+__all__ = ["Callback", "TrainedRun", "UserError", "__version__", "fit", "load"]
+
+_LAZY = {
+    "Callback": "gtp_fast.training.callbacks",
+    "TrainedRun": "gtp_fast.training.fit",
+    "UserError": "gtp_fast.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'gtp_fast' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def fit(dataset: Any = None, **options: Any) -> TrainedRun:
+    """Train an agent on a dataset and return its run; see `gtp_fast.training.fit.fit`.
+
+    `gtp_fast.fit("my.npz", agent="gtp", env="Hopper-v5", steps=50_000, seeds=(0, 1), eta=2.0)`
+    """
+    from gtp_fast.training import fit as training
+
+    return training.fit(dataset, **options)
 
 
 def load(path: str | Path, device: str = "cpu", **options: Any) -> Policy:

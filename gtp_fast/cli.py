@@ -28,9 +28,10 @@ def parse(
     prog: the name under which `--help` shows the command.
     """
     complaint = io.StringIO()
+    words = None if argv is None else [word for given in argv for word in _separate(given)]
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(options, args=argv, prog=prog, description=description)
+            return tyro.cli(options, args=words, prog=prog, description=description)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -55,6 +56,14 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         # The reader (`| head`) has gone; else the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _separate(word: str) -> list[str]:
+    """Return the numbers of a list with commas (`0,1,2`, `--seeds=0,1`) as words of their own."""
+    name, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    if not re.fullmatch(r"-?[\d.]+(e-?\d+)?(,-?[\d.]+(e-?\d+)?)+,?", value):
+        return [word]
+    return [name] * bool(equals) + value.strip(",").split(",")
 
 
 def _sentence(box: str, prog: str) -> str:

@@ -59,8 +59,8 @@ def main(argv: Sequence[str]) -> int:
         trainer = protocol.begin("gtp", changes, Path(options.output), every)
         if code := trainer.train():
             return code
-        assert trainer.last is not None
-        results[name] = (trainer.run, trainer.last)
+        assert trainer.judge.last is not None
+        results[name] = (trainer.run, trainer.judge.last)
         print()
     guided_run, _ = results["GTP"]
     plot = learning_curve(guided_run, clone=results["behaviour cloning"][0])

@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     if resumed is not None:
         return start.resume(resumed).train()
     command = config.parse(argv)
-    return start.start(command.run, command.task, command.rules, command.agent).train()
+    return start.start(command).train()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ ORDER = (
     "evaluation", "engine", "runs", "policy", "collect", "training", "studies", "commands",
 )  # fmt: skip
 # Files at the top of the package that are no command.
-SHARED = ("__init__", "errors", "tasks", "cli")
+SHARED = ("__init__", "errors", "cli")
 HEAVY = (
     "gymnasium", "minari", "gymnasium_robotics", "mujoco", "h5py", "triton", "matplotlib", "pandas",
     "scipy", "sympy", "onnx", "jax", "tensorboard", "torch._dynamo", "torch._inductor",

@@ -69,15 +69,22 @@ def build(
     device: torch.device | str = "cpu",
     backend: str = "auto",
     precision: str = "fp32",
+    standard: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> Agent:
     """Build an agent from its Config or from the mapping in a run folder.
 
-    A setting that the mapping lacks, because the run is older, has its default.
-
-    backend, precision: as `ops.resolve` takes them.
+    A setting that the mapping lacks, because the run is older, has its default. backend, precision:
+    as `ops.resolve` takes them. standard: mean and scale of observations, as in `Setup`.
     """
     kind, config = find(name), settings
     if isinstance(settings, Mapping):
         config = kind.Config(**{**kind.Config.once, **settings_of(settings)})
     sizes = observation_dim, action_dim
-    return kind(config, Setup(*sizes, tuple(seeds), device, backend, precision=precision))
+    mean, scale = standard
+    return kind(
+        config,
+        Setup(
+            *sizes, tuple(seeds), device, backend, precision=precision,
+            observation_mean=mean, observation_scale=scale,
+        ),
+    )  # fmt: skip

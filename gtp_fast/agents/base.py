@@ -76,6 +76,10 @@ class Agent(ABC):
         self.keys = philox.key_tensor(self.seeds, self.device)
         self.ops = ops.resolve(setup.backend, self.device, setup.dtype, setup.precision)
         self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
+        self.standard = [
+            torch.tensor(x, dtype=self.dtype, device=self.device)
+            for x in (setup.observation_mean, setup.observation_scale)
+        ]
 
     @abstractmethod
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
@@ -129,6 +133,8 @@ class Agent(ABC):
     ) -> FoldedPolicy:
         """Return the policy that acts, its initial noise scaled; None: as in the settings."""
         policy = self.folded(weights or self.acting_weights, k)
+        if self.setup.observation_mean:
+            policy = policy.of_raw(*self.standard)
         scale = self.noise_scale if noise_scale is None else noise_scale
         return policy._replace(initial_scale=scale * policy.initial_scale)
 
@@ -148,6 +154,21 @@ class Agent(ABC):
     def score(self, seed: int | None = None) -> Score | None:
         """Return the score of actions, of one seed or of all; None without a critic."""
         return None
+
+    def raw_score(self, seed: int | None = None) -> Score | None:
+        """Return the score of actions at raw observations, as the environment gives them."""
+        score = self.score(seed)
+        if score is None or not self.setup.observation_mean:
+            return score
+        mean, scale = self.standard
+        return lambda observation, action: score((observation - mean) / scale, action)
+
+    def raw(self, observation: Tensor) -> Tensor:
+        """Return observations of the table [..., O] as the environment gives them."""
+        if not self.setup.observation_mean:
+            return observation
+        mean, scale = self.standard
+        return observation * scale + mean
 
     def acting(
         self,
@@ -178,7 +199,7 @@ class Agent(ABC):
         if count > 1:
             rule = candidate_rule or getattr(self.config, "candidate_rule", "softmax")
             assert rule is not None
-            score = None if rule == "mean" else self.score(seed)
+            score = None if rule == "mean" else self.raw_score(seed)
             if score is None and rule != "mean":
                 raise UserError(
                     f"--num-candidates {count} needs a critic to choose with, and this agent "

@@ -104,7 +104,8 @@ def action_spread(agent: Agent, table: TransitionTable, count: int = 256) -> Fig
 
     `action_std_k_steps`: by all K steps; `action_std_one_jump`: by one, where K may be chosen.
     """
-    state = table.rows[0, : agent.observation_dim].to(agent.dtype).expand(len(agent.seeds), 1, -1)
+    first = agent.raw(table.rows[0, : agent.observation_dim].to(agent.dtype))
+    state = first.expand(len(agent.seeds), 1, -1)
     states, spread = state.expand(-1, count, -1), {}
     for name, k in (("one_jump", 1), ("k_steps", None))[not agent.k_is_free :]:
         policy = agent.acting("ema", k, num_candidates=1, noise_scale=1.0).sampler

@@ -14,6 +14,8 @@ class Setup:
 
     seeds: trained by this agent. all_seeds: of the whole run, by default the same; settings with
     one value a seed are indexed by them. backend, dtype, precision: as `ops.resolve` takes them.
+    observation_mean, observation_scale: [O] where the table's observations are standardised; the
+    policy acts on raw ones.
     """
 
     observation_dim: int
@@ -24,6 +26,8 @@ class Setup:
     dtype: torch.dtype = torch.float32
     precision: str = "fp32"
     all_seeds: Sequence[int] = ()
+    observation_mean: Sequence[float] = ()
+    observation_scale: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         """Fix all seeds, so that a copy with a part of `seeds` keeps them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from gtp_fast.collect import antmaze, pointmaze
 from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.planner import Planner
 from gtp_fast.data import maze
-from gtp_fast.data.environment import register_mazes
+from gtp_fast.data.environment import register_mazes, registered
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import TASKS, Task
 
@@ -56,6 +55,7 @@ def _plan(task: Task) -> Plan:
     if task.family == "pointmaze":
         return Plan(pointmaze.to_goal, _POINT, 100_000, 0.5, 1000)
     fixed = task.name == "antmaze-umaze"
+    assert task.max_episode_steps is not None
     return Plan(antmaze.run, _ANT, 200_000, 0.2, task.max_episode_steps, fixed, fixed)
 
 
@@ -96,4 +96,4 @@ def stored_evaluation_spec(task: Task) -> EnvSpec:
 
 def _registered(task: Task) -> EnvSpec:
     register_mazes()
-    return copy.deepcopy(gym.spec(task.environment))
+    return registered(str(task.environment))

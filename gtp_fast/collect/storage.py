@@ -74,7 +74,7 @@ def _create(task: Task, episodes: list[Stored], settings: dict[str, Any]) -> Non
         )
     environment.close()
     # Given as arguments, these would be dropped or would build one more environment.
-    scores = {"ref_min_score": task.reference_min, "ref_max_score": task.reference_max}
+    scores = dict(zip(("ref_min_score", "ref_max_score"), task.reference or (), strict=False))
     dataset.storage.update_metadata({**scores, SETTINGS_KEY: settings})
 
 

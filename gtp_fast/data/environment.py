@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
+import importlib
 import io
 import json
 from typing import Any
@@ -48,26 +50,43 @@ def evaluation_goal(
     return maze.centre(chosen, cell, MAZE_SCALES[task.family])
 
 
-def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> EnvSpec | None:
-    """Return the environment to evaluate in; None when the dataset brings none.
+def evaluation_spec(
+    table: TransitionTable,
+    task: Task | None = None,
+    environment: str | None = None,
+    trust_environment: bool = False,
+) -> EnvSpec | None:
+    """Return the environment to evaluate in; None when there is none.
 
-    Mazes end at the goal, keep it, and use the collection map with one start and one goal cell.
-    Raises UserError for code from outside gymnasium and gymnasium_robotics unless trusted.
+    task: by default the preset that the table names. environment: a registered id, taken instead of
+    the dataset's own. Mazes of a preset end at the goal, keep it, and use the collection map with
+    one start and one goal cell. Raises UserError for code from outside gymnasium and
+    gymnasium_robotics unless trusted.
     """
-    task = find(table.task)
+    task = task or find(table.task)
+    if environment is not None:
+        return registered(environment)
     if table.evaluation_environment is None:
         # D4RL's own ant has other motors and coordinates, so no maze stands in for it.
-        return None if task.goal_reaching else _registered(task.environment)
+        absent = task.goal_reaching or task.environment is None
+        return None if absent else registered(str(task.environment))
     spec = _parse(table.evaluation_environment, table.dataset_id, trust_environment)
-    if not trust_environment and _kind(spec.id) != _kind(task.environment):
+    if task.environment is None:
+        return spec
+    if not trust_environment and kind(spec.id) != kind(task.environment):
         raise UserError(
             f"{table.dataset_id} was collected in {spec.id} and {task.name} is played in"
-            f" {task.environment}: choose the task that the dataset was made for"
+            f" {task.environment}: choose the task that the dataset was made for, or leave --task"
+            " out to take the dataset as it is"
         )
-    if not task.goal_reaching:
-        return spec
-    if table.environment is not None:
-        spec = _parse(table.environment, table.dataset_id, trust_environment)
+    return _maze_spec(table, task, trust_environment) if task.goal_reaching else spec
+
+
+def _maze_spec(table: TransitionTable, task: Task, trusted: bool) -> EnvSpec:
+    """Return the maze of a preset: the collection map with one start and one goal cell."""
+    stored = table.environment or table.evaluation_environment
+    assert stored is not None
+    spec = _parse(stored, table.dataset_id, trusted)
     chosen = _evaluation_map(task, table.environment, table.evaluation_environment)
     if chosen is None:
         raise UserError(
@@ -86,6 +105,32 @@ def evaluation_spec(table: TransitionTable, trust_environment: bool = False) -> 
         wrapper = WrapperSpec(FixedGoal.__name__, entry, {"goal": goal})
         spec.additional_wrappers = (*spec.additional_wrappers, wrapper)
     return spec
+
+
+def registered(name: str) -> EnvSpec:
+    """Return the spec of a registered environment, `module:id` too; UserError without one."""
+    module, _, own = name.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        if own not in gym.registry:
+            _register_extras()
+        return copy.deepcopy(gym.spec(own))
+    except (ImportError, gym.error.Error) as error:
+        near = difflib.get_close_matches(own, gym.registry, n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise UserError(
+            f"there is no environment {name} ({str(error).splitlines()[0]}){hint} An environment of"
+            " your own is named as --env MODULE:ID, where importing MODULE registers ID"
+        ) from error
+
+
+def _register_extras() -> None:
+    """Make the environments of the packages known that are installed."""
+    with contextlib.suppress(UserError):
+        register_mazes()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("ogbench")
 
 
 def register_mazes() -> None:
@@ -133,6 +178,15 @@ def fits_environment(table: TransitionTable, environment: gym.Env[Any, Any]) -> 
         )
 
 
+def box_of(environment: gym.Env[Any, Any]) -> tuple[list[float], list[float]]:
+    """Return both ends of the action box [A]; UserError for other actions."""
+    space = environment.action_space
+    if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+        name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
+        raise UserError(f"{name} takes {space} as actions: gtp_fast needs a vector in a box")
+    return space.low.tolist(), space.high.tolist()
+
+
 def _parse(text: str, dataset: str, trusted: bool) -> EnvSpec:
     facts = json.loads(text)
     entries = [facts.get("entry_point"), facts.get("vector_entry_point")]
@@ -146,14 +200,10 @@ def _parse(text: str, dataset: str, trusted: bool) -> EnvSpec:
     return EnvSpec.from_json(text)
 
 
-def _kind(environment: str) -> str:
+def kind(environment: str) -> str:
     """Return what two versions of an environment have in common: Hopper, AntMaze_Large."""
     name = environment.split("-v")[0]
     return "_".join(name.split("_")[:2]).removesuffix("Dense")
-
-
-def _registered(name: str) -> EnvSpec:
-    return copy.deepcopy(gym.spec(name))
 
 
 def _evaluation_map(task: Task, environment: str | None, stored: str | None) -> maze.MazeMap | None:

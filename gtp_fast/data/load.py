@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from gtp_fast.data import cache, flat, locate, minari, rules
@@ -20,6 +23,7 @@ def load_table(
     rules_override: Rules | None = None,
     device: torch.device | str = "cpu",
     use_cache: bool = True,
+    box: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> TransitionTable:
     """Return a dataset as one table.
 
@@ -32,7 +36,7 @@ def load_table(
     places = cache.places(sources, cache.key(sources, task.name, chosen)) if use_cache else []
     table = cache.load(places)
     if table is None:
-        table = _build(task, sources, chosen)
+        table = _build(task, sources, chosen, box)
         if places:
             cache.store(table, places)
     return table.to(device)
@@ -45,8 +49,12 @@ def default_rules(task: Task, source: locate.Source) -> Rules:
     return replace(task.rules, goal="none", cut_at_goal=False)
 
 
-def _build(task: Task, sources: tuple[locate.Source, ...], chosen: Rules) -> TransitionTable:
+def _build(
+    task: Task, sources: tuple[locate.Source, ...], chosen: Rules, box: Any
+) -> TransitionTable:
     recording = concatenate([_read(task, source, chosen) for source in sources])
+    if box is not None and sources[0].kind != "minari":
+        recording.action_low, recording.action_high = (np.asarray(x, np.float64) for x in box)
     goal = evaluation_goal(task, recording.environment, recording.evaluation_environment)
     rows, episode, statistics = rules.apply(recording, chosen, goal, task.goal_reaching)
     return TransitionTable(
@@ -71,7 +79,7 @@ def _read(task: Task, source: locate.Source, chosen: Rules) -> Recording:
         return flat.read_npz(source.path)
     if source.kind == "d4rl":
         return flat.read_d4rl(source.path)
-    keys = task.observation_keys
+    keys = task.observation_keys or ()
     if chosen.goal != "concat":
         keys = tuple(key for key in keys if key != "desired_goal")
     return minari.read(source.path, keys, positions=chosen.goal != "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -137,6 +138,23 @@ class TransitionTable:
         first = torch.ones_like(self.episode, dtype=torch.bool)
         first[1:] = self.episode[1:] != self.episode[:-1]
         return self.rows[first, self.columns.observation]
+
+    def standardised(self, mean: Sequence[float], scale: Sequence[float]) -> TransitionTable:
+        """Return the table with observations (o - mean) / scale, [O] each; its tensors are new."""
+        rows = self.rows.clone()
+        for place in (self.columns.observation, self.columns.next_observation):
+            rows[:, place] -= torch.tensor(mean, dtype=rows.dtype, device=rows.device)
+            rows[:, place] /= torch.tensor(scale, dtype=rows.dtype, device=rows.device)
+        return replace(self, rows=rows)
+
+    def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the mean of the observations and their deviation + 1e-3, [O] each.
+
+        The offset keeps a constant number at 0 (TD3+BC, Fujimoto and Gu 2021).
+        """
+        observation = self.all().observation.double()
+        scale = observation.std(0, correction=0) + 1e-3
+        return tuple(observation.mean(0).tolist()), tuple(scale.tolist())
 
     def gather(self, index: Tensor) -> Batch:
         """Return rows `index` [S, B] (int64) as a Batch of views [S, B, ...]."""

@@ -43,6 +43,19 @@ class Samples(Protocol):
         """
 
 
+class OneOf:
+    """One of the S policies of a sampler, for an environment that plays them one by one."""
+
+    def __init__(self, sampler: Samples, index: int, count: int):
+        self.sampler, self.index, self.count = sampler, index, count
+        self.draws = sampler.draws
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """Return actions [1, B, A] of the policy, which sees the rows of all."""
+        rows = (x.expand(self.count, *x.shape[1:]).contiguous() for x in (observation, noise))
+        return self.sampler.sample(*rows)[self.index : self.index + 1]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be played."""
@@ -54,7 +67,7 @@ class Plan:
     seed: int
     """Seed of the evaluation."""
     slots: int
-    """Environments of each policy, at most N."""
+    """Environments of each policy; those beyond N rest."""
     low: Floats
     """Lower corner of the action box [A]."""
     high: Floats
@@ -80,7 +93,8 @@ class Play:
         self.plan, self.slots, self.sampler = plan, slots, sampler
         policies = len(plan.seeds)
         self.policy = np.repeat(np.arange(policies), plan.slots)
-        self.episode = np.tile(np.arange(plan.slots), policies)
+        first = np.arange(plan.slots)
+        self.episode = np.tile(np.where(first < plan.episodes, first, -1), policies)
         self.time = np.zeros(len(self.policy), dtype=np.int64)
         self.next = np.full(policies, plan.slots)
         self.returns = np.zeros((policies, plan.episodes))
@@ -94,7 +108,7 @@ class Play:
 
     def run(self) -> Evaluation:
         """Play until every episode has ended."""
-        starts: list[int | None] = [int(self.seeds[i]) for i in self.episode]
+        starts = [int(self.seeds[i]) if i >= 0 else None for i in self.episode]
         observation = self.slots.reset(starts, np.ones(len(starts), bool))
         while (self.episode >= 0).any():
             moment = self.slots.step(self._act(observation))
@@ -168,6 +182,6 @@ class Play:
                 self.next[policy] += 1
         if self.plan.progress is not None:
             total = len(self.next) * self.plan.episodes
-            waiting = int((self.plan.episodes - self.next).sum())
+            waiting = int((self.plan.episodes - self.next).clip(min=0).sum())
             self.plan.progress(total - waiting - int((self.episode >= 0).sum()), total)
         return starts

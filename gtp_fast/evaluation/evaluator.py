@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
@@ -11,9 +12,9 @@ import torch
 from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast.errors import UserError
-from gtp_fast.evaluation.episodes import Plan, Play, Samples
-from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.evaluation.vector import Floats, LocalSlots
+from gtp_fast.evaluation.episodes import OneOf, Plan, Play, Samples
+from gtp_fast.evaluation.record import Evaluation, joined
+from gtp_fast.evaluation.vector import Environment, Floats, LocalSlots, name_of
 from gtp_fast.evaluation.workers import SharedSlots
 from gtp_fast.system import children, machine
 
@@ -26,6 +27,7 @@ _MOST_PROCESSES = 8
 class Evaluator:
     """Plays N whole episodes of each policy; environments are built at the first evaluation.
 
+    environment: a spec, its JSON, or a live environment, which plays all episodes one by one.
     seeds: training seed of each policy [S]. environments: parallel ones for each policy.
     processes: 0 keeps them in this process; None measures a step and takes workers where they pay.
     low, high: the action box [A] that [-1, 1] is mapped to, by default the environment's.
@@ -33,7 +35,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, spec: EnvSpec | str, observation_keys: Sequence[str], seeds: Sequence[int],
+        self, environment: Environment | str, observation_keys: Sequence[str], seeds: Sequence[int],
         episodes: int, *, seed: int = 0, reference: tuple[float, float] | None = None,
         environments: int = 8, processes: int | None = None, low: Sequence[float] | None = None,
         high: Sequence[float] | None = None, device: torch.device | str = "cpu",
@@ -44,16 +46,24 @@ class Evaluator:
                 f"Evaluation cannot have {episodes} episodes, {environments} environments, seed "
                 f"{seed} and {processes} processes: give at least 1, 1, 0 and 0."
             )
-        self.spec = EnvSpec.from_json(spec) if isinstance(spec, str) else spec
+        self.environment = (
+            EnvSpec.from_json(environment) if isinstance(environment, str) else environment
+        )
+        self.name = name_of(self.environment)
         self.keys, self.seeds = tuple(observation_keys), tuple(seeds)
         self.episodes, self.seed, self.reference = episodes, seed, reference
         self.device, self.progress = torch.device(device), progress
         self._box, self._processes = (low, high), processes
-        self._per_policy = min(environments, episodes)
+        live = not isinstance(self.environment, EnvSpec)
+        self._per_policy = 1 if live else min(environments, episodes)
         self._slots: LocalSlots | SharedSlots | None = None
 
-    def evaluate(self, sampler: Samples) -> Evaluation:
-        """Play every episode of every policy of the sampler and return all their figures."""
+    def evaluate(self, sampler: Samples, episodes: int | None = None) -> Evaluation:
+        """Play every episode of every policy of the sampler and return all their figures.
+
+        episodes: only the first ones of the evaluator's own.
+        """
+        count = min(episodes or self.episodes, self.episodes)
         if self._slots is None:
             self._slots = self._build()
         low, high = (
@@ -61,10 +71,22 @@ class Evaluator:
             for own, given in zip((self._slots.low, self._slots.high), self._box, strict=True)
         )
         plan = Plan(
-            self.seeds, self.episodes, self.seed, self._per_policy, low, high, self.reference,
+            self.seeds, count, self.seed, self._per_policy, low, high, self.reference,
             self.device, self.progress,
         )  # fmt: skip
-        return Play(plan, self._slots, sampler).run()
+        if isinstance(self.environment, EnvSpec):
+            return Play(plan, self._slots, sampler).run()
+        parts = []
+        for i, seed in enumerate(self.seeds):
+            one = OneOf(sampler, i, len(self.seeds))
+            parts.append(Play(replace(plan, seeds=(seed,)), self._slots, one).run())
+        return joined(parts)
+
+    def episode_seconds(self) -> float:
+        """Return about how long the longest episode takes; 0 if unknown."""
+        if not isinstance(self.environment, EnvSpec):
+            return 0.0
+        return self._step_seconds() * (self.environment.max_episode_steps or 0)
 
     def close(self) -> None:
         """Free environments and worker processes."""
@@ -84,6 +106,8 @@ class Evaluator:
         self.close()
 
     def _build(self) -> LocalSlots | SharedSlots:
+        if not isinstance(self.environment, EnvSpec):
+            return LocalSlots(self.environment, 1, self.keys)
         count = self._per_policy * len(self.seeds)
         processes = self._processes
         if processes is None:
@@ -91,12 +115,12 @@ class Evaluator:
             processes = min(len(machine.cores()), _MOST_PROCESSES) if pays else 0
         processes = min(processes, count)
         if processes == 0 or not children.POSSIBLE:
-            return LocalSlots(self.spec, count, self.keys)
+            return LocalSlots(self.environment, count, self.keys)
         share = [count // processes + (i < count % processes) for i in range(processes)]
-        return SharedSlots(self.spec, share, self.keys)
+        return SharedSlots(self.environment, share, self.keys)
 
     def _step_seconds(self) -> float:
-        slots = LocalSlots(self.spec, 1, self.keys)
+        slots = LocalSlots(self.environment, 1, self.keys)
         try:
             slots.reset([0], np.ones(1, bool))
             middle: Floats = np.float32(0.5) * (slots.low + slots.high)[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,16 @@ class Evaluation:
         """Whether the environment reports success."""
         return not bool(np.isnan(self.successes).any())
 
+    def headline(self) -> tuple[str, list[float]]:
+        """Return name and means of the figure that a policy is judged by.
+
+        The score where there are reference returns, else the success rate where the environment
+        reports it, else the return.
+        """
+        means = self.means()
+        name = next(name for name in ("score", "success_rate", "return") if name in means)
+        return name, means[name]
+
     def means(self) -> dict[str, list[float]]:
         """Return each seed's mean return and length, and score and success_rate if known."""
         figures: dict[str, Any] = {"return": self.returns, "length": self.lengths}
@@ -48,3 +59,14 @@ class Evaluation:
         if self.tells_success:
             figures["success_rate"] = self.successes
         return {name: values.mean(1).tolist() for name, values in figures.items()}
+
+
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """Return one evaluation out of several of the same episodes, policy after policy."""
+    first = parts[0]
+    returns, lengths, successes = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("returns", "lengths", "successes")
+    )
+    seeds = tuple(seed for part in parts for seed in part.seeds)
+    return Evaluation(seeds, returns, lengths, successes, first.environment_seeds, first.reference)

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from gtp_fast.errors import UserError
 
 Floats = NDArray[np.float32]
+Environment = EnvSpec | gymnasium.Env[Any, Any]
+"""An environment to be built, or a live one."""
 
 
 class Moment(NamedTuple):
@@ -58,8 +60,8 @@ class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        self._rests = seed is None and self._last is not None
-        if self._rests:
+        self._rests = seed is None
+        if self._rests and self._last is not None:
             return self._last, {}
         self._last, info = self.env.reset(seed=seed)
         return self._last, info
@@ -74,8 +76,8 @@ class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
 def make(spec: EnvSpec, checked: bool = False) -> gymnasium.Env[Any, Any]:
     """Build one environment and leave no model file, log or notice behind.
 
-    checked: keep gymnasium's checker, which the environment's own spec then names. UserError when a
-    package that the environment needs is missing.
+    checked: keep gymnasium's checker, which the environment's own spec then names. UserError when
+    the environment cannot be built.
     """
     _log_mujoco()
     kept = tempfile.tempdir
@@ -87,9 +89,16 @@ def make(spec: EnvSpec, checked: bool = False) -> gymnasium.Env[Any, Any]:
                 return gymnasium.make(spec, disable_env_checker=not checked)
             finally:
                 tempfile.tempdir = kept
-    except (ImportError, gymnasium.error.Error) as error:
+    except ImportError as error:
         raise UserError(
-            f"The environment {spec.id} cannot be built ({error}): pip install 'gtp_fast[envs]'."
+            f"The environment {spec.id} cannot be built ({error}): pip install 'gtp_fast[envs]', "
+            "or the package that it comes from; --env none trains without one."
+        ) from error
+    # A stored environment may name keywords, wrappers and versions that exist no longer.
+    except Exception as error:
+        raise UserError(
+            f"The environment {spec.id} cannot be built ({type(error).__name__}: {error}): name "
+            "another by --env, or train without one by --env none."
         ) from error
 
 
@@ -103,20 +112,42 @@ def _log_mujoco() -> None:
         mujoco.set_mju_user_warning(logging.getLogger("gtp_fast.mujoco").warning)
 
 
-class LocalSlots:
-    """Slots in this process: one gymnasium SyncVectorEnv without auto-reset."""
+class _Borrowed(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment that somebody else closes."""
 
-    def __init__(self, spec: EnvSpec, count: int, keys: Sequence[str]):
+    def close(self) -> None:
+        pass
+
+
+def name_of(environment: Environment) -> str:
+    """Return the id of an environment, or the name of its class without one."""
+    spec = environment if isinstance(environment, EnvSpec) else environment.spec
+    return spec.id if spec is not None else type(environment.unwrapped).__name__  # type: ignore[union-attr]
+
+
+class LocalSlots:
+    """Slots in this process: one gymnasium SyncVectorEnv without auto-reset.
+
+    environment: built `count` times from its spec, or one environment as it is, then count is 1.
+    """
+
+    def __init__(self, environment: Environment, count: int, keys: Sequence[str]):
+        def build() -> gymnasium.Env[Any, Any]:
+            if isinstance(environment, EnvSpec):
+                return _Resting(make(environment))
+            return _Resting(_Borrowed(environment))
+
         self._keys = tuple(keys)
         self._env = SyncVectorEnv(
-            [lambda: _Resting(make(spec))] * count,
+            [build] * count,
             copy=False,
             autoreset_mode=AutoresetMode.DISABLED,
         )
         space = self._env.single_action_space
         if not isinstance(space, gymnasium.spaces.Box):
             raise UserError(
-                f"{spec.id} has no continuous actions: gtp_fast needs a Box action space."
+                f"{name_of(environment)} has no continuous actions: gtp_fast needs a Box action "
+                "space."
             )
         self.low, self.high = space.low.astype(np.float32), space.high.astype(np.float32)
         self._observation = np.zeros((0, 0), np.float32)

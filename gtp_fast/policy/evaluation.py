@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium
 import numpy as np
 import tyro
 from tqdm import tqdm
 
 from gtp_fast import tasks
+from gtp_fast.data.environment import kind, registered
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.evaluation.vector import Environment
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, restore
 from gtp_fast.runs import plain
@@ -28,6 +31,8 @@ class Options:
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, or one of its checkpoints."""
+    env: str | None = None
+    """Gymnasium id of another environment than that of training."""
     episodes: int | None = None
     """Episodes per policy; by default as many as in training."""
     seed: int = 0
@@ -54,20 +59,28 @@ class Options:
     """Worker processes, 0 for none; by default as many as pay. Changes the time only."""
 
 
-def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
-    """Return the protocol of an evaluation and its episodes."""
+def evaluate(
+    options: Options, live: gymnasium.Env[Any, Any] | None = None
+) -> tuple[dict[str, Any], Evaluation]:
+    """Return the protocol of an evaluation and its episodes; live: an environment to play in."""
     check_acting(
         options.weights, options.k, options.num_candidates, options.noise_scale,
         options.candidate_rule,
     )  # fmt: skip
     agent, saved = restore(options.run, options.checkpoint, options.device, options.backend)
     config = saved.config
-    environment = config.get("evaluation", {}).get("environment")
+    environment: Environment | str | None = live or config.get("evaluation", {}).get("environment")
+    if options.env is not None:
+        environment = registered(options.env)
     if environment is None:
         raise UserError(
-            f"{options.run} names no environment to evaluate in: its dataset brought none."
+            f"{options.run} names no environment to evaluate in: name one by --env, or judge it by "
+            "--fqe."
         )
-    task = tasks.find(config["task"])
+    task = tasks.of_run(config)
+    own = task.environment is not None and options.env is not None
+    if own and kind(str(options.env)) != kind(str(task.environment)):
+        task = task.without_reference(str(options.env))
     episodes = options.episodes or config["episodes"]
     acting = agent.acting(
         options.weights, options.k, options.num_candidates, noise_scale=options.noise_scale,
@@ -92,15 +105,15 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         ) as evaluator,
     ):
         evaluation = evaluator.evaluate(acting.sampler)
-        environment_id = evaluator.spec.id
-    kind = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
+        name = evaluator.name
+    which = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
     record = {
         "run": str(saved.path.parent.parent),
         "task": task.name,
         "dataset": config.get("dataset_id", config["dataset"]),
-        "environment": environment_id,
+        "environment": name,
         "agent": config["agent"],
-        "checkpoint": kind,
+        "checkpoint": which,
         "step": saved.step,
         "weights": options.weights or agent.acting_weights,
         "k": acting.steps,
@@ -111,7 +124,7 @@ def evaluate(options: Options) -> tuple[dict[str, Any], Evaluation]:
         "seeds": list(agent.seeds),
         "evaluation_seed": options.seed,
         "sampler": acting.sampler.describe(),
-        "reference": list(task.reference),
+        "reference": task.reference,
         "reference_source": task.reference_source,
     }
     return record, evaluation
@@ -155,12 +168,10 @@ def table(record: dict[str, Any], evaluation: Evaluation) -> str:
             "std".ljust(6)
             + "".join(_figure(n, float(np.std(means[n], ddof=1))).rjust(width) for n in columns)
         )
-    low, high = record["reference"]
-    lines += [
-        "",
-        f"normalised return = 100 (return - {low:g}) / ({high:g} - {low:g})",
-        record["reference_source"],
-    ]
+    if record["reference"] is not None:
+        low, high = record["reference"]
+        lines += ["", f"normalised return = 100 (return - {low:g}) / ({high:g} - {low:g})"]
+    lines.append(record["reference_source"])
     return "\n".join(lines)
 
 

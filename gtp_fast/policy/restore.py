@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 
 import gtp_fast
-from gtp_fast import agents
+from gtp_fast import agents, tasks
 from gtp_fast.agents.base import Agent
+from gtp_fast.data import TransitionTable, load_table
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy import file
@@ -45,7 +47,10 @@ def restore(
     try:
         shape = (config["observation_dim"], config["action_dim"], config["seeds"])
         settings = config["agent_settings"]
-        agent = agents.build(config["agent"], settings, *shape, device, backend, precision)
+        standard = config.get("observation_mean") or (), config.get("observation_scale") or ()
+        agent = agents.build(
+            config["agent"], settings, *shape, device, backend, precision, standard
+        )
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
             f"{saved.path} cannot be used: its configuration does not fit this version of gtp_fast "
@@ -53,6 +58,21 @@ def restore(
         ) from error
     saved.restore(agent)
     return Restored(agent, saved)
+
+
+def table_of(
+    config: Mapping[str, Any], arrays: Any = None, device: torch.device | str = "cpu"
+) -> TransitionTable:
+    """Return the data of a run folder's configuration as its agent reads them.
+
+    arrays: data from memory, where the run had such. UserError when they are not available.
+    """
+    task = tasks.of_run(config)
+    rules = tasks.Rules(**agents.settings_of(config["rules"]))
+    table = load_table(task, config["dataset"] if arrays is None else arrays, rules, device)
+    if config.get("observation_mean"):
+        table = table.standardised(config["observation_mean"], config["observation_scale"])
+    return table
 
 
 def check_acting(

@@ -86,6 +86,12 @@ class FoldedPolicy(NamedTuple):
                 parts.append(value)
         return torch.cat([part.flatten() for part in parts])
 
+    def of_raw(self, mean: Tensor, scale: Tensor) -> FoldedPolicy:
+        """Return the policy of observations o where this one reads (o - mean) / scale, [O] each."""
+        weight = self.first_observation / scale[:, None]
+        shift = mean.expand(len(weight), 1, -1) @ weight
+        return self._replace(first_observation=weight, step_bias=self.step_bias - shift)
+
     def rounded(self, precision: str = "bf16") -> FoldedPolicy:
         """Return the policy with hidden weights rounded to a precision, in their own dtype.
 

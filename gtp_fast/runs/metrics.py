@@ -32,7 +32,7 @@ def read(path: str | Path) -> dict[str, NDArray[np.float64]]:
 
 
 class MetricsLog:
-    """Appends to a metrics table, and to TensorBoard when asked.
+    """Appends to a metrics table.
 
     resume_step: rows beyond it, and a last line that a crash cut short, are dropped from an
     existing table. A metric that was never seen before adds a column: the table is then rewritten
@@ -44,13 +44,11 @@ class MetricsLog:
         path: str | Path,
         seeds: Sequence[int],
         resume_step: int = 0,
-        tensorboard: bool = False,
     ):
         self.path, self.seeds = Path(path), tuple(seeds)
         self.columns = list(_INDEX)
         if self.path.exists():
             self._trim(resume_step)
-        self._boards = _boards(self.path.parent, self.seeds, resume_step) if tensorboard else []
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one row a seed; values: name -> one number, or one a seed [S]."""
@@ -70,14 +68,6 @@ class MetricsLog:
                 file.write(text.getvalue())
         except OSError as error:
             raise UserError(unwritable(self.path, error)) from error
-        for i, board in enumerate(self._boards):
-            for name, column in table.items():
-                board.add_scalar(name, column[i], step)
-
-    def close(self) -> None:
-        """Flush what TensorBoard still holds; metrics.csv is always complete."""
-        for board in self._boards:
-            board.close()
 
     def _trim(self, step: int) -> None:
         rows = _rows(self.path)
@@ -108,16 +98,3 @@ def _rows(path: Path) -> list[list[str]]:
     if rows and rows[0][:2] != _INDEX:
         raise UserError(f"{path} is no table of ours: move it away and go on with --resume.")
     return rows
-
-
-def _boards(folder: Path, seeds: Sequence[int], step: int) -> list[Any]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError(
-            "TensorBoard is not installed: pip install 'gtp_fast[tensorboard]', "
-            "or leave --tensorboard out."
-        ) from error
-    places = [str(folder / "tensorboard" / f"seed{seed}") for seed in seeds]
-    writer: Any = SummaryWriter
-    return [writer(place, purge_step=step + 1 if step else None) for place in places]

@@ -58,7 +58,7 @@ def draw(groups: Sequence[Group], path: Path) -> None:
         datasets = " / ".join(dict.fromkeys(member.dataset for member in members))
         axis.set(
             title=f"{task}, trained on {datasets}", xlabel="updates", xlim=(0, end * 1.02),
-            ylabel="success rate (%)" if goal else "normalised return",
+            ylabel="success rate (%)" if goal else members[0].unit,
         )  # fmt: skip
         axis.grid(alpha=0.3)
         axis.legend(loc="best", fontsize="small")

@@ -14,6 +14,7 @@ from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import Run, open_run
 from gtp_fast.runs.evaluations import read
 
+SCORE, SUCCESS, RETURN = "normalised return", "success rate (%)", "return"
 _NEEDED = ("task", "dataset", "agent", "agent_settings", "steps", "episodes")
 
 
@@ -29,6 +30,10 @@ class Group:
     successes: dict[int, dict[int, float]] = field(default_factory=dict)
     """Step -> seed -> share of successful episodes; nan if the environment does not report it."""
     episodes: int = 0
+    played: dict[int, int] = field(default_factory=dict)
+    """Step -> episodes of a seed's evaluation there."""
+    unit: str = SCORE
+    """What `scores` holds: normalised returns, success rates in percent, or returns."""
     k: Any = "-"
     """Steps of the sampler."""
     data_level: float | None = None
@@ -37,7 +42,7 @@ class Group:
     @property
     def task(self) -> tasks.Task:
         """The task of every run in the group."""
-        return tasks.find(self.config["task"])
+        return tasks.of_run(self.config)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,8 +71,10 @@ class Group:
         return sorted(step for step, figures in self.scores.items() if len(figures) == count)
 
     def best(self) -> int:
-        """Return the step with the highest mean score."""
-        return max(self.steps(), key=lambda step: float(np.mean(list(self.scores[step].values()))))
+        """Return the step with the highest mean score, of those with the most episodes."""
+        most = max(self.played.get(step, 0) for step in self.steps())
+        whole = [step for step in self.steps() if self.played.get(step, 0) == most]
+        return max(whole, key=lambda step: float(np.mean(list(self.scores[step].values()))))
 
     def values(self, step: int) -> Figures:
         """Return the scores of all seeds at a step [S]."""
@@ -129,18 +136,25 @@ def _single(run: Run) -> Group:
     k = summary.get("k", config["agent_settings"].get("k", "-"))
     group = Group(config, dataset, episodes=config["episodes"], k=k)
     task = group.task
+    figures, group.unit = rows["return"], RETURN
+    if task.reference is not None:
+        figures, group.unit = task.score(figures), SCORE
+    elif not np.isnan(rows["success"]).any():
+        figures, group.unit = 100.0 * rows["success"], SUCCESS
     for step in np.unique(rows["step"]).tolist():
         for seed in np.unique(rows["seed"]).tolist():
             at = (rows["step"] == step) & (rows["seed"] == seed)
             if at.any():
-                score = float(task.score(rows["return"][at]).mean())
-                group.scores.setdefault(step, {})[seed] = score
+                group.scores.setdefault(step, {})[seed] = float(figures[at].mean())
+                group.played[step] = int(at.sum())
                 group.successes.setdefault(step, {})[seed] = float(rows["success"][at].mean())
     if not group.scores:
         raise UserError(_unscored(run))
-    level = summary.get("data_success_rate" if task.goal_reaching else "data_return")
-    if level is not None:
-        group.data_level = 100 * level if task.goal_reaching else float(task.score(level))
+    reached, level = summary.get("data_success_rate"), summary.get("data_return")
+    if reached is not None and (task.goal_reaching or group.unit == SUCCESS):
+        group.data_level = 100 * reached
+    elif level is not None and not task.goal_reaching and group.unit != SUCCESS:
+        group.data_level = float(task.score(level)) if group.unit == SCORE else level
     return group
 
 

@@ -17,7 +17,8 @@ from gtp_fast.studies.groups import Group, collect
 from gtp_fast.system.files import write_atomically
 from gtp_fast.tasks import Task
 from gtp_fast.training import start
-from gtp_fast.training.config import RunConfig
+from gtp_fast.training.config import Command
+from gtp_fast.training.options import RunConfig
 from gtp_fast.training.trainer import Trainer
 
 
@@ -66,7 +67,7 @@ class Protocol:
             **shared | {"task": task.name}, agent=agent, evaluate_every=evaluate_every,
             output=str(output),
         )  # fmt: skip
-        return start.start(run_config, task, task.rules, config)
+        return start.start(Command(run_config, task.rules, config, task))
 
     def resume(self, run: Run) -> Trainer:
         """Return the trainer that continues a run from its last checkpoint."""

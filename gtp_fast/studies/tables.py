@@ -14,7 +14,7 @@ import numpy as np
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import plain
 from gtp_fast.studies import markdown, stats
-from gtp_fast.studies.groups import Group, labels
+from gtp_fast.studies.groups import SCORE, Group, labels
 from gtp_fast.system.files import write_atomically
 
 OURS = "gtp"
@@ -66,9 +66,14 @@ def run_table(groups: Sequence[Group]) -> str:
             blank = ("",) * (4 + len(extra))
             rows.append((f"all {len(members)}", "", name, "", "last", *blank, *figures, ""))
     head = (*_HEADER, *extra, "mean [95 %]", "IQM [95 %]", "success")
+    others = [
+        f" {name}: of the {unit}, for want of references." for name, unit in dict.fromkeys(
+            (group.task.name, group.unit) for group in groups if group.unit != SCORE
+        )
+    ]  # fmt: skip
     return markdown.table(head, rows) + (
         "\n\nMean and IQM over seeds of the normalised return 100 (R - min) / (max - min); "
-        "intervals: 95 % stratified bootstrap.\n"
+        f"intervals: 95 % stratified bootstrap.{''.join(others)}\n"
         "success: share of episodes with a success. best: the evaluation with the highest mean, "
         "chosen on these same episodes."
     )

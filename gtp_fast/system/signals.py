@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,8 +11,14 @@ from types import FrameType
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], int]]:
-    """Turn Ctrl-C and SIGTERM into a number that the loop reads between two updates."""
+    """Turn Ctrl-C and SIGTERM into a number that the loop reads between two updates.
+
+    In another thread than the main one, which alone may handle signals, the number stays 0.
+    """
     received = [0]
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         received[0] = number

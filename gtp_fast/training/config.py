@@ -1,14 +1,14 @@
-"""Options of the training command: run, data and agent in one flat list."""
+"""From a command line or keywords to the settings of a new run."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import difflib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import tyro
 
 from gtp_fast import agents, cli, engine, ops, tasks
 from gtp_fast.agents import task_settings
@@ -16,78 +16,24 @@ from gtp_fast.agents.gtp.config import GTPConfig
 from gtp_fast.errors import UserError
 from gtp_fast.ops import precision as ops_precision
 from gtp_fast.tasks import Rules, Task
+from gtp_fast.training.options import RunConfig, essential, options_of
 
-_EARLY = {"--task": "", "--agent": "gtp", "--resume": None, "--steps": None, "--preset": "auto"}
+_EARLY: dict[str, str | None] = {
+    "--task": "", "--dataset": None, "--agent": "gtp", "--resume": None, "--steps": None,
+    "--preset": "auto",
+}  # fmt: skip
 """Options that the defaults of others depend on."""
 _OF_CRITIC = ("value_samples", "weight_maximum", "max_q_backup", "critic_learning_rate")
-_RESUMABLE = ("resume", "engine", "backend", "device", "processes", "tensorboard")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What is trained, on what, for how long, and what is kept."""
-
-    task: str = ""
-    """Task, such as antmaze-large-diverse, hopper-medium-expert or pointmaze-umaze."""
-    agent: str = "gtp"
-    """Algorithm: gtp, diffusion-ql, consistency-ac, fql, qipo-diff, qipo-ot, sscql, iql or bc."""
-    dataset: str | None = None
-    """Minari id, D4RL .hdf5 file or .npz file; by default the task's own Minari dataset."""
-    collect: int | None = None
-    """Make the dataset locally first, with this many transitions (once; it is kept and reused)."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds, all trained together."""
-    steps: int | None = None
-    """Updates; by default those of the agent's authors, for gtp 2,000,000 for locomotion, 1,000,000
-    for antmaze, 200,000 for pointmaze.
-    """
-    preset: task_settings.Preset = "auto"
-    """Settings of gtp that are not given: auto takes what has won here, by --steps
-    (docs/guidance.md says which, and what each bought); paper takes those of the paper.
-    """
-    engine: str = "auto"
-    """How updates are run: eager, compiled (torch.compile), captured (CUDA graphs), fused (fused
-    operations alone, captured on a GPU), or auto, the highest that the machine has.
-    """
-    backend: str = "auto"
-    """Operations of an engine: auto, reference (plain PyTorch), compiled, or fused (an error where
-    it is not available).
-    """
-    precision: str = "fp32"
-    """What the matrix products of training read under fused operations: fp32; bf16 by the tensor
-    cores of a GPU, or by AMX or AVX-512 BF16 of a CPU; tf32 by a GPU alone. Sums, parameters and
-    the optimiser are float32 in all.
-    """
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    processes: int | None = None
-    """Processes that share the seeds on a CPU, each with one thread; 1 for this process with all of
-    its threads. By default one for each core where they share the seeds evenly, else 1.
-    """
-    evaluate_every: int | None = None
-    """Updates between evaluations; by default a tenth of the run. 0 for one evaluation, at the end.
-    """
-    episodes: int | None = None
-    """Episodes per evaluation and seed; by default 10 for locomotion and 100 for mazes."""
-    checkpoint_every: int | None = None
-    """Updates between checkpoints; by default as often as evaluations, at least 10 times a run."""
-    log_every: int = 500
-    """Updates between rows of metrics.csv."""
-    resume: str | None = None
-    """Run folder to go on with, exactly where its last checkpoint stands; it brings its own
-    settings.
-    """
-    output: str = "runs"
-    """Folder that run folders are made in."""
-    tensorboard: bool = False
-    """Write TensorBoard files too."""
-    trust_environment: bool = False
-    """Allow a dataset to name an environment outside gymnasium and gymnasium_robotics."""
+RESUMABLE = ("resume", "engine", "backend", "device", "processes", "tensorboard")
+_NO_DATA = (
+    "Say what to train on: --task antmaze-large-diverse, for example, or --dataset with a file or "
+    "a Minari id of your own; --help lists the options."
+)
 
 
 @dataclass(frozen=True)
 class Command:
-    """The options of a new run."""
+    """The settings of a new run."""
 
     run: RunConfig
     rules: Rules
@@ -98,24 +44,68 @@ class Command:
 def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Command:
     """Read the options of a new run; --help shows its task and agent's defaults."""
     known, rest = _early(argv)
-    wants_help = "-h" in rest or "--help" in rest
-    if not known.task and not wants_help:
-        raise UserError(
-            "Say which task to train: --task antmaze-large-diverse, for example; --help lists "
-            "every option."
-        )
-    agent = known.agent or "gtp"
-    task, config = agents.defaults(
-        agent,
-        tasks.find(known.task or "antmaze-large-diverse"),
-        _number(known.steps),
-        "paper" if known.preset == "paper" else "auto",
+    short = any(word in rest for word in ("-h", "--help"))
+    wants_help = short or "--help-all" in rest
+    if not (known.task or known.dataset or wants_help):
+        raise UserError(_NO_DATA)
+    preset: task_settings.Preset = "paper" if known.preset == "paper" else "auto"
+    name = known.task or ("" if known.dataset else "antmaze-large-diverse")
+    task, config = _defaults(
+        name, known.dataset, known.agent or "gtp", _number(known.steps), preset
     )
-    parsed: Any = cli.parse(_options(RunConfig(), task.rules, config), argv, prog, _description())
-    settings = _without_critic(parsed.agent, argv)
-    command = Command(run=parsed.run, rules=parsed.data, agent=settings, task=task)
-    _check(command)
-    _check_guidance(command.run, settings, task, argv)
+    groups = {"run": RunConfig(), "data": task.rules, "agent": config}
+    if wants_help:
+        show = essential(groups) if short else options_of(groups)
+        cli.parse(show, ["--help"], prog, _description(short))
+    parsed: Any = cli.parse(options_of(groups), argv, prog)
+    asked = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+    return _checked(parsed.run, parsed.data, parsed.agent, task, asked)
+
+
+def of_keywords(
+    dataset: str | None, agent: str, options: Mapping[str, Any], name: str | None = None
+) -> Command:
+    """Return the settings of a run from keywords: the names of the command line's options.
+
+    dataset: as --dataset; name: of data that come from memory. A number stands for one value per
+    seed where the option takes several. Raises UserError for an unknown name.
+    """
+    task_name = options.get("task", "")
+    if not (task_name or dataset or name):
+        raise UserError(_NO_DATA)
+    task, config = _defaults(
+        task_name, dataset or name, agent, options.get("steps"), options.get("preset", "auto")
+    )
+    groups = {"run": RunConfig(dataset=dataset, agent=agent), "data": task.rules, "agent": config}
+    homes = {field.name: key for key, one in groups.items() for field in dataclasses.fields(one)}
+    for option, value in options.items():
+        if option not in homes:
+            near = difflib.get_close_matches(option, homes, n=3)
+            raise UserError(
+                f"Unknown option {option!r}"
+                + (f": did you mean {', '.join(near)}?" if near else ".")
+            )
+        home = groups[homes[option]]
+        several = isinstance(getattr(home, option), tuple)
+        if several and not isinstance(value, str):
+            value = tuple(value) if isinstance(value, Iterable) else (value,)
+        groups[homes[option]] = dataclasses.replace(home, **{option: value})
+    return _checked(groups["run"], groups["data"], groups["agent"], task, set(options))
+
+
+def _defaults(
+    name: str, dataset: str | None, agent: str, steps: int | None, preset: task_settings.Preset
+) -> tuple[Task, Any]:
+    """Return the task that a name or a dataset stands for, and the agent's Config for it."""
+    task = tasks.find(name) if dataset is None else tasks.of_dataset(name, dataset)
+    return agents.defaults(agent, task, steps, preset)
+
+
+def _checked(run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[str]) -> Command:
+    settings = _by_advantage(_without_critic(agent, asked), asked)
+    command = Command(run, rules, settings, task)
+    _check(run)
+    _check_guidance(run, command.agent, task, asked)
     return command
 
 
@@ -126,11 +116,11 @@ def parse_resumed(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -
     """
     if _early(argv)[0].resume is None:
         return None
-    parsed: Any = cli.parse(_options(RunConfig(), Rules()), argv, prog, _description())
+    parsed: Any = cli.parse(options_of({"run": RunConfig(), "data": Rules()}), argv, prog)
     changed = [
         field.name
         for field in dataclasses.fields(RunConfig)
-        if getattr(parsed.run, field.name) != field.default and field.name not in _RESUMABLE
+        if getattr(parsed.run, field.name) != field.default and field.name not in RESUMABLE
     ]
     if changed or parsed.data != Rules():
         named = (
@@ -160,23 +150,41 @@ def _number(word: str | None) -> int | None:
         return None
 
 
-def _without_critic(settings: Any, argv: Sequence[str]) -> Any:
+def _without_critic(settings: Any, asked: set[str]) -> Any:
     """Return an agent's settings, with one candidate where eta = 0 trains no critic.
 
-    A number of candidates that the command line names stays.
+    A number of candidates that was asked for stays.
     """
     by_mean = getattr(settings, "candidate_rule", "") == "mean"
-    if by_mean or _asked(argv, "num_candidates") or any(getattr(settings, "eta", (1.0,))):
+    if by_mean or "num_candidates" in asked or any(getattr(settings, "eta", (1.0,))):
         return settings
     return dataclasses.replace(settings, num_candidates=1)
 
 
-def _asked(argv: Sequence[str], name: str) -> bool:
-    option = f"--{name.replace('_', '-')}"
-    return any(word.split("=")[0].replace("_", "-") == option for word in argv)
+def _by_advantage(settings: Any, asked: set[str]) -> Any:
+    """Return settings whose critic learns where something was asked of it, and say so."""
+    named = _named_of_critic(settings, asked)
+    if named is None or "advantage_start" in asked or settings.advantage_start is not None:
+        return settings
+    print(
+        f"note: {named} asks for weights by advantage, so a critic learns and they act from the "
+        "first update on (--advantage-start 0). By default a run of this length is guided by whole "
+        "episodes alone, which scored higher (docs/guidance.md).",
+        file=sys.stderr,
+    )
+    return dataclasses.replace(settings, advantage_start=0)
 
 
-def _check_guidance(run: RunConfig, settings: Any, task: Task, argv: Sequence[str]) -> None:
+def _named_of_critic(settings: Any, asked: set[str]) -> str | None:
+    """Return an option that was asked for and needs a critic of GTP; None without one."""
+    if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
+        return None
+    named = [name for name in _OF_CRITIC if name in asked]
+    named += ["eta"] if any(eta not in (0.0, 1.0) for eta in settings.eta) else []
+    return f"--{named[0].replace('_', '-')}" if named else None
+
+
+def _check_guidance(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
     """Raise UserError when something was asked of advantage weights that never come to act."""
     if run.preset != "auto" and run.agent != "gtp":
         raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
@@ -184,13 +192,11 @@ def _check_guidance(run: RunConfig, settings: Any, task: Task, argv: Sequence[st
         return
     steps, start = run.steps or task.updates, settings.advantage_start
     if start is None:
-        dead = [name for name in _OF_CRITIC if _asked(argv, name)]
-        dead += ["eta"] if any(eta not in (0.0, 1.0) for eta in settings.eta) else []
-        if dead:
+        named = _named_of_critic(settings, asked)
+        if named is not None:
             raise UserError(
-                f"--{dead[0].replace('_', '-')} does nothing in a run without a critic, as one of "
-                f"less than {task_settings.SHORT:,} updates is by default: give --advantage-start "
-                "0 too, or guide by --trajectory-eta."
+                f"{named} does nothing in a run without a critic: give --advantage-start 0 instead "
+                "of None, or guide by --trajectory-eta."
             )
     elif start >= steps and any(settings.eta):
         raise UserError(
@@ -199,23 +205,15 @@ def _check_guidance(run: RunConfig, settings: Any, task: Task, argv: Sequence[st
         )
 
 
-def _options(run: RunConfig, rules: Rules, agent: Any = None) -> Any:
-    """Return the type of all options in one flat list; agent: a Config, or none."""
-    groups = {"run": run, "data": rules} | ({} if agent is None else {"agent": agent})
-    flat: Any = tyro.conf.OmitArgPrefixes
-    fields = [
-        (name, flat[type(default)], dataclasses.field(default=default))
-        for name, default in groups.items()
-    ]
-    return dataclasses.make_dataclass("Options", fields, frozen=True)
+def _description(short: bool) -> str:
+    rest = " --help-all lists every option." if short else ""
+    return (
+        "Train a policy on a fixed dataset and evaluate it. Tasks: "
+        f"{', '.join(tasks.TASKS)}; or --dataset with data of your own.{rest}"
+    )
 
 
-def _description() -> str:
-    return f"Train a policy on a fixed dataset and evaluate it. Tasks: {', '.join(tasks.TASKS)}."
-
-
-def _check(command: Command) -> None:
-    run = command.run
+def _check(run: RunConfig) -> None:
     if run.backend not in ops.BACKENDS:
         raise UserError(
             f"Unknown backend {run.backend!r}: choose one of {', '.join(ops.BACKENDS)}."

@@ -1,66 +1,124 @@
-"""From the options of a run to its Trainer: data, agent, evaluation environment, run folder."""
+"""From the settings of a run to its Trainer: data, agent, evaluation environment, run folder."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import gymnasium
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast import agents, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
-from gtp_fast.evaluation.vector import make
-from gtp_fast.policy.restore import restore
+from gtp_fast.data.environment import box_of, kind, registered
+from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import make, name_of
+from gtp_fast.policy.restore import restore, table_of
 from gtp_fast.system.device import chosen_device
-from gtp_fast.training.config import RunConfig
+from gtp_fast.training.callbacks import Callback
+from gtp_fast.training.config import Command
+from gtp_fast.training.options import RunConfig
 from gtp_fast.training.trainer import Trainer
 
 
-def start(run_config: RunConfig, task: tasks.Task, rules: tasks.Rules, settings: Any) -> Trainer:
-    """Load the data, build the agent and make the folder of a new run."""
+class Place(NamedTuple):
+    """Where a policy is evaluated."""
+
+    environment: str | None
+    """Specification in JSON; None for none, and for a live environment without one."""
+    reason: str = ""
+    """Why there is none."""
+
+
+def start(
+    command: Command,
+    arrays: Any = None,
+    environment: gymnasium.Env[Any, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
+    """Load the data, build the agent and make the folder of a new run.
+
+    arrays: data from memory instead of --dataset, as `data.load_table` takes them. environment: a
+    live one instead of --env.
+    """
+    run_config, task = command.run, command.task
     device = chosen_device(run_config.device)
     chosen = _engine(run_config, device, len(run_config.seeds))
-    dataset = (
-        collected(task, run_config.collect)
-        if run_config.collect is not None
-        else run_config.dataset
-    )
+    dataset = run_config.dataset
+    if run_config.collect is not None:
+        dataset = collected(task, run_config.collect)
     # The loader adapts the task's own rules to what a flat file lacks.
-    table = data.load_table(task, dataset, rules if rules != task.rules else None, device)
-    steps = run_config.steps or task.updates
+    rules = command.rules if command.rules != task.rules else None
+    table = data.load_table(
+        task,
+        dataset if arrays is None else arrays,
+        rules,
+        device,
+        box=_box(run_config, environment),
+    )
+    place = evaluation_place(table, task, run_config, environment)
+    task = _judged(task, run_config, environment)
+    standard = table.moments() if run_config.normalise_observations else ((), ())
     agent = agents.build(
         run_config.agent,
-        settings,
+        command.agent,
         table.observation_dim,
         table.action_dim,
         run_config.seeds,
         device,
         chosen.backend,
         run_config.precision,
+        standard,
     )
     # Refuse candidates without a critic before the training instead of after it.
     agent.acting()
-    environment = evaluation_environment(table, run_config.trust_environment)
     run = runs.create(run_config.output, task.name, run_config.agent)
-    run.write_config(describe(run_config, task, dataset, table, agent, steps, environment))
+    steps = run_config.steps or task.updates
+    run.write_config(describe(run_config, task, dataset, table, agent, steps, place))
     run.write_environment(agent.ops.describe())
-    return Trainer(run, agent, table, run_config, chosen, start=0)
+    if standard[0]:
+        table = table.standardised(*standard)
+    return Trainer(
+        run,
+        agent,
+        table,
+        chosen,
+        start=0,
+        tensorboard=run_config.tensorboard,
+        callbacks=callbacks,
+        environment=environment,
+    )
 
 
-def resume(run_config: RunConfig) -> Trainer:
-    """Continue a run from its last checkpoint, to the same bits."""
+def resume(
+    run_config: RunConfig,
+    arrays: Any = None,
+    environment: gymnasium.Env[Any, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
+    """Continue a run from its last checkpoint, to the same bits; arguments as for `start`."""
     run = runs.open_run(str(run_config.resume))
     saved = run.config()
     device = chosen_device(run_config.device)
     chosen = _engine(run_config, device, len(saved["seeds"]))
-    task = tasks.find(saved["task"])
-    rules = tasks.Rules(**agents.settings_of(saved["rules"]))
-    table = data.load_table(task, saved["dataset"], rules, device)
+    table = table_of(saved, arrays, device)
     # Older runs lack the setting: they had full precision.
     precision = saved.get("precision", "fp32")
     agent, last = restore(run, device=device, backend=chosen.backend, precision=precision)
-    return Trainer(run, agent, table, run_config, chosen, start=last.step)
+    return Trainer(
+        run,
+        agent,
+        table,
+        chosen,
+        start=last.step,
+        tensorboard=run_config.tensorboard,
+        callbacks=callbacks,
+        environment=environment,
+    )
 
 
 def describe(
@@ -70,11 +128,12 @@ def describe(
     table: data.TransitionTable,
     agent: Agent,
     steps: int,
-    environment: str | None,
+    place: Place,
 ) -> dict[str, Any]:
     """Return the configuration to repeat, resume, evaluate and deploy a run."""
     return {
         "task": task.name,
+        "task_facts": task.facts(),
         "agent": run_config.agent,
         "dataset": dataset or table.dataset_id,
         "dataset_id": table.dataset_id,
@@ -94,6 +153,8 @@ def describe(
         "rules": dataclasses.asdict(table.rules),
         "observation_keys": list(table.observation_keys),
         "observation_dim": table.observation_dim,
+        "observation_mean": list(agent.setup.observation_mean),
+        "observation_scale": list(agent.setup.observation_scale),
         "action_dim": table.action_dim,
         "action_low": list(table.action_low),
         "action_high": list(table.action_high),
@@ -101,24 +162,76 @@ def describe(
         "episodes": run_config.episodes or task.evaluation_episodes,
         "checkpoint_every": run_config.checkpoint_every,
         "log_every": run_config.log_every,
-        "evaluation": {"environment": environment},
+        "evaluation": place._asdict(),
     }
 
 
-def evaluation_environment(table: data.TransitionTable, trusted: bool) -> str | None:
-    """Return the evaluation environment in JSON, or None where the data bring none.
+def evaluation_place(
+    table: data.TransitionTable,
+    task: tasks.Task,
+    run_config: RunConfig,
+    live: gymnasium.Env[Any, Any] | None = None,
+) -> Place:
+    """Return the evaluation environment; UserError when the data do not fit it.
 
-    UserError when the data do not fit it.
+    A dataset without a preset whose own environment cannot be built is trained without one.
     """
-    spec = data.evaluation_spec(table, trust_environment=trusted)
+    if live is not None:
+        data.fits_environment(table, live)
+        return Place(_stored(live.spec), "it was a live environment, which no file holds")
+    if run_config.env == "none":
+        return Place(None, "--env none")
+    spec = data.evaluation_spec(table, task, run_config.env, run_config.trust_environment)
     if spec is None:
-        return None
-    environment = make(spec)
+        return Place(None, "the dataset brings no environment; --env names one")
+    try:
+        environment = make(spec)
+    except UserError as error:
+        if task.is_preset or run_config.env is not None:
+            raise
+        return Place(None, str(error))
     try:
         data.fits_environment(table, environment)
     finally:
         environment.close()
-    return spec.to_json()
+    return Place(spec.to_json())
+
+
+def _box(
+    run_config: RunConfig, live: gymnasium.Env[Any, Any] | None
+) -> tuple[list[float], list[float]] | None:
+    """Return the action box of an environment that was asked for; None without one."""
+    if live is not None:
+        return box_of(live)
+    if run_config.env in (None, "none"):
+        return None
+    environment = make(registered(str(run_config.env)))
+    try:
+        return box_of(environment)
+    finally:
+        environment.close()
+
+
+def _stored(spec: EnvSpec | None) -> str | None:
+    """Return a specification in JSON; None for one that holds a function instead of its place."""
+    try:
+        return None if spec is None else str(json.dumps(json.loads(spec.to_json())))
+    except (TypeError, ValueError):
+        return None
+
+
+def _judged(
+    task: tasks.Task, run_config: RunConfig, live: gymnasium.Env[Any, Any] | None
+) -> tasks.Task:
+    """Return the task without references where another kind of environment was asked for."""
+    if live is not None:
+        other = name_of(live)
+    elif run_config.env in (None, "none"):
+        return task
+    else:
+        other = registered(str(run_config.env)).id
+    same = task.environment is not None and kind(other) == kind(task.environment)
+    return task if same else task.without_reference(other)
 
 
 def collected(task: tasks.Task, transitions: int | None) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ from gtp_fast.agents import health
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable
 from gtp_fast.errors import UserError
-from gtp_fast.evaluation.evaluator import Evaluator
-from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.evaluation.vector import Environment
 from gtp_fast.runs import Run, checkpoint, guidance
-from gtp_fast.runs.evaluations import EvaluationLog, by_step, read
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.system.children import ChildDied
-from gtp_fast.training import console
-from gtp_fast.training.config import RunConfig
+from gtp_fast.training import console, judge
+from gtp_fast.training.callbacks import Callback, Callbacks
+from gtp_fast.training.tensorboard import TensorBoard
 
 
 class _Stopped(Exception):
@@ -36,58 +35,68 @@ class AllDiverged(UserError):
 
 
 class Trainer:
-    """Trains an agent from update `start` to the end and writes its run folder."""
+    """Trains an agent from update `start` to the end and writes its run folder.
+
+    environment: a live one to evaluate in, instead of that in the run's configuration.
+    """
 
     def __init__(
         self,
         run: Run,
         agent: Agent,
         table: TransitionTable,
-        options: RunConfig,
         chosen: engine.Choice,
         start: int,
+        *,
+        tensorboard: bool = False,
+        callbacks: Sequence[Callback] = (),
+        environment: Environment | None = None,
     ):
         self.chosen = chosen
         self.run, self.agent, self.start = run, agent, start
         self.table = agent.drawn_from(table)
         self.settings: dict[str, Any] = run.config()
         self.steps: int = self.settings["steps"]
-        self.task = tasks.find(self.settings["task"])
+        self.judge = judge.Judge(
+            run, agent, table, tasks.of_run(self.settings), start, environment, self._evaluating
+        )
         tenth = max(1, self.steps // 10)
-        every = self.settings["evaluate_every"]
-        self.evaluate_every = tenth if every is None else every
         self.checkpoint_every = self.settings["checkpoint_every"] or min(
-            tenth, self.evaluate_every or tenth
+            tenth, self.judge.every or tenth
         )
         self.log_every: int = self.settings["log_every"]
         self.watch = engine.Watch(agent)
-        self.metrics = MetricsLog(run.metrics, agent.seeds, start, options.tensorboard)
-        self.log = EvaluationLog(run.evaluations, start)
+        self.metrics = MetricsLog(run.metrics, agent.seeds, start)
+        own = [TensorBoard(start)] if tensorboard else []
+        self.callbacks = Callbacks([*own, *callbacks])
         self.saved_step = -1
-        self.best, self.evaluated = self._so_far()
-        self.last: Evaluation | None = None
         self.shown: dict[str, str] = {}
         self.reported: set[int] = set()
         self.said: set[str] = set()
-        self.evaluator = self._evaluator()
-        environment = None if self.evaluator is None else self.evaluator.spec.id
-        self.facts = console.Facts(run, self.settings, agent, self.table, chosen, environment)
+        self.noting = 0.0
+        self.facts = console.Facts(
+            run, self.settings, agent, self.table, chosen, self.judge.environment
+        )
 
     def train(self) -> int:
-        """Train to the end or to a stop signal; return the exit code."""
+        """Train to the end, to a stop signal or to a callback's wish; return the exit code."""
         self.agent.prepare(self.steps)
         console.announce(self.facts)
-        self.began, self.evaluating = time.perf_counter(), 0.0
+        self.began = time.perf_counter()
+        self.callbacks.call("start", self.agent, self.run.path)
         self.bar = tqdm(
             total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr
         )
+        done = self.start
         try:
-            with self.bar, self.evaluator or nullcontext(), engine.stop_signals() as self.stopped:
+            with self.bar, self.judge, engine.stop_signals() as self.received:
                 # A stop in the middle of an evaluation left its step without one.
-                if self.start and self._evaluation_due(self.start):
+                if self.start and self.judge.due(self.start):
                     self._evaluate(self.start)
                 done = self._run()
-                received = self.stopped()
+                received = self.received()
+                if not received and self.callbacks.stop and self.judge.evaluated != done:
+                    self._evaluate(done, last=True)
             self._save(done)
         except ChildDied as error:
             raise UserError(
@@ -95,29 +104,34 @@ class Trainer:
                 "--processes 1 should memory be short."
             ) from error
         finally:
-            self.metrics.close()
-        if received and (done < self.steps or self._evaluation_due(done)):
+            self.callbacks.call("end", done)
+        if received and (done < self.steps or self.judge.due(done)):
             print(
                 f"Stopped at update {done:,} of {self.steps:,}; go on with: --resume "
                 f"{self.run.path}",
                 file=sys.stderr,
             )
             return 128 + received
-        if self.last is not None:
-            seconds = time.perf_counter() - self.began - self.evaluating
+        if self.judge.last is not None:
+            seconds = time.perf_counter() - self.began - self.judge.seconds - self.noting
             rate = (done - self.start) / seconds
             diverged = self.watch.diverged()
             console.summarise(
-                self.facts, console.Outcome(self.last, self.best, diverged, done, rate)
+                self.facts,
+                console.Outcome(self.judge.last, self.judge.best, diverged, done, rate),
             )
         return 0
 
+    def stopped(self) -> int:
+        """Return a number other than 0 once the run is to stop."""
+        return self.received() or int(self.callbacks.stop)
+
     def _run(self) -> int:
         """Run the updates with everything between them; return how many are done in all."""
-        intervals = (self.log_every, self.evaluate_every, self.checkpoint_every)
+        intervals = (self.log_every, self.judge.every, self.checkpoint_every)
         with closing(engine.build(self.chosen, self.agent, self.table, self.watch)) as built:
             # The reported rate leaves the start of processes out.
-            self.began, self.evaluating = time.perf_counter(), 0.0
+            self.began, self.judge.seconds, self.noting = time.perf_counter(), 0.0, 0.0
             return engine.run(
                 built, self.agent, self.start, self.steps, intervals, self._after, self.stopped
             )
@@ -128,21 +142,21 @@ class Trainer:
         if done % self.log_every == 0 or last:
             self._check()
             means = self.watch.means()
-            self.metrics.write(done, means)
+            self._write(done, means)
             self._show({name: f"{np.mean(means[name]):.3g}" for name in self.agent.loss_names})
-        if self._evaluation_due(done):
-            self._evaluate(done)
-        elif done % self.checkpoint_every == 0 or last:
+        if self.judge.due(done) and self._evaluate(done, last):
+            return
+        if done % self.checkpoint_every == 0 or last:
             self._check()
-            if self.evaluator is None or not self.evaluate_every:
+            if self.judge.evaluator is None or not self.judge.every:
                 self._note(done, {})
             self._save(done)
 
-    def _evaluation_due(self, done: int) -> bool:
-        """Return whether an evaluation belongs to this update and is still missing."""
-        if self.evaluator is None or self.evaluated == done:
-            return False
-        return done == self.steps or bool(self.evaluate_every and done % self.evaluate_every == 0)
+    def _write(self, done: int, figures: Mapping[str, Any]) -> None:
+        self.metrics.write(done, figures)
+        seeds = len(self.agent.seeds)
+        each = {name: np.broadcast_to(value, seeds).tolist() for name, value in figures.items()}
+        self.callbacks.call("metrics", done, each)
 
     def _show(self, figures: dict[str, str]) -> None:
         self.shown |= figures
@@ -166,72 +180,57 @@ class Trainer:
         last = checkpoint.last(self.run)
         return f"the last good checkpoint is {last}" if last else "no checkpoint was saved"
 
-    def _evaluator(self) -> Evaluator | None:
-        environment = self.settings["evaluation"]["environment"]
-        if environment is None:
-            return None
-        table, agent = self.table, self.agent
-        return Evaluator(
-            environment,
-            table.observation_keys,
-            agent.seeds,
-            self.settings["episodes"],
-            reference=self.task.reference,
-            low=table.action_low,
-            high=table.action_high,
-            device=agent.device,
-            progress=self._stop_evaluation,
-        )
-
-    def _stop_evaluation(self, done: int, total: int) -> None:
-        if self.stopped():
+    def _evaluating(self, done: int, total: int) -> None:
+        self.bar.set_description_str(f"evaluating, episode {done} of {total}")
+        if self.received():
             raise _Stopped
 
-    def _evaluate(self, done: int) -> None:
-        assert self.evaluator is not None
+    def _evaluate(self, done: int, last: bool = False) -> bool:
+        """Evaluate, save and compare with the best; False where there was no time for it."""
+        training = time.perf_counter() - self.began - self.judge.seconds - self.noting
+        whole = self.settings["episodes"]
+        episodes = self.judge.episodes(last or done == self.steps, training)
+        if episodes < whole and "few" not in self.said:
+            self.said.add("few")
+            self.bar.write(
+                "evaluations before the last one have fewer episodes, so that they take at most a "
+                f"fifth of the time; --evaluate-every gives each all {whole}",
+                file=sys.stderr,
+            )
+        if not episodes:
+            return False
         self._check()
-        began = time.perf_counter()
         self.bar.set_description_str("evaluating")
         try:
-            self.last = self.evaluator.evaluate(self.agent.acting().sampler)
+            found = self.judge.evaluate(done, episodes, last)
         except _Stopped:
-            return
-        self.evaluated = done
+            return True
         self.bar.set_description_str("")
-        self.evaluating += time.perf_counter() - began
-        self.log.append(done, self.last)
-        means = self.last.means()
-        self._note(done, {f"evaluation_{name}": values for name, values in means.items()})
-        score = float(np.mean(means["score"]))
-        self._show({"score": f"{score:.1f}"})
+        self._note(done, judge.figures(found))
+        name, values = found.headline()
+        self._show({name: f"{np.mean(values):.3g}"})
         path = self._save(done)
-        if score > self.best:
-            self.best = score
-            checkpoint.mark_best(self.run, path, score)
+        if self.judge.is_best(found):
+            checkpoint.mark_best(self.run, path, self.judge.best)
+        self.callbacks.call("evaluation", done, found)
+        return True
 
     def _note(self, done: int, figures: Mapping[str, Any]) -> None:
         """Write figures and those of the agent's health; print each new warning once."""
         began = time.perf_counter()
-        self.metrics.write(done, {**figures, **health.figures(self.agent, self.table, done - 1)})
+        self._write(done, {**figures, **health.figures(self.agent, self.table, done - 1)})
         columns = guidance.read(self.run.metrics)
         self._show(guidance.shown(guidance.last(columns)))
         for kind, sentence in guidance.sentences(columns, self.steps).items():
             if kind not in self.said:
                 self.said.add(kind)
                 self.bar.write(sentence, file=sys.stderr)
-        self.evaluating += time.perf_counter() - began
+        self.noting += time.perf_counter() - began
 
     def _save(self, done: int) -> Path:
         if done != self.saved_step:
             self._check()
             self.saved = checkpoint.save(self.run, done, self.agent.state_dict(), {})
             self.saved_step = done
+            self.callbacks.call("checkpoint", done, self.saved)
         return self.saved
-
-    def _so_far(self) -> tuple[float, int]:
-        """Return the best mean score of an interrupted run and its last evaluated step."""
-        if not self.log.path.exists():
-            return -np.inf, -1
-        steps, returns = by_step(read(self.log.path), "return")
-        best = max((float(np.mean(self.task.score(r))) for r in returns), default=-np.inf)
-        return best, max(steps, default=-1)

@@ -90,7 +90,7 @@ def test_help_shows_the_defaults_of_length_and_preset(capsys: pytest.CaptureFixt
     said = []
     for more in (["--steps", "1000"], ["--preset", "paper"]):
         with pytest.raises(SystemExit):
-            train.main(["--task", MAZE, *more, "--help"])
+            train.main(["--task", MAZE, *more, "--help-all"])
         said.append(" ".join(capsys.readouterr().out.split()))
     assert "default: lognormal" in said[0] and "default: lognormal" not in said[1]
 
@@ -122,8 +122,8 @@ def test_a_length_is_read_as_the_command_reads_numbers(steps: str) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--eta", "2"], "--eta does nothing in a run without a critic"),
-        (["--value-samples", "4"], "--value-samples does nothing"),
+        (["--eta", "2", "--advantage-start", "None"], "--eta does nothing in a run without"),
+        (["--value-samples", "4", "--advantage-start", "None"], "--value-samples does nothing"),
         (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
         (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
     ],
@@ -132,8 +132,16 @@ def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -
     short = ["--task", "hopper-medium", "--steps", "1000"]
     with pytest.raises(UserError, match=said):
         config.parse([*short, *given])
-    if given[0] == "--eta":
-        assert config.parse([*short, *given, "--advantage-start", "0"]).agent.eta == (2.0,)
+
+
+@pytest.mark.parametrize("given", [["--eta", "2"], ["--value-samples", "4"]])
+def test_what_is_asked_of_the_critic_brings_one(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["--task", "hopper-medium", "--steps", "1000"]
+    assert config.parse([*short, *given]).agent.advantage_start == 0
+    assert f"{given[0]} asks for weights by advantage" in capsys.readouterr().err
+    assert config.parse([*short, "--eta", "0"]).agent.advantage_start is None
 
 
 def test_the_mean_of_candidates_needs_no_critic_to_be_asked_for() -> None:

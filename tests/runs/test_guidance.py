@@ -184,7 +184,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
     np.savez(tmp_path / "x.npz", **sets.flat(width=2))
     environment = fake_environments.spec(flat=True).to_json()
-    monkeypatch.setattr(start, "evaluation_environment", lambda *_: environment)
+    monkeypatch.setattr(start, "evaluation_place", lambda *_: start.Place(environment))
     places = ["--dataset", str(tmp_path / "x.npz"), "--output", str(tmp_path / "runs")]
     return ["--task", "hopper-medium", *places, *TINY]
 
@@ -221,7 +221,7 @@ def test_an_evaluated_run_notes_its_health_and_warns_once(
 def test_a_run_without_evaluation_notes_its_health_at_each_checkpoint(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start, "evaluation_environment", lambda *_: None)
+    monkeypatch.setattr(start, "evaluation_place", lambda *_: start.Place(None))
     assert (
         cli.run(train.main, [*arguments, "--checkpoint-every", "8", "--evaluate-every", "5"]) == 0
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import csv
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -76,30 +74,3 @@ def test_a_table_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "gone" / "metrics.csv", seeds=(0,))
     with pytest.raises(UserError, match=r"metrics\.csv could not be written"):
         log.write(1, {"loss": 1.0})
-
-
-def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    log = MetricsLog(tmp_path / "metrics.csv", seeds=(3, 9), tensorboard=True)
-    log.write(100, {"loss": [0.5, 0.25]})
-    log.close()
-    events = EventAccumulator(str(tmp_path / "tensorboard" / "seed9"))
-    events.Reload()
-    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(100, 0.25)]
-
-
-def test_tensorboard_that_is_not_there_is_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if "tensorboard" in name:
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UserError, match=r"pip install 'gtp_fast\[tensorboard\]'"):
-        MetricsLog(tmp_path / "metrics.csv", seeds=(0,), tensorboard=True)

@@ -88,3 +88,8 @@ def spec(limit: int = 30, **settings: Any) -> EnvSpec:
         kwargs=settings,
         disable_env_checker=True,
     )
+
+
+def make(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
+    """Return one environment of a spec."""
+    return gymnasium.make(spec)

@@ -156,9 +156,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     )
 
 
-def test_help_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_what_people_use_and_where_the_rest_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as end:
         train.main(["--task", "pointmaze-demo", "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    shown = [word for word in out.split() if word.startswith("--")]
+    assert len(set(shown)) <= 15
+    assert "--help-all lists every option" in " ".join(out.split())
+    assert "--eta" in out and "--lambda-flow" not in out
+
+
+def test_help_all_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        train.main(["--task", "pointmaze-demo", "--help-all"])
     assert end.value.code == 0
     out = capsys.readouterr().out
     for option in (

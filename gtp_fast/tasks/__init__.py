@@ -1,0 +1,29 @@
+"""Tasks: what a run trains on, how it is judged, and the presets that have a name."""
+
+from gtp_fast.tasks.names import find, of_dataset, of_run, owner
+from gtp_fast.tasks.presets import PAPER_TASKS, TASKS
+from gtp_fast.tasks.task import (
+    Cell,
+    Family,
+    GoalRule,
+    RewardRule,
+    Rules,
+    Task,
+    normalise,
+)
+
+__all__ = [
+    "PAPER_TASKS",
+    "TASKS",
+    "Cell",
+    "Family",
+    "GoalRule",
+    "RewardRule",
+    "Rules",
+    "Task",
+    "find",
+    "normalise",
+    "of_dataset",
+    "of_run",
+    "owner",
+]

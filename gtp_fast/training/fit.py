@@ -1,0 +1,118 @@
+"""gtp_fast.fit: a training run from Python, by the code of the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from gtp_fast import policy
+from gtp_fast.errors import UserError
+from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.policy import Policy
+from gtp_fast.policy.evaluation import Options, evaluate, write
+from gtp_fast.runs import Run, metrics, open_run
+from gtp_fast.training import config, start
+from gtp_fast.training.callbacks import Callback
+from gtp_fast.training.options import RunConfig
+
+_NAME = "arrays"
+"""Name of data that come from memory without one of their own."""
+
+
+class TrainedRun(os.PathLike[str]):
+    """A run folder and what can be done with it; also `TrainedRun(path)` of any run folder.
+
+    environment: a live one to evaluate in, where the folder names none.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        environment: gymnasium.Env[Any, Any] | None = None,
+    ):
+        self.run: Run = open_run(path)
+        self.environment = environment
+
+    def __fspath__(self) -> str:
+        return str(self.run)
+
+    def __str__(self) -> str:
+        return str(self.run)
+
+    def __repr__(self) -> str:
+        return f"TrainedRun({str(self.run)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.run.path
+
+    @property
+    def metrics(self) -> dict[str, NDArray[np.float64]]:
+        """Columns of metrics.csv, nan in empty cells; `pandas.DataFrame(run.metrics)` is tidy."""
+        return metrics.read(self.run.metrics)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Content of summary.json; empty while the run has not ended."""
+        return self.run.summary()
+
+    def policy(self, seed_index: int = 0, **options: Any) -> Policy:
+        """Return the trained policy of one seed; options as for `gtp_fast.load`."""
+        return policy.load(self.run, seed_index=seed_index, **options)
+
+    def evaluate(self, episodes: int | None = None, **options: Any) -> Evaluation:
+        """Play whole episodes; options: those of `gtp_fast evaluate`, by name.
+
+        The episodes are written into RUN/evaluations too. Raises UserError without an environment.
+        """
+        chosen = Options(run=str(self.run), episodes=episodes, **options)
+        record, evaluation = evaluate(chosen, self.environment)
+        write(record, evaluation)
+        return evaluation
+
+
+def fit(
+    dataset: Any = None,
+    *,
+    agent: str = "gtp",
+    env: str | gymnasium.Env[Any, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> TrainedRun:
+    """Train an agent on a dataset and return its run folder.
+
+    dataset: what --dataset takes, a dict of arrays, or a `minari.MinariDataset`; None with `task`.
+    env: where to evaluate: an id, a live environment, or "none"; by default the dataset's own.
+    callbacks: see `Callback`. resume: run folder to go on with, with its own settings.
+    options: every other option of `gtp_fast train`, by its name with underscores, such as `task`,
+    `steps`, `seeds`, `eta`. Raises UserError with one sentence for what cannot be trained.
+    """
+    live = env if isinstance(env, gymnasium.Env) else None
+    in_memory = dataset is not None and not isinstance(dataset, str | os.PathLike)
+    arrays = dataset if in_memory else None
+    if resume is not None:
+        known = {key: options.pop(key) for key in config.RESUMABLE if key in options}
+        if options or (env is not None and live is None):
+            raise UserError(
+                "fit(resume=...) takes the settings of the run it goes on with: leave out "
+                f"{', '.join([*options, *(['env'] if env is not None else [])])}."
+            )
+        trainer = start.resume(RunConfig(**known, resume=str(resume)), arrays, live, callbacks)
+    else:
+        given: Mapping[str, Any] = options if env is None or live is not None else {
+            **options, "env": env
+        }  # fmt: skip
+        name = getattr(getattr(dataset, "spec", None), "dataset_id", _NAME) if in_memory else None
+        place = None if dataset is None or in_memory else str(dataset)
+        command = config.of_keywords(place, agent, given, name)
+        trainer = start.start(command, arrays, live, callbacks)
+    trainer.train()
+    return TrainedRun(trainer.run, live)

@@ -1,0 +1,146 @@
+"""The evaluations of a run: when, of how many episodes, and which was the best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from gtp_fast.agents.base import Agent
+from gtp_fast.data import TransitionTable
+from gtp_fast.evaluation.evaluator import Evaluator
+from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.evaluation.vector import Environment
+from gtp_fast.runs import Run
+from gtp_fast.runs.evaluations import EvaluationLog, by_step, read
+from gtp_fast.tasks import Task
+
+_SHARE = 0.2
+"""Largest share of a run's time that evaluations before the last one take by default."""
+
+
+class Judge:
+    """Evaluates the policy in its environment; `evaluator` is None where there is none.
+
+    By default evaluations before the last one have as many episodes as their share of the time
+    allows, and are left out where that is none. With `--evaluate-every` all have all episodes.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        agent: Agent,
+        table: TransitionTable,
+        task: Task,
+        start: int,
+        live: Environment | None,
+        progress: Callable[[int, int], object],
+    ):
+        settings = run.config()
+        self.agent, self.task = agent, task
+        self.steps: int = settings["steps"]
+        every = settings["evaluate_every"]
+        self.given = every is not None
+        self.every: int = max(1, self.steps // 10) if every is None else every
+        self.log = EvaluationLog(run.evaluations, start)
+        self.last: Evaluation | None = None
+        self.seconds, self.between, self.cost = 0.0, 0.0, 0.0
+        """Time of all evaluations, of those before the last one, and of one episode of all
+        policies.
+        """
+        environment = live or settings["evaluation"]["environment"]
+        self.evaluator = environment and Evaluator(
+            environment,
+            table.observation_keys,
+            agent.seeds,
+            settings["episodes"],
+            reference=task.reference,
+            low=table.action_low,
+            high=table.action_high,
+            device=agent.device,
+            progress=progress,
+        )
+        self.best, self.evaluated = self._so_far()
+
+    @property
+    def environment(self) -> str | None:
+        """Name of the environment."""
+        return None if self.evaluator is None else self.evaluator.name
+
+    def due(self, done: int) -> bool:
+        """Return whether an evaluation belongs to this update and is still missing."""
+        if self.evaluator is None or self.evaluated == done:
+            return False
+        return done == self.steps or bool(self.every and done % self.every == 0)
+
+    def episodes(self, last: bool, training: float) -> int:
+        """Return how many episodes an evaluation may have after so many seconds of training."""
+        assert self.evaluator is not None
+        if last or self.given:
+            return self.evaluator.episodes
+        if not self.cost:
+            self.cost = self.evaluator.episode_seconds() * len(self.agent.seeds)
+        left = training * _SHARE / (1.0 - _SHARE) - self.between
+        return int(min(self.evaluator.episodes, max(0.0, left) / max(self.cost, 1e-9)))
+
+    def evaluate(self, done: int, episodes: int, last: bool) -> Evaluation:
+        """Play, and keep every episode; an exception of `progress` passes through."""
+        assert self.evaluator is not None
+        began = time.perf_counter()
+        found = self.evaluator.evaluate(self.agent.acting().sampler, episodes)
+        took = time.perf_counter() - began
+        self.seconds += took
+        self.between += 0.0 if last else took
+        self.cost = took / episodes
+        self.last, self.evaluated = found, done
+        self.log.append(done, found)
+        return found
+
+    def is_best(self, found: Evaluation) -> bool:
+        """Return whether an evaluation of all episodes beats those before it."""
+        value = float(np.mean(found.headline()[1]))
+        if found.returns.shape[1] < self._episodes or value <= self.best:
+            return False
+        self.best = value
+        return True
+
+    @property
+    def _episodes(self) -> int:
+        return 0 if self.evaluator is None else self.evaluator.episodes
+
+    def _so_far(self) -> tuple[float, int]:
+        """Return the best figure of an interrupted run's whole evaluations and its last step."""
+        if not self.log.path.exists():
+            return -np.inf, -1
+        rows = read(self.log.path)
+        rows["score"] = self.task.score(rows["return"])
+        names = ("score", "success", "return")
+        column = next((name for name in names if not np.isnan(rows[name]).any()), "return")
+        steps, means = by_step(rows, column)
+        whole = self._episodes * len(self.agent.seeds)
+        best = [
+            float(np.mean(mean))
+            for step, mean in zip(steps, means, strict=True)
+            if (rows["step"] == step).sum() >= whole
+        ]
+        return max(best, default=-np.inf), max(steps, default=-1)
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.evaluator is not None:
+            self.evaluator.close()
+
+
+def figures(found: Evaluation) -> dict[str, Any]:
+    """Return the columns of metrics.csv that an evaluation fills."""
+    return {f"evaluation_{name}": values for name, values in found.means().items()}

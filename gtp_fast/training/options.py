@@ -1,0 +1,136 @@
+"""Options of a run: what is trained, on what, for how long, and what is kept."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+import tyro
+
+from gtp_fast.agents import task_settings
+
+ESSENTIAL = (
+    "task", "dataset", "env", "agent", "seeds", "steps", "eta", "width", "episodes", "device",
+    "output", "resume",
+)  # fmt: skip
+"""Options that --help shows; --help-all shows all."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is trained, on what, for how long, and what is kept."""
+
+    task: str = ""
+    """Task, such as antmaze-large-diverse, hopper-medium-expert or pointmaze-umaze: a preset of
+    dataset, environment, rules and references. Without one --dataset says what is trained on.
+    """
+    agent: str = "gtp"
+    """Algorithm: gtp, diffusion-ql, consistency-ac, fql, qipo-diff, qipo-ot, sscql, iql or bc."""
+    dataset: str | None = None
+    """Minari id or folder, or a file of transitions (docs/formats.md lists the formats); by default
+    the task's own Minari dataset.
+    """
+    env: str | None = None
+    """Gymnasium id of the environment to evaluate in, MODULE:ID for one of your own, none for no
+    evaluation; by default the dataset's own.
+    """
+    collect: int | None = None
+    """Make the dataset locally first, with this many transitions (once; it is kept and reused)."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds, all trained together."""
+    steps: int | None = None
+    """Updates; by default those of the agent's authors, for gtp 2,000,000 for locomotion, 1,000,000
+    for antmaze, 200,000 for pointmaze and for data without a task.
+    """
+    preset: task_settings.Preset = "auto"
+    """Settings of gtp that are not given: auto takes what has won here, by --steps
+    (docs/guidance.md says which, and what each bought); paper takes those of the paper.
+    """
+    engine: str = "auto"
+    """How updates are run: eager, compiled (torch.compile), captured (CUDA graphs), fused (fused
+    operations alone, captured on a GPU), or auto, the highest that the machine has.
+    """
+    backend: str = "auto"
+    """Operations of an engine: auto, reference (plain PyTorch), compiled, or fused (an error where
+    it is not available).
+    """
+    precision: str = "fp32"
+    """What the matrix products of training read under fused operations: fp32; bf16 by the tensor
+    cores of a GPU, or by AMX or AVX-512 BF16 of a CPU; tf32 by a GPU alone. Sums, parameters and
+    the optimiser are float32 in all.
+    """
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    processes: int | None = None
+    """Processes that share the seeds on a CPU, each with one thread; 1 for this process with all of
+    its threads. By default one for each core where they share the seeds evenly, else 1.
+    """
+    evaluate_every: int | None = None
+    """Updates between evaluations, each of all episodes. By default a tenth of the run, with as
+    many episodes as take a fifth of its time; the last evaluation has all of them. 0 for that one
+    alone.
+    """
+    episodes: int | None = None
+    """Episodes per evaluation and seed; by default 10 for locomotion and 100 for mazes."""
+    checkpoint_every: int | None = None
+    """Updates between checkpoints; by default as often as evaluations, at least 10 times a run."""
+    normalise_observations: bool = False
+    """Train on observations less their mean, divided by their deviation + 1e-3; the policy reads
+    raw ones, at the same speed.
+    """
+    log_every: int = 500
+    """Updates between rows of metrics.csv."""
+    resume: str | None = None
+    """Run folder to go on with, exactly where its last checkpoint stands; it brings its own
+    settings.
+    """
+    output: str = "runs"
+    """Folder that run folders are made in."""
+    tensorboard: bool = False
+    """Write TensorBoard files too."""
+    trust_environment: bool = False
+    """Allow a dataset to name an environment outside gymnasium and gymnasium_robotics."""
+
+
+def options_of(groups: Mapping[str, Any]) -> Any:
+    """Return the type of the options of several dataclass objects in one flat list."""
+    flat: Any = tyro.conf.OmitArgPrefixes
+    fields = [
+        (name, flat[type(default)], dataclasses.field(default=default))
+        for name, default in groups.items()
+    ]
+    return dataclasses.make_dataclass("Options", fields, frozen=True)
+
+
+def essential(groups: Mapping[str, Any]) -> Any:
+    """Return the type of the few options that --help shows."""
+    fields: list[Any] = []
+    for one in groups.values():
+        types, texts = get_type_hints(type(one), include_extras=True), _texts(type(one))
+        for field in dataclasses.fields(one):
+            if field.name in ESSENTIAL:
+                kind: Any = Annotated[types[field.name], tyro.conf.arg(help=texts[field.name])]
+                default = dataclasses.field(default=getattr(one, field.name))
+                fields.append((field.name, kind, default))
+    fields.sort(key=lambda field: ESSENTIAL.index(field[0]))
+    return dataclasses.make_dataclass("Options", fields, frozen=True)
+
+
+def _texts(kind: type) -> dict[str, str]:
+    """Return the text below each field of a dataclass and of its bases."""
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        body = tree.body if isinstance(tree, ast.ClassDef) else []
+        for field, text in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                texts[ast.unparse(field.target)] = " ".join(
+                    str(ast.literal_eval(text.value)).split()
+                )
+    return texts

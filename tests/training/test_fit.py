@@ -1,0 +1,170 @@
+"""gtp_fast.fit: the same run as the command line, on data and environments of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fake_environments
+import numpy as np
+import pytest
+import sets
+import torch
+from train_runs import only_run
+
+import gtp_fast
+from gtp_fast import cli, evaluate, report, tasks, train
+from gtp_fast.errors import UserError
+from gtp_fast.policy.restore import restore
+from gtp_fast.runs import checkpoint
+
+SMALL: dict[str, Any] = {
+    "steps": 20, "width": 16, "k": 2, "batch_size": 8, "episodes": 2, "log_every": 5,
+    "device": "cpu", "processes": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "my-robot.npz", **sets.flat(steps=40, width=3))
+    return tmp_path / "my-robot.npz"
+
+
+def words(options: dict[str, Any]) -> list[str]:
+    """Return keywords as a command line."""
+    given = []
+    for name, value in options.items():
+        each = value if isinstance(value, tuple) else (value,)
+        given += [f"--{name.replace('_', '-')}", *map(str, each)]
+    return given
+
+
+def pendulum(width: int = 3) -> Any:
+    """Return arrays of Pendulum's sizes, actions in its box of [-2, 2]."""
+    arrays = sets.flat(steps=40, width=width)
+    arrays["actions"] = 2.0 * arrays["actions"][:, :1]
+    arrays["observations"] = np.cos(arrays["observations"])
+    return arrays
+
+
+def test_keywords_and_the_command_line_train_to_the_same_bits(
+    dataset: Path, tmp_path: Path
+) -> None:
+    run = gtp_fast.fit(dataset, env="none", output=tmp_path / "a", seeds=(0, 3), eta=0.5, **SMALL)
+    line = words(SMALL | {"dataset": dataset, "env": "none", "seeds": (0, 3), "eta": 0.5})
+    assert cli.run(train.main, [*line, "--output", str(tmp_path / "b")]) == 0
+    other = checkpoint.load(only_run(tmp_path / "b"))
+    for name, tensor in checkpoint.load(run.path).tensors.items():
+        assert torch.equal(tensor, other.tensors[name]), name
+    assert run.path.name.startswith("my-robot-gtp-")
+
+
+def test_a_file_of_ones_own_is_evaluated_where_env_says(tmp_path: Path) -> None:
+    np.savez(tmp_path / "swing.npz", **pendulum())
+    run = gtp_fast.fit(tmp_path / "swing.npz", env="Pendulum-v1", output=tmp_path / "runs", **SMALL)
+    # No references belong to it, so there is a return and no score.
+    assert set(run.summary["last"]) == {"return", "length"}
+    assert run.summary["environment"] == "Pendulum-v1"
+    policy = run.policy()
+    action = policy.act(np.zeros(3, np.float32))
+    assert policy.low.tolist() == [-2.0] and policy.high.tolist() == [2.0] and action.shape == (1,)
+    evaluation = run.evaluate(episodes=3, seed=5)
+    assert evaluation.returns.shape == (1, 3) and (evaluation.returns < 0.0).all()
+    assert len(list((run.path / "evaluations").iterdir())) == 1
+    assert {"step", "seed", "flow_loss", "evaluation_return"} <= set(run.metrics)
+
+
+def test_a_run_folder_keeps_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "swing.npz", **pendulum())
+    run = gtp_fast.fit(
+        tmp_path / "swing.npz", env="Pendulum-v1", task="swing-up", output=tmp_path, **SMALL
+    )
+
+    def forget(name: str) -> Any:
+        raise AssertionError(f"{name} was looked up")
+
+    monkeypatch.setattr(tasks.names, "find", forget)
+    monkeypatch.setattr(tasks, "find", forget)
+    assert cli.run(evaluate.main, [str(run), "--episodes", "2", "--processes", "0"]) == 0
+    assert cli.run(report.main, [str(run)]) == 0
+    assert "swing-up: of the return, for want of references" in capsys.readouterr().out
+    gtp_fast.fit(resume=run)
+
+
+def test_a_live_environment_plays_the_same_episodes(tmp_path: Path) -> None:
+    spec = fake_environments.spec(flat=True)
+    arrays = sets.flat(steps=40, width=2)
+    np.savez(tmp_path / "x.npz", **arrays)
+    live = fake_environments.make(spec)
+    run = gtp_fast.fit(tmp_path / "x.npz", env=live, output=tmp_path, seeds=(0, 4), **SMALL)
+    one = run.evaluate(episodes=5)
+    config = run.run.config()
+    config["evaluation"]["environment"] = spec.to_json()
+    run.run.write_config(config)
+    many = gtp_fast.TrainedRun(run.path).evaluate(episodes=5)
+    assert np.array_equal(one.returns, many.returns) and one.seeds == (0, 4)
+    live.reset(seed=0)  # It is still open.
+
+
+def test_an_unknown_option_is_a_sentence(dataset: Path) -> None:
+    with pytest.raises(UserError, match="Unknown option 'setps': did you mean steps"):
+        gtp_fast.fit(dataset, setps=5)
+    with pytest.raises(UserError, match="Say what to train on"):
+        gtp_fast.fit(steps=5)
+
+
+def test_normalised_observations_are_folded_into_the_policy(tmp_path: Path) -> None:
+    arrays = pendulum()
+    arrays["observations"] = 50.0 + 10.0 * arrays["observations"]
+    np.savez(tmp_path / "swing.npz", **arrays)
+    run = gtp_fast.fit(
+        tmp_path / "swing.npz", env="Pendulum-v1", normalise_observations=True, output=tmp_path,
+        advantage_start=0, preset="paper", num_candidates=4, **SMALL,
+    )  # fmt: skip
+    mean, scale = (np.array(run.run.config()[f"observation_{x}"]) for x in ("mean", "scale"))
+    seen = arrays["observations"][: len(arrays["observations"]) - 1]
+    assert np.allclose(mean, seen.mean(0), atol=2.0) and (scale > 1.0).all()
+    agent, _ = restore(run.path)
+    raw = torch.from_numpy(seen[:4].astype(np.float32))[None]
+    standard = (raw - agent.standard[0]) / agent.standard[1]
+    noise = torch.randn(1, 4, 1, generator=torch.Generator().manual_seed(0))
+    acts = agent.ops.sampler(agent.acting_policy(noise_scale=1.0)).sample(raw, noise)
+    learnt = agent.ops.sampler(agent.folded(agent.acting_weights)).sample(standard, noise)
+    assert torch.allclose(acts, learnt, atol=1e-5)
+    score, own = agent.raw_score(), agent.score()
+    assert score is not None and own is not None
+    assert torch.equal(score(raw, acts), own(standard, acts))
+
+
+def test_lists_with_commas_are_several_values(dataset: Path, tmp_path: Path) -> None:
+    line = words(SMALL | {"dataset": dataset, "env": "none", "output": tmp_path / "runs"})
+    assert cli.run(train.main, [*line, "--seeds", "0,1,2"]) == 0
+    assert json.loads((only_run(tmp_path / "runs") / "environment.json").read_text())
+    assert checkpoint.load(only_run(tmp_path / "runs")).config["seeds"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hopper", "hopper has several datasets; choose one of hopper-medium"),
+        ("Hopper-v5", "Hopper-v5 is an environment, not a task: give --dataset X --env Hopper-v5"),
+        ("pen-human-v1", "--dataset D4RL/pen/human-v2 takes the set from Minari"),
+    ],
+)
+def test_names_that_are_no_task_get_the_mend(name: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        tasks.find(name)
+    assert said in str(caught.value)
+
+
+def test_a_dataset_that_misses_a_task_by_a_letter_is_refused(dataset: Path) -> None:
+    with pytest.raises(UserError, match="did you mean hopper-medium"):
+        gtp_fast.fit(dataset, task="hoper-medium", **SMALL)
