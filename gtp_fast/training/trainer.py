@@ -89,7 +89,7 @@ class Trainer:
         )
         done = self.start
         try:
-            with self.bar, self.judge, engine.stop_signals() as self.received:
+            with self.bar, closing(self.judge), engine.stop_signals() as self.received:
                 # A stop in the middle of an evaluation left its step without one.
                 if self.start and self.judge.due(self.start):
                     self._evaluate(self.start)
