@@ -21,17 +21,17 @@ from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.tasks import Rules
 
 # Raised whenever a rule changes what a table holds, so that older files are not read.
-_VERSION = 3
+_VERSION = 4
 _TENSORS = ("rows", "episode")
 
 
-def key(sources: Iterable[Source], task: str, rules: Rules) -> str:
-    """Return a digest of everything a table depends on: files, task, rules."""
+def key(sources: Iterable[Source], task: str, rules: Rules, box: Any = None) -> str:
+    """Return a digest of everything a table depends on: files, task, rules, action box."""
     files = []
     for source in sources:
         facts = source.content.stat()
         files.append((source.kind, str(source.path.resolve()), facts.st_size, facts.st_mtime_ns))
-    text = json.dumps([_VERSION, files, task, asdict(rules)])
+    text = json.dumps([_VERSION, files, task, asdict(rules), box])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -1,69 +1,51 @@
-"""D4RL's flat layout (observations, actions, rewards, terminals, timeouts): .hdf5 and .npz."""
+"""Flat arrays of transitions: D4RL's layout, its relatives, and what is wrong with them."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from gtp_fast.data.recording import Recording, allocate
 from gtp_fast.data.table import Columns
 from gtp_fast.errors import UserError
+from gtp_fast.tasks import Terminals
 
-REQUIRED = ("observations", "actions", "rewards", "terminals")
-OPTIONAL = ("timeouts", "next_observations")
-
-
-def read_d4rl(path: Path) -> Recording:
-    """Read a D4RL .hdf5 file; UserError when it is truncated or of another layout."""
-    try:
-        with h5py.File(path, "r") as file:
-            # D4RL's loader never used the stored next observations, which some files lack.
-            arrays = {key: file[key][()] for key in (*REQUIRED, "timeouts") if key in file}
-    except (OSError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"{path} is truncated or not an HDF5 file of D4RL's layout ({error}); fetch it again"
-        ) from error
-    recording = transitions(path.name, arrays)
-    recording.description = "a D4RL file"
-    recording.official = True
-    return recording
+Arrays = Mapping[str, NDArray[Any]]
+REQUIRED = ("observations", "actions", "rewards")
+_MATRICES = ("observations", "actions", "next_observations")
+_FLAGS = ("terminals", "timeouts", "episode_starts", "masks")
+_ENDS = "terminals, timeouts, episode_starts, episode_ends or episode_ids"
 
 
-def read_npz(path: Path) -> Recording:
-    """Read an .npz under D4RL's key names; UserError when its arrays disagree."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in (*REQUIRED, *OPTIONAL) if key in file}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as an .npz of plain arrays ({error})") from error
-    return transitions(path.name, arrays)
+def transitions(name: str, arrays: Arrays, terminals: Terminals = "auto") -> Recording:
+    """Return the transitions of flat arrays [N, ...] or stacks of episodes [E, T, ...].
 
-
-def transitions(name: str, arrays: Mapping[str, NDArray[Any]]) -> Recording:
-    """Apply D4RL's rule: s' is the next row's, so timeout rows and the last go.
-
-    With `next_observations` [N, O] given every row stays. Raises UserError on shapes that disagree.
+    arrays: under their canonical names (`aliases.ALIASES`). terminals: what `terminals` mark; by
+    default a terminal state, or the end of a trajectory where `masks` (OGBench) mark the states.
+    Without `next_observations` s' is the next row's, so timeout rows and the last one go. Raises
+    UserError on arrays that disagree.
     """
+    notes: list[str] = []
+    arrays = _unstacked(name, arrays, notes)
     count = _check_shapes(name, arrays)
-    timeouts = np.asarray(arrays.get("timeouts", np.zeros(count)), np.bool_).reshape(count)
-    terminals = np.asarray(arrays["terminals"], np.bool_).reshape(count)
+    terminal, dropped, split = _ends(name, arrays, count, terminals, notes)
     observations, actions = arrays["observations"], arrays["actions"]
-    ends = terminals | timeouts
-    # A cluster of terminal rows is one episode that went on after its goal, so it is not split.
-    episode = np.cumsum(np.r_[False, (ends[:-1] & ~(terminals[:-1] & terminals[1:]))])
+    episode = np.cumsum(np.r_[False, split[:-1]])
     if "next_observations" in arrays:
         keep = np.arange(count)
         following = np.asarray(arrays["next_observations"])
+        masked = terminal & ~np.isfinite(following).all(1)
+        # The mask hides what follows a terminal state, which some files fill with NaN.
+        following = np.where(masked[:, None], observations, following)
     else:
-        keep = np.flatnonzero(~timeouts[:-1])
+        keep = np.flatnonzero(~dropped[:-1])
         # What follows a terminal row belongs to another episode; the mask hides this stand-in.
-        following = observations[np.where(terminals[keep], keep, keep + 1)]
+        following = observations[np.where(terminal[keep], keep, keep + 1)]
+        if not (terminal[-1] or split[-1]):
+            notes.append("the last episode has no end: its last row, which nothing follows, is out")
     o, a = observations.shape[1], actions.shape[1]
     rows, columns = allocate(len(keep), o, a), Columns.of(o, a)
     rows[:, columns.observation] = observations[keep]
@@ -75,47 +57,140 @@ def transitions(name: str, arrays: Mapping[str, NDArray[Any]]) -> Recording:
         observation_dim=o,
         action_dim=a,
         rewards=np.asarray(arrays["rewards"], np.float64).reshape(count)[keep],
-        terminals=terminals[keep],
+        terminals=terminal[keep],
         episode=episode[keep].astype(np.int64),
         action_low=-np.ones(a),
         action_high=np.ones(a),
         description="a flat file of transitions",
+        box_is_known=False,
+        notes=notes,
     )
 
 
-def _check_shapes(name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
+def _ends(
+    name: str, arrays: Arrays, count: int, meaning: Terminals, notes: list[str]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return, [N] each: terminal states, rows without a next state, last rows of episodes."""
+    marked = {key: _flags(name, key, arrays[key], count) for key in _FLAGS if key in arrays}
+    none = np.zeros(count, np.bool_)
+    timeouts = marked.get("timeouts", none)
+    stored = marked.get("terminals", none)
+    if meaning == "auto":
+        meaning = "trajectory_end" if "masks" in arrays else "terminal_state"
+    if meaning == "trajectory_end":
+        terminal = ~marked["masks"] if "masks" in arrays else none
+        if "terminals" in arrays:
+            notes.append(
+                "terminals mark the end of a trajectory, "
+                + ("masks the terminal states" if "masks" in arrays else "no state is terminal")
+            )
+        split = stored | timeouts | _other_ends(name, arrays, marked, count)
+        return terminal, split & ~terminal, split
+    other = _other_ends(name, arrays, marked, count)
+    ends = stored | timeouts | other
+    # A cluster of terminal rows is one episode that went on after its goal, so it is not split.
+    inside = np.r_[stored[:-1] & stored[1:], False] & ~other
+    if not ends.any() and "next_observations" not in arrays:
+        raise UserError(
+            f"{name} marks no end of an episode; give {_ENDS}, or next_observations, so that no"
+            " transition runs from one episode into the next"
+        )
+    return stored, timeouts | (other & ~stored), ends & ~inside
+
+
+def _other_ends(
+    name: str, arrays: Arrays, marked: Mapping[str, NDArray[np.bool_]], count: int
+) -> NDArray[np.bool_]:
+    """Return the ends that starts, ends or numbers of episodes tell [N]."""
+    ends = np.zeros(count, np.bool_)
+    if "episode_starts" in marked:
+        ends |= np.r_[marked["episode_starts"][1:], True]
+    if "episode_ids" in arrays:
+        ids = arrays["episode_ids"].reshape(count)
+        ends |= np.r_[ids[1:] != ids[:-1], True]
+    if "episode_ends" in arrays:
+        places = arrays["episode_ends"].astype(np.int64).reshape(-1)
+        if not (
+            len(places) and (np.diff(places) > 0).all() and places[0] > 0 and places[-1] == count
+        ):
+            raise UserError(
+                f"{name}: episode_ends must rise to the number of rows, {count}: the row after the "
+                "last one of each episode"
+            )
+        ends[places - 1] = True
+    return ends
+
+
+def _flags(name: str, key: str, stored: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    """Return a mark of each row [N]; UserError unless every one is 0 or 1."""
+    values = np.asarray(stored, np.float64).reshape(count)
+    wrong = ~np.isin(values, (0.0, 1.0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UserError(f"{name}, row {row}: {key} is {values[row]:g}; it must be 0 or 1")
+    return np.asarray(values, np.bool_)
+
+
+def _unstacked(name: str, arrays: Arrays, notes: list[str]) -> Arrays:
+    """Return stacks [E, T, ...] as rows [E T, ...], every episode ended by a time-out."""
+    actions = arrays.get("actions")
+    if actions is None or actions.ndim != 3:
+        return arrays
+    episodes, steps = actions.shape[:2]
+    given = dict(arrays)
+    observations = given["observations"] if "observations" in given else actions[:, :, :0]
+    if observations.ndim == 3 and observations.shape[1] == steps + 1:
+        given["next_observations"] = observations[:, 1:]
+        given["observations"] = observations[:, :-1]
+    flat = {}
+    for key, values in given.items():
+        if values.shape[:2] != (episodes, steps):
+            raise UserError(
+                f"{name}: {key} has shape {values.shape} where actions are a stack of {episodes}"
+                f" episodes of {steps} steps; give it [{episodes}, {steps}, ...]"
+            )
+        flat[key] = values.reshape(episodes * steps, *values.shape[2:])
+    last = np.zeros((episodes, steps), np.bool_)
+    last[:, -1] = True
+    stored = flat.get("timeouts", np.zeros(episodes * steps))
+    flat["timeouts"] = np.asarray(stored, np.float64).reshape(-1).astype(np.bool_) | last.reshape(
+        -1
+    )
+    if "terminals" in flat:
+        flat["timeouts"] &= ~flat["terminals"].reshape(-1).astype(np.bool_)
+    notes.append(f"a stack of {episodes} episodes of {steps} steps")
+    return flat
+
+
+def _check_shapes(name: str, arrays: Arrays) -> int:
     missing = [key for key in REQUIRED if key not in arrays]
     if missing:
-        raise UserError(
-            f"{name} lacks {', '.join(missing)}; it needs the arrays {', '.join(REQUIRED)}"
-            f" and may have {' and '.join(OPTIONAL)}"
+        hint = (
+            "; OGBench's files get their rewards from a task such as"
+            " antmaze-large-navigate-singletask-v0"
+            if missing == ["rewards"]
+            else f"; it needs the arrays {', '.join(REQUIRED)} and {_ENDS}"
         )
+        raise UserError(f"{name} lacks {', '.join(missing)}{hint}")
     count = len(arrays["observations"]) if arrays["observations"].ndim else 0
-    for key in (*REQUIRED, *OPTIONAL):
-        if key not in arrays:
+    if not count:
+        raise UserError(f"{name} holds no transition; give another with --dataset")
+    for key, values in arrays.items():
+        if key == "episode_ends":
             continue
-        matrix = key in ("observations", "actions", "next_observations")
-        shape = arrays[key].shape
-        good = len(shape) == 2 if matrix else shape in ((count,), (count, 1))
-        if not good or shape[0] != count:
+        if values.dtype == object or values.dtype.kind in "OUSV":
+            raise UserError(f"{name}: {key} holds {values.dtype}, not numbers")
+        good = values.ndim == 2 if key in _MATRICES else values.shape in ((count,), (count, 1))
+        if not good or len(values) != count:
             raise UserError(
-                f"{name}: {key} has shape {shape}, but observations have {count} rows;"
-                f" give it {'[N, width]' if matrix else '[N]'} with the same N"
+                f"{name}: {key} has shape {values.shape}, but observations have {count} rows;"
+                f" give it {'[N, width]' if key in _MATRICES else '[N]'} with the same N"
             )
     if (
-        "next_observations" in arrays
-        and arrays["next_observations"].shape != arrays["observations"].shape
+        arrays.get("next_observations", arrays["observations"]).shape
+        != arrays["observations"].shape
     ):
         raise UserError(
             f"{name}: next_observations and observations differ in shape; make them equal"
-        )
-    if (
-        not np.any(arrays.get("timeouts", False))
-        and not np.any(arrays["terminals"])
-        and "next_observations" not in arrays
-    ):
-        raise UserError(
-            f"{name} marks no end of an episode; give terminals and timeouts, or next_observations,"
-            " so that no transition runs from one episode into the next"
         )
     return count

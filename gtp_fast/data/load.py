@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gtp_fast.data import cache, flat, locate, minari, rules
+from gtp_fast.data import aliases, cache, files, flat, locate, minari, rules
 from gtp_fast.data.environment import evaluation_goal
 from gtp_fast.data.recording import Recording, concatenate
 from gtp_fast.data.table import Provenance, TransitionTable
+from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, Task, find
+
+Box = tuple[Sequence[float], Sequence[float]]
+"""Both ends of an action box, [A] each."""
 
 
 def load_table(
     task: Task | str,
-    dataset: str | Path | None = None,
+    dataset: Any = None,
     rules_override: Rules | None = None,
     device: torch.device | str = "cpu",
     use_cache: bool = True,
-    box: tuple[Sequence[float], Sequence[float]] | None = None,
+    box: Box | None = None,
 ) -> TransitionTable:
     """Return a dataset as one table.
 
-    dataset: Minari id or folder, D4RL .hdf5 or .npz; by default the task's own. Raises UserError
-    naming dataset, episode or row when the data are not available or not valid.
+    dataset: Minari id or folder, or a file (docs/formats.md), by default the task's own; or a dict
+    of arrays or a `minari.MinariDataset`. box: of the environment, for data without a box of their
+    own. Raises UserError naming dataset, episode or row when the data are not available or not
+    valid.
     """
     task = find(task) if isinstance(task, str) else task
     sources = locate.find(task, dataset)
     chosen = rules_override or default_rules(task, sources[0])
-    places = cache.places(sources, cache.key(sources, task.name, chosen)) if use_cache else []
+    places = []
+    if use_cache and sources[0].data is None:
+        own = box if sources[0].kind == "flat" else None
+        places = cache.places(sources, cache.key(sources, task.name, chosen, own))
     table = cache.load(places)
     if table is None:
         table = _build(task, sources, chosen, box)
@@ -50,11 +58,10 @@ def default_rules(task: Task, source: locate.Source) -> Rules:
 
 
 def _build(
-    task: Task, sources: tuple[locate.Source, ...], chosen: Rules, box: Any
+    task: Task, sources: tuple[locate.Source, ...], chosen: Rules, box: Box | None
 ) -> TransitionTable:
-    recording = concatenate([_read(task, source, chosen) for source in sources])
-    if box is not None and sources[0].kind != "minari":
-        recording.action_low, recording.action_high = (np.asarray(x, np.float64) for x in box)
+    parts = [_boxed(_read(task, source, chosen), chosen, box) for source in sources]
+    recording = concatenate(parts)
     goal = evaluation_goal(task, recording.environment, recording.evaluation_environment)
     rows, episode, statistics = rules.apply(recording, chosen, goal, task.goal_reaching)
     return TransitionTable(
@@ -71,15 +78,55 @@ def _build(
         provenance=Provenance(recording.name, recording.official, recording.description),
         environment=recording.environment,
         evaluation_environment=recording.evaluation_environment,
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
 
 def _read(task: Task, source: locate.Source, chosen: Rules) -> Recording:
-    if source.kind == "npz":
-        return flat.read_npz(source.path)
-    if source.kind == "d4rl":
-        return flat.read_d4rl(source.path)
-    keys = task.observation_keys or ()
-    if chosen.goal != "concat":
+    if source.kind == "flat":
+        arrays = files.read(source.path) if source.data is None else _named(source)
+        hdf5 = source.data is None and files.content(source.path) == "hdf5"
+        if hdf5 and "timeouts" in arrays:
+            # D4RL's loader never used the stored next observations, which some files lack.
+            arrays.pop("next_observations", None)
+        recording = flat.transitions(source.name, arrays, chosen.terminals)
+        if hdf5:
+            recording.description, recording.official = "a D4RL file", True
+        return recording
+    keys = task.observation_keys
+    if keys is not None and chosen.goal != "concat":
         keys = tuple(key for key in keys if key != "desired_goal")
-    return minari.read(source.path, keys, positions=chosen.goal != "none")
+    return minari.read(source.path, keys or (), positions=chosen.goal != "none")
+
+
+def _named(source: locate.Source) -> files.Arrays:
+    arrays: Mapping[str, Any] = source.data
+    own = aliases.chosen(source.name, arrays)
+    return {canonical: np.asarray(arrays[name]) for canonical, name in own.items()}
+
+
+def _boxed(recording: Recording, chosen: Rules, box: Box | None) -> Recording:
+    """Return the recording with its action box: asked for, its own, the environment's, assumed."""
+    given = (chosen.action_low, chosen.action_high)
+    if any(given):
+        box = tuple(
+            own if end is None else end
+            for end, own in zip(
+                given, (recording.action_low.tolist(), recording.action_high.tolist()), strict=True
+            )
+        )  # type: ignore[assignment]
+    elif recording.box_is_known:
+        return recording
+    if box is None:
+        recording.notes.append("the action box is assumed to be [-1, 1]")
+        return recording
+    try:
+        ends = [np.broadcast_to(np.asarray(end, float), (recording.action_dim,)) for end in box]
+    except ValueError as error:
+        raise UserError(
+            f"{recording.name} has actions of {recording.action_dim} numbers and the action box"
+            f" {[len(end) for end in box]}: give one number for all, or one for each"
+        ) from error
+    recording.action_low, recording.action_high = (end.astype(np.float64) for end in ends)
+    recording.box_is_known = True
+    return recording

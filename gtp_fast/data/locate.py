@@ -7,24 +7,29 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from gtp_fast.data import files
 from gtp_fast.data import minari as minari_source
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
 
-Kind = Literal["minari", "d4rl", "npz"]
+Kind = Literal["minari", "flat"]
+_FLAT = (".hdf5", ".h5", ".npz", ".gz")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset on disk: a Minari folder, a D4RL file or an .npz."""
+    """One dataset: a Minari folder, a flat file, or data in memory."""
 
     kind: Kind
     path: Path
     name: str
+    data: Any = None
+    """Arrays by name, where the data come from memory."""
 
     @property
     def content(self) -> Path:
@@ -38,34 +43,61 @@ def root() -> Path:
     return Path(given) if given else Path.home() / ".minari" / "datasets"
 
 
-def find(task: Task, dataset: str | Path | None) -> tuple[Source, ...]:
-    """The files to load, downloaded when need be; several ('+') are to be concatenated."""
+def find(task: Task, dataset: Any) -> tuple[Source, ...]:
+    """Return the sources to load, downloaded when need be; several ('+') are to be joined.
+
+    dataset: an id, a path, a dict of arrays, or a `minari.MinariDataset`; None for the task's own.
+    """
+    if isinstance(dataset, Mapping):
+        return (Source("flat", Path(), "arrays", dict(dataset)),)
+    if hasattr(dataset, "iterate_episodes"):
+        return (_object(dataset),)
     if dataset is not None:
         whole = str(dataset)
         joined = "+" in whole and not Path(whole).suffix and not Path(whole).exists()
         return tuple(_given(task, part) for part in (whole.split("+") if joined else [whole]))
+    if not task.datasets:
+        raise UserError(
+            f"{task.name} has no dataset of its own; give one by --dataset, and to a run on data "
+            "from memory by gtp_fast.fit(data, resume=RUN)"
+        )
     for ids in task.datasets:
         if all(minari_source.is_dataset(root() / one) for one in ids):
             return tuple(_minari(one) for one in ids)
     return tuple(_fetched(task, one) for one in task.datasets[-1])
 
 
+def _object(dataset: Any) -> Source:
+    """Return the folder of a Minari dataset that is open."""
+    folder = Path(dataset.storage.data_path).parent
+    return Source("minari", folder, str(dataset.spec.dataset_id))
+
+
 def _given(task: Task, dataset: str) -> Source:
     path = Path(dataset).expanduser()
-    suffix = path.suffix.lower()
-    if suffix in (".hdf5", ".h5", ".npz"):
-        if not path.is_file():
-            raise UserError(f"there is no file {path}; check the path given as --dataset")
-        return Source("npz" if suffix == ".npz" else "d4rl", path, path.name)
+    if path.is_file():
+        return _file(path)
+    if path.suffix.lower() in _FLAT:
+        raise UserError(f"there is no file {path}; check the path given as --dataset")
     if minari_source.is_dataset(path):
         return Source("minari", path, path.name)
     if minari_source.is_dataset(root() / dataset):
         return _minari(dataset)
-    if path.exists() or path.is_absolute() or suffix:
+    if path.exists() or path.is_absolute() or path.suffix:
         raise UserError(
-            f"{path} is no dataset: --dataset takes a Minari id or folder, a D4RL .hdf5 or an .npz"
+            f"{path} is no dataset: --dataset takes a Minari id or folder, an .hdf5 or an .npz"
         )
     return _fetched(task, dataset)
+
+
+def _file(path: Path) -> Source:
+    """Return the source of a file, told by its content."""
+    files.content(path)
+    if any(name.startswith("episode_") for name in files.groups(path)):
+        raise UserError(
+            f"{path} is the inside of a Minari dataset: give its folder, {path.parent.parent}"
+        )
+    return Source("flat", path, path.name)
 
 
 def _minari(dataset_id: str) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,10 @@ class Recording:
     evaluation_environment: str | None = None
     description: str = ""
     official: bool = False
+    box_is_known: bool = True
+    """Whether the action box is the dataset's own, not assumed."""
+    notes: list[str] = field(default_factory=list)
+    """What was assumed of the data or left out, a sentence each."""
 
     @property
     def columns(self) -> Columns:

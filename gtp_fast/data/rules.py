@@ -36,7 +36,8 @@ def scale_actions(recording: Recording, clip: bool) -> None:
     low, high = recording.action_low, recording.action_high
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
         raise UserError(
-            f"{recording.name}: its action box is not finite, so actions cannot be scaled"
+            f"{recording.name}: its action box, {low.tolist()} to {high.tolist()}, is not finite,"
+            " so actions cannot be scaled; give --action-low and --action-high"
         )
     actions = recording.actions
     if not (np.all(low == -1.0) and np.all(high == 1.0)):
@@ -44,8 +45,9 @@ def scale_actions(recording: Recording, clip: bool) -> None:
     if not clip and max(-float(actions.min()), float(actions.max())) > 1.0 + _ACTION_SLACK:
         row = int(np.argmax((np.abs(actions) > 1.0 + _ACTION_SLACK).any(axis=1)))
         raise UserError(
-            f"{recording.place(row)}: the action lies outside the action box;"
-            " rescale the actions, or load with --clip-actions"
+            f"{recording.place(row)}: the action lies outside the action box"
+            f"{'' if recording.box_is_known else ' [-1, 1], which was assumed'}; give the box by"
+            " --action-low and --action-high, an environment by --env, or load with --clip-actions"
         )
     np.clip(actions, -1.0, 1.0, out=actions)
 

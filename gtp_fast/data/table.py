@@ -88,6 +88,8 @@ class TransitionTable:
     """Collection environment as a gymnasium EnvSpec in JSON; None for files without one."""
     evaluation_environment: str | None = None
     """The dataset's own evaluation environment, likewise."""
+    notes: tuple[str, ...] = ()
+    """What was assumed of the data or left out, a sentence each."""
     lots: Tensor | None = None
     """Alias table [N] int64 by which batches are drawn (`reference.alias_table`); None draws all
     rows alike."""

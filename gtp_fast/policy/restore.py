@@ -69,7 +69,15 @@ def table_of(
     """
     task = tasks.of_run(config)
     rules = tasks.Rules(**agents.settings_of(config["rules"]))
-    table = load_table(task, config["dataset"] if arrays is None else arrays, rules, device)
+    box = config["action_low"], config["action_high"]
+    plain = set(box[0]) == {-1.0} and set(box[1]) == {1.0}
+    table = load_table(
+        task,
+        config["dataset"] if arrays is None else arrays,
+        rules,
+        device,
+        box=None if plain else box,
+    )
     if config.get("observation_mean"):
         table = table.standardised(config["observation_mean"], config["observation_scale"])
     return table

@@ -9,6 +9,7 @@ from gtp_fast.tasks.task import (
     RewardRule,
     Rules,
     Task,
+    Terminals,
     normalise,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "RewardRule",
     "Rules",
     "Task",
+    "Terminals",
     "find",
     "normalise",
     "of_dataset",

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Family = Literal["locomotion", "antmaze", "pointmaze", "other"]
 GoalRule = Literal["none", "concat", "relabel"]
 RewardRule = Literal["none", "minus_one", "cql", "quarter", "iql_locomotion", "normalize"]
+Terminals = Literal["auto", "terminal_state", "trajectory_end"]
 Cell = tuple[int, int]
 
 
@@ -33,6 +34,14 @@ class Rules:
     """x and y in metres for goal=relabel; None takes the centre of the task's goal cell."""
     clip_actions: bool = False
     """Move actions outside the action box onto it instead of refusing the dataset."""
+    action_low: tuple[float, ...] | None = None
+    """Lower end of the action box, one number for all or one for each; by default the dataset's
+    own, else the environment's."""
+    action_high: tuple[float, ...] | None = None
+    """Upper end of the action box, likewise."""
+    terminals: Terminals = "auto"
+    """What the terminals of a flat file mark: terminal_state (D4RL) or trajectory_end (OGBench);
+    auto: trajectory_end where the file has masks."""
 
 
 @dataclass(frozen=True)

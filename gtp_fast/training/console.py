@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtp_fast import reference
+from gtp_fast import reference, tasks
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable
 from gtp_fast.engine import Choice, Diverged
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run, guidance
+from gtp_fast.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Facts:
     engine: Choice
     environment: str | None
     """Id of the evaluation environment; None where the data bring none."""
+    task: Task
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def announce(facts: Facts) -> None:
         f"dataset     {table.dataset_id}: {len(table):,} transitions of "
         f"{table.statistics.episodes:,} episodes"
     )
-    if not table.provenance.official:
-        print("            made locally, not Minari's: do not compare its scores to published ones")
+    for note in announced(facts):
+        print(f"            {note}")
     print(
         f"agent       {facts.settings['agent']}, seeds {' '.join(map(str, agent.seeds))}, on "
         f"{agent.device}"
@@ -74,10 +76,29 @@ def announce(facts: Facts) -> None:
         print(f"threads     {_threads(choice.sharing.reason, len(agent.seeds))}")
     if facts.environment is None:
         print(
-            "evaluation  none: the dataset brings no environment; watch the losses, or "
-            "evaluate the policy yourself"
+            f"evaluation  none ({facts.settings['evaluation'].get('reason') or 'no environment'}); "
+            "`gtp_fast evaluate RUN --fqe` judges the policy by the data"
         )
     print(f"run folder  {facts.run.path}", flush=True)
+
+
+def announced(facts: Facts) -> list[str]:
+    """Return what must be known of the data: origin, assumptions, changes by the task."""
+    table, task, dataset = facts.table, facts.task, facts.settings["dataset"]
+    notes = []
+    if task.is_preset and not table.provenance.official:
+        notes.append("made locally, not Minari's: do not compare its scores to published ones")
+    notes += table.notes
+    rules = table.rules
+    changes = [f"reward {rules.reward}"] * (rules.reward != "none")
+    changes += [f"goal {rules.goal}"] * (rules.goal != "none")
+    changes += ["cut at the goal"] * rules.cut_at_goal
+    if changes and dataset not in [one for ids in task.datasets for one in ids]:
+        notes.append(f"{task.name} changes these data: {', '.join(changes)}")
+    owner = None if task.is_preset else tasks.owner(str(dataset))
+    if owner is not None:
+        notes.append(f"taken as stored; --task {owner.name} adds its rules and reference returns")
+    return notes
 
 
 def summarise(facts: Facts, outcome: Outcome) -> None:

@@ -135,7 +135,8 @@ def describe(
         "task": task.name,
         "task_facts": task.facts(),
         "agent": run_config.agent,
-        "dataset": dataset or table.dataset_id,
+        # Data from memory have no name to find them by.
+        "dataset": dataset or (table.dataset_id if task.datasets else None),
         "dataset_id": table.dataset_id,
         "seeds": list(run_config.seeds),
         "steps": steps,

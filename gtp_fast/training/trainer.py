@@ -57,9 +57,8 @@ class Trainer:
         self.table = agent.drawn_from(table)
         self.settings: dict[str, Any] = run.config()
         self.steps: int = self.settings["steps"]
-        self.judge = judge.Judge(
-            run, agent, table, tasks.of_run(self.settings), start, environment, self._evaluating
-        )
+        task = tasks.of_run(self.settings)
+        self.judge = judge.Judge(run, agent, table, task, start, environment, self._evaluating)
         tenth = max(1, self.steps // 10)
         self.checkpoint_every = self.settings["checkpoint_every"] or min(
             tenth, self.judge.every or tenth
@@ -75,7 +74,7 @@ class Trainer:
         self.said: set[str] = set()
         self.noting = 0.0
         self.facts = console.Facts(
-            run, self.settings, agent, self.table, chosen, self.judge.environment
+            run, self.settings, agent, self.table, chosen, self.judge.environment, task
         )
 
     def train(self) -> int:
