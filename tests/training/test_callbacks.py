@@ -7,10 +7,106 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fake_environments
 import pytest
+import sets
+import torch
 
+import gtp_fast
+from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.runs import checkpoint
+from gtp_fast.training.callbacks import Callback, Figures
+from gtp_fast.training.judge import Judge
 from gtp_fast.training.tensorboard import TensorBoard
+
+OPTIONS: dict[str, Any] = {
+    "width": 8, "k": 2, "batch_size": 8, "episodes": 4, "log_every": 5, "device": "cpu",
+    "processes": 1, "steps": 40, "seeds": (0, 5), "evaluate_every": 10,
+}  # fmt: skip
+
+
+class Watcher(Callback):
+    """Notes every call; asks for a stop at an update."""
+
+    def __init__(self, stop: int | None = None):
+        self.stop, self.seen = stop, []  # type: ignore[var-annotated]
+
+    def on_start(self, agent: Agent, folder: Path) -> None:
+        self.seen.append(("start", len(agent.seeds), folder.is_dir()))
+
+    def on_metrics(self, step: int, figures: Figures) -> bool | None:
+        self.seen.append(("metrics", step, len(figures.get("flow_loss", ()))))
+        return step == self.stop
+
+    def on_evaluation(self, step: int, evaluation: Evaluation) -> None:
+        self.seen.append(("evaluation", step, evaluation.returns.shape))
+
+    def on_checkpoint(self, step: int, path: Path) -> None:
+        self.seen.append(("checkpoint", step, path.exists()))
+
+    def on_end(self, step: int) -> None:
+        self.seen.append(("end", step, None))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+    arrays = sets.flat(steps=40, width=2)
+    live = fake_environments.make(fake_environments.spec(flat=True))
+    return OPTIONS | {"dataset": arrays, "env": live, "output": tmp_path}
+
+
+def test_a_callback_sees_the_run_in_order(place: dict[str, Any]) -> None:
+    watcher = Watcher()
+    run = gtp_fast.fit(**place, callbacks=[watcher])
+    seen = watcher.seen
+    assert seen[0] == ("start", 2, True) and seen[-1] == ("end", 40, None)
+    assert [s for _, s, count in seen if count == 2 and _ == "metrics"] == [*range(5, 45, 5)]
+    evaluations = [entry for entry in seen if entry[0] == "evaluation"]
+    assert evaluations == [("evaluation", step, (2, 4)) for step in (10, 20, 30, 40)]
+    assert ("checkpoint", 40, True) in seen
+    assert run.summary["updates"] == 40
+
+
+def test_a_callback_stops_a_run_that_can_go_on(place: dict[str, Any], tmp_path: Path) -> None:
+    run = gtp_fast.fit(**place, callbacks=[Watcher(stop=15)])
+    assert run.summary["updates"] == 15 and checkpoint.load(run.path).step == 15
+    whole = gtp_fast.fit(**place | {"output": tmp_path / "whole"})
+    with pytest.raises(UserError, match=r"fit\(resume=...\) takes the settings of the run"):
+        gtp_fast.fit(place["dataset"], resume=run, eta=2.0)
+    gtp_fast.fit(place["dataset"], env=place["env"], resume=run)
+    one, other = (checkpoint.load(one.path).tensors for one in (run, whole))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_evaluations_between_take_their_share_of_the_time(
+    place: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    watcher = Watcher()
+    del place["evaluate_every"]
+    spec = fake_environments.spec(flat=True)
+    place["env"] = fake_environments.make(spec)
+    # Whole episodes cost more than these few updates, so nothing but the last one is complete.
+    gtp_fast.fit(**place, callbacks=[watcher])
+    played = {step: shape[1] for name, step, shape in watcher.seen if name == "evaluation"}
+    assert played[40] == 4
+    assert all(count <= 4 for count in played.values())
+    few = any(count < 4 for count in played.values()) or len(played) < 10
+    assert few == ("have fewer episodes" in capsys.readouterr().err)
+
+
+def test_the_budget_of_an_evaluation() -> None:
+    judge = object.__new__(Judge)
+    judge.evaluator = SimpleNamespace(episodes=100)  # type: ignore[assignment]
+    judge.given, judge.cost, judge.between = False, 0.5, 0.0
+    assert judge.episodes(last=False, training=20.0) == 10
+    judge.between = 5.0
+    assert judge.episodes(last=False, training=20.0) == 0
+    assert judge.episodes(last=True, training=20.0) == 100
+    judge.given = True
+    assert judge.episodes(last=False, training=20.0) == 100
 
 
 def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""Where a policy is evaluated: the dataset's environment, another, or none with the reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import sets
+import torch
+
+from gtp_fast.data import TransitionTable, load_table
+from gtp_fast.data.environment import registered
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import Task, find, of_dataset
+from gtp_fast.training.options import RunConfig
+from gtp_fast.training.start import evaluation_place
+
+TASK = of_dataset("swing", "swing.npz")
+
+
+def table(stored: dict[str, Any] | None, width: int = 3) -> TransitionTable:
+    """Return a table of Pendulum's sizes that names a stored environment."""
+    arrays = sets.flat(width=width)
+    arrays["actions"] = arrays["actions"][:, :1]
+    made = load_table(TASK, arrays, use_cache=False, box=([-2.0], [2.0]))
+    text = None if stored is None else json.dumps(stored)
+    return replace(made, environment=text, evaluation_environment=text)
+
+
+def pendulum(**changes: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(gym.spec("Pendulum-v1").to_json())
+    return facts | changes
+
+
+def place(stored: dict[str, Any] | None, task: Task = TASK, **options: Any) -> Any:
+    return evaluation_place(table(stored), task, RunConfig(**options))
+
+
+def test_the_stored_environment_is_taken() -> None:
+    assert json.loads(place(pendulum()).environment)["id"] == "Pendulum-v1"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"entry_point": "gymnasium.envs.classic_control:NoSuchPendulum"},
+        {"entry_point": "gymnasium.gone:Pendulum"},
+        {"kwargs": {"colour": "red"}},
+        {
+            "additional_wrappers": [
+                {"name": "Old", "entry_point": "gymnasium.wrappers:OldWrapper", "kwargs": {}}
+            ]
+        },
+    ],
+)
+def test_one_that_cannot_be_built_is_left_out_with_the_reason(broken: dict[str, Any]) -> None:
+    found = place(pendulum(**broken))
+    assert found.environment is None
+    assert "Pendulum-v1 cannot be built" in found.reason and "\n" not in found.reason
+    other = place(pendulum(**broken), env="Pendulum-v1")
+    assert json.loads(other.environment)["id"] == "Pendulum-v1"
+
+
+def test_code_from_elsewhere_is_refused_unless_trusted() -> None:
+    foreign = pendulum(entry_point="somewhere.else:Pendulum")
+    with pytest.raises(UserError, match="give --trust-environment"):
+        place(foreign)
+    assert place(foreign, env="none").reason == "--env none"
+
+
+def test_no_environment_says_how_to_name_one() -> None:
+    assert "--env names one" in place(None).reason
+
+
+def test_an_environment_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(UserError, match="its states have 5 numbers, the environment's 3"):
+        evaluation_place(table(None, width=5), TASK, RunConfig(env="Pendulum-v1"))
+
+
+def test_an_unknown_environment_gets_the_nearest_names() -> None:
+    with pytest.raises(UserError, match=r"there is no environment Pendulm-v1 .*Pendulum-v1"):
+        registered("Pendulm-v1")
+    with pytest.raises(UserError, match="no environment no_such_module:X-v0"):
+        registered("no_such_module:X-v0")
+
+
+def test_references_stay_with_their_environment() -> None:
+    task = find("hopper-medium").without_reference("Walker2d-v5")
+    assert task.reference is None and "Walker2d-v5" in task.reference_source
+    assert torch.tensor(task.score([1.0])).isnan().all()
