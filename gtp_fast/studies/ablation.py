@@ -114,7 +114,7 @@ class Ablation:
         return (
             f"{task.name} on {data.dataset_id}{origin}: {protocol.steps or task.updates:,} updates "
             f"of {len(protocol.seeds)} seeds (width {config.width}, batch {config.batch_size}), "
-            f"last checkpoint, {protocol.episodes or task.evaluation_episodes} episodes for each "
+            f"last checkpoint, {protocol.episodes or task.episodes(protocol.steps or task.updates)} episodes for each "
             "seed; intervals: 95 % bootstrap over the seeds; time: medians of "
             f"{self.rounds} rounds in turns on {data.device}, one update advancing all seeds.\n\n"
             + markdown.table(head + ["published"] * published, lines, aligned=False)

@@ -52,7 +52,7 @@ class Protocol:
         task, config = self.settings(agent, changes)
         facts: dict[str, Any] = plain({
             "seeds": self.seeds, "steps": self.steps or task.updates, "dataset": self.dataset,
-            "episodes": self.episodes or task.evaluation_episodes,
+            "episodes": self.episodes or task.episodes(self.steps or task.updates),
             "settings": dataclasses.asdict(config),
         })  # fmt: skip
         return facts

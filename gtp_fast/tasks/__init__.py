@@ -3,6 +3,7 @@
 from gtp_fast.tasks.names import find, of_dataset, of_run, owner
 from gtp_fast.tasks.presets import PAPER_TASKS, TASKS
 from gtp_fast.tasks.task import (
+    TRY,
     Cell,
     Family,
     GoalRule,
@@ -16,6 +17,7 @@ from gtp_fast.tasks.task import (
 __all__ = [
     "PAPER_TASKS",
     "TASKS",
+    "TRY",
     "Cell",
     "Family",
     "GoalRule",

@@ -14,6 +14,9 @@ GoalRule = Literal["none", "concat", "relabel"]
 RewardRule = Literal["none", "minus_one", "cql", "quarter", "iql_locomotion", "normalize"]
 Terminals = Literal["auto", "terminal_state", "trajectory_end"]
 Cell = tuple[int, int]
+TRY = 1_000
+"""Updates below which a run is a try: it is over in a minute, its evaluation is short."""
+_TRY_EPISODES = 10
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ class Task:
     def local_dataset(self) -> str:
         """Minari id under which `python -m gtp_fast.collect` writes a locally made dataset."""
         return f"local/{self.family}/{self.name.removeprefix(self.family + '-')}-v0"
+
+    def episodes(self, steps: int) -> int:
+        """Return the episodes of an evaluation by default: the protocol's, 10 at most in a try."""
+        most = self.evaluation_episodes
+        return min(most, _TRY_EPISODES) if steps < TRY else most
 
     @property
     def is_preset(self) -> bool:

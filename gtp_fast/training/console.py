@@ -16,7 +16,7 @@ from gtp_fast.data import TransitionTable
 from gtp_fast.engine import Choice, Diverged
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run, guidance
-from gtp_fast.tasks import Task
+from gtp_fast.tasks import TRY, Task
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Outcome:
 
 def announce(facts: Facts) -> None:
     """Print what is trained, on what, and how."""
-    table, agent, choice = facts.table, facts.agent, facts.engine
+    table, agent, choice, settings = facts.table, facts.agent, facts.engine, facts.settings
     print(
         f"dataset     {table.dataset_id}: {len(table):,} transitions of "
         f"{table.statistics.episodes:,} episodes"
@@ -78,6 +78,11 @@ def announce(facts: Facts) -> None:
         print(
             f"evaluation  none ({facts.settings['evaluation'].get('reason') or 'no environment'}); "
             "`gtp_fast evaluate RUN --fqe` judges the policy by the data"
+        )
+    elif settings["steps"] < TRY and settings["episodes"] < facts.task.evaluation_episodes:
+        print(
+            f"evaluation  {settings['episodes']} episodes, as less than {TRY:,} updates are a try; "
+            f"--episodes {facts.task.evaluation_episodes} for the protocol"
         )
     print(f"run folder  {facts.run.path}", flush=True)
 

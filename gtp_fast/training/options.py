@@ -77,7 +77,9 @@ class RunConfig:
     alone.
     """
     episodes: int | None = None
-    """Episodes per evaluation and seed; by default 10 for locomotion and 100 for mazes."""
+    """Episodes per evaluation and seed; by default 10 for locomotion and 100 for mazes, 10 in a run
+    of less than 1,000 updates.
+    """
     checkpoint_every: int | None = None
     """Updates between checkpoints; by default as often as evaluations, at least 10 times a run."""
     normalise_observations: bool = False

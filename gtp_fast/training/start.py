@@ -160,7 +160,7 @@ def describe(
         "action_low": list(table.action_low),
         "action_high": list(table.action_high),
         "evaluate_every": run_config.evaluate_every,
-        "episodes": run_config.episodes or task.evaluation_episodes,
+        "episodes": run_config.episodes or task.episodes(steps),
         "checkpoint_every": run_config.checkpoint_every,
         "log_every": run_config.log_every,
         "evaluation": place._asdict(),
