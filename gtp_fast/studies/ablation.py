@@ -110,12 +110,12 @@ class Ablation:
                 "-" if seconds is None or base is None else f"{seconds / base:.2f} x",
             ]
             lines.append(cells + [PUBLISHED.get(name, "-")] * published)
+        episodes = protocol.episodes or task.episodes(protocol.steps or task.updates)
         origin = "" if data.provenance.official else " (made locally: no published score compares)"
         return (
             f"{task.name} on {data.dataset_id}{origin}: {protocol.steps or task.updates:,} updates "
             f"of {len(protocol.seeds)} seeds (width {config.width}, batch {config.batch_size}), "
-            f"last checkpoint, {protocol.episodes or task.episodes(protocol.steps or task.updates)} episodes for each "
-            "seed; intervals: 95 % bootstrap over the seeds; time: medians of "
+            f"last checkpoint, {episodes} episodes for each seed; intervals: 95 % bootstrap over the seeds; time: medians of "
             f"{self.rounds} rounds in turns on {data.device}, one update advancing all seeds.\n\n"
             + markdown.table(head + ["published"] * published, lines, aligned=False)
             + "\n"
