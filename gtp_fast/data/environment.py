@@ -14,12 +14,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
-from gtp_fast.data import maze
+from gtp_fast.data import maze, trust
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find
 
-_TRUSTED = ("gymnasium.", "gymnasium_robotics.", "gtp_fast.")
 MAZE_SCALES = {"antmaze": 4.0, "pointmaze": 1.0}
 
 
@@ -60,8 +59,7 @@ def evaluation_spec(
 
     task: by default the preset that the table names. environment: a registered id, taken instead of
     the dataset's own. Mazes of a preset end at the goal, keep it, and use the collection map with
-    one start and one goal cell. Raises UserError for code from outside gymnasium and
-    gymnasium_robotics unless trusted.
+    one start and one goal cell. Raises UserError for an environment that `trust.parse` refuses.
     """
     task = task or find(table.task)
     if environment is not None:
@@ -70,7 +68,7 @@ def evaluation_spec(
         # D4RL's own ant has other motors and coordinates, so no maze stands in for it.
         absent = task.goal_reaching or task.environment is None
         return None if absent else registered(str(task.environment))
-    spec = _parse(table.evaluation_environment, table.dataset_id, trust_environment)
+    spec = trust.parse(table.evaluation_environment, table.dataset_id, trust_environment)
     if task.environment is None:
         return spec
     if not trust_environment and kind(spec.id) != kind(task.environment):
@@ -86,7 +84,7 @@ def _maze_spec(table: TransitionTable, task: Task, trusted: bool) -> EnvSpec:
     """Return the maze of a preset: the collection map with one start and one goal cell."""
     stored = table.environment or table.evaluation_environment
     assert stored is not None
-    spec = _parse(stored, table.dataset_id, trusted)
+    spec = trust.parse(stored, table.dataset_id, trusted)
     chosen = _evaluation_map(task, table.environment, table.evaluation_environment)
     if chosen is None:
         raise UserError(
@@ -114,7 +112,7 @@ def registered(name: str) -> EnvSpec:
         if module:
             importlib.import_module(module)
         if own not in gym.registry:
-            _register_extras()
+            trust.register_known()
         return copy.deepcopy(gym.spec(own))
     except (ImportError, gym.error.Error) as error:
         near = difflib.get_close_matches(own, gym.registry, n=3)
@@ -123,14 +121,6 @@ def registered(name: str) -> EnvSpec:
             f"there is no environment {name} ({str(error).splitlines()[0]}){hint} An environment of"
             " your own is named as --env MODULE:ID, where importing MODULE registers ID"
         ) from error
-
-
-def _register_extras() -> None:
-    """Make the environments of the packages known that are installed."""
-    with contextlib.suppress(UserError):
-        register_mazes()
-    with contextlib.suppress(ImportError):
-        importlib.import_module("ogbench")
 
 
 def register_mazes() -> None:
@@ -185,19 +175,6 @@ def box_of(environment: gym.Env[Any, Any]) -> tuple[list[float], list[float]]:
         name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
         raise UserError(f"{name} takes {space} as actions: gtp_fast needs a vector in a box")
     return space.low.tolist(), space.high.tolist()
-
-
-def _parse(text: str, dataset: str, trusted: bool) -> EnvSpec:
-    facts = json.loads(text)
-    entries = [facts.get("entry_point"), facts.get("vector_entry_point")]
-    entries += [wrapper.get("entry_point") for wrapper in facts.get("additional_wrappers") or ()]
-    for entry in entries:
-        if entry and not trusted and not str(entry).startswith(_TRUSTED):
-            raise UserError(
-                f"{dataset} asks to run code from {entry}, which is neither gymnasium's nor"
-                " gymnasium_robotics'; give --trust-environment if you trust it"
-            )
-    return EnvSpec.from_json(text)
 
 
 def kind(environment: str) -> str:

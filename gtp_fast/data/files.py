@@ -56,7 +56,7 @@ def read(path: Path) -> Arrays:
 
 
 def groups(path: Path) -> list[str]:
-    """Return the names of the groups at the root of an HDF5 file; none for other files."""
+    """Return the groups at the root of an HDF5 file; none of other files."""
     try:
         with h5py.File(path, "r") as file:
             return [key for key in file if isinstance(file[key], h5py.Group)]

@@ -27,7 +27,7 @@ _MOST_PROCESSES = 8
 class Evaluator:
     """Plays N whole episodes of each policy; environments are built at the first evaluation.
 
-    environment: a spec, its JSON, or a live environment, which plays all episodes one by one.
+    environment: a spec, or a live environment, which plays all episodes one by one.
     seeds: training seed of each policy [S]. environments: parallel ones for each policy.
     processes: 0 keeps them in this process; None measures a step and takes workers where they pay.
     low, high: the action box [A] that [-1, 1] is mapped to, by default the environment's.
@@ -35,7 +35,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, environment: Environment | str, observation_keys: Sequence[str], seeds: Sequence[int],
+        self, environment: Environment, observation_keys: Sequence[str], seeds: Sequence[int],
         episodes: int, *, seed: int = 0, reference: tuple[float, float] | None = None,
         environments: int = 8, processes: int | None = None, low: Sequence[float] | None = None,
         high: Sequence[float] | None = None, device: torch.device | str = "cpu",
@@ -46,9 +46,7 @@ class Evaluator:
                 f"Evaluation cannot have {episodes} episodes, {environments} environments, seed "
                 f"{seed} and {processes} processes: give at least 1, 1, 0 and 0."
             )
-        self.environment = (
-            EnvSpec.from_json(environment) if isinstance(environment, str) else environment
-        )
+        self.environment = environment
         self.name = name_of(self.environment)
         self.keys, self.seeds = tuple(observation_keys), tuple(seeds)
         self.episodes, self.seed, self.reference = episodes, seed, reference

@@ -14,13 +14,13 @@ import tyro
 from tqdm import tqdm
 
 from gtp_fast import tasks
-from gtp_fast.data.environment import kind, registered
+from gtp_fast.data.environment import kind
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.ops.candidates import Rule
-from gtp_fast.policy.restore import check_acting, restore
+from gtp_fast.policy.restore import check_acting, environment_of, restore
 from gtp_fast.runs import plain
 from gtp_fast.system.files import write_atomically
 
@@ -49,6 +49,8 @@ class Options:
     """softmax or argmax of the target critic, or mean; by default as in training."""
     noise_scale: float | None = None
     """Scale of the initial noise, 0 for none; by default as in training."""
+    trust_environment: bool = False
+    """Allow the run folder to name an environment that is not registered here."""
     device: str = "cpu"
     """cpu or cuda."""
     backend: str = "auto"
@@ -69,9 +71,9 @@ def evaluate(
     )  # fmt: skip
     agent, saved = restore(options.run, options.checkpoint, options.device, options.backend)
     config = saved.config
-    environment: Environment | str | None = live or config.get("evaluation", {}).get("environment")
-    if options.env is not None:
-        environment = registered(options.env)
+    environment: Environment | None = live
+    if live is None:
+        environment = environment_of(config, options.run, options.env, options.trust_environment)
     if environment is None:
         raise UserError(
             f"{options.run} names no environment to evaluate in: name one by --env, or judge it by "

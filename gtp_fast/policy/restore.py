@@ -8,11 +8,13 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 import gtp_fast
 from gtp_fast import agents, tasks
 from gtp_fast.agents.base import Agent
-from gtp_fast.data import TransitionTable, load_table
+from gtp_fast.data import TransitionTable, load_table, trust
+from gtp_fast.data.environment import registered
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy import file
@@ -81,6 +83,19 @@ def table_of(
     if config.get("observation_mean"):
         table = table.standardised(config["observation_mean"], config["observation_scale"])
     return table
+
+
+def environment_of(
+    config: Mapping[str, Any], source: object, env: str | None = None, trusted: bool = False
+) -> EnvSpec | None:
+    """Return the environment to evaluate in: `env`, or that of a run folder's configuration.
+
+    source: the run folder, for messages. UserError for one that `trust.parse` refuses.
+    """
+    if env is not None:
+        return registered(env)
+    stored = config.get("evaluation", {}).get("environment")
+    return None if stored is None else trust.parse(stored, str(source), trusted)
 
 
 def check_acting(

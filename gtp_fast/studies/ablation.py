@@ -115,7 +115,8 @@ class Ablation:
         return (
             f"{task.name} on {data.dataset_id}{origin}: {protocol.steps or task.updates:,} updates "
             f"of {len(protocol.seeds)} seeds (width {config.width}, batch {config.batch_size}), "
-            f"last checkpoint, {episodes} episodes for each seed; intervals: 95 % bootstrap over the seeds; time: medians of "
+            f"last checkpoint, {episodes} episodes for each seed; intervals: 95 % bootstrap over "
+            "the seeds; time: medians of "
             f"{self.rounds} rounds in turns on {data.device}, one update advancing all seeds.\n\n"
             + markdown.table(head + ["published"] * published, lines, aligned=False)
             + "\n"

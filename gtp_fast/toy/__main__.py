@@ -7,17 +7,15 @@ what it does not; `python -m gtp_fast.toy tables` rewrites the tables of docs/th
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gtp_fast import cli
-from gtp_fast.errors import UserError
 from gtp_fast.system import figure
 from gtp_fast.system.files import write_atomically
-from gtp_fast.toy import draw, experiment, report
+from gtp_fast.toy import draw, experiment, report, store
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,9 @@ class Options:
     processes: int = 2
     """Targets trained side by side."""
     output: Path = Path("runs/toy")
-    """Folder of toy.png, toy.md, toy.csv and results.pkl."""
+    """Folder of toy.png, toy.md, toy.csv and results.npz."""
     redraw: bool = False
-    """Draw again from results.pkl, without training."""
+    """Draw again from results.npz, without training."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,15 +46,13 @@ def main(argv: Sequence[str]) -> int:
         return tables.main(argv[1:])
     options = cli.parse(Options, argv, "python -m gtp_fast.toy", __doc__)
     figure.require()
-    kept = options.output / "results.pkl"
+    kept = options.output / "results.npz"
     options.output.mkdir(parents=True, exist_ok=True)
     if options.redraw:
-        if not kept.exists():
-            raise UserError(f"There is no {kept}: leave out --redraw once.")
-        results = pickle.loads(kept.read_bytes())
+        results = store.read(kept)
     else:
         results = experiment.run_all(options.updates, options.seeds, options.processes)
-        kept.write_bytes(pickle.dumps(results))
+        store.write(results, kept)
     write_atomically(options.output / "toy.md", report.markdown(results))
     write_atomically(options.output / "toy.csv", report.comma_separated(results))
     draw.draw(results, options.output / "toy.png")

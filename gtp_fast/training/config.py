@@ -24,7 +24,10 @@ _EARLY: dict[str, str | None] = {
 }  # fmt: skip
 """Options that the defaults of others depend on."""
 _OF_CRITIC = ("value_samples", "weight_maximum", "max_q_backup", "critic_learning_rate")
-RESUMABLE = ("resume", "engine", "backend", "device", "processes", "tensorboard")
+RESUMABLE = (
+    "resume", "engine", "backend", "device", "processes", "tensorboard", "env",
+    "trust_environment",
+)  # fmt: skip
 _NO_DATA = (
     "Say what to train on: --task antmaze-large-diverse, for example, or --dataset with a file or "
     "a Minari id of your own; --help lists the options."

@@ -35,7 +35,7 @@ class Judge:
         table: TransitionTable,
         task: Task,
         start: int,
-        live: Environment | None,
+        environment: Environment | None,
         progress: Callable[[int, int], object],
     ):
         settings = run.config()
@@ -50,17 +50,20 @@ class Judge:
         """Time of all evaluations, of those before the last one, and of one episode of all
         policies.
         """
-        environment = live or settings["evaluation"]["environment"]
-        self.evaluator = environment and Evaluator(
-            environment,
-            table.observation_keys,
-            agent.seeds,
-            settings["episodes"],
-            reference=task.reference,
-            low=table.action_low,
-            high=table.action_high,
-            device=agent.device,
-            progress=progress,
+        self.evaluator = (
+            None
+            if environment is None
+            else Evaluator(
+                environment,
+                table.observation_keys,
+                agent.seeds,
+                settings["episodes"],
+                reference=task.reference,
+                low=table.action_low,
+                high=table.action_high,
+                device=agent.device,
+                progress=progress,
+            )
         )
         self.best, self.evaluated = self._so_far()
 

@@ -14,10 +14,11 @@ from gymnasium.envs.registration import EnvSpec
 from gtp_fast import agents, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
+from gtp_fast.data import trust
 from gtp_fast.data.environment import box_of, kind, registered
 from gtp_fast.errors import UserError
-from gtp_fast.evaluation.vector import make, name_of
-from gtp_fast.policy.restore import restore, table_of
+from gtp_fast.evaluation.vector import Environment, make, name_of
+from gtp_fast.policy.restore import environment_of, restore, table_of
 from gtp_fast.system.device import chosen_device
 from gtp_fast.training.callbacks import Callback
 from gtp_fast.training.config import Command
@@ -76,6 +77,10 @@ def start(
     )
     # Refuse candidates without a critic before the training instead of after it.
     agent.acting()
+    found: Environment | None = environment
+    if found is None and place.environment is not None:
+        # It was just decided on: the data's own, or the one that was asked for.
+        found = trust.parse(place.environment, table.dataset_id, trusted=True)
     run = runs.create(run_config.output, task.name, run_config.agent)
     steps = run_config.steps or task.updates
     run.write_config(describe(run_config, task, dataset, table, agent, steps, place))
@@ -90,7 +95,7 @@ def start(
         start=0,
         tensorboard=run_config.tensorboard,
         callbacks=callbacks,
-        environment=environment,
+        environment=found,
     )
 
 
@@ -105,6 +110,9 @@ def resume(
     saved = run.config()
     device = chosen_device(run_config.device)
     chosen = _engine(run_config, device, len(saved["seeds"]))
+    found: Environment | None = environment
+    if found is None:
+        found = environment_of(saved, run, run_config.env, run_config.trust_environment)
     table = table_of(saved, arrays, device)
     # Older runs lack the setting: they had full precision.
     precision = saved.get("precision", "fp32")
@@ -117,7 +125,7 @@ def resume(
         start=last.step,
         tensorboard=run_config.tensorboard,
         callbacks=callbacks,
-        environment=environment,
+        environment=found,
     )
 
 
@@ -175,17 +183,17 @@ def evaluation_place(
 ) -> Place:
     """Return the evaluation environment; UserError when the data do not fit it.
 
-    A dataset without a preset whose own environment cannot be built is trained without one.
+    Without a preset a dataset's own environment that cannot or may not be built is left out.
     """
     if live is not None:
         data.fits_environment(table, live)
         return Place(_stored(live.spec), "it was a live environment, which no file holds")
     if run_config.env == "none":
         return Place(None, "--env none")
-    spec = data.evaluation_spec(table, task, run_config.env, run_config.trust_environment)
-    if spec is None:
-        return Place(None, "the dataset brings no environment; --env names one")
     try:
+        spec = data.evaluation_spec(table, task, run_config.env, run_config.trust_environment)
+        if spec is None:
+            return Place(None, "the dataset brings no environment; --env names one")
         environment = make(spec)
     except UserError as error:
         if task.is_preset or run_config.env is not None:

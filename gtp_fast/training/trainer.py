@@ -37,7 +37,7 @@ class AllDiverged(UserError):
 class Trainer:
     """Trains an agent from update `start` to the end and writes its run folder.
 
-    environment: a live one to evaluate in, instead of that in the run's configuration.
+    environment: where to evaluate; None for nowhere.
     """
 
     def __init__(

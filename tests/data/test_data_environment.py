@@ -158,7 +158,7 @@ def test_no_model_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("field", ["entry_point", "vector_entry_point", "additional_wrappers"])
+@pytest.mark.parametrize("field", ["entry_point", "additional_wrappers"])
 def test_code_from_elsewhere_needs_trust(field: str) -> None:
     facts = json.loads(spec_json("PointMaze_UMaze-v3", maze_map=UMAZE))
     foreign = "gymnasium_evil.module:Env"

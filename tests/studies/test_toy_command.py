@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from gtp_fast.data.table import Provenance
 from gtp_fast.errors import UserError
 from gtp_fast.studies import ablation
 from gtp_fast.toy import __main__ as toy
-from gtp_fast.toy import draw, experiment, report, tables
+from gtp_fast.toy import draw, experiment, report, store, tables
 from gtp_fast.toy.methods import METHODS, config
 from gtp_fast.toy.targets import targets
 from gtp_fast.toy.theorem import gaps
@@ -134,7 +133,7 @@ def test_the_command_writes_figure_and_tables(
     results: list[experiment.Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
-    (tmp_path / "results.pkl").write_bytes(pickle.dumps(results))
+    store.write(results, tmp_path / "results.npz")
     assert toy.main(["--redraw", "--output", str(tmp_path)]) == 0
     assert (tmp_path / "toy.png").stat().st_size > 10_000
     rows = list(csv.DictReader((tmp_path / "toy.csv").open()))

@@ -93,3 +93,7 @@ def spec(limit: int = 30, **settings: Any) -> EnvSpec:
 def make(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
     """Return one environment of a spec."""
     return gymnasium.make(spec)
+
+
+for name in ("Chaos", "Drift"):
+    gymnasium.register(f"{name}-v0", entry_point=f"fake_environments:{name}")
