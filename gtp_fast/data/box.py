@@ -10,12 +10,22 @@ from numpy.typing import NDArray
 Ends = NDArray[np.float32]
 
 
+def is_box(low: Ends, high: Ends) -> bool:
+    """Return whether low < high everywhere, and their sum and difference are finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(
+            (low < high).all() and np.isfinite(low + high).all() and np.isfinite(high - low).all()
+        )
+
+
 def scale(low: Ends, high: Ends) -> tuple[Ends, Ends]:
     """Return half the width of a box and its middle, [A] each.
 
     middle + half a never leaves the box for a in [-1, 1]. With half = (high - low) / 2, rounding
-    puts middle + half outside in one box of five.
+    puts middle + half outside in one box of five. ValueError for what `is_box` denies.
     """
+    if not is_box(low, high):
+        raise ValueError(f"{low.tolist()} to {high.tolist()} is no box of float32")
     middle: Ends = (high + low) / np.float32(2)
     half: Ends = np.minimum(high - middle, middle - low)
     while (out := (middle + half > high) | (middle - half < low)).any():

@@ -56,7 +56,8 @@ def load(places: Iterable[Path]) -> TransitionTable | None:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name).clone() for name in _TENSORS}
                 facts = json.loads(file.metadata()["table"])
-            if facts.pop("checksum") == _checksum(tensors):
+            sound = bool(torch.isfinite(tensors["rows"].sum(dtype=torch.float64)))
+            if facts.pop("checksum") == _checksum(tensors) and sound:
                 return _decode(facts | tensors)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             continue

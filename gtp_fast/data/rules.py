@@ -31,6 +31,16 @@ def check(recording: Recording) -> None:
             )
 
 
+def _check_rewards(name: str, rewards: Float32) -> None:
+    """Refuse a reward that float32 cannot hold, after the rule of rewards."""
+    wrong = ~np.isfinite(rewards)
+    if wrong.any():
+        raise UserError(
+            f"{name}, row {int(np.argmax(wrong))}: the reward is too large for float32; divide the"
+            " rewards by a constant"
+        )
+
+
 def scale_actions(recording: Recording, clip: bool) -> None:
     """Map actions from their box to [-1, 1], in place; UserError outside it unless `clip`."""
     low, high = recording.action_low, recording.action_high
@@ -147,6 +157,7 @@ def apply(
     returns: Float64 = np.bincount(number, rewards).astype(np.float64)
     columns = recording.columns
     rows[:, columns.reward] = shape_rewards(rewards, returns, rules.reward)
+    _check_rewards(recording.name, rows[:, columns.reward])
     rows[:, columns.mask] = ~terminals
     won = None if reached is None else float((np.bincount(number, reached) > 0).mean())
     return (

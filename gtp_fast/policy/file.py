@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtp_fast.data.box import Ends
+from gtp_fast.data.box import Ends, is_box
 from gtp_fast.errors import UserError
 from gtp_fast.reference import FoldedPolicy, StepSchedule
 
@@ -102,10 +102,24 @@ def unpack(data: bytes) -> Packed:
         raise ValueError("names an activation or bounds that this gtp_fast does not know")
     numbers = np.frombuffer(data, "<f4", (end - _HEADER.size) // 4, _HEADER.size)
     arrays = iter(np.split(numbers.astype(np.float32), np.cumsum([prod(s) for s in shapes])[:-1]))
+    if not np.isfinite(numbers).all() or not np.isfinite(scale):
+        raise ValueError("holds NaN or infinite numbers")
     low, high, *rest = (part.reshape(shape) for part, shape in zip(arrays, shapes, strict=True))
-    description = json.loads(data[end : end + note_bytes])
+    if not is_box(low, high):
+        raise ValueError("has no action box")
+    description = _description(data[end : end + note_bytes])
     policy = _policy([torch.from_numpy(part) for part in rest], sizes[3], kind, bounds, scale)
     return Packed(policy, low, high, description)
+
+
+def _description(note: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(note)
+    except (RecursionError, ValueError) as error:
+        raise ValueError("has a description that is no JSON") from error
+    if not isinstance(found, dict):
+        raise ValueError("has a description that is no JSON object")
+    return found
 
 
 def _tensors(policy: FoldedPolicy) -> Sequence[Tensor]:

@@ -7,6 +7,7 @@ the tensors, and whatever the caller adds, so a checkpoint can be used away from
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -131,7 +133,10 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
     folder = Path(path)
     if folder.name in ("state.json", "state.safetensors"):
         folder = folder.parent
-    if (folder / "state.json").exists() or folder.name.startswith(_PREFIX):
+    if folder.name.startswith(_PREFIX):
+        _recover(folder.parent)
+        return folder
+    if (folder / "state.json").exists():
         return folder
     if not folder.is_dir():
         raise UserError(f"There is no run folder or checkpoint {folder}.")
@@ -178,6 +183,9 @@ def load(path: str | os.PathLike[str], which: str = "last") -> Checkpoint:
         tensors = safetensors.torch.load(data)
     except SafetensorError as error:
         raise UserError(f"{weights} is no safetensors file ({error}): {mend}.") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise UserError(f"{weights}: {name} holds NaN or infinite numbers: {mend}.")
     return Checkpoint(folder, step, config, tensors, meta)
 
 
@@ -196,7 +204,19 @@ def _digest(data: bytes) -> str:
 
 def _saved(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, oldest first; what was never renamed has another name."""
+    _recover(folder)
     return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+
+
+def _recover(folder: Path) -> None:
+    """Give a checkpoint its name back that a kill left moved aside for one of the same step."""
+    for aside in folder.glob(f".{_PREFIX}*.old"):
+        final = folder / aside.name[1:].removesuffix(".old")
+        with contextlib.suppress(OSError):
+            if final.exists():
+                shutil.rmtree(aside)
+            else:
+                aside.rename(final)
 
 
 def _prune(folder: Path, keep: int) -> None:

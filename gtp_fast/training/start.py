@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -82,21 +83,24 @@ def start(
         # It was just decided on: the data's own, or the one that was asked for.
         found = trust.parse(place.environment, table.dataset_id, trusted=True)
     run = runs.create(run_config.output, task.name, run_config.agent)
-    steps = run_config.steps or task.updates
-    run.write_config(describe(run_config, task, dataset, table, agent, steps, place))
-    run.write_environment(agent.ops.describe())
-    if standard[0]:
-        table = table.standardised(*standard)
-    return Trainer(
-        run,
-        agent,
-        table,
-        chosen,
-        start=0,
-        tensorboard=run_config.tensorboard,
-        callbacks=callbacks,
-        environment=found,
-    )
+    try:
+        steps = run_config.steps or task.updates
+        run.write_config(describe(run_config, task, dataset, table, agent, steps, place))
+        run.write_environment(agent.ops.describe())
+        return Trainer(
+            run,
+            agent,
+            table.standardised(*standard) if standard[0] else table,
+            chosen,
+            start=0,
+            tensorboard=run_config.tensorboard,
+            callbacks=callbacks,
+            environment=found,
+        )
+    except UserError:
+        # A start that was refused leaves nothing behind.
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def resume(

@@ -19,6 +19,7 @@ from gtp_fast.data import TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.runs import Run, checkpoint, guidance
+from gtp_fast.runs.lock import Hold
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.system.children import ChildDied
 from gtp_fast.training import console, judge
@@ -53,6 +54,8 @@ class Trainer:
         environment: Environment | None = None,
     ):
         self.chosen = chosen
+        # Before anything is cut back to the checkpoint: another process may be writing.
+        self.hold = Hold(run)
         self.run, self.agent, self.start = run, agent, start
         self.table = agent.drawn_from(table)
         self.settings: dict[str, Any] = run.config()
@@ -79,6 +82,12 @@ class Trainer:
 
     def train(self) -> int:
         """Train to the end, to a stop signal or to a callback's wish; return the exit code."""
+        try:
+            return self._train()
+        finally:
+            self.hold.release()
+
+    def _train(self) -> int:
         self.agent.prepare(self.steps)
         console.announce(self.facts)
         self.began = time.perf_counter()

@@ -209,3 +209,11 @@ def test_actions_go_to_the_unit_box_and_back() -> None:
     back = box.denormalise(np.clip(unit, -1, 1), *box.scale(low, high))
     np.testing.assert_allclose(back, actions, rtol=0, atol=5e-6)
     assert (back >= low).all() and (back <= high).all()
+
+
+def test_rewards_that_float32_cannot_hold_are_refused() -> None:
+    arrays = sets.flat()
+    arrays["rewards"] = arrays["rewards"].astype(np.float64)
+    arrays["rewards"][2] = 1e39
+    with pytest.raises(UserError, match="row 2: the reward is too large for float32"):
+        load_table("hopper-medium", arrays, use_cache=False)

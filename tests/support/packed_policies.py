@@ -39,8 +39,8 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
     def flip(at: int) -> bytes:
         return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
-    def sealed(at: int, value: int) -> bytes:
-        body = data[:at] + bytes([value]) + data[at + 1 : -4]
+    def sealed(at: int, *value: int) -> bytes:
+        body = data[:at] + bytes(value) + data[at + len(value) : -4]
         return body + zlib.crc32(body).to_bytes(4, "little")
 
     middle, sizes, sums = len(data) // 2, r"was altered \(its sizes", r"was altered \(its checksum"
@@ -59,6 +59,9 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
         ),
         "unknown activation": (sealed(36, 3), "names an activation or bounds that"),
         "unknown bounds": (sealed(40, 4), "names an activation or bounds that"),
+        "NaN weight": (sealed(middle & ~3, 0, 0, 0xC0, 0x7F), "holds NaN or infinite numbers"),
+        "infinite scale": (sealed(44, 0, 0, 0x80, 0x7F), "holds NaN or infinite numbers"),
+        "reversed box": (sealed(48, 0, 0, 0xC8, 0x42), "has no action box"),
         "flipped number": (flip(middle), sums),
         "flipped scale": (flip(44), sums),
         "flipped checksum": (flip(len(data) - 1), sums),

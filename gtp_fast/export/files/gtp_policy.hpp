@@ -316,9 +316,13 @@ class Policy {
     std::vector<float> numbers(count);
     for (std::size_t i = 0; i < count; ++i)
       numbers[i] = detail::float_of(detail::word_at(data.data() + kHeader + 4 * i));
+    for (const float number : numbers)
+      if (!std::isfinite(number)) return "holds NaN or infinite numbers";
+    if (!std::isfinite(initial_scale_)) return "holds NaN or infinite numbers";
     for (std::size_t j = 0; j < A; ++j) {
       const float low = numbers[j], high = numbers[A + j], middle = (high + low) / 2.0f;
       float half = std::min(high - middle, middle - low);
+      if (!(low < high) || !std::isfinite(middle) || !std::isfinite(high - low)) return "has no action box";
       // Rounding must not put an action outside the box.
       while (middle + half > high || middle - half < low) half = std::nextafter(half, 0.0f);
       half_.push_back(half);

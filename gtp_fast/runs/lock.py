@@ -1,0 +1,38 @@
+"""One training at a time in a run folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from filelock import FileLock, Timeout
+
+from gtp_fast.errors import UserError
+from gtp_fast.runs.folder import Run
+from gtp_fast.system.files import unwritable
+
+
+class Hold:
+    """Holds a run folder from its making to `release`; UserError naming who holds it already.
+
+    The operating system frees the lock of a process that was killed.
+    """
+
+    def __init__(self, run: Run):
+        self.holder = run.path / ".holder"
+        self.lock = FileLock(run.path / ".lock")
+        try:
+            self.lock.acquire(timeout=0)
+            self.holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        except Timeout as error:
+            who = self.holder.read_text().strip() if self.holder.exists() else "another process"
+            raise UserError(
+                f"{run} is being trained by {who}: wait for its end, or stop it first."
+            ) from error
+        except OSError as error:
+            raise UserError(unwritable(run.path / ".lock", error)) from error
+
+    def release(self) -> None:
+        """Free the folder for others."""
+        self.holder.unlink(missing_ok=True)
+        self.lock.release()
