@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from gtp_fast import cli
+from gtp_fast.policy import off_policy
 from gtp_fast.policy.evaluation import Options, evaluate, table, write
 
 
@@ -14,6 +15,11 @@ def main(argv: Sequence[str]) -> int:
     options = cli.parse(
         Options, argv, "python -m gtp_fast.evaluate", "Evaluate a trained run again."
     )
+    if options.fqe:
+        judged = off_policy.evaluate(options)
+        print(off_policy.table(judged))
+        print(f"\nthe figures are in {off_policy.write(judged)}")
+        return 0
     record, evaluation = evaluate(options)
     print(table(record, evaluation))
     path = write(record, evaluation)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -14,6 +15,7 @@ import tyro
 from tqdm import tqdm
 
 from gtp_fast import tasks
+from gtp_fast.agents.base import Acting, Agent
 from gtp_fast.data.environment import kind
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
@@ -21,8 +23,10 @@ from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, environment_of, restore
-from gtp_fast.runs import plain
+from gtp_fast.runs import checkpoint, plain
 from gtp_fast.system.files import write_atomically
+
+FQE_STEPS = 20_000
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,64 @@ class Options:
     """Parallel environments per policy; changes the time, never the result."""
     processes: int | None = None
     """Worker processes, 0 for none; by default as many as pay. Changes the time only."""
+    fqe: bool = False
+    """Judge the run by its dataset, without an environment: by fitted Q evaluation, and by its
+    actions in held-out episodes."""
+    fqe_steps: int = FQE_STEPS
+    """Updates of the fitted Q evaluation."""
+
+
+class Subject(NamedTuple):
+    """What is evaluated: the agent of a checkpoint, and how it acts."""
+
+    agent: Agent
+    saved: checkpoint.Checkpoint
+    acting: Acting
+
+
+def subject(options: Options) -> Subject:
+    """Restore the run that is evaluated; UserError for an option out of range."""
+    check_acting(
+        options.weights, options.k, options.num_candidates, options.noise_scale,
+        options.candidate_rule,
+    )  # fmt: skip
+    agent, saved = restore(options.run, options.checkpoint, options.device, options.backend)
+    acting = agent.acting(
+        options.weights, options.k, options.num_candidates, noise_scale=options.noise_scale,
+        candidate_rule=options.candidate_rule,
+    )  # fmt: skip
+    return Subject(agent, saved, acting)
+
+
+def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
+    """Return run, checkpoint and way of acting, as every file of an evaluation names them."""
+    agent, saved, acting = evaluated
+    config = saved.config
+    which = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
+    return {
+        "run": str(saved.path.parent.parent),
+        "task": config["task"],
+        "dataset": config.get("dataset_id", config["dataset"]),
+        "agent": config["agent"],
+        "checkpoint": which,
+        "step": saved.step,
+        "weights": options.weights or agent.acting_weights,
+        "k": acting.steps,
+        "num_candidates": acting.candidates,
+        "candidate_rule": acting.rule,
+        "noise_scale": acting.noise_scale,
+        "seeds": list(agent.seeds),
+        "evaluation_seed": options.seed,
+        "sampler": acting.sampler.describe(),
+    }
 
 
 def evaluate(
     options: Options, live: gymnasium.Env[Any, Any] | None = None
 ) -> tuple[dict[str, Any], Evaluation]:
     """Return the protocol of an evaluation and its episodes; live: an environment to play in."""
-    check_acting(
-        options.weights, options.k, options.num_candidates, options.noise_scale,
-        options.candidate_rule,
-    )  # fmt: skip
-    agent, saved = restore(options.run, options.checkpoint, options.device, options.backend)
+    evaluated = subject(options)
+    agent, saved, acting = evaluated
     config = saved.config
     environment: Environment | None = live
     if live is None:
@@ -84,10 +135,6 @@ def evaluate(
     if own and kind(str(options.env)) != kind(str(task.environment)):
         task = task.without_reference(str(options.env))
     episodes = options.episodes or config["episodes"]
-    acting = agent.acting(
-        options.weights, options.k, options.num_candidates, noise_scale=options.noise_scale,
-        candidate_rule=options.candidate_rule,
-    )  # fmt: skip
     total = episodes * len(agent.seeds)
     with (
         tqdm(total=total, unit="episode", file=sys.stderr, leave=False) as bar,
@@ -108,68 +155,62 @@ def evaluate(
     ):
         evaluation = evaluator.evaluate(acting.sampler)
         name = evaluator.name
-    which = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
-    record = {
-        "run": str(saved.path.parent.parent),
-        "task": task.name,
-        "dataset": config.get("dataset_id", config["dataset"]),
+    record = protocol(options, evaluated) | {
         "environment": name,
-        "agent": config["agent"],
-        "checkpoint": which,
-        "step": saved.step,
-        "weights": options.weights or agent.acting_weights,
-        "k": acting.steps,
-        "num_candidates": acting.candidates,
-        "candidate_rule": acting.rule,
-        "noise_scale": acting.noise_scale,
         "episodes": episodes,
-        "seeds": list(agent.seeds),
-        "evaluation_seed": options.seed,
-        "sampler": acting.sampler.describe(),
         "reference": task.reference,
         "reference_source": task.reference_source,
     }
     return record, evaluation
 
 
-def table(record: dict[str, Any], evaluation: Evaluation) -> str:
-    """Return the result as text, with its protocol."""
-    count = len(evaluation.seeds)
-    lines = [
-        f"{record['task']} on {record['dataset']}, in {record['environment']}",
+def heading(record: Mapping[str, Any], where: str) -> list[str]:
+    """Return the first lines of a result: what was evaluated, where, and how it acted."""
+    return [
+        f"{record['task']} on {record['dataset']}, {where}",
         f"{record['agent']}, {record['checkpoint']} checkpoint (update {record['step']:,}), "
         f"{record['weights']} weights, K = {record['k']}, "
         f"num_candidates = {record['num_candidates']}"
         + (f" ({record['candidate_rule']})" if record["candidate_rule"] else "")
         + f", noise_scale = {record['noise_scale']:g}",
+    ]
+
+
+def grid(seeds: Sequence[int], columns: Mapping[str, tuple[Sequence[float], int]]) -> list[str]:
+    """Return one line a seed, with mean and standard deviation of several.
+
+    columns: by title, one value a seed and its decimal places.
+    """
+    width = max(map(len, columns)) + 2
+    rows = {str(seed): [v[i] for v, _ in columns.values()] for i, seed in enumerate(seeds)}
+    if len(seeds) > 1:
+        rows["mean"] = [float(np.mean(v)) for v, _ in columns.values()]
+        rows["std"] = [float(np.std(v, ddof=1)) for v, _ in columns.values()]
+    places = [p for _, p in columns.values()]
+    return ["seed".ljust(6) + "".join(title.rjust(width) for title in columns)] + [
+        name.ljust(6)
+        + "".join(f"{v:.{p}f}".rjust(width) for v, p in zip(values, places, strict=True))
+        for name, values in rows.items()
+    ]
+
+
+def table(record: dict[str, Any], evaluation: Evaluation) -> str:
+    """Return the result as text, with its protocol."""
+    count, means = len(evaluation.seeds), evaluation.means()
+    titles = {
+        "score": ("normalised return", 1),
+        "success_rate": ("success rate", 3),
+        "return": ("return", 1),
+        "length": ("length", 1),
+    }
+    columns = {t: (means[name], places) for name, (t, places) in titles.items() if name in means}
+    lines = [
+        *heading(record, f"in {record['environment']}"),
         f"{record['episodes']} episodes for each of {count} seed{'s' * (count > 1)}, "
         f"evaluation seed {record['evaluation_seed']}",
         "",
+        *grid(evaluation.seeds, columns),
     ]
-    names = {
-        "score": "normalised return",
-        "success_rate": "success rate",
-        "return": "return",
-        "length": "length",
-    }
-    means = evaluation.means()
-    columns = [name for name in names if name in means]
-    width = max(len(names[name]) for name in columns) + 2
-    lines.append("seed".ljust(6) + "".join(names[name].rjust(width) for name in columns))
-    for i, seed in enumerate(evaluation.seeds):
-        lines.append(
-            str(seed).ljust(6)
-            + "".join(_figure(name, means[name][i]).rjust(width) for name in columns)
-        )
-    if count > 1:
-        lines.append(
-            "mean".ljust(6)
-            + "".join(_figure(n, float(np.mean(means[n]))).rjust(width) for n in columns)
-        )
-        lines.append(
-            "std".ljust(6)
-            + "".join(_figure(n, float(np.std(means[n], ddof=1))).rjust(width) for n in columns)
-        )
     if record["reference"] is not None:
         low, high = record["reference"]
         lines += ["", f"normalised return = 100 (return - {low:g}) / ({high:g} - {low:g})"]
@@ -179,29 +220,35 @@ def table(record: dict[str, Any], evaluation: Evaluation) -> str:
 
 def write(record: dict[str, Any], evaluation: Evaluation) -> Path:
     """Write protocol and episodes into RUN/evaluations/; return the file, named by its protocol."""
-    folder = Path(record["run"]) / "evaluations"
-    name = (
-        f"step_{record['step']:09d}-{record['weights']}-k{record['k']}-n{record['num_candidates']}"
-        f"{record['candidate_rule'] or ''}"
-        f"-z{record['noise_scale']:g}"
-        f"-seed{record['evaluation_seed']}-{record['episodes']}episodes.json"
-    )
     figures = {
         "return": evaluation.returns,
         "length": evaluation.lengths,
         "success": evaluation.successes if evaluation.tells_success else None,
         "environment_seed": evaluation.environment_seeds,
     }
+    content = record | {"means": evaluation.means(), "per_episode": figures}
+    return store(content, f"{acting_name(record)}-{record['episodes']}episodes")
+
+
+def acting_name(record: Mapping[str, Any]) -> str:
+    """Return checkpoint, way of acting and evaluation seed as part of a file's name."""
+    return (
+        f"step_{record['step']:09d}-{record['weights']}-k{record['k']}-n{record['num_candidates']}"
+        f"{record['candidate_rule'] or ''}"
+        f"-z{record['noise_scale']:g}"
+        f"-seed{record['evaluation_seed']}"
+    )
+
+
+def store(content: Mapping[str, Any], name: str) -> Path:
+    """Write RUN/evaluations/NAME.json and return it; UserError when the folder is not writable."""
+    folder = Path(content["run"]) / "evaluations"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be made ({error.strerror}): make the run folder writable."
         ) from error
-    content = record | {"means": evaluation.means(), "per_episode": figures}
-    write_atomically(folder / name, json.dumps(plain(content), indent=1) + "\n")
-    return folder / name
-
-
-def _figure(name: str, value: float) -> str:
-    return f"{value:.3f}" if name == "success_rate" else f"{value:.1f}"
+    path = folder / f"{name}.json"
+    write_atomically(path, json.dumps(plain(content), indent=1) + "\n")
+    return path

@@ -44,6 +44,14 @@ from gtp_fast.reference.objectives import (
     mean_flow_target,
     solve,
 )
+from gtp_fast.reference.off_policy import (
+    covered,
+    energy_score,
+    fqe_loss,
+    held_out,
+    policy_value,
+    shifted_reward,
+)
 from gtp_fast.reference.perturb import (
     U_MODES,
     Perturbation,

@@ -209,7 +209,7 @@ def _saved(folder: Path) -> list[Path]:
 
 
 def _recover(folder: Path) -> None:
-    """Give a checkpoint its name back that a kill left moved aside for one of the same step."""
+    """Give a checkpoint its name back that a kill left moved aside."""
     for aside in folder.glob(f".{_PREFIX}*.old"):
         final = folder / aside.name[1:].removesuffix(".old")
         with contextlib.suppress(OSError):

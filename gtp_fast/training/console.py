@@ -77,7 +77,7 @@ def announce(facts: Facts) -> None:
     if facts.environment is None:
         print(
             f"evaluation  none ({facts.settings['evaluation'].get('reason') or 'no environment'}); "
-            "`gtp_fast evaluate RUN --fqe` judges the policy by the data"
+            "`gtp_fast evaluate RUN --fqe` judges by the data"
         )
     elif settings["steps"] < TRY and settings["episodes"] < facts.task.evaluation_episodes:
         print(

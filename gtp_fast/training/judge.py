@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from gtp_fast.data import TransitionTable
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Environment
+from gtp_fast.policy import off_policy
+from gtp_fast.policy.evaluation import FQE_STEPS, Options
 from gtp_fast.runs import Run
 from gtp_fast.runs.evaluations import EvaluationLog, by_step, read
 from gtp_fast.tasks import Task
@@ -139,3 +142,19 @@ class Judge:
 def figures(found: Evaluation) -> dict[str, Any]:
     """Return the columns of metrics.csv that an evaluation fills."""
     return {f"evaluation_{name}": values for name, values in found.means().items()}
+
+
+def by_data(run: Run, agent: Agent, table: TransitionTable, updates: int) -> str:
+    """Judge a run without an environment by its data; return what is printed of it.
+
+    table: as the agent read it. The fitted Q evaluation takes no more updates than the run.
+    """
+    steps = min(FQE_STEPS, updates)
+    options = Options(run=str(run), fqe=True, fqe_steps=steps, device=str(agent.device))
+    raw = replace(table, lots=None)
+    if agent.setup.observation_mean:
+        mean, scale = (x.double().cpu() for x in agent.standard)
+        raw = raw.standardised((-mean / scale).tolist(), (1.0 / scale).tolist())
+    record = off_policy.evaluate(options, raw)
+    off_policy.write(record)
+    return f"\n{off_policy.table(record)}\n\nrun folder  {run.path}"

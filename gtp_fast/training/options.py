@@ -15,6 +15,7 @@ import tyro
 
 from gtp_fast.agents import task_settings
 
+NO_ENVIRONMENT = "--env none"
 ESSENTIAL = (
     "task", "dataset", "env", "agent", "seeds", "steps", "eta", "width", "episodes", "device",
     "output", "resume",

@@ -23,7 +23,7 @@ from gtp_fast.policy.restore import environment_of, restore, table_of
 from gtp_fast.system.device import chosen_device
 from gtp_fast.training.callbacks import Callback
 from gtp_fast.training.config import Command
-from gtp_fast.training.options import RunConfig
+from gtp_fast.training.options import NO_ENVIRONMENT, RunConfig
 from gtp_fast.training.trainer import Trainer
 
 
@@ -193,7 +193,7 @@ def evaluation_place(
         data.fits_environment(table, live)
         return Place(_stored(live.spec), "it was a live environment, which no file holds")
     if run_config.env == "none":
-        return Place(None, "--env none")
+        return Place(None, NO_ENVIRONMENT)
     try:
         spec = data.evaluation_spec(table, task, run_config.env, run_config.trust_environment)
         if spec is None:

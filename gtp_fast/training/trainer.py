@@ -24,6 +24,7 @@ from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.system.children import ChildDied
 from gtp_fast.training import console, judge
 from gtp_fast.training.callbacks import Callback, Callbacks
+from gtp_fast.training.options import NO_ENVIRONMENT
 from gtp_fast.training.tensorboard import TensorBoard
 
 
@@ -128,6 +129,8 @@ class Trainer:
                 self.facts,
                 console.Outcome(self.judge.last, self.judge.best, diverged, done, rate),
             )
+        elif done == self.steps and self.settings["evaluation"].get("reason") != NO_ENVIRONMENT:
+            print(judge.by_data(self.run, self.agent, self.table, self.steps))
         return 0
 
     def stopped(self) -> int:

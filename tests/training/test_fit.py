@@ -168,3 +168,17 @@ def test_names_that_are_no_task_get_the_mend(name: str, said: str) -> None:
 def test_a_dataset_that_misses_a_task_by_a_letter_is_refused(dataset: Path) -> None:
     with pytest.raises(UserError, match="did you mean hopper-medium"):
         gtp_fast.fit(dataset, task="hoper-medium", **SMALL)
+
+
+def test_without_an_environment_the_data_judge(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dict(np.load(dataset))
+    run = gtp_fast.fit(arrays, output=tmp_path / "runs", normalise_observations=True, **SMALL)
+    said = capsys.readouterr().out
+    assert "evaluation  none (the dataset brings no environment; --env names one)" in said
+    assert "FQE value" in said and "energy score" in said
+    (kept,) = (run.path / "evaluations").iterdir()
+    assert np.isfinite(json.loads(kept.read_text())["means"]["fqe_value"]).all()
+    quiet = gtp_fast.fit(arrays, env="none", output=tmp_path / "quiet", **SMALL)
+    assert not (quiet.path / "evaluations").exists()

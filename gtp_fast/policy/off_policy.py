@@ -1,0 +1,175 @@
+"""A trained run judged by its dataset alone: fitted Q evaluation, energy score, coverage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gtp_fast import data, engine, reference, tasks
+from gtp_fast.agents.fqe import FQE, FQEConfig
+from gtp_fast.errors import UserError
+from gtp_fast.policy import evaluation
+from gtp_fast.policy.evaluation import Options, Subject
+from gtp_fast.policy.restore import table_of
+from gtp_fast.reference.philox import Stream
+
+HELD_OUT = 0.1
+"""Share of the episodes that energy score and coverage are taken on."""
+STATES = 4096
+"""The most states of them, spread evenly."""
+ACTIONS = 16
+"""Actions of the policy in each state."""
+RADIUS = 0.1
+"""Distance within which an action is covered: root mean square, in the box [-1, 1]."""
+# Keys of its own, apart from those of training and of evaluation in the environment.
+_KEYS = 1 << 63
+_CHUNK = 128
+
+
+def evaluate(options: Options, table: data.TransitionTable | None = None) -> dict[str, Any]:
+    """Return the protocol and the figures of an evaluation; UserError for a bad option.
+
+    table: the data of the run with raw observations; None loads them as its configuration says.
+    """
+    if options.fqe_steps < 1:
+        raise UserError(f"--fqe-steps {options.fqe_steps} is too few: give at least 1.")
+    subject = evaluation.subject(options)
+    if table is None:
+        # The policy reads observations as the environment gives them, standardised or not.
+        raw = subject.saved.config | {"observation_mean": ()}
+        table = table_of(raw, device=subject.agent.device)
+    fqe, own_return = critics(subject, table, options.seed)
+    loss = fit(fqe, table, options.fqe_steps, options.backend)
+    likeness, states = held_out_likeness(fqe, table)
+    return evaluation.protocol(options, subject) | {
+        "fqe_steps": options.fqe_steps,
+        "fqe_settings": fqe.settings,
+        "fqe_diverged": [None if step < 0 else step for step in fqe.diverged.tolist()],
+        "held_out": {"share": HELD_OUT, "states": states, "seen_in_training": True},
+        "actions": ACTIONS,
+        "radius": RADIUS,
+        "means": {
+            "fqe_value": initial_value(fqe, table),
+            "data_return": [own_return] * len(fqe.seeds),
+            "fqe_error": [value**0.5 for value in loss],
+            **likeness,
+        },
+    }
+
+
+def critics(subject: Subject, table: data.TransitionTable, seed: int) -> tuple[FQE, float]:
+    """Return the untrained critics of a run's policies, and the data's own discounted return.
+
+    That return is the mean over episodes, from their first state on, of `reference.return_to_go`.
+    """
+    agent, acting = subject.agent, subject.acting
+    discount = getattr(agent.config, "discount", tasks.of_run(subject.saved.config).discount)
+    config = FQEConfig(width=agent.config.width, depth=agent.config.depth, discount=discount)
+    keys = tuple(_KEYS + (seed << 32) + one for one in agent.seeds)
+    setup = replace(agent.setup, seeds=keys, all_seeds=keys)
+    batch = table.all()
+    returns = reference.return_to_go(batch.reward, batch.mask, table.episode, discount)
+    shift, scale = float(returns.mean()), float(returns.std(correction=0))
+    fqe = FQE(config, setup, acting.sampler, shift, scale or 1.0)
+    first = table.episode.diff(prepend=table.episode[:1] - 1) != 0
+    return fqe, float(returns[first].mean())
+
+
+def fit(fqe: FQE, table: data.TransitionTable, steps: int, backend: str = "auto") -> list[float]:
+    """Train the critics; return the loss of each seed, the mean of the last tenth."""
+    watch, losses = engine.Watch(fqe), [0.0] * len(fqe.seeds)
+    choice = engine.choose("auto", backend, fqe.device)
+    tenth = -(-steps // 10)
+    fqe.prepare(steps)
+    with (
+        tqdm(total=steps, unit="update", file=sys.stderr, leave=False) as bar,
+        closing(engine.build(choice, fqe, table, watch)) as built,
+    ):
+
+        def after(done: int) -> None:
+            bar.update(done - bar.n)
+            if done % tenth == 0 or done == steps:
+                losses[:] = watch.means()["td_loss"]
+
+        engine.run(built, fqe, 0, steps, (tenth,), after, lambda: 0)
+    return losses
+
+
+def initial_value(fqe: FQE, table: data.TransitionTable) -> list[float]:
+    """Return V of each seed's policy, the mean over the first states of all episodes."""
+    states = table.episode_starts()
+    parts = [
+        len(some[0]) * reference.policy_value(fqe.values(some, actions)).double()
+        for some, actions in _drawn(fqe, states)
+    ]
+    return (torch.stack(parts).sum(0) / len(states)).tolist()
+
+
+def held_out_likeness(fqe: FQE, table: data.TransitionTable) -> tuple[dict[str, list[float]], int]:
+    """Return energy score and coverage, one value a seed, and the number of their states."""
+    episodes = reference.held_out(int(table.episode[-1]) + 1, HELD_OUT).to(table.device)
+    rows = episodes[table.episode.long()].nonzero()[:, 0]
+    rows = rows[:: -(-len(rows) // STATES)]
+    batch = table.gather(rows)
+    observed = torch.split(batch.action.to(fqe.dtype), _CHUNK)
+    scores, covered = [], []
+    for (_, actions), seen in zip(_drawn(fqe, batch.observation), observed, strict=True):
+        scores.append(reference.energy_score(actions, seen))
+        covered.append(reference.covered(actions, seen, RADIUS))
+    figures = {"energy_score": scores, "coverage": covered}
+    means = {name: torch.cat(parts, 1).mean(1).tolist() for name, parts in figures.items()}
+    return means, len(rows)
+
+
+def _drawn(fqe: FQE, states: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a few of the states [S, n, O] and the policies' actions in them [S, ACTIONS, n, A]."""
+    for number, some in enumerate(torch.split(states.to(fqe.dtype), _CHUNK)):
+        repeated = some.expand(len(fqe.seeds), -1, -1)
+        yield repeated, fqe.actions(repeated, ACTIONS, Stream.ACT, number)
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """Return the result as text, with its protocol."""
+    means, held_out = record["means"], record["held_out"]
+    columns = {
+        "FQE value": (means["fqe_value"], 2),
+        "data's return": (means["data_return"], 2),
+        "Bellman error": (means["fqe_error"], 3),
+        "energy score": (means["energy_score"], 4),
+        "coverage": (means["coverage"], 3),
+    }
+    settings = record["fqe_settings"]
+    lines = [
+        *evaluation.heading(record, "without an environment"),
+        f"fitted Q evaluation: {record['fqe_steps']:,} updates, width {settings['width']}, "
+        f"evaluation seed {record['evaluation_seed']}",
+        "",
+        *evaluation.grid(record["seeds"], columns),
+        "",
+        f"FQE value, data's return: discounted by {settings['discount']:g}, from the first states "
+        "of the data's episodes, in the rewards of training; a time limit ends neither",
+        f"energy score (lower is better), coverage (share of states with one of "
+        f"{record['actions']} actions within {record['radius']:g} of the data's):",
+        f"in {held_out['states']:,} states of the {held_out['share']:.0%} of episodes held out by "
+        "their number; training has seen them too",
+    ]
+    lines += [
+        f"FQE of seed {seed} diverged at update {step:,}: its value means nothing"
+        for seed, step in zip(record["seeds"], record["fqe_diverged"], strict=True)
+        if step is not None
+    ]
+    return "\n".join(lines)
+
+
+def write(record: Mapping[str, Any]) -> Path:
+    """Write the result into RUN/evaluations/; return the file, named by its protocol."""
+    name = f"fqe-{evaluation.acting_name(record)}-{record['fqe_steps']}updates"
+    return evaluation.store(record, name)
