@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gtp_fast.errors import UserError
 
-Family = Literal["locomotion", "antmaze", "pointmaze"]
+Family = Literal["locomotion", "antmaze", "pointmaze", "ogbench"]
 GoalRule = Literal["none", "concat", "relabel"]
 RewardRule = Literal["none", "minus_one", "cql", "quarter", "iql_locomotion", "normalize"]
 Cell = tuple[int, int]
