@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gtp_fast import agents
+from gtp_fast.collect import __main__
 from gtp_fast.collect import ogbench_sets as collection
 from gtp_fast.data import ogbench_files, ogbench_sets
 from gtp_fast.environments import ogbench_names
@@ -265,6 +266,14 @@ def test_collected_arms_are_files_that_ogbench_loads(name: str, tmp_path: Path) 
     assert arrays["observations"].shape == (8, env.observation_space.shape[0])  # type: ignore[index]
     assert arrays["actions"].shape == (8, 5) and np.abs(arrays["actions"]).max() > 0.1
     assert arrays["rewards"].shape == (8,) and ("button_states" in arrays) == ("puzzle" in name)
+
+
+def test_the_command_collects_a_single_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    __main__.main([POINT, "--transitions", "20", "--output", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert f"--task {POINT} --dataset {tmp_path / 'pointmaze-medium-navigate-v0.npz'}" in told
 
 
 def test_the_settings_of_a_collection_travel_with_its_file(tmp_path: Path) -> None:
