@@ -18,7 +18,7 @@ from gtp_fast.tasks import find
 
 @dataclass(frozen=True)
 class Options:
-    """Make a genuine Minari dataset, or a file of OGBench's layout. It says that it was made here."""
+    """Make a Minari dataset, or a file of OGBench's layout, which says that it was made here."""
 
     task: Annotated[str, tyro.conf.Positional]
     """pointmaze-{umaze,medium,large}, pointmaze-demo, or antmaze-{umaze,umaze-diverse,medium-play,

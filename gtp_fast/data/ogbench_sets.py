@@ -18,6 +18,7 @@ from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import Numbers, required
 from gtp_fast.environments.singletask import evaluation_spec
 from gtp_fast.errors import UserError
+from gtp_fast.system.files import temporary_files_removed
 from gtp_fast.tasks import Rules, Task
 
 RULES = Rules(goal="relabel")
@@ -115,7 +116,8 @@ def _labelled(single: Single, path: Path) -> dict[str, NDArray[np.float32]]:
 
     try:
         arrays: dict[str, NDArray[np.float32]] = package.load_dataset(str(path), add_info=True)
-        env = gym.make(single.environment)
+        with temporary_files_removed():
+            env = gym.make(single.environment)
         # Setting the task draws numbers, which the goal does not depend on.
         with Numbers().drawn(0):
             relabel_utils.relabel_dataset(single.environment, env, arrays)

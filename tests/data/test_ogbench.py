@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,15 @@ def test_fql_has_its_authors_settings_on_every_task_of_a_set() -> None:
 
 
 @pytest.mark.parametrize("name", [POINT, PUZZLE])
-def test_a_table_holds_what_ogbench_itself_loads_and_labels(name: str, tmp_path: Path) -> None:
+def test_a_table_holds_what_ogbench_itself_loads_and_labels(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = written(tmp_path / "set.npz", name)
-    table = ogbench_sets.table(ogbench_sets.task(name), path)
+    (tmp_path / "empty").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "empty"))
+        table = ogbench_sets.table(ogbench_sets.task(name), path)
+    assert not list((tmp_path / "empty").iterdir())
     _, own, _ = ogbench.make_env_and_datasets(name, dataset_path=str(path))
     batch = table.all()
     pairs = {
