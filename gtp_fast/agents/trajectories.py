@@ -18,7 +18,10 @@ _UNITS = 1024
 
 
 class _Judged(NamedTuple):
-    """Parts of the data that are judged as one: each row's part [N], and of each its figures."""
+    """Parts of the data that are judged as one.
+
+    part [N]: number of each row's part. score [P], start [P, O]: figures of each part.
+    """
 
     part: Tensor
     score: Tensor

@@ -1,4 +1,4 @@
-"""OGBench's files: where they lie, how they come here, and what says that they were made here."""
+"""OGBench's files: where they lie, and how they come here."""
 
 from __future__ import annotations
 

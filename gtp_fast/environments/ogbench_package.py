@@ -1,4 +1,4 @@
-"""The package ogbench, which is an extra of its own, and the random numbers that it draws."""
+"""The package ogbench, an extra of its own, and the numbers that it draws."""
 
 from __future__ import annotations
 
