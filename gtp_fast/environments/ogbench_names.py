@@ -59,11 +59,6 @@ class Single:
         """Name of the data's file, which all tasks of an environment share."""
         return f"{self.setting}-{self.data}-v0"
 
-    @property
-    def group(self) -> str:
-        """Environment and data, which the authors' settings go by: antmaze-large-navigate."""
-        return f"{self.setting}-{self.data}"
-
 
 def is_name(name: str) -> bool:
     """Return whether OGBench has a single task of states by this name."""
