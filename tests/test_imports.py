@@ -15,8 +15,9 @@ PACKAGE, KERNELS = ROOT / "gtp_fast", ROOT / "kernels"
 
 # From the ground up: a room may import what stands before it, never what stands behind it.
 ORDER = (
-    "errors", "cli", "reference", "system", "networks", "ops", "tasks", "data", "agents",
-    "evaluation", "engine", "runs", "policy", "collect", "training", "studies", "commands",
+    "errors", "cli", "reference", "system", "networks", "ops", "environments", "tasks", "data",
+    "agents", "evaluation", "engine", "runs", "policy", "collect", "training", "studies",
+    "commands",
 )  # fmt: skip
 # Files at the top of the package that are no command.
 SHARED = ("__init__", "errors", "cli")

@@ -22,6 +22,11 @@ _GTP = (
         | {"eta": one(2.0), "k": 2, "t_max": 20.0, "last_nodes": 40, "value_samples": 2}
         | {"advantage_start": 0, "trajectory_eta": 0.0, "t_law": "uniform", "noise_scale": 1.0},
     ),
+    Entry(
+        "pointmaze-medium-navigate-singletask-v0",
+        "ours: tried on data collected here, docs/guidance.md",
+        {"trajectory_piece": 25, "trajectory_least_share": 0.1, "noise_scale": 0.5},
+    ),
 )
 
 SHORT = 1_000_000

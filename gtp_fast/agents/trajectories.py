@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 from gtp_fast import reference
 
@@ -16,21 +17,50 @@ if TYPE_CHECKING:
 _UNITS = 1024
 
 
+class _Judged(NamedTuple):
+    """Parts of the data that are judged as one.
+
+    part [N]: number of each row's part. score [P], start [P, O]: figures of each part.
+    """
+
+    part: Tensor
+    score: Tensor
+    start: Tensor
+
+
 def favoured(
-    table: TransitionTable, eta: float, maximum: float, least_share: float
+    table: TransitionTable,
+    eta: float,
+    maximum: float,
+    least_share: float,
+    piece: int | None = None,
+    discount: float = 0.99,
 ) -> TransitionTable:
     """Return the table with lots that draw an episode's rows by its trajectory weight.
 
-    The weights are `reference.trajectory_weights`.
+    The weights are `reference.trajectory_weights`. piece: rows of the pieces that are judged in
+    place of whole episodes, by their discounted return to go, the rest of the episode included.
     """
-    advantage = reference.trajectory_advantage(
-        table.episode_scores().cpu(), table.episode_starts().cpu()
-    )
-    episode = table.episode.cpu().long()
+    judged = _episodes(table) if piece is None else _pieces(table, piece, discount)
+    advantage = reference.trajectory_advantage(judged.score, judged.start)
     weights = reference.trajectory_weights(
-        advantage, torch.bincount(episode), eta, maximum, least_share
+        advantage, torch.bincount(judged.part), eta, maximum, least_share
     )
     # Rounded, because the last digits of a weight depend on the machine; the draws must not.
     units = (weights * _UNITS).round().long()
-    lots = reference.alias_table(units[episode])
+    lots = reference.alias_table(units[judged.part])
     return replace(table, lots=lots.to(table.device))
+
+
+def _episodes(table: TransitionTable) -> _Judged:
+    starts = table.episode_starts().cpu()
+    return _Judged(table.episode.cpu().long(), table.episode_scores().cpu(), starts)
+
+
+def _pieces(table: TransitionTable, piece: int, discount: float) -> _Judged:
+    rows, episode = table.all(), table.episode.cpu().long()
+    lengths = torch.bincount(episode)
+    begins = (lengths.cumsum(0) - lengths)[episode]
+    first = (torch.arange(len(episode)) - begins) % piece == 0
+    returns = reference.return_to_go(rows.reward.cpu(), rows.mask.cpu(), episode, discount)
+    return _Judged(first.cumsum(0) - 1, returns[first].double(), rows.observation.cpu()[first])

@@ -1,4 +1,4 @@
-"""Collect a Minari dataset locally: for machines that have no dataset and no network."""
+"""Collect a dataset locally: for machines that have no dataset and no network."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from gtp_fast.collect import ogbench_sets
 from gtp_fast.collect.buffers import Stored, shorten
 from gtp_fast.collect.plans import PLANS, plan_of
 from gtp_fast.collect.storage import SETTINGS_KEY, write
 from gtp_fast.collect.workers import episodes
 from gtp_fast.data import locate, minari
+from gtp_fast.environments import ogbench_names
 from gtp_fast.errors import UserError
 from gtp_fast.system.machine import cores
 from gtp_fast.tasks import Task, find
@@ -41,12 +43,17 @@ def collect(
     workers: int = 1,
     progress: bool = True,
 ) -> Collected:
-    """Make the task's local dataset below `output` (default: Minari's own folder), or reuse it.
+    """Make the task's local dataset below `output`, or reuse it.
 
-    The same settings give the same bits, whatever the number of workers. Raises UserError when the
+    output: by default Minari's own folder, or OGBench's for its tasks, which have one worker. The
+    same settings give the same bits, whatever the number of workers. Raises UserError when the
     dataset is there with other settings, cannot be written, or the task cannot be collected.
     """
     task = find(task) if isinstance(task, str) else task
+    if task.family == "ogbench":
+        single = ogbench_names.find(task.name)
+        made_at, there = ogbench_sets.collect(single, transitions, seed, noise, output, progress)
+        return Collected(single.dataset, made_at, there)
     plan = plan_of(task)
     settings: dict[str, Any] = {
         "task": task.name,

@@ -1,4 +1,4 @@
-"""`python -m gtp_fast.collect TASK`: make a Minari dataset here, without a network."""
+"""`python -m gtp_fast.collect TASK`: make a dataset here, without a network."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from gtp_fast.tasks import find
 
 @dataclass(frozen=True)
 class Options:
-    """Make a genuine Minari dataset locally. It is not Minari's own data, and says so."""
+    """Make a Minari dataset, or a file of OGBench's layout, which says that it was made here."""
 
     task: Annotated[str, tyro.conf.Positional]
     """pointmaze-{umaze,medium,large}, pointmaze-demo, or antmaze-{umaze,umaze-diverse,medium-play,
-    medium-diverse,large-play,large-diverse}."""
+    medium-diverse,large-play,large-diverse}; of OGBench's single tasks pointmaze, cube, scene and
+    puzzle."""
     transitions: int | None = None
     """Steps to collect; the task's own number by default."""
     seed: int = 0
@@ -29,7 +30,8 @@ class Options:
     noise: float | None = None
     """Standard deviation of the Gaussian added to actions; the task's own by default."""
     output: Path | None = None
-    """Folder of Minari datasets to write into; Minari's own (MINARI_DATASETS_PATH) by default."""
+    """Folder to write into; by default Minari's own (MINARI_DATASETS_PATH), for OGBench's tasks
+    OGBench's (OGBENCH_DATA)."""
     workers: int | None = None
     """Processes; the data do not depend on it. One by default, for antmaze one per core."""
 
@@ -43,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
         workers = default_workers(task)
     made = collect(task, options.transitions, options.seed, options.noise, options.output, workers)
     print(f"{'already there' if made.reused else 'collected'}: {made.path}")
-    print("Locally made, not Minari's data. To train on it:")
+    print("Locally made, not the official data. To train on it:")
     print(f"  python -m gtp_fast.train --task {task.name} --dataset {made.path}")
 
 

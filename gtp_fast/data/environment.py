@@ -16,6 +16,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from gtp_fast.data import maze, trust
 from gtp_fast.data.table import TransitionTable
+from gtp_fast.environments import d4rl_mazes
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find
 
@@ -65,11 +66,13 @@ def evaluation_spec(
     if environment is not None:
         return registered(environment)
     if table.evaluation_environment is None:
-        # D4RL's own ant has other motors and coordinates, so no maze stands in for it.
+        if task.family == "antmaze" and table.provenance.description == "a D4RL file":
+            return d4rl_mazes.evaluation_spec(task.name)
+        # The positions of other flat files may be in other coordinates.
         absent = task.goal_reaching or task.environment is None
         return None if absent else registered(str(task.environment))
     spec = trust.parse(table.evaluation_environment, table.dataset_id, trust_environment)
-    if task.environment is None:
+    if task.environment is None or task.family == "ogbench":
         return spec
     if not trust_environment and kind(spec.id) != kind(task.environment):
         raise UserError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gtp_fast.data import aliases, cache, files, flat, locate, minari, rules
+from gtp_fast.data import aliases, cache, files, flat, locate, minari, ogbench_sets, rules
 from gtp_fast.data.environment import evaluation_goal
 from gtp_fast.data.recording import Recording, concatenate
 from gtp_fast.data.table import Provenance, TransitionTable
@@ -52,7 +52,7 @@ def load_table(
 
 def default_rules(task: Task, source: locate.Source) -> Rules:
     """Return the task's rules; for a flat file, without goals, rewards as stored."""
-    if source.kind == "minari":
+    if source.kind == "minari" or task.family == "ogbench":
         return task.rules
     return replace(task.rules, goal="none", cut_at_goal=False)
 
@@ -60,6 +60,8 @@ def default_rules(task: Task, source: locate.Source) -> Rules:
 def _build(
     task: Task, sources: tuple[locate.Source, ...], chosen: Rules, box: Box | None
 ) -> TransitionTable:
+    if task.family == "ogbench":
+        return ogbench_sets.table(task, sources[0].path, chosen)
     parts = [_boxed(_read(task, source, chosen), chosen, box) for source in sources]
     recording = concatenate(parts)
     goal = evaluation_goal(task, recording.environment, recording.evaluation_environment)

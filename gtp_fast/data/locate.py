@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gtp_fast.data import files
+from gtp_fast.data import files, ogbench_files
 from gtp_fast.data import minari as minari_source
+from gtp_fast.environments import ogbench_names
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
 
@@ -48,6 +49,9 @@ def find(task: Task, dataset: Any) -> tuple[Source, ...]:
 
     dataset: an id, a path, a dict of arrays, or a `minari.MinariDataset`; None for the task's own.
     """
+    if task.family == "ogbench":
+        path = ogbench_files.located(ogbench_names.find(task.name), dataset)
+        return (Source("flat", path, path.name),)
     if isinstance(dataset, Mapping):
         return (Source("flat", Path(), "arrays", dict(dataset)),)
     if hasattr(dataset, "iterate_episodes"):

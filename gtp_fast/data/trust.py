@@ -19,7 +19,7 @@ from gtp_fast.errors import UserError
 _WRAPPERS = re.compile(
     r"gymnasium\.wrappers(\.\w+)*:(TimeLimit|OrderEnforcing|PassiveEnvChecker|FlattenObservation|"
     r"RescaleAction|ClipAction|RescaleObservation|DtypeObservation|TimeAwareObservation)"
-    r"|gtp_fast\.data\.environment:FixedGoal"
+    r"|gtp_fast\.data\.environment:FixedGoal|gtp_fast\.environments\.singletask:SingleTask"
 )
 # A path, a model file, or a place in code.
 _PLACE = re.compile(r"[/\\:]|\.(xml|mjcf|urdf|py|so|pkl)$", re.IGNORECASE)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +20,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from gtp_fast.errors import UserError
+from gtp_fast.system.files import temporary_files_removed
 
 Floats = NDArray[np.float32]
 Environment = EnvSpec | gymnasium.Env[Any, Any]
@@ -80,15 +80,10 @@ def make(spec: EnvSpec, checked: bool = False) -> gymnasium.Env[Any, Any]:
     the environment cannot be built.
     """
     _log_mujoco()
-    kept = tempfile.tempdir
     try:
         # Mazes write their model into the temporary folder and read it once.
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-            tempfile.tempdir = folder
-            try:
-                return gymnasium.make(spec, disable_env_checker=not checked)
-            finally:
-                tempfile.tempdir = kept
+        with temporary_files_removed(), contextlib.redirect_stderr(io.StringIO()):
+            return gymnasium.make(spec, disable_env_checker=not checked)
     except ImportError as error:
         raise UserError(
             f"The environment {spec.id} cannot be built ({error}): pip install 'gtp_fast[envs]', "

@@ -79,3 +79,12 @@ def by_step(rows: dict[str, Any], column: str) -> tuple[list[int], list[Figures]
         seeds: Sequence[int] = sorted(set(rows["seed"][at].tolist()))
         means.append(np.array([rows[column][at & (rows["seed"] == seed)].mean() for seed in seeds]))
     return steps, means
+
+
+def mean_of_last_three(rows: dict[str, Any], column: str = "success") -> Figures | None:
+    """Return each seed's mean of a column over the last three evaluations [S], as FQL reports it.
+
+    None where there are fewer than three.
+    """
+    means = by_step(rows, column)[1][-3:]
+    return np.mean(means, axis=0) if len(means) == 3 else None

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from gtp_fast.errors import UserError
+
+
+@contextlib.contextmanager
+def temporary_files_removed() -> Iterator[None]:
+    """Remove what is written into the temporary folder meanwhile, such as models of mazes."""
+    kept = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = kept
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gtp_fast.environments import ogbench_names
 from gtp_fast.errors import UserError
-from gtp_fast.tasks.presets import TASKS
+from gtp_fast.tasks.presets import TASKS, of_ogbench
 from gtp_fast.tasks.task import Task, from_facts
 
 _VERSIONS = {"locomotion": ("2",), "antmaze": ("0", "2"), "pointmaze": ()}
@@ -20,6 +21,8 @@ _D4RL_ELSEWHERE = re.compile(r"(pen|door|hammer|relocate)-(human|cloned|expert)|
 
 def find(name: str) -> Task:
     """Return the preset of a name, with D4RL's version suffix or not; UserError otherwise."""
+    if "singletask" in name.lower():
+        return of_ogbench(ogbench_names.find(name))
     wanted = name.strip().lower()
     suffix = re.search(r"-v(\d+)$", wanted)
     bare = wanted[: suffix.start()] if suffix else wanted
@@ -34,7 +37,7 @@ def of_dataset(name: str, dataset: str) -> Task:
 
     UserError for a name that only misses a preset's by a letter or two.
     """
-    if name in TASKS:
+    if name in TASKS or "singletask" in name.lower():
         return find(name)
     near = difflib.get_close_matches(name.lower(), TASKS, n=3, cutoff=0.8) if name else []
     if near:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.tasks.task import Cell, Rules, Task
 
 # D4RL's reference returns (d4rl/infos.py); the same pair for every dataset of an environment.
@@ -108,6 +109,29 @@ def _demo() -> Task:
         start=start,
         goal=goal,
         updates=10_000,
+    )
+
+
+# FQL's authors take 0.995 where the way is long, and 0.99 elsewhere.
+_LONG = ("antmaze-giant", "humanoidmaze", "antsoccer")
+
+
+def of_ogbench(single: Single) -> Task:
+    """Return the task of one of OGBench's single tasks."""
+    return Task(
+        name=single.name,
+        family="ogbench",
+        environment=single.environment,
+        datasets=((single.dataset,),),
+        observation_keys=(),
+        # OGBench's own labels: one fixed goal outside the state.
+        rules=Rules(goal="relabel"),
+        reference=(0.0, 1.0),
+        reference_source="OGBench: the score is the success rate in percent",
+        evaluation_episodes=50,
+        max_episode_steps=single.max_episode_steps,
+        discount=0.995 if single.setting.startswith(_LONG) else 0.99,
+        updates=1_000_000,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Family = Literal["locomotion", "antmaze", "pointmaze", "other"]
+Family = Literal["locomotion", "antmaze", "pointmaze", "ogbench", "other"]
 GoalRule = Literal["none", "concat", "relabel"]
 RewardRule = Literal["none", "minus_one", "cql", "quarter", "iql_locomotion", "normalize"]
 Terminals = Literal["auto", "terminal_state", "trajectory_end"]

@@ -15,7 +15,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable
 from gtp_fast.engine import Choice, Diverged
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.runs import Run, guidance
+from gtp_fast.runs import Run, evaluations, guidance
 from gtp_fast.tasks import TRY, Task
 
 
@@ -151,6 +151,7 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "noise_scale": agent.noise_scale,
         "effective_rows": 1.0 if table.lots is None else _effective_rows(table.lots),
         "last": outcome.last.means(),
+        "mean_of_last_three": _last_three(facts),
         "health": guidance.last(columns),
         "warnings": list(guidance.sentences(columns, settings["steps"]).values()),
         "best_mean_score": outcome.best,
@@ -161,6 +162,13 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "processes": facts.engine.sharing.count,
         "operations": agent.ops.describe(),
     }
+
+
+def _last_three(facts: Facts) -> list[float] | None:
+    """Return each seed's mean success of the last three evaluations, if there are three."""
+    rows = evaluations.read(facts.run.evaluations)
+    means = evaluations.mean_of_last_three(rows, "success")
+    return None if means is None or np.isnan(means).any() else means.tolist()
 
 
 def _effective_rows(lots: Tensor) -> float:

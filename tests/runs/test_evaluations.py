@@ -33,6 +33,18 @@ def test_the_log_keeps_every_episode_and_forgets_what_a_resume_undoes(tmp_path: 
     assert set(evaluations.read(path)["step"].tolist()) == {100}
 
 
+def test_the_mean_of_the_last_three_evaluations_is_one_figure_a_seed(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations.npz"
+    log = EvaluationLog(path)
+    kept = [play((3, 5), 6, seed=number) for number in range(4)]
+    for number, evaluation in enumerate(kept):
+        log.append(100 * number, evaluation)
+        means = evaluations.mean_of_last_three(evaluations.read(path), "return")
+        assert (means is None) == (number < 2)
+    assert means is not None
+    assert means.tolist() == pytest.approx(np.mean([e.returns.mean(1) for e in kept[1:]], 0))
+
+
 def test_a_broken_log_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "evaluations.npz"
     EvaluationLog(path).append(1, play(episodes=2))

@@ -57,7 +57,10 @@ class GTP(GTPState):
         c = self.config
         if c.trajectory_eta == 0.0 or not self.guided:
             return table
-        return favoured(table, c.trajectory_eta, c.trajectory_maximum, c.trajectory_least_share)
+        return favoured(
+            table, c.trajectory_eta, c.trajectory_maximum, c.trajectory_least_share,
+            c.trajectory_piece, c.discount,
+        )  # fmt: skip
 
     def score(self, seed: int | None = None) -> Score | None:
         """Return the target critic's score; None for behaviour cloning, which trains no critic."""

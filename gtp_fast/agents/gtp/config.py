@@ -38,6 +38,10 @@ class GTPConfig(AgentConfig):
     """Largest weight of an episode in these draws; an episode as good as promised has 1."""
     trajectory_least_share: float = 0.5
     """Least effective sample size of the rows, as a share; trajectory_eta is lowered to keep it."""
+    trajectory_piece: int | None = None
+    """Rows of the pieces of episodes that are judged and drawn in place of whole ones, each by its
+    discounted return to go: for data whose episodes chase many goals. None: whole episodes.
+    """
     lambda_flow: tuple[float, ...] = (1.0,)
     """Weight of the flow loss; the consistency loss has 1. One value, or one per seed."""
     lambda_q: tuple[float, ...] = (0.01,)
@@ -95,6 +99,7 @@ def ranges(config: GTPConfig) -> Ranges:
         "trajectory_eta": (0, 100),
         "trajectory_maximum": (1, 1e6),
         "trajectory_least_share": (0, 1),
+        "trajectory_piece": (1, math.inf),
         "lambda_flow": ANY,
         "lambda_q": ANY,
         "k": (1, 64),

@@ -1,0 +1,1 @@
+"""Evaluation environments of other benchmarks; worker processes import it, so it knows no torch."""

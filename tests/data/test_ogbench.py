@@ -1,0 +1,297 @@
+"""OGBench's single tasks: names, its own loading and labels, evaluation, and data made here."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from gtp_fast import agents
+from gtp_fast.collect import __main__
+from gtp_fast.collect import ogbench_sets as collection
+from gtp_fast.data import evaluation_spec as table_spec
+from gtp_fast.data import load_table, ogbench_files
+from gtp_fast.environments import ogbench_names
+from gtp_fast.environments.singletask import evaluation_spec
+from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import make
+from gtp_fast.evaluation.workers import SharedSlots
+from gtp_fast.tasks import Rules, find
+
+ogbench = pytest.importorskip("ogbench")
+
+POINT = "pointmaze-medium-navigate-singletask-v0"
+PUZZLE = "puzzle-3x3-play-singletask-task2-v0"
+
+
+def written(path: Path, name: str, **left_out: Any) -> Path:
+    """Write a file of OGBench's layout: 3 episodes, of which the second passes the goal."""
+    single = ogbench_names.find(name)
+    env: Any = gym.make(single.environment)
+    env.reset(seed=0)
+    draw, lengths = np.random.default_rng(0), (5, 8, 4)
+    n, size, actions = sum(lengths), env.observation_space.shape[0], env.action_space.shape[0]
+    arrays: dict[str, Any] = {
+        "observations": draw.standard_normal((n, size)).astype(np.float32),
+        "actions": draw.uniform(-1, 1, (n, actions)).astype(np.float32),
+        "terminals": np.isin(np.arange(n), np.cumsum(lengths) - 1),
+    }
+    inner = env.unwrapped
+    if single.body == "pointmaze":
+        arrays["qpos"] = np.full((n, 2), -50.0, np.float32)
+        arrays["qpos"][8:10] = inner.cur_goal_xy
+    else:
+        arrays["qpos"] = np.zeros((n, 23), np.float32)
+        target = inner._target_button_states
+        arrays["button_states"] = np.where(draw.random((n, len(target))) < 0.5, target, 1 - target)
+        arrays["button_states"][8:10] = target
+    for key in left_out:
+        del arrays[key]
+    np.savez(path, **arrays)
+    np.savez(path.with_name(f"{path.stem}-val.npz"), **arrays)
+    return path
+
+
+# --- names and tasks -----------------------------------------------------------------------------
+
+
+def test_every_single_task_of_states_has_its_name_and_its_steps() -> None:
+    found = set()
+    for body, kinds in ogbench_names.DATA.items():
+        for known in (key for key in gym.registry if key.startswith(f"{body}-")):
+            setting, _, rest = known.partition("-singletask")
+            for data in kinds if rest else ():
+                name = f"{setting}-{data}-singletask{rest}"
+                single = ogbench_names.find(name)
+                assert ogbench_names.is_name(name) and single.environment == known
+                assert single.max_episode_steps == gym.spec(known).max_episode_steps
+                found.add(known)
+    states = {k for k in gym.registry if "-singletask" in k and not k.startswith("visual")}
+    assert found == states and len(found) == 24 * 6
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["antmaze-large-play-singletask-v0", "antmaze-large-v0",
+     "visual-cube-single-play-singletask-v0", "cube-single-play-singletask-task6-v0",
+     "scene-large-play-singletask-v0"],
+)  # fmt: skip
+def test_what_ogbench_does_not_have_is_no_name(name: str) -> None:
+    assert not ogbench_names.is_name(name)
+    with pytest.raises(UserError, match=r"unknown task|is no single task|has several datasets"):
+        find(name)
+
+
+def test_a_task_is_scored_by_its_success() -> None:
+    task = find("humanoidmaze-giant-stitch-singletask-task4-v0")
+    assert (task.family, task.environment) == ("ogbench", "humanoidmaze-giant-singletask-task4-v0")
+    assert task.datasets == (("humanoidmaze-giant-stitch-v0",),)
+    assert (task.evaluation_episodes, task.max_episode_steps, task.discount) == (50, 4000, 0.995)
+    assert task.score([0.0, 0.25, 1.0]).tolist() == [0.0, 25.0, 100.0]
+
+
+def test_fql_has_its_authors_settings_on_every_task_of_a_set() -> None:
+    for suffix in ogbench_names.TASKS:
+        _, config = agents.defaults("fql", find(f"antmaze-giant-navigate-singletask{suffix}-v0"))
+        assert (config.alpha, config.discount, config.q_aggregate) == ((10.0,), 0.995, "min")
+        assert not config.normalise_q
+    _, unlisted = agents.defaults("fql", find(POINT))
+    assert unlisted.normalise_q and unlisted.alpha == (1.0,) and unlisted.discount == 0.99
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [POINT, PUZZLE])
+def test_a_table_holds_what_ogbench_itself_loads_and_labels(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "set.npz", name)
+    (tmp_path / "empty").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "empty"))
+        table = load_table(name, path, use_cache=False)
+    assert not list((tmp_path / "empty").iterdir())
+    _, own, _ = ogbench.make_env_and_datasets(name, dataset_path=str(path))
+    batch = table.all()
+    pairs = {
+        "observations": batch.observation, "actions": batch.action, "rewards": batch.reward,
+        "next_observations": batch.next_observation, "masks": batch.mask,
+    }  # fmt: skip
+    for key, ours in pairs.items():
+        np.testing.assert_array_equal(ours.numpy(), own[key], err_msg=key)
+    # Episodes end where OGBench's terminals are, not at the goal, which stops the bootstrap alone.
+    assert table.episode.tolist() == [0] * 4 + [1] * 7 + [2] * 3
+    assert np.flatnonzero(batch.mask.numpy() == 0.0).tolist() == [7, 8]
+    assert table.statistics.success_rate == pytest.approx(1 / 3)
+    assert table.episode_scores().tolist() == [0.0, 1.0, 0.0]
+    assert table.provenance.official
+    spec = table_spec(table)
+    assert spec is not None and spec.id == find(name).environment
+
+
+def test_a_file_or_rule_that_does_not_fit_is_a_sentence(tmp_path: Path) -> None:
+    task = find(POINT)
+    whole = written(tmp_path / "whole.npz", POINT)
+    with pytest.raises(UserError, match="leave out the options of the data's rules"):
+        load_table(task, whole, Rules(reward="minus_one"))
+    bare = written(tmp_path / "bare.npz", POINT, qpos=None)
+    with pytest.raises(UserError, match=r"bare\.npz is no file of pointmaze-medium-navigate-v0"):
+        load_table(task, bare)
+    with pytest.raises(UserError, match="no state of it is at the goal"):
+        load_table(POINT.replace("task-", "task-task4-"), whole, use_cache=False)
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(UserError, match=r"cannot be read as an \.npz"):
+        load_table(task, tmp_path / "text.npz")
+
+
+def test_a_missing_set_names_the_ways_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(names: list[str], folder: str) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setenv("OGBENCH_DATA", str(tmp_path))
+    monkeypatch.setattr(ogbench, "download_datasets", refused)
+    with pytest.raises(UserError, match="no network") as point:
+        ogbench_files.located(ogbench_names.find(POINT))
+    url = "https://rail.eecs.berkeley.edu/datasets/ogbench/pointmaze-medium-navigate-v0.npz"
+    for way in (url, "--dataset PATH", f"gtp_fast.collect {POINT}"):
+        assert way in str(point.value)
+    with pytest.raises(UserError, match="no network") as ant:
+        ogbench_files.located(ogbench_names.find("antmaze-large-navigate-singletask-v0"))
+    assert "gtp_fast.collect" not in str(ant.value)
+    with pytest.raises(UserError, match="there is no file"):
+        ogbench_files.located(ogbench_names.find(POINT), tmp_path / "other.npz")
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ogbench", None)
+    with pytest.raises(UserError, match=r"pip install 'gtp_fast\[ogbench\]'"):
+        evaluation_spec(ogbench_names.find(POINT))
+
+
+# --- evaluation ----------------------------------------------------------------------------------
+
+
+def test_the_return_of_an_episode_is_its_success_and_it_ends_there() -> None:
+    env: Any = make(evaluation_spec(ogbench_names.find(POINT)))
+    env.reset(seed=3)
+    action = np.zeros(2, np.float32)
+    assert env.step(action)[1:] == (0.0, False, False, {"success": 0.0})
+    env.unwrapped.set_xy(np.array(env.unwrapped.cur_goal_xy))
+    assert env.step(action)[1:] == (1.0, True, False, {"success": 1.0})
+    env.close()
+
+
+def test_resets_follow_the_seed_and_leave_numpy_alone() -> None:
+    spec = evaluation_spec(ogbench_names.find(POINT))
+    first, second = make(spec), make(spec)
+    before = np.random.get_state()[1].tolist()  # type: ignore[union-attr]
+    starts = [first.reset(seed=5)[0], second.reset(seed=6)[0]]
+    starts += [first.reset()[0], second.reset(seed=5)[0], second.reset()[0]]
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[union-attr]
+    np.testing.assert_array_equal(starts[0], starts[3])
+    np.testing.assert_array_equal(starts[2], starts[4])
+    assert not np.array_equal(starts[0], starts[1]) and not np.array_equal(starts[0], starts[2])
+
+
+def test_a_worker_rebuilds_the_environment_from_its_text() -> None:
+    spec = gym.envs.registration.EnvSpec.from_json(
+        evaluation_spec(ogbench_names.find(POINT)).to_json()
+    )
+    slots = SharedSlots(spec, [1], ())
+    try:
+        observation = slots.reset([5], np.ones(1, bool))
+        np.testing.assert_array_equal(
+            observation[0], make(spec).reset(seed=5)[0].astype(np.float32)
+        )
+        assert slots.step(np.zeros((1, 2), np.float32)).success.tolist() == [0.0]
+    finally:
+        slots.close()
+
+
+# --- data made here ------------------------------------------------------------------------------
+
+
+def made(name: str, count: int, output: Path, **more: Any) -> Path:
+    path, _ = collection.collect(
+        ogbench_names.find(name), count, output=output, progress=False, **more
+    )
+    return path
+
+
+@pytest.mark.parametrize("data", ["navigate", "stitch"])
+def test_collected_mazes_are_files_that_ogbench_loads(data: str, tmp_path: Path) -> None:
+    name = POINT.replace("navigate", data)
+    path = made(name, 450, tmp_path / "a")
+    arrays = ogbench.load_dataset(str(path), add_info=True)
+    assert arrays["observations"].shape == (450, 2) and arrays["terminals"][-1] == 1.0
+    assert int(arrays["terminals"].sum()) == (3 if data == "stitch" else 1)
+    np.testing.assert_array_equal(arrays["observations"], arrays["qpos"])
+    # A step moves the point by a fifth of the action, but where a wall stops it.
+    moved = arrays["next_observations"] - arrays["observations"]
+    free = np.isclose(moved, 0.2 * arrays["actions"], atol=1e-3).all(1)
+    assert free.mean() > 0.5
+    again = ogbench.load_dataset(str(made(name, 450, tmp_path / "b")), add_info=True)
+    other = ogbench.load_dataset(str(made(name, 450, tmp_path / "c", seed=1)), add_info=True)
+    assert all(np.array_equal(arrays[key], again[key]) for key in arrays)
+    assert not np.array_equal(arrays["actions"], other["actions"])
+    assert len(ogbench.load_dataset(str(path.with_name(f"{path.stem}-val.npz")))["actions"]) == 45
+
+
+def test_collected_data_say_so_and_are_never_written_over(tmp_path: Path) -> None:
+    path = made(POINT, 20, tmp_path)
+    told = ogbench_files.made_here(path)
+    assert told is not None and told["transitions"] == 20
+    assert collection.collect(ogbench_names.find(POINT), 20, output=tmp_path) == (path, True)
+    with pytest.raises(UserError, match="made with other settings or by OGBench"):
+        made(POINT, 21, tmp_path)
+    with np.load(path) as file:
+        kept = {key: file[key] for key in file if key != ogbench_files.SETTINGS_KEY}
+    np.savez(path, **kept)
+    assert ogbench_files.made_here(path) is None
+    with pytest.raises(UserError, match="made with other settings or by OGBench"):
+        made(POINT, 20, tmp_path)
+    with pytest.raises(UserError, match="cannot be collected"):
+        made("antmaze-large-navigate-singletask-v0", 20, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["cube-single-play-singletask-v0", "puzzle-3x3-noisy-singletask-v0"]
+)
+def test_collected_arms_are_files_that_ogbench_loads(name: str, tmp_path: Path) -> None:
+    path = made(name, 8, tmp_path)
+    arrays = ogbench.load_dataset(str(path), add_info=True)
+    env = gym.make(ogbench_names.find(name).environment)
+    ogbench.relabel_utils.relabel_dataset(ogbench_names.find(name).environment, env, arrays)
+    assert arrays["observations"].shape == (8, env.observation_space.shape[0])  # type: ignore[index]
+    assert arrays["actions"].shape == (8, 5) and np.abs(arrays["actions"]).max() > 0.1
+    assert arrays["rewards"].shape == (8,) and ("button_states" in arrays) == ("puzzle" in name)
+
+
+def test_the_command_collects_a_single_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    __main__.main([POINT, "--transitions", "20", "--output", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert f"--task {POINT} --dataset {tmp_path / 'pointmaze-medium-navigate-v0.npz'}" in told
+
+
+def test_the_settings_of_a_collection_travel_with_its_file(tmp_path: Path) -> None:
+    path = made(POINT, 20, tmp_path, noise=0.25)
+    with np.load(path) as file:
+        told = json.loads(str(file[ogbench_files.SETTINGS_KEY]))
+    wanted = {
+        "dataset": "pointmaze-medium-navigate-v0",
+        "transitions": 20,
+        "seed": 0,
+        "noise": 0.25,
+    }
+    assert told == wanted
