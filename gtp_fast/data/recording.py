@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class Recording:
     evaluation_environment: str | None = None
     description: str = ""
     official: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def columns(self) -> Columns:
