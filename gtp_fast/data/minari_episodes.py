@@ -44,13 +44,14 @@ class Stored:
     def fill(self, position: int, path: str, out: Any, where: str) -> Any:
         """Read one array straight into `out`."""
         stored = h5d.open(self._groups[position], path.encode())
-        _check_shape(where, path, stored.shape, out.shape)
+        shape = stored.shape
+        _check_shape(where, path, shape, out.shape)
         if out.dtype == np.bool_ and stored.dtype != np.bool_:
-            values = np.empty(stored.shape, stored.dtype)
+            values = np.empty(shape, stored.dtype)
             stored.read(h5s.ALL, h5s.ALL, values)
             out[:] = _flags(values, path, where).reshape(out.shape)
         else:
-            stored.read(h5s.ALL, h5s.ALL, out.reshape(stored.shape))
+            stored.read(h5s.ALL, h5s.ALL, out.reshape(shape))
         return out
 
     def observation_space(self) -> Space:

@@ -19,7 +19,7 @@ Space = dict[str, Any]
 Box = tuple[Sequence[float], Sequence[float]]
 
 # Fields of an environment's specification that gymnasium 1.0 dropped.
-_DROPPED = ("order_enforce", "apply_api_compatibility", "autoreset")
+_DROPPED = ("apply_api_compatibility", "autoreset")
 
 
 @dataclass(frozen=True)
