@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import h5py
 import numpy as np
-from h5py import h5d, h5f, h5g, h5s
+from h5py import h5d, h5f, h5g, h5s, h5t
 
 from gtp_fast.data.minari_spaces import Space
 from gtp_fast.errors import UserError
@@ -46,7 +46,8 @@ class Stored:
         stored = h5d.open(self._groups[position], path.encode())
         shape = stored.shape
         _check_shape(where, path, shape, out.shape)
-        if out.dtype == np.bool_ and stored.dtype != np.bool_:
+        # Truth values are an enumeration in HDF5, which no number can be converted to.
+        if out.dtype == np.bool_ and stored.get_type().get_class() != h5t.ENUM:
             values = np.empty(shape, stored.dtype)
             stored.read(h5s.ALL, h5s.ALL, values)
             out[:] = _flags(values, path, where).reshape(out.shape)
