@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gtp_fast.data import keys as chosen
 from gtp_fast.data.recording import Recording
 from gtp_fast.data.steps import Steps, recording
 from gtp_fast.errors import UserError
@@ -49,6 +50,8 @@ def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
         table = concat_tables(tables)
     except (OSError, IndexError, KeyError, ArrowException) as error:
         raise UserError(f"{path} is damaged or not a LeRobot folder ({error})") from error
+    if not len(table):
+        raise UserError(f"{name} holds no frame; give another folder with --dataset")
     expected = info.get("total_frames")
     if expected is not None and int(expected) != len(table):
         raise UserError(
@@ -82,15 +85,8 @@ def _keys(
         return given, []
     seen = [key for key in schema.names if key.startswith("observation.")]
     taken = tuple(key for key in seen if _is_vector(schema.field(key).type))
-    if not taken:
-        raise UserError(
-            f"{name}: none of its observations is a vector"
-            f" ({', '.join(seen) or 'no column observation.*'}); it needs observation.state"
-        )
-    notes = [f"{name}: the state is {', '.join(taken)}, joined in this order"]
-    if left := [key for key in seen if key not in taken]:
-        notes.append(f"{name}: left out of the state: {', '.join(left)}")
-    return taken, notes
+    left = [key for key in seen if key not in taken]
+    return taken, chosen.notes(name, taken, left, "it needs observation.state")
 
 
 def _is_vector(kind: Any) -> bool:
@@ -118,10 +114,8 @@ def _matrix(name: str, table: Any, key: str) -> Any:
     column = table.column(key).combine_chunks()
     if column.null_count:
         raise UserError(f"{name}: {key} has {column.null_count} empty cells; fill or remove them")
-    if not hasattr(column, "flatten") or not hasattr(column.type, "value_type"):
+    if not hasattr(column.type, "value_type"):
         return column.to_numpy(zero_copy_only=False)[:, None]
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    lengths = np.diff(np.asarray(column.offsets)) if hasattr(column, "offsets") else []
-    if len(np.unique(lengths)) > 1:
+    if hasattr(column, "offsets") and len(np.unique(np.diff(column.offsets.to_numpy()))) > 1:
         raise UserError(f"{name}: {key} has lists of unequal lengths; make them equal")
-    return values.reshape(len(column), -1)
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)

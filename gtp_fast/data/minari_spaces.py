@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from gtp_fast.data import keys as chosen
 from gtp_fast.data.environment import _parse
 from gtp_fast.data.recording import Float64
 from gtp_fast.errors import UserError
@@ -152,15 +153,9 @@ def _parsed(facts: dict[str, Any], key: str, name: str) -> Space | None:
 def _inferred(name: str, parts: dict[str, Space]) -> Layout:
     taken = tuple(key for key, space in parts.items() if _is_vector(space))
     left = [f"{key} ({_words(space)})" for key, space in parts.items() if key not in taken]
-    if not taken:
-        raise UserError(
-            f"{name}: none of its observations is a vector: {', '.join(left) or 'it has no key'};"
-            " gtp_fast learns from vectors, so add one to the dataset"
-        )
-    notes = [f"{name}: the state is {', '.join(taken)}, joined in this order"]
-    if left:
-        notes.append(f"{name}: left out of the state: {', '.join(left)}")
-    return Layout(taken, tuple(int(parts[key]["shape"][0]) for key in taken), tuple(notes))
+    mend = "gtp_fast learns from vectors, so add one to the dataset"
+    notes = tuple(chosen.notes(name, taken, left, mend))
+    return Layout(taken, tuple(int(parts[key]["shape"][0]) for key in taken), notes)
 
 
 def _is_vector(space: Space) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from gtp_fast.data import keys as chosen
 from gtp_fast.data.recording import Recording
 from gtp_fast.data.steps import Steps, recording
 from gtp_fast.errors import UserError
@@ -94,14 +95,7 @@ def _inferred(name: str, group: Any, notes: list[str]) -> tuple[str, ...]:
     arrays = {key: group[key] for key in sorted(group) if isinstance(group[key], h5py.Dataset)}
     taken = tuple(k for k, v in arrays.items() if v.ndim == 2 and v.dtype.kind in "fiu")
     left = [f"{k} (shape {v.shape[1:]})" for k, v in arrays.items() if k not in taken]
-    if not taken:
-        raise UserError(
-            f"{name}: none of its observations is a vector: {', '.join(left) or 'obs is empty'};"
-            " use the low-dimensional file of the task"
-        )
-    notes.append(f"{name}: the state is {', '.join(taken)}, joined in this order")
-    if left:
-        notes.append(f"{name}: left out of the state: {', '.join(left)}")
+    notes += chosen.notes(name, taken, left, "use the low-dimensional file of the task")
     return taken
 
 
