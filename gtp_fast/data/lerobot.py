@@ -48,7 +48,7 @@ def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
         flags = [key for key in ("next.done", "next.success") if key in schema.names]
         tables = [parquet.read_table(file, columns=[*wanted, *flags]) for file in files]
         table = concat_tables(tables)
-    except (OSError, IndexError, KeyError, ArrowException) as error:
+    except (OSError, IndexError, KeyError, json.JSONDecodeError, ArrowException) as error:
         raise UserError(f"{path} is damaged or not a LeRobot folder ({error})") from error
     if not len(table):
         raise UserError(f"{name} holds no frame; give another folder with --dataset")

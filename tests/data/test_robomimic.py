@@ -31,8 +31,11 @@ def write(
         for number, length in lengths.items():
             demo = data.create_group(f"demo_{number}")
             state = 100.0 * number + np.arange(length + 1)[:, None]
-            keys = {"object": state + [[0.5, 0.25]], "eef_pos": state, "agentview_image": np.zeros(
-                (length + 1, 8, 8, 3), np.uint8)}  # fmt: skip
+            keys = {
+                "object": state + np.array([0.5, 0.25]),
+                "eef_pos": state,
+                "agentview_image": np.zeros((length + 1, 8, 8, 3), np.uint8),
+            }
             for key, values in keys.items():
                 demo[f"obs/{key}"] = values[:-1]
                 if followed:
