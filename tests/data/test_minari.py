@@ -37,9 +37,9 @@ FLAT = Box(-np.inf, np.inf, (3,), np.float64)
 def observations(number: int, steps: int) -> dict[str, Any]:
     time = 10.0 * number + np.arange(steps + 1)[:, None]
     return {
-        "velocity": (time + [[0.0, 0.5]]).astype(np.float32),
+        "velocity": (time + np.array([0.0, 0.5])).astype(np.float32),
         "camera": np.zeros((steps + 1, 8, 8, 3), np.uint8),
-        "arm": {"joint": time - [[0.0, 0.25, 0.5]], "mode": np.zeros(steps + 1, np.int64)},
+        "arm": {"joint": time - np.array([0.0, 0.25, 0.5]), "mode": np.zeros(steps + 1, np.int64)},
         "count": np.arange(steps + 1)[:, None] % 10,
     }
 
@@ -269,7 +269,7 @@ def test_arrow_without_pyarrow_names_the_package(
     folder = save(tmp_path, monkeypatch, data_format="arrow")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "minari.dataset._storages.arrow_storage", raising=False)
-    with pytest.raises(UserError, match="stored as arrow.*pip install pyarrow"):
+    with pytest.raises(UserError, match=r"stored as arrow.*pip install pyarrow"):
         minari.read(folder, None)
 
 
