@@ -1,4 +1,4 @@
-"""The choice of observation keys where none are given: every vector, and a note on the rest."""
+"""Notes on the observation keys that are taken where none are given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gtp_fast.errors import UserError
 
 
 def notes(name: str, taken: Sequence[str], left: Sequence[str], mend: str) -> list[str]:
-    """Return the notes on the keys taken and left out; UserError, with a mend, if none is taken."""
+    """Return notes on keys taken and left out; UserError if none is taken."""
     if not taken:
         raise UserError(
             f"{name}: none of its observations is a vector: {', '.join(left) or 'it has no key'};"

@@ -1,4 +1,4 @@
-"""The spaces of a Minari dataset: which observation keys are read, and the box of its actions."""
+"""The spaces of a Minari dataset: keys of the state and box of the actions."""
 
 from __future__ import annotations
 

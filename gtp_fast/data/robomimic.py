@@ -91,7 +91,7 @@ def _demos(data: Any) -> list[str]:
 
 
 def _inferred(name: str, group: Any, notes: list[str]) -> tuple[str, ...]:
-    """Take the vectors among the observations; adds to the notes what is taken and left out."""
+    """Return the vectors among the observations; `notes` gets what is left out."""
     arrays = {key: group[key] for key in sorted(group) if isinstance(group[key], h5py.Dataset)}
     taken = tuple(k for k, v in arrays.items() if v.ndim == 2 and v.dtype.kind in "fiu")
     left = [f"{k} (shape {v.shape[1:]})" for k, v in arrays.items() if k not in taken]

@@ -100,7 +100,7 @@ def test_single_numbers_are_vectors_of_width_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("drop", "keys", "message"),
     [
-        (("next.reward",), None, "has no column next.reward"),
+        (("next.reward",), None, "has no column next.reward: offline"),
         (("action",), None, "has no column action; its columns are"),
         ((), ("observation.depth",), "has no column observation.depth"),
         (
