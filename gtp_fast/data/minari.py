@@ -83,11 +83,16 @@ def read_object(
     storage = dataset.storage
     at, chosen = Path(storage.data_path), np.asarray(dataset.episode_indices)
     facts = storage.read_raw_metadata(at)
-    whole = np.array_equal(chosen, np.arange(storage.total_episodes))
+    count = int(storage.total_episodes)
+    whole = np.array_equal(chosen, np.arange(count))
     if at.name == "data" and (at.parent / _MAIN_FILE).is_file():
         numbers = None if whole else chosen.tolist()
-        return _read_hdf5(at.parent, facts, observation_keys, positions, None, numbers)
-    return _read_loaded(dataset, facts, observation_keys, positions)
+        found = _read_hdf5(at.parent, facts, observation_keys, positions, None, numbers)
+    else:
+        found = _read_loaded(dataset, facts, observation_keys, positions)
+    if not whole:
+        found.notes.append(f"{found.name}: {len(chosen)} of its {count} episodes are selected")
+    return found
 
 
 def _read_hdf5(

@@ -287,6 +287,7 @@ def test_a_loaded_set_gives_its_selected_episodes(
     assert found.observation_keys == TAKEN
     assert found.rows[:, 0].tolist() == [0, 1, 2, 20, 21]
     assert found.episode.tolist() == [0, 0, 0, 2, 2]
+    assert found.notes[-1] == "user/set-v0: 2 of its 3 episodes are selected"
     backwards = library.MinariDataset(dataset.storage, np.array([2, 0]))
     again = minari.read_object(backwards, None)
     assert again.rows[:, 0].tolist() == [20, 21, 0, 1, 2]
