@@ -89,7 +89,7 @@ def read_object(
         numbers = None if whole else chosen.tolist()
         found = _read_hdf5(at.parent, facts, observation_keys, positions, None, numbers)
     else:
-        found = _read_loaded(dataset, facts, observation_keys, positions)
+        found = _read_loaded(dataset, facts, observation_keys, positions, whole)
     if not whole:
         found.notes.append(f"{found.name}: {len(chosen)} of its {count} episodes are selected")
     return found
@@ -132,7 +132,10 @@ def _with_library(
     try:
         import minari
 
-        return _read_loaded(minari.MinariDataset(folder / "data"), facts, keys, positions)
+        at = folder / "data"
+        numbers = sorted(int(part.name) for part in at.iterdir() if part.name.isdecimal())
+        dataset = minari.MinariDataset(at, np.asarray(numbers, np.int64))
+        return _read_loaded(dataset, facts, keys, positions, whole=True)
     except ImportError as error:
         raise UserError(
             f"{name} is stored as {_format(facts)}, which needs pyarrow; pip install pyarrow"
@@ -147,7 +150,11 @@ def _with_library(
 
 
 def _read_loaded(
-    dataset: Any, facts: dict[str, Any], keys: tuple[str, ...] | None, positions: bool
+    dataset: Any,
+    facts: dict[str, Any],
+    keys: tuple[str, ...] | None,
+    positions: bool,
+    whole: bool,
 ) -> Recording:
     name = str(dataset.id)
     layout = minari_spaces.layout(name, minari_spaces.described(dataset.observation_space), keys)
@@ -156,7 +163,6 @@ def _read_loaded(
     paths = (*below, "actions", "rewards", "terminations")
     source = Loaded(dataset.iterate_episodes(), paths)
     recording = _read_episodes(source, name, layout, ends, positions)
-    whole = len(dataset.episode_indices) == int(dataset.storage.total_episodes)
     return _with_facts(recording, facts, whole)
 
 

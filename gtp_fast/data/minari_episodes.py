@@ -98,9 +98,11 @@ def _check_shape(where: str, path: str, found: tuple[int, ...], wanted: tuple[in
 
 
 def _flags(values: Any, path: str, where: str) -> Any:
-    if values.dtype.kind == "f" and np.isnan(values).any():
+    nan = values.dtype.kind == "f" and np.isnan(values).any()
+    if nan or values.dtype.kind not in "biuf":
         raise UserError(
-            f"{where}: {path} holds NaN; write 1 where the episode terminates and 0 elsewhere"
+            f"{where}: {path} holds {'NaN' if nan else values.dtype};"
+            " write 1 where the episode terminates and 0 elsewhere"
         )
     return values != 0
 

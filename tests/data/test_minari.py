@@ -170,12 +170,17 @@ def test_numbers_serve_as_terminations(
     assert found.terminals.sum() == 3 and same(found, expected)
 
 
-def test_terminations_of_nan_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("flags", "what"), [(np.array([0, 0, 0, np.nan]), "NaN"), (np.array([b"no"] * 4), r"\|S2")]
+)
+def test_terminations_that_say_nothing_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Any, what: str
+) -> None:
     folder = save(tmp_path, monkeypatch)
     with open_file(folder) as file:
         del file["episode_1/terminations"]
-        file["episode_1/terminations"] = np.array([0, 0, 0, np.nan])
-    with pytest.raises(UserError, match="set-v0, episode 1: terminations holds NaN"):
+        file["episode_1/terminations"] = flags
+    with pytest.raises(UserError, match=f"set-v0, episode 1: terminations holds {what}"):
         minari.read(folder, None)
 
 
@@ -248,7 +253,11 @@ def test_sets_of_other_formats_are_read_with_the_library(
     assert minari.is_dataset(folder) and minari.data_file(folder).is_file()
     found = minari.read(folder, None)
     assert same(found, expected) and found.notes == expected.notes
-    facts = change_facts(folder, total_steps=10)
+    facts = change_facts(folder, total_steps=5)
+    (folder / "data/1").rename(folder / "data/removed")
+    assert minari.read(folder, None).episode.tolist() == [0, 0, 0, 2, 2]
+    (folder / "data/removed").rename(folder / "data/1")
+    change_facts(folder, total_steps=10)
     with pytest.raises(UserError, match="promises 10 steps but the file holds 9"):
         minari.read(folder, None)
     foreign = json.dumps(json.loads(gym.spec("Pendulum-v1").to_json()) | {"entry_point": "x:Env"})
