@@ -18,6 +18,7 @@ from gtp_fast.data import maze, trust
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.environments import d4rl_mazes
 from gtp_fast.errors import UserError
+from gtp_fast.system import nested
 from gtp_fast.tasks import Task, find
 
 MAZE_SCALES = {"antmaze": 4.0, "pointmaze": 1.0}
@@ -144,7 +145,7 @@ def fits_environment(table: TransitionTable, environment: gym.Env[Any, Any]) -> 
     name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
     space = environment.observation_space
     if table.observation_keys:
-        parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {}
+        parts = nested.flat(space) if isinstance(space, gym.spaces.Dict) else {}
         if absent := [k for k in table.observation_keys if k not in parts]:
             raise UserError(
                 f"{table.dataset_id} does not fit {name}: the environment has no observation"

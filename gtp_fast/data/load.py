@@ -9,13 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from gtp_fast.data import aliases, cache, files, flat, locate, minari, ogbench_sets, rules
+from gtp_fast.data import (
+    aliases,
+    cache,
+    files,
+    flat,
+    lerobot,
+    locate,
+    minari,
+    ogbench_sets,
+    robomimic,
+    rules,
+)
 from gtp_fast.data.environment import evaluation_goal
 from gtp_fast.data.recording import Recording, concatenate
 from gtp_fast.data.table import Provenance, TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, Task, find
 
+_DEMONSTRATIONS = {"robomimic": robomimic.read, "lerobot": lerobot.read}
 Box = tuple[Sequence[float], Sequence[float]]
 """Both ends of an action box, [A] each."""
 
@@ -62,7 +74,7 @@ def _build(
 ) -> TransitionTable:
     if task.family == "ogbench":
         return ogbench_sets.table(task, sources[0].path, chosen)
-    parts = [_boxed(_read(task, source, chosen), chosen, box) for source in sources]
+    parts = [_boxed(_read(task, source, chosen, box), chosen, box) for source in sources]
     recording = concatenate(parts)
     goal = evaluation_goal(task, recording.environment, recording.evaluation_environment)
     rows, episode, statistics = rules.apply(recording, chosen, goal, task.goal_reaching)
@@ -80,11 +92,11 @@ def _build(
         provenance=Provenance(recording.name, recording.official, recording.description),
         environment=recording.environment,
         evaluation_environment=recording.evaluation_environment,
-        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        notes=tuple(dict.fromkeys(recording.notes)),
     )
 
 
-def _read(task: Task, source: locate.Source, chosen: Rules) -> Recording:
+def _read(task: Task, source: locate.Source, chosen: Rules, box: Box | None) -> Recording:
     if source.kind == "flat":
         arrays = files.read(source.path) if source.data is None else _named(source)
         hdf5 = source.data is None and files.content(source.path) == "hdf5"
@@ -96,9 +108,14 @@ def _read(task: Task, source: locate.Source, chosen: Rules) -> Recording:
             recording.description, recording.official = "a D4RL file", True
         return recording
     keys = task.observation_keys
+    if source.kind in _DEMONSTRATIONS:
+        return _DEMONSTRATIONS[source.kind](source.path, keys or None)
     if keys is not None and chosen.goal != "concat":
         keys = tuple(key for key in keys if key != "desired_goal")
-    return minari.read(source.path, keys or (), positions=chosen.goal != "none")
+    positions = chosen.goal != "none"
+    if source.data is not None:
+        return minari.read_object(source.data, keys, positions)
+    return minari.read(source.path, keys, positions, box)
 
 
 def _named(source: locate.Source) -> files.Arrays:

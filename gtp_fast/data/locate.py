@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gtp_fast.data import files, ogbench_files
+from gtp_fast.data import files, lerobot, ogbench_files, robomimic
 from gtp_fast.data import minari as minari_source
 from gtp_fast.environments import ogbench_names
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
 
-Kind = Literal["minari", "flat"]
+Kind = Literal["minari", "flat", "robomimic", "lerobot"]
 _FLAT = (".hdf5", ".h5", ".npz", ".gz")
 
 
@@ -30,12 +30,14 @@ class Source:
     path: Path
     name: str
     data: Any = None
-    """Arrays by name, where the data come from memory."""
+    """Arrays by name or a `minari.MinariDataset`, where the data come from memory."""
 
     @property
     def content(self) -> Path:
         """The file that identifies the content by its size and modification time."""
-        return minari_source.data_file(self.path) if self.kind == "minari" else self.path
+        if self.kind == "minari":
+            return minari_source.data_file(self.path)
+        return self.path / "meta" / "info.json" if self.kind == "lerobot" else self.path
 
 
 def root() -> Path:
@@ -55,7 +57,7 @@ def find(task: Task, dataset: Any) -> tuple[Source, ...]:
     if isinstance(dataset, Mapping):
         return (Source("flat", Path(), "arrays", dict(dataset)),)
     if hasattr(dataset, "iterate_episodes"):
-        return (_object(dataset),)
+        return (Source("minari", Path(), str(dataset.spec.dataset_id), dataset),)
     if dataset is not None:
         whole = str(dataset)
         joined = "+" in whole and not Path(whole).suffix and not Path(whole).exists()
@@ -71,12 +73,6 @@ def find(task: Task, dataset: Any) -> tuple[Source, ...]:
     return tuple(_fetched(task, one) for one in task.datasets[-1])
 
 
-def _object(dataset: Any) -> Source:
-    """Return the folder of a Minari dataset that is open."""
-    folder = Path(dataset.storage.data_path).parent
-    return Source("minari", folder, str(dataset.spec.dataset_id))
-
-
 def _given(task: Task, dataset: str) -> Source:
     path = Path(dataset).expanduser()
     if path.is_file():
@@ -85,11 +81,14 @@ def _given(task: Task, dataset: str) -> Source:
         raise UserError(f"there is no file {path}; check the path given as --dataset")
     if minari_source.is_dataset(path):
         return Source("minari", path, path.name)
+    if lerobot.is_lerobot(path):
+        return Source("lerobot", path, path.name)
     if minari_source.is_dataset(root() / dataset):
         return _minari(dataset)
     if path.exists() or path.is_absolute() or path.suffix:
         raise UserError(
-            f"{path} is no dataset: --dataset takes a Minari id or folder, an .hdf5 or an .npz"
+            f"{path} is no dataset: --dataset takes a Minari id or folder, a LeRobot folder, an"
+            " .hdf5 or an .npz"
         )
     return _fetched(task, dataset)
 
@@ -101,7 +100,7 @@ def _file(path: Path) -> Source:
         raise UserError(
             f"{path} is the inside of a Minari dataset: give its folder, {path.parent.parent}"
         )
-    return Source("flat", path, path.name)
+    return Source("robomimic" if robomimic.is_robomimic(path) else "flat", path, path.name)
 
 
 def _minari(dataset_id: str) -> Source:

@@ -98,6 +98,8 @@ def concatenate(parts: list[Recording]) -> Recording:
         evaluation_environment=first.evaluation_environment,
         description=" / ".join(dict.fromkeys(p.description for p in parts if p.description)),
         official=all(p.official for p in parts),
+        box_is_known=first.box_is_known,
+        notes=[note for p in parts for note in p.notes],
     )
 
 

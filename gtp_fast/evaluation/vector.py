@@ -20,6 +20,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from gtp_fast.errors import UserError
+from gtp_fast.system import nested
 from gtp_fast.system.files import temporary_files_removed
 
 Floats = NDArray[np.float32]
@@ -172,7 +173,8 @@ class LocalSlots:
 def flatten(observation: Any, keys: Sequence[str]) -> Floats:
     """Return observations [n, O] as float32; a dict's entries are joined in order of `keys`."""
     if keys:
+        parts = nested.flat(observation)
         return np.concatenate(
-            [observation[key] for key in keys], axis=-1, dtype=np.float32, casting="same_kind"
+            [parts[key] for key in keys], axis=-1, dtype=np.float32, casting="same_kind"
         )
     return np.array(observation, dtype=np.float32)

@@ -26,6 +26,7 @@ from gtp_fast.policy.file import Packed
 from gtp_fast.policy.restore import check_acting, index_of, pack, restore
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
+from gtp_fast.system import nested
 from gtp_fast.system.device import chosen_device
 
 Array = NDArray[np.float32]
@@ -207,6 +208,8 @@ class Policy:
                 "A dict observation came, but this policy takes flat arrays of "
                 f"{self.observation_dim} numbers."
             )
+        if any(isinstance(value, Mapping) for value in observation.values()):
+            observation = nested.flat(observation)
         if missing := [key for key in self.keys if key not in observation]:
             raise UserError(
                 f"The observation lacks {', '.join(missing)}: it has "

@@ -217,7 +217,7 @@ def test_the_command_speaks_plainly(tmp_path: Path, capsys: pytest.CaptureFixtur
     arguments = ["pointmaze-demo", "--transitions", "60", "--output", str(tmp_path)]
     assert cli.run(main, arguments) == 0
     out, err = capsys.readouterr()
-    assert "not Minari's data" in out
+    assert "not the official data" in out
     assert str(tmp_path / "local" / "pointmaze" / "demo-v0") in out
     assert "locally made" in err
     assert cli.run(main, arguments) == 0

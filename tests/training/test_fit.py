@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_environments
+import h5py
 import numpy as np
 import pytest
 import sets
@@ -16,8 +17,10 @@ from train_runs import only_run
 import gtp_fast
 from gtp_fast import cli, evaluate, report, tasks, train
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import flatten
 from gtp_fast.policy.restore import restore
 from gtp_fast.runs import checkpoint
+from gtp_fast.system import nested
 
 SMALL: dict[str, Any] = {
     "steps": 20, "width": 16, "k": 2, "batch_size": 8, "episodes": 2, "log_every": 5,
@@ -182,3 +185,30 @@ def test_without_an_environment_the_data_judge(
     assert np.isfinite(json.loads(kept.read_text())["means"]["fqe_value"]).all()
     quiet = gtp_fast.fit(arrays, env="none", output=tmp_path / "quiet", **SMALL)
     assert not (quiet.path / "evaluations").exists()
+
+
+def test_nested_observations_have_one_name_each(tmp_path: Path) -> None:
+    hand = {"joint": np.ones((2, 3)), "hand": np.zeros((2, 1))}
+    observation = {"arm": hand, "goal": np.ones((2, 2))}
+        "arm": {"joint": np.ones((2, 3)), "hand": np.zeros((2, 1))},
+        "goal": np.ones((2, 2)),
+    }
+    assert list(nested.flat(observation)) == ["arm/joint", "arm/hand", "goal"]
+    joined = flatten(observation, ("goal", "arm/hand"))
+    assert joined.tolist() == [[1.0, 1.0, 0.0]] * 2
+
+
+def test_demonstrations_train_like_other_files(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    with h5py.File(tmp_path / "demos.hdf5", "w") as file:
+        for number in range(3):
+            demo = file.create_group(f"data/demo_{number}")
+            demo["obs/joints"] = draw.normal(size=(8, 3))
+            demo["obs/object"] = draw.normal(size=(8, 2))
+            demo["actions"] = draw.uniform(-1, 1, (8, 2))
+            demo["rewards"] = np.eye(8)[7]
+            demo["dones"] = np.eye(8)[7]
+    run = gtp_fast.fit(tmp_path / "demos.hdf5", env="none", output=tmp_path, **SMALL)
+    config = run.run.config()
+    assert config["observation_keys"] == ["joints", "object"] and config["observation_dim"] == 5
+    gtp_fast.fit(resume=run)
