@@ -187,12 +187,9 @@ def test_without_an_environment_the_data_judge(
     assert not (quiet.path / "evaluations").exists()
 
 
-def test_nested_observations_have_one_name_each(tmp_path: Path) -> None:
-    hand = {"joint": np.ones((2, 3)), "hand": np.zeros((2, 1))}
-    observation = {"arm": hand, "goal": np.ones((2, 2))}
-        "arm": {"joint": np.ones((2, 3)), "hand": np.zeros((2, 1))},
-        "goal": np.ones((2, 2)),
-    }
+def test_nested_observations_have_one_name_each() -> None:
+    arm = {"joint": np.ones((2, 3)), "hand": np.zeros((2, 1))}
+    observation = {"arm": arm, "goal": np.ones((2, 2))}
     assert list(nested.flat(observation)) == ["arm/joint", "arm/hand", "goal"]
     joined = flatten(observation, ("goal", "arm/hand"))
     assert joined.tolist() == [[1.0, 1.0, 0.0]] * 2
