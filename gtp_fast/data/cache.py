@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,67 +26,71 @@ from gtp_fast.tasks import Rules
 # Raised whenever a rule changes what a table holds, so that older files are not read.
 _VERSION = 4
 _TENSORS = ("rows", "episode")
+_NAME, _PART = "gtp_fast_table_", ".part"
+# No writer takes an hour.
+_STALE_SECONDS = 3600.0
 
 
 def key(sources: Iterable[Source], task: str, rules: Rules, box: Any = None) -> str:
     """Return a digest of everything a table depends on: files, task, rules, action box."""
     files = []
     for source in sources:
-        facts = source.content.stat()
-        files.append((source.kind, str(source.path.resolve()), facts.st_size, facts.st_mtime_ns))
+        for path in source.contents:
+            facts = path.stat()
+            files.append((source.kind, str(path.resolve()), facts.st_size, facts.st_mtime_ns))
     text = json.dumps([_VERSION, files, task, asdict(rules), box])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def places(sources: tuple[Source, ...], digest: str) -> list[Path]:
-    """Return the files that may hold the table, the preferred first.
-
-    GTP_FAST_CACHE alone where it is set, else next to the dataset, then the user's cache folder.
-    """
-    name = f"gtp_fast_table_{digest}.safetensors"
+def place(digest: str) -> Path:
+    """Return the file of a table: in GTP_FAST_CACHE where it is set, else in the user's cache."""
     chosen = os.environ.get("GTP_FAST_CACHE")
-    if chosen:
-        return [Path(chosen) / name]
-    first = sources[0]
-    own = first.path if first.path.is_dir() else first.path.parent
-    return [own / name, Path.home() / ".cache" / "gtp_fast" / name]
+    folder = Path(chosen) if chosen else platformdirs.user_cache_path("gtp_fast")
+    return folder / f"{_NAME}{digest}.safetensors"
 
 
-def load(places: Iterable[Path]) -> TransitionTable | None:
-    """Return the first whole table among the places; None without one."""
-    for path in places:
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name).clone() for name in _TENSORS}
-                facts = json.loads(file.metadata()["table"])
-            sound = bool(torch.isfinite(tensors["rows"].sum(dtype=torch.float64)))
-            if facts.pop("checksum") == _checksum(tensors) and sound:
-                return _decode(facts | tensors)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-            continue
+def load(path: Path) -> TransitionTable | None:
+    """Return the table of a file; None unless it is whole and sound."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).clone() for name in _TENSORS}
+            facts = json.loads(file.metadata()["table"])
+        sound = bool(torch.isfinite(tensors["rows"].sum(dtype=torch.float64)))
+        if facts.pop("checksum") == _checksum(tensors) and sound:
+            return _decode(facts | tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
     return None
 
 
-def store(table: TransitionTable, places: Iterable[Path]) -> Path | None:
-    """Write the table to the first place that takes it, atomically; None if none does."""
+def store(table: TransitionTable, path: Path) -> bool:
+    """Write the table atomically; return whether the folder took it."""
     tensors = {name: getattr(table, name) for name in _TENSORS}
     # Without the tensors, which asdict would copy.
     bare = replace(table, rows=table.rows[:0], episode=table.episode[:0])
     facts = asdict(bare) | dict.fromkeys(_TENSORS)
     facts["checksum"] = _checksum(tensors)
-    for path in places:
-        temporary = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-            os.close(handle)
-            save_file(tensors, temporary, metadata={"table": json.dumps(facts)})
-            os.replace(temporary, path)
-            return path
-        except (OSError, SafetensorError):
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-    return None
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=_PART, dir=path.parent)
+        os.close(handle)
+        save_file(tensors, temporary, metadata={"table": json.dumps(facts)})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError):
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the parts that writers left which were killed."""
+    for part in folder.glob(f"{_NAME}*{_PART}"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+                part.unlink()
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> list[int]:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from gtp_fast.data import aliases
+from gtp_fast.data import aliases, inside
 from gtp_fast.errors import UserError
 
 Arrays = dict[str, NDArray[Any]]
@@ -45,7 +45,12 @@ def read(path: Path) -> Arrays:
             with np.load(place, allow_pickle=False) as file:
                 return _named(path, file, file.files)
         with h5py.File(place, "r") as file:
-            return _named(path, file, [key for key in file if isinstance(file[key], h5py.Dataset)])
+            own, present = inside.number(file.id), []
+            for key in file:
+                if isinstance(file.get(key), h5py.Dataset):
+                    inside.checked(file[key].id, own, f"{path}: {key}")
+                    present.append(key)
+            return _named(path, file, present)
     except UserError:
         raise
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:

@@ -50,15 +50,15 @@ def load_table(
     task = find(task) if isinstance(task, str) else task
     sources = locate.find(task, dataset)
     chosen = rules_override or default_rules(task, sources[0])
-    places = []
+    place = None
     if use_cache and sources[0].data is None:
-        own = box if sources[0].kind == "flat" else None
-        places = cache.places(sources, cache.key(sources, task.name, chosen, own))
-    table = cache.load(places)
+        own = None if sources[0].kind == "minari" else box
+        place = cache.place(cache.key(sources, task.name, chosen, own))
+    table = None if place is None else cache.load(place)
     if table is None:
         table = _build(task, sources, chosen, box)
-        if places:
-            cache.store(table, places)
+        if place is not None:
+            cache.store(table, place)
     return table.to(device)
 
 

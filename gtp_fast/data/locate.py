@@ -33,11 +33,12 @@ class Source:
     """Arrays by name or a `minari.MinariDataset`, where the data come from memory."""
 
     @property
-    def content(self) -> Path:
-        """The file that identifies the content by its size and modification time."""
-        if self.kind == "minari":
-            return minari_source.data_file(self.path)
-        return self.path / "meta" / "info.json" if self.kind == "lerobot" else self.path
+    def contents(self) -> list[Path]:
+        """The files that identify the content by their size and modification time."""
+        if self.path.is_file():
+            return [self.path]
+        own = ("data",) if self.kind == "minari" else ("meta", "data")
+        return sorted(file for part in own for file in (self.path / part).rglob("*.*"))
 
 
 def root() -> Path:

@@ -34,12 +34,6 @@ def is_dataset(folder: Path) -> bool:
         return False
 
 
-def data_file(folder: Path) -> Path:
-    """Return the file that identifies the content by its size and time."""
-    main = folder / _MAIN_FILE
-    return main if main.is_file() else folder / _METADATA
-
-
 def metadata(folder: Path) -> dict[str, Any]:
     """Return the dataset's metadata; raises UserError when they cannot be read.
 

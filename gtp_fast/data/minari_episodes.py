@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5f, h5g, h5s, h5t
 
+from gtp_fast.data import inside
 from gtp_fast.data.minari_spaces import Space
 from gtp_fast.errors import UserError
 
@@ -34,6 +35,7 @@ class Stored:
     def __init__(self, path: Path, numbers: Sequence[int] | None = None) -> None:
         self._path = path
         self._file = h5f.open(str(path).encode(), h5f.ACC_RDONLY)
+        self._own = inside.number(self._file)
         if numbers is None:
             found = (_GROUP.match(link) for link in h5g.open(self._file, b"/"))
             numbers = sorted(int(match[1]) for match in found if match)
@@ -44,6 +46,7 @@ class Stored:
     def fill(self, position: int, path: str, out: Any, where: str) -> Any:
         """Read one array straight into `out`."""
         stored = h5d.open(self._groups[position], path.encode())
+        inside.checked(stored, self._own, f"{where}: {path}")
         shape = stored.shape
         _check_shape(where, path, shape, out.shape)
         # Truth values are an enumeration in HDF5, which no number can be converted to.

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from gtp_fast.data import inside
 from gtp_fast.data import keys as chosen
 from gtp_fast.data.recording import Recording
 from gtp_fast.data.steps import Steps, recording
@@ -64,7 +65,8 @@ def _read(name: str, file: Any, keys: tuple[str, ...] | None) -> Recording:
         keys = _inferred(name, data[demos[0]]["obs"], notes)
     followed = all(all(f"next_obs/{key}" in data[demo] for key in keys) for demo in demos)
     marked = all("dones" in data[demo] for demo in demos)
-    parts = [_demo(data[demo], f"{name}, {demo}", keys, followed, marked) for demo in demos]
+    own = inside.number(file.id)
+    parts = [_demo(data[demo], f"{name}, {demo}", keys, followed, marked, own) for demo in demos]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     observation, action, reward, done, following = columns
     steps = Steps(
@@ -100,21 +102,30 @@ def _inferred(name: str, group: Any, notes: list[str]) -> tuple[str, ...]:
 
 
 def _demo(
-    group: Any, where: str, keys: tuple[str, ...], followed: bool, marked: bool
+    group: Any, where: str, keys: tuple[str, ...], followed: bool, marked: bool, own: int
 ) -> tuple[Any, ...]:
     """Observation, action, reward, done and next observation of one demonstration."""
-    action = group["actions"][()].astype(np.float32)
+    action = _inside(group["actions"], own, where).astype(np.float32)
     count = len(action)
     if action.ndim != 2:
         raise UserError(f"{where}: actions have shape {action.shape}; they must be [steps, width]")
-    observation = _state(group["obs"], keys, count, where)
-    following = _state(group["next_obs"], keys, count, where) if followed else observation[:0]
-    reward = _column(group["rewards"], count, f"{where}: rewards")
-    done = _column(group["dones"], count, f"{where}: dones") != 0 if marked else reward[:0] != 0
+    observation = _state(group["obs"], keys, count, where, own)
+    following = _state(group["next_obs"], keys, count, where, own) if followed else observation[:0]
+    reward = _column(_inside(group["rewards"], own, where), count, f"{where}: rewards")
+    done = (
+        _column(_inside(group["dones"], own, where), count, f"{where}: dones") != 0
+        if marked
+        else reward[:0] != 0
+    )
     return observation, action, reward, done, following
 
 
-def _state(group: Any, keys: tuple[str, ...], count: int, where: str) -> Any:
+def _inside(stored: Any, own: int, where: str) -> Any:
+    inside.checked(stored.id, own, f"{where}: {stored.name}")
+    return stored[()]
+
+
+def _state(group: Any, keys: tuple[str, ...], count: int, where: str, own: int) -> Any:
     for key in keys:
         if key not in group or group[key].ndim != 2 or len(group[key]) != count:
             has = f"shape {group[key].shape}" if key in group else f"only {', '.join(group)}"
@@ -122,11 +133,13 @@ def _state(group: Any, keys: tuple[str, ...], count: int, where: str) -> Any:
                 f"{where}: {group.name.split('/')[-1]}/{key} must be [{count}, width], one row for"
                 f" each action, but there is {has}"
             )
-    return np.concatenate([group[key][()].astype(np.float32) for key in keys], axis=1)
+    return np.concatenate(
+        [_inside(group[key], own, where).astype(np.float32) for key in keys], axis=1
+    )
 
 
 def _column(stored: Any, count: int, what: str) -> Any:
-    values = stored[()].astype(np.float64)
+    values = np.asarray(stored, np.float64)
     if values.shape not in ((count,), (count, 1)):
         raise UserError(f"{what} have shape {values.shape} where ({count},) is expected")
     return values.reshape(count)

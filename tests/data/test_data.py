@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gtp_fast.data import TransitionTable, cache, load_table, locate
+from gtp_fast.data import TransitionTable, cache, load_table
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import TASKS, Rules
 
@@ -295,20 +297,43 @@ def test_a_broken_cache_is_rebuilt(
     assert len(list(kept.parent.iterdir())) == 1
 
 
-def test_the_cache_lies_beside_the_data_or_in_the_users_folder(
+def test_the_cache_lies_in_the_users_folder_and_never_beside_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GTP_FAST_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    source = locate.Source("npz", tmp_path / "x.npz", "x.npz")
-    beside, home = cache.places((source,), "digest")
-    assert beside.parent == tmp_path
-    assert home.parent == tmp_path / "home" / ".cache" / "gtp_fast"
-    np.savez(tmp_path / "x.npz", **sets.flat())
-    table = load_table("hopper-medium", tmp_path / "x.npz", use_cache=False)
-    blocked = tmp_path / "x.npz" / beside.name
-    assert cache.store(table, [blocked, home]) == home
-    loaded = cache.load([blocked, home])
-    assert loaded is not None
-    assert torch.equal(loaded.rows, table.rows)
-    assert cache.store(table, [blocked]) is None
+    (tmp_path / "data").mkdir()
+    np.savez(tmp_path / "data" / "x.npz", **sets.flat())
+    table = load_table("hopper-medium", tmp_path / "data" / "x.npz")
+    (kept,) = (tmp_path / "home" / ".cache" / "gtp_fast").iterdir()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["x.npz"]
+    loaded = cache.load(kept)
+    assert loaded is not None and torch.equal(loaded.rows, table.rows)
+    assert not cache.store(table, tmp_path / "data" / "x.npz" / "below-a-file")
+
+
+def test_a_part_of_a_writer_that_was_killed_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, kept = _cached(tmp_path, monkeypatch)
+    old, new = (kept.with_name(f"{kept.stem}{name}.part") for name in ("old", "new"))
+    for part in (old, new):
+        part.write_bytes(b"half a table")
+    os.utime(old, (0, 0))
+    assert cache.store(first, kept)
+    assert not old.exists() and new.exists()
+
+
+def test_changed_metadata_make_a_table_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "tables"))
+    folder = hopper(tmp_path, monkeypatch, "medium", 15)
+    load_table("hopper-medium")
+    metadata = next(folder.rglob("metadata.json"))
+    facts = json.loads(metadata.read_text())
+    space = json.loads(facts["action_space"])
+    facts["action_space"] = json.dumps(space | {"high": [2.0] * len(space["high"])})
+    metadata.write_text(json.dumps(facts))
+    assert set(load_table("hopper-medium").action_high) == {2.0}
