@@ -121,7 +121,7 @@ def _demo(
 
 
 def _inside(stored: Any, own: int, where: str) -> Any:
-    inside.checked(stored.id, own, f"{where}: {stored.name}")
+    inside.checked(stored.id, own, f"{where}: an array")
     return stored[()]
 
 
