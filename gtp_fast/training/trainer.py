@@ -181,8 +181,8 @@ class Trainer:
         lines = [f"{one.term} of seed {one.seed} diverged at update {one.step:,}" for one in fresh]
         if len(diverged) == len(self.agent.seeds):
             raise AllDiverged(
-                f"{'; '.join(lines) or 'every seed has diverged'}: {self._last_good()}; start "
-                "again with a lower --learning-rate, or with --max-gradient-norm 1."
+                f"{'; '.join(lines) or 'every seed has diverged'}: {self._last_good()}; "
+                f"{console.mend(self.table, max(one.step for one in diverged))}."
             )
         for line in lines:
             self.bar.write(f"{line}: it stays as it was, the other seeds go on", file=sys.stderr)

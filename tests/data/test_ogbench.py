@@ -263,9 +263,7 @@ def test_collected_data_say_so_and_are_never_written_over(tmp_path: Path) -> Non
         made("antmaze-large-navigate-singletask-v0", 20, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["cube-single-play-singletask-v0", "puzzle-3x3-noisy-singletask-v0"]
-)
+@pytest.mark.parametrize("name", ["cube-single-play-singletask-v0"])
 def test_collected_arms_are_files_that_ogbench_loads(name: str, tmp_path: Path) -> None:
     path = made(name, 8, tmp_path)
     arrays = ogbench.load_dataset(str(path), add_info=True)

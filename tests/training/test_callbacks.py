@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import fake_environments
+import numpy as np
 import pytest
 import sets
 import torch
@@ -79,6 +80,16 @@ def test_a_callback_stops_a_run_that_can_go_on(place: dict[str, Any], tmp_path: 
     gtp_fast.fit(place["dataset"], env=place["env"], resume=run)
     one, other = (checkpoint.load(one.path).tensors for one in (run, whole))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1e30, "look at the data .*observations from")])
+def test_a_first_update_that_diverges_points_at_the_data(
+    place: dict[str, Any], scale: float, said: str
+) -> None:
+    arrays = place["dataset"]
+    arrays["observations"] = arrays["observations"] * np.float32(scale)
+    with pytest.raises(UserError, match=rf"diverged at update 0.*{said}"):
+        gtp_fast.fit(**place)
 
 
 def test_evaluations_between_take_their_share_of_the_time(
