@@ -29,6 +29,8 @@ def serve(pipe: Connection) -> None:
     agent.load_state_dict(results)
     watch = Watch(agent)
     total, bad_step = memory["total"][:, own], memory["bad_step"][:, own]
+    # A run that was stopped between two rows of metrics goes on with their sums.
+    watch.total.copy_(total)
     table = replace(
         part.table, rows=memory["rows"], episode=memory["episode"], lots=memory.get("lots")
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,6 +55,15 @@ class Watch:
             term = terms[0] if terms else "a loss or gradient"
             found.append(Diverged(term, agent.seeds[index], step))
         return sorted(found, key=lambda one: (one.step, one.seed))
+
+    def sums(self) -> dict[str, Any]:
+        """Return the sums since the last call of `means` as plain values; waits for the device."""
+        return {"count": self.count, "total": self.total.double().cpu().tolist()}
+
+    def go_on(self, sums: Mapping[str, Any]) -> None:
+        """Take the sums of a run that was stopped between two calls of `means`."""
+        self.count = int(sums["count"])
+        self.total.copy_(torch.tensor(sums["total"], dtype=torch.float64))
 
     def means(self) -> dict[str, list[float]]:
         """Return the mean of each metric since the last call, one value a seed.

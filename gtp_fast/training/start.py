@@ -130,6 +130,7 @@ def resume(
         tensorboard=run_config.tensorboard,
         callbacks=callbacks,
         environment=found,
+        sums=last.meta.get("metrics"),
     )
 
 

@@ -39,7 +39,8 @@ class AllDiverged(UserError):
 class Trainer:
     """Trains an agent from update `start` to the end and writes its run folder.
 
-    environment: where to evaluate; None for nowhere.
+    environment: where to evaluate; None for nowhere. sums: of the metrics since their last row, in
+    a run that goes on.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Trainer:
         tensorboard: bool = False,
         callbacks: Sequence[Callback] = (),
         environment: Environment | None = None,
+        sums: Mapping[str, Any] | None = None,
     ):
         self.chosen = chosen
         # Before anything is cut back to the checkpoint: another process may be writing.
@@ -69,6 +71,8 @@ class Trainer:
         )
         self.log_every: int = self.settings["log_every"]
         self.watch = engine.Watch(agent)
+        if sums:
+            self.watch.go_on(sums)
         self.metrics = MetricsLog(run.metrics, agent.seeds, start)
         own = [TensorBoard(start)] if tensorboard else []
         self.callbacks = Callbacks([*own, *callbacks])
@@ -241,7 +245,9 @@ class Trainer:
     def _save(self, done: int) -> Path:
         if done != self.saved_step:
             self._check()
-            self.saved = checkpoint.save(self.run, done, self.agent.state_dict(), {})
+            self.saved = checkpoint.save(
+                self.run, done, self.agent.state_dict(), {"metrics": self.watch.sums()}
+            )
             self.saved_step = done
             self.callbacks.call("checkpoint", done, self.saved)
         return self.saved

@@ -82,6 +82,27 @@ def test_a_callback_stops_a_run_that_can_go_on(place: dict[str, Any], tmp_path: 
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_stop_between_two_rows_of_metrics_loses_none_of_them(
+    place: dict[str, Any], tmp_path: Path, processes: int
+) -> None:
+    place |= {"evaluate_every": 0, "log_every": 20, "checkpoint_every": 8, "processes": processes}
+    whole = gtp_fast.fit(**place | {"output": tmp_path / "whole"})
+
+    class Stop(Callback):
+        def on_checkpoint(self, step: int, path: Path) -> bool:
+            return step == 8
+
+    run = gtp_fast.fit(**place, callbacks=[Stop()])
+    assert checkpoint.load(run.path).meta["metrics"]["count"] == 8
+    gtp_fast.fit(place["dataset"], env=place["env"], resume=run, processes=processes)
+    assert "count" in checkpoint.load(run.path).meta["metrics"]
+    one, other = run.metrics, whole.metrics
+    at, where = (np.flatnonzero(found["step"] == 20)[:2] for found in (one, other))
+    for name in ("flow_loss", "consistency_loss"):
+        assert one[name][at].tolist() == other[name][where].tolist()
+
+
 @pytest.mark.parametrize(("scale", "said"), [(1e30, "look at the data .*observations from")])
 def test_a_first_update_that_diverges_points_at_the_data(
     place: dict[str, Any], scale: float, said: str
