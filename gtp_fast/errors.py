@@ -2,6 +2,33 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """Something the user gave cannot be used; the message says which thing and the mend."""
+
+
+UNREADABLE = (
+    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError,
+    ArithmeticError, AssertionError, MemoryError, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What libraries raise on content that they do not understand."""
+
+
+@contextmanager
+def untrusted(what: str, mend: str) -> Iterator[None]:
+    """Turn what a library raises while it reads a file into `what (reason); mend`.
+
+    It belongs around the calls that read, not around code of ours, whose faults keep a traceback.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{what} ({first}); {mend}") from error

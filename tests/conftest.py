@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-for _room in ("support", "ops", "reference", "csrc"):
+for _room in ("support", "ops", "reference", "csrc", "faults"):
     sys.path.insert(0, str(Path(__file__).parent / _room))
 
 

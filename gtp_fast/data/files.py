@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
-import zipfile
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtp_fast.data import aliases, inside
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UNREADABLE, UserError, untrusted
 
 Arrays = dict[str, NDArray[Any]]
 Content = Literal["npz", "hdf5"]
 _MAGIC: tuple[tuple[bytes, Content], ...] = ((b"PK\x03\x04", "npz"), (b"\x89HDF\r\n\x1a\n", "hdf5"))
+# Constant arrays compress a thousandfold; what is not written at all has no bytes.
+_LEAST_CHECKED, _LARGEST_RATIO = 1 << 28, 2000
 _GZIP = b"\x1f\x8b"
 _ACCEPTED = "a flat file is an .npz or an .hdf5, compressed by gzip or not"
 
@@ -36,41 +38,62 @@ def content(path: Path) -> Content:
 
 def read(path: Path) -> Arrays:
     """Return the arrays of a file that have a known name, under the canonical one."""
-    kind = content(path)
-    place: Any = path
-    try:
+    damaged = f"{path} is truncated or holds something else than plain arrays"
+    with untrusted(damaged, "fetch or write it again"):
+        place: Any = path
         if _packed(path):
             place = io.BytesIO(gzip.decompress(path.read_bytes()))
-        if kind == "npz":
-            with np.load(place, allow_pickle=False) as file:
-                return _named(path, file, file.files)
-        with h5py.File(place, "r") as file:
-            own, present = inside.number(file.id), []
-            for key in file:
-                if isinstance(file.get(key), h5py.Dataset):
-                    inside.checked(file[key].id, own, f"{path}: {key}")
-                    present.append(key)
-            return _named(path, file, present)
-    except UserError:
-        raise
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is truncated or holds something else than plain arrays ({error}); fetch or "
-            "write it again"
-        ) from error
+        arrays = _of_npz(path, place) if content(path) == "npz" else _of_hdf5(path, place)
+    return arrays
+
+
+def _of_npz(path: Path, place: Any) -> Arrays:
+    with np.load(place, allow_pickle=False) as file:
+        return _named(path, file, file.files, _check_npz)
+
+
+def _of_hdf5(path: Path, place: Any) -> Arrays:
+    with h5py.File(place, "r") as file:
+        own, present = inside.number(file.id), []
+        for key in file:
+            if isinstance(file.get(key), h5py.Dataset):
+                inside.checked(file[key].id, own, f"{path}: {key}")
+                present.append(key)
+        return _named(path, file, present, _check_hdf5)
 
 
 def groups(path: Path) -> list[str]:
     """Return the groups at the root of an HDF5 file; none of other files."""
     try:
         with h5py.File(path, "r") as file:
-            return [key for key in file if isinstance(file[key], h5py.Group)]
-    except OSError:
+            return [key for key in file if isinstance(file.get(key), h5py.Group)]
+    except UNREADABLE:
         return []
 
 
-def _named(path: Path, file: Mapping[str, Any], present: list[str]) -> Arrays:
+def _check_npz(file: Any, name: str) -> None:
+    """Raise ValueError where a member's header promises more than the member holds."""
+    with file.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        reads = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        shape, _, kind = reads[version[0] > 1](member)
+    if math.prod(shape) * kind.itemsize > file.zip.getinfo(f"{name}.npy").file_size:
+        raise ValueError(f"{name} promises {shape} numbers and holds fewer")
+
+
+def _check_hdf5(file: Any, name: str) -> None:
+    """Raise ValueError where an array promises far more than its compressed bytes can hold."""
+    stored = file[name]
+    if stored.nbytes > _LEAST_CHECKED + _LARGEST_RATIO * stored.id.get_storage_size():
+        raise ValueError(f"{name} promises {stored.shape} numbers and holds fewer")
+
+
+def _named(
+    path: Path, file: Mapping[str, Any], present: list[str], check: Callable[[Any, str], None]
+) -> Arrays:
     own = aliases.chosen(path.name, present)
+    for name in own.values():
+        check(file, name)
     arrays = {canonical: np.asarray(file[name][()]) for canonical, name in own.items()}
     if own.get("terminals") in aliases.DONE and "timeouts" in arrays:
         arrays["terminals"] = _terminal(arrays["terminals"], arrays["timeouts"])

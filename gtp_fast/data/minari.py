@@ -15,7 +15,7 @@ from gtp_fast.data.minari_episodes import Episodes, Loaded, Stored
 from gtp_fast.data.minari_spaces import Box, Layout
 from gtp_fast.data.recording import Float64, Recording, allocate
 from gtp_fast.data.table import Columns
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, untrusted
 
 _MAIN_FILE = Path("data") / "main_data.hdf5"
 _METADATA = Path("data") / "metadata.json"
@@ -99,17 +99,13 @@ def _read_hdf5(
 ) -> Recording:
     name = str(facts.get("dataset_id", folder.name))
     observation, action = minari_spaces.stated(facts, name, box)
-    try:
+    damaged = f"{name}: its file {folder / _MAIN_FILE} is truncated or damaged"
+    with untrusted(damaged, "remove the folder and fetch or collect the dataset again"):
         source = Stored(folder / _MAIN_FILE, numbers)
         layout = minari_spaces.layout(name, observation or source.observation_space(), keys)
         ends = minari_spaces.action_box(name, action)
         recording = _read_episodes(source, name, layout, ends, positions)
         source.close()
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"{name}: its file {folder / _MAIN_FILE} is truncated or damaged ({error});"
-            " remove the folder and fetch or collect the dataset again"
-        ) from error
     if observation is None:
         recording.notes.append(f"{name}: its observation space follows from its arrays")
     return _with_facts(recording, facts, whole=numbers is None)

@@ -14,7 +14,7 @@ from gtp_fast.data import inside
 from gtp_fast.data import keys as chosen
 from gtp_fast.data.recording import Recording
 from gtp_fast.data.steps import Steps, recording
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UNREADABLE, UserError, untrusted
 
 _DEMO = re.compile(r"demo_(\d+)$")
 
@@ -25,7 +25,7 @@ def is_robomimic(path: Path) -> bool:
         with h5py.File(path, "r") as file:
             group = file.get("data")
             return isinstance(group, h5py.Group) and bool(_demos(group))
-    except OSError:
+    except UNREADABLE:
         return False
 
 
@@ -38,13 +38,10 @@ def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
     only if its reward is positive; otherwise every marked step is. Raises UserError when rewards
     are missing, arrays disagree or the file is damaged.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(path.name, file, observation_keys)
-    except (OSError, KeyError, RuntimeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is truncated or not a robomimic file ({error}); fetch it again"
-        ) from error
+    damaged = untrusted(f"{path} is truncated or not a robomimic file", "fetch it again")
+    with damaged, h5py.File(path, "r") as file:
+        found = _read(path.name, file, observation_keys)
+    return found
 
 
 def _read(name: str, file: Any, keys: tuple[str, ...] | None) -> Recording:

@@ -16,6 +16,13 @@ from gtp_fast.errors import UserError
 from gtp_fast.system import machine
 from gtp_fast.system.files import write_atomically
 
+_KINDS = {
+    "agent": str, "task": str, "agent_settings": dict, "evaluation": dict, "rules": dict,
+    "task_facts": dict, "seeds": list, "observation_keys": list, "action_low": list,
+    "action_high": list, "steps": int, "episodes": int,
+}  # fmt: skip
+"""What keys of config.yaml hold, where they are there."""
+
 
 @dataclass(frozen=True)
 class Run(os.PathLike[str]):
@@ -58,6 +65,12 @@ class Run(os.PathLike[str]):
             raise UserError(
                 f"{path} holds no configuration: restore it, or name another run folder."
             )
+        for key, kind in _KINDS.items():
+            if not isinstance(config.get(key, kind()), kind):
+                raise UserError(
+                    f"{path}: {key} is {config[key]!r:.40} where a {kind.__name__} is expected: "
+                    "restore the file, or name another run folder."
+                )
         return config
 
     def write_config(self, config: Mapping[str, Any]) -> None:

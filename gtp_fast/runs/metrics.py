@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, untrusted
 from gtp_fast.system.files import unwritable, write_atomically
 
 _INDEX = ["step", "seed"]
@@ -27,7 +27,8 @@ def read(path: str | Path) -> dict[str, NDArray[np.float64]]:
     """Return the columns of a metrics table, nan for empty cells; UserError for another file."""
     rows = _rows(Path(path)) or [_INDEX]
     body = [row for row in rows[1:] if len(row) == len(rows[0])]
-    figures = np.array([[float(cell or "nan") for cell in row] for row in body])
+    with untrusted(f"{path} holds something else than numbers", "move it away"):
+        figures = np.array([[float(cell or "nan") for cell in row] for row in body])
     return dict(zip(rows[0], figures.reshape(-1, len(rows[0])).T, strict=True))
 
 

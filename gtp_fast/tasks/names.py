@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gtp_fast.environments import ogbench_names
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, untrusted
 from gtp_fast.tasks.presets import TASKS, of_ogbench
 from gtp_fast.tasks.task import Task, from_facts
 
@@ -61,7 +61,11 @@ def owner(dataset: str) -> Task | None:
 def of_run(config: Mapping[str, Any]) -> Task:
     """Return the task of a run folder's configuration; older folders hold its name alone."""
     facts = config.get("task_facts")
-    return find(config["task"]) if facts is None else from_facts(facts)
+    if facts is None:
+        return find(config["task"])
+    with untrusted("the run's task is damaged", "restore task_facts in its config.yaml"):
+        task = from_facts(facts)
+    return task
 
 
 def _unknown(name: str, bare: str) -> str:
