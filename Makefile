@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: demo test lint types bench report evidence wheel gpu clean
+.PHONY: demo test lint types bench report evidence faults wheel gpu clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +51,11 @@ report: $(VENV)/.all
 # More than a day on two cores; stopped and begun again it goes on.
 evidence: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.evidence
+
+# What docs/reliability.md reports: about half an hour for each thousand kills and ten minutes for the files.
+faults: $(VENV)/.all
+	$(BIN)/python tests/faults/fuzz.py 1540 1
+	$(BIN)/python tests/faults/kills.py 1000 1
 
 wheel: | $(BIN)/python
 	$(BIN)/pip wheel --disable-pip-version-check --no-deps --wheel-dir wheelhouse .
