@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtp_fast.data.recording import Recording, allocate
-from gtp_fast.data.table import Columns
+from gtp_fast.data.recording import Recording, joined
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Terminals
 
@@ -47,13 +46,9 @@ def transitions(name: str, arrays: Arrays, terminals: Terminals = "auto") -> Rec
         if not (terminal[-1] or split[-1]):
             notes.append("the last episode has no end: its last row, which nothing follows, is out")
     o, a = observations.shape[1], actions.shape[1]
-    rows, columns = allocate(len(keep), o, a), Columns.of(o, a)
-    rows[:, columns.observation] = observations[keep]
-    rows[:, columns.action] = actions[keep]
-    rows[:, columns.next_observation] = following
     return Recording(
         name=name,
-        rows=rows,
+        rows=joined(observations[keep], actions[keep], following),
         observation_dim=o,
         action_dim=a,
         rewards=np.asarray(arrays["rewards"], np.float64).reshape(count)[keep],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,16 @@ def allocate(count: int, observation_dim: int, action_dim: int) -> Float32:
     columns = Columns.of(observation_dim, action_dim)
     rows = np.empty((count, columns.mask + 1), np.float32)
     rows[:, [columns.reward, columns.mask]] = 0.0
+    return rows
+
+
+def joined(observation: Any, action: Any, following: Any) -> Float32:
+    """Return the rows of transitions: observation [N, O], action [N, A], the next one [N, O]."""
+    o, a = observation.shape[1], action.shape[1]
+    rows, columns = allocate(len(observation), o, a), Columns.of(o, a)
+    rows[:, columns.observation] = observation
+    rows[:, columns.action] = action
+    rows[:, columns.next_observation] = following
     return rows
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtp_fast.data.recording import Recording, allocate
-from gtp_fast.data.table import Columns
+from gtp_fast.data.recording import Recording, joined
 from gtp_fast.errors import UserError
 
 
@@ -53,13 +52,9 @@ def recording(name: str, steps: Steps) -> Recording:
     if not len(keep):
         raise UserError(f"{name}: no step has a next one; its episodes need two steps at least")
     o, a = steps.observation.shape[1], steps.action.shape[1]
-    rows, columns = allocate(len(keep), o, a), Columns.of(o, a)
-    rows[:, columns.observation] = steps.observation[keep]
-    rows[:, columns.action] = steps.action[keep]
-    rows[:, columns.next_observation] = following
     return Recording(
         name=name,
-        rows=rows,
+        rows=joined(steps.observation[keep], steps.action[keep], following),
         observation_dim=o,
         action_dim=a,
         rewards=np.asarray(steps.reward, np.float64)[keep],

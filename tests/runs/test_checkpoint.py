@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_runs import agent_of, config, make_run
+from fake_runs import agent_of, config, empty_run, make_run
 from torch import Tensor
 
 from gtp_fast.errors import UserError
@@ -22,10 +22,7 @@ from gtp_fast.system import files
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    folder = Run(tmp_path / "run")
-    folder.checkpoints.mkdir(parents=True)
-    folder.write_config(config())
-    return folder
+    return empty_run(tmp_path / "run")
 
 
 def tensors(value: float = 1.5) -> dict[str, Tensor]:

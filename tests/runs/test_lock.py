@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_runs import config, make_run
+from fake_runs import empty_run, make_run
 
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run, checkpoint
@@ -17,10 +17,7 @@ from gtp_fast.training.trainer import Trainer
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    folder = Run(tmp_path / "run")
-    folder.checkpoints.mkdir(parents=True)
-    folder.write_config(config())
-    return folder
+    return empty_run(tmp_path / "run")
 
 
 def test_a_second_training_is_told_who_holds_the_folder(run: Run) -> None:

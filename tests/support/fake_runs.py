@@ -57,6 +57,14 @@ def make_run(folder: Path, step: int = 60, **changes: Any) -> Run:
     return run
 
 
+def empty_run(folder: Path) -> Run:
+    """Make a run folder without a checkpoint."""
+    run = Run(folder)
+    run.checkpoints.mkdir(parents=True)
+    run.write_config(config())
+    return run
+
+
 def add_scores(run: Run, step: int, returns: list[list[float]], seeds: list[int]) -> None:
     """Append an evaluation with given returns [S, N], each positive one a success."""
     figures = np.array(returns)
