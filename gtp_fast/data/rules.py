@@ -44,14 +44,15 @@ def _check_rewards(name: str, rewards: Float32) -> None:
 def scale_actions(recording: Recording, clip: bool) -> None:
     """Map actions from their box to [-1, 1], in place; UserError outside it unless `clip`."""
     low, high = recording.action_low, recording.action_high
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+    ends = low.astype(np.float32), high.astype(np.float32)
+    if not box.is_box(*ends):
         raise UserError(
-            f"{recording.name}: its action box, {low.tolist()} to {high.tolist()}, is not finite,"
-            " so actions cannot be scaled; give --action-low and --action-high"
+            f"{recording.name}: its action box, {low.tolist()} to {high.tolist()}, is empty or not"
+            " finite, so actions cannot be scaled; give --action-low and --action-high"
         )
     actions = recording.actions
     if not (np.all(low == -1.0) and np.all(high == 1.0)):
-        box.normalise(actions, low.astype(np.float32), high.astype(np.float32))
+        box.normalise(actions, *ends)
     if not clip and max(-float(actions.min()), float(actions.max())) > 1.0 + _ACTION_SLACK:
         row = int(np.argmax((np.abs(actions) > 1.0 + _ACTION_SLACK).any(axis=1)))
         raise UserError(

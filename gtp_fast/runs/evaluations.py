@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import untrusted
 from gtp_fast.evaluation.record import Evaluation, Figures
 from gtp_fast.system.files import write_atomically
 
@@ -61,13 +60,12 @@ class EvaluationLog:
 
 def read(path: str | Path) -> dict[str, Any]:
     """Return the columns of evaluations.npz; UserError when it is cut short or no such file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in _COLUMNS}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} cannot be read: move it away and evaluate the run again."
-        ) from error
+    mend = "move it away and evaluate the run again"
+    with untrusted(f"{path} cannot be read", mend), np.load(path, allow_pickle=False) as file:
+        columns = {name: file[name] for name in _COLUMNS}
+        if len({column.shape for column in columns.values()}) > 1 or columns["step"].ndim != 1:
+            raise ValueError("its columns differ in length")
+    return columns
 
 
 def by_step(rows: dict[str, Any], column: str) -> tuple[list[int], list[Figures]]:
