@@ -12,10 +12,11 @@ Ends = NDArray[np.float32]
 
 def is_box(low: Ends, high: Ends) -> bool:
     """Return whether low < high everywhere, and their sum and difference are finite."""
+    if low.shape != high.shape:
+        return False
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(
-            (low < high).all() and np.isfinite(low + high).all() and np.isfinite(high - low).all()
-        )
+        finite = np.isfinite(low + high).all() and np.isfinite(high - low).all()
+        return bool((low < high).all() and finite)
 
 
 def scale(low: Ends, high: Ends) -> tuple[Ends, Ends]:
