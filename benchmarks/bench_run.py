@@ -30,7 +30,6 @@ from gtp_fast import agents, collect, data, engine, runs, tasks
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.setup import Setup
 from gtp_fast.data import cache
-from gtp_fast.training.config import RunConfig
 from gtp_fast.training.trainer import Trainer
 
 TASK = "pointmaze-demo"
@@ -164,7 +163,7 @@ class Bookkeeping(Workload):
                     **self.facts,
                 }
             )  # fmt: skip
-            Trainer(run, agent, resident, RunConfig(), chosen, start=0).train()
+            Trainer.held(run, agent, resident, chosen, start=0).train()
 
         train(3)
         return Subject(functools.partial(train, UPDATES), learnt(agent))

@@ -84,7 +84,7 @@ def _ends(
     other = _other_ends(name, arrays, marked, count)
     ends = stored | timeouts | other
     # A cluster of terminal rows is one episode that went on after its goal, so it is not split.
-    inside = np.r_[stored[:-1] & stored[1:], False] & ~other
+    inside = np.r_[stored[:-1] & stored[1:], False] & ~timeouts & ~other
     if not ends.any() and "next_observations" not in arrays:
         raise UserError(
             f"{name} marks no end of an episode; give {_ENDS}, or next_observations, so that no"
@@ -127,7 +127,7 @@ def _flags(name: str, key: str, stored: NDArray[Any], count: int) -> NDArray[np.
 
 
 def _unstacked(name: str, arrays: Arrays, notes: list[str]) -> Arrays:
-    """Return stacks [E, T, ...] as rows [E T, ...], every episode ended by a time-out."""
+    """Return stacks [E, T, ...] as rows [E T, ...], with the ends of the episodes."""
     actions = arrays.get("actions")
     if actions is None or actions.ndim != 3:
         return arrays
@@ -145,14 +145,7 @@ def _unstacked(name: str, arrays: Arrays, notes: list[str]) -> Arrays:
                 f" episodes of {steps} steps; give it [{episodes}, {steps}, ...]"
             )
         flat[key] = values.reshape(episodes * steps, *values.shape[2:])
-    last = np.zeros((episodes, steps), np.bool_)
-    last[:, -1] = True
-    stored = flat.get("timeouts", np.zeros(episodes * steps))
-    flat["timeouts"] = np.asarray(stored, np.float64).reshape(-1).astype(np.bool_) | last.reshape(
-        -1
-    )
-    if "terminals" in flat:
-        flat["timeouts"] &= ~flat["terminals"].reshape(-1).astype(np.bool_)
+    flat["episode_ends"] = steps * np.arange(1, episodes + 1)
     notes.append(f"a stack of {episodes} episodes of {steps} steps")
     return flat
 

@@ -22,7 +22,8 @@ _WRAPPERS = re.compile(
     r"|gtp_fast\.data\.environment:FixedGoal|gtp_fast\.environments\.singletask:SingleTask"
 )
 # A path, a model file, or a place in code.
-_PLACE = re.compile(r"[/\\:]|\.(xml|mjcf|urdf|py|so|pkl)$", re.IGNORECASE)
+_PLACE = re.compile(r"[/\\:]|\.[A-Za-z]\w*$")
+_PLACE_NAME = re.compile(r"(file|path|dir|folder|model)s?$", re.IGNORECASE)
 
 
 def parse(text: Any, source: str, trusted: bool = False) -> EnvSpec:
@@ -80,7 +81,7 @@ def _check_arguments(value: Any, source: str, name: str = "") -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_arguments(item, source, name)
-    elif isinstance(value, str) and _PLACE.search(value):
+    elif isinstance(value, str) and (_PLACE.search(value) or _PLACE_NAME.search(name)):
         raise _refused(
             source, f"give its environment {name} = {value!r}, which names a file or code"
         )

@@ -20,7 +20,7 @@ from gtp_fast.data.environment import kind
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.evaluation.vector import Environment
+from gtp_fast.evaluation.vector import Environment, name_of
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, environment_of, restore
 from gtp_fast.runs import checkpoint, plain
@@ -131,9 +131,9 @@ def evaluate(
             "--fqe."
         )
     task = tasks.of_run(config)
-    own = task.environment is not None and options.env is not None
-    if own and kind(str(options.env)) != kind(str(task.environment)):
-        task = task.without_reference(str(options.env))
+    other = options.env if live is None else name_of(live)
+    if task.environment is not None and other is not None and kind(other) != kind(task.environment):
+        task = task.without_reference(other)
     episodes = options.episodes or config["episodes"]
     total = episodes * len(agent.seeds)
     with (

@@ -33,7 +33,7 @@ class EvaluationLog:
             )
 
     def append(self, step: int, evaluation: Evaluation) -> None:
-        """Add every episode of an evaluation made after `step` updates."""
+        """Add every episode of an evaluation after `step` updates, in place of earlier ones."""
         policies, episodes = evaluation.returns.shape
         new = {
             "step": np.full(policies * episodes, step),
@@ -45,6 +45,9 @@ class EvaluationLog:
             "environment_seed": np.tile(evaluation.environment_seeds, policies),
         }
         old = read(self.path) if self.path.exists() else {}
+        if old:
+            others = old["step"] != step
+            old = {name: column[others] for name, column in old.items()}
         self._write(
             {
                 name: np.concatenate([old[name], new[name]]) if old else new[name]

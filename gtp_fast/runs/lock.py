@@ -19,7 +19,7 @@ class Hold:
     """
 
     def __init__(self, run: Run):
-        self.holder = run.path / ".holder"
+        self.run, self.holder = run, run.path / ".holder"
         self.lock = FileLock(run.path / ".lock")
         try:
             self.lock.acquire(timeout=0)
@@ -30,6 +30,7 @@ class Hold:
                 f"{run} is being trained by {who}: wait for its end, or stop it first."
             ) from error
         except OSError as error:
+            self.lock.release()
             raise UserError(unwritable(run.path / ".lock", error)) from error
 
     def release(self) -> None:

@@ -154,7 +154,7 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "official_dataset": table.provenance.official,
         "data": {"description": table.provenance.description, "transitions": len(table)},
         "environment": facts.environment,
-        "episodes_per_seed": settings["episodes"],
+        "episodes_per_seed": outcome.last.returns.shape[1],
         "seeds": list(agent.seeds),
         "diverged": {str(one.seed): one.step for one in outcome.diverged},
         "updates": outcome.updates,

@@ -73,7 +73,7 @@ class TrainedRun(os.PathLike[str]):
         The episodes are written into RUN/evaluations too. Raises UserError without an environment.
         """
         chosen = Options(run=str(self.run), episodes=episodes, **options)
-        record, evaluation = evaluate(chosen, self.environment)
+        record, evaluation = evaluate(chosen, None if chosen.env else self.environment)
         write(record, evaluation)
         return evaluation
 

@@ -81,6 +81,11 @@ class Judge:
             return False
         return done == self.steps or bool(self.every and done % self.every == 0)
 
+    def complete(self, done: int) -> bool:
+        """Return whether an evaluation of all episodes was made after this update."""
+        whole = self.last is not None and self.last.returns.shape[1] >= self._episodes
+        return self.evaluator is None or (self.evaluated == done and whole)
+
     def episodes(self, last: bool, training: float) -> int:
         """Return how many episodes an evaluation may have after so many seconds of training."""
         assert self.evaluator is not None

@@ -87,7 +87,7 @@ def start(
         steps = run_config.steps or task.updates
         run.write_config(describe(run_config, task, dataset, table, agent, steps, place))
         run.write_environment(agent.ops.describe())
-        return Trainer(
+        return Trainer.held(
             run,
             agent,
             table.standardised(*standard) if standard[0] else table,
@@ -97,8 +97,8 @@ def start(
             callbacks=callbacks,
             environment=found,
         )
-    except UserError:
-        # A start that was refused leaves nothing behind.
+    except BaseException:
+        # A start that failed leaves nothing behind.
         shutil.rmtree(run.path, ignore_errors=True)
         raise
 
@@ -118,10 +118,13 @@ def resume(
     if found is None:
         found = environment_of(saved, run, run_config.env, run_config.trust_environment)
     table = table_of(saved, arrays, device)
+    task = _judged(tasks.of_run(saved), run_config, environment)
+    if found is not None and (environment is not None or run_config.env is not None):
+        _check_fit(table, found)
     # Older runs lack the setting: they had full precision.
     precision = saved.get("precision", "fp32")
     agent, last = restore(run, device=device, backend=chosen.backend, precision=precision)
-    return Trainer(
+    return Trainer.held(
         run,
         agent,
         table,
@@ -131,6 +134,7 @@ def resume(
         callbacks=callbacks,
         environment=found,
         sums=last.meta.get("metrics"),
+        task=task,
     )
 
 
@@ -209,6 +213,18 @@ def evaluation_place(
     finally:
         environment.close()
     return Place(spec.to_json())
+
+
+def _check_fit(table: data.TransitionTable, environment: Environment) -> None:
+    """Raise UserError where the spaces of data and environment differ."""
+    if not isinstance(environment, EnvSpec):
+        data.fits_environment(table, environment)
+        return
+    built = make(environment)
+    try:
+        data.fits_environment(table, built)
+    finally:
+        built.close()
 
 
 def _box(

@@ -22,6 +22,7 @@ from gtp_fast.runs import Run, checkpoint, guidance
 from gtp_fast.runs.lock import Hold
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.system.children import ChildDied
+from gtp_fast.tasks import Task
 from gtp_fast.training import console, judge
 from gtp_fast.training.callbacks import Callback, Callbacks
 from gtp_fast.training.options import NO_ENVIRONMENT
@@ -39,13 +40,13 @@ class AllDiverged(UserError):
 class Trainer:
     """Trains an agent from update `start` to the end and writes its run folder.
 
-    environment: where to evaluate; None for nowhere. sums: of the metrics since their last row, in
-    a run that goes on.
+    environment: where to evaluate; None for nowhere. task: None for the run folder's. sums: of the
+    metrics since their last row, in a run that goes on.
     """
 
     def __init__(
         self,
-        run: Run,
+        hold: Hold,
         agent: Agent,
         table: TransitionTable,
         chosen: engine.Choice,
@@ -55,15 +56,15 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         environment: Environment | None = None,
         sums: Mapping[str, Any] | None = None,
+        task: Task | None = None,
     ):
         self.chosen = chosen
-        # Before anything is cut back to the checkpoint: another process may be writing.
-        self.hold = Hold(run)
+        self.hold, run = hold, hold.run
         self.run, self.agent, self.start = run, agent, start
         self.table = agent.drawn_from(table)
         self.settings: dict[str, Any] = run.config()
         self.steps: int = self.settings["steps"]
-        task = tasks.of_run(self.settings)
+        task = task or tasks.of_run(self.settings)
         self.judge = judge.Judge(run, agent, table, task, start, environment, self._evaluating)
         tenth = max(1, self.steps // 10)
         self.checkpoint_every = self.settings["checkpoint_every"] or min(
@@ -82,8 +83,21 @@ class Trainer:
         self.said: set[str] = set()
         self.noting = 0.0
         self.facts = console.Facts(
-            run, self.settings, agent, self.table, chosen, self.judge.environment, task
+            run, self.settings, agent, self.table, self.chosen, self.judge.environment, task
         )
+
+    @classmethod
+    def held(cls, run: Run, *arguments: Any, **options: Any) -> Trainer:
+        """Return the trainer of a run folder; UserError where another process trains in it.
+
+        The folder is held before anything in it is cut back to the last checkpoint.
+        """
+        hold = Hold(run)
+        try:
+            return cls(hold, *arguments, **options)
+        except BaseException:
+            hold.release()
+            raise
 
     def train(self) -> int:
         """Train to the end, to a stop signal or to a callback's wish; return the exit code."""
@@ -96,19 +110,19 @@ class Trainer:
         self.agent.prepare(self.steps)
         console.announce(self.facts)
         self.began = time.perf_counter()
-        self.callbacks.call("start", self.agent, self.run.path)
+        self.done = self.start
         self.bar = tqdm(
             total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr
         )
-        done = self.start
         try:
+            self.callbacks.call("start", self.agent, self.run.path)
             with self.bar, closing(self.judge), engine.stop_signals() as self.received:
                 # A stop in the middle of an evaluation left its step without one.
                 if self.start and self.judge.due(self.start):
                     self._evaluate(self.start)
                 done = self._run()
                 received = self.received()
-                if not received and self.callbacks.stop and self.judge.evaluated != done:
+                if not received and self.callbacks.stop and not self.judge.complete(done):
                     self._evaluate(done, last=True)
             self._save(done)
         except ChildDied as error:
@@ -117,7 +131,7 @@ class Trainer:
                 "--processes 1 should memory be short."
             ) from error
         finally:
-            self.callbacks.call("end", done)
+            self.callbacks.call("end", self.done)
         if received and (done < self.steps or self.judge.due(done)):
             print(
                 f"Stopped at update {done:,} of {self.steps:,}; go on with: --resume "
@@ -133,9 +147,17 @@ class Trainer:
                 self.facts,
                 console.Outcome(self.judge.last, self.judge.best, diverged, done, rate),
             )
-        elif done == self.steps and self.settings["evaluation"].get("reason") != NO_ENVIRONMENT:
+        elif (
+            self.judge.evaluator is None
+            and done == self.steps
+            and self.settings["evaluation"].get("reason") != NO_ENVIRONMENT
+        ):
             print(judge.by_data(self.run, self.agent, self.table, self.steps))
         return 0
+
+    def _wanted(self) -> bool:
+        """Return whether the run has no environment without having been asked to have none."""
+        return bool(self.settings["evaluation"].get("reason") != NO_ENVIRONMENT)
 
     def stopped(self) -> int:
         """Return a number other than 0 once the run is to stop."""
@@ -152,6 +174,7 @@ class Trainer:
             )
 
     def _after(self, done: int) -> None:
+        self.done = done
         self.bar.update(done - self.bar.n)
         last = done == self.steps
         if done % self.log_every == 0 or last:

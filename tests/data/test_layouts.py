@@ -119,6 +119,14 @@ def test_stacks_are_episodes() -> None:
     assert "a stack of 3 episodes of 4 steps" in table.notes
 
 
+def test_one_step_stacks_are_episodes_of_their_own() -> None:
+    arrays = {k: v for k, v in sets.flat().items() if k != "timeouts"}
+    arrays["terminals"] = np.ones(12, bool)
+    stacked = {key: value.reshape(12, 1, *value.shape[1:]) for key, value in arrays.items()}
+    # The last row goes, as in D4RL.
+    assert load(stacked).statistics.episodes == 11
+
+
 def test_nan_after_a_terminal_state_is_masked_anyway() -> None:
     arrays = sets.flat()
     following = np.roll(arrays["observations"], -1, 0)

@@ -61,6 +61,8 @@ def test_wrappers_that_may_write_or_run_are_refused(wrapper: str) -> None:
     [
         {"xml_file": "/tmp/evil.xml"},
         {"xml_file": "evil.xml"},
+        {"xml_file": "evil.mjb"},
+        {"model": "evil"},
         {"a": {"b": ["os:system"]}},
         {"path": "..\\model"},
     ],

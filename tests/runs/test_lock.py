@@ -67,5 +67,5 @@ def test_two_resumed_runs_do_not_share_a_folder(
     made = make_run(tmp_path / "run")
     held = Hold(made)
     with pytest.raises(UserError, match="is being trained by"):
-        Trainer(made, None, None, None, 0)  # type: ignore[arg-type]
+        Trainer.held(made, None, None, None, 0)
     held.release()

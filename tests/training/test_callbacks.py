@@ -17,7 +17,7 @@ import gtp_fast
 from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.runs import checkpoint
+from gtp_fast.runs import checkpoint, evaluations
 from gtp_fast.training.callbacks import Callback, Figures
 from gtp_fast.training.judge import Judge
 from gtp_fast.training.tensorboard import TensorBoard
@@ -127,6 +127,33 @@ def test_evaluations_between_take_their_share_of_the_time(
     assert all(count <= 4 for count in played.values())
     few = any(count < 4 for count in played.values()) or len(played) < 10
     assert few == ("have fewer episodes" in capsys.readouterr().err)
+
+
+def test_an_early_stop_ends_with_all_episodes(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Judge, "episodes", lambda self, last, training: 4 if last else 1)
+
+    class Stop(Callback):
+        def on_evaluation(self, step: int, evaluation: Evaluation) -> bool:
+            return True
+
+    del place["evaluate_every"]
+    run = gtp_fast.fit(**place, callbacks=[Stop()])
+    assert run.summary["updates"] == 4 and run.summary["episodes_per_seed"] == 4
+    rows = evaluations.read(run.run.evaluations)
+    assert (rows["step"] == 4).sum() == 2 * 4
+    # It holds its folder no longer, and another environment than the live one may play.
+    with pytest.raises(UserError, match="there is no environment Nowhere-v0"):
+        run.evaluate(env="Nowhere-v0")
+
+
+def test_a_failed_resume_frees_the_folder(place: dict[str, Any]) -> None:
+    run = gtp_fast.fit(**place)
+    run.run.evaluations.write_bytes(b"no archive")
+    for _ in range(2):
+        with pytest.raises(UserError, match="cannot be read"):
+            gtp_fast.fit(place["dataset"], env=place["env"], resume=run)
 
 
 def test_the_budget_of_an_evaluation() -> None:
