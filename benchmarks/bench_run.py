@@ -30,6 +30,7 @@ from gtp_fast import agents, collect, data, engine, runs, tasks
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.setup import Setup
 from gtp_fast.data import cache
+from gtp_fast.training.options import NO_ENVIRONMENT
 from gtp_fast.training.trainer import Trainer
 
 TASK = "pointmaze-demo"
@@ -159,7 +160,8 @@ class Bookkeeping(Workload):
             run.write_config(
                 {
                     "task": TASK, "agent": "gtp", "agent_settings": agent.settings, "steps": steps,
-                    "episodes": 1, "evaluate_every": 0, "evaluation": {"environment": None},
+                    "episodes": 1, "evaluate_every": 0, "dataset": None,
+                    "evaluation": {"environment": None, "reason": NO_ENVIRONMENT},
                     **self.facts,
                 }
             )  # fmt: skip
