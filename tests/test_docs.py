@@ -177,3 +177,18 @@ def test_every_command_is_in_the_readme() -> None:
         inside = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(part for part in inside if part != "__main__")
         assert f"`{name}" in shown, name
+
+
+def test_the_figures_of_the_readmes_claims_are_generated_ones() -> None:
+    readme = (ROOT / "README.md").read_text()
+    claims = readme.partition("- **Acts fast:**")[2].partition("## Install")[0]
+    guided = claims.partition("- **Guided:**")[2].partition("- **GPU:**")[0]
+    results = (ROOT / "docs" / "results.md").read_text()
+    mine, clone, count = re.findall(
+        r"[\d.]+(?= on average)|[\d.]+(?=,? over)|\d+(?= tasks)", results
+    )[:3]
+    said = re.findall(r"\*\*([\d.]+)\*\*|scores ([\d.]+),|on (\d+) tasks", guided)
+    assert ["".join(one) for one in said] == [mine, clone, count]
+    table = readme.partition("<!-- benchmarks:begin -->")[2]
+    for figure in re.findall(r"([\d.]+)(?= us| ms|x as long)", claims):
+        assert figure in table, figure

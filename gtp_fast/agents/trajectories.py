@@ -18,9 +18,9 @@ _UNITS = 1024
 
 
 class _Judged(NamedTuple):
-    """Parts of the data that are judged as one.
+    """Parts of the data, whole episodes or pieces of them, with one score each.
 
-    part [N]: number of each row's part. score [P], start [P, O]: figures of each part.
+    part [N]: number of each row's part. score [P]: of each part. start [P, O]: its first state.
     """
 
     part: Tensor

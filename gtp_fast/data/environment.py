@@ -181,6 +181,12 @@ def box_of(environment: gym.Env[Any, Any]) -> tuple[list[float], list[float]]:
     return space.low.tolist(), space.high.tolist()
 
 
+def judged_in(task: Task, environment: str) -> Task:
+    """Return the task without references where it is judged in another kind of environment."""
+    own = task.environment is not None and kind(environment) == kind(task.environment)
+    return task if own else task.without_reference(environment)
+
+
 def kind(environment: str) -> str:
     """Return what two versions of an environment have in common: Hopper, AntMaze_Large."""
     name = environment.split("-v")[0]

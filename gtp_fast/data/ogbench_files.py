@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import required
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, untrusted
 
 SETTINGS_KEY = "gtp_fast_collect"
 """Array of a file made here, with its settings as JSON; OGBench's loader does not read it."""
@@ -61,12 +60,10 @@ def made_here(path: Path) -> dict[str, Any] | None:
 
     Raises UserError when it is no .npz.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = str(file[SETTINGS_KEY]) if SETTINGS_KEY in file else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as an .npz of plain arrays ({error})") from error
-    return None if found is None else dict(json.loads(found))
+    damaged = untrusted(f"{path} cannot be read as an .npz of plain arrays", "fetch it again")
+    with damaged, np.load(path, allow_pickle=False) as file:
+        found = json.loads(str(file[SETTINGS_KEY])) if SETTINGS_KEY in file else None
+    return found
 
 
 def _downloaded(single: Single) -> str:

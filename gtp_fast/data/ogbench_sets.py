@@ -1,4 +1,4 @@
-"""OGBench's single tasks: the task of a name, and its data as OGBench loads and labels them."""
+"""The data of OGBench's single tasks, as OGBench loads and labels them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gtp_fast.data import rules
 from gtp_fast.data.ogbench_files import made_here
-from gtp_fast.data.recording import Recording, allocate
-from gtp_fast.data.table import Columns, Provenance, Statistics, TransitionTable
+from gtp_fast.data.recording import Recording, joined
+from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.environments import ogbench_names
 from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import Numbers, required
@@ -100,13 +100,9 @@ def _recording(name: str, arrays: dict[str, NDArray[np.float32]]) -> Recording:
     observations, actions = arrays["observations"], arrays["actions"]
     ends = arrays["terminals"] > 0.0
     o, a = observations.shape[1], actions.shape[1]
-    rows, columns = allocate(len(actions), o, a), Columns.of(o, a)
-    rows[:, columns.observation] = observations
-    rows[:, columns.action] = actions
-    rows[:, columns.next_observation] = arrays["next_observations"]
     return Recording(
         name=name,
-        rows=rows,
+        rows=joined(observations, actions, arrays["next_observations"]),
         observation_dim=o,
         action_dim=a,
         rewards=arrays["rewards"].astype(np.float64),

@@ -32,11 +32,11 @@ def is_robomimic(path: Path) -> bool:
 def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
     """Return all demonstrations of a file, in numeric order.
 
-    observation_keys: None takes every vector below `obs`, sorted by name. s' is `next_obs`, or the
-    next row's without it. `dones` may mark success, the end of a recording or both, depending on
-    how the file was made. So when every demonstration ends in a mark, a marked step is terminal
-    only if its reward is positive; otherwise every marked step is. Raises UserError when rewards
-    are missing, arrays disagree or the file is damaged.
+    observation_keys: None takes every vector below `obs`, sorted by name. s' is `next_obs`; without
+    it, the observation of the next row. What `dones` mark depends on how the file was made: success
+    or the end of a recording. If every demonstration ends in a mark, a marked step is terminal only
+    where its reward is positive. If some demonstration does not, every marked step is terminal.
+    Raises UserError when rewards are missing, arrays disagree or the file is damaged.
     """
     damaged = untrusted(f"{path} is truncated or not a robomimic file", "fetch it again")
     with damaged, h5py.File(path, "r") as file:

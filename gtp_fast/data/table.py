@@ -135,11 +135,15 @@ class TransitionTable:
         ends = torch.bincount(self.episode.cpu(), 1.0 - self.all().mask.cpu().double())
         return ends.clamp(max=1.0).to(self.device)
 
-    def episode_starts(self) -> Tensor:
-        """First state of each episode [episodes, O]."""
+    def first_rows(self) -> Tensor:
+        """Mark the first row of each episode [N]."""
         first = torch.ones_like(self.episode, dtype=torch.bool)
         first[1:] = self.episode[1:] != self.episode[:-1]
-        return self.rows[first, self.columns.observation]
+        return first
+
+    def episode_starts(self) -> Tensor:
+        """First state of each episode [episodes, O]."""
+        return self.rows[self.first_rows(), self.columns.observation]
 
     def standardised(self, mean: Sequence[float], scale: Sequence[float]) -> TransitionTable:
         """Return the table with observations (o - mean) / scale, [O] each; its tensors are new."""

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import tyro
 from tqdm import tqdm
 
 from gtp_fast import tasks
 from gtp_fast.agents.base import Acting, Agent
-from gtp_fast.data.environment import kind
+from gtp_fast.data.environment import judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
@@ -116,7 +115,7 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
 
 
 def evaluate(
-    options: Options, live: gymnasium.Env[Any, Any] | None = None
+    options: Options, live: Environment | None = None
 ) -> tuple[dict[str, Any], Evaluation]:
     """Return the protocol of an evaluation and its episodes; live: an environment to play in."""
     evaluated = subject(options)
@@ -131,9 +130,8 @@ def evaluate(
             "--fqe."
         )
     task = tasks.of_run(config)
-    other = options.env if live is None else name_of(live)
-    if task.environment is not None and other is not None and kind(other) != kind(task.environment):
-        task = task.without_reference(other)
+    if live is not None or options.env is not None:
+        task = judged_in(task, name_of(environment))
     episodes = options.episodes or config["episodes"]
     total = episodes * len(agent.seeds)
     with (

@@ -79,8 +79,7 @@ def critics(subject: Subject, table: data.TransitionTable, seed: int) -> tuple[F
     returns = reference.return_to_go(batch.reward, batch.mask, table.episode, discount)
     shift, scale = float(returns.mean()), float(returns.std(correction=0))
     fqe = FQE(config, setup, acting.sampler, shift, scale or 1.0)
-    first = table.episode.diff(prepend=table.episode[:1] - 1) != 0
-    return fqe, float(returns[first].mean())
+    return fqe, float(returns[table.first_rows()].mean())
 
 
 def fit(fqe: FQE, table: data.TransitionTable, steps: int, backend: str = "auto") -> list[float]:

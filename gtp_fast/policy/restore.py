@@ -90,8 +90,11 @@ def environment_of(
 ) -> EnvSpec | None:
     """Return the environment to evaluate in: `env`, or that of a run folder's configuration.
 
-    source: the run folder, for messages. UserError for one that `trust.parse` refuses.
+    env: an id, or none. source: the run folder, for messages. UserError for one that `trust.parse`
+    refuses.
     """
+    if env == "none":
+        return None
     if env is not None:
         return registered(env)
     stored = config.get("evaluation", {}).get("environment")

@@ -14,8 +14,6 @@ from gtp_fast.tasks.presets import TASKS, of_ogbench
 from gtp_fast.tasks.task import Task, from_facts
 
 _VERSIONS = {"locomotion": ("2",), "antmaze": ("0", "2"), "pointmaze": ()}
-
-
 _D4RL_ELSEWHERE = re.compile(r"(pen|door|hammer|relocate)-(human|cloned|expert)|kitchen-")
 
 

@@ -37,7 +37,6 @@ def _locomotion(body: str, level: str) -> Task:
     if level == "medium-expert":
         # No such set is confirmed on Minari's server: what is there are the two halves.
         ids += ((f"mujoco/{body}/medium-v0", f"mujoco/{body}/expert-v0"),)
-    low, high = _D4RL_RETURNS[body]
     return Task(
         name=f"{body}-{level}",
         family="locomotion",
@@ -45,7 +44,7 @@ def _locomotion(body: str, level: str) -> Task:
         datasets=ids,
         observation_keys=(),
         rules=Rules(),
-        reference=(low, high),
+        reference=_D4RL_RETURNS[body],
         reference_source="D4RL's reference returns, applied to Gymnasium's v5 environment",
         evaluation_episodes=10,
         max_episode_steps=1000,

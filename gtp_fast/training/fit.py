@@ -100,12 +100,14 @@ def fit(
     arrays = dataset if in_memory else None
     if resume is not None:
         known = {key: options.pop(key) for key in config.RESUMABLE if key in options}
-        if options or (env is not None and live is None):
+        if options:
             raise UserError(
                 "fit(resume=...) takes the settings of the run it goes on with: leave out "
-                f"{', '.join([*options, *(['env'] if env is not None else [])])}."
+                f"{', '.join(options)}."
             )
-        trainer = start.resume(RunConfig(**known, resume=str(resume)), arrays, live, callbacks)
+        named = env if isinstance(env, str) else None
+        again = RunConfig(**known, env=named, resume=str(resume))
+        trainer = start.resume(again, arrays, live, callbacks)
     else:
         given: Mapping[str, Any] = options if env is None or live is not None else {
             **options, "env": env

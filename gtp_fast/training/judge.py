@@ -49,10 +49,12 @@ class Judge:
         self.every: int = max(1, self.steps // 10) if every is None else every
         self.log = EvaluationLog(run.evaluations, start)
         self.last: Evaluation | None = None
-        self.seconds, self.between, self.cost = 0.0, 0.0, 0.0
-        """Time of all evaluations, of those before the last one, and of one episode of all
-        policies.
-        """
+        self.seconds = 0.0
+        """Seconds of all evaluations so far."""
+        self.between = 0.0
+        """Seconds of the evaluations before the last one."""
+        self.cost = 0.0
+        """Seconds of one episode of every policy; 0 until it is known."""
         self.evaluator = (
             None
             if environment is None

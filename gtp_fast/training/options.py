@@ -98,7 +98,7 @@ class RunConfig:
     tensorboard: bool = False
     """Write TensorBoard files too."""
     trust_environment: bool = False
-    """Allow a dataset to name an environment outside gymnasium and gymnasium_robotics."""
+    """Allow a dataset or a run folder to name an environment that is not registered here."""
 
 
 def options_of(groups: Mapping[str, Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,8 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gtp_fast import agents, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
-from gtp_fast.data import trust
-from gtp_fast.data.environment import box_of, kind, registered
+from gtp_fast.data.environment import box_of, judged_in, registered
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import Environment, make, name_of
 from gtp_fast.policy.restore import environment_of, restore, table_of
@@ -31,7 +29,7 @@ class Place(NamedTuple):
     """Where a policy is evaluated."""
 
     environment: str | None
-    """Specification in JSON; None for none, and for a live environment without one."""
+    """Specification in JSON; None for none, and for a live environment."""
     reason: str = ""
     """Why there is none."""
 
@@ -80,8 +78,8 @@ def start(
     agent.acting()
     found: Environment | None = environment
     if found is None and place.environment is not None:
-        # It was just decided on: the data's own, or the one that was asked for.
-        found = trust.parse(place.environment, table.dataset_id, trusted=True)
+        # Whether it may be built was decided when the place was chosen.
+        found = EnvSpec.from_json(place.environment)
     run = runs.create(run_config.output, task.name, run_config.agent)
     try:
         steps = run_config.steps or task.updates
@@ -196,7 +194,7 @@ def evaluation_place(
     """
     if live is not None:
         data.fits_environment(table, live)
-        return Place(_stored(live.spec), "it was a live environment, which no file holds")
+        return Place(None, "it was a live environment, which no file holds")
     if run_config.env == "none":
         return Place(None, NO_ENVIRONMENT)
     try:
@@ -242,26 +240,15 @@ def _box(
         environment.close()
 
 
-def _stored(spec: EnvSpec | None) -> str | None:
-    """Return a specification in JSON; None for one that holds a function instead of its place."""
-    try:
-        return None if spec is None else str(json.dumps(json.loads(spec.to_json())))
-    except (TypeError, ValueError):
-        return None
-
-
 def _judged(
     task: tasks.Task, run_config: RunConfig, live: gymnasium.Env[Any, Any] | None
 ) -> tasks.Task:
     """Return the task without references where another kind of environment was asked for."""
     if live is not None:
-        other = name_of(live)
-    elif run_config.env in (None, "none"):
+        return judged_in(task, name_of(live))
+    if run_config.env in (None, "none"):
         return task
-    else:
-        other = registered(str(run_config.env)).id
-    same = task.environment is not None and kind(other) == kind(task.environment)
-    return task if same else task.without_reference(other)
+    return judged_in(task, registered(str(run_config.env)).id)
 
 
 def collected(task: tasks.Task, transitions: int | None) -> str:

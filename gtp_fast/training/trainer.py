@@ -155,10 +155,6 @@ class Trainer:
             print(judge.by_data(self.run, self.agent, self.table, self.steps))
         return 0
 
-    def _wanted(self) -> bool:
-        """Return whether the run has no environment without having been asked to have none."""
-        return bool(self.settings["evaluation"].get("reason") != NO_ENVIRONMENT)
-
     def stopped(self) -> int:
         """Return a number other than 0 once the run is to stop."""
         return self.received() or int(self.callbacks.stop)

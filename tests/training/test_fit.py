@@ -18,6 +18,7 @@ import gtp_fast
 from gtp_fast import cli, evaluate, report, tasks, train
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import flatten
+from gtp_fast.policy import evaluation
 from gtp_fast.policy.restore import restore
 from gtp_fast.runs import checkpoint
 from gtp_fast.system import nested
@@ -109,10 +110,7 @@ def test_a_live_environment_plays_the_same_episodes(tmp_path: Path) -> None:
     live = fake_environments.make(spec)
     run = gtp_fast.fit(tmp_path / "x.npz", env=live, output=tmp_path, seeds=(0, 4), **SMALL)
     one = run.evaluate(episodes=5)
-    config = run.run.config()
-    config["evaluation"]["environment"] = spec.to_json()
-    run.run.write_config(config)
-    many = gtp_fast.TrainedRun(run.path).evaluate(episodes=5)
+    _, many = evaluation.evaluate(evaluation.Options(run=str(run), episodes=5), spec)
     assert np.array_equal(one.returns, many.returns) and one.seeds == (0, 4)
     live.reset(seed=0)  # It is still open.
 
@@ -209,3 +207,18 @@ def test_demonstrations_train_like_other_files(tmp_path: Path) -> None:
     config = run.run.config()
     assert config["observation_keys"] == ["joints", "object"] and config["observation_dim"] == 5
     gtp_fast.fit(resume=run)
+
+
+def test_another_environment_may_be_named_for_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "swing.npz", **pendulum())
+    box = {"action_low": -2.0, "action_high": 2.0}
+    run = gtp_fast.fit(tmp_path / "swing.npz", env="none", output=tmp_path, **box, **SMALL)
+    with pytest.raises(UserError, match="names no environment to evaluate in"):
+        run.evaluate()
+    assert run.evaluate(episodes=2, env="gymnasium:Pendulum-v1").returns.shape == (1, 2)
+    gtp_fast.fit(resume=run, env="Pendulum-v1")
+    gtp_fast.fit(resume=run, env="none")
+    with pytest.raises(UserError, match="does not fit MountainCarContinuous-v0"):
+        gtp_fast.fit(resume=run, env="MountainCarContinuous-v0")

@@ -12,7 +12,7 @@ import sets
 import torch
 
 from gtp_fast.data import TransitionTable, load_table
-from gtp_fast.data.environment import registered
+from gtp_fast.data.environment import judged_in, registered
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find, of_dataset
 from gtp_fast.training.options import RunConfig
@@ -93,3 +93,11 @@ def test_references_stay_with_their_environment() -> None:
     task = find("hopper-medium").without_reference("Walker2d-v5")
     assert task.reference is None and "Walker2d-v5" in task.reference_source
     assert torch.tensor(task.score([1.0])).isnan().all()
+    assert judged_in(find("hopper-medium"), "Hopper-v4").reference is not None
+    assert judged_in(find("hopper-medium"), "Walker2d-v5").reference is None
+
+
+def test_a_live_environment_is_kept_in_no_file() -> None:
+    live = gym.make("Pendulum-v1")
+    found = evaluation_place(table(None), TASK, RunConfig(), live)
+    assert found.environment is None and "a live environment" in found.reason
