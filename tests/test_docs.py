@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -192,3 +193,11 @@ def test_the_figures_of_the_readmes_claims_are_generated_ones() -> None:
     table = readme.partition("<!-- benchmarks:begin -->")[2]
     for figure in re.findall(r"([\d.]+)(?= us| ms|x as long)", claims):
         assert figure in table, figure
+
+
+def test_the_figures_of_pointmaze_medium_are_the_committed_ones() -> None:
+    guidance = (ROOT / "docs" / "guidance.md").read_text()
+    for seed, run in json.loads((ROOT / "docs" / "ogbench.json").read_text())["seeds"].items():
+        figures = " / ".join(str(won) for won in run["success_of_50"].values())
+        assert f"pieces of 25 rows, seed {seed}** | 5,000" in guidance
+        assert f"| {figures} of 50 |" in guidance

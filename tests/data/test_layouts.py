@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +226,27 @@ def test_a_file_that_is_no_dataset(content: bytes, said: str, tmp_path: Path) ->
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(UserError, match=said):
         load(tmp_path / "x.npz")
+
+
+def test_a_header_that_promises_too_much_takes_no_memory(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for key, value in sets.flat().items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, value)
+            content = member.getvalue()
+            if key == "rewards":
+                content = content.replace(b"(12,), }" + 12 * b" ", b"(100000000000,), }  ")
+            archive.writestr(f"{key}.npy", content)
+    with pytest.raises(UserError, match=r"rewards promises \(100000000000,\) numbers"):
+        load(tmp_path / "x.npz")
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        for key, value in sets.flat().items():
+            if key == "rewards":
+                file.create_dataset(key, (2**40,), "f4", chunks=(1024,))
+            else:
+                file[key] = value
+    with pytest.raises(UserError, match=r"rewards promises \(1099511627776,\) numbers"):
+        load(tmp_path / "x.hdf5")
 
 
 def test_objects_in_an_npz_are_refused(tmp_path: Path) -> None:
