@@ -150,6 +150,9 @@ def test_terminals_may_end_a_trajectory() -> None:
     assert len(load(arrays)) == 11
     masked = load(arrays | {"masks": 1.0 - (np.arange(12) == 3)})
     assert float(masked.all().mask[3]) == 0.0 and masked.statistics.terminals == 1
+    inside = load(arrays | {"masks": 1.0 - (np.arange(12) == 5)})
+    assert (inside.all().mask == 0.0).nonzero().flatten().tolist() == [4]
+    assert inside.statistics.episodes == 3
 
 
 def test_one_step_episodes_and_one_episode_alone() -> None:
