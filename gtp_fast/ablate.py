@@ -17,7 +17,7 @@ from gtp_fast.studies import ablation
 from gtp_fast.studies.ablation import ROWS, Ablation
 from gtp_fast.studies.protocol import Protocol, Study
 from gtp_fast.system.device import chosen_device
-from gtp_fast.training.trainer import AllDiverged
+from gtp_fast.training.divergence import AllDiverged
 
 
 @dataclass(frozen=True)

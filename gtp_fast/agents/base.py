@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from gtp_fast import ops
+from gtp_fast.agents.acting import Acting, among_candidates, rule_of
 from gtp_fast.agents.settings import CloneConfig
 from gtp_fast.agents.setup import Setup
+from gtp_fast.agents.state import take
 from gtp_fast.data.table import Batch
 from gtp_fast.errors import UserError
 from gtp_fast.networks.learner import Learner
-from gtp_fast.ops.candidates import CandidateSampler, Rule, Score
-from gtp_fast.ops.sampling import Sampler, draw_noise
+from gtp_fast.ops.candidates import Rule, Score
+from gtp_fast.ops.sampling import draw_noise
 from gtp_fast.reference import FoldedPolicy, philox
 from gtp_fast.reference.philox import Stream
 
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 
 
 DIVERGED = "diverged"
-
-
-class Acting(NamedTuple):
-    """A policy as it acts, with the numbers that its score and latency depend on."""
-
-    sampler: Sampler
-    steps: int
-    """K"""
-    candidates: int
-    noise_scale: float
-    rule: str | None
-    """How one action is made of several candidates; None with one."""
 
 
 class Agent(ABC):
@@ -189,23 +178,11 @@ class Agent(ABC):
         policy = self.acting_policy(weights, k, scale)
         policy = policy if seed is None else policy.select(seed)
         sampler = self.ops.sampler(policy, precision)
-        own: int = getattr(self.config, "num_candidates", 1)
-        count = num_candidates or own
-        rule: Rule | None = None
-        if count == 1 and candidate_rule is not None:
-            raise UserError(
-                f"--candidate-rule {candidate_rule} has one candidate: give --num-candidates too."
-            )
-        if count > 1:
-            rule = candidate_rule or getattr(self.config, "candidate_rule", "softmax")
-            assert rule is not None
+        count = num_candidates or int(getattr(self.config, "num_candidates", 1))
+        rule = rule_of(count, candidate_rule, getattr(self.config, "candidate_rule", "softmax"))
+        if rule is not None:
             score = None if rule == "mean" else self.raw_score(seed)
-            if score is None and rule != "mean":
-                raise UserError(
-                    f"--num-candidates {count} needs a critic to choose with, and this agent "
-                    "trains none: leave it at 1, or take --candidate-rule mean."
-                )
-            sampler = CandidateSampler(sampler, policy.last_bias, score, count, rule)
+            sampler = among_candidates(sampler, policy, score, count, rule)
         return Acting(sampler, steps=policy.k, candidates=count, noise_scale=scale, rule=rule)
 
     def drawn_from(self, table: TransitionTable) -> TransitionTable:
@@ -248,14 +225,7 @@ class Agent(ABC):
 
     def per_seed(self, values: Sequence[float], name: str) -> Tensor:
         """Return one value a seed [S] from one value for all or one for each."""
-        seeds = self.setup.all_seeds
-        if len(values) not in (1, len(seeds)):
-            raise UserError(
-                f"--{name} has {len(values)} values for {len(seeds)} seeds: give one for all, or "
-                "one for each."
-            )
-        value = dict(zip(seeds, itertools.cycle(values), strict=False))
-        own = [value[seed] for seed in self.seeds]
+        own = self.setup.of_seeds(values, name)
         return torch.tensor(own, dtype=self.dtype, device=self.device)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -269,21 +239,5 @@ class Agent(ABC):
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Take the tensors of `state_dict`; UserError when a shape or a name does not fit."""
-        own = self.state_dict()
         # Older checkpoints lack it: their runs stopped at the first divergence.
-        tensors = {DIVERGED: torch.full_like(self.diverged, -1)} | tensors
-        for name in sorted(own.keys() | tensors.keys()):
-            if name not in own or name not in tensors:
-                side = "lacks" if name in own else "has an unknown"
-                raise UserError(
-                    f"The checkpoint {side} tensor {name!r}: it belongs to another agent or "
-                    "version."
-                )
-            if own[name].shape != tensors[name].shape:
-                raise UserError(
-                    f"The checkpoint's {name!r} is {list(tensors[name].shape)} and this run's is "
-                    f"{list(own[name].shape)}: start it with the width, depth, seeds and dataset "
-                    "it was saved with."
-                )
-        for name, value in own.items():
-            value.copy_(tensors[name])
+        take(self.state_dict(), {DIVERGED: torch.full_like(self.diverged, -1)} | tensors)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+
+from gtp_fast.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,17 @@ class Setup:
         """Fix all seeds, so that a copy with a part of `seeds` keeps them."""
         if not self.all_seeds:
             object.__setattr__(self, "all_seeds", tuple(self.seeds))
+
+    def of_seeds(self, values: Sequence[float], name: str) -> list[float]:
+        """Return one value for each of `seeds`, from one for all or one for each.
+
+        values: one, or as many as `all_seeds`; UserError for any other number of them. name: of the
+        option they came by.
+        """
+        if len(values) not in (1, len(self.all_seeds)):
+            raise UserError(
+                f"--{name} has {len(values)} values for {len(self.all_seeds)} seeds: give one for "
+                "all, or one for each."
+            )
+        value = dict(zip(self.all_seeds, itertools.cycle(values), strict=False))
+        return [value[seed] for seed in self.seeds]

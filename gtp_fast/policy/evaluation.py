@@ -14,7 +14,8 @@ import tyro
 from tqdm import tqdm
 
 from gtp_fast import tasks
-from gtp_fast.agents.base import Acting, Agent
+from gtp_fast.agents.acting import Acting
+from gtp_fast.agents.base import Agent
 from gtp_fast.data.environment import judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast import ops
-from gtp_fast.agents.base import Acting
+from gtp_fast.agents.acting import Acting
 from gtp_fast.data import box
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule

@@ -114,6 +114,12 @@ def last(run: str | os.PathLike[str]) -> Path | None:
     return found[-1] if found else None
 
 
+def last_good(run: str | os.PathLike[str]) -> str:
+    """Return where a run that failed can go on from, as a clause of a sentence."""
+    path = last(run)
+    return f"the last good checkpoint is {path}" if path else "no checkpoint was saved"
+
+
 def best(run: str | os.PathLike[str]) -> Path | None:
     """Return the checkpoint that was marked best, or None."""
     folder = Run(Path(run)).checkpoints

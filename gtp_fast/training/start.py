@@ -1,11 +1,11 @@
-"""From the settings of a run to its Trainer: data, agent, evaluation environment, run folder."""
+"""From the settings of a run to its Trainer: data, agent, run folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import torch
@@ -14,24 +14,14 @@ from gymnasium.envs.registration import EnvSpec
 from gtp_fast import agents, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
-from gtp_fast.data.environment import box_of, judged_in, registered
-from gtp_fast.errors import UserError
-from gtp_fast.evaluation.vector import Environment, make, name_of
+from gtp_fast.evaluation.vector import Environment
 from gtp_fast.policy.restore import environment_of, restore, table_of
 from gtp_fast.system.device import chosen_device
 from gtp_fast.training.callbacks import Callback
 from gtp_fast.training.config import Command
-from gtp_fast.training.options import NO_ENVIRONMENT, RunConfig
+from gtp_fast.training.options import RunConfig
+from gtp_fast.training.place import Place, asked_box, check_fit, evaluation_place, judged
 from gtp_fast.training.trainer import Trainer
-
-
-class Place(NamedTuple):
-    """Where a policy is evaluated."""
-
-    environment: str | None
-    """Specification in JSON; None for none, and for a live environment."""
-    reason: str = ""
-    """Why there is none."""
 
 
 def start(
@@ -58,10 +48,10 @@ def start(
         dataset if arrays is None else arrays,
         rules,
         device,
-        box=_box(run_config, environment),
+        box=asked_box(run_config, environment),
     )
     place = evaluation_place(table, task, run_config, environment)
-    task = _judged(task, run_config, environment)
+    task = judged(task, run_config, environment)
     standard = table.moments() if run_config.normalise_observations else ((), ())
     agent = agents.build(
         run_config.agent,
@@ -116,9 +106,9 @@ def resume(
     if found is None:
         found = environment_of(saved, run, run_config.env, run_config.trust_environment)
     table = table_of(saved, arrays, device)
-    task = _judged(tasks.of_run(saved), run_config, environment)
+    task = judged(tasks.of_run(saved), run_config, environment)
     if found is not None and (environment is not None or run_config.env is not None):
-        _check_fit(table, found)
+        check_fit(table, found)
     # Older runs lack the setting: they had full precision.
     precision = saved.get("precision", "fp32")
     agent, last = restore(run, device=device, backend=chosen.backend, precision=precision)
@@ -180,75 +170,6 @@ def describe(
         "log_every": run_config.log_every,
         "evaluation": place._asdict(),
     }
-
-
-def evaluation_place(
-    table: data.TransitionTable,
-    task: tasks.Task,
-    run_config: RunConfig,
-    live: gymnasium.Env[Any, Any] | None = None,
-) -> Place:
-    """Return the evaluation environment; UserError when the data do not fit it.
-
-    Without a preset a dataset's own environment that cannot or may not be built is left out.
-    """
-    if live is not None:
-        data.fits_environment(table, live)
-        return Place(None, "it was a live environment, which no file holds")
-    if run_config.env == "none":
-        return Place(None, NO_ENVIRONMENT)
-    try:
-        spec = data.evaluation_spec(table, task, run_config.env, run_config.trust_environment)
-        if spec is None:
-            return Place(None, "the dataset brings no environment; --env names one")
-        environment = make(spec)
-    except UserError as error:
-        if task.is_preset or run_config.env is not None:
-            raise
-        return Place(None, str(error))
-    try:
-        data.fits_environment(table, environment)
-    finally:
-        environment.close()
-    return Place(spec.to_json())
-
-
-def _check_fit(table: data.TransitionTable, environment: Environment) -> None:
-    """Raise UserError where the spaces of data and environment differ."""
-    if not isinstance(environment, EnvSpec):
-        data.fits_environment(table, environment)
-        return
-    built = make(environment)
-    try:
-        data.fits_environment(table, built)
-    finally:
-        built.close()
-
-
-def _box(
-    run_config: RunConfig, live: gymnasium.Env[Any, Any] | None
-) -> tuple[list[float], list[float]] | None:
-    """Return the action box of an environment that was asked for; None without one."""
-    if live is not None:
-        return box_of(live)
-    if run_config.env in (None, "none"):
-        return None
-    environment = make(registered(str(run_config.env)))
-    try:
-        return box_of(environment)
-    finally:
-        environment.close()
-
-
-def _judged(
-    task: tasks.Task, run_config: RunConfig, live: gymnasium.Env[Any, Any] | None
-) -> tasks.Task:
-    """Return the task without references where another kind of environment was asked for."""
-    if live is not None:
-        return judged_in(task, name_of(live))
-    if run_config.env in (None, "none"):
-        return task
-    return judged_in(task, registered(str(run_config.env)).id)
 
 
 def collected(task: tasks.Task, transitions: int | None) -> str:

@@ -25,16 +25,13 @@ from gtp_fast.system.children import ChildDied
 from gtp_fast.tasks import Task
 from gtp_fast.training import console, judge
 from gtp_fast.training.callbacks import Callback, Callbacks
+from gtp_fast.training.divergence import Divergence
 from gtp_fast.training.options import NO_ENVIRONMENT
 from gtp_fast.training.tensorboard import TensorBoard
 
 
 class _Stopped(Exception):
     """An evaluation was cut short by a stop signal."""
-
-
-class AllDiverged(UserError):
-    """Every seed of the run has diverged."""
 
 
 class Trainer:
@@ -79,7 +76,7 @@ class Trainer:
         self.callbacks = Callbacks([*own, *callbacks])
         self.saved_step = -1
         self.shown: dict[str, str] = {}
-        self.reported: set[int] = set()
+        self.divergence = Divergence(run, self.table, self.watch, len(agent.seeds))
         self.said: set[str] = set()
         self.noting = 0.0
         self.facts = console.Facts(
@@ -127,8 +124,8 @@ class Trainer:
             self._save(done)
         except ChildDied as error:
             raise UserError(
-                f"{error}: {self._last_good()}; go on with --resume {self.run.path}, and with "
-                "--processes 1 should memory be short."
+                f"{error}: {checkpoint.last_good(self.run)}; go on with --resume {self.run.path}, "
+                "and with --processes 1 should memory be short."
             ) from error
         finally:
             self.callbacks.call("end", self.done)
@@ -174,14 +171,14 @@ class Trainer:
         self.bar.update(done - self.bar.n)
         last = done == self.steps
         if done % self.log_every == 0 or last:
-            self._check()
+            self.divergence.check(self._say)
             means = self.watch.means()
             self._write(done, means)
             self._show({name: f"{np.mean(means[name]):.3g}" for name in self.agent.loss_names})
         if self.judge.due(done) and self._evaluate(done, last):
             return
         if done % self.checkpoint_every == 0 or last:
-            self._check()
+            self.divergence.check(self._say)
             if self.judge.evaluator is None or not self.judge.every:
                 self._note(done, {})
             self._save(done)
@@ -196,23 +193,8 @@ class Trainer:
         self.shown |= figures
         self.bar.set_postfix(self.shown, refresh=False)
 
-    def _check(self) -> None:
-        """Report each diverged seed once; stop the run when none is left."""
-        diverged = self.watch.diverged()
-        fresh = [one for one in diverged if one.seed not in self.reported]
-        self.reported |= {one.seed for one in fresh}
-        lines = [f"{one.term} of seed {one.seed} diverged at update {one.step:,}" for one in fresh]
-        if len(diverged) == len(self.agent.seeds):
-            raise AllDiverged(
-                f"{'; '.join(lines) or 'every seed has diverged'}: {self._last_good()}; "
-                f"{console.mend(self.table, max(one.step for one in diverged))}."
-            )
-        for line in lines:
-            self.bar.write(f"{line}: it stays as it was, the other seeds go on", file=sys.stderr)
-
-    def _last_good(self) -> str:
-        last = checkpoint.last(self.run)
-        return f"the last good checkpoint is {last}" if last else "no checkpoint was saved"
+    def _say(self, sentence: str) -> None:
+        self.bar.write(sentence, file=sys.stderr)
 
     def _evaluating(self, done: int, total: int) -> None:
         self.bar.set_description_str(f"evaluating, episode {done} of {total}")
@@ -226,14 +208,13 @@ class Trainer:
         episodes = self.judge.episodes(last or done == self.steps, training)
         if episodes < whole and "few" not in self.said:
             self.said.add("few")
-            self.bar.write(
+            self._say(
                 "evaluations before the last one have fewer episodes, so that they take at most a "
-                f"fifth of the time; --evaluate-every gives each all {whole}",
-                file=sys.stderr,
+                f"fifth of the time; --evaluate-every gives each all {whole}"
             )
         if not episodes:
             return False
-        self._check()
+        self.divergence.check(self._say)
         self.bar.set_description_str("evaluating")
         try:
             found = self.judge.evaluate(done, episodes, last)
@@ -258,12 +239,12 @@ class Trainer:
         for kind, sentence in guidance.sentences(columns, self.steps).items():
             if kind not in self.said:
                 self.said.add(kind)
-                self.bar.write(sentence, file=sys.stderr)
+                self._say(sentence)
         self.noting += time.perf_counter() - began
 
     def _save(self, done: int) -> Path:
         if done != self.saved_step:
-            self._check()
+            self.divergence.check(self._say)
             self.saved = checkpoint.save(
                 self.run, done, self.agent.state_dict(), {"metrics": self.watch.sums()}
             )

@@ -16,7 +16,7 @@ from gtp_fast.data.environment import judged_in, registered
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find, of_dataset
 from gtp_fast.training.options import RunConfig
-from gtp_fast.training.start import evaluation_place
+from gtp_fast.training.place import evaluation_place
 
 TASK = of_dataset("swing", "swing.npz")
 

@@ -1,0 +1,43 @@
+"""How an agent's policy acts: its sampler, its candidates, and the numbers they depend on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gtp_fast.errors import UserError
+from gtp_fast.ops.candidates import CandidateSampler, Rule, Score
+from gtp_fast.ops.sampling import Sampler
+from gtp_fast.reference import FoldedPolicy
+
+
+class Acting(NamedTuple):
+    """A policy as it acts, with the numbers that its score and latency depend on."""
+
+    sampler: Sampler
+    steps: int
+    """K"""
+    candidates: int
+    noise_scale: float
+    rule: str | None
+    """How one action is made of several candidates; None with one."""
+
+
+def rule_of(count: int, asked: Rule | None, own: Rule) -> Rule | None:
+    """Return how one action is made of `count` candidates; None of a single one."""
+    if count > 1:
+        return asked or own
+    if asked is not None:
+        raise UserError(f"--candidate-rule {asked} has one candidate: give --num-candidates too.")
+    return None
+
+
+def among_candidates(
+    sampler: Sampler, policy: FoldedPolicy, score: Score | None, count: int, rule: Rule
+) -> Sampler:
+    """Return a sampler of the best or the mean of `count` actions; UserError without a critic."""
+    if score is None and rule != "mean":
+        raise UserError(
+            f"--num-candidates {count} needs a critic to choose with, and this agent trains none: "
+            "leave it at 1, or take --candidate-rule mean."
+        )
+    return CandidateSampler(sampler, policy.last_bias, score, count, rule)
