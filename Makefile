@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: demo test lint types bench report evidence faults wheel gpu clean
+.PHONY: demo test lint types bench report evidence faults docs wheel gpu clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +57,10 @@ faults: $(VENV)/.all
 	$(BIN)/python tests/faults/fuzz.py 1540 3
 	$(BIN)/python tests/faults/kills.py 440 1
 
+docs: $(VENV)/.all
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "site/index.html; with search: $(BIN)/python -m mkdocs serve"
+
 wheel: | $(BIN)/python
 	$(BIN)/pip wheel --disable-pip-version-check --no-deps --wheel-dir wheelhouse .
 
@@ -65,4 +69,4 @@ gpu:
 	python3 -m benchmarks.gpu
 
 clean:
-	rm -rf $(VENV) build wheelhouse gtp_fast/_native*.so *.egg-info
+	rm -rf $(VENV) build wheelhouse site gtp_fast/_native*.so *.egg-info

@@ -15,7 +15,7 @@ import pytest
 from gtp_fast import agents, tasks
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = {"build", "dist", "runs", "wheelhouse"}
+LEFT_OUT = {"build", "dist", "runs", "site", "wheelhouse"}
 EXTENSIONS = (".py", ".cpp", ".hpp", ".cu", ".cuh", ".cmake")
 
 
