@@ -1,12 +1,20 @@
-# Decides whether to build the CUDA part: GTP_FAST_CUDA is auto, on (an error without nvcc) or off.
+# Decides whether to build the CUDA part: GTP_FAST_CUDA is auto (where there is a GPU and nvcc), on (an error without
+# nvcc, a GPU or not) or off.
 # Sets CUDA_SOURCES and CUDA_DEFINITIONS.
 set(GTP_FAST_CUDA "auto" CACHE STRING "auto, on or off")
 set(CUDA_SOURCES "")
 set(CUDA_REASON "")
 set(WANTED_ARCHITECTURES 80 86 89 90 100 120)
 
+# Six architectures take minutes to compile, so a machine without a GPU leaves them out. /dev/dxg is a GPU under WSL.
+if(NOT DEFINED GPU)
+  file(GLOB GPU /dev/nvidia[0-9]* /dev/dxg)
+endif()
+
 if(GTP_FAST_CUDA STREQUAL "off")
   set(CUDA_REASON "built with GTP_FAST_CUDA=off")
+elseif(GTP_FAST_CUDA STREQUAL "auto" AND NOT GPU)
+  set(CUDA_REASON "no GPU was found when the package was built; GTP_FAST_CUDA=on builds for one all the same")
 else()
   # Finds the toolkit in its usual place even if nvcc is not on the PATH.
   find_program(NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)

@@ -47,9 +47,18 @@ def test_cuda_on_without_nvcc_is_an_error(tmp_path: Path) -> None:
 @checkout
 @tools
 def test_cuda_auto_without_nvcc_builds_for_the_cpu(tmp_path: Path) -> None:
-    result = configure(tmp_path, "-DGTP_FAST_CUDA=auto", "-DNVCC=OFF")
+    result = configure(tmp_path, "-DGTP_FAST_CUDA=auto", "-DGPU=/dev/nvidia0", "-DNVCC=OFF")
     assert result.returncode == 0, result.stderr
     assert "no nvcc was found" in result.stdout
+    assert "cuda/sampler" not in (tmp_path / "build.ninja").read_text()
+
+
+@checkout
+@tools
+def test_cuda_auto_without_a_gpu_compiles_no_architecture(tmp_path: Path) -> None:
+    result = configure(tmp_path, "-DGTP_FAST_CUDA=auto", "-DGPU=")
+    assert result.returncode == 0, result.stderr
+    assert "no GPU was found" in result.stdout
     assert "cuda/sampler" not in (tmp_path / "build.ninja").read_text()
 
 
