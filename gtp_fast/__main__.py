@@ -16,7 +16,7 @@ COMMANDS = {
     "compare": "scores and costs of agents on one task",
     "ablate": "the paper's ablation",
     "latency": "time a trained policy on this machine",
-    "export": "TorchScript, ONNX, C++ header",
+    "export": "C++ header, ONNX, torch.export",
     "collect": "make a dataset locally",
     "demo": "everything once, in minutes",
     "toy": "the laws of one dimension",
