@@ -1,4 +1,4 @@
-"""What an installed package must do, in a minute: train, evaluate, export, act. Run it in an empty folder."""
+"""Try an installed package, in an empty folder: train, evaluate, export, act."""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 
+import gtp_fast
 from gtp_fast import agents, tasks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,3 +203,14 @@ def test_the_figures_of_pointmaze_medium_are_the_committed_ones() -> None:
         figures = " / ".join(str(won) for won in run["success_of_50"].values())
         assert f"pieces of 25 rows, seed {seed}** | 5,000" in guidance
         assert f"| {figures} of 50 |" in guidance
+
+
+def test_the_citation_names_the_version_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == gtp_fast.__version__
+
+
+def test_the_form_for_bugs_asks_for_the_machine() -> None:
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text())
+    asked = {field["id"]: field["attributes"]["label"] for field in form["body"]}
+    assert "python -m gtp_fast" in asked["machine"]
