@@ -48,7 +48,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.fixture
 def no_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
 
 
 @needs_onnx
@@ -184,7 +184,7 @@ def test_onnx_without_its_packages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
-    why = "ONNX needs the package onnxruntime: pip install 'gtp_fast[export]'"
+    why = "ONNX needs the package onnx: pip install 'gtp_fast[export]'"
     assert cli.run(main, [str(run), str(out), "--formats", "cpp", "onnx"]) == 2
     assert capsys.readouterr().err == f"gtp_fast: {why}.\n"
     assert not out.exists()
