@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gtp_fast import reference
-from gtp_fast.agents.gtp import GTP
+
+if TYPE_CHECKING:
+    # Agents need gymnasium, which the tests of kernels do without.
+    from gtp_fast.agents.gtp import GTP
 
 
 def to_bf16(x: Tensor) -> Tensor:
