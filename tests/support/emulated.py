@@ -83,10 +83,11 @@ def choose(
     """Return path, rows and words of the choice for a batch on a device of so many
     multiprocessors, bytes of shared memory a block, and clusters at once.
     """
-    chosen, text = (ctypes.c_int * 2)(), ctypes.create_string_buffer(100)
+    chosen, text = (ctypes.c_int * 3)(), ctypes.create_string_buffer(200)
     library.gtp_choose(
         *device, PRECISIONS.index(precision), _shape(policy), ctypes.c_int64(rows), chosen, text
     )
+    assert chosen[2], "the kernel chosen does not fit the device"
     return PATHS[chosen[0]], chosen[1], text.value.decode()
 
 
