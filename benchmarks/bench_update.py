@@ -90,18 +90,24 @@ class Update(Workload):
         losses = run()[: rivals.LOSSES, 0].clone()
         return Subject(run, _gradients(agent) | {"losses": losses}, notes.get(row, ""))
 
+    def shrink(self) -> None:
+        """Take a network and a batch so small that a dry run ends soon."""
+        self.config = dataclasses.replace(self.config, width=16, batch_size=16)
+
+    def replayed(self, row: Row, piece: int = recorded.PIECE) -> recorded.Recorded:
+        """Return the captured engine of a row; raises Unavailable with the reason."""
+        return recorded.Recorded(self._available(*RECORDED[row]), self.table, STEP, piece)
+
     def recorded(self, row: Row, piece: int = recorded.PIECE) -> Subject:
         """Take the captured engine, judged by an update that it replays."""
-        backend, precision = RECORDED[row]
-        agent = self._available(backend, precision)
-        made = recorded.Recorded(agent, self.table, STEP, piece)
+        made, precision = self.replayed(row, piece), RECORDED[row][1]
         results = dict(made.one())
         results["losses"] = results.pop("metrics")[: rivals.LOSSES, 0]
         judge = None
         if precision != "fp32":
-            results, *rest = self._judged(precision)
+            results, *rest = self.judged(precision)
             judge = rest[0], rest[1]
-        note = f"{piece} updates a CUDA graph; {agent.ops.describe()}"
+        note = f"{piece} updates a CUDA graph; {made.agent.ops.describe()}"
         return Subject(made.run, results, note, judge, recorded.PIECES * piece)
 
     def _rival(self, row: Row) -> Subject:
@@ -124,11 +130,11 @@ class Update(Workload):
     def _rounded(self) -> Subject:
         """Take products that read bfloat16, judged by plain PyTorch whose products do so too."""
         agent = self._available("auto", "bf16")
-        fast, plain, exact = self._judged("bf16")
+        fast, plain, exact = self.judged("bf16")
         run = functools.partial(agent.update, self.table, STEP)
         return Subject(run, fast, agent.ops.describe(), judge=(plain, exact))
 
-    def _judged(self, precision: str) -> tuple[Results, Results, Results]:
+    def judged(self, precision: str) -> tuple[Results, Results, Results]:
         """Return gradients by rounded products: ours, plain PyTorch's, and the exact ones."""
         # One seed's largest number may be right by luck; of several it is not.
         judged = [

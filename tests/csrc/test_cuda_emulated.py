@@ -9,11 +9,6 @@ import pytest
 from folded import FORMS, Folded, Form, Sizes
 from rounded import ROUND
 
-PLANS = [("latency", rows, "fp32") for rows in (1, 2, 4)]
-PLANS += [("throughput", rows, "fp32") for rows in (8, 16, 32, 64)]
-PLANS += [("cluster", rows, "fp32") for rows in (1, 4, 16)]
-PLANS += [("cluster", 16, "tf32"), ("cluster", 16, "bf16")]
-PLANS += [("tensor", rows, p) for rows in (16, 32, 64, 128) for p in ("tf32", "bf16")]
 H100 = 132, 232448, 16
 A100 = 108, 166912, 0
 RTX_4090 = 128, 101376, 0
@@ -27,7 +22,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return emulated.build(tmp_path_factory.mktemp("emulation"))
 
 
-@pytest.mark.parametrize(("path", "rows", "precision"), PLANS)
+@pytest.mark.parametrize(("path", "rows", "precision"), emulated.PLANS)
 @pytest.mark.parametrize(
     "sizes",
     [

@@ -18,6 +18,14 @@ from gtp_fast import reference
 SOURCES = Path(__file__).parents[2] / "csrc"
 PATHS = ("latency", "throughput", "cluster", "tensor")
 PRECISIONS = ("fp32", "tf32", "bf16")
+PLANS = [
+    *(("latency", rows, "fp32") for rows in (1, 2, 4)),
+    *(("throughput", rows, "fp32") for rows in (8, 16, 32, 64)),
+    *(("cluster", rows, "fp32") for rows in (1, 4, 16)),
+    *(("cluster", 16, precision) for precision in ("tf32", "bf16")),
+    *(("tensor", rows, p) for rows in (16, 32, 64, 128) for p in ("tf32", "bf16")),
+]
+"""Every kernel: path, rows of its tile, precision."""
 STATUS = {1: "threads wait for others, or write behind their shared memory", 2: "no such kernel"}
 
 
