@@ -126,7 +126,8 @@ class ActsBySampling:
 
     def act(self, observation: Rows, out: Rows, seed: int, step: int) -> None:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
-        noise = acting_noise(self.draws, seed, step, *out.shape, self.like)
+        rows, columns = out.shape
+        noise = acting_noise(self.draws, seed, step, rows, columns, self.like)
         state = torch.from_numpy(observation).to(self.like)[None]
         out[:] = self.sample(state, noise)[0].cpu().numpy()
 
