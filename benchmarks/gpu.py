@@ -1,4 +1,4 @@
-"""python -m benchmarks.gpu: all that only a GPU can show, in twenty minutes, without a network.
+"""python -m benchmarks.gpu: what only a GPU shows, in twenty minutes.
 
 Part 1 holds every plan of the sampler and an update to float64; part 2 times the update, its nodes
 and the sampler; part 3 runs the tests that need a GPU and the sanitizer. Each prints and writes
@@ -57,7 +57,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def start(part: str, options: argparse.Namespace) -> int:
-    """Run a part in a process of its own; return its exit code, or 124 when it was cut.
+    """Run a part in its own process; return its exit code, 124 when cut.
 
     A fault on the device ends its process, and the next part starts with a sound one.
     """

@@ -68,7 +68,9 @@ def downloaded(python: str, folder: Path) -> Path:
 
 
 def write(output: Path, native: Path, wheels: Sequence[Path]) -> int:
-    """Pack the files; return the size in bytes. UserError where it is too large or lacks one."""
+    """Pack the files; return the size in bytes.
+
+    Raises UserError where it is too large or lacks a file."""
     if not native.exists():
         raise UserError(f"{native} does not exist: name the native extension by --native.")
     here = {path.name.split("-")[0].replace("_", "-").lower() for path in wheels}
@@ -90,7 +92,7 @@ def write(output: Path, native: Path, wheels: Sequence[Path]) -> int:
 
 
 def unpack(bundle: Path, site: Path, package: Path) -> list[str]:
-    """Unpack a bundle: wheels into `site`, the extension into `package` if it fits this Python.
+    """Unpack wheels into `site`, and the extension that fits into `package`.
 
     Returns what to tell the user. UserError for a file that is no bundle.
     """

@@ -57,7 +57,9 @@ def tests(place: Place) -> Iterator[Record]:
 
 
 def counts_of(path: str, dry: bool) -> Record:
-    """Return the counts of a file's GPU tests; ok: some ran, or may be skipped in a dry run."""
+    """Return the counts of a file's GPU tests.
+
+    ok: some ran, or were skipped in a dry run."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", path]
     # Without the project's own options: a plugin that they name may be missing there.
     command += ["-o", "addopts=", "--continue-on-collection-errors", "-m", "gpu and not slow"]

@@ -97,7 +97,7 @@ def nodes(place: Place) -> Iterator[Record]:
 
 
 def summary(spans: Sequence[Span], updates: int) -> Record:
-    """Return nodes, time from first to last, time at work and time of each kernel, an update."""
+    """Return an update's nodes, its time, that at work, and each kernel's."""
     kernels: dict[str, list[float]] = collections.defaultdict(list)
     busy, end = 0.0, float("-inf")
     for span in sorted(spans):
@@ -122,7 +122,7 @@ def summary(spans: Sequence[Span], updates: int) -> Record:
 
 
 def sampler(place: Place) -> Iterator[Record]:
-    """Time every plan at every batch in a graph, and the chosen one from Python with a wait."""
+    """Time every plan in a graph, and the chosen one from Python."""
     for precision in emulated.PRECISIONS:
         policy = Folded(Sizes(O=5, A=3, H=32, L=2, K=2) if place.dry else Sizes())
         if place.dry:

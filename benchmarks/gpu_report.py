@@ -1,4 +1,4 @@
-"""What a part of `make gpu` has found: printed and written as it goes, so a cut loses nothing."""
+"""What a part of `make gpu` finds, printed and written as it goes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a part runs; dry: on a CPU, in small, with the emulation for a GPU."""
+    """Where a part runs; dry: in small, on a CPU, by emulation."""
 
     device: torch.device
     dry: bool

@@ -103,7 +103,7 @@ def plans(place: Place) -> Iterator[Record]:
 
 
 def update(place: Place) -> Iterator[Record]:
-    """Hold the gradients of one update in each precision to plain PyTorch's at the same one."""
+    """Hold an update's gradients to plain PyTorch's at the same precision."""
     from benchmarks import bench_update
 
     work = bench_update.Update((1, 2) if place.dry else (1, 5), place.device)

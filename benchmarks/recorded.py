@@ -39,8 +39,8 @@ def clock() -> Callable[[], float]:
     return DeviceClock() if torch.cuda.is_available() else time.perf_counter
 
 
-class Anew:
-    """Stands in for a recording where there is no GPU: it does the work anew."""
+class Again:
+    """Stands in for a recording where there is no GPU: does the work again."""
 
     def __init__(self, work: Callable[[], None]):
         self.replay = work
@@ -54,13 +54,13 @@ def warm_here(work: Callable[[], None]) -> None:
 class Recorded:
     """The captured engine of an agent, its recordings made, the agent's state as it was.
 
-    step: the update that is repeated. Without a GPU every replay does the work anew.
+    step: the update that is repeated. Without a GPU every replay does the work again.
     """
 
     def __init__(self, agent: Agent, table: TransitionTable, step: int, piece: int = PIECE):
         on_gpu = agent.device.type == "cuda"
         ways: tuple[Recorder, Callable[[Callable[[], None]], None]] = (
-            (cuda_record, cuda_warm) if on_gpu else (Anew, warm_here)
+            (cuda_record, cuda_warm) if on_gpu else (Again, warm_here)
         )
         self.agent, self.step, self.piece = agent, step, piece
         self.watch = engine.Watch(agent)

@@ -49,7 +49,7 @@ def _rounded(x):
 
 @triton.jit
 def _to_tf32(x):
-    """Round to ten bits of mantissa, ties away from zero: a tensor core alone cuts them off."""
+    """Round to ten bits of mantissa; a tensor core alone cuts them off."""
     if _INTERPRETED:
         bits = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
         # The carry of a NaN would run into its sign.
