@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: demo test lint types bench report evidence faults docs wheel gpu clean
+.PHONY: demo test lint types bench report evidence faults docs wheel gpu gpu-dry gpu-bundle clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -64,9 +64,17 @@ docs: $(VENV)/.all
 wheel: | $(BIN)/python
 	$(BIN)/pip wheel --disable-pip-version-check --no-deps --wheel-dir wheelhouse .
 
-# On the machine's own Python: a GPU machine brings its own torch and triton.
+# On the machine's own Python: a GPU machine brings its own torch and triton. BUNDLE names what gpu-bundle has made.
 gpu:
-	python3 -m benchmarks.gpu
+	python3 -m benchmarks.gpu $(if $(BUNDLE),--bundle $(BUNDLE))
+
+# The same on this CPU, in small: the emulation stands in for the GPU.
+gpu-dry: $(VENV)/.all
+	$(BIN)/python -m benchmarks.gpu --dry --results build/gpu-dry
+
+# The extension, built for the GPU machine's Python, and the wheels that it lacks, in one file.
+gpu-bundle: $(VENV)/.all
+	$(BIN)/python -m benchmarks.gpu_bundle
 
 clean:
 	rm -rf $(VENV) build wheelhouse site gtp_fast/_native*.so *.egg-info

@@ -65,6 +65,14 @@ def learnt(agent: Agent) -> Results:
     return {name: agent.state_dict()[name].clone() for name in names}
 
 
+def exactly(config: Any, seeds: int, device: torch.device) -> Results:
+    """Return what three updates on a device change, by the reference in float64."""
+    agent, resident = build(config, seeds, device, "reference", torch.float64), table().to(device)
+    for step in range(3):
+        agent.update(resident, step)
+    return learnt(agent)
+
+
 class FirstUpdate(Workload):
     """The command as users give it, with a cached table, until its first update is logged."""
 
@@ -139,10 +147,7 @@ class Bookkeeping(Workload):
 
     def exact(self) -> Results:
         """Do three updates with the reference in float64."""
-        agent = build(demo_config(), 1, self.device, "reference", torch.float64)
-        for step in range(3):
-            agent.update(table().to(self.device), step)
-        return learnt(agent)
+        return exactly(demo_config(), 1, self.device)
 
     def build(self, row: Row) -> Subject:
         """Take the engine's loop alone, or all that training does around it."""
@@ -184,10 +189,7 @@ class Seeds(Workload):
 
     def exact(self) -> Results:
         """Do three updates with the reference in float64."""
-        agent = build(self.config, 2, self.device, "reference", torch.float64)
-        for step in range(3):
-            agent.update(table(), step)
-        return learnt(agent)
+        return exactly(self.config, 2, self.device)
 
     def build(self, row: Row) -> Subject:
         """Take one process with the reference's operations or ours, or several."""

@@ -15,11 +15,13 @@ pytest.importorskip(
     "gymnasium", reason="the agent's data package needs gymnasium, which is not installed"
 )
 
+from benchmarks import recorded
 from benchmarks import update_rivals as rivals
 from benchmarks.plain_update import PlainUpdate
 from benchmarks.stage import Stage
 from benchmarks.workload import (
     COMPILED,
+    EAGER,
     OURS,
     ROWS,
     Results,
@@ -27,7 +29,6 @@ from benchmarks.workload import (
     Subject,
     Unavailable,
     Workload,
-    compiled,
     in_turns,
 )
 from gtp_fast.agents.gtp import GTP, GTPConfig
@@ -42,7 +43,13 @@ CONFIG = GTPConfig(k=5, batch_size=256, width=256)
 # which torch.compile draws wrong Philox words on a CPU (seen with torch 2.13).
 STEP, JUDGED = 7, 8
 PLAIN, JAX = Row("as first written", "plain"), Row("JAX", "jax")
-BF16 = Row("ours bf16", "ours")
+BF16, TF32 = Row("ours bf16", "ours"), Row("ours tf32", "ours")
+CAPTURED = Row("reference captured", "rival")
+RECORDED = {
+    CAPTURED: ("reference", "fp32"), COMPILED: ("compiled", "fp32"), OURS: ("auto", "fp32"),
+    TF32: ("auto", "tf32"), BF16: ("auto", "bf16"),
+}  # fmt: skip
+"""Rows that a GPU replays from a CUDA graph, as a run does: backend and precision."""
 
 
 class Update(Workload):
@@ -73,18 +80,35 @@ class Update(Workload):
         """Take an agent on the reference, on the reference compiled, or on what `auto` chooses."""
         if row in (PLAIN, JAX):
             return self._rival(row)
+        if self.device.type == "cuda" and row in RECORDED:
+            return self.recorded(row)
         if row == BF16:
             return self._rounded()
-        on_cpu = self.device.type == "cpu"
-        backend = {OURS: "auto", COMPILED: "compiled" if on_cpu else "reference"}
-        agent = self._agent(backend.get(row, "reference"))
-        note = agent.ops.describe() if row == OURS else ""
-        update: Any = agent.update
-        if row == COMPILED:
-            update, note = _compiled_update(agent, self.table)
-        run = functools.partial(update, self.table, STEP)
+        agent = self._agent({OURS: "auto", COMPILED: "compiled"}.get(row, "reference"))
+        notes = {OURS: agent.ops.describe(), COMPILED: "each operation, the update as a whole not"}
+        run = functools.partial(agent.update, self.table, STEP)
         losses = run()[: rivals.LOSSES, 0].clone()
-        return Subject(run, _gradients(agent) | {"losses": losses}, note)
+        return Subject(run, _gradients(agent) | {"losses": losses}, notes.get(row, ""))
+
+    def shrink(self) -> None:
+        """Take a network and a batch so small that a dry run ends soon."""
+        self.config = dataclasses.replace(self.config, width=16, batch_size=16)
+
+    def replayed(self, row: Row, piece: int = recorded.PIECE) -> recorded.Recorded:
+        """Return the captured engine of a row; raises Unavailable with the reason."""
+        return recorded.Recorded(self._available(*RECORDED[row]), self.table, STEP, piece)
+
+    def recorded(self, row: Row, piece: int = recorded.PIECE) -> Subject:
+        """Take the captured engine, judged by an update that it replays."""
+        made, precision = self.replayed(row, piece), RECORDED[row][1]
+        results = dict(made.one())
+        results["losses"] = results.pop("metrics")[: rivals.LOSSES, 0]
+        judge = None
+        if precision != "fp32":
+            results, *rest = self.judged(precision)
+            judge = rest[0], rest[1]
+        note = f"{piece} updates a CUDA graph; {made.agent.ops.describe()}"
+        return Subject(made.run, results, note, judge, recorded.PIECES * piece)
 
     def _rival(self, row: Row) -> Subject:
         """Prepare a rival of one seed; judged by its losses on an agent's draws."""
@@ -105,21 +129,29 @@ class Update(Workload):
 
     def _rounded(self) -> Subject:
         """Take products that read bfloat16, judged by plain PyTorch whose products do so too."""
-        try:
-            agent = self._agent("auto", precision="bf16")
-        except UserError as reason:
-            raise Unavailable(str(reason)) from reason
+        agent = self._available("auto", "bf16")
+        fast, plain, exact = self.judged("bf16")
+        run = functools.partial(agent.update, self.table, STEP)
+        return Subject(run, fast, agent.ops.describe(), judge=(plain, exact))
+
+    def judged(self, precision: str) -> tuple[Results, Results, Results]:
+        """Return gradients by rounded products: ours, plain PyTorch's, and the exact ones."""
         # One seed's largest number may be right by luck; of several it is not.
         judged = [
-            self._agent("auto", precision="bf16", seeds=JUDGED),
-            round_products(self._agent("reference", seeds=JUDGED)),
+            self._agent("auto", precision=precision, seeds=JUDGED),
+            round_products(self._agent("reference", seeds=JUDGED), precision),
             self._agent("reference", torch.float64, seeds=JUDGED),
         ]
         for one in judged:
             one.update(self.table, STEP)
         fast, plain, exact = (_gradients(one) for one in judged)
-        run = functools.partial(agent.update, self.table, STEP)
-        return Subject(run, fast, agent.ops.describe(), judge=(plain, exact))
+        return fast, plain, exact
+
+    def _available(self, backend: str, precision: str) -> GTP:
+        try:
+            return self._agent(backend, precision=precision)
+        except UserError as reason:
+            raise Unavailable(str(reason)) from reason
 
     def _agent(
         self,
@@ -132,17 +164,6 @@ class Update(Workload):
         agent = GTP(self.config, Setup(OBSERVATIONS, ACTIONS, *own))
         agent.prepare(UPDATES)
         return agent
-
-
-def _compiled_update(agent: GTP, resident: TransitionTable) -> tuple[Any, str]:
-    """Compile the update whole for a GPU; on a CPU the agent's operations are compiled already."""
-    if agent.device.type != "cuda":
-        return agent.update, "each operation compiled, the update as a whole is not"
-    before = {name: value.clone() for name, value in agent.state_dict().items()}
-    # Makes what the first update makes lazily, so that the second is not compiled again.
-    agent.update(resident, STEP)
-    agent.load_state_dict(before)
-    return compiled(agent.update, agent.device), "the update compiled as a whole"
 
 
 def _gradients(agent: GTP) -> dict[str, Tensor]:
@@ -177,6 +198,10 @@ def table(transitions: int = TRANSITIONS) -> TransitionTable:
 make = functools.cache(Update)
 
 
-@in_turns(((1, 5), (1, 2), (5, 5), (16, 5)), (PLAIN, *ROWS, BF16, JAX))
+@pytest.mark.benchmark(timer=recorded.clock())
+@in_turns(
+    ((1, 5), (1, 2), (5, 5), (16, 5)),
+    (PLAIN, EAGER, *RECORDED) if torch.cuda.is_available() else (PLAIN, *ROWS, BF16, JAX),
+)
 def test_update(benchmark: Any, stage: Stage, case: tuple[int, int], turn: int, row: Row) -> None:
     stage.measure(benchmark, make(case, stage.device), row)

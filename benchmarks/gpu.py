@@ -1,97 +1,109 @@
-"""python -m benchmarks.gpu: all that only a GPU can show, in a few minutes and without a network.
+"""python -m benchmarks.gpu: what only a GPU shows, in twenty minutes.
 
-Builds the native extension where its CUDA part is missing, runs the tests that need a GPU, measures
-every benchmark, and writes results/<device>.json with the resources of every kernel beside it.
+Part 1 holds every plan of the sampler and an update to float64; part 2 times the update, its nodes
+and the sampler; part 3 runs the tests that need a GPU and the sanitizer. Each prints and writes
+results/gpu/partN.json as it goes. Part `all` measures every benchmark, however long it takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import sysconfig
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import RESULTS, ROOT, resources, results_file
+from benchmarks import RESULTS, ROOT
 from gtp_fast.errors import UserError
 
-# The cheapest first: a run that is cut short keeps what came before.
-_BENCHMARKS = (
-    "loss", "perturb", "weigh", "td", "embed", "adam", "philox", "mlp", "sampler_gpu", "sampler",
-    "data", "update", "run",
-)  # fmt: skip
-_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
-
-
-class Budget:
-    """Runs commands one after another, none of them beyond the common deadline."""
-
-    def __init__(self, seconds: float):
-        self.end = time.monotonic() + seconds
-
-    def run(self, title: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
-        """Return the command's exit code, or 124 when the time ran out."""
-        left = self.end - time.monotonic()
-        print(f"\n== {title} ({left:.0f} s left)", flush=True)
-        if left < 1:
-            return 124
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, env={**os.environ, **environment}, timeout=left
-            )
-        except subprocess.TimeoutExpired:
-            print(f"gtp_fast: {title}: out of time", file=sys.stderr)
-            return 124
-        return done.returncode
+PARTS = ("1", "2", "3")
+_MODULES = {"1": "gpu_right", "2": "gpu_fast", "3": "gpu_checked"}
+_SITE = ROOT / "build" / "gpu-site"
+# What a part may overrun: the last record of a stage, and the start of Python.
+_GRACE = 60
 
 
 def main(argv: Sequence[str]) -> int:
     """Return 0 when everything passed or there is no GPU, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=450, help="time for everything")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write into")
-    options = parser.parse_args(argv)
-    if reason := missing_gpu():
+    options = _parse(argv)
+    if not options.dry and (reason := missing_gpu()):
         print(f"skipped: {reason}")
         return 0
-    budget = Budget(options.seconds)
-    failures = []
+    if options.one:
+        return 0 if one(options) else 1
+    failures = prepare(options.bundle) if not options.dry else []
+    for part in options.part:
+        if part == "all":
+            from benchmarks import gpu_all
+
+            failures += gpu_all.measure(native_modules(), options.results)
+        elif code := start(part, options):
+            failures.append(f"part {part} {'was cut' if code == 124 else 'failed'}")
+    print(f"\n{'failed: ' + ', '.join(failures) if failures else 'everything passed'}")
+    return 1 if failures else 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--part", nargs="+", choices=(*PARTS, "all"), default=PARTS)
+    parser.add_argument("--seconds", type=float, default=480, help="time for each part")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write into")
+    parser.add_argument("--bundle", type=Path, help="file that benchmarks.gpu_bundle has made")
+    parser.add_argument("--dry", action="store_true", help="on this CPU, in small, by emulation")
+    parser.add_argument("--one", choices=PARTS, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def start(part: str, options: argparse.Namespace) -> int:
+    """Run a part in its own process; return its exit code, 124 when cut.
+
+    A fault on the device ends its process, and the next part starts with a sound one.
+    """
+    print(f"\n== part {part}, at most {options.seconds + _GRACE:.0f} s", flush=True)
+    command = [sys.executable, "-m", "benchmarks.gpu", "--one", part]
+    command += ["--results", str(options.results), "--seconds", str(options.seconds)]
+    command += ["--dry"] * options.dry
+    paths = (str(_SITE), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    try:
+        limit = options.seconds + _GRACE
+        return subprocess.run(command, cwd=ROOT, env=environment, timeout=limit).returncode
+    except subprocess.TimeoutExpired:
+        print(f"gtp_fast: part {part}: out of time", file=sys.stderr)
+        return 124
+
+
+def one(options: argparse.Namespace) -> bool:
+    """Run a part in this process; return whether all is as it should be."""
+    import importlib
+
+    from benchmarks import gpu_report
+
+    place = gpu_report.Place.here(options.dry)
+    stages = importlib.import_module(f"benchmarks.{_MODULES[options.one]}").STAGES
+    path = options.results / "gpu" / f"part{options.one}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = gpu_report.Report(path, {"part": options.one, "dry": options.dry})
+    good = gpu_report.run(stages, place, report, options.seconds)
+    print(f"wrote {path}")
+    return good
+
+
+def prepare(bundle: Path | None) -> list[str]:
+    """Unpack what was brought along, build what is missing; return what failed."""
+    if bundle is not None:
+        from benchmarks import gpu_bundle
+
+        print("\n".join(gpu_bundle.unpack(bundle, _SITE, ROOT / "gtp_fast")))
     print(f"native extension: {native_missing() or 'up to date'}")
     if native_missing():
         build = (sys.executable, "setup.py", "build_ext", "--inplace")
-        budget.run("build of the native extension", build, {"GTP_FAST_CUDA": "on"})
+        subprocess.run(build, cwd=ROOT, env={**os.environ, "GTP_FAST_CUDA": "on"})
         if reason := native_missing():
-            failures.append(f"native extension ({reason})")
-    with tempfile.TemporaryDirectory() as scratch:
-        # A cache of our own holds exactly the kernels that this run has launched.
-        environment = {"TRITON_CACHE_DIR": f"{scratch}/triton"}
-        if budget.run("tests", (*_PYTEST, "-q", "-m", "gpu", *gpu_tests()), environment):
-            failures.append("tests")
-        options.results.mkdir(parents=True, exist_ok=True)
-        kernels = resources.report(native_modules(), Path(scratch) / "triton")
-        raw = []
-        for name in _BENCHMARKS:
-            target = Path(scratch) / f"{name}.json"
-            command = (
-                *_PYTEST,
-                "-q",
-                f"benchmarks/bench_{name}.py",
-                "--benchmark-only",
-                f"--benchmark-json={target}",
-            )
-            # 5: nothing to run, as where a package that a benchmark is about is not installed.
-            if budget.run(f"benchmark {name}", command, environment) not in (0, 5):
-                failures.append(f"benchmark {name}")
-            if target.exists() and target.stat().st_size:
-                raw.append(target)
-        _write(raw, kernels, options.results)
-    print(f"\n{'failed: ' + ', '.join(failures) if failures else 'everything passed'}")
-    return 1 if failures else 0
+            return [f"native extension ({reason})"]
+    return []
 
 
 def missing_gpu() -> str:
@@ -105,12 +117,11 @@ def missing_gpu() -> str:
 
 def native_missing() -> str:
     """Return why the native extension must be built, or an empty string."""
-    modules = native_modules()
-    sources = [ROOT / "setup.py", *(ROOT / "csrc").rglob("*")]
-    if modules and max(p.stat().st_mtime for p in sources) > modules[0].stat().st_mtime:
-        return "older than its sources"
     # In a process of its own, for this one could not load it again once it is built.
-    code = "from gtp_fast.system import native; print(native.missing('cuda'))"
+    code = (
+        "from gtp_fast.system import native as n\n"
+        "print(n.missing() or ('' if n.module().cuda else n.module().cuda_reason))"
+    )
     done = subprocess.run(
         (sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -123,26 +134,9 @@ def native_modules() -> list[Path]:
     return list((ROOT / "gtp_fast").glob(f"_native{suffix}"))
 
 
-def gpu_tests() -> list[str]:
-    """Return the test files with GPU tests; others may need packages missing here."""
-    marked = re.compile(r"mark\.gpu|from triton_cases import [^)]*?\bpytestmark")
-    files = sorted((ROOT / "tests").rglob("test_*.py"))
-    return [str(path.relative_to(ROOT)) for path in files if marked.search(path.read_text())]
-
-
-def _write(raw: Sequence[Path], kernels: str, folder: Path) -> None:
-    name = "gpu"
+if __name__ == "__main__":
     try:
-        record = results_file.collect(raw)
-        path = results_file.write(record, folder)
-        name = path.stem
-        print(f"\nwrote {path}")
+        sys.exit(main(sys.argv[1:]))
     except UserError as error:
         print(f"gtp_fast: {error}", file=sys.stderr)
-    path = folder / f"{name}.resources.txt"
-    path.write_text(kernels)
-    print(f"wrote {path}")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        sys.exit(2)

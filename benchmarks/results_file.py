@@ -26,6 +26,7 @@ MACHINE = (
     "native",
 )
 _OF_THE_ROW = ("row", "role", "note", "peak_memory_bytes")
+_REPEATS = "repeats"
 
 
 def collect(raw_files: Sequence[Path]) -> Record:
@@ -68,7 +69,7 @@ def _group(name: str, entries: Sequence[Record], skipped: Sequence[Record]) -> R
     facts: Record = {}
     for entry in mine:
         info = entry["extra_info"]
-        facts |= {key: info[key] for key in info if key not in (*MACHINE, *_OF_THE_ROW)}
+        facts |= {key: info[key] for key in info if key not in (*MACHINE, *_OF_THE_ROW, _REPEATS)}
     rows = {entry["extra_info"]["row"]: _row(entry["extra_info"]["row"], mine) for entry in mine}
     reasons = {
         s["row"]: {"row": s["row"], "role": s["role"], "skipped": s["reason"]}
@@ -80,7 +81,11 @@ def _group(name: str, entries: Sequence[Record], skipped: Sequence[Record]) -> R
 
 def _row(name: str, entries: Sequence[Record]) -> Record:
     turns = [entry for entry in entries if entry["extra_info"]["row"] == name]
-    seconds = [value for turn in turns for value in turn["stats"]["data"]]
+    seconds = [
+        value / turn["extra_info"].get(_REPEATS, 1)
+        for turn in turns
+        for value in turn["stats"]["data"]
+    ]
     low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
     return {
         **{key: turns[0]["extra_info"].get(key) for key in _OF_THE_ROW},

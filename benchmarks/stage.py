@@ -57,6 +57,7 @@ class Stage:
                 "row": row.name,
                 "role": row.role,
                 "note": subject.note,
+                "repeats": subject.repeats,
                 "peak_memory_bytes": self._peak_memory(timed),
             }
         )

@@ -42,6 +42,8 @@ class Subject:
     note: str = ""
     judge: tuple[Results, Results] | None = None
     """The plain and the exact results of a row that means to compute something else."""
+    repeats: int = 1
+    """How often one run does the workload."""
 
 
 class Workload(ABC):

@@ -35,7 +35,7 @@ def activate(z, KIND: tl.constexpr):
         steep = 1.5957691216057308 * (1.0 + 0.134145 * z * z)
         return z * share, share + z * (e * inverse * inverse) * steep
     else:
-        return tl.maximum(z, 0.0), tl.where(z > 0.0, 1.0, 0.0)
+        return tl.maximum(z, 0.0, tl.PropagateNan.ALL), tl.where(z > 0.0, 1.0, 0.0)
 
 
 @triton.jit
@@ -43,7 +43,21 @@ def _rounded(x):
     """Round to bfloat16, in float32: Triton's interpreter truncates and cannot multiply it."""
     bits = x.to(tl.uint32, bitcast=True)
     bits += 0x7FFF + ((bits >> 16) & 1)
-    return (bits & 0xFFFF0000).to(tl.float32, bitcast=True)
+    # The carry of a NaN would run into its sign.
+    return tl.where(x == x, (bits & 0xFFFF0000).to(tl.float32, bitcast=True), x)
+
+
+@triton.jit
+def _to_tf32(x):
+    """Round to ten bits of mantissa; a tensor core alone cuts them off."""
+    if _INTERPRETED:
+        bits = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
+        # The carry of a NaN would run into its sign.
+        return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
+    else:
+        return tl.inline_asm_elementwise(
+            "cvt.rna.tf32.f32 $0, $1;", "=r,r", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
 
 
 @triton.jit
@@ -55,7 +69,7 @@ def multiply(a, b, total, PRECISION: tl.constexpr):
         else:
             return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
     elif PRECISION == "tf32":
-        return tl.dot(a, b, total, input_precision="tf32")
+        return tl.dot(_to_tf32(a), _to_tf32(b), total, input_precision="tf32")
     else:
         return tl.dot(a, b, total, input_precision="ieee")
 

@@ -78,9 +78,11 @@ def mlp_pair(
     slopes = empty(x, layers, G, B, H) if save else hidden
     scratch = empty(x, min(2, depth), G, C, H)
     rows, options = tiles(G, B + C, H, precision, x.device)
-    wide = options["BLOCK_H"] == 512 and dense.capability(x.device) >= 90
-    if wide and precision == "bf16" and not save:
-        # By default ptxas spills here rather than take more than 128 registers.
+    chip = dense.capability(x.device) if options["BLOCK_H"] == 512 else 0
+    # By default ptxas spills here rather than take more than 128 registers.
+    if chip >= 120 and precision == "tf32":
+        options["maxnreg"] = 255
+    elif chip >= 90 and precision == "bf16" and not save:
         options["maxnreg"] = 240
     with torch.cuda.device(x.get_device()):
         _pair_kernel[(triton.cdiv(B, rows) + triton.cdiv(C, rows), G)](

@@ -15,6 +15,11 @@ _NAN = tl.constexpr(tl.PropagateNan.ALL)
 
 
 @triton.jit
+def _larger(a, b):
+    return tl.maximum(a, b, propagate_nan=_NAN)
+
+
+@triton.jit
 def _least(values, apart, row, live):
     """Return the lesser of both twins at `row`; apart: stride from twin to twin."""
     q0, q1 = (
@@ -96,7 +101,7 @@ def weights_of_seed(
     tl.store(metrics, mean_q)
     tl.store(metrics + apart, spread)
     tl.store(metrics + 2 * apart, tl.sum(total_w, 0) / B)
-    tl.store(metrics + 3 * apart, tl.max(most, 0))
+    tl.store(metrics + 3 * apart, tl.reduce(most, 0, _larger))
 
 
 @triton.jit(do_not_specialize=["B"])

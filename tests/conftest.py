@@ -30,6 +30,7 @@ def minari_data() -> Path:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests did not run for want of a GPU: silence is no success."""
     skipped = terminalreporter.stats.get("skipped", [])
-    count = sum("gpu" in report.keywords for report in skipped)
+    # A module skipped while it was collected has a report without keywords.
+    count = sum("gpu" in getattr(report, "keywords", ()) for report in skipped)
     if count:
         terminalreporter.write_line(f"{count} tests skipped for want of a GPU")

@@ -55,6 +55,8 @@ void sample(const CudaSampler& sampler, uintptr_t observation, uintptr_t noise, 
 }  // namespace
 
 void bind_cuda(py::module_& m) {
+  m.def("cuda_unavailable", &gtp::cuda_unavailable,
+        "Why the current device cannot run the CUDA sampler, in CUDA's own text; empty if it can.");
   py::class_<CudaSampler>(m, "CudaSampler", "The K-step sampler of S policies on the current CUDA device.")
       .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,
                        const char* activation, bool clamp, bool stochastic, bool squash,

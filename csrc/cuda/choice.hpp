@@ -14,7 +14,7 @@ inline CudaPlans cluster_plans(Precision precision) {
 
 inline CudaPlans block_plans(Precision precision) {
   if (precision != Precision::kFp32)
-    return {{{CudaPath::kTensor, 32}, {CudaPath::kTensor, 64}, {CudaPath::kTensor, 128}}, 3};
+    return {{{CudaPath::kTensor, 16}, {CudaPath::kTensor, 32}, {CudaPath::kTensor, 64}, {CudaPath::kTensor, 128}}, 4};
   return {{{CudaPath::kLatency, 1},
            {CudaPath::kLatency, 2},
            {CudaPath::kLatency, 4},
@@ -27,6 +27,12 @@ inline CudaPlans block_plans(Precision precision) {
 
 inline bool fits(const CudaDevice& device, const CudaArguments& p, const CudaPlan& plan) {
   return kernel_of(p, plan) != nullptr && shared_bytes_of(p, plan) <= device.shared_limit;
+}
+
+// The precision that serves a policy: fp32 where not even the smallest tile of the tensor cores fits.
+inline Precision served(const CudaDevice& device, const Shape& shape, Precision asked) {
+  if (asked == Precision::kFp32) return asked;
+  return fits(device, cuda_arguments(shape, asked), block_plans(asked).all[0]) ? asked : Precision::kFp32;
 }
 
 // The time of a batch, in rows, with one block on each multiprocessor: a round of blocks takes the time of its rows'
@@ -48,23 +54,30 @@ inline CudaPlan choose(const CudaDevice& device, const CudaArguments& p, int64_t
   // The fastest tile; of equal ones the larger, which reads the weights less often.
   const CudaPlans blocks = block_plans(p.precision);
   CudaPlan best = blocks.all[0];
+  bool found = false;
   for (int i = 0; i < blocks.count; ++i) {
     const CudaPlan& plan = blocks.all[i];
     const bool wanted = plan.path == CudaPath::kTensor || (plan.path == CudaPath::kLatency) == (rows <= kStreamedRows);
     if (!wanted || !fits(device, p, plan)) continue;
-    if (best.path != plan.path || rows_in_turn(device, p, plan, rows) <= rows_in_turn(device, p, best, rows))
+    // The smallest tile of the tensor cores hides less of the time that weights take to arrive.
+    if (plan.path == CudaPath::kTensor && i == 0 && fits(device, p, blocks.all[1])) continue;
+    if (!found || rows_in_turn(device, p, plan, rows) <= rows_in_turn(device, p, best, rows))
       best = plan;
+    found = true;
   }
   return best;
 }
 
-inline std::string describe(const CudaPlan& plan, Precision precision) {
+inline std::string describe(const CudaPlan& plan, Precision precision, Precision asked) {
   const std::string rows = std::to_string(plan.rows) + (plan.rows == 1 ? " row" : " rows");
   const std::string units = precision == Precision::kFp32 ? "CUDA cores" : "tensor cores";
+  const std::string name = name_of(precision);
+  const std::string why =
+      precision == asked ? "" : std::string(" (") + name_of(asked) + " does not fit this GPU's shared memory)";
   if (plan.path == CudaPath::kCluster)
-    return std::string(name_of(precision)) + ", " + std::to_string(kClusterBlocks) +
-           " blocks that hold the weights for each " + rows + ", " + units;
-  return std::string(name_of(precision)) + ", a block that streams the weights for each " + rows + ", " + units;
+    return name + ", " + std::to_string(kClusterBlocks) + " blocks that hold the weights for each " + rows + ", " +
+           units + why;
+  return name + ", a block that streams the weights for each " + rows + ", " + units + why;
 }
 
 }  // namespace gtp

@@ -30,6 +30,7 @@ CudaKernel tensor_kernel_of(int tiles) {
 
 template <class Format>
 CudaKernel tensor_kernel_of(int rows, int tiles) {
+  if (rows == 16) return tensor_kernel_of<Format, 1>(tiles);
   if (rows == 32) return tensor_kernel_of<Format, 2>(tiles);
   return rows == 64 ? tensor_kernel_of<Format, 4>(tiles) : tensor_kernel_of<Format, 8>(tiles);
 }

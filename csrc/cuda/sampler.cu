@@ -70,32 +70,56 @@ struct Launch {
 
 }  // namespace
 
-// A failure is ignored: nothing can be done, and at the end of a process the context may be gone.
-void DeviceFree::operator()(void* memory) const { cudaFree(memory); }
+// A failure is ignored: nothing can be done, and at the end of a process the context may be gone. While another stream
+// records a graph, this thread may free memory in relaxed mode alone; any other would spoil the recording.
+void DeviceFree::operator()(void* memory) const {
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  cudaFree(memory);
+  cudaThreadExchangeStreamCaptureMode(&mode);
+}
 
-CudaSampler::CudaSampler(const Shape& shape, Precision precision) : shape_(checked(shape)), flat_(shape) {
+std::string cuda_unavailable() {
+  try {
+    int device = 0;
+    check(cudaGetDevice(&device), "find a device");
+    cudaFuncAttributes code{};
+    check(cudaFuncGetAttributes(&code, reinterpret_cast<const void*>(pack_kernel_of(Precision::kFp32))),
+          "load the sampler's kernels");
+    return "";
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+}
+
+CudaSampler::CudaSampler(const Shape& shape, Precision precision)
+    : shape_(checked(shape)), flat_(shape), asked_(precision) {
   if (precision != Precision::kFp32 && shape.width > kTensorWidth)
     throw std::invalid_argument(std::string("precision ") + name_of(precision) + " needs a width of at most " +
                                 std::to_string(kTensorWidth) + " on a GPU, not " + std::to_string(shape.width) +
                                 ": use precision fp32");
-  arguments_ = std::make_unique<CudaArguments>(cuda_arguments(shape, precision));
   check(cudaGetDevice(&device_), "find a device");
   limits_.multiprocessors = attribute(cudaDevAttrMultiProcessorCount, device_);
   limits_.shared_limit = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device_);
+  precision = served(limits_, shape, precision);
+  arguments_ = std::make_unique<CudaArguments>(cuda_arguments(shape, precision));
   const CudaPlans blocks = block_plans(precision), clusters = cluster_plans(precision);
   if (!fits(limits_, *arguments_, blocks.all[0]))
     throw std::invalid_argument("a policy of width " + std::to_string(shape.width) + ", observation_dim " +
                                 std::to_string(shape.observation) + " and action_dim " + std::to_string(shape.action) +
-                                " does not fit this GPU's shared memory");
+                                " does not fit this GPU's shared memory: use the backend reference");
   for (int i = 0; i < blocks.count; ++i)
     if (fits(limits_, *arguments_, blocks.all[i])) prepare(blocks.all[i]);
   for (int i = 0; i < clusters.count; ++i) limits_.clusters[i] = resident_clusters(clusters.all[i]);
 
   policy_ = allocate(arguments_->layout.total * sizeof(float));
   arguments_->policy = static_cast<const float*>(policy_.get());
-  if (precision == Precision::kFp32 && limits_.clusters[0] == 0) return;
-  units_ = allocate(arguments_->units_layout.size * sizeof(uint4));
-  arguments_->units = static_cast<const uint4*>(units_.get());
+  if (precision != Precision::kFp32 || limits_.clusters[0] > 0) {
+    units_ = allocate(arguments_->units_layout.size * sizeof(uint4));
+    arguments_->units = static_cast<const uint4*>(units_.get());
+  }
+  // The zeros are written on the legacy stream, for which the streams of PyTorch do not wait.
+  check(cudaStreamSynchronize(cudaStreamLegacy), "clear the policy");
 }
 
 // Out of line, for CudaArguments is incomplete in the header.
@@ -136,7 +160,9 @@ std::vector<CudaPlan> CudaSampler::plans() const {
   return all;
 }
 
-std::string CudaSampler::describe(int64_t rows) const { return gtp::describe(plan(rows), arguments_->precision); }
+std::string CudaSampler::describe(int64_t rows) const {
+  return gtp::describe(plan(rows), arguments_->precision, asked_);
+}
 
 void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
   const DeviceGuard guard(device_);

@@ -14,6 +14,9 @@ namespace gtp {
 
 struct CudaArguments;
 
+// Why the current device cannot run the sampler, in CUDA's own text; empty if it can.
+std::string cuda_unavailable();
+
 struct DeviceFree {
   void operator()(void* memory) const;
 };
@@ -58,6 +61,7 @@ class CudaSampler {
 
   Shape shape_;
   FlatLayout flat_;
+  Precision asked_;  // that of the arguments is fp32 where the one asked for does not fit
   std::unique_ptr<CudaArguments> arguments_;
   CudaDevice limits_{};
   std::unique_ptr<void, DeviceFree> policy_, units_;

@@ -13,7 +13,9 @@ namespace gtp {
 
 constexpr int kTensorWarps = 8;
 constexpr int kTensorThreads = 32 * kTensorWarps;
-constexpr int kStages = 3;
+
+// Rows of weights in a lane's ring. The smallest tile is for what does not fit otherwise: it does with one row ahead.
+__host__ __device__ constexpr int stages_of(int rows) { return rows == 16 ? 2 : 3; }
 
 // The layout of a block's shared memory.
 template <class P>
@@ -27,7 +29,7 @@ struct TensorMemory {
     stride = u.widest() + P::kPad;
     input_stride = u.first_rows * P::kUnit.depth + P::kPad;
     const size_t numbers = rows * sizeof(typename P::Number), floats = rows * sizeof(float);
-    x = static_cast<size_t>(kTensorWarps) * kStages * tiles * P::kUnit.vectors * sizeof(uint4);
+    x = static_cast<size_t>(kTensorWarps) * stages_of(rows) * tiles * P::kUnit.vectors * sizeof(uint4);
     input = x + stride * numbers;
     a = input + input_stride * numbers;
     before = a + p.action * floats;
@@ -36,7 +38,7 @@ struct TensorMemory {
 };
 
 // One lane's part of its warp's N units of every row of units, from the first to the last layer and around again.
-template <int N>
+template <int N, int kStages>
 class WeightStream {
  public:
   __device__ __forceinline__ WeightStream(const uint4* units, const UnitLayout& layout, uint4* ring)
@@ -70,10 +72,10 @@ class WeightStream {
 };
 
 // sum = bias + x W for the warp's columns; W has `rows` rows of units.
-template <class Format, int M, int N>
+template <class Format, int M, int N, int kStages>
 __device__ __forceinline__ void tensor_product(const typename Format::Number* x, int stride, int rows,
-                                               const float* bias, int column, int width, WeightStream<N>& stream,
-                                               float (&sum)[M][N][4]) {
+                                               const float* bias, int column, int width,
+                                               WeightStream<N, kStages>& stream, float (&sum)[M][N][4]) {
   using P = TensorProduct<Format>;
 #pragma unroll
   for (int n = 0; n < N; ++n) {
@@ -125,7 +127,7 @@ template <class Format, int M, int N>
 __global__ void __launch_bounds__(kTensorThreads, 1) tensor_kernel(const __grid_constant__ CudaArguments p) {
   using P = TensorProduct<Format>;
   using Number = typename Format::Number;
-  constexpr int kRows = 16 * M;
+  constexpr int kRows = 16 * M, kStages = stages_of(kRows);
   char* const shared = shared_memory<char>();
   const TensorMemory<P> memory(p, kRows, N);
   Number* const x = reinterpret_cast<Number*>(shared + memory.x);
@@ -140,7 +142,7 @@ __global__ void __launch_bounds__(kTensorThreads, 1) tensor_kernel(const __grid_
   const int K = p.shape.steps, column = 8 * N * warp + 2 * (lane % 4);
   const StepSchedule schedule{p.policy + p.layout.schedule, K};
 
-  WeightStream<N> stream(units + warp * N * 32 + lane, u,
+  WeightStream<N, kStages> stream(units + warp * N * 32 + lane, u,
                          reinterpret_cast<uint4*>(shared) + warp * kStages * N * 32 + lane);
   tile.load(input_scale_of(schedule, 0), kRows);
   __syncthreads();
@@ -148,7 +150,7 @@ __global__ void __launch_bounds__(kTensorThreads, 1) tensor_kernel(const __grid_
   // x = act(from W + bias); from may be x.
   const auto layer = [&](const Number* from, int stride, int rows, const float* bias) {
     float sum[M][N][4];
-    tensor_product<Format, M, N>(from, stride, rows, bias, column, p.width, stream, sum);
+    tensor_product<Format>(from, stride, rows, bias, column, p.width, stream, sum);
     __syncthreads();
     with_activation(p.shape.form.activation, [&](auto kind) {
       tensor_activate<Format, kind.value>(sum, column, x, memory.stride);

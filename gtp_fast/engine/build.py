@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from gtp_fast.agents.base import Agent
@@ -18,7 +20,8 @@ def build(choice: Choice, agent: Agent, table: TransitionTable, watch: Watch) ->
         return Processes(agent, table, watch, choice)
     on_gpu = agent.device.type == "cuda"
     if choice.name in ("captured", "fused") and on_gpu:
-        return Captured(agent, table, watch, cuda_record, cuda_warm)
+        record = partial(cuda_record, device=agent.device)
+        return Captured(agent, table, watch, record, partial(cuda_warm, device=agent.device))
     if choice.name == "compiled" and on_gpu:
         return Eager(agent, table, watch, torch.compile(agent.update, dynamic=False), True)
     return Eager(agent, table, watch)

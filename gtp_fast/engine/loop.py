@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -133,21 +136,48 @@ class Captured(Engine):
             count -= part
 
 
-def cuda_record(work: Callable[[], None]) -> Recording:
-    """Record work in a CUDA graph."""
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Collect garbage before and not meanwhile: freed memory of a device spoils a recording."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def cuda_record(work: Callable[[], None], device: torch.device | None = None) -> Recording:
+    """Record work in a CUDA graph of a device, by default the current one.
+
+    RuntimeError where the device would have nothing to do when it is replayed.
+    """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
+    with torch.cuda.device(device), _without_collector(), warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*CUDA Graph is empty")
+        # First in line: clusters of the sampler need room that blocks of a side stream would take.
+        stream: Any = torch.cuda.Stream(priority=-1)  # type: ignore[no-untyped-call]
+        try:
+            with torch.cuda.graph(graph, stream=stream):
+                work()
+        except UserWarning as reason:
+            raise RuntimeError(
+                "The recording of an update holds no work: its operations run on another device or "
+                "stream than the recorded one."
+            ) from reason
     return graph
 
 
-def cuda_warm(work: Callable[[], None]) -> None:
+def cuda_warm(work: Callable[[], None], device: torch.device | None = None) -> None:
     """Do work on a side stream, as a recording will."""
-    stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        work()
-    torch.cuda.current_stream().wait_stream(stream)
+    with torch.cuda.device(device):
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            work()
+        torch.cuda.current_stream(device).wait_stream(stream)
 
 
 def run(

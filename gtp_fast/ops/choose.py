@@ -34,6 +34,7 @@ from gtp_fast.ops.context import Context
 from gtp_fast.reference import FoldedPolicy, Perturbation
 from gtp_fast.reference.adam import Step
 from gtp_fast.system import native
+from gtp_fast.system.device import elsewhere
 
 BACKENDS = ("auto", "reference", "compiled", "fused")
 TABLE: dict[str, dict[str, Any]] = {
@@ -162,7 +163,7 @@ def make_sampler(
     precision: `fp32`, or what the products read instead (`ops.precision.PRECISIONS`).
     """
     weight = policy.first_action
-    if device is not None and torch.device(device).type != weight.device.type:
+    if device is not None and elsewhere(device, weight.device):
         policy = policy.to(device)
     form = _form("sampler", backend, policy.first_action.device, weight.dtype)
     made: sampling.Sampler = sampler.FORMS[form.name](policy, precision=precision)

@@ -56,10 +56,12 @@ class NativeSampler(ActsBySampling):
         kind = module.CudaSampler if self.on_gpu else module.Sampler
         self.draws, self.precision = policy.draws, check_sampler(precision, self.on_gpu)
         try:
-            self.native = kind(
-                *self.sizes, policy.activation, policy.clamp, self.draws > 1, policy.squash,
-                precision,
-            )  # fmt: skip
+            # The CUDA sampler lives on the device that is current when it is made.
+            with torch.cuda.device(self.like.get_device()):
+                self.native = kind(
+                    *self.sizes, policy.activation, policy.clamp, self.draws > 1, policy.squash,
+                    precision,
+                )  # fmt: skip
         except ValueError as error:
             raise UserError(f"The native sampler is not available: {error}.") from error
         self.fit = fit_of(policy)

@@ -20,12 +20,10 @@ from gtp_fast.agents.acting import Acting
 from gtp_fast.data import box
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
-from gtp_fast.ops.sampling import Sampler, draw_noise
+from gtp_fast.ops.sampling import Sampler, acting_noise
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
 from gtp_fast.policy.restore import check_acting, index_of, pack, restore
-from gtp_fast.reference import philox
-from gtp_fast.reference.philox import Stream
 from gtp_fast.system import nested
 from gtp_fast.system.device import chosen_device
 
@@ -177,12 +175,8 @@ class Policy:
         states = (
             observation.detach().to(self.device, torch.float32).reshape(1, -1, self.observation_dim)
         )
-        key, step = self._counter(seed, step)
-        keys = philox.key_tensor([key], self.device)
-        noise = draw_noise(
-            philox.normals, self._sampler.draws, keys, step, Stream.ACT, states.shape[1],
-            self.action_dim,
-        )  # fmt: skip
+        drawn = (*self._counter(seed, step), states.shape[1], self.action_dim)
+        noise = acting_noise(self._sampler.draws, *drawn, states)
         actions: Tensor = self._sampler.sample(states.contiguous(), noise)
         actions = box.denormalise(actions, *self._box)
         return actions.to(observation.device).reshape(*observation.shape[:-1], self.action_dim)

@@ -22,4 +22,21 @@ def chosen_device(name: torch.device | str) -> torch.device:
         raise UserError(f"There is no device {str(name)!r}: choose cpu, cuda or auto.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("PyTorch sees no CUDA GPU here: choose the device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        known = ", ".join(f"cuda:{i}" for i in range(count))
+        raise UserError(f"There is no device {str(name)!r} here: choose {known} or cpu.")
     return device
+
+
+def current_device(name: torch.device | str) -> torch.device:
+    """Return `chosen_device`, made the one that this process uses where none is named."""
+    device = chosen_device(name)
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def elsewhere(wanted: torch.device | str, own: torch.device) -> bool:
+    """Return whether a device is another one than a tensor's own."""
+    wanted = torch.device(wanted)
+    return wanted.type != own.type or wanted.index not in (None, own.index)

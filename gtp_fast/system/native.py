@@ -40,7 +40,16 @@ def missing(device_type: str = "cpu") -> str:
         return f"the native module has no CUDA part: {found.cuda_reason}"
     if device_type not in ("cpu", "cuda"):
         return f"the native module has no form for {device_type}"
-    return ""
+    return _refusal() if device_type == "cuda" else ""
+
+
+@functools.cache
+def _refusal() -> str:
+    """Ask CUDA once why the current device cannot run the native part; empty if it can."""
+    native = module()
+    reason: str = native.cuda_unavailable()
+    built = f"the native module is built for {native.cuda_architectures}"
+    return f"{reason} ({built})" if reason else ""
 
 
 def available(device_type: str = "cpu") -> bool:

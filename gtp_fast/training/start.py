@@ -16,7 +16,7 @@ from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.policy.restore import environment_of, restore, table_of
-from gtp_fast.system.device import chosen_device
+from gtp_fast.system.device import current_device
 from gtp_fast.training.callbacks import Callback
 from gtp_fast.training.config import Command
 from gtp_fast.training.options import RunConfig
@@ -36,7 +36,7 @@ def start(
     live one instead of --env.
     """
     run_config, task = command.run, command.task
-    device = chosen_device(run_config.device)
+    device = current_device(run_config.device)
     chosen = _engine(run_config, device, len(run_config.seeds))
     dataset = run_config.dataset
     if run_config.collect is not None:
@@ -100,7 +100,7 @@ def resume(
     """Continue a run from its last checkpoint, to the same bits; arguments as for `start`."""
     run = runs.open_run(str(run_config.resume))
     saved = run.config()
-    device = chosen_device(run_config.device)
+    device = current_device(run_config.device)
     chosen = _engine(run_config, device, len(saved["seeds"]))
     found: Environment | None = environment
     if found is None:

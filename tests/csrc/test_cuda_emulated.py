@@ -9,11 +9,6 @@ import pytest
 from folded import FORMS, Folded, Form, Sizes
 from rounded import ROUND
 
-PLANS = [("latency", rows, "fp32") for rows in (1, 2, 4)]
-PLANS += [("throughput", rows, "fp32") for rows in (8, 16, 32, 64)]
-PLANS += [("cluster", rows, "fp32") for rows in (1, 4, 16)]
-PLANS += [("cluster", 16, "tf32"), ("cluster", 16, "bf16")]
-PLANS += [("tensor", rows, p) for rows in (32, 64, 128) for p in ("tf32", "bf16")]
 H100 = 132, 232448, 16
 A100 = 108, 166912, 0
 RTX_4090 = 128, 101376, 0
@@ -27,7 +22,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return emulated.build(tmp_path_factory.mktemp("emulation"))
 
 
-@pytest.mark.parametrize(("path", "rows", "precision"), PLANS)
+@pytest.mark.parametrize(("path", "rows", "precision"), emulated.PLANS)
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -52,6 +47,8 @@ def test_every_kernel(
         ("cluster", 4, "fp32"),
         ("cluster", 16, "tf32"),
         ("cluster", 16, "bf16"),
+        ("tensor", 16, "tf32"),
+        ("tensor", 16, "bf16"),
         ("tensor", 32, "tf32"),
         ("tensor", 32, "bf16"),
     ],
@@ -135,3 +132,40 @@ def test_a_policy_too_wide_for_a_cluster_streams_its_weights(emulator: ctypes.CD
     assert emulated.choose(emulator, wide, "fp32", 1, H100)[:2] == ("latency", 1)
     assert emulated.choose(emulator, wide, "bf16", 1, H100)[:2] == ("cluster", 16)
     assert emulated.choose(emulator, wide, "bf16", 16384, H100)[:2] == ("tensor", 64)
+
+
+@pytest.mark.parametrize("precision", sorted(ROUND))
+@pytest.mark.parametrize("device", [H100, A100, RTX_4090], ids=["H100", "A100", "4090"])
+@pytest.mark.parametrize("rows", [1, 512, 16384])
+def test_no_policy_that_trains_is_refused(
+    emulator: ctypes.CDLL, rows: int, device: tuple[int, int, int], precision: str
+) -> None:
+    for width in (8, 256, 257, 384, 512):
+        for action, observation in ((8, 29), (64, 29), (17, 376)):
+            policy = Folded(Sizes(H=width, A=action, O=observation, K=1, L=1))
+            *_, words = emulated.choose(emulator, policy, precision, rows, device)
+            said = f"({precision} does not fit this GPU's shared memory)"
+            assert words.startswith(f"{precision}, ") or words.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "width", "chosen"),
+    [
+        (RTX_4090, "bf16", 512, ("tensor", 16)),
+        (A100, "tf32", 512, ("tensor", 16)),
+        (A100, "bf16", 512, ("tensor", 32)),
+        (RTX_4090, "tf32", 512, ("throughput", 8)),
+    ],
+)
+def test_what_does_not_fit_takes_a_smaller_tile_or_full_float32(
+    emulator: ctypes.CDLL,
+    device: tuple[int, int, int],
+    precision: str,
+    width: int,
+    chosen: tuple[str, int],
+) -> None:
+    policy = Folded(Sizes(H=width))
+    path, tile, words = emulated.choose(emulator, policy, precision, 512, device)
+    assert (path, tile) == chosen
+    said = f"({precision} does not fit this GPU's shared memory)"
+    assert words.startswith("fp32, ") == words.endswith(said) == (path == "throughput")

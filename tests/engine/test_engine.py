@@ -8,8 +8,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from agent_cases import TINY, build, synthetic_table
 from tolerance import assert_as_accurate
+
+pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
+
+from agent_cases import TINY, build, synthetic_table
 
 from gtp_fast import engine, ops
 from gtp_fast.agents.setup import Setup

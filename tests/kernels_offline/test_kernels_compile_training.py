@@ -45,7 +45,19 @@ def test_mlp_compiles_lean(compiled: Build, capability: int, precision: str) -> 
     def launch() -> object:
         return mlp.mlp(inputs, weights, biases, "mish", precision, save=True)
 
-    assert_lean(*compiled(mlp, "_mlp_kernel", launch, capability))
+    ptx, usage = compiled(mlp, "_mlp_kernel", launch, capability)
+    assert_lean(ptx, usage)
+    # Without it a tensor core cuts the last bits off, and every product is too small.
+    assert ("cvt.rna.tf32.f32" in ptx) == (precision == "tf32")
+
+
+def test_a_nan_passes_a_relu_on_the_device(compiled: Build) -> None:  # noqa: F811
+    from gtp_fast.kernels import mlp
+
+    inputs, weights, biases = actor()
+    launched = lambda: mlp.mlp(inputs, weights, biases, "relu")  # noqa: E731
+    ptx, _ = compiled(mlp, "_mlp_kernel", launched, 90)
+    assert "max.NaN.f32" in ptx and "max.f32" not in ptx
 
 
 def test_mlp_of_many_seeds_compiles_lean(compiled: Build) -> None:  # noqa: F811
@@ -147,9 +159,11 @@ def test_td_and_weights_compile_lean(compiled: Build, backups: int, capability: 
 
     assert_lean(*compiled(td, "_td_kernel", launch, capability))
     more = torch.zeros(S, 2, (1 + backups) * B)
-    assert_lean(
-        *compiled(weigh, "_weigh_kernel", lambda: weigh.weigh(more, torch.zeros(S), B), capability)
+    weights = compiled(
+        weigh, "_weigh_kernel", lambda: weigh.weigh(more, torch.zeros(S), B), capability
     )
+    assert_lean(*weights)
+    assert "max.f32" not in weights[0], "a maximum would drop a NaN"
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from mlp_case import MlpCase, split
+from rounded import to_tf32
 from triton_cases import DEVICE, INTERPRETED, poisoned_outputs, pytestmark  # noqa: F401
 
 # (G, B, widths of the pieces, H, N, depth, activation, precision)
@@ -14,9 +15,10 @@ CASES = [
     (4, 34, (29, 8), 24, 1, 2, "gelu", "fp32"),
     (1, 17, (70,), 40, 17, 3, "relu", "fp32"),
     (2, 16, (2, 4), 16, 64, 1, "mish", "bf16"),
+    (2, 33, (29, 8), 32, 3, 2, "mish", "tf32"),
 ]
 if not INTERPRETED:
-    # The interpreter multiplies tf32 in full float32, and takes minutes for these.
+    # The interpreter takes minutes for these.
     CASES += [
         *(
             (2, 256, (29, 8), 256, 1, 3, "mish", precision)
@@ -31,6 +33,34 @@ if not INTERPRETED:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_mlp_and_its_gradients_match_the_reference(case: tuple) -> None:
     MlpCase(*case).check()
+
+
+def test_tf32_rounds_to_nearest_and_does_not_cut_off() -> None:
+    # Just above half of the last bit kept: cut off, every operand would lose the other half.
+    from gtp_fast.kernels.mlp import mlp
+
+    operand = 1 + 0.6 * 2.0**-10
+    x = torch.full((1, 16, 16), operand, device=DEVICE)
+    weights = [torch.full((1, 16, n), operand, device=DEVICE) for n in (16, 1)]
+    biases = [torch.zeros(1, n, device=DEVICE) for n in (16, 1)]
+    y, saved = mlp([x], weights, biases, "relu", "tf32", save=True)
+    nearest = 1 + 2.0**-10
+    assert torch.equal(saved.hidden, torch.full_like(saved.hidden, 16 * nearest**2))
+    hidden = float(to_tf32(saved.hidden[0, 0, :1, :1].cpu()))
+    assert torch.allclose(y, torch.full_like(y, 16 * nearest * hidden), rtol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("activation", ["mish", "gelu", "relu"])
+def test_a_nan_passes_every_activation(activation: str, precision: str) -> None:
+    from gtp_fast.kernels.mlp import mlp
+
+    case = MlpCase(1, 16, (5,), 16, 2, 2, activation, precision)
+    parameters = split(case.flat, case.shapes)
+    # The NaN that a GPU's arithmetic makes: all bits of its mantissa are set.
+    parameters[0][0, 2, 3] = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
+    y, _ = mlp(case.inputs, parameters[::2], parameters[1::2], activation, precision)
+    assert y.isnan().all()
 
 
 def test_mlp_repeats_itself_and_gives_a_group_alone_the_same_bits() -> None:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from folded import Folded, Form, Sizes
 from native_cases import needs_native
+from nodes import Operators
 from on_arrays import OnArrays
 from tolerance import assert_as_accurate
 
 from gtp_fast.ops import philox as native_philox
-from gtp_fast.ops import sampler
+from gtp_fast.ops import sampler, sampling
 from gtp_fast.reference import philox
 
 pytestmark = needs_native
@@ -35,6 +36,15 @@ def test_act_draws_its_noise_by_counter(form: Form, rows: int) -> None:
         acted = np.full_like(out[0], np.nan)
         run.act(observation[0], acted, key, 77, threads)
         assert np.array_equal(acted, out[0])
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_noise_for_a_gpu_is_drawn_on_the_host_and_copied(draws: int) -> None:
+    launched: list[str] = []
+    with Operators(launched):
+        drawn = sampling.acting_noise(draws, 2**63 + 5, 7, 4, 6, torch.empty(0, device="meta"))
+    assert drawn.shape == ((1, 4, 6) if draws == 1 else (1, 3, 4, 6))
+    assert drawn.device.type == "meta" and launched == ["torch _to_copy"], launched
 
 
 def test_one_action_is_the_first_of_a_batch() -> None:

@@ -40,6 +40,14 @@ def test_weights_match_the_reference(S: int, B: int, M: int, maximum: float | No
         assert torch.equal(one[:1], other)
 
 
+def test_a_nan_reaches_every_statistic() -> None:
+    from gtp_fast.kernels.weigh import weigh
+
+    values = normal(1, 1, 2, 2 * 63)
+    values[0, 1, 40] = torch.nan
+    assert all(field.isnan().any() for field in weigh(values, torch.ones(1).to(DEVICE), 63, 100.0))
+
+
 def test_weigh_refuses_a_wrong_shape() -> None:
     from gtp_fast.kernels.weigh import weigh
 

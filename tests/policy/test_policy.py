@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_runs import SETTINGS, agent_of, make_run
 from numpy.typing import NDArray
+
+pytest.importorskip("gymnasium", reason="a run's data package needs gymnasium")
+
+from fake_runs import SETTINGS, agent_of, make_run
 
 import gtp_fast
 from gtp_fast import ops, policy

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("pytest_benchmark")
 
-from benchmarks import gpu, report, resources, results_file  # noqa: E402
+from benchmarks import gpu, gpu_checked, report, resources, results_file  # noqa: E402
 from benchmarks.stage import RedGate, Stage  # noqa: E402
 from benchmarks.workload import (  # noqa: E402
     COMPILED,
@@ -187,7 +187,7 @@ def test_gpu_command_says_why_it_has_nothing_to_do(capsys: pytest.CaptureFixture
 
 
 def test_gpu_command_knows_the_tests_that_need_a_gpu() -> None:
-    found = {Path(path).stem.removeprefix("test_") for path in gpu.gpu_tests()}
+    found = {Path(path).stem.removeprefix("test_") for path in gpu_checked.files()}
     triton = ("perturb", "loss", "weigh", "td", "mlp", "embed", "adam", "tally", "philox", "gather")
     expected = {f"{name}_triton" for name in triton} | {"loss_gpu", "mlp_gpu"}
     expected |= {"kernels_agent", "kernels_whole", "engine", "native_cuda", "policy"}

@@ -18,6 +18,14 @@ from gtp_fast import reference
 SOURCES = Path(__file__).parents[2] / "csrc"
 PATHS = ("latency", "throughput", "cluster", "tensor")
 PRECISIONS = ("fp32", "tf32", "bf16")
+PLANS = [
+    *(("latency", rows, "fp32") for rows in (1, 2, 4)),
+    *(("throughput", rows, "fp32") for rows in (8, 16, 32, 64)),
+    *(("cluster", rows, "fp32") for rows in (1, 4, 16)),
+    *(("cluster", 16, precision) for precision in ("tf32", "bf16")),
+    *(("tensor", rows, p) for rows in (16, 32, 64, 128) for p in ("tf32", "bf16")),
+]
+"""Every kernel: path, rows of its tile, precision."""
 STATUS = {1: "threads wait for others, or write behind their shared memory", 2: "no such kernel"}
 
 
@@ -83,10 +91,11 @@ def choose(
     """Return path, rows and words of the choice for a batch on a device of so many
     multiprocessors, bytes of shared memory a block, and clusters at once.
     """
-    chosen, text = (ctypes.c_int * 2)(), ctypes.create_string_buffer(100)
+    chosen, text = (ctypes.c_int * 3)(), ctypes.create_string_buffer(200)
     library.gtp_choose(
         *device, PRECISIONS.index(precision), _shape(policy), ctypes.c_int64(rows), chosen, text
     )
+    assert chosen[2], "the kernel chosen does not fit the device"
     return PATHS[chosen[0]], chosen[1], text.value.decode()
 
 

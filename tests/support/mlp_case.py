@@ -77,8 +77,8 @@ class MlpCase:
             for x in self.inputs
         ]
         inputs = [x.requires_grad_() for x in inputs]
-        mlp = rounded_mlp if rounded else reference.mlp
-        y = mlp(torch.cat(inputs, -1), parameters[::2], parameters[1::2], self.activation)
+        x, layers = torch.cat(inputs, -1), (parameters[::2], parameters[1::2], self.activation)
+        y = rounded_mlp(x, *layers, self.precision) if rounded else reference.mlp(x, *layers)
         gradients = torch.autograd.grad(y, [*parameters, *inputs], self.gradient.to(dtype))
         count = len(parameters)
         return self.named(y.detach(), gradients[:count], gradients[count:])

@@ -17,7 +17,9 @@ from gtp_fast.ops.sampler import NativeSampler
 _FREE = {"empty", "empty_like", "empty_strided", "new_empty", "detach", "alias", "lift_fresh"}
 
 
-class _Operators(TorchDispatchMode):
+class Operators(TorchDispatchMode):
+    """Notes every operator that launches something, as `torch name`."""
+
     def __init__(self, nodes: list[str]) -> None:
         super().__init__()
         self.nodes = nodes
@@ -43,18 +45,19 @@ class _Launch:
 
 
 @contextmanager
-def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def counted(monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -> Iterator[list[str]]:
     """Yield the list that the nodes of what runs inside are added to, in their order.
 
     No kernel of Triton is run, so what is computed means nothing. The sampler counts as the node it
-    is on a GPU; its `load` counts as one more.
+    is on a GPU; its `load` counts as one more, and so does `take` at a precision of tensor cores,
+    whose weights it packs.
     """
     nodes: list[str] = []
     for file in (Path(__file__).parents[2] / "kernels").glob("[a-z]*.py"):
         module = importlib.import_module(f"gtp_fast.kernels.{file.stem}")
         for name in [x for x in vars(module) if x.endswith("_kernel")]:
             monkeypatch.setattr(module, name, _Launch(f"{file.stem}.{name}", nodes))
-    for name in ("load", "sample"):
+    for name in ("load", "sample", *(("take",) if precision != "fp32" else ())):
         whole = getattr(NativeSampler, name)
 
         def noted(self: Any, *args: Any, whole: Any = whole, name: str = name) -> Any:
@@ -63,6 +66,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             return result
 
         monkeypatch.setattr(NativeSampler, name, noted)
-    with _Operators(nodes):
+    with Operators(nodes):
         yield nodes
     monkeypatch.undo()

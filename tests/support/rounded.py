@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gtp_fast import reference
-from gtp_fast.agents.gtp import GTP
+
+if TYPE_CHECKING:
+    # Agents need gymnasium, which the tests of kernels do without.
+    from gtp_fast.agents.gtp import GTP
 
 
 def to_bf16(x: Tensor) -> Tensor:
@@ -49,27 +53,31 @@ class RoundedProducts(TorchFunctionMode):
 
 
 class _Rounded(torch.autograd.Function):
-    """A product whose operands are rounded to bfloat16, forward and backward, summed in float32."""
+    """A product whose float32 operands are rounded, forward and backward, summed in float32."""
 
     @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor) -> Tensor:
+    def forward(ctx, a: Tensor, b: Tensor, rounded: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.save_for_backward(a, b)
-        return a.bfloat16().to(a.dtype) @ b.bfloat16().to(b.dtype)
+        ctx.rounded = rounded
+        return rounded(a) @ rounded(b)
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = (x.bfloat16().to(x.dtype) for x in ctx.saved_tensors)
-        g = g.bfloat16().to(g.dtype)
-        return g @ b.mT, a.mT @ g
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, None]:
+        a, b, g = map(ctx.rounded, (*ctx.saved_tensors, g))
+        return g @ b.mT, a.mT @ g, None
 
 
 def rounded_mlp(
-    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str,
+    precision: str = "bf16",
 ) -> Tensor:
-    act = reference.ACTIVATIONS[activation]
+    act, rounded = reference.ACTIVATIONS[activation], ROUND[precision]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = act(_Rounded.apply(x, weight) + bias[:, None])
-    return _Rounded.apply(x, weights[-1]) + biases[-1][:, None]
+        x = act(_Rounded.apply(x, weight, rounded) + bias[:, None])
+    return _Rounded.apply(x, weights[-1], rounded) + biases[-1][:, None]
 
 
 def rounded_pieces(
@@ -77,9 +85,11 @@ def rounded_pieces(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: str = "mish",
+    precision: str = "bf16",
 ) -> Tensor:
-    """Do `reference.mlp`, its products in bfloat16."""
-    return rounded_mlp(reference.join(x, weights[0].shape[0]), weights, biases, activation)
+    """Do `reference.mlp`, its products at a precision."""
+    whole = reference.join(x, weights[0].shape[0])
+    return rounded_mlp(whole, weights, biases, activation, precision)
 
 
 class _RoundedChain:
@@ -104,9 +114,9 @@ class _RoundedChain:
         )  # fmt: skip
 
 
-def round_products(agent: GTP) -> GTP:
-    """Let an agent on plain PyTorch round what its products read to bfloat16; return it."""
+def round_products(agent: GTP, precision: str = "bf16") -> GTP:
+    """Let an agent on plain PyTorch round what its products read; return it."""
     for network in (agent.network, agent.critic.network):
-        network.form = rounded_pieces
+        network.form = functools.partial(rounded_pieces, precision=precision)
     agent.chain = _RoundedChain(agent)
     return agent

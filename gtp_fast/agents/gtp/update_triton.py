@@ -1,5 +1,7 @@
 """Algorithm 1 in twelve launches of Triton and one of the sampler, without autograd.
 
+In bf16 and tf32 the sampler has one more, which packs the weights for its tensor cores.
+
 The arithmetic of `update.py` with the same random numbers; every pass forward and backward is
 written out. What can be computed at once shares a launch: the critics at s and their targets at s',
 students and teacher, all draws of an update.
@@ -92,7 +94,7 @@ class TritonUpdate:
             self._critic_step(drawn, actions, step, metrics)
             values = self._values(drawn, actions)
         if self.side is not None:
-            torch.cuda.current_stream().wait_stream(self.side)
+            torch.cuda.current_stream(self.state.device).wait_stream(self.side)
         self._actor_step(drawn, passes, values, step, metrics)
         return metrics
 
@@ -103,7 +105,7 @@ class TritonUpdate:
             yield
             return
         # An earlier update may still read memory of this stream; it ends before this point.
-        self.side.wait_stream(torch.cuda.current_stream())
+        self.side.wait_stream(torch.cuda.current_stream(self.state.device))
         with torch.cuda.stream(self.side):
             yield
 
