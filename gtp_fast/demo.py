@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,9 @@ import torch
 from gtp_fast import cli, collect, data, tasks
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run
+from gtp_fast.studies import jobs
 from gtp_fast.studies.curves import learning_curve
+from gtp_fast.studies.jobs import Job
 from gtp_fast.studies.protocol import Protocol
 
 TASK = "pointmaze-demo"
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         task, settings = protocol.settings("gtp", changes)
         print(f"--- {name}: eta = {settings.eta[0]:g}")
         every = evaluate_every(options.steps or task.updates, name)
-        trainer = protocol.begin("gtp", changes, Path(options.output), every)
+        trainer = jobs.trainer(Job(protocol.command("gtp", changes, options.output, every)))
         if code := trainer.train():
             return code
         assert trainer.judge.last is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -103,20 +104,25 @@ def create(root: str | Path, task: str, agent: str, now: datetime | None = None)
     stamp = (now or datetime.now()).strftime("%Y%m%d-%H%M%S")
     name = f"{task}-{agent}-{stamp}"
     for suffix in ("", *(f"-{i}" for i in range(2, 1000))):
-        path = Path(root) / (name + suffix)
-        try:
-            path.mkdir(parents=True)
-            (path / "checkpoints").mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UserError(
-                f"The run folder {path} cannot be made ({error.strerror}): choose another place."
-            ) from error
-        return Run(path)
+        with contextlib.suppress(FileExistsError):
+            return make(Path(root) / (name + suffix))
     raise UserError(
         f"{Path(root) / name} is taken a thousand times over: choose another place for the runs."
     )
+
+
+def make(path: Path) -> Run:
+    """Make a run folder; FileExistsError where there is one, UserError where it cannot be made."""
+    try:
+        path.mkdir(parents=True)
+        (path / "checkpoints").mkdir()
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"The run folder {path} cannot be made ({error.strerror}): choose another place."
+        ) from error
+    return Run(path)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

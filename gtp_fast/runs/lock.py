@@ -15,14 +15,15 @@ from gtp_fast.system.files import unwritable
 class Hold:
     """Holds a run folder from its making to `release`; UserError naming who holds it already.
 
-    The operating system frees the lock of a process that was killed.
+    The operating system frees the lock of a process that was killed. wait: seconds for another
+    holder to end.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, wait: float = 0.0):
         self.run, self.holder = run, run.path / ".holder"
         self.lock = FileLock(run.path / ".lock")
         try:
-            self.lock.acquire(timeout=0)
+            self.lock.acquire(timeout=wait)
             self.holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         except Timeout as error:
             who = self.holder.read_text().strip() if self.holder.exists() else "another process"

@@ -12,14 +12,14 @@ from typing import Any
 
 from gtp_fast import agents, tasks
 from gtp_fast.errors import UserError
-from gtp_fast.runs import Run, checkpoint, open_run, plain
+from gtp_fast.runs import Run, open_run, plain
+from gtp_fast.studies import jobs
 from gtp_fast.studies.groups import Group, collect
+from gtp_fast.studies.jobs import Job
 from gtp_fast.system.files import write_atomically
 from gtp_fast.tasks import Task
-from gtp_fast.training import start
 from gtp_fast.training.config import Command
 from gtp_fast.training.options import RunConfig
-from gtp_fast.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,21 @@ class Protocol:
         })  # fmt: skip
         return facts
 
-    def begin(
-        self, agent: str, changes: Mapping[str, Any], output: Path, evaluate_every: int = 0
-    ) -> Trainer:
-        """Return the trainer of a new run."""
+    def command(
+        self,
+        agent: str,
+        changes: Mapping[str, Any],
+        output: str | Path = "runs",
+        evaluate_every: int = 0,
+    ) -> Command:
+        """Return the settings of a run; output: folder of runs with a dated folder."""
         task, config = self.settings(agent, changes)
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         run_config = RunConfig(
             **shared | {"task": task.name}, agent=agent, evaluate_every=evaluate_every,
             output=str(output),
         )  # fmt: skip
-        return start.start(Command(run_config, task.rules, config, task))
-
-    def resume(self, run: Run) -> Trainer:
-        """Return the trainer that continues a run from its last checkpoint."""
-        return start.resume(
-            RunConfig(resume=str(run), device=self.device, engine=self.engine, backend=self.backend)
-        )
+        return Command(run_config, task.rules, config, task)
 
 
 class Study:
@@ -112,16 +110,13 @@ class Study:
     def train(self, name: str, agent: str, changes: Mapping[str, Any]) -> int:
         """Train a run to its end, or continue it, unless finished; return the exit code."""
         self.check(name, agent, changes)
-        run = open_run(self.kept[name]["run"]) if name in self.kept else None
-        if run is not None and self.finished(name):
-            print(f"done before: {run}")
+        if name in self.kept and self.finished(name):
+            print(f"done before: {self.kept[name]['run']}")
             return 0
-        if run is not None and checkpoint.last(run):
-            trainer = self.protocol.resume(run)
-        else:
-            trainer = self.protocol.begin(agent, changes, self.path.parent)
-        facts = self.protocol.facts(agent, changes)
-        self.note(name, run=str(trainer.run), protocol=facts)
+        folder = Path(self.kept[name]["run"]) if name in self.kept else None
+        command = self.protocol.command(agent, changes, self.path.parent)
+        trainer = jobs.trainer(Job(command, folder))
+        self.note(name, run=str(trainer.run), protocol=self.protocol.facts(agent, changes))
         return trainer.train()
 
     def note(self, name: str, **facts: Any) -> None:
@@ -134,11 +129,7 @@ class Study:
         """Return whether a run has ended with its evaluation, or has diverged."""
         if name not in self.kept or "diverged" in self.kept[name]:
             return name in self.kept
-        run = open_run(self.kept[name]["run"])
-        last, config = checkpoint.last(run), run.config()
-        if last is None or checkpoint.load(last).step < config["steps"]:
-            return False
-        return config["evaluation"]["environment"] is None or bool(run.summary())
+        return jobs.finished(open_run(self.kept[name]["run"]))
 
     def scored(self, name: str) -> tuple[Run, Group] | None:
         """Return a finished run with its scores; None where there are none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -29,11 +30,12 @@ def start(
     arrays: Any = None,
     environment: gymnasium.Env[Any, Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    folder: Path | None = None,
 ) -> Trainer:
     """Load the data, build the agent and make the folder of a new run.
 
     arrays: data from memory instead of --dataset, as `data.load_table` takes them. environment: a
-    live one instead of --env.
+    live one instead of --env. folder: to be made; by default a dated one in --output.
     """
     run_config, task = command.run, command.task
     device = current_device(run_config.device)
@@ -70,7 +72,11 @@ def start(
     if found is None and place.environment is not None:
         # Whether it may be built was decided when the place was chosen.
         found = EnvSpec.from_json(place.environment)
-    run = runs.create(run_config.output, task.name, run_config.agent)
+    run = (
+        runs.create(run_config.output, task.name, run_config.agent)
+        if folder is None
+        else runs.make(folder)
+    )
     try:
         steps = run_config.steps or task.updates
         run.write_config(describe(run_config, task, dataset, table, agent, steps, place))

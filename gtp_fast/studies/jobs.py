@@ -1,0 +1,170 @@
+"""A job: one run of a study in its own folder, begun, resumed or finished."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import socket
+import time
+import traceback
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from gtp_fast.errors import UserError
+from gtp_fast.runs import Run, checkpoint, plain
+from gtp_fast.runs.lock import Hold
+from gtp_fast.training import start
+from gtp_fast.training.config import RESUMABLE, Command
+from gtp_fast.training.options import RunConfig
+from gtp_fast.training.trainer import Trainer
+
+State = Literal["waiting", "finished", "failed", "stopped"]
+_RETURNED = ("config.yaml", "summary.json", "evaluations.npz")
+_ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "steps", "episodes")
+"""Options that change no result, or that `facts` holds resolved."""
+_PATIENCE = 120.0
+"""Seconds that a job waits for its folder: the process of a lost machine may outlive it a while."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The resolved settings of a run, and the folder it has for itself.
+
+    folder: None for a new one with a date, in the output folder of the settings.
+    """
+
+    command: Command
+    folder: Path | None = None
+
+    @property
+    def log(self) -> Path:
+        """Folder of its output and its lock, next to the run's."""
+        assert self.folder is not None
+        return self.folder.parent / "logs" / self.folder.name
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job came to, small enough for the wire."""
+
+    name: str
+    state: State
+    reason: str = ""
+    """One sentence on a failure."""
+    trace: str = ""
+    """Traceback of a failure that is no UserError."""
+    seconds: float = 0.0
+    where: str = ""
+    """Name of the machine."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Configuration, summary and evaluations of its run folder, by name, compressed by zlib."""
+
+    def write(self, folder: Path) -> None:
+        """Write its files into a folder, unless the run itself stands there."""
+        if not self.files or Run(folder).checkpoints.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            (folder / name).write_bytes(zlib.decompress(content))
+
+
+def facts(command: Command) -> dict[str, Any]:
+    """Return all that decides the result of a run, resolved, as plain values.
+
+    An option of the run counts where it differs from its default.
+    """
+    run, default, task = command.run, RunConfig(), command.task
+    steps = run.steps or task.updates
+    given = {
+        one.name: getattr(run, one.name)
+        for one in dataclasses.fields(RunConfig)
+        if one.name not in _ELSEWHERE and getattr(run, one.name) != getattr(default, one.name)
+    }
+    # `env` may be given to a run that goes on, but a new one is judged by it.
+    given |= {} if run.env is None else {"env": run.env}
+    content: dict[str, Any] = plain({
+        "task": task.facts(), "agent": run.agent, "seeds": run.seeds, "steps": steps,
+        "episodes": run.episodes or task.episodes(steps), "options": given,
+        "rules": dataclasses.asdict(command.rules), "settings": dataclasses.asdict(command.agent),
+    })  # fmt: skip
+    return content
+
+
+def name(command: Command) -> str:
+    """Return the name of a job's folder: task, agent and the digest of its facts."""
+    digest = checkpoint.config_digest(facts(command))[:12]
+    return f"{command.task.name}-{command.run.agent}-{digest}"
+
+
+def finished(run: Run) -> bool:
+    """Return whether a run has done all its updates, and its evaluation where it has one."""
+    last, config = checkpoint.last(run), run.config()
+    if last is None or checkpoint.load(last).step < config["steps"]:
+        return False
+    return config["evaluation"]["environment"] is None or bool(run.summary())
+
+
+def trainer(job: Job) -> Trainer:
+    """Return the trainer of a job: it goes on where the folder has a checkpoint, else begins.
+
+    Raises UserError where another process trains in the folder.
+    """
+    if job.folder is None or not job.folder.exists():
+        return start.start(job.command, folder=job.folder)
+    run = Run(job.folder)
+    if (run.path / "config.yaml").exists() and checkpoint.last(run):
+        again = {key: getattr(job.command.run, key) for key in RESUMABLE}
+        return start.resume(RunConfig(**again | {"resume": str(run)}))
+    # A run that ended before its first checkpoint has nothing to go on from.
+    Hold(run).release()
+    shutil.rmtree(run.path)
+    return start.start(job.command, folder=job.folder)
+
+
+def run(job: Job) -> Result:
+    """Do a job to its end, in whatever process: what fails becomes part of the result."""
+    assert job.folder is not None
+    found, began = Run(job.folder), time.perf_counter()
+    if job.command.run.device == "cpu":
+        torch.set_num_threads(1)
+    state: State = "failed"
+    reason, trace = "", ""
+    try:
+        with _alone(job):
+            code = 0 if _is_finished(found) else trainer(job).train()
+        state = "stopped" if code else "finished"
+    except UserError as error:
+        reason = str(error)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        trace = traceback.format_exc()
+    places = (found.path / name for name in _RETURNED)
+    files = {place.name: zlib.compress(place.read_bytes()) for place in places if place.exists()}
+    seconds = time.perf_counter() - began
+    return Result(found.path.name, state, reason, trace, seconds, socket.gethostname(), files)
+
+
+def _is_finished(run: Run) -> bool:
+    return (run.path / "config.yaml").exists() and finished(run)
+
+
+@contextlib.contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """Hold a job against all other processes; what it prints goes into its log."""
+    job.log.mkdir(parents=True, exist_ok=True)
+    hold = Hold(Run(job.log), _PATIENCE)
+    try:
+        with (
+            (job.log / "output.txt").open("w") as said,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
+            yield
+    finally:
+        hold.release()

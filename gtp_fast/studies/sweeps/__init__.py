@@ -1,0 +1,1 @@
+"""Many runs by one file: what is run, where, and what came of it."""
