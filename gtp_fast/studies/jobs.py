@@ -161,7 +161,7 @@ def _alone(job: Job) -> Iterator[None]:
     hold = Hold(Run(job.log), _PATIENCE)
     try:
         with (
-            (job.log / "output.txt").open("w") as said,
+            (job.log / "output.txt").open("a") as said,
             contextlib.redirect_stdout(said),
             contextlib.redirect_stderr(said),
         ):

@@ -1,0 +1,42 @@
+"""A process of `Local`: it does one job after another on its seat."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+from gtp_fast.studies import jobs
+from gtp_fast.studies.sweeps.local import Seat
+from gtp_fast.system import children
+
+_LOOK = 2.0
+"""Seconds between two looks at the parent."""
+
+
+def serve(pipe: Connection) -> None:
+    """Answer each job with its result."""
+    # While a run trains, it takes the signal itself, and saves.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    seat: Seat = pipe.recv()
+    if seat.core is not None:
+        os.sched_setaffinity(0, {seat.core})
+    if seat.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = seat.gpu
+    while True:
+        pipe.send(jobs.run(pipe.recv()))
+
+
+def _end_with(parent: int) -> None:
+    """Stop this process once its parent has been killed."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    children.run(serve)

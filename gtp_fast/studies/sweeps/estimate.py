@@ -1,0 +1,77 @@
+"""How long a sweep will take, from a short timed probe of every agent on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gtp_fast import agents, data, engine, tasks
+from gtp_fast.studies import costs
+from gtp_fast.studies.jobs import Job
+from gtp_fast.studies.sweeps.board import updates
+from gtp_fast.system.device import chosen_device
+
+UPDATES = 5
+"""Timed updates of each probe."""
+_ROWS = 2_000
+_SHAPES = {"antmaze": (31, 8), "pointmaze": (6, 2)}
+_SHAPE = (17, 6)
+"""Observation and action of the probe's random numbers: of AntMaze, PointMaze, Walker2d."""
+
+
+def seconds(jobs: Sequence[Job]) -> list[float]:
+    """Return the seconds of each job's updates, its evaluations left out.
+
+    Jobs that differ in their tasks alone, within a family, share a probe.
+    """
+    kinds: dict[Any, Job] = {}
+    keys = []
+    for job in jobs:
+        run, family = job.command.run, job.command.task.family
+        key = run.agent, family, len(run.seeds), run.device, _size(job)
+        kinds.setdefault(key, job)
+        keys.append(key)
+    taken = {key: _probe(job) for key, job in kinds.items()}
+    return [
+        taken[key]["seconds_per_update"] * updates(job) + taken[key]["seconds_once"]
+        for key, job in zip(keys, jobs, strict=True)
+    ]
+
+
+def describe(total: float, jobs: int, slots: int, where: str) -> str:
+    """Return the estimate in words."""
+    hours = total / 3600
+    shared = f", {hours / min(slots, jobs):,.1f} h on {where}" if slots > 1 < jobs else ""
+    return (
+        f"estimate: {hours:,.1f} h for {jobs:,} jobs one after another{shared}; from a probe of "
+        f"{UPDATES} updates of each agent on this machine with random numbers, evaluations left out"
+    )
+
+
+def _size(job: Job) -> tuple[Any, ...]:
+    settings = job.command.agent
+    names = ("width", "depth", "batch_size", "k", "flow_steps", "diffusion_steps", "support")
+    return tuple(getattr(settings, name, None) for name in names)
+
+
+def _probe(job: Job) -> dict[str, Any]:
+    run = job.command.run
+    device = chosen_device(run.device)
+    observation, action = _SHAPES.get(job.command.task.family, _SHAPE)
+    draw = np.random.default_rng(0)
+    arrays = {
+        "observations": draw.normal(size=(_ROWS, observation)).astype(np.float32),
+        "actions": draw.uniform(-1, 1, (_ROWS, action)).astype(np.float32),
+        "rewards": draw.normal(size=_ROWS).astype(np.float32),
+        "terminals": np.arange(_ROWS) % 100 == 99,
+    }
+    table = data.load_table(tasks.of_dataset("probe", "probe"), arrays, None, device)
+    chosen = engine.choose(run.engine, run.backend, device)
+    agent = agents.build(
+        run.agent, job.command.agent, observation, action, run.seeds, device, chosen.backend,
+        run.precision,
+    )  # fmt: skip
+    (found,) = costs.measure({"": agent}, table, chosen, UPDATES, rounds=1).values()
+    return found

@@ -1,0 +1,121 @@
+"""Every engine of a sweep leaves the same bits, and so does a machine that is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sweep_cases import digest, jobs_of, write
+
+from gtp_fast.studies import jobs
+from gtp_fast.studies.sweeps import drive
+from gtp_fast.studies.sweeps.local import Local
+from gtp_fast.studies.sweeps.on_ray import OnRay
+from gtp_fast.studies.sweeps.on_slurm import OnSlurm
+from gtp_fast.system import machine
+
+LONG = {"steps": 6000, "checkpoint_every": 100, "log_every": 500}
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """A job in this process takes one thread."""
+    count = torch.get_num_threads()
+    yield
+    torch.set_num_threads(count)
+
+
+def undisturbed(file: Path, folder: Path) -> dict[str, str]:
+    """Return the digest of every job of a file, each run in this process."""
+    found = {}
+    for job in jobs_of(file, folder):
+        assert job.folder is not None
+        result = jobs.run(job)
+        assert result.state == "finished", result
+        found[result.name] = digest(job.folder)
+    return found
+
+
+def test_local_processes_leave_the_bits_of_this_one(tmp_path: Path) -> None:
+    file = write(tmp_path, grid={"seeds": [3, 5]})
+    expected = undisturbed(file, tmp_path / "alone")
+    one = {min(machine.cores())}
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, one)
+    try:
+        assert drive.run(jobs_of(file, tmp_path / "here"), Local("cpu", 2), tmp_path / "here") == 0
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert {name: digest(tmp_path / "here" / name) for name in expected} == expected
+
+
+def test_submitit_leaves_the_bits_of_this_process(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    file = write(tmp_path)
+    expected = undisturbed(file, tmp_path / "alone")
+    folder = tmp_path / "slurm"
+    engine = OnSlurm(folder / "logs", "cpu", ("timeout_min=5",), cluster="local")
+    assert drive.run(jobs_of(file, folder), engine, folder) == 0
+    assert {name: digest(folder / name) for name in expected} == expected
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Ray cluster of one node, with one core for jobs."""
+    ray = pytest.importorskip("ray", reason="needs the extra `ray`")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    own = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    found = Cluster(initialize_head=True, head_node_args={**own, "include_dashboard": False})
+    yield found, own
+    ray.shutdown()
+    found.shutdown()
+
+
+def processes_of(parent: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[1]) == parent:
+            found.append(int(entry.name))
+    return found
+
+
+def test_a_job_of_a_killed_node_goes_on_with_another_to_the_same_bits(
+    cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes, own = cluster
+    second = nodes.add_node(**own)
+    raylet = second.all_processes["raylet"][0].process.pid
+    file = write(tmp_path, base=LONG, grid={"seeds": [3, 5]})
+    folder = tmp_path / "ray"
+    given = jobs_of(file, folder)
+    engine = OnRay("cpu", nodes.address)
+    assert engine.slots == 2
+    results, killed, done = engine.results(given), 0, {}
+    deadline = time.monotonic() + 120
+    for result in results:
+        assert time.monotonic() < deadline
+        if result is not None:
+            done[result.name] = result
+        begun = [job for job in given if any(job.folder.glob("checkpoints/step_*"))]
+        if not killed and len(begun) == 2:
+            # The machine with all of its processes is lost at once.
+            for process in [raylet, *processes_of(raylet)]:
+                os.kill(process, signal.SIGKILL)
+                killed += 1
+    assert killed > 1 and {result.state for result in done.values()} == {"finished"}
+    times = [(job.log / "output.txt").read_text().count("run folder  ") for job in given]
+    assert sorted(times) == [1, 2]
+    assert {name: digest(folder / name) for name in done} == undisturbed(file, tmp_path / "alone")
