@@ -12,6 +12,7 @@ from gtp_fast.errors import UserError
 COMMANDS = {
     "train": "train and evaluate an agent on a dataset",
     "evaluate": "evaluate a trained run again",
+    "sweep": "many runs by one file: local, Ray, Slurm",
     "report": "compare trained runs, draw learning curves",
     "compare": "scores and costs of agents on one task",
     "ablate": "the paper's ablation",

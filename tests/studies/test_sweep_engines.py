@@ -20,7 +20,7 @@ from gtp_fast.studies.sweeps.on_ray import OnRay
 from gtp_fast.studies.sweeps.on_slurm import OnSlurm
 from gtp_fast.system import machine
 
-LONG = {"steps": 6000, "checkpoint_every": 100, "log_every": 500}
+LONG = {"steps": 1500, "checkpoint_every": 50, "log_every": 500}
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     own = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    found = Cluster(initialize_head=True, head_node_args={**own, "include_dashboard": False})
+    # A node that was killed is noticed after 3 refused looks, at most ten seconds by default.
+    looks = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
+    head = {**own, "include_dashboard": False, "_system_config": looks}
+    found = Cluster(initialize_head=True, head_node_args=head)
     yield found, own
     ray.shutdown()
     found.shutdown()
