@@ -54,29 +54,51 @@ def measure(
     return {name: _figures(cases[name], np.array(taken[name])) for name in agents}
 
 
+def update_seconds(
+    agent: Agent,
+    table: TransitionTable,
+    chosen: engine.Choice,
+    updates: int,
+    rounds: int,
+    warm: int,
+) -> float:
+    """Return an agent's seconds per update as `measure` does, without the rest.
+
+    warm: updates of each round before the timed ones.
+    """
+    case = _Case(agent, table, chosen, updates, rounds, warm)
+    return float(np.mean([case.update_seconds() for _ in range(rounds)]))
+
+
 class _Case:
     """An agent in training, and the seconds that its `advance` has taken."""
 
     def __init__(
-        self, agent: Agent, table: TransitionTable, chosen: engine.Choice, updates: int, rounds: int
+        self,
+        agent: Agent,
+        table: TransitionTable,
+        chosen: engine.Choice,
+        updates: int,
+        rounds: int,
+        warm: int = _WARM_UPDATES,
     ):
-        self.agent, self.table, self.updates = agent, table, updates
+        self.agent, self.table, self.updates, self.warm = agent, table, updates, warm
         self.done, self.between, self._advance = 0, 0.0, agent.advance
         agent.advance = self._timed_advance  # type: ignore[method-assign]
         agent.nominal_updates = PUBLISHED_UPDATES
-        agent.prepare(rounds * (updates + _WARM_UPDATES))
+        agent.prepare(rounds * (updates + warm))
         self.engine = engine.build(chosen, agent, table, engine.Watch(agent))
 
     def round(self) -> tuple[float, float]:
         """Return the seconds of one update and of one action."""
-        return self._update_seconds(), _action_seconds(self.agent, self.table)
+        return self.update_seconds(), _action_seconds(self.agent, self.table)
 
-    def _update_seconds(self) -> float:
-        """Run a stretch through the engine, as training does.
+    def update_seconds(self) -> float:
+        """Return the seconds of one update: run a stretch through the engine, as training does.
 
         Its first updates and what lies between updates are not timed.
         """
-        timed = self.done + _WARM_UPDATES
+        timed = self.done + self.warm
         for first, last in ((self.done, timed), (timed, timed + self.updates)):
             synchronise(self.agent.device)
             began, before = time.perf_counter(), self.between

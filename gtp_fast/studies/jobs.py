@@ -144,10 +144,14 @@ def run(job: Job) -> Result:
     except Exception as error:
         reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         trace = traceback.format_exc()
-    places = (found.path / name for name in _RETURNED)
-    files = {place.name: zlib.compress(place.read_bytes()) for place in places if place.exists()}
-    seconds = time.perf_counter() - began
-    return Result(found.path.name, state, reason, trace, seconds, socket.gethostname(), files)
+    seconds, where = time.perf_counter() - began, socket.gethostname()
+    return Result(found.path.name, state, reason, trace, seconds, where, files(found))
+
+
+def files(run: Run) -> dict[str, bytes]:
+    """Return what a result brings of a run folder."""
+    places = (run.path / name for name in _RETURNED)
+    return {place.name: zlib.compress(place.read_bytes()) for place in places if place.exists()}
 
 
 def _is_finished(run: Run) -> bool:

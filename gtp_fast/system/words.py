@@ -1,4 +1,4 @@
-"""YAML that people write: mappings, lists, numbers and words, each key once, nothing that expands."""
+"""YAML that people write: mappings and lists of numbers and words, nothing that expands."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import yaml
 
 from gtp_fast.errors import UserError
 
-_LARGEST = 1_000_000
-"""Bytes of a file that is read."""
+_LARGEST, _DEEPEST = 1_000_000, 20
+"""Bytes of a file that is read, and levels of its lists and mappings."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def read(path: Path) -> dict[str, Any]:
         content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(_sentence(path, error)) from error
-    except (RecursionError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is no YAML that can be read here: simplify it.") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} holds a value that cannot be read ({error}): quote it.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no mapping: begin it with `base:`, `grid:` or `jobs:`.")
     return content
@@ -41,23 +41,31 @@ def read(path: Path) -> dict[str, Any]:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader without aliases, which let a small file stand for a huge one."""
 
+    depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(None, None, "aliases (*name) are not read, write it out", mark)
-        return super().compose_node(parent, index)
+            raise _wrong("aliases (*name) are not read, write it out", self.get_event())
+        if self.depth > _DEEPEST:
+            raise _wrong(f"more than {_DEEPEST} levels are not read", self.get_event())
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(None, None, "a key must be a word", key.start_mark)
+                raise _wrong("a key must be a word", key)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    None, None, f"{key.value} stands twice, keep one", key.start_mark
-                )
+                raise _wrong(f"{key.value} stands twice, keep one", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _wrong(problem: str, where: Any) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
 
 
 def _sentence(path: Path, error: yaml.YAMLError) -> str:

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a line for each job that ended, and a live table below."""
+"""What a sweep shows: a line for each job that ended, a live table below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process of `Local`: it does one job after another on its seat."""
+"""A process of `Local`: it does one job after another on its place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from multiprocessing.connection import Connection
 
 from gtp_fast.studies import jobs
-from gtp_fast.studies.sweeps.local import Seat
+from gtp_fast.studies.sweeps.local import Place
 from gtp_fast.system import children
 
 _LOOK = 2.0
@@ -22,11 +22,11 @@ def serve(pipe: Connection) -> None:
     # While a run trains, it takes the signal itself, and saves.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    seat: Seat = pipe.recv()
-    if seat.core is not None:
-        os.sched_setaffinity(0, {seat.core})
-    if seat.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = seat.gpu
+    place: Place = pipe.recv()
+    if place.core is not None:
+        os.sched_setaffinity(0, {place.core})
+    if place.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = place.gpu
     while True:
         pipe.send(jobs.run(pipe.recv()))
 

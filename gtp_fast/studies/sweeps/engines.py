@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from gtp_fast.studies.jobs import Job, Result
@@ -22,6 +22,6 @@ class Engine(Protocol):
     slots: int
     where: str
 
-    def results(self, jobs: Sequence[Job]) -> Iterator[Result | None]:
+    def results(self, jobs: Sequence[Job]) -> Generator[Result | None]:
         """Yield each job's result when it ends, and None while none has ended."""
         ...

@@ -13,16 +13,16 @@ from gtp_fast.studies.jobs import Job
 from gtp_fast.studies.sweeps.board import updates
 from gtp_fast.system.device import chosen_device
 
-UPDATES = 5
-"""Timed updates of each probe."""
-_ROWS = 2_000
+_UPDATES, _ROUNDS, _WARM = 2, 2, 1
+"""Timed updates of a round, rounds, and updates before the timed ones of each round."""
+_ROWS = 256
 _SHAPES = {"antmaze": (31, 8), "pointmaze": (6, 2)}
 _SHAPE = (17, 6)
 """Observation and action of the probe's random numbers: of AntMaze, PointMaze, Walker2d."""
 
 
 def seconds(jobs: Sequence[Job]) -> list[float]:
-    """Return the seconds of each job's updates, its evaluations left out.
+    """Return the seconds of each job's updates, without its evaluations.
 
     Jobs that differ in their tasks alone, within a family, share a probe.
     """
@@ -34,10 +34,7 @@ def seconds(jobs: Sequence[Job]) -> list[float]:
         kinds.setdefault(key, job)
         keys.append(key)
     taken = {key: _probe(job) for key, job in kinds.items()}
-    return [
-        taken[key]["seconds_per_update"] * updates(job) + taken[key]["seconds_once"]
-        for key, job in zip(keys, jobs, strict=True)
-    ]
+    return [taken[key] * updates(job) for key, job in zip(keys, jobs, strict=True)]
 
 
 def describe(total: float, jobs: int, slots: int, where: str) -> str:
@@ -45,8 +42,9 @@ def describe(total: float, jobs: int, slots: int, where: str) -> str:
     hours = total / 3600
     shared = f", {hours / min(slots, jobs):,.1f} h on {where}" if slots > 1 < jobs else ""
     return (
-        f"estimate: {hours:,.1f} h for {jobs:,} jobs one after another{shared}; from a probe of "
-        f"{UPDATES} updates of each agent on this machine with random numbers, evaluations left out"
+        f"estimate: {hours:,.1f} h for {jobs:,} jobs one after another{shared}; from a probe here, "
+        f"{_UPDATES * _ROUNDS} updates of each agent with random numbers; evaluations and what an "
+        "agent does once a run are left out"
     )
 
 
@@ -56,7 +54,8 @@ def _size(job: Job) -> tuple[Any, ...]:
     return tuple(getattr(settings, name, None) for name in names)
 
 
-def _probe(job: Job) -> dict[str, Any]:
+def _probe(job: Job) -> float:
+    """Return the seconds of one update of a job."""
     run = job.command.run
     device = chosen_device(run.device)
     observation, action = _SHAPES.get(job.command.task.family, _SHAPE)
@@ -73,5 +72,4 @@ def _probe(job: Job) -> dict[str, Any]:
         run.agent, job.command.agent, observation, action, run.seeds, device, chosen.backend,
         run.precision,
     )  # fmt: skip
-    (found,) = costs.measure({"": agent}, table, chosen, UPDATES, rounds=1).values()
-    return found
+    return costs.update_seconds(agent, table, chosen, _UPDATES, _ROUNDS, _WARM)

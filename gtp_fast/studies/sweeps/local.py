@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ _GRACE = 60
 """Seconds in which stopped jobs save their runs."""
 
 
-class Seat(NamedTuple):
+class Place(NamedTuple):
     """What a process has for itself."""
 
     core: int | None = None
@@ -34,25 +34,25 @@ class Local:
 
     def __init__(self, device: str = "auto", workers: int | None = None):
         self.device = chosen_device(device).type
-        seats = _gpus() if self.device == "cuda" else _cores()
-        count = len(seats) if workers is None else workers
-        self.chairs = [_Chair(seats[i % len(seats)]) for i in range(count)]
+        places = _gpus() if self.device == "cuda" else _cores()
+        count = len(places) if workers is None else workers
+        self.workers = [_Worker(places[i % len(places)]) for i in range(count)]
         self.slots = count
         kind = "GPU" if self.device == "cuda" else "core"
         self.where = f"{count} {kind}{'s' * (count > 1)} of this machine"
 
-    def results(self, jobs: Sequence[Job]) -> Iterator[Result | None]:
+    def results(self, jobs: Sequence[Job]) -> Generator[Result | None]:
         """Yield each job's result when it ends, and None while none has ended."""
-        free: queue.SimpleQueue[_Chair] = queue.SimpleQueue()
-        for chair in self.chairs:
-            free.put(chair)
+        free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self.workers:
+            free.put(worker)
 
         def serve(job: Job) -> Result:
-            chair = free.get()
+            worker = free.get()
             try:
-                return chair.run(job)
+                return worker.run(job)
             finally:
-                free.put(chair)
+                free.put(worker)
 
         pool = futures.ThreadPoolExecutor(self.slots)
         left = {pool.submit(serve, job) for job in jobs}
@@ -69,19 +69,19 @@ class Local:
     def _stop(self, running: set[futures.Future[Result]]) -> None:
         """End all processes; those that train save their runs first."""
         for _ in range(_GRACE if running else 0):
-            for chair in self.chairs:
-                chair.stop()
+            for worker in self.workers:
+                worker.stop()
             running = futures.wait(running, TICK).not_done
             if not running:
                 break
-        children.close([chair.child for chair in self.chairs if chair.child is not None])
+        children.close([worker.child for worker in self.workers if worker.child is not None])
 
 
-class _Chair:
-    """A seat and the process that has it; a process that died is followed by another."""
+class _Worker:
+    """A place and the process that has it; a process that died is followed by another."""
 
-    def __init__(self, seat: Seat):
-        self.seat, self.stopping = seat, False
+    def __init__(self, place: Place):
+        self.place, self.stopping = place, False
         self.child: Child | None = None
 
     def run(self, job: Job) -> Result:
@@ -94,7 +94,7 @@ class _Chair:
             try:
                 if self.child is None:
                     self.child = Child("gtp_fast.studies.sweeps.child", "the process of the job")
-                    self.child.send(self.seat)
+                    self.child.send(self.place)
                 self.child.send(job)
                 found: Result = self.child.receive()
                 return found
@@ -109,12 +109,12 @@ class _Chair:
             self.child.process.terminate()
 
 
-def _cores() -> list[Seat]:
+def _cores() -> list[Place]:
     can_pin = hasattr(os, "sched_setaffinity")
-    return [Seat(core=core if can_pin else None) for core in machine.cores()]
+    return [Place(core=core if can_pin else None) for core in machine.cores()]
 
 
-def _gpus() -> list[Seat]:
+def _gpus() -> list[Place]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else map(str, range(torch.cuda.device_count()))
-    return [Seat(gpu=name) for name in names]
+    return [Place(gpu=name) for name in names]

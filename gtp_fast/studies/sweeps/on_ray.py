@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Generator, Sequence
+from importlib import import_module
 from typing import Any
 
 from gtp_fast.errors import UserError
@@ -21,13 +23,13 @@ class OnRay:
 
     def __init__(self, device: str = "auto", address: str | None = None):
         try:
-            import ray
+            ray: Any = import_module("ray")
         except ImportError as error:
             raise UserError("Ray is not installed: pip install 'gtp_fast[ray]'.") from error
-        self.ray: Any = ray
+        self.ray = ray
         if not ray.is_initialized():
             try:
-                ray.init(address=address, log_to_driver=False, logging_level="error")
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:
                 first = next(iter(str(error).splitlines()), type(error).__name__)
                 raise UserError(
@@ -41,7 +43,7 @@ class OnRay:
         nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         self.where = f"{nodes} node{'s' * (nodes > 1)} of a Ray cluster"
 
-    def results(self, jobs_: Sequence[Job]) -> Iterator[Result | None]:
+    def results(self, jobs_: Sequence[Job]) -> Generator[Result | None]:
         """Yield each job's result when it ends, and None while none has ended."""
         ray = self.ray
         left = {self._submit(job): job for job in jobs_}

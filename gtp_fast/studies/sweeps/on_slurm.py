@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class OnSlurm:
         self.slots = int(parameters.get("slurm_array_parallelism", 0))
         self.where = f"Slurm ({cluster})"
 
-    def results(self, jobs_: Sequence[Job]) -> Iterator[Result | None]:
+    def results(self, jobs_: Sequence[Job]) -> Generator[Result | None]:
         """Yield each job's result when it ends, and None while none has ended."""
         with self.executor.batch():
             submitted = [(self.executor.submit(_Work(), job), job) for job in jobs_]

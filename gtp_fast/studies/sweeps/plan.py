@@ -1,4 +1,4 @@
-"""From a sweep's file to the settings of its runs, checked as the command line checks them."""
+"""From a sweep's file to the settings of its runs, checked like those of train."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def read(path: Path) -> list[Command]:
     return resolve(str(path), entries(str(path), words.read(path)))
 
 
-def paper() -> list[Command]:
-    """Return the paper's table: its tasks, five seeds, GTP as published, rivals as theirs."""
+def paper(names: Sequence[str] = tasks.PAPER_TASKS) -> list[Command]:
+    """Return the paper's table on its tasks: GTP as published, rivals as theirs, five seeds."""
     rows = [
         {"task": task, "agent": agent, "seeds": [0, 1, 2, 3, 4]}
         | ({"preset": "paper"} if agent == "gtp" else {})
-        for task in tasks.PAPER_TASKS
+        for task in names
         for agent in sorted(agents.REGISTRY, key=lambda name: (name != "gtp", name))
     ]
     return resolve("--paper", entries("--paper", {"jobs": rows}))
 
 
 def entries(source: str, content: Mapping[str, Any]) -> list[Entry]:
-    """Return the runs of a sweep: the grid over the base, then the jobs over the base."""
+    """Return the runs: the grid over the base, then the jobs over it."""
     for part in content:
         if part not in _PARTS:
             raise UserError(f"{source}: there is no part {part!r}: write {', '.join(_PARTS)}.")
@@ -87,13 +87,13 @@ def entries(source: str, content: Mapping[str, Any]) -> list[Entry]:
         raise UserError(f"{source}: the grid has more than {_MOST:,} runs: take some values out.")
     made = []
     if grid or not given:
-        for chosen in itertools.product(*(values for _, values in grid.values())):
-            made.append(Entry(shared | dict(zip(grid, chosen, strict=True)), places))
+        made = [
+            Entry(shared | dict(zip(grid, chosen, strict=True)), places)
+            for chosen in itertools.product(*(values for _, values in grid.values()))
+        ]
     for number, one in enumerate(given):
         own = _mapping(source, f"jobs[{number}]", one)
-        made.append(
-            Entry(shared | own, places | {key: f"jobs[{number}].{key}" for key in own})
-        )
+        made.append(Entry(shared | own, places | {key: f"jobs[{number}].{key}" for key in own}))
     return made
 
 
@@ -111,7 +111,7 @@ def resolve(source: str, given: Sequence[Entry]) -> list[Command]:
 
 
 def packed(commands: Sequence[Command], device: str) -> list[Command]:
-    """Return the jobs: on a GPU all seeds of a run are one, on CPUs each seed is one.
+    """Return the jobs: all seeds of a run on a GPU, one seed on a core.
 
     device: what `auto` stands for. Seeds with settings of their own stay together.
     """

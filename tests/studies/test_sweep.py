@@ -1,0 +1,281 @@
+"""A sweep: its file, its jobs and their folders, its table, and what goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pytest
+from fake_runs import add_scores, make_run
+from sweep_cases import SMALL, jobs_of, write
+
+from gtp_fast import agents, cli, report, sweep, tasks
+from gtp_fast.errors import UserError
+from gtp_fast.runs import Run
+from gtp_fast.runs.lock import Hold
+from gtp_fast.studies import jobs
+from gtp_fast.studies.jobs import Job, Result
+from gtp_fast.studies.sweeps import board, drive, plan
+from gtp_fast.system import words
+
+GRID = """
+base: {steps: 100, width: 64, learning_rate: 1e-3}
+grid:
+  tasks: [hopper-medium, antmaze-umaze]
+  agents: [gtp, iql]
+  seeds: [0, 1]
+  cosine_decay: [true, false]
+jobs:
+  - {task: pointmaze-demo, eta: [0.5, 1]}
+"""
+
+
+def read(tmp_path: Path, text: str) -> list[plan.Command]:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    return plan.read(path)
+
+
+def test_a_grid_over_a_base_and_jobs_of_their_own(tmp_path: Path) -> None:
+    found = read(tmp_path, GRID)
+    shown = [(c.task.name, c.run.agent, c.agent.cosine_decay) for c in found]
+    assert len(shown) == 9 == len(set(shown))
+    assert shown[0] == ("hopper-medium", "gtp", True) and shown[3] == (
+        "hopper-medium",
+        "iql",
+        False,
+    )
+    assert {c.run.seeds for c in found} == {(0, 1)} and {c.run.steps for c in found} == {100}
+    assert {c.agent.learning_rate for c in found} == {(1e-3,)}
+    assert found[-1].agent.eta == (0.5, 1.0)
+
+
+def test_seeds_are_packed_on_a_gpu_and_spread_over_cores(tmp_path: Path) -> None:
+    found = read(tmp_path, GRID)
+    assert [c.run.seeds for c in plan.packed(found, "cuda")] == 9 * [(0, 1)]
+    spread = plan.packed(found, "cpu")
+    # Seeds with settings of their own stay together.
+    assert [c.run.seeds for c in spread] == 8 * [(0,), (1,)] + [(0, 1)]
+    assert {(c.run.device, c.run.processes) for c in spread} == {("cpu", 1)}
+
+
+def test_a_job_is_named_by_what_decides_its_result(tmp_path: Path) -> None:
+    first, *_ = read(tmp_path, GRID)
+    same = {"device": "cuda", "engine": "eager", "output": "elsewhere", "processes": 2}
+    other = {"seeds": (1,), "steps": 101, "episodes": 3, "precision": "bf16", "env": "none"}
+
+    def name(**changes: object) -> str:
+        run = dataclasses.replace(first.run, **changes)
+        return jobs.name(dataclasses.replace(first, run=run))
+
+    assert {name(**{key: value}) for key, value in same.items()} == {name()}
+    assert len({name(), *(name(**{key: value}) for key, value in other.items())}) == 6
+    wider = dataclasses.replace(first, agent=dataclasses.replace(first.agent, width=65))
+    assert jobs.name(wider) != name() and name().startswith("hopper-medium-gtp-")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("base: {task: hopper-medium, stepz: 3}", "base.stepz: gtp has no setting 'stepz'; did"),
+        ("base: {task: hopper-medium, steps: abc}", "base.steps: 'abc' does not fit"),
+        ("base: {task: hopper-medium, steps: true}", "base.steps: True does not fit"),
+        ("base: {task: hopper-medium, width: 0}", "base.width: --width 0 is out of range"),
+        ("base: {task: hopper-medium, width: {a: 1}}", "base.width must be a value or a list"),
+        ("base: {task: hopper-medium, eta: []}", "base.eta must be a value or a list"),
+        ("base: {task: hopper-medium, seeds: [0, 0]}", "base.seeds: --seeds must name"),
+        ("base: {task: hopper-medium, device: tpu}", "base.device: --device must be one of"),
+        ("base: {task: hopper-medium, output: x}", "base.output: gtp has no setting 'output'"),
+        ("base: {task: hopper-medium}\ngrid: {t_law: [a]}", "grid.t_law: 'a' does not fit"),
+        ("base: {steps: 3}\ngrid: {steps: [3]}", "steps stands in base and in grid: leave one out"),
+        ("grid: {tasks: [hopper-mediun]}", "grid.tasks: unknown task 'hopper-mediun'"),
+        ("grid: {tasks: hopper-medium}", "grid.tasks must be a list"),
+        ("jobs: [{task: hopper-medium, agent: iqq}]", "jobs[0].agent: Unknown agent 'iqq'"),
+        ("jobs: {task: hopper-medium}", "jobs must be a list"),
+        ("job: []", "there is no part 'job': write base, grid, jobs."),
+        ("base: [1]", "base must be a mapping"),
+        ("- 1", "holds no mapping"),
+        ("", "holds no mapping"),
+        ("a: &a [x]\nbase: [*a, *a]", "line 2: aliases (*name) are not read, write it out."),
+        ("base: {}\nbase: {}", "line 2: base stands twice, keep one."),
+        ("base: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("base: [1\n", "expected ',' or ']'"),
+        ("[" * 5000, "line 1: more than 20 levels are not read"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_one_sentence_with_file_and_key(
+    tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    assert cli.run(sweep.main, [str(path), "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"gtp_fast: {path}") and said in line
+
+
+def test_files_that_expand_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.yaml"
+    path.write_text("base: " + "x" * 1_000_001)
+    with pytest.raises(UserError, match="more than 1,000,000 bytes"):
+        words.read(path)
+    values = ", ".join(map(str, range(100)))
+    grid = "\n".join(f"  a{number}: [{values}]" for number in range(10))
+    with pytest.raises(UserError, match="more than 10,000 runs"):
+        read(tmp_path, f"grid:\n{grid}")
+
+
+def test_the_papers_table_is_whole() -> None:
+    found = plan.paper(tasks.PAPER_TASKS[:1])
+    assert found[0].run.agent == "gtp" and found[0].run.preset == "paper"
+    assert {c.run.agent for c in found} == set(agents.REGISTRY)
+    assert {c.run.seeds for c in found} == {(0, 1, 2, 3, 4)}
+    for one in found:
+        task, config = agents.defaults(
+            one.run.agent, one.task, preset="paper" if one.run.agent == "gtp" else "auto"
+        )
+        assert one.agent == config and one.rules == task.rules
+
+
+class Plain:
+    """Runs jobs one after another in this process."""
+
+    device, slots, where = "cpu", 1, "this process"
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def results(self, given: Sequence[Job]) -> Generator[Result | None]:
+        for job in given:
+            yield None
+            self.ran.append(board.job_name(job))
+            yield jobs.run(job)
+
+
+def test_a_failed_job_is_a_sentence_and_does_not_stop_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, grid={"eta": [0, 1]}, jobs=[{"dataset": str(tmp_path / "gone.npz")}])
+    folder, engine = tmp_path / "out", Plain()
+    given = jobs_of(file, folder)
+    assert drive.run(given, engine, folder) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "3 jobs, 0 finished before; 3 on this process"
+    assert [line.split()[0] for line in said[1:]] == ["finished", "finished", "failed"]
+    assert "gone.npz" in said[-1] and "(2 of 3 finished, 1 failed)" in said[-1]
+
+    assert drive.run(given, engine, folder) == 1
+    assert engine.ran == [*map(board.job_name, given), board.job_name(given[-1])]
+    assert cli.run(report.main, [str(folder)]) == 0
+    table = capsys.readouterr().out
+    for job in given:
+        assert board.job_name(job) in table
+    assert "| failed " in table and table.count("| finished ") == 2 and "gone.npz" in table
+
+
+def test_a_job_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    (job,) = jobs_of(write(tmp_path), tmp_path / "out")
+    assert job.folder is not None
+
+    def stopped() -> int:
+        trainer = jobs.trainer(job)
+        began = trainer.start
+        if not began:
+            trainer.callbacks.stop = True
+        return began if trainer.train() == 0 else -1
+
+    # A folder without a checkpoint, as a kill leaves it, is begun again.
+    (job.folder / "checkpoints").mkdir(parents=True)
+    assert stopped() == 0
+    assert not jobs.finished(Run(job.folder))
+    assert 0 < stopped() < SMALL["steps"]
+    assert jobs.finished(Run(job.folder))
+    assert jobs.run(job).state == "finished"
+
+
+def test_what_no_user_did_fails_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = jobs_of(write(tmp_path), tmp_path / "out")
+    monkeypatch.setattr(jobs, "trainer", lambda job: 1 // 0)
+    result = jobs.run(job)
+    assert result.state == "failed" and result.reason.startswith("ZeroDivisionError: ")
+    assert "Traceback" in result.trace
+
+
+def test_results_come_without_a_shared_disk(tmp_path: Path) -> None:
+    there = make_run(tmp_path / "there" / "some-job", 100)
+    add_scores(there, 100, [[1.0] * 100, [0.0] * 100], [4, 7])
+    there.write_summary({"last": {"success": [1.0, 0.0]}})
+    files = {name: (there.path / name) for name in ("config.yaml", "evaluations.npz")}
+    result = Result("some-job", "finished", files=jobs.files(there))
+    assert sum(map(len, result.files.values())) < 100_000
+    result.write(tmp_path / "here" / "some-job")
+    for name, path in files.items():
+        assert (tmp_path / "here" / "some-job" / name).read_bytes() == path.read_bytes()
+    # Where the run itself stands, its own files stay.
+    (there.path / "config.yaml").write_text("own")
+    result.write(there.path)
+    assert (there.path / "config.yaml").read_text() == "own"
+
+
+def test_one_process_at_a_time_drives_a_sweep(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    hold = Hold(Run(folder))
+    with pytest.raises(UserError, match="is being trained by process"):
+        drive.run(jobs_of(write(tmp_path), folder), Plain(), folder)
+    hold.release()
+    (folder / "sweep.json").write_text("{")
+    with pytest.raises(UserError, match=r"sweep\.json cannot be read: delete it"):
+        drive.run(jobs_of(write(tmp_path), folder), Plain(), folder)
+
+
+def test_the_time_left_follows_from_the_jobs_that_ended(tmp_path: Path) -> None:
+    given = jobs_of(write(tmp_path, grid={"seeds": [0, 1, 2]}), tmp_path / "out")
+    shown = board.Board(given, 2, 0)
+    assert shown.left() is None
+    shown.ended(Result(board.job_name(given[0]), "finished", seconds=30.0))
+    # Two jobs are left for two places.
+    assert shown.left() == pytest.approx(30.0)
+    metrics = tmp_path / "out" / board.job_name(given[1]) / "metrics.csv"
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text("step,seed,x\n15,0,1\n30,1,1\n")
+    assert board.progress(metrics.parent) == 30
+    assert shown.left() == pytest.approx(22.5)
+
+
+def test_a_dry_run_lists_jobs_and_hours_and_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, grid={"seeds": [0, 1]})
+    args = [str(file), "--dry-run", "--workers", "2", "--output", str(tmp_path / "out")]
+    assert cli.run(sweep.main, [*args, "--device", "cpu"]) == 0
+    *listed, estimate = capsys.readouterr().out.strip().splitlines()
+    assert [line.split()[2] for line in listed] == ["0", "1"]
+    assert estimate.startswith("estimate: 0.0 h for 2 jobs") and "from a probe" in estimate
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "Name one file of a sweep, or --paper."),
+        (["a.yaml", "--paper"], "Name one file of a sweep, or --paper."),
+        (["a.yaml", "--workers", "0"], "--workers must be at least 1"),
+        (["a.yaml"], "a.yaml cannot be read"),
+    ],
+)
+def test_refusals_of_the_command(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(sweep.main, args) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_slurm_needs_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = write(tmp_path)
+    with pytest.raises(UserError, match="There is no Slurm here"):
+        sweep.main([str(file), "--on", "slurm"])
