@@ -44,10 +44,11 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        parser: Any = self
         if self.check_event(yaml.AliasEvent):
-            raise _wrong("aliases (*name) are not read, write it out", self.get_event())
+            raise _wrong("aliases (*name) are not read, write it out", parser.get_event())
         if self.depth > _DEEPEST:
-            raise _wrong(f"more than {_DEEPEST} levels are not read", self.get_event())
+            raise _wrong(f"more than {_DEEPEST} levels are not read", parser.get_event())
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

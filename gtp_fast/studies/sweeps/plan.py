@@ -98,7 +98,7 @@ def entries(source: str, content: Mapping[str, Any]) -> list[Entry]:
 
 
 def resolve(source: str, given: Sequence[Entry]) -> list[Command]:
-    """Return the settings of the runs, each once; notes on them go to stderr, each once."""
+    """Return the settings of the runs, each once, and print notes on them once."""
     found: dict[str, Command] = {}
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
@@ -111,7 +111,7 @@ def resolve(source: str, given: Sequence[Entry]) -> list[Command]:
 
 
 def packed(commands: Sequence[Command], device: str) -> list[Command]:
-    """Return the jobs: all seeds of a run on a GPU, one seed on a core.
+    """Return the jobs: one for all seeds on a GPU, one a seed on cores.
 
     device: what `auto` stands for. Seeds with settings of their own stay together.
     """
