@@ -18,7 +18,7 @@ from gtp_fast import cli
 from gtp_fast.errors import UserError
 from gtp_fast.studies.jobs import Job
 from gtp_fast.studies.sweeps import drive, estimate, plan
-from gtp_fast.studies.sweeps.board import duration
+from gtp_fast.studies.sweeps.board import duration, job_name
 from gtp_fast.studies.sweeps.engines import Engine
 from gtp_fast.studies.sweeps.local import Local
 from gtp_fast.studies.sweeps.on_ray import OnRay
@@ -78,13 +78,18 @@ def engine_of(options: Options, folder: Path) -> Engine:
 
 def tell(jobs: Sequence[Job], engine: Engine, each: bool) -> None:
     """Print the estimate of a sweep; each: and a line for every job."""
-    taken = estimate.seconds(jobs)
-    if each:
-        for job, seconds in zip(jobs, taken, strict=True):
-            assert job.folder is not None
-            seeds = " ".join(map(str, job.command.run.seeds))
-            print(f"{job.folder.name}  seeds {seeds}  {duration(seconds)}")
-    print(estimate.describe(sum(taken), len(jobs), engine.slots, engine.where), flush=True)
+    taken: list[float] = []
+    try:
+        taken = estimate.seconds(jobs)
+        total = estimate.describe(sum(taken), len(jobs), engine.slots, engine.where)
+    except UserError as error:
+        # The jobs may run on machines that have what this one lacks.
+        total = f"estimate: none, as the probe does not run on this machine: {error}"
+    for number, job in enumerate(jobs if each else ()):
+        seeds = " ".join(map(str, job.command.run.seeds))
+        rest = f"  {duration(taken[number])}" if taken else ""
+        print(f"{job_name(job)}  seeds {seeds}{rest}")
+    print(total, flush=True)
 
 
 if __name__ == "__main__":

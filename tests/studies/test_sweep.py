@@ -245,6 +245,26 @@ def test_the_time_left_follows_from_the_jobs_that_ended(tmp_path: Path) -> None:
     assert shown.left() == pytest.approx(22.5)
 
 
+def test_a_terminal_shows_what_runs_below_what_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = jobs_of(write(tmp_path, grid={"seeds": [0, 1]}), tmp_path / "out")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    shown = board.Board(given, 1, 0)
+    given[1].log.mkdir(parents=True)
+    (given[1].log / "output.txt").touch()
+    shown.show()
+    shown.ended(Result(board.job_name(given[0]), "failed", "no such file"))
+    shown.close()
+    first, second = (board.job_name(job) for job in given)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["running", second] and lines[1] == "0 of 2 finished"
+    # Both lines make room for the one of the job that ended.
+    assert lines[2].startswith("\x1b[2F\x1b[J") and first in lines[2] and "no such file" in lines[2]
+    assert lines[3].split()[:2] == ["running", second] and lines[4].endswith("1 failed")
+    assert lines[5] == "\x1b[2F\x1b[J"
+
+
 def test_a_dry_run_lists_jobs_and_hours_and_starts_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,6 +275,16 @@ def test_a_dry_run_lists_jobs_and_hours_and_starts_nothing(
     assert [line.split()[2] for line in listed] == ["0", "1"]
     assert estimate.startswith("estimate: 0.0 h for 2 jobs") and "from a probe" in estimate
     assert not (tmp_path / "out").exists()
+
+
+def test_a_machine_without_the_gpus_of_the_jobs_lists_them_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    file = write(tmp_path, base={"device": "cuda"}, grid={"seeds": [0, 1]})
+    assert cli.run(sweep.main, [str(file), "--dry-run", "--output", str(tmp_path / "out")]) == 0
+    job, estimate = capsys.readouterr().out.strip().splitlines()
+    assert job.endswith("seeds 0 1") and estimate.startswith("estimate: none")
 
 
 @pytest.mark.parametrize(
