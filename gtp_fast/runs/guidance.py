@@ -16,6 +16,7 @@ the first two figures, and for the third only where whole episodes guide.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,11 @@ def read(path: Path) -> Columns:
 
     Empty without such rows, or without the file.
     """
-    columns = metrics.read(path) if path.exists() else {}
+    return rows(metrics.read(path)) if path.exists() else {}
+
+
+def rows(columns: Mapping[str, NDArray[np.float64]]) -> Columns:
+    """Return those rows of a table of metrics that have figures of health; empty without any."""
     held = [~np.isnan(columns[name]) for name in (*_WEIGHTS, *_ACTIONS) if name in columns]
     if not np.any(held):
         return {}
@@ -81,7 +86,8 @@ def report(run: Run) -> list[str]:
     if not columns:
         return []
     warnings = sentences(columns, run.config()["steps"]).values()
-    return [f"{run}: {describe(last(columns))}", *(f"  {sentence}" for sentence in warnings)]
+    said = describe(last(columns))
+    return [*([f"{run}: {said}"] if said else []), *(f"  {sentence}" for sentence in warnings)]
 
 
 def _faults(figures: Figures) -> list[str]:
