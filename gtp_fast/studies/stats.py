@@ -75,7 +75,9 @@ def improvement_interval(
 
     Returns (nan, nan) when no task has two scores of either.
     """
-    pairs = [(np.asarray(x, float), np.asarray(y, float)) for x, y in zip(ours, theirs, strict=True)]
+    pairs = [
+        (np.asarray(x, float), np.asarray(y, float)) for x, y in zip(ours, theirs, strict=True)
+    ]
     if max(max(len(x), len(y)) for x, y in pairs) < 2:
         return float("nan"), float("nan")
     draw = np.random.default_rng(seed)

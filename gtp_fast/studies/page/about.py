@@ -33,15 +33,18 @@ def throughput(members: Sequence[Member]) -> Html | None:
     if not rows:
         return None
     fastest = max(max(rates) for _, rates, *_ in rows)
+    machines = dict.fromkeys(machine for *_, machine in rows)
+    one = len(machines) == 1
     cells = [
         (html.joined([html.swatch(m.colour), m.name]), m.task, _rates(rates),
-         bar(sum(rates) / len(rates) / fastest, m.colour), seeds, engine, machine)
+         bar(sum(rates) / len(rates) / fastest, m.colour), seeds, engine, *[machine] * (not one))
         for m, rates, engine, seeds, machine in rows
     ]  # fmt: skip
-    head = ("agent", "task", "updates/s", "", "seeds at once", "engine", "machine")
+    head = ("agent", "task", "updates/s", "", "seeds at once", "engine", *["machine"] * (not one))
+    where = "".join(f"On {name}. " for name in machines if one and name)
     return html.joined([
         html.table(head, cells, "throughput", (2, 4)),
-        html.note("Evaluation left out; every update advances all seeds of its run. In brackets the slowest and the fastest run."),
+        html.note(f"{where}Evaluation left out; every update advances all seeds of its run. In brackets the slowest and the fastest run."),
     ])  # fmt: skip
 
 
@@ -55,7 +58,9 @@ def settings(members: Sequence[Member]) -> Html | None:
     """Return a table of the settings that differ, and a list of those that do not."""
     flat = [_flat(member.group.config) for member in members]
     names = list(dict.fromkeys(name for one in flat for name in one))
-    differing = [name for name in names if len({_said(one[name]) for one in flat if name in one}) > 1]
+    differing = [
+        name for name in names if len({_said(one[name]) for one in flat if name in one}) > 1
+    ]
     shared = [name for name in names if name not in differing and all(name in one for one in flat)]
     columns: dict[tuple[str, ...], list[Member]] = {}
     for member, one in zip(members, flat, strict=True):
@@ -63,7 +68,9 @@ def settings(members: Sequence[Member]) -> Html | None:
         columns.setdefault(key, []).append(member)
     alone = {name for name, *_ in columns if sum(key[0] == name for key in columns) == 1}
     heads = [
-        key[0] if key[0] in alone else f"{key[0]}, {', '.join(dict.fromkeys(m.task for m in own))}"
+        key[0]
+        if key[0] in alone
+        else html.joined([key[0], tag("small", ", ".join(dict.fromkeys(m.task for m in own)))])
         for key, own in columns.items()
     ]
     parts: list[Html | None] = []
@@ -71,9 +78,13 @@ def settings(members: Sequence[Member]) -> Html | None:
         rows = [(name, *(key[1 + i] for key in columns)) for i, name in enumerate(differing)]
         parts.append(html.table(["setting", *heads], rows, "settings that differ"))
     if shared:
-        pairs = (part for name in shared for part in (tag("dt", name), tag("dd", _said(flat[0][name]))))
+        pairs = (
+            part for name in shared for part in (tag("dt", name), tag("dd", _said(flat[0][name])))
+        )
         several = len(members) > 1
-        parts.append(html.details("The same in all runs" if several else "All settings", tag("dl", *pairs)))
+        parts.append(
+            html.details("The same in all runs" if several else "All settings", tag("dl", *pairs))
+        )
     return html.joined(parts) if parts else None
 
 
@@ -109,7 +120,9 @@ def provenance(members: Sequence[Member]) -> Html | None:
             "evaluated in": first.get("environment"),
         }  # fmt: skip
         known = {name: value for name, value in known.items() if value}
-        pairs = (part for name, value in known.items() for part in (tag("dt", name), tag("dd", value)))
+        pairs = (
+            part for name, value in known.items() for part in (tag("dt", name), tag("dd", value))
+        )
         parts += [tag("h3", dataset), tag("dl", *pairs) if known else None]
     return html.joined([*parts, html.details("Run folders", _folders(members))])
 

@@ -42,7 +42,10 @@ def raw(name: str, text: str) -> Html:
 
 
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[object]], label: str, numbers: Sequence[int] = ()
+    head: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    label: str,
+    numbers: Sequence[int] = (),
 ) -> Html:
     """Return a table that scrolls by itself where it is too wide.
 

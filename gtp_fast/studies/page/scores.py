@@ -34,9 +34,10 @@ def scores(members: Sequence[Member]) -> Html | None:
     if not members:
         return None
     bodies = [_task(name, [m for m in members if m.task == name]) for name in tasks(members)]
-    whole = _over_tasks(members)
-    titles = tag("tr", *(html.cell("th", c or " ", i, _NUMBERS, "col") for i, c in enumerate(_HEAD)))
-    table = tag("table", tag("thead", titles), *bodies, whole)
+    titles = tag(
+        "tr", *(html.cell("th", c or " ", i, _NUMBERS, "col") for i, c in enumerate(_HEAD))
+    )
+    table = tag("table", tag("thead", titles), *bodies, *_over_tasks(members))
     units = {m.group.unit for m in members}
     said = {
         SCORE: "normalised return 100 (R - min) / (max - min)",
@@ -45,6 +46,7 @@ def scores(members: Sequence[Member]) -> Html | None:
     }
     meant = "; ".join(said[unit] for unit in said if unit in units)
     return html.joined([
+        _unfinished(members),
         html.scrolling(table, "scores"),
         html.note(
             f"Last checkpoint. Mean and interquartile mean (IQM) over seeds of the {meant}. "
@@ -80,21 +82,39 @@ def _part(title: str, about: str, rows: Sequence[Html]) -> Html:
     return tag("tbody", tag("tr", head), *rows)
 
 
-def _over_tasks(members: Sequence[Member]) -> Html | None:
-    rows, members = [], [m for m in members if m.group.unit == SCORE]
-    shared = {}
-    for name in dict.fromkeys(m.name for m in members):
-        own = [m for m in members if m.name == name]
-        if len({m.task for m in own}) > 1:
-            shared[name] = own
-    strata = {n: [m.group.values(m.group.steps()[-1]) for m in own] for n, own in shared.items()}
-    span = _span([np.concatenate(parts) for parts in strata.values()]) if strata else (0.0, 1.0)
-    for name, own in shared.items():
-        rest = ("", "", "", "", "", "", f"{len({m.task for m in own})} tasks")
-        rows.append(_row(own[0], strata[name], span, rest))
-    if not rows:
-        return None
-    return _part("Over tasks", f"{SCORE}, by agent", rows)
+def _over_tasks(members: Sequence[Member]) -> list[Html]:
+    """Return one part for each set of tasks that an agent has, with all agents that have it."""
+    own: dict[str, dict[str, Member]] = {}
+    for member in members:
+        if member.group.unit == SCORE:
+            own.setdefault(member.name, {})[member.task] = member
+    sets = dict.fromkeys(frozenset(has) for has in own.values() if len(has) > 1)
+    parts = []
+    for shared in sorted(sets, key=len, reverse=True):
+        strata = {
+            name: [has[task].group.values(has[task].group.steps()[-1]) for task in sorted(shared)]
+            for name, has in own.items()
+            if shared <= has.keys()
+        }
+        span = _span([np.concatenate(values) for values in strata.values()])
+        rows = [
+            _row(next(iter(own[name].values())), values, span, ("",) * 7)
+            for name, values in strata.items()
+        ]
+        about = ", ".join(sorted(shared)) if len(sets) > 1 else SCORE
+        parts.append(_part(f"Over {len(shared)} tasks", about, rows))
+    return parts
+
+
+def _unfinished(members: Sequence[Member]) -> Html | None:
+    """Return which agents have not been evaluated at their last update."""
+    said = [
+        tag("li", tag("b", f"{m.name} on {m.task}"),
+            f": {m.group.steps()[-1]:,} of {m.group.config['steps']:,} updates are evaluated.")
+        for m in members
+        if m.group.steps()[-1] < m.group.config["steps"]
+    ]  # fmt: skip
+    return tag("ul", *said, class_="warnings") if said else None
 
 
 def _row(
@@ -182,15 +202,17 @@ def curves(members: Sequence[Member]) -> Html | None:
             values = [plotted(member.group, step) for step in steps]
             edges = np.array([band(v) for v in values])
             mean = np.array([v.mean() for v in values])
-            lines.append(
-                Line(member.name, member.colour, np.array(steps, float), mean, *edges.T)
-            )
+            lines.append(Line(member.name, member.colour, np.array(steps, float), mean, *edges.T))
         level = next((m.group.data_level for m in own if m.group.data_level is not None), None)
         levels = [] if level is None else [(level, "the data's own policy")]
         unit = SUCCESS if own[0].group.task.goal_reaching else own[0].group.unit
-        charts.append(Chart(task, lines, unit, levels, pinned=(0.0,)))
+        # One evaluation is no curve; the table has it.
+        if any(len(line.x) > 1 for line in lines):
+            charts.append(Chart(task, lines, unit, levels, pinned=(0.0,)))
     drawn = panels(charts, least=1, most=2)
     if drawn is None:
         return None
-    names = list(dict.fromkeys((m.name, m.colour) for m in members))
-    return html.joined([html.legend(names), drawn, html.note("Mean over seeds, and its 95 % bootstrap interval.")])
+    names = list(dict.fromkeys((line.name, line.colour) for c in charts for line in c.lines))
+    return html.joined(
+        [html.legend(names), drawn, html.note("Mean over seeds, and its 95 % bootstrap interval.")]
+    )

@@ -49,7 +49,8 @@ tbody th[scope="rowgroup"] span { position: sticky; left: 0; display: inline-blo
   max-width: calc(100vw - 40px); overflow-wrap: anywhere; }
 tbody th[scope="rowgroup"] small { font-weight: 400; color: var(--soft); margin-left: 8px; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-td small { color: var(--soft); }
+td small, th small { color: var(--soft); }
+thead small { display: block; white-space: normal; min-width: 160px; }
 th .swatch { vertical-align: 0; }
 tbody th[scope="row"] { white-space: nowrap; }
 .strip { display: block; width: 160px; height: 18px; }
@@ -89,6 +90,7 @@ footer { color: var(--soft); font-size: 13px; margin-top: 56px; padding-bottom: 
   .desk { display: block; } .phone { display: none; } }
 @media (max-width: 600px) { main, header, footer { padding-left: 20px; padding-right: 20px; }
   header { padding-top: 28px; } h1 { font-size: 24px; } .strip { width: 88px; }
+  .strip .dot { r: 6.5px; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 10px; } }
 @media print { .scroll { overflow: visible; } h2 { break-after: avoid; }
   figure, tr { break-inside: avoid; } }

@@ -143,14 +143,16 @@ def _curve(line: Line, across: object, down: object, chart: Chart) -> list[Html]
         for x, y in zip(line.x[held].tolist(), line.y[held].tolist(), strict=True)
     ]
     kind = f"curve c{line.colour % COLOURS}{' dashed' * line.dashed}"
-    parts = [
-        tag("polyline", points=" ".join(f"{x},{y}" for x, y, _, _ in places), class_=kind)
-    ] * (len(places) > 1)
+    parts = [tag("polyline", points=" ".join(f"{x},{y}" for x, y, _, _ in places), class_=kind)] * (
+        len(places) > 1
+    )
     if len(places) <= _MOST_DOTS:
         for x, y, step, value in places:
             at = chart.names[int(step)] if chart.names else f"{step:,.0f} {chart.x_label}"
             said = tag("title", f"{line.name}: {value:.4g} ({at})")
-            parts.append(tag("circle", said, cx=x, cy=y, r=2.6, class_=f"dot c{line.colour % COLOURS}"))
+            parts.append(
+                tag("circle", said, cx=x, cy=y, r=2.6, class_=f"dot c{line.colour % COLOURS}")
+            )
     return parts
 
 
@@ -178,7 +180,9 @@ def strip(value: float, low: float, high: float, span: tuple[float, float], colo
     kind = f"c{colour % COLOURS}"
     parts = [tag("line", x1=4, x2=156, y1=9, y2=9, class_="grid")]
     if np.isfinite([low, high]).all():
-        parts.append(tag("line", x1=across(low), x2=across(high), y1=9, y2=9, class_=f"whisker {kind}"))
+        parts.append(
+            tag("line", x1=across(low), x2=across(high), y1=9, y2=9, class_=f"whisker {kind}")
+        )
     parts.append(tag("circle", cx=across(value), cy=9, r=4.2, class_=f"dot {kind}"))
     return tag(
         "svg", *parts, viewBox="0 0 160 18", class_="strip", aria_hidden="true", focusable="false"
@@ -237,4 +241,3 @@ def short(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}"
     return f"{value:.4g}" if value else "0"
-
