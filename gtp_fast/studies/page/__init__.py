@@ -37,7 +37,7 @@ def render(members: Sequence[Member]) -> str:
         ("videos", "Videos", extras.recordings(members)),
         ("latency", "Latency", extras.latency(members)),
         ("throughput", "Throughput", about.throughput(members)),
-        ("settings", "Settings that differ" if len(members) > 1 else "Settings", about.settings(members)),
+        ("settings", f"Settings{' that differ' * (len(members) > 1)}", about.settings(members)),
         ("data", "Data and runs", about.provenance(members)),
     ]  # fmt: skip
     shown = [(name, title, content) for name, title, content in found if content]

@@ -14,6 +14,7 @@ from gtp_fast.system import nested
 _GENERAL = ("steps", "episodes", "engine", "backend", "precision", "preset", "log_every",
             "evaluate_every")  # fmt: skip
 _ABSENT = object()
+_LOCAL = "made locally: do not compare its scores to published ones"
 
 
 def throughput(members: Sequence[Member]) -> Html | None:
@@ -24,8 +25,8 @@ def throughput(members: Sequence[Member]) -> Html | None:
         rates = [r for s in summaries if (r := number(s.get("updates_per_second"))) is not None]
         if not rates:
             continue
-        machines = (facts(run) for run in member.group.runs)
-        places = dict.fromkeys(str(m.get("gpu") or m.get("processor") or "") for m in machines)
+        about = [facts(run) for run in member.group.runs]
+        places = dict.fromkeys(str(m.get("gpu") or m.get("processor") or "") for m in about)
         engines = dict.fromkeys(str(s.get("engine", "")).split(" (")[0] for s in summaries)
         seeds = dict.fromkeys(len(run.config().get("seeds", [])) for run in member.group.runs)
         rows.append((member, rates, " / ".join(engines), " / ".join(map(str, seeds)),
@@ -44,7 +45,10 @@ def throughput(members: Sequence[Member]) -> Html | None:
     where = "".join(f"On {name}. " for name in machines if one and name)
     return html.joined([
         html.table(head, cells, "throughput", (2, 4)),
-        html.note(f"{where}Evaluation left out; every update advances all seeds of its run. In brackets the slowest and the fastest run."),
+        html.note(
+            f"{where}Evaluation left out; every update advances all seeds of its run. In brackets "
+            "the slowest and the fastest run."
+        ),
     ])  # fmt: skip
 
 
@@ -78,12 +82,9 @@ def settings(members: Sequence[Member]) -> Html | None:
         rows = [(name, *(key[1 + i] for key in columns)) for i, name in enumerate(differing)]
         parts.append(html.table(["setting", *heads], rows, "settings that differ"))
     if shared:
-        pairs = (
-            part for name in shared for part in (tag("dt", name), tag("dd", _said(flat[0][name])))
-        )
-        several = len(members) > 1
+        title = "The same in all runs" if len(members) > 1 else "All settings"
         parts.append(
-            html.details("The same in all runs" if several else "All settings", tag("dl", *pairs))
+            html.details(title, html.pairs({name: _said(flat[0][name]) for name in shared}))
         )
     return html.joined(parts) if parts else None
 
@@ -112,7 +113,7 @@ def provenance(members: Sequence[Member]) -> Html | None:
         first = summaries[0] if summaries else {}
         data, official = mapping(first.get("data")), first.get("official_dataset")
         known = {
-            "origin": {True: "the published set", False: "made locally: do not compare its scores to published ones"}.get(official),
+            "origin": _LOCAL if official is False else "the published set" if official else None,
             "transitions": _count(data.get("transitions")),
             "return of its episodes": _figure(first.get("data_return")),
             "success rate of its episodes": _figure(first.get("data_success_rate")),
@@ -120,10 +121,7 @@ def provenance(members: Sequence[Member]) -> Html | None:
             "evaluated in": first.get("environment"),
         }  # fmt: skip
         known = {name: value for name, value in known.items() if value}
-        pairs = (
-            part for name, value in known.items() for part in (tag("dt", name), tag("dd", value))
-        )
-        parts += [tag("h3", dataset), tag("dl", *pairs) if known else None]
+        parts += [tag("h3", dataset), html.pairs(known) if known else None]
     return html.joined([*parts, html.details("Run folders", _folders(members))])
 
 

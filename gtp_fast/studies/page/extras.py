@@ -41,7 +41,10 @@ def latency(members: Sequence[Member]) -> Html | None:
     return html.joined([
         tag("div", *drawn, class_="panels columns3") if drawn else None,
         html.table(head, rows, "latency", (2, 3, 6, 7, 8, 9)),
-        html.note(f"Duration of one call of Policy.act{f', on {where}' if where else ''}. The last bar of a histogram holds all longer calls."),
+        html.note(
+            f"Duration of one call of Policy.act{f', on {where}' if where else ''}. The last bar "
+            "of a histogram holds all longer calls."
+        ),
     ])  # fmt: skip
 
 

@@ -24,10 +24,10 @@ def health(members: Sequence[Member]) -> Html | None:
     for task in tasks(members):
         own = [m for m in members if m.task == task]
         charts = [
-            Chart("Effective sample size", _over(own, "weight_ess", without=1.0),
+            Chart("Effective sample size", _over(own, "weight_ess", weighted=True),
                   "of the weights, share of rows",
                   [(guidance.LEAST_ESS, "noise below")], pinned=(0.0, 1.0)),
-            Chart("Agreement", _over(own, "weight_correlation"),
+            Chart("Agreement", _over(own, "weight_correlation", weighted=True),
                   "correlation of two draws of the weights",
                   [(guidance.LEAST_CORRELATION, "noise below")], pinned=(0.0, 1.0)),
             Chart("Weight against return", _by_quartile(own), "mean weight",
@@ -67,7 +67,10 @@ def spread(members: Sequence[Member]) -> Html | None:
     return html.joined([
         html.legend(list(dict.fromkeys(names))),
         drawn,
-        html.note("Of several actions in one state, mean over states. Line: K steps of the sampler, dashes: one jump. A spread near 0 is a policy that has collapsed to one action."),
+        html.note(
+            "Of several actions in one state, mean over states. Line: K steps of the sampler, "
+            "dashes: one jump. A spread near 0 is a policy that has collapsed to one action."
+        ),
     ])  # fmt: skip
 
 
@@ -109,13 +112,14 @@ def _warnings(members: Sequence[Member]) -> Html | None:
 
 
 def _over(
-    members: Sequence[Member], name: str, dashed: bool = False, without: float | None = None
+    members: Sequence[Member], name: str, dashed: bool = False, weighted: bool = False
 ) -> list[Line]:
     lines = []
     for member in members:
-        found = curve(member, name, without)
+        found = curve(member, name, weighted)
         if found is not None:
-            lines.append(Line(member.name, member.colour, *found, dashed=dashed))
+            steps, mean, low, high = found
+            lines.append(Line(member.name, member.colour, steps, mean, low, high, dashed))
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 _VOID = ("meta", "br")
 
@@ -85,6 +85,12 @@ def section(name: str, title: str, *content: object) -> Html | None:
 def note(*content: object) -> Html:
     """Return a paragraph in small print."""
     return tag("p", *content, class_="note")
+
+
+def pairs(values: Mapping[str, object]) -> Html:
+    """Return names with their values as a list."""
+    both = ((tag("dt", name), tag("dd", value)) for name, value in values.items())
+    return tag("dl", *(part for pair in both for part in pair))
 
 
 def details(summary: str, *content: object) -> Html:

@@ -65,18 +65,18 @@ def members(paths: Sequence[str]) -> list[Member]:
 
 
 def curve(
-    member: Member, name: str, without: float | None = None
+    member: Member, name: str, weighted: bool = False
 ) -> tuple[NDArray[np.float64], ...] | None:
     """Return steps, and mean, least and largest of a metric there; None without a figure.
 
-    without: a value that stands for no figure.
+    weighted: only where the weights of a seed are not all the same.
     """
     if name not in member.columns:
         return None
     values, steps = member.columns[name], member.columns["step"]
     held = np.isfinite(values) & np.isfinite(steps)
-    if without is not None:
-        held &= values != without
+    if weighted:
+        held &= member.columns.get("weight_ess", np.ones(len(steps))) < 1.0
     if not held.any():
         return None
     order = np.argsort(steps[held], kind="stable")
