@@ -186,7 +186,7 @@ def histogram(timing: Timing) -> str:
     lines = [
         f"batch {timing.batch}, K {timing.k}, candidates {timing.candidates}, {timing.device}, "
         f"{timing.backend}: "
-        f"{len(values):,} calls"
+        f"{len(timing.nanoseconds):,} calls"
     ]
     for label, count in zip(labels, counts, strict=True):
         # A bin with any call shows at least a dot.

@@ -199,11 +199,13 @@ def bar(share: float, colour: int) -> Html:
 
 
 def histogram(edges: Values, counts: Values, title: str, unit: str) -> Html:
-    """Return counts [B] over their bins' edges [B + 1] as a chart with its caption."""
+    """Return counts [B] over their bins' edges [B + 1] as a chart with its caption.
+
+    All bars are equally wide: the last bin holds the long tail.
+    """
     width, height = PHONE
     floor, tallest = height - _BOTTOM, float(counts.max()) or 1.0
-    span = float(edges[-1] - edges[0]) or 1.0
-    places = [10 + (width - 20) * float(e - edges[0]) / span for e in edges]
+    places = np.linspace(10, width - 10, len(edges)).tolist()
     parts = []
     for i, count in enumerate(counts.tolist()):
         tall = (floor - _TOP) * count / tallest
