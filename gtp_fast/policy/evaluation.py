@@ -65,6 +65,11 @@ class Options:
     fqe: bool = False
     """Judge the run by its dataset, without an environment: by fitted Q evaluation, and by its
     actions in held-out episodes."""
+    video: str | None = None
+    """Play the first episodes again, with the same seeds, and record them into this folder; the
+    figures come from episodes without a camera."""
+    video_episodes: int = 1
+    """Episodes that --video records, for each policy."""
     fqe_steps: int = FQE_STEPS
     """Updates of the fitted Q evaluation."""
 
