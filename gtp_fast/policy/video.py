@@ -14,6 +14,7 @@ from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.policy.evaluation import Options, subject
 from gtp_fast.policy.restore import environment_of
+from gtp_fast.system import progress
 from gtp_fast.system.files import unwritable
 
 
@@ -44,10 +45,11 @@ def play(options: Options, folder: Path) -> tuple[list[Path], Evaluation]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as hidden:
             environment = camera.recorded(spec, Path(hidden))
-            with closing(environment), Evaluator(
+            total = options.video_episodes * len(agent.seeds)
+            with closing(environment), progress.bar(total, "video") as bar, Evaluator(
                 environment, config["observation_keys"], agent.seeds, options.video_episodes,
                 seed=options.seed, low=config["action_low"], high=config["action_high"],
-                device=agent.device,
+                device=agent.device, progress=lambda done, _: bar.update(1),
             ) as evaluator:  # fmt: skip
                 evaluation = evaluator.evaluate(acting.sampler)
             return _named(Path(hidden), folder, agent.seeds, options.video_episodes), evaluation
