@@ -14,7 +14,7 @@ from gtp_fast.training.callbacks import Figures, Logger
 
 
 class Trackio(Logger):
-    """Logs the mean over the seeds of every figure, and each seed's where there are several.
+    """Logs every figure: its mean over the seeds, and each seed's.
 
     options: of `trackio.init`, such as space_id. Without one the figures stay on this machine, in
     TRACKIO_DIR; `trackio show` draws them.

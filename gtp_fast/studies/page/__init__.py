@@ -20,7 +20,7 @@ _POLICY = (
 
 
 def write(paths: Sequence[str], out: Path) -> None:
-    """Write the page of run folders; UserError when one is none or the page cannot be written."""
+    """Write the page of run folders; UserError when that is impossible."""
     text = render(read.members(paths))
     write_atomically(out, text.encode("utf-8", "xmlcharrefreplace"))
 

@@ -1,4 +1,4 @@
-"""Health of the guidance, spread of the actions, and losses, over the updates of the runs."""
+"""Health of the guidance, spread of the actions, and losses over the updates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the page reads of run folders, which may come from anybody and lack any piece."""
+"""What the page reads of run folders, which may lack any piece.
+
+They may come from anybody: nothing in them is trusted.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,7 @@ def videos(runs: Sequence[Run]) -> tuple[list[Video], int]:
 
 
 def _inside(run: Run, path: Path) -> bool:
-    """Whether a path is a plain file whose bytes lie in the run folder: no link leads out."""
+    """Whether a path is a plain file in the run folder once links are followed."""
     return path.is_file() and path.resolve().is_relative_to(run.path.resolve())
 
 

@@ -29,7 +29,7 @@ def tasks(members: Sequence[Member]) -> list[str]:
 
 
 def scores(members: Sequence[Member]) -> Html | None:
-    """Return the table of scores: one part a task, and one over tasks that share an agent."""
+    """Return the table of scores: one part a task, then parts over tasks."""
     members = [member for member in members if member.scored]
     if not members:
         return None
@@ -83,7 +83,7 @@ def _part(title: str, about: str, rows: Sequence[Html]) -> Html:
 
 
 def _over_tasks(members: Sequence[Member]) -> list[Html]:
-    """Return one part for each set of tasks that an agent has, with all agents that have it."""
+    """Return one part for each set of tasks, with all agents that have it."""
     own: dict[str, dict[str, Member]] = {}
     for member in members:
         if member.group.unit == SCORE:

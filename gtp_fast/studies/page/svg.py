@@ -1,4 +1,4 @@
-"""Charts as inline SVG: they take colours and fonts from the page, so they follow its scheme."""
+"""Charts as inline SVG, in the colours and fonts of the page."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Chart:
 
 
 def figure(chart: Chart, width: int, height: int) -> Html | None:
-    """Return a chart with its caption, for both kinds of screen; None where it would be empty."""
+    """Return a chart with its caption for both screens; None where it is empty."""
     if not any(np.isfinite(line.y).any() for line in chart.lines):
         return None
     caption = tag("figcaption", tag("strong", chart.title), chart.unit)
