@@ -111,7 +111,8 @@ class Lines:
         self.said = time.monotonic()
         text: str = tqdm.format_meter(
             self.n, self.total, self.said - self.began, initial=self.initial,
-            prefix=self.label, unit=self.unit, postfix=self.figures or None,
+            prefix=f"{self.label}: " if self.label else "", unit=self.unit,
+            postfix=self.figures or None,
             bar_format="{desc}{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, "
             "{rate_fmt}{postfix}]",
         )  # fmt: skip
