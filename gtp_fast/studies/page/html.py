@@ -98,8 +98,10 @@ def details(summary: str, *content: object) -> Html:
     return tag("details", tag("summary", summary), *content)
 
 
-def legend(names: Sequence[tuple[str, int]]) -> Html:
-    """Return the colours of several charts; names: with the number of their colour."""
+def legend(names: Sequence[tuple[str, int]]) -> Html | None:
+    """Return the colours of several charts, with their names; None for a single one."""
+    if len(names) < 2:
+        return None
     return tag("ul", *(tag("li", swatch(colour), name) for name, colour in names), class_="legend")
 
 

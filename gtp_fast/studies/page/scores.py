@@ -17,8 +17,8 @@ from gtp_fast.studies.page.svg import Chart, Line, panels, strip
 from gtp_fast.studies.tables import interval
 
 _HEAD = (
-    "agent", "", "mean [95 %]", "IQM [95 %]", "best", "success", "seeds", "episodes", "updates",
-    "K", "candidates",
+    "agent", "", "mean [95 %]", "IQM [95 %]", "best", "seeds", "episodes", "updates", "K",
+    "candidates", "success",
 )  # fmt: skip
 _NUMBERS = tuple(range(2, len(_HEAD)))
 
@@ -33,11 +33,12 @@ def scores(members: Sequence[Member]) -> Html | None:
     members = [member for member in members if member.scored]
     if not members:
         return None
-    bodies = [_task(name, [m for m in members if m.task == name]) for name in tasks(members)]
-    titles = tag(
-        "tr", *(html.cell("th", c or " ", i, _NUMBERS, "col") for i, c in enumerate(_HEAD))
-    )
-    table = tag("table", tag("thead", titles), *bodies, *_over_tasks(members))
+    # The last column stands only where some environment reports successes.
+    tells = any(not np.isnan(m.group.success(m.group.steps()[-1])).all() for m in members)
+    head = _HEAD if tells else _HEAD[:-1]
+    bodies = [_task(n, [m for m in members if m.task == n], tells) for n in tasks(members)]
+    titles = tag("tr", *(html.cell("th", c or " ", i, _NUMBERS, "col") for i, c in enumerate(head)))
+    table = tag("table", tag("thead", titles), *bodies, *_over_tasks(members, tells))
     units = {m.group.unit for m in members}
     said = {
         SCORE: "normalised return 100 (R - min) / (max - min)",
@@ -57,7 +58,7 @@ def scores(members: Sequence[Member]) -> Html | None:
     ])  # fmt: skip
 
 
-def _task(name: str, members: Sequence[Member]) -> Html:
+def _task(name: str, members: Sequence[Member], tells: bool) -> Html:
     lasts = [m.group.values(m.group.steps()[-1]) for m in members]
     rows = []
     span = _span(lasts)
@@ -67,9 +68,8 @@ def _task(name: str, members: Sequence[Member]) -> Html:
         best = group.best()
         rows.append(_row(member, [values], span, (
             html.joined([f"{group.values(best).mean():.1f}", tag("small", f" at {best:,}")]),
-            "" if np.isnan(success) else f"{success:.3f}",
             len(group.seeds), group.played.get(step, group.episodes), f"{step:,}", group.k,
-            group.num_candidates,
+            group.num_candidates, *["" if np.isnan(success) else f"{success:.3f}"] * tells,
         )))  # fmt: skip
     datasets = " / ".join(dict.fromkeys(m.group.dataset for m in members))
     units = " / ".join(dict.fromkeys(m.group.unit for m in members))
@@ -82,7 +82,7 @@ def _part(title: str, about: str, rows: Sequence[Html]) -> Html:
     return tag("tbody", tag("tr", head), *rows)
 
 
-def _over_tasks(members: Sequence[Member]) -> list[Html]:
+def _over_tasks(members: Sequence[Member], tells: bool) -> list[Html]:
     """Return one part for each set of tasks, with all agents that have it."""
     own: dict[str, dict[str, Member]] = {}
     for member in members:
@@ -98,7 +98,7 @@ def _over_tasks(members: Sequence[Member]) -> list[Html]:
         }
         span = _span([np.concatenate(values) for values in strata.values()])
         rows = [
-            _row(next(iter(own[name].values())), values, span, ("",) * 7)
+            _row(next(iter(own[name].values())), values, span, ("",) * (6 + tells))
             for name, values in strata.items()
         ]
         about = ", ".join(sorted(shared)) if len(sets) > 1 else SCORE

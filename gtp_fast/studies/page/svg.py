@@ -217,11 +217,15 @@ def histogram(edges: Values, counts: Values, title: str, unit: str) -> Html:
         )  # fmt: skip
     parts.append(tag("line", x1=10, x2=width - 10, y1=floor, y2=floor, class_="grid"))
     for i, anchor in ((0, "start"), (len(counts) // 2, "middle"), (len(counts), "end")):
-        parts.append(_text(f"{edges[i]:.3g}", places[i], floor + 16, anchor))
+        parts.append(_text(_measured(edges[i]), places[i], floor + 16, anchor))
     parts.append(_text(unit, width - 10, height - 3, "end"))
     said_all = f"{title}: {counts.sum():,.0f} calls from {edges[0]:.3g} to {edges[-1]:.3g} {unit}"
     drawn = tag("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", aria_label=said_all)
     return tag("figure", tag("figcaption", tag("strong", title)), drawn)
+
+
+def _measured(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
