@@ -71,7 +71,8 @@ def sentences(columns: Columns, steps: int) -> dict[str, str]:
     found = {}
     if faults := _faults(figures):
         found["guidance"] = f"Value guidance is mostly noise: {'; '.join(faults)}."
-    if "map_error" in figures and figures["map_error"] > MOST_ERROR * figures["euler_error"]:
+    both = {"map_error", "euler_error"} <= figures.keys()
+    if both and figures["map_error"] > MOST_ERROR * figures["euler_error"]:
         found["map"] = (
             f"The K-step map lags behind its flow: the error of its mean action is "
             f"{figures['map_error']:.3g}, more than {MOST_ERROR:g} times the "
@@ -123,7 +124,7 @@ def describe(figures: Figures) -> str:
     quartiles = [f"{figures[name]:.2f}" for name in _QUARTILES if name in figures]
     if quartiles:
         parts.append(f"w by quartile of return {' '.join(quartiles)}")
-    if "map_error" in figures:
+    if {"map_error", "euler_error"} <= figures.keys():
         parts.append(
             f"error of the mean action {figures['map_error']:.3g} by the map, "
             f"{figures['euler_error']:.3g} by Euler"

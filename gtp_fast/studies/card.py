@@ -16,6 +16,7 @@ from gtp_fast.studies import groups, markdown, tables
 from gtp_fast.studies.groups import RETURN, SCORE, SUCCESS, Group
 
 _TAGS = ("reinforcement-learning", "offline-reinforcement-learning", "gtp_fast")
+_LOCAL = "no: made locally, scores do not compare"
 _METRICS = {SCORE: "normalised_return", SUCCESS: "success_rate", RETURN: "mean_reward"}
 
 
@@ -85,12 +86,10 @@ def _candidates(about: Mapping[str, Any]) -> list[str]:
 
 def _data(group: Group, summary: Mapping[str, Any]) -> str:
     data = summary.get("data")
-    data = data if isinstance(data, Mapping) else {}
+    data, official = data if isinstance(data, Mapping) else {}, summary.get("official_dataset")
     facts = {
         "dataset": group.dataset,
-        "published set": {True: "yes", False: "no: made locally, scores do not compare"}.get(
-            summary.get("official_dataset")  # type: ignore[arg-type]
-        ),
+        "published set": _LOCAL if official is False else "yes" if official else None,
         "transitions": data.get("transitions"),
         "description": data.get("description"),
         "mean return of its episodes": _figure(summary.get("data_return")),

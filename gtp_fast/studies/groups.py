@@ -156,7 +156,10 @@ def _single(run: Run) -> Group:
                 group.scores.setdefault(step, {})[seed] = float(figures[at].mean())
                 group.played[step] = int(at.sum())
                 group.successes.setdefault(step, {})[seed] = float(rows["success"][at].mean())
-    reached, level = summary.get("data_success_rate"), summary.get("data_return")
+    reached, level = (
+        value if isinstance(value, int | float) else None
+        for value in (summary.get("data_success_rate"), summary.get("data_return"))
+    )
     if reached is not None and (task.goal_reaching or group.unit == SUCCESS):
         group.data_level = 100 * reached
     elif level is not None and not task.goal_reaching and group.unit != SUCCESS:

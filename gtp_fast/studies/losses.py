@@ -36,7 +36,7 @@ def curve(columns: Columns, name: str) -> Curve:
     Neighbouring rows are averaged where there are more. Empty without the column or a figure.
     """
     values = columns.get(name, np.empty(0))
-    held = np.isfinite(values)
+    held = np.isfinite(values) & np.isfinite(columns.get("step", values))
     if not held.any():
         return np.empty(0), np.empty(0)
     steps, rows = np.unique(columns["step"][held], return_inverse=True)

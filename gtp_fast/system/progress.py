@@ -53,10 +53,10 @@ def bar(
 ) -> Bar:
     """Return the progress of something on stderr; the one place that decides its form.
 
-    keep: leave the bar on the terminal at its end. shown: False shows nothing.
+    keep: leave the bar, or a last line, at its end. shown: False shows nothing.
     """
     if shown and not sys.stderr.isatty():
-        return Lines(total, unit, initial, label)
+        return Lines(total, unit, initial, label, keep)
     made: Bar = tqdm(
         total=total, initial=initial, unit=unit, desc=label or None, leave=keep,
         disable=not shown, dynamic_ncols=True, file=sys.stderr,
@@ -65,9 +65,15 @@ def bar(
 
 
 class Lines:
-    """A line on stderr every ten seconds, and one at the end of what took longer."""
+    """A line on stderr every ten seconds, and one at the end of what took longer.
 
-    def __init__(self, total: int, unit: str, initial: int = 0, label: str = ""):
+    keep: one at the end in any case.
+    """
+
+    def __init__(
+        self, total: int, unit: str, initial: int = 0, label: str = "", keep: bool = False
+    ):
+        self.keep = keep
         self.total, self.unit, self.initial, self.label = total, unit, initial, label
         self.n: float = initial
         self.figures = ""
@@ -100,7 +106,7 @@ class Lines:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if time.monotonic() - self.began >= LINE_SECONDS:
+        if self.keep or time.monotonic() - self.began >= LINE_SECONDS:
             self._say()
 
     def _now_and_then(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_runs import SETTINGS, add_scores, config
 
@@ -118,6 +120,21 @@ def test_broken_pieces_are_left_out(tmp_path: Path, content: str) -> None:
     for name in ("environment.json", "latency.json"):
         (run.path / name).write_text(content, encoding="latin-1")
     assert "latency" not in sections(written([str(run)], tmp_path / "out.html"))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1e308, 1e308])
+def test_no_number_breaks_the_page(tmp_path: Path, number: float) -> None:
+    run = make(tmp_path / "a", {50: [[1.0], [0.0]], 100: [[number], [0.0]]})
+    log = MetricsLog(run.metrics, (4, 7), 100)
+    for step in (150, 200):
+        log.write(step, dict.fromkeys(("critic_loss", "map_error", "weight_quartile_1"), number))
+    keys = ("updates_per_second", "data_return", "data_success_rate", "k", "engine", "data")
+    run.write_summary({key: [number] for key in keys})
+    with np.errstate(all="ignore"):
+        text = written([str(run)], tmp_path / "out.html")
+    drawn = re.findall(r'(?:points|[xyr][12]?|c[xy]|width|height)="([^"]*)"', text)
+    assert len(drawn) > 20
+    assert [shape for shape in drawn if re.search("nan|inf", shape)] == []
 
 
 def test_no_link_leads_out_of_a_run_folder(tmp_path: Path) -> None:

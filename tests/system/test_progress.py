@@ -46,13 +46,16 @@ def test_a_log_gets_a_line_every_ten_seconds(
     assert "50% 500/1000" in lines[-1]
 
 
-def test_what_is_over_at_once_says_nothing(
+def test_what_is_over_at_once_says_no_more_than_its_end(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with progress.bar(10, "episode") as bar:
         clock.now += 9
         bar.update(10)
     assert capsys.readouterr().err == ""
+    with progress.bar(10, "update", keep=True) as bar:
+        bar.update(10)
+    assert capsys.readouterr().err.splitlines()[0].startswith("100% 10/10")
 
 
 class Terminal(io.StringIO):

@@ -13,7 +13,7 @@ from gtp_fast.studies.groups import RETURN, SCORE, SUCCESS
 from gtp_fast.studies.page import html
 from gtp_fast.studies.page.html import Html, tag
 from gtp_fast.studies.page.read import Member
-from gtp_fast.studies.page.svg import Chart, Line, panels, strip
+from gtp_fast.studies.page.svg import Chart, Line, drawable, panels, strip
 from gtp_fast.studies.tables import interval
 
 _HEAD = (
@@ -123,7 +123,8 @@ def _row(
     values = np.concatenate(strata)
     low, high = stats.bootstrap_interval(strata, stats.mean)
     head = tag("th", html.swatch(member.colour), member.name, scope="row")
-    cells = [strip(float(values.mean()), low, high, span, member.colour)]
+    drawn = drawable(values).all()
+    cells = [strip(float(values.mean()), low, high, span, member.colour) if drawn else ""]
     cells += [
         _with_interval(interval(float(statistic(values)), strata, statistic))
         for statistic in (stats.mean, stats.iqm)
@@ -140,7 +141,8 @@ def _with_interval(text: str) -> Html:
 def _span(parts: Sequence[Figures]) -> tuple[float, float]:
     """Return the ends of a scale: from 0, or below it, to the highest score."""
     values = np.concatenate(parts)
-    return min(0.0, float(values.min())), max(float(values.max()), 1e-9)
+    values = np.concatenate([values[drawable(values)], [0.0, 1e-9]])
+    return float(values.min()), float(values.max())
 
 
 def improvement(members: Sequence[Member]) -> Html | None:

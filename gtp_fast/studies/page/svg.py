@@ -15,6 +15,7 @@ PHONE = (350, 210)
 """Width and height of a chart on a narrow screen, in its own units."""
 _RIGHT, _TOP, _BOTTOM, _CHARACTER = 10, 10, 34, 6.6
 _MOST_DOTS = 24
+_MOST = 1e300
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,14 @@ class Chart:
     """Values that the vertical axis includes."""
 
 
+def drawable(values: Values) -> NDArray[np.bool_]:
+    """Return which values have a place on an axis: a run folder may hold any number."""
+    return np.abs(values) < _MOST
+
+
 def figure(chart: Chart, width: int, height: int) -> Html | None:
     """Return a chart with its caption for both screens; None where it is empty."""
-    if not any(np.isfinite(line.y).any() for line in chart.lines):
+    if not any(drawable(line.y).any() for line in chart.lines):
         return None
     caption = tag("figcaption", tag("strong", chart.title), chart.unit)
     if width == PHONE[0]:
@@ -64,7 +70,7 @@ def figure(chart: Chart, width: int, height: int) -> Html | None:
 
 def panels(charts: Sequence[Chart], least: int = 2, most: int = 3) -> Html | None:
     """Return charts side by side, in 1 to 3 columns; None where all are empty."""
-    charts = [c for c in charts if any(np.isfinite(line.y).any() for line in c.lines)]
+    charts = [c for c in charts if any(drawable(line.y).any() for line in c.lines)]
     if not charts:
         return None
     columns = min(max(len(charts), least), most)
@@ -77,7 +83,7 @@ def draw(chart: Chart, width: int, height: int) -> Html:
     """Return the lines of a chart with grid, levels and tick labels."""
     every = [v for line in chart.lines for v in (line.y, line.low, line.high) if v is not None]
     values = np.concatenate([*every, [level for level, _ in chart.levels], list(chart.pinned)])
-    values = values[np.isfinite(values)]
+    values = values[drawable(values)]
     y_ticks = ticks(float(values.min()), float(values.max()), 5)
     bottom, top = y_ticks[0], y_ticks[-1]
     said = [short(v) for v in y_ticks]
@@ -127,7 +133,7 @@ def _band(line: Line, across: object, down: object) -> Html | None:
     # A band around dashes too would hide the line that they are compared with.
     if line.dashed or line.low is None or line.high is None:
         return None
-    held = np.isfinite(line.low) & np.isfinite(line.high)
+    held = drawable(line.low) & drawable(line.high)
     if held.sum() < 2:
         return None
     edge = [*zip(line.x[held], line.high[held], strict=True)]
@@ -137,7 +143,7 @@ def _band(line: Line, across: object, down: object) -> Html | None:
 
 
 def _curve(line: Line, across: object, down: object, chart: Chart) -> list[Html]:
-    held = np.isfinite(line.y)
+    held = drawable(line.y)
     places = [
         (across(x), down(y), x, y)  # type: ignore[operator]
         for x, y in zip(line.x[held].tolist(), line.y[held].tolist(), strict=True)
@@ -163,9 +169,9 @@ def _text(text: str, x: float, y: float, anchor: str, kind: str | None = None) -
 def _spoken(chart: Chart) -> str:
     """Return the chart in a sentence, for those who cannot see it."""
     ends = [
-        f"{line.name} ends at {line.y[np.isfinite(line.y)][-1]:.3g}"
+        f"{line.name} ends at {line.y[drawable(line.y)][-1]:.3g}"
         for line in chart.lines
-        if np.isfinite(line.y).any()
+        if drawable(line.y).any()
     ]
     return f"{chart.title} {chart.unit}: {'; '.join(ends)}"
 
