@@ -77,6 +77,7 @@ class Lines:
         self.total, self.unit, self.initial, self.label = total, unit, initial, label
         self.n: float = initial
         self.figures = ""
+        self.shown: float | None = None
         self.began = self.said = time.monotonic()
 
     def update(self, n: float = 1) -> None:
@@ -106,7 +107,8 @@ class Lines:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.keep or time.monotonic() - self.began >= LINE_SECONDS:
+        long = self.keep or time.monotonic() - self.began >= LINE_SECONDS
+        if long and self.shown != self.n:
             self._say()
 
     def _now_and_then(self) -> None:
@@ -114,7 +116,7 @@ class Lines:
             self._say()
 
     def _say(self) -> None:
-        self.said = time.monotonic()
+        self.said, self.shown = time.monotonic(), self.n
         text: str = tqdm.format_meter(
             self.n, self.total, self.said - self.began, initial=self.initial,
             prefix=f"{self.label}: " if self.label else "", unit=self.unit,

@@ -55,7 +55,11 @@ def test_what_is_over_at_once_says_no_more_than_its_end(
     assert capsys.readouterr().err == ""
     with progress.bar(10, "update", keep=True) as bar:
         bar.update(10)
-    assert capsys.readouterr().err.splitlines()[0].startswith("100% 10/10")
+    assert capsys.readouterr().err.startswith("100% 10/10")
+    with progress.bar(10, "update", keep=True) as bar:
+        clock.now += 11
+        bar.update(10)
+    assert capsys.readouterr().err.count("100% 10/10") == 1, "the end is said once"
 
 
 class Terminal(io.StringIO):
