@@ -79,9 +79,32 @@ def recorded(spec: EnvSpec, folder: Path) -> gymnasium.Env[Any, Any]:
     if built.render_mode != "rgb_array":
         built.close()
         raise UserError(f"{name_of(spec)} draws no pictures: evaluate it without --video.")
+    _follow(built)
     with warnings.catch_warnings():
         # It warns of a folder that is there already.
         warnings.simplefilter("ignore")
         return RecordVideo(
             _Camera(built), str(folder), episode_trigger=lambda _: True, name_prefix="all"
         )
+
+
+def _follow(built: gymnasium.Env[Any, Any]) -> None:
+    """Let MuJoCo's camera follow the robot, where Gymnasium would leave it standing.
+
+    Gymnasium 1.4 takes a free camera, out of which walkers run, even where the model has one that
+    is called `track` or the environment names the body to follow.
+    """
+    renderer: Any = getattr(built.unwrapped, "mujoco_renderer", None)
+    if renderer is None or getattr(renderer, "camera_id", None) != -1:
+        return
+    import mujoco
+
+    config = renderer.default_cam_config or {}
+    camera = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if camera != -1:
+        renderer.camera_id = camera
+    elif "trackbodyid" in config:
+        # Without a number the viewer keeps the kind of camera that its settings name.
+        renderer.camera_id = None
+        tracking = mujoco.mjtCamera.mjCAMERA_TRACKING
+        renderer.default_cam_config = {**config, "type": tracking}

@@ -116,3 +116,34 @@ def test_mujoco_is_drawn_where_it_can_be(tmp_path: Path) -> None:
     environment.close()
     assert (tmp_path / "all-episode-0.mp4").stat().st_size > 500
     assert isinstance(environment.spec, EnvSpec)
+
+
+@needs_moviepy
+@pytest.mark.parametrize("name", ["track", "no camera of this name"])
+def test_the_camera_follows_a_walker(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the model's own camera, and by the body that the environment names."""
+    pytest.importorskip("mujoco")
+    if not any(map(camera.works, camera.RENDERERS)):
+        pytest.skip("neither EGL nor OSMesa works here")
+    camera.prepare()
+    import mujoco
+
+    real = mujoco.mj_name2id
+    monkeypatch.setattr(
+        mujoco, "mj_name2id", lambda *given: real(*given) if name == "track" else -1
+    )
+    environment = camera.recorded(gymnasium.spec("Hopper-v5"), tmp_path)
+    environment.episode_trigger = None  # type: ignore[attr-defined]
+    environment.reset(seed=0)
+    near = environment.render()
+    inner: Any = environment.unwrapped
+    position = inner.data.qpos.copy()
+    position[0] = 30.0
+    inner.set_state(position, inner.data.qvel)
+    far = environment.render()
+    environment.close()
+    # The hopper is the only orange thing: as much of it is seen thirty metres on.
+    seen = [int(((p[..., 0] > 90) & (p[..., 2] < 70)).sum()) for p in (near, far)]
+    assert min(seen) > 500 and max(seen) < 2 * min(seen), seen

@@ -37,13 +37,14 @@ def test_a_log_gets_a_line_every_ten_seconds(
             bar.update(done - bar.n)
             bar.set_description_str(f"evaluating, episode {done}")
         bar.write("a warning", file=sys.stderr)
+        bar.update()
     lines = capsys.readouterr().err.splitlines()
     # 50 seconds are five lines, then the warning and the last state.
     assert len(lines) == 7 and lines[5] == "a warning"
     assert "\r" not in "".join(lines)
     assert "18% 180/1000 [00:10<01:42" in lines[0] and "flow_loss=0.5" in lines[0]
     assert lines[0].startswith("evaluating, episode 179: ")
-    assert "50% 500/1000" in lines[-1]
+    assert "50% 501/1000" in lines[-1]
 
 
 def test_what_is_over_at_once_says_no_more_than_its_end(
