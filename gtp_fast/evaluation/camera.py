@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import RecordVideo
 
@@ -94,7 +95,11 @@ def _follow(built: gymnasium.Env[Any, Any]) -> None:
     Gymnasium 1.4 takes a free camera, out of which walkers run, even where the model has one that
     is called `track` or the environment names the body to follow.
     """
-    renderer: Any = getattr(built.unwrapped, "mujoco_renderer", None)
+    inner: Any = built.unwrapped
+    if hasattr(inner, "ant_env") and hasattr(inner, "maze"):
+        _look_down(inner.ant_env.mujoco_renderer, inner.maze)
+        return
+    renderer: Any = getattr(inner, "mujoco_renderer", None)
     if renderer is None or getattr(renderer, "camera_id", None) != -1:
         return
     import mujoco
@@ -108,3 +113,12 @@ def _follow(built: gymnasium.Env[Any, Any]) -> None:
         renderer.camera_id = None
         tracking = mujoco.mjtCamera.mjCAMERA_TRACKING
         renderer.default_cam_config = {**config, "type": tracking}
+
+
+def _look_down(renderer: Any, maze: Any) -> None:
+    """Show a whole ant maze from above: behind the ant its walls would hide it."""
+    renderer.camera_id = -1
+    size = maze.maze_size_scaling * max(maze.map_length, maze.map_width)
+    renderer.default_cam_config = {
+        "lookat": np.zeros(3), "distance": 1.25 * size, "elevation": -70.0, "azimuth": 90.0,
+    }  # fmt: skip

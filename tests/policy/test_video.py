@@ -14,6 +14,7 @@ from fake_runs import make_run
 from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast import cli, evaluate
+from gtp_fast.data import environment
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation import camera
 from gtp_fast.policy import evaluation, video
@@ -90,13 +91,13 @@ def test_the_first_renderer_that_works_is_taken(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     monkeypatch.setattr(camera, "works", lambda name: name == working)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    environment: dict[str, str] = {}
-    monkeypatch.setattr(camera.os, "environ", environment)
+    variables: dict[str, str] = {}
+    monkeypatch.setattr(camera.os, "environ", variables)
     camera.prepare()
-    assert environment.get("MUJOCO_GL") == chosen
-    environment["MUJOCO_GL"] = "glfw"
+    assert variables.get("MUJOCO_GL") == chosen
+    variables["MUJOCO_GL"] = "glfw"
     camera.prepare()
-    assert environment["MUJOCO_GL"] == "glfw", "what the user says stays"
+    assert variables["MUJOCO_GL"] == "glfw", "what the user says stays"
 
 
 def test_a_renderer_that_mujoco_does_not_know_does_not_work() -> None:
@@ -110,12 +111,12 @@ def test_mujoco_is_drawn_where_it_can_be(tmp_path: Path) -> None:
     if not any(map(camera.works, camera.RENDERERS)):
         pytest.skip("neither EGL nor OSMesa works here")
     camera.prepare()
-    environment = camera.recorded(gymnasium.spec("InvertedPendulum-v5"), tmp_path)
-    environment.reset(seed=0)
-    environment.step(np.zeros(1))
-    environment.close()
+    recorded = camera.recorded(gymnasium.spec("InvertedPendulum-v5"), tmp_path)
+    recorded.reset(seed=0)
+    recorded.step(np.zeros(1))
+    recorded.close()
     assert (tmp_path / "all-episode-0.mp4").stat().st_size > 500
-    assert isinstance(environment.spec, EnvSpec)
+    assert isinstance(recorded.spec, EnvSpec)
 
 
 @needs_moviepy
@@ -134,16 +135,35 @@ def test_the_camera_follows_a_walker(
     monkeypatch.setattr(
         mujoco, "mj_name2id", lambda *given: real(*given) if name == "track" else -1
     )
-    environment = camera.recorded(gymnasium.spec("Hopper-v5"), tmp_path)
-    environment.episode_trigger = None  # type: ignore[attr-defined]
-    environment.reset(seed=0)
-    near = environment.render()
-    inner: Any = environment.unwrapped
+    recorded = camera.recorded(gymnasium.spec("Hopper-v5"), tmp_path)
+    recorded.episode_trigger = None  # type: ignore[attr-defined]
+    recorded.reset(seed=0)
+    near = recorded.render()
+    inner: Any = recorded.unwrapped
     position = inner.data.qpos.copy()
     position[0] = 30.0
     inner.set_state(position, inner.data.qvel)
-    far = environment.render()
-    environment.close()
+    far = recorded.render()
+    recorded.close()
     # The hopper is the only orange thing: as much of it is seen thirty metres on.
     seen = [int(((p[..., 0] > 90) & (p[..., 2] < 70)).sum()) for p in (near, far)]
     assert min(seen) > 500 and max(seen) < 2 * min(seen), seen
+
+
+@needs_moviepy
+def test_an_ant_maze_is_seen_as_a_whole(tmp_path: Path) -> None:
+    """Ant and goal, at opposite ends of the maze, are both in the picture."""
+    pytest.importorskip("gymnasium_robotics")
+    if not any(map(camera.works, camera.RENDERERS)):
+        pytest.skip("neither EGL nor OSMesa works here")
+    camera.prepare()
+    spec = environment.registered("AntMaze_UMaze-v5")
+    spec.kwargs["maze_map"] = [[1] * 5, [1, "r", 0, 0, 1], [1, 1, 1, 0, 1], [1, "g", 0, 0, 1],
+                               [1] * 5]  # fmt: skip
+    maze = camera.recorded(spec, tmp_path)
+    maze.episode_trigger = None  # type: ignore[attr-defined]
+    maze.reset(seed=0)
+    picture = maze.render().astype(int)  # type: ignore[union-attr]
+    maze.close()
+    goal = (picture[..., 0] > 150) & (picture[..., 1:].max(-1) < 60)
+    assert goal.sum() > 100
