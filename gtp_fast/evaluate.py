@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from gtp_fast import cli
-from gtp_fast.policy import off_policy
+from gtp_fast.policy import off_policy, video
 from gtp_fast.policy.evaluation import Options, evaluate, table, write
 
 
@@ -20,10 +21,15 @@ def main(argv: Sequence[str]) -> int:
         print(off_policy.table(judged))
         print(f"\nthe figures are in {off_policy.write(judged)}")
         return 0
+    if options.video is not None:
+        video.check(options.video_episodes)
     record, evaluation = evaluate(options)
     print(table(record, evaluation))
     path = write(record, evaluation)
     print(f"\nevery episode is in {path}")
+    if options.video is not None:
+        for recorded in video.record(options, Path(options.video)):
+            print(f"video: {recorded}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""python -m gtp_fast.report RUN...: scores with intervals, datasets and learning curves."""
+"""python -m gtp_fast.report RUN...: scores with intervals, learning curves, losses, a page."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Annotated
 import tyro
 
 from gtp_fast import cli, runs
+from gtp_fast.errors import UserError
 from gtp_fast.runs import guidance
-from gtp_fast.studies import curves, groups, tables
+from gtp_fast.studies import curves, groups, losses, page, tables
 from gtp_fast.studies.sweeps import record
 
 
@@ -26,24 +27,34 @@ class Options:
     plot: str | None = None
     """Write the learning curves into this file (.png, .svg or .pdf); runs with eta = 0 are drawn as
     the level of behaviour cloning."""
+    losses: bool = False
+    """Draw the losses over the updates instead of the learning curves."""
+    html: str | None = None
+    """Write one page with scores, curves, health, settings, data and videos into this file; it
+    needs no network."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Report as the command line says; return the exit code."""
     options = cli.parse(Options, argv, "python -m gtp_fast.report", "Compare trained runs.")
-    paths, sweeps = record.spread(options.runs)
-    if sweeps:
-        print("\n\n".join(sweeps))
-    if sweeps and not paths:
-        return 0
-    found = groups.collect(paths)
-    print(tables.run_table(found))
-    notes = [line for path in paths for line in guidance.report(runs.open_run(path))]
-    if notes:
-        print("\n" + "\n".join(notes))
-    if options.plot is not None:
-        curves.draw(found, Path(options.plot))
-        print(f"\nplot: {options.plot}")
+    if options.losses and options.plot is None:
+        raise UserError("--losses says what --plot draws: add --plot FILE.")
+    paths, said = record.spread(options.runs)
+    # The page and the losses have something to show of runs without scores too.
+    shows_all = options.html is not None or options.losses
+    if paths or not said:
+        found = groups.collect(paths, unscored=shows_all)
+        scored = [group for group in found if group.scores]
+        said += [tables.run_table(scored)] if scored else []
+        notes = [line for path in paths for line in guidance.report(runs.open_run(path))]
+        said += ["\n".join(notes)] if notes else []
+    if options.plot is not None and paths:
+        (losses if options.losses else curves).draw(found, Path(options.plot))
+        said.append(f"plot: {options.plot}")
+    if options.html is not None and paths:
+        page.write(paths, Path(options.html))
+        said.append(f"page: {options.html}")
+    print("\n\n".join(said))
     return 0
 
 

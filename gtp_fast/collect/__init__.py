@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from gtp_fast.collect import ogbench_sets
 from gtp_fast.collect.buffers import Stored, shorten
@@ -19,6 +16,7 @@ from gtp_fast.data import locate, minari
 from gtp_fast.environments import ogbench_names
 from gtp_fast.errors import UserError
 from gtp_fast.system.machine import cores
+from gtp_fast.system.progress import bar
 from gtp_fast.tasks import Task, find
 
 __all__ = ["PLANS", "Collected", "collect", "default_workers"]
@@ -99,13 +97,13 @@ def _gather(task: Task, settings: dict[str, Any], workers: int, progress: bool) 
     label = f"collecting {task.name} (locally made, not Minari's data)"
     with (
         closing(source),
-        tqdm(total=left, desc=label, unit=" steps", disable=not progress, file=sys.stderr) as bar,
+        bar(left, " steps", label=label, keep=True, shown=progress) as told,
     ):
         for episode in source:
             length = min(len(episode["actions"]), left)
             made.append(episode if length == len(episode["actions"]) else shorten(episode, length))
             left -= length
-            bar.update(length)
+            told.update(length)
             if left == 0:
                 break
     return made

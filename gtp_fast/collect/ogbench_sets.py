@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from tqdm import tqdm
 
 from gtp_fast.collect import ogbench_arm, ogbench_maze
 from gtp_fast.collect.ogbench_steps import Arrays, Steps
@@ -27,6 +25,7 @@ from gtp_fast.environments.ogbench_package import Numbers, required
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make
 from gtp_fast.system.files import unwritable, write_atomically
+from gtp_fast.system.progress import bar
 
 _TRANSITIONS = 100_000
 # Rows of an episode; the last one has no next state, so it has one transition less.
@@ -105,7 +104,7 @@ def _gathered(
     label = "collecting (locally made, not OGBench's data)"
     with (
         Numbers().drawn(seed),
-        tqdm(total=most, desc=label, unit=" steps", disable=not progress, file=sys.stderr) as bar,
+        bar(most, " steps", label=label, keep=True, shown=progress) as told,
     ):
         env.action_space.seed(seed)
         env.reset(seed=seed)
@@ -114,7 +113,7 @@ def _gathered(
             rows = play().finish(left + 1)
             left -= len(rows["actions"]) - 1
             episodes.append(rows)
-            bar.update(len(rows["actions"]) - 1)
+            told.update(len(rows["actions"]) - 1)
     return {name: np.concatenate([one[name] for one in episodes]) for name in episodes[0]}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from gtp_fast import tasks
 from gtp_fast.agents.acting import Acting
@@ -24,6 +22,7 @@ from gtp_fast.evaluation.vector import Environment, name_of
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, environment_of, restore
 from gtp_fast.runs import checkpoint, plain
+from gtp_fast.system import progress
 from gtp_fast.system.files import write_atomically
 
 FQE_STEPS = 20_000
@@ -66,6 +65,11 @@ class Options:
     fqe: bool = False
     """Judge the run by its dataset, without an environment: by fitted Q evaluation, and by its
     actions in held-out episodes."""
+    video: str | None = None
+    """Play the first episodes again, with the same seeds, and record them into this folder; the
+    figures come from episodes without a camera."""
+    video_episodes: int = 1
+    """Episodes that --video records, for each policy."""
     fqe_steps: int = FQE_STEPS
     """Updates of the fitted Q evaluation."""
 
@@ -136,7 +140,7 @@ def evaluate(
     episodes = options.episodes or config["episodes"]
     total = episodes * len(agent.seeds)
     with (
-        tqdm(total=total, unit="episode", file=sys.stderr, leave=False) as bar,
+        progress.bar(total, "episode") as bar,
         Evaluator(
             environment,
             config["observation_keys"],

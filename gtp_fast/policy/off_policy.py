@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from gtp_fast import data, engine, reference, tasks
 from gtp_fast.agents.fqe import FQE, FQEConfig
@@ -20,6 +18,7 @@ from gtp_fast.policy import evaluation
 from gtp_fast.policy.evaluation import Options, Subject
 from gtp_fast.policy.restore import table_of
 from gtp_fast.reference.philox import Stream
+from gtp_fast.system import progress
 
 HELD_OUT = 0.1
 """Share of the episodes that energy score and coverage are taken on."""
@@ -89,7 +88,7 @@ def fit(fqe: FQE, table: data.TransitionTable, steps: int, backend: str = "auto"
     tenth = -(-steps // 10)
     fqe.prepare(steps)
     with (
-        tqdm(total=steps, unit="update", file=sys.stderr, leave=False) as bar,
+        progress.bar(steps, "update") as bar,
         closing(engine.build(choice, fqe, table, watch)) as built,
     ):
 

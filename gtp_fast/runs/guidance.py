@@ -16,6 +16,7 @@ the first two figures, and for the third only where whole episodes guide.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,11 @@ def read(path: Path) -> Columns:
 
     Empty without such rows, or without the file.
     """
-    columns = metrics.read(path) if path.exists() else {}
+    return rows(metrics.read(path)) if path.exists() else {}
+
+
+def rows(columns: Mapping[str, NDArray[np.float64]]) -> Columns:
+    """Return those rows of a table of metrics that have figures of health; empty without any."""
     held = [~np.isnan(columns[name]) for name in (*_WEIGHTS, *_ACTIONS) if name in columns]
     if not np.any(held):
         return {}
@@ -66,7 +71,8 @@ def sentences(columns: Columns, steps: int) -> dict[str, str]:
     found = {}
     if faults := _faults(figures):
         found["guidance"] = f"Value guidance is mostly noise: {'; '.join(faults)}."
-    if "map_error" in figures and figures["map_error"] > MOST_ERROR * figures["euler_error"]:
+    both = {"map_error", "euler_error"} <= figures.keys()
+    if both and figures["map_error"] > MOST_ERROR * figures["euler_error"]:
         found["map"] = (
             f"The K-step map lags behind its flow: the error of its mean action is "
             f"{figures['map_error']:.3g}, more than {MOST_ERROR:g} times the "
@@ -81,7 +87,8 @@ def report(run: Run) -> list[str]:
     if not columns:
         return []
     warnings = sentences(columns, run.config()["steps"]).values()
-    return [f"{run}: {describe(last(columns))}", *(f"  {sentence}" for sentence in warnings)]
+    said = describe(last(columns))
+    return [*([f"{run}: {said}"] if said else []), *(f"  {sentence}" for sentence in warnings)]
 
 
 def _faults(figures: Figures) -> list[str]:
@@ -117,7 +124,7 @@ def describe(figures: Figures) -> str:
     quartiles = [f"{figures[name]:.2f}" for name in _QUARTILES if name in figures]
     if quartiles:
         parts.append(f"w by quartile of return {' '.join(quartiles)}")
-    if "map_error" in figures:
+    if {"map_error", "euler_error"} <= figures.keys():
         parts.append(
             f"error of the mean action {figures['map_error']:.3g} by the map, "
             f"{figures['euler_error']:.3g} by Euler"

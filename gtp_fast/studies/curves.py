@@ -42,14 +42,14 @@ def draw(groups: Sequence[Group], path: Path) -> None:
             colour = colours[id(group)]
             steps = group.steps()
             if group.clones and not all(member.clones for member in members):
-                values = _values(group, steps[-1])
-                low, high = _band(values)
+                values = plotted(group, steps[-1])
+                low, high = band(values)
                 axis.axhline(values.mean(), color=colour, linestyle="--", label="behaviour cloning")
                 axis.axhspan(low, high, color=colour, alpha=0.12, linewidth=0)
                 continue
-            curves = [_values(group, step) for step in steps]
+            curves = [plotted(group, step) for step in steps]
             axis.plot(steps, [v.mean() for v in curves], "o-", color=colour, label=names[id(group)])
-            edges = np.array([_band(v) for v in curves])
+            edges = np.array([band(v) for v in curves])
             axis.fill_between(steps, edges[:, 0], edges[:, 1], color=colour, alpha=0.2, linewidth=0)
         level = next((m.data_level for m in members if m.data_level is not None), None)
         if level is not None:
@@ -65,13 +65,14 @@ def draw(groups: Sequence[Group], path: Path) -> None:
     save(path)
 
 
-def _values(group: Group, step: int) -> Figures:
+def plotted(group: Group, step: int) -> Figures:
     """Return the plotted figure of each seed [S]: success in percent for mazes, else scores."""
     if not group.task.goal_reaching:
         return group.values(step)
     return 100.0 * group.success(step)
 
 
-def _band(values: Figures) -> tuple[float, float]:
+def band(values: Figures) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of seeds [S]; the mean itself for a single seed."""
     low, high = stats.bootstrap_interval([values], stats.mean)
     return (float(values.mean()),) * 2 if np.isnan(low) else (low, high)

@@ -38,6 +38,8 @@ class Group:
     """Steps of the sampler."""
     data_level: float | None = None
     """What the data's own policy reaches, in the unit of the plot."""
+    runs: list[Run] = field(default_factory=list)
+    """The run folders."""
 
     @property
     def task(self) -> tasks.Task:
@@ -63,7 +65,8 @@ class Group:
     @property
     def seeds(self) -> set[int]:
         """Training seeds in the group."""
-        return {seed for figures in self.scores.values() for seed in figures}
+        scored = {seed for figures in self.scores.values() for seed in figures}
+        return scored or {seed for run in self.runs for seed in run.config().get("seeds", [])}
 
     def steps(self) -> list[int]:
         """Return the steps at which every seed was evaluated, ascending."""
@@ -85,19 +88,21 @@ class Group:
         return np.array([self.successes[step][seed] for seed in sorted(self.successes[step])])
 
 
-def collect(paths: Sequence[str]) -> list[Group]:
+def collect(paths: Sequence[str], unscored: bool = False) -> list[Group]:
     """Read runs and join those that differ in their seeds only.
 
-    UserError when one has no scores.
+    UserError when one has no scores, unless `unscored` lets it stand in a group without any.
     """
     if not paths:
         raise UserError("Name at least one run folder to report.")
     groups: list[Group] = []
     for path in paths:
         run = open_run(path)
-        if not run.evaluations.exists():
+        if not run.evaluations.exists() and not unscored:
             raise UserError(_unscored(run))
         single = _single(run)
+        if not single.scores and not unscored:
+            raise UserError(_unscored(run))
         for group in groups:
             if _same(group, single):
                 for mine, theirs in (
@@ -106,6 +111,7 @@ def collect(paths: Sequence[str]) -> list[Group]:
                 ):
                     for step, figures in theirs.items():
                         mine.setdefault(step, {}).update(figures)
+                group.runs += single.runs
                 break
         else:
             groups.append(single)
@@ -129,13 +135,15 @@ def labels(groups: Sequence[Group]) -> list[str]:
 
 
 def _single(run: Run) -> Group:
-    rows, config, summary = read(run.evaluations), run.config(), run.summary()
+    config, summary = run.config(), run.summary()
     if missing := [key for key in _NEEDED if key not in config]:
         raise UserError(f"{run.path}/config.yaml lacks {', '.join(missing)}: restore it.")
     dataset = summary.get("dataset", config["dataset"])
     k = summary.get("k", config["agent_settings"].get("k", "-"))
-    group = Group(config, dataset, episodes=config["episodes"], k=k)
-    task = group.task
+    group = Group(config, str(dataset), episodes=config["episodes"], k=k, runs=[run])
+    if not run.evaluations.exists():
+        return group
+    rows, task = read(run.evaluations), group.task
     figures, group.unit = rows["return"], RETURN
     if task.reference is not None:
         figures, group.unit = task.score(figures), SCORE
@@ -148,9 +156,10 @@ def _single(run: Run) -> Group:
                 group.scores.setdefault(step, {})[seed] = float(figures[at].mean())
                 group.played[step] = int(at.sum())
                 group.successes.setdefault(step, {})[seed] = float(rows["success"][at].mean())
-    if not group.scores:
-        raise UserError(_unscored(run))
-    reached, level = summary.get("data_success_rate"), summary.get("data_return")
+    reached, level = (
+        value if isinstance(value, int | float) else None
+        for value in (summary.get("data_success_rate"), summary.get("data_return"))
+    )
     if reached is not None and (task.goal_reaching or group.unit == SUCCESS):
         group.data_level = 100 * reached
     elif level is not None and not task.goal_reaching and group.unit != SUCCESS:
@@ -164,7 +173,9 @@ def _unscored(run: Run) -> str:
 
 def _same(one: Group, other: Group) -> bool:
     alike = all(one.config.get(key) == other.config.get(key) for key in (*_NEEDED, "rules"))
-    return alike and not one.seeds & other.seeds
+    # A row needs a step that all of its seeds were evaluated at.
+    joint = one.scores.keys() & other.scores.keys() or not (one.scores or other.scores)
+    return alike and bool(joint) and not one.seeds & other.seeds
 
 
 def _short(value: Any) -> str:

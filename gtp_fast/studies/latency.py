@@ -79,6 +79,7 @@ class Timing(Row):
             "p99.9_us": self.percentile(99.9),
             "max_us": float(self.nanoseconds.max()) / 1e3,
             "actions_per_second": self.rate,
+            "histogram": dict(zip(("edges_us", "counts"), bins(self), strict=True)),
         }  # fmt: skip
 
 
@@ -162,21 +163,30 @@ def table(timings: Sequence[Timing]) -> str:
     return "\n".join(lines)
 
 
-def histogram(timing: Timing) -> str:
-    """Return the distribution as bars: even bins up to twice the median, then the rest."""
+def bins(timing: Timing) -> tuple[list[float], list[int]]:
+    """Return the edges of a histogram in microseconds [B + 1], and its counts [B].
+
+    Even bins up to twice the median, or the 99th percentile before it, then one for the rest.
+    """
     values = timing.nanoseconds / 1e3
     median, upper = np.percentile(values, (50, 99))
     low, high = float(values.min()), float(min(upper, 2 * median))
     edges = np.linspace(low, max(high, low + 1e-3), _BINS + 1)
     counts = np.histogram(values, edges)[0].tolist()
-    labels = [f"{_duration(a)} to {_duration(b)}" for a, b in pairwise(edges.tolist())]
-    counts.append(len(values) - sum(counts))
-    labels.append(f"to {_duration(float(values.max()))}, the longest")
+    longest = max(float(values.max()), float(edges[-1]) + 1e-3)
+    return [*edges.tolist(), longest], [*counts, len(values) - sum(counts)]
+
+
+def histogram(timing: Timing) -> str:
+    """Return the distribution as bars: even bins up to twice the median, then the rest."""
+    edges, counts = bins(timing)
+    labels = [f"{_duration(a)} to {_duration(b)}" for a, b in pairwise(edges)]
+    labels[-1] = f"to {_duration(edges[-1])}, the longest"
     width, tallest = max(map(len, labels)), max(counts)
     lines = [
         f"batch {timing.batch}, K {timing.k}, candidates {timing.candidates}, {timing.device}, "
         f"{timing.backend}: "
-        f"{len(values):,} calls"
+        f"{len(timing.nanoseconds):,} calls"
     ]
     for label, count in zip(labels, counts, strict=True):
         # A bin with any call shows at least a dot.

@@ -63,3 +63,28 @@ def probability_of_improvement(ours: Sequence[ArrayLike], theirs: Sequence[Array
         )
         chances.append((difference > 0).mean() + 0.5 * (difference == 0).mean())
     return float(np.mean(chances))
+
+
+def improvement_interval(
+    ours: Sequence[ArrayLike],
+    theirs: Sequence[ArrayLike],
+    repetitions: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of `probability_of_improvement`; seeds are resampled.
+
+    Returns (nan, nan) when no task has two scores of either.
+    """
+    pairs = [
+        (np.asarray(x, float), np.asarray(y, float)) for x, y in zip(ours, theirs, strict=True)
+    ]
+    if max(max(len(x), len(y)) for x, y in pairs) < 2:
+        return float("nan"), float("nan")
+    draw = np.random.default_rng(seed)
+    chances = []
+    for x, y in pairs:
+        first = x[draw.integers(len(x), size=(repetitions, len(x)))][:, :, None]
+        second = y[draw.integers(len(y), size=(repetitions, len(y)))][:, None]
+        chances.append(((first > second) + 0.5 * (first == second)).mean((1, 2)))
+    low, high = np.percentile(np.mean(chances, axis=0), (2.5, 97.5))
+    return float(low), float(high)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,50 @@ class Callback:
 
     def on_end(self, step: int) -> bool | None:
         """Called once after the last update, whatever ended the run."""
+
+
+class Logger(Callback):
+    """A callback that writes a run's figures elsewhere, and cannot harm the run.
+
+    What fails is said once; the training goes on without it. Override `open`, `log` and `close`.
+    """
+
+    working = True
+
+    def open(self, agent: Agent, folder: Path) -> None:
+        """Start to log; folder: of the run."""
+
+    def log(self, step: int, figures: Figures) -> None:
+        """Log the figures of an update, one value a seed each."""
+
+    def close(self) -> None:
+        """End what `open` started."""
+
+    def on_start(self, agent: Agent, folder: Path) -> None:
+        """Open, unless it fails."""
+        self._try(self.open, agent, folder)
+
+    def on_metrics(self, step: int, figures: Figures) -> None:
+        """Log, unless it fails or has failed."""
+        self._try(self.log, step, figures)
+
+    def on_end(self, step: int) -> None:
+        """Close, unless it fails or has failed."""
+        self._try(self.close)
+
+    def _try(self, method: Callable[..., None], *arguments: object) -> None:
+        if not self.working:
+            return
+        try:
+            method(*arguments)
+        # A service may raise anything; none of it is worth a training.
+        except Exception as error:
+            self.working = False
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            print(
+                f"{type(self).__name__} failed ({reason}): the training goes on without it.",
+                file=sys.stderr,
+            )
 
 
 class Callbacks:

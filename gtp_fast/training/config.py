@@ -25,7 +25,7 @@ _EARLY: dict[str, str | None] = {
 """Options that the defaults of others depend on."""
 _OF_CRITIC = ("value_samples", "weight_maximum", "max_q_backup", "critic_learning_rate")
 RESUMABLE = (
-    "resume", "engine", "backend", "device", "processes", "tensorboard", "env",
+    "resume", "engine", "backend", "device", "processes", "tensorboard", "logger", "env",
     "trust_environment",
 )  # fmt: skip
 _NO_DATA = (

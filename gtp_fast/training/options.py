@@ -9,7 +9,7 @@ import itertools
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
@@ -95,10 +95,17 @@ class RunConfig:
     """
     output: str = "runs"
     """Folder that run folders are made in."""
+    logger: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Where metrics go besides metrics.csv: tensorboard, wandb, trackio, or several of them."""
     tensorboard: bool = False
-    """Write TensorBoard files too."""
+    """The same as --logger tensorboard."""
     trust_environment: bool = False
     """Allow a dataset or a run folder to name an environment that is not registered here."""
+
+    @property
+    def loggers(self) -> tuple[str, ...]:
+        """Names of the loggers that were asked for, each once."""
+        return tuple(dict.fromkeys((*self.logger, *["tensorboard"] * self.tensorboard)))
 
 
 def options_of(groups: Mapping[str, Any]) -> Any:

@@ -87,7 +87,7 @@ def start(
             table.standardised(*standard) if standard[0] else table,
             chosen,
             start=0,
-            tensorboard=run_config.tensorboard,
+            logged=run_config.loggers,
             callbacks=callbacks,
             environment=found,
         )
@@ -124,7 +124,7 @@ def resume(
         table,
         chosen,
         start=last.step,
-        tensorboard=run_config.tensorboard,
+        logged=run_config.loggers,
         callbacks=callbacks,
         environment=found,
         sums=last.meta.get("metrics"),

@@ -7,10 +7,10 @@ from typing import Any
 
 from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
-from gtp_fast.training.callbacks import Callback, Figures
+from gtp_fast.training.callbacks import Figures, Logger
 
 
-class TensorBoard(Callback):
+class TensorBoard(Logger):
     """Writes every figure into RUN/tensorboard/seed<N>; rows beyond `resume_step` are purged."""
 
     def __init__(self, resume_step: int = 0):
@@ -19,24 +19,24 @@ class TensorBoard(Callback):
         except ImportError as error:
             raise UserError(
                 "TensorBoard is not installed: pip install 'gtp_fast[tensorboard]', "
-                "or leave --tensorboard out."
+                "or leave the logger out."
             ) from error
         self.writer: Any = SummaryWriter
         self.purge = resume_step + 1 if resume_step else None
         self.boards: list[Any] = []
 
-    def on_start(self, agent: Agent, folder: Path) -> None:
+    def open(self, agent: Agent, folder: Path) -> None:
         """Open one writer for each seed."""
         places = [str(folder / "tensorboard" / f"seed{seed}") for seed in agent.seeds]
         self.boards = [self.writer(place, purge_step=self.purge) for place in places]
 
-    def on_metrics(self, step: int, figures: Figures) -> None:
+    def log(self, step: int, figures: Figures) -> None:
         """Write one scalar for each figure and seed."""
         for name, column in figures.items():
             for board, value in zip(self.boards, column, strict=True):
                 board.add_scalar(name, value, step)
 
-    def on_end(self, step: int) -> None:
+    def close(self) -> None:
         """Flush and close the writers."""
         for board in self.boards:
             board.close()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gtp_fast import engine, tasks
 from gtp_fast.agents import health
@@ -21,13 +20,13 @@ from gtp_fast.evaluation.vector import Environment
 from gtp_fast.runs import Run, checkpoint, guidance
 from gtp_fast.runs.lock import Hold
 from gtp_fast.runs.metrics import MetricsLog
+from gtp_fast.system import progress
 from gtp_fast.system.children import ChildDied
 from gtp_fast.tasks import Task
-from gtp_fast.training import console, judge
+from gtp_fast.training import console, judge, loggers
 from gtp_fast.training.callbacks import Callback, Callbacks
 from gtp_fast.training.divergence import Divergence
 from gtp_fast.training.options import NO_ENVIRONMENT
-from gtp_fast.training.tensorboard import TensorBoard
 
 
 class _Stopped(Exception):
@@ -38,7 +37,7 @@ class Trainer:
     """Trains an agent from update `start` to the end and writes its run folder.
 
     environment: where to evaluate; None for nowhere. task: None for the run folder's. sums: of the
-    metrics since their last row, in a run that goes on.
+    metrics since their last row, in a run that goes on. logged: names of loggers.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Trainer:
         chosen: engine.Choice,
         start: int,
         *,
-        tensorboard: bool = False,
+        logged: Sequence[str] = (),
         callbacks: Sequence[Callback] = (),
         environment: Environment | None = None,
         sums: Mapping[str, Any] | None = None,
@@ -72,8 +71,7 @@ class Trainer:
         if sums:
             self.watch.go_on(sums)
         self.metrics = MetricsLog(run.metrics, agent.seeds, start)
-        own = [TensorBoard(start)] if tensorboard else []
-        self.callbacks = Callbacks([*own, *callbacks])
+        self.callbacks = Callbacks([*loggers.named(logged, start), *callbacks])
         self.saved_step = -1
         self.shown: dict[str, str] = {}
         self.divergence = Divergence(run, self.table, self.watch, len(agent.seeds))
@@ -108,9 +106,7 @@ class Trainer:
         console.announce(self.facts)
         self.began = time.perf_counter()
         self.done = self.start
-        self.bar = tqdm(
-            total=self.steps, initial=self.start, unit="update", dynamic_ncols=True, file=sys.stderr
-        )
+        self.bar = progress.bar(self.steps, "update", initial=self.start, keep=True)
         try:
             self.callbacks.call("start", self.agent, self.run.path)
             with self.bar, closing(self.judge), engine.stop_signals() as self.received:

@@ -143,3 +143,11 @@ def test_unusual_ways_to_act_have_columns_of_their_own(run: Run) -> None:
     head, _, first, second = table([timing([1.0]), odd]).splitlines()
     assert head.split()[5:7] == ["candidate_rule", "noise_scale"]
     assert first.split()[5:7] == ["-", "1"] and second.split()[5:7] == ["mean", "0.5"]
+
+
+def test_the_histogram_of_the_file_counts_every_call() -> None:
+    stored = timing([1.0] * 90 + [1.5] * 9 + [40.0]).figures()["histogram"]
+    edges, counts = stored["edges_us"], stored["counts"]
+    assert len(edges) == len(counts) + 1 and sum(counts) == 100
+    assert edges == sorted(edges) and edges[0] == 1.0 and edges[-1] == 40.0
+    assert counts[-1] == 1, "the long tail is the last bin"

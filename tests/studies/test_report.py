@@ -11,7 +11,8 @@ from fake_runs import SETTINGS, add_scores, config
 from gtp_fast import cli, report
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
-from gtp_fast.studies import curves, groups, tables
+from gtp_fast.runs.metrics import MetricsLog
+from gtp_fast.studies import curves, groups, losses, tables
 
 
 def scored(folder: Path, returns: dict[int, list[list[float]]], **changes: object) -> Run:
@@ -171,3 +172,31 @@ def test_unusual_ways_to_act_have_columns_of_their_own(tmp_path: Path) -> None:
     at = [head.index(name) for name in ("num_candidates", "candidate_rule", "noise_scale")]
     assert [cells(text, 0)[i] for i in at] == ["1", "-", "-"]
     assert [cells(text, 2)[i] for i in at] == ["4", "mean", "0"]
+
+
+def test_runs_without_a_common_step_keep_rows_of_their_own(tmp_path: Path) -> None:
+    first = scored(tmp_path / "a", {100: [[1.0]]}, seeds=[4])
+    stopped = scored(tmp_path / "b", {60: [[0.0]]}, seeds=[5])
+    found = groups.collect([str(first), str(stopped)])
+    assert [cells(tables.run_table(found), row)[3] for row in (0, 2)] == ["100", "60"]
+
+
+def test_losses_are_drawn_from_the_metrics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    run = scored(tmp_path / "a", {}, seeds=[4, 7])
+    out = tmp_path / "losses.svg"
+    with pytest.raises(UserError, match="No run has a loss"):
+        report.main([str(run), "--plot", str(out), "--losses"])
+    with pytest.raises(UserError, match="--losses says what --plot draws"):
+        report.main([str(run), "--losses"])
+    log = MetricsLog(run.metrics, (4, 7))
+    for step in range(1, 501):
+        log.write(step, {"critic_loss": [step, 3.0 * step], "q": 1.0})
+    assert report.main([str(run), "--plot", str(out), "--losses"]) == 0
+    assert f"plot: {out}" in capsys.readouterr().out and out.stat().st_size > 1000
+    steps, values = losses.curve(losses.joined(groups.collect([str(run)], True)[0]), "critic_loss")
+    # Means over the seeds are 2 step; each point is the mean of three neighbours.
+    assert len(steps) == 167 and steps[:2].tolist() == [3, 6] and steps[-1] == 500
+    assert values[:2].tolist() == [4, 10] and values[-1] == 999

@@ -57,3 +57,13 @@ def test_probability_of_improvement_counts_pairs_and_halves_ties() -> None:
     assert stats.probability_of_improvement(
         [[2.0, 3.0], [0.0]], [[1.0, 2.0], [5.0]]
     ) == pytest.approx(0.4375)
+
+
+def test_the_interval_of_an_improvement_holds_what_resampling_reaches() -> None:
+    # Every resample of (3, 4) beats every one of (1, 2).
+    assert stats.improvement_interval([[3, 4]], [[1, 2]]) == (1.0, 1.0)
+    # One seed against one says nothing of the spread; ties count half.
+    assert np.isnan(stats.improvement_interval([[1]], [[2]])).all()
+    assert stats.improvement_interval([[1, 1]], [[1, 1]]) == (0.5, 0.5)
+    low, high = stats.improvement_interval([[0, 4]], [[1, 3]])
+    assert low < stats.probability_of_improvement([[0, 4]], [[1, 3]]) == 0.5 < high

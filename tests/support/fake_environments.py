@@ -50,6 +50,19 @@ class Chaos(gymnasium.Env[Any, Any]):
         )
 
 
+class Drawn(Chaos):
+    """Chaos that draws its state as a grey picture."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.render_mode = render_mode
+
+    def render(self) -> Any:
+        return np.full((32, 32, 3), int(255 * self.x), np.uint8)
+
+
 class Drift(gymnasium.Env[Any, Any]):
     """A point pushed by the action along a line, paid for staying near its middle.
 
@@ -79,11 +92,11 @@ class Drift(gymnasium.Env[Any, Any]):
         return np.array([self.x, self.speed, self.count / 16])
 
 
-def spec(limit: int = 30, **settings: Any) -> EnvSpec:
+def spec(limit: int = 30, entry: str = "Chaos", **settings: Any) -> EnvSpec:
     """Return the spec of Chaos with a time limit."""
     return EnvSpec(
         "Chaos-v0",
-        entry_point="fake_environments:Chaos",
+        entry_point=f"fake_environments:{entry}",
         max_episode_steps=limit,
         kwargs=settings,
         disable_env_checker=True,

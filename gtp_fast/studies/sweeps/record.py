@@ -97,7 +97,7 @@ def spread(paths: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         runs = [Run(Path(path) / name) for name in kept]
         found += [str(run) for run in runs if run.evaluations.exists()]
-        tables.append(f"{path}\n\n{_table(Path(path), kept)}\n")
+        tables.append(f"{path}\n\n{_table(Path(path), kept)}")
     return found, tables
 
 
