@@ -65,7 +65,7 @@ def page(records: Sequence[Record], campaign: Campaign) -> str:
 
 
 def _how_to_read(common: Sequence[str], campaign: Campaign) -> str:
-    over = f"the tasks that every label has ({', '.join(common)})" if common else ""
+    over = f"{len(common)} tasks ({', '.join(common)})" if common else ""
     return "\n".join([
         "- Mazes: success rate in percent. Locomotion: normalised return 100 (R - min) / (max - "
         "min). Always the last checkpoint, never the best.",
@@ -74,7 +74,8 @@ def _how_to_read(common: Sequence[str], campaign: Campaign) -> str:
         "differ. Few seeds make the interval too narrow.",
         "- data: what the episodes of the dataset reach themselves.",
         f"- average and IQM: over {over}, IQM over all their seeds; an interval stands where each "
-        "of these tasks has two seeds." if over else
+        "of these tasks has two seeds. A label with runs of less than half of the tasks has none."
+        if over else
         "- average and IQM: none, for no task has a run of every label.",
         f"- Every agent has {campaign.width} units in each hidden layer and {campaign.steps:,} "
         f"updates, but where a column says otherwise. `{CLONE}` is `{OURS}` with eta = 0, the same "

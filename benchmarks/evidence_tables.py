@@ -60,8 +60,11 @@ def order_of(table: Sequence[Row], campaign: Campaign) -> list[str]:
 
 
 def common_tasks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
-    """Return the tasks that every label has at the campaign's length and width."""
-    main = [row for row in table if row.main]
+    """Return the tasks that every label has at the campaign's length and width.
+
+    A label with runs of less than half of the tasks does not count: it has no average.
+    """
+    main = [row for row in table if row.main and 2 * len(row.runs) >= len(order)]
     return [task for task in order if main and all(task in row.runs for row in main)]
 
 

@@ -289,3 +289,13 @@ def test_a_tiny_campaign_runs_from_end_to_end(tmp_path: Path) -> None:
     assert [
         p.stat().st_mtime_ns for p in sorted((tmp_path / "runs").rglob("summary.json"))
     ] == before
+
+
+def test_a_label_of_few_tasks_takes_no_average_from_the_others(found: Path) -> None:
+    cell(found, MAZES[1], "gtp-clone", 0, ONE)
+    cell(found, "pointmaze-medium", "gtp", 0, ONE)
+    cell(found, "pointmaze-medium", "gtp-clone", 0, ONE)
+    table = evidence_tables.rows(evidence_runs.collect(found), CAMPAIGN)
+    order = evidence_tables.order_of(table, CAMPAIGN)
+    assert [len(row.runs) for row in table if row.main] == [3, 3, 1]
+    assert len(evidence_tables.common_tasks(table, order)) == 3
