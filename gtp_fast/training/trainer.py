@@ -76,7 +76,7 @@ class Trainer:
         self.callbacks = Callbacks([*own, *callbacks])
         self.saved_step = -1
         self.shown: dict[str, str] = {}
-        self.divergence = Divergence(run, self.table, self.watch, len(agent.seeds))
+        self.divergence = Divergence(run, agent, self.table, self.watch)
         self.said: set[str] = set()
         self.noting = 0.0
         self.facts = console.Facts(
