@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,6 +14,7 @@ from typing import TypeVar
 import tyro
 
 from gtp_fast.errors import UserError
+from gtp_fast.system.signals import Terminated, terminable
 
 Options = TypeVar("Options")
 
@@ -39,19 +41,23 @@ def parse(
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
-    """Return the exit code of a command: 2 after a UserError, 130 after Ctrl-C.
+    """Return the exit code of a command: 2 after a UserError, 130 after Ctrl-C, 143 after SIGTERM.
 
     main: takes the arguments without the program's name. A UserError becomes `gtp_fast: <message>`
     on stderr.
     """
     try:
-        return main(sys.argv[1:] if argv is None else argv) or 0
+        with terminable():
+            return main(sys.argv[1:] if argv is None else argv) or 0
     except UserError as error:
         print(f"gtp_fast: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("gtp_fast: stopped.", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+    except Terminated:
+        print("gtp_fast: stopped by SIGTERM.", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except BrokenPipeError:
         # The reader (`| head`) has gone; else the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

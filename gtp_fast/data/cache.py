@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,14 +19,13 @@ from safetensors.torch import save_file
 
 from gtp_fast.data.locate import Source
 from gtp_fast.data.table import Provenance, Statistics, TransitionTable
+from gtp_fast.system.files import sweep
 from gtp_fast.tasks import Rules
 
 # Raised whenever a rule changes what a table holds, so that older files are not read.
 _VERSION = 4
 _TENSORS = ("rows", "episode")
 _NAME, _PART = "gtp_fast_table_", ".part"
-# No writer takes an hour.
-_STALE_SECONDS = 3600.0
 
 
 def key(sources: Iterable[Source], task: str, rules: Rules, box: Any = None) -> str:
@@ -73,24 +70,17 @@ def store(table: TransitionTable, path: Path) -> bool:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
+        sweep(path.parent, f"{_NAME}*{_PART}")
         handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=_PART, dir=path.parent)
         os.close(handle)
         save_file(tensors, temporary, metadata={"table": json.dumps(facts)})
         os.replace(temporary, path)
     except (OSError, SafetensorError):
+        return False
+    finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        return False
     return True
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the parts that writers left which were killed."""
-    for part in folder.glob(f"{_NAME}*{_PART}"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > _STALE_SECONDS:
-                part.unlink()
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> list[int]:

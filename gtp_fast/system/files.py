@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from gtp_fast.errors import UserError
+
+# No writer takes an hour.
+_STALE_SECONDS = 3600.0
 
 
 @contextlib.contextmanager
@@ -21,6 +26,14 @@ def temporary_files_removed() -> Iterator[None]:
             yield
         finally:
             tempfile.tempdir = kept
+
+
+def sweep(folder: Path, *patterns: str) -> None:
+    """Remove what writers left in a folder that were killed: files and folders of some names."""
+    for left in (path for pattern in patterns for path in folder.glob(pattern)):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -48,8 +61,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(unwritable(path, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, error: OSError) -> str:

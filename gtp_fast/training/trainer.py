@@ -124,8 +124,8 @@ class Trainer:
             self._save(done)
         except ChildDied as error:
             raise UserError(
-                f"{error}: {checkpoint.last_good(self.run)}; go on with --resume {self.run.path}, "
-                "and with --processes 1 should memory be short."
+                f"{error.what}: {checkpoint.last_good(self.run)}; go on with --resume "
+                f"{self.run.path}, and with --processes 1 should memory be short."
             ) from error
         finally:
             self.callbacks.call("end", self.done)
