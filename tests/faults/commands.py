@@ -26,7 +26,7 @@ if __name__ == "__main__":
 import h5py
 import numpy as np
 import torch
-from forks import child, counted, ended, workers
+from forks import all_end, child, counted, ended, workers
 
 from gtp_fast import cli, collect
 from gtp_fast.__main__ import main as gtp_fast_main
@@ -185,10 +185,11 @@ def trial(
         return run(line)
 
     process, reader = child(work, said)
-    victims = [process]
+    victims, started = [process], list[int]()
     if operation is None:
         time.sleep(wait)
-        victims = workers(process)[:1] if worker else victims
+        started = workers(process)
+        victims = started[:1] if worker else victims
         for one in victims:
             os.kill(one, by)
     status = os.waitstatus_to_exitcode(ended(process, reader)[1])
@@ -197,6 +198,8 @@ def trial(
     code = 2 if worker else -by if by == signal.SIGKILL else 128 + by
     if wrong := _unlike(code, status, out, said.read_text()):
         return wrong
+    if not all_end(started):
+        return "ORPHANED WORKERS"
     left = command.left(out)
     if left not in (None, sound.left) and command.left is not _states:
         return "HALF-MADE"

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def child(work: Callable[[int], object], said: Path = Path(os.devnull)) -> tuple
     with contextlib.suppress(BaseException), said.open("w") as err, open(os.devnull, "w") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
+        sys.stdout, sys.stderr = out, err
         code = work(writer)
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 0)
@@ -66,3 +68,20 @@ def workers(process: int) -> list[int]:
             if parent == process and (b"spawn_main" in command or b"gtp_fast." in command):
                 found.append(int(entry.name))
     return sorted(found)
+
+
+def all_end(processes: list[int], seconds: float = 60.0) -> bool:
+    """Wait for processes; return whether all have ended in time."""
+    deadline = time.monotonic() + seconds
+    while any(_runs(one) for one in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _runs(process: int) -> bool:
+    """Return whether a process is there and is more than an entry that nobody has collected."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
