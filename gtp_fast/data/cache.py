@@ -55,7 +55,7 @@ def load(path: Path) -> TransitionTable | None:
         sound = bool(torch.isfinite(tensors["rows"].sum(dtype=torch.float64)))
         if facts.pop("checksum") == _checksum(tensors) and sound:
             return _decode(facts | tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
     return None
 

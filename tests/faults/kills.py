@@ -1,7 +1,8 @@
 """Training that is killed: no finished checkpoint is lost, and the run goes on to the same bits.
 
 `python tests/faults/kills.py COUNT SEED` kills that many runs, half at a file operation, each of
-them in turn, half at a random time, and prints a table.
+them in turn, half at a random time, and prints a table. Of two processes a half of the latter kills
+one that trains.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if __name__ == "__main__":
 import numpy as np
 import sets
 import torch
-from forks import child, counted, ended
+from forks import child, counted, ended, workers
 
 import gtp_fast
 from gtp_fast.errors import UserError
@@ -97,10 +98,12 @@ class Campaign:
     def _last(self, run: Path) -> dict[str, torch.Tensor]:
         return checkpoint.load(run).tensors
 
-    def trial(self, number: int, operation: int | None, wait: float) -> str:
-        """Kill one run at a file operation, or some seconds after its first checkpoint.
+    def trial(
+        self, number: int, operation: int | None, wait: float, worker: bool = False
+    ) -> str:  # fmt: skip
+        """Kill one run, or a process of it, at a file operation or after its first checkpoint.
 
-        Returns what came of it.
+        wait: seconds after that checkpoint. Returns what came of it.
         """
         output = self.folder / f"run{number}"
 
@@ -115,7 +118,8 @@ class Campaign:
         if operation is None:
             early = os.read(reader, 1)
             time.sleep(wait)
-            os.kill(process, signal.SIGKILL)
+            for victim in workers(process)[:1] if worker else [process]:
+                os.kill(victim, signal.SIGKILL)
         said, status = ended(process, reader)
         if status == 0:
             return "over before the kill"
@@ -154,7 +158,9 @@ def main(count: int, seed: int) -> int:
                 begin = campaign.first - 20
                 turn = begin + 37 * (number // 2) % (campaign.operations - begin)
                 wait = draw.uniform(0.0, campaign.seconds)
-                found[campaign.trial(number, None if number % 2 else turn, wait)] += 1
+                worker = processes == 2 and number % 4 == 1
+                at = None if number % 2 else turn
+                found[campaign.trial(number, at, wait, worker)] += 1
         bad += sum(n for what, n in found.items() if what[:3].isupper())
         what = ", ".join(f"{n:,} {outcome}" for outcome, n in found.most_common())
         print(f"| {processes} | {count // 2:,} | {what} |", flush=True)
