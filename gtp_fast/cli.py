@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -17,6 +18,13 @@ from gtp_fast.errors import UserError
 from gtp_fast.system.signals import Terminated, terminable
 
 Options = TypeVar("Options")
+_SPACE = "free some space, or choose another folder"
+_OF_MACHINE = {
+    errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.EFBIG: _SPACE,
+    errno.ENAMETOOLONG: "choose a shorter path", errno.EROFS: "choose another folder",
+    errno.EMFILE: "raise the limit by ulimit -n", errno.ENFILE: "close other programs",
+}  # fmt: skip
+"""What a machine may refuse at any place, and the mend; any other error of a file is ours."""
 
 
 def parse(
@@ -48,6 +56,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     """
     try:
         with terminable():
+            _check_folder()
             return main(sys.argv[1:] if argv is None else argv) or 0
     except UserError as error:
         print(f"gtp_fast: {error}", file=sys.stderr)
@@ -62,6 +71,21 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         # The reader (`| head`) has gone; else the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        mend = _OF_MACHINE.get(error.errno or 0)
+        if mend is None:
+            raise
+        where = f"{str(error.filename)[:80]}: " if error.filename else ""
+        print(f"gtp_fast: {where}{error.strerror}; {mend}.", file=sys.stderr)
+        return 2
+
+
+def _check_folder() -> None:
+    """Raise UserError where the working folder is gone: relative paths mean nothing in it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("The working folder was deleted: change into another one.") from error
 
 
 def _separate(word: str) -> list[str]:

@@ -40,9 +40,18 @@ def key(sources: Iterable[Source], task: str, rules: Rules, box: Any = None) -> 
 
 
 def place(digest: str) -> Path:
-    """Return the file of a table: in GTP_FAST_CACHE where it is set, else in the user's cache."""
+    """Return the file of a table: in GTP_FAST_CACHE where it is set, else in the user's cache.
+
+    A user without a home folder has no cache: nothing can be stored at the path returned then.
+    """
     chosen = os.environ.get("GTP_FAST_CACHE")
-    folder = Path(chosen) if chosen else platformdirs.user_cache_path("gtp_fast")
+    try:
+        folder = Path(chosen) if chosen else platformdirs.user_cache_path("gtp_fast")
+    except RuntimeError:
+        folder = Path(os.devnull)
+    if str(folder).startswith("~"):
+        # What older releases of platformdirs return instead of an error.
+        folder = Path(os.devnull)
     return folder / f"{_NAME}{digest}.safetensors"
 
 

@@ -16,11 +16,38 @@ from gtp_fast.errors import UserError
 _STALE_SECONDS = 3600.0
 
 
+def expanded(path: str | os.PathLike[str], variable: str = "HOME") -> Path:
+    """Return a path with ~ expanded; UserError where a user has no home folder.
+
+    variable: that of the environment which may be set instead.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} is not available, as this user has no home folder: set {variable}."
+        ) from error
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """Make a temporary folder and remove it; UserError where none can be made."""
+    try:
+        made = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise UserError(
+            f"No temporary folder can be made ({error.strerror or error}): set TMPDIR to a folder "
+            "with some space."
+        ) from error
+    with made as folder:
+        yield folder
+
+
 @contextlib.contextmanager
 def temporary_files_removed() -> Iterator[None]:
     """Remove what is written into the temporary folder meanwhile, such as models of mazes."""
     kept = tempfile.tempdir
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         tempfile.tempdir = folder
         try:
             yield
