@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,8 +15,16 @@ from typing import TypeVar
 import tyro
 
 from gtp_fast.errors import UserError
+from gtp_fast.system.signals import Terminated, terminable
 
 Options = TypeVar("Options")
+_SPACE = "free some space, or choose another folder"
+_OF_MACHINE = {
+    errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.EFBIG: _SPACE,
+    errno.ENAMETOOLONG: "choose a shorter path", errno.EROFS: "choose another folder",
+    errno.EMFILE: "raise the limit by ulimit -n", errno.ENFILE: "close other programs",
+}  # fmt: skip
+"""What a machine may refuse at any place, and the mend; any other error of a file is ours."""
 
 
 def parse(
@@ -39,23 +49,43 @@ def parse(
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
-    """Return the exit code of a command: 2 after a UserError, 130 after Ctrl-C.
+    """Return the exit code of a command: 2 after a UserError, 130 after Ctrl-C, 143 after SIGTERM.
 
     main: takes the arguments without the program's name. A UserError becomes `gtp_fast: <message>`
     on stderr.
     """
     try:
-        return main(sys.argv[1:] if argv is None else argv) or 0
+        with terminable():
+            _check_folder()
+            return main(sys.argv[1:] if argv is None else argv) or 0
     except UserError as error:
         print(f"gtp_fast: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("gtp_fast: stopped.", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+    except Terminated:
+        print("gtp_fast: stopped by SIGTERM.", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except BrokenPipeError:
         # The reader (`| head`) has gone; else the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        mend = _OF_MACHINE.get(error.errno or 0)
+        if mend is None:
+            raise
+        where = f"{str(error.filename)[:80]}: " if error.filename else ""
+        print(f"gtp_fast: {where}{error.strerror}; {mend}.", file=sys.stderr)
+        return 2
+
+
+def _check_folder() -> None:
+    """Raise UserError where the working folder is gone: relative paths mean nothing in it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("The working folder was deleted: change into another one.") from error
 
 
 def _separate(word: str) -> list[str]:

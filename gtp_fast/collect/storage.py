@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,9 +14,11 @@ from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.plans import collection_spec, plan_of, stored_evaluation_spec
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make
+from gtp_fast.system.files import sweep, write_atomically
 from gtp_fast.tasks import Task
 
 SETTINGS_KEY = "gtp_fast_collect"
+_SCRATCH = ".gtp_fast_"
 _NAMESPACE_FILE = "namespace_metadata.json"
 
 
@@ -29,8 +30,9 @@ def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Pa
     folder = root / task.local_dataset
     try:
         root.mkdir(parents=True, exist_ok=True)
+        sweep(root, f"{_SCRATCH}*")
         # In the same file system, so that moving it is one rename.
-        with tempfile.TemporaryDirectory(prefix=".gtp_fast_", dir=root) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=root) as scratch:
             made = Path(scratch)
             with _datasets_path(made):
                 _create(task, episodes, settings)
@@ -83,8 +85,9 @@ def _move(made: Path, root: Path, dataset_id: str) -> None:
     for depth in range(1, len(parts) + 1):
         namespace = Path(*parts[:depth])
         (root / namespace).mkdir(exist_ok=True)
-        if not (root / namespace / _NAMESPACE_FILE).exists():
-            shutil.copyfile(made / namespace / _NAMESPACE_FILE, root / namespace / _NAMESPACE_FILE)
+        note = root / namespace / _NAMESPACE_FILE
+        if not note.exists():
+            write_atomically(note, (made / namespace / _NAMESPACE_FILE).read_bytes())
     os.rename(made / dataset_id, root / dataset_id)
 
 

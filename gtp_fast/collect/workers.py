@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import count
 from typing import Any
 
@@ -16,6 +19,7 @@ from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.planner import Planner
 from gtp_fast.collect.plans import collection_spec, plan_of
 from gtp_fast.data.environment import MAZE_SCALES
+from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make
 from gtp_fast.tasks import Task
 
@@ -53,6 +57,11 @@ def episodes(task: Task, seed: int, noise: float, workers: int) -> Generator[Sto
                 done = waiting.popleft().result()
                 waiting.append(pool.submit(_episode, next(numbers)))
                 yield done
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"A process that collects {task.name} was ended from outside, so nothing was "
+                "written: collect again, with --workers 1 should memory be short."
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -62,9 +71,19 @@ _collector: Collector
 
 def _begin(task: Task, seed: int, noise: float) -> None:
     global _collector
-    # Ctrl-C is the parent's to handle: it stops the pool and says so once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and SIGTERM are the parent's to handle: it stops the pool and says so once.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _collector = Collector(task, seed, noise)
+
+
+def _end_with_parent() -> None:
+    """A pool does not see that the process was killed which it belongs to."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _episode(number: int) -> Stored:

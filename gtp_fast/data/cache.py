@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,14 +19,13 @@ from safetensors.torch import save_file
 
 from gtp_fast.data.locate import Source
 from gtp_fast.data.table import Provenance, Statistics, TransitionTable
+from gtp_fast.system.files import sweep
 from gtp_fast.tasks import Rules
 
 # Raised whenever a rule changes what a table holds, so that older files are not read.
 _VERSION = 4
 _TENSORS = ("rows", "episode")
 _NAME, _PART = "gtp_fast_table_", ".part"
-# No writer takes an hour.
-_STALE_SECONDS = 3600.0
 
 
 def key(sources: Iterable[Source], task: str, rules: Rules, box: Any = None) -> str:
@@ -43,9 +40,18 @@ def key(sources: Iterable[Source], task: str, rules: Rules, box: Any = None) -> 
 
 
 def place(digest: str) -> Path:
-    """Return the file of a table: in GTP_FAST_CACHE where it is set, else in the user's cache."""
+    """Return the file of a table: in GTP_FAST_CACHE where it is set, else in the user's cache.
+
+    A user without a home folder has no cache: nothing can be stored at the path returned then.
+    """
     chosen = os.environ.get("GTP_FAST_CACHE")
-    folder = Path(chosen) if chosen else platformdirs.user_cache_path("gtp_fast")
+    try:
+        folder = Path(chosen) if chosen else platformdirs.user_cache_path("gtp_fast")
+    except RuntimeError:
+        folder = Path(os.devnull)
+    if str(folder).startswith("~"):
+        # What older releases of platformdirs return instead of an error.
+        folder = Path(os.devnull)
     return folder / f"{_NAME}{digest}.safetensors"
 
 
@@ -58,7 +64,7 @@ def load(path: Path) -> TransitionTable | None:
         sound = bool(torch.isfinite(tensors["rows"].sum(dtype=torch.float64)))
         if facts.pop("checksum") == _checksum(tensors) and sound:
             return _decode(facts | tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
     return None
 
@@ -73,24 +79,17 @@ def store(table: TransitionTable, path: Path) -> bool:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
+        sweep(path.parent, f"{_NAME}*{_PART}")
         handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=_PART, dir=path.parent)
         os.close(handle)
         save_file(tensors, temporary, metadata={"table": json.dumps(facts)})
         os.replace(temporary, path)
     except (OSError, SafetensorError):
+        return False
+    finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        return False
     return True
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the parts that writers left which were killed."""
-    for part in folder.glob(f"{_NAME}*{_PART}"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > _STALE_SECONDS:
-                part.unlink()
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> list[int]:

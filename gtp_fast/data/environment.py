@@ -17,7 +17,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from gtp_fast.data import maze, trust
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.environments import d4rl_mazes
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UNREADABLE, UserError
 from gtp_fast.system import nested
 from gtp_fast.tasks import Task, find
 
@@ -202,5 +202,9 @@ def _evaluation_map(task: Task, environment: str | None, stored: str | None) -> 
 
 
 def _map(text: str | None) -> maze.MazeMap | None:
-    found = json.loads(text)["kwargs"].get("maze_map") if text else None
-    return None if found is None else [list(row) for row in found]
+    """Return the map in an environment's arguments; what is no specification is refused later."""
+    try:
+        found = json.loads(text)["kwargs"].get("maze_map") if text else None
+        return None if found is None else [list(row) for row in found]
+    except UNREADABLE:
+        return None

@@ -1,4 +1,4 @@
-"""Arrays of an HDF5 file that lie in that file, and in no other."""
+"""Arrays of an HDF5 file that lie in that file, in no other, and are as large as they promise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from h5py import h5d, h5o
 
 from gtp_fast.errors import UserError
+
+# Constant arrays compress a thousandfold; what is not written at all has no bytes.
+_LEAST_CHECKED, _LARGEST_RATIO = 1 << 28, 2000
 
 
 def number(file: Any) -> int:
@@ -27,3 +30,19 @@ def checked(stored: Any, own: int, where: str) -> Any:
             f"{where} lies in another file, which is not followed; copy the data into this file"
         )
     return stored
+
+
+def sized(stored: Any, where: str) -> Any:
+    """Return a low-level dataset; UserError when it promises far more than its bytes can hold."""
+    check_size(
+        stored.get_space().get_simple_extent_npoints() * stored.get_type().get_size(),
+        stored.get_storage_size(),
+        f"{where} promises {stored.shape}",
+    )
+    return stored
+
+
+def check_size(promised: int, stored: int, what: str) -> None:
+    """Raise UserError where compressed bytes cannot hold the promised ones."""
+    if promised > _LEAST_CHECKED + _LARGEST_RATIO * stored:
+        raise UserError(f"{what} numbers and holds fewer; fetch or write the file again")

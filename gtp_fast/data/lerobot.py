@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from gtp_fast.data import inside
 from gtp_fast.data import keys as chosen
 from gtp_fast.data.recording import Recording
 from gtp_fast.data.steps import Steps, recording
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UNREADABLE, UserError
 
 _INFO = Path("meta") / "info.json"
 _FILES = "data/chunk-*/*.parquet"
@@ -41,6 +42,11 @@ def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
     files = sorted(path.glob(_FILES))
     try:
         info = json.loads((path / _INFO).read_text())
+        for file in files:
+            promised = 8 * parquet.read_metadata(file).num_rows
+            inside.check_size(
+                promised, file.stat().st_size, f"{file.name} promises {promised // 8}"
+            )
         schema = parquet.read_schema(files[0])
         keys, notes = _keys(name, schema, observation_keys)
         wanted = [*keys, "action", "next.reward", *_INDEX]
@@ -48,7 +54,9 @@ def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
         flags = [key for key in ("next.done", "next.success") if key in schema.names]
         tables = [parquet.read_table(file, columns=[*wanted, *flags]) for file in files]
         table = concat_tables(tables)
-    except (OSError, IndexError, KeyError, json.JSONDecodeError, ArrowException) as error:
+    except UserError:
+        raise
+    except (*UNREADABLE, ArrowException) as error:
         raise UserError(f"{path} is damaged or not a LeRobot folder ({error})") from error
     if not len(table):
         raise UserError(f"{name} holds no frame; give another folder with --dataset")

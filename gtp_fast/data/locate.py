@@ -16,6 +16,7 @@ from gtp_fast.data import files, lerobot, ogbench_files, robomimic
 from gtp_fast.data import minari as minari_source
 from gtp_fast.environments import ogbench_names
 from gtp_fast.errors import UserError
+from gtp_fast.system.files import expanded
 from gtp_fast.tasks import Task
 
 Kind = Literal["minari", "flat", "robomimic", "lerobot"]
@@ -44,7 +45,7 @@ class Source:
 def root() -> Path:
     """Minari's dataset folder: MINARI_DATASETS_PATH, or Minari's default below the home folder."""
     given = os.environ.get("MINARI_DATASETS_PATH")
-    return Path(given) if given else Path.home() / ".minari" / "datasets"
+    return Path(given) if given else expanded("~/.minari/datasets", "MINARI_DATASETS_PATH")
 
 
 def find(task: Task, dataset: Any) -> tuple[Source, ...]:
@@ -75,7 +76,7 @@ def find(task: Task, dataset: Any) -> tuple[Source, ...]:
 
 
 def _given(task: Task, dataset: str) -> Source:
-    path = Path(dataset).expanduser()
+    path = expanded(dataset)
     if path.is_file():
         return _file(path)
     if path.suffix.lower() in _FLAT:

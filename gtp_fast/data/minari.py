@@ -44,7 +44,7 @@ def metadata(folder: Path) -> dict[str, Any]:
             with h5py.File(folder / _MAIN_FILE, "r") as file:
                 return {key: _plain(value) for key, value in file.attrs.items()}
         content: dict[str, Any] = json.loads((folder / _METADATA).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"the metadata of {folder} cannot be read ({error}); fetch the dataset again"
         ) from error
@@ -163,8 +163,9 @@ def _with_facts(recording: Recording, facts: dict[str, Any], whole: bool) -> Rec
             f"{name}: the metadata promises {expected} steps but the file holds"
             f" {len(recording.rows)}; remove the folder and fetch or collect the dataset again"
         )
-    recording.environment = minari_spaces.specification(facts.get("env_spec"))
-    judged = minari_spaces.specification(facts.get("eval_env_spec"))
+    with untrusted(f"{name}: its environment is not JSON", "fetch the dataset again"):
+        recording.environment = minari_spaces.specification(facts.get("env_spec"))
+        judged = minari_spaces.specification(facts.get("eval_env_spec"))
     recording.evaluation_environment = judged or recording.environment
     recording.description = str(facts.get("description", ""))
     local = "not the official data" in recording.description.lower()

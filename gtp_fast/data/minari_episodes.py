@@ -41,12 +41,13 @@ class Stored:
             numbers = sorted(int(match[1]) for match in found if match)
         self.numbers = list(numbers)
         self._groups = [h5g.open(self._file, b"episode_%d" % number) for number in self.numbers]
-        self.lengths = [h5d.open(group, b"actions").shape[0] for group in self._groups]
+        actions = [h5d.open(group, b"actions") for group in self._groups]
+        self.lengths = [inside.sized(one, f"{path.name}: actions").shape[0] for one in actions]
 
     def fill(self, position: int, path: str, out: Any, where: str) -> Any:
         """Read one array straight into `out`."""
         stored = h5d.open(self._groups[position], path.encode())
-        inside.checked(stored, self._own, f"{where}: {path}")
+        inside.sized(inside.checked(stored, self._own, f"{where}: {path}"), f"{where}: {path}")
         shape = stored.shape
         _check_shape(where, path, shape, out.shape)
         # Truth values are an enumeration in HDF5, which no number can be converted to.

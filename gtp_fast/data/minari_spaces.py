@@ -143,7 +143,7 @@ def _parsed(facts: dict[str, Any], key: str, name: str) -> Space | None:
         return None
     try:
         space: Space = json.loads(facts[key])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{name}: its {key} is not JSON ({error}); fetch the dataset again"
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import required
 from gtp_fast.errors import UserError, untrusted
+from gtp_fast.system.files import expanded
 
 SETTINGS_KEY = "gtp_fast_collect"
 """Array of a file made here, with its settings as JSON; OGBench's loader does not read it."""
@@ -25,7 +26,7 @@ COLLECTED = {"pointmaze": ("navigate", "stitch")} | dict.fromkeys(
 
 def folder() -> Path:
     """Return the folder of OGBench's files: OGBENCH_DATA, or its default, ~/.ogbench/data."""
-    return Path(os.environ.get("OGBENCH_DATA") or "~/.ogbench/data").expanduser()
+    return expanded(os.environ.get("OGBENCH_DATA") or "~/.ogbench/data", "OGBENCH_DATA")
 
 
 def can_collect(single: Single) -> bool:
@@ -38,7 +39,7 @@ def located(single: Single, dataset: str | Path | None = None) -> Path:
 
     Raises UserError that names the ways to get it where it is none of these.
     """
-    path = folder() / f"{single.dataset}.npz" if dataset is None else Path(dataset).expanduser()
+    path = folder() / f"{single.dataset}.npz" if dataset is None else expanded(dataset)
     if path.is_file():
         return path
     if dataset is not None:

@@ -118,7 +118,7 @@ def _demo(
 
 
 def _inside(stored: Any, own: int, where: str) -> Any:
-    inside.checked(stored.id, own, f"{where}: an array")
+    inside.sized(inside.checked(stored.id, own, f"{where}: an array"), f"{where}: an array")
     return stored[()]
 
 
@@ -146,5 +146,5 @@ def _environment(data: Any) -> str | None:
     """Name of the environment in the attribute env_args."""
     try:
         return str(json.loads(data.attrs["env_args"])["env_name"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return None

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from gtp_fast.agents.base import Agent
+from gtp_fast.engine import cause
 
 
 @dataclass(frozen=True)
 class Diverged:
     """A seed that stopped learning, and the update at which its loss or gradient broke bounds."""
 
-    term: str
     seed: int
     step: int
+    broken: tuple[str, ...]
+    """Names of what was beyond its bounds, in the order of an update; may be empty."""
 
 
 class Watch:
@@ -46,14 +48,15 @@ class Watch:
     def diverged(self) -> list[Diverged]:
         """Return the seeds that have diverged, the earliest first; waits for the device."""
         agent, found = self.agent, []
-        bad_step = self.bad_step.cpu()
+        bad_step, total = self.bad_step.cpu(), self.total.cpu()
         for index, step in enumerate(agent.diverged.tolist()):
             if step < 0:
                 continue
             pairs = zip(agent.loss_names, bad_step[:, index].tolist(), strict=True)
-            terms = [name for name, first in pairs if first == step]
-            term = terms[0] if terms else "a loss or gradient"
-            found.append(Diverged(term, agent.seeds[index], step))
+            bad = [name for name, first in pairs if first == step]
+            sums = dict(zip(agent.metric_names, total[:, index].tolist(), strict=True))
+            others = {name: sums[name] for name in sums if name not in agent.loss_names}
+            found.append(Diverged(agent.seeds[index], step, cause.broken(bad, others)))
         return sorted(found, key=lambda one: (one.step, one.seed))
 
     def sums(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ simulator: MuJoCo 3 here, 2.0 there.
 
 from __future__ import annotations
 
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ogbench.locomaze.ant import AntEnv
 
 from gtp_fast.environments.d4rl_mazes import CELL, MAZES, SUCCESS, centre
+from gtp_fast.system.files import temporary_folder
 
 _WALL_HEIGHT = 0.5
 """Height of the walls in cells."""
@@ -41,7 +41,7 @@ class D4RLAntMaze(AntEnv):  # type: ignore[misc]
         assert body is not None
         for geom in self._walls():
             ElementTree.SubElement(body, "geom", geom)
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             model = Path(folder) / "ant.xml"
             tree.write(model)
             super().__init__(xml_file=str(model), **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from gtp_fast.export import check, programs
 from gtp_fast.export.check import Difference
 from gtp_fast.policy import file as packed
 from gtp_fast.policy import restore
-from gtp_fast.system.files import sync_folder, unwritable
+from gtp_fast.system.files import sweep, sync_folder, unwritable
 
 FORMATS = ("cpp", "onnx", "pt2")
 SOURCES = ("gtp_policy.hpp", "example.cpp")
@@ -56,6 +58,7 @@ def export(
         if name not in FORMATS:
             raise UserError(f"Unknown format {name!r}: choose among {', '.join(FORMATS)}.")
     folder = Path(os.path.abspath(out))
+    _recover(folder)
     _check_target(folder, overwrite)
     chosen, skipped = list(formats or FORMATS), {}
     if "onnx" in chosen and (missing := programs.onnx_missing()):
@@ -68,6 +71,7 @@ def export(
     index = restore.index_of(agent, saved, seed_index)
     content = restore.pack(agent, saved, index, weights, k, noise_scale)
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    sweep(folder.parent, f".{glob.escape(folder.name)}.*.tmp")
     try:
         hidden.mkdir(parents=True)
         differences, allowed = _write(content, hidden, chosen)
@@ -108,6 +112,16 @@ def _write(
     return differences, trial.allowed
 
 
+def _recover(folder: Path) -> None:
+    """Give an earlier export its name back that a kill left moved aside."""
+    for aside in folder.parent.glob(f".{glob.escape(folder.name)}.*.old"):
+        with contextlib.suppress(OSError):
+            if folder.exists():
+                shutil.rmtree(aside)
+            else:
+                aside.rename(folder)
+
+
 def _check_target(folder: Path, overwrite: bool) -> None:
     """Raise UserError unless the folder is free, or an earlier export that may be replaced."""
     if not folder.exists():
@@ -133,7 +147,7 @@ def _replace(made: Path, folder: Path) -> None:
         folder.rename(old)
     try:
         made.rename(folder)
-    except OSError:
+    except BaseException:
         if old.exists():
             old.rename(folder)
         raise

@@ -7,6 +7,7 @@ import secrets
 import weakref
 from collections.abc import Mapping
 from itertools import count
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from gtp_fast import ops
 from gtp_fast.agents.acting import Acting
 from gtp_fast.data import box
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, untrusted
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.ops.sampling import Sampler, acting_noise
 from gtp_fast.policy import file
@@ -67,13 +68,13 @@ def load(
             )
         return Policy(file.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
-    index = index_of(agent, saved, seed_index)
+    place = index_of(agent, saved, seed_index)
     own: int = getattr(agent.config, "num_candidates", 1)
     chooses = None
     if (num_candidates or own) > 1 or candidate_rule is not None:
-        ways = (num_candidates, index, precision, noise_scale, candidate_rule)
+        ways = (num_candidates, place, precision, noise_scale, candidate_rule)
         chooses = agent.acting(weights, k, *ways)
-    content = pack(agent, saved, index, weights, k, noise_scale)
+    content = pack(agent, saved, place, weights, k, noise_scale)
     return Policy(content, device, backend, precision, chooses)
 
 
@@ -150,7 +151,7 @@ class Policy:
             if seed is None:
                 key, step = self._entropy, next(self._calls)
             else:
-                key, step = int(seed) & _KEY_MASK, int(step) & _STEP_MASK
+                key, step = self._counter(seed, step)
             action = self._action(observation, key, step)
             if action is None and observation.dtype == np.float64:
                 action = self._action(observation.astype(np.float32), key, step)
@@ -160,7 +161,9 @@ class Policy:
             observation = self._joined(observation)
         if isinstance(observation, Tensor):
             return self._act_torch(observation, seed, step)
-        rows = self._checked(np.asarray(observation))
+        with untrusted("The observation is no array", "give numbers of one shape."):
+            observation = np.asarray(observation)
+        rows = self._checked(observation)
         out = np.empty((*np.atleast_2d(rows).shape[:1], self.action_dim), np.float32)
         self._act(np.atleast_2d(rows), out, *self._counter(seed, step))
         return self._scaled(out)[0] if rows.ndim == 1 else self._scaled(out)
@@ -185,7 +188,13 @@ class Policy:
         """Return key and step of the noise."""
         if seed is None:
             return self._entropy, next(self._calls)
-        return int(seed) & _KEY_MASK, int(step) & _STEP_MASK
+        try:
+            return index(seed) & _KEY_MASK, index(step) & _STEP_MASK
+        except TypeError as error:
+            raise UserError(
+                f"seed = {seed!r:.40} and step = {step!r:.40} must be integers (seed None for "
+                "fresh noise)."
+            ) from error
 
     def _renew(self) -> None:
         self._entropy = secrets.randbits(64)
@@ -210,9 +219,12 @@ class Policy:
                 f"{', '.join(map(str, observation))}, and this policy needs {', '.join(self.keys)}."
             )
         parts = [observation[key] for key in self.keys]
-        if isinstance(parts[0], Tensor):
-            return torch.cat(parts, -1)
-        return np.concatenate(parts, -1)
+        with untrusted(
+            "The observation's entries do not fit together", "give them as [n] or [B, n]."
+        ):
+            return (
+                torch.cat(parts, -1) if isinstance(parts[0], Tensor) else np.concatenate(parts, -1)
+            )
 
     def _checked(self, observation: NDArray[Any]) -> Array:
         self._check_shape(observation.shape)

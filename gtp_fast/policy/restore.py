@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -113,6 +114,11 @@ def check_acting(
     weights: `ema` or `online`. k: 1..64. num_candidates: 1..1024. noise_scale: 0..10.
     candidate_rule: one of `Rule`.
     """
+    for name, value in (("k", k), ("num_candidates", num_candidates)):
+        if not isinstance(value, Integral | None):
+            raise UserError(f"{name} = {value!r:.40} must be an integer.")
+    if not isinstance(noise_scale, Real | None):
+        raise UserError(f"noise_scale = {noise_scale!r:.40} must be a number.")
     if weights is not None and weights not in _WEIGHTS:
         raise UserError(f"Unknown weights {weights!r}: choose ema (the moving average) or online.")
     if k is not None and not 1 <= k <= 64:
@@ -130,7 +136,7 @@ def check_acting(
 def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int:
     """Return which seed of the agent is meant; UserError when it has no such seed."""
     seeds = len(agent.seeds)
-    if not -seeds <= seed_index < seeds:
+    if not isinstance(seed_index, Integral) or not -seeds <= seed_index < seeds:
         raise UserError(
             f"There is no seed_index {seed_index}: {saved.path} holds {seeds} seeds, "
             f"0 to {seeds - 1}."

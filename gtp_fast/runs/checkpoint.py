@@ -127,7 +127,7 @@ def best(run: str | os.PathLike[str]) -> Path | None:
         path = folder / str(json.loads((folder / _BEST).read_text())["checkpoint"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{folder / _BEST} cannot be read: delete it and use --checkpoint last."
         ) from error
@@ -169,7 +169,7 @@ def load(path: str | os.PathLike[str], which: str = "last") -> Checkpoint:
         data = weights.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: {mend}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{note} cannot be read, it was cut short or altered: {mend}.") from error
     try:
         written = state.pop("digest")

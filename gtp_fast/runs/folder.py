@@ -25,6 +25,16 @@ _KINDS = {
 """What keys of config.yaml hold, where they are there."""
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML without aliases: a few lines of them stand for more than a memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Read the next node; YAMLError for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
 @dataclass(frozen=True)
 class Run(os.PathLike[str]):
     """The folder of one training run and the places in it."""
@@ -56,8 +66,8 @@ class Run(os.PathLike[str]):
         """Return the resolved configuration; UserError when it is missing or no mapping."""
         path = self.path / "config.yaml"
         try:
-            config = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            config = yaml.load(path.read_text(), _Plain)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no valid YAML"
             raise UserError(
                 f"{path} cannot be read ({reason}): name a run folder made by gtp_fast.train."
@@ -94,7 +104,7 @@ class Run(os.PathLike[str]):
             return {}
         try:
             summary = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read: delete it, the run can do without.") from error
         return summary if isinstance(summary, dict) else {}
 

@@ -90,7 +90,7 @@ class Study:
             return {}
         try:
             kept: dict[str, dict[str, Any]] = json.loads(self.path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.path} cannot be read: delete it to start over.") from error
         return kept
 

@@ -20,8 +20,12 @@ from gtp_fast.errors import UserError
 POSSIBLE = os.name == "posix"
 
 
-class ChildDied(RuntimeError):
-    """A child ended without being asked to; the message says which, and how."""
+class ChildDied(UserError):
+    """A child ended without being asked to; `what` says which, and how."""
+
+    def __init__(self, what: str):
+        self.what = what
+        super().__init__(f"{what}: give the command again, with more memory free if it is short.")
 
 
 class Child:

@@ -4,23 +4,63 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from gtp_fast.errors import UserError
+
+# No writer takes an hour.
+_STALE_SECONDS = 3600.0
+
+
+def expanded(path: str | os.PathLike[str], variable: str = "HOME") -> Path:
+    """Return a path with ~ expanded; UserError where a user has no home folder.
+
+    variable: that of the environment which may be set instead.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} is not available, as this user has no home folder: set {variable}."
+        ) from error
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """Make a temporary folder and remove it; UserError where none can be made."""
+    try:
+        made = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise UserError(
+            f"No temporary folder can be made ({error.strerror or error}): set TMPDIR to a folder "
+            "with some space."
+        ) from error
+    with made as folder:
+        yield folder
 
 
 @contextlib.contextmanager
 def temporary_files_removed() -> Iterator[None]:
     """Remove what is written into the temporary folder meanwhile, such as models of mazes."""
     kept = tempfile.tempdir
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         tempfile.tempdir = folder
         try:
             yield
         finally:
             tempfile.tempdir = kept
+
+
+def sweep(folder: Path, *patterns: str) -> None:
+    """Remove what writers left in a folder that were killed: files and folders of some names."""
+    for left in (path for pattern in patterns for path in folder.glob(pattern)):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -48,8 +88,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(unwritable(path, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, error: OSError) -> str:

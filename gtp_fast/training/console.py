@@ -106,21 +106,6 @@ def announced(facts: Facts) -> list[str]:
     return notes
 
 
-def mend(table: TransitionTable, step: int) -> str:
-    """Return what may help seeds of which the last one diverged at an update, from 0."""
-    if step:
-        return "start again with a lower --learning-rate, or with --max-gradient-norm 1"
-    rows = table.all()
-    spans = [
-        f"{name} from {float(values.min()):.3g} to {float(values.max()):.3g}"
-        for name, values in (("rewards", rows.reward), ("observations", rows.observation))
-    ]
-    return (
-        "no rate is at fault when the first update diverges: look at the data "
-        f"({', '.join(spans)}), at --reward and --normalise-observations"
-    )
-
-
 def summarise(facts: Facts, outcome: Outcome) -> None:
     """Write summary.json, and print the scores with all that they must be read with."""
     content = summary(facts, outcome)

@@ -1,14 +1,18 @@
-"""Seeds that diverge: each is reported once, and the run ends when none is left."""
+"""Seeds that diverge: each is reported once with its cause, and the run ends when none is left."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from gtp_fast import engine
+from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable
+from gtp_fast.engine import Diverged, cause
+from gtp_fast.engine.cause import Cause
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run, checkpoint
-from gtp_fast.training import console
 
 
 class AllDiverged(UserError):
@@ -16,23 +20,53 @@ class AllDiverged(UserError):
 
 
 class Divergence:
-    """The diverged seeds of a run of `seeds` seeds."""
+    """The diverged seeds of a run."""
 
-    def __init__(self, run: Run, table: TransitionTable, watch: engine.Watch, seeds: int):
-        self.run, self.table, self.watch, self.seeds = run, table, watch, seeds
-        self.reported: set[int] = set()
+    def __init__(self, run: Run, agent: Agent, table: TransitionTable, watch: engine.Watch):
+        self.run, self.agent, self.table, self.watch = run, agent, table, watch
+        self.causes: dict[int, Cause] = {}
 
     def check(self, say: Callable[[str], None]) -> None:
         """Report each diverged seed once by `say`; AllDiverged when none is left."""
         diverged = self.watch.diverged()
-        fresh = [one for one in diverged if one.seed not in self.reported]
-        self.reported |= {one.seed for one in fresh}
-        lines = [f"{one.term} of seed {one.seed} diverged at update {one.step:,}" for one in fresh]
-        if len(diverged) == self.seeds:
+        fresh = [one for one in diverged if one.seed not in self.causes]
+        for one in fresh:
+            index = self.agent.seeds.index(one.seed)
+            self.causes[one.seed] = cause.first(self.agent, self.table, index, one.broken)
+        lines = [
+            f"{self.causes[one.seed].term} of seed {one.seed} diverged at update {one.step:,}"
+            for one in fresh
+        ]
+        if len(diverged) == len(self.agent.seeds):
+            advice = dict.fromkeys(map(self.mend, diverged))
             raise AllDiverged(
                 f"{'; '.join(lines) or 'every seed has diverged'}: "
-                f"{checkpoint.last_good(self.run)}; "
-                f"{console.mend(self.table, max(one.step for one in diverged))}."
+                f"{checkpoint.last_good(self.run)}; {'; '.join(advice)}."
             )
         for line in lines:
             say(f"{line}: it stays as it was, the other seeds go on")
+
+    def mend(self, one: Diverged) -> str:
+        """Return what may help a diverged seed."""
+        found = self.causes[one.seed]
+        if one.step == 0 and not found.stepped:
+            rows = self.table.all()
+            spans = f"{_span('rewards', rows.reward)}, {_span('observations', rows.observation)}"
+            return (
+                "a rate is seldom at fault when the first update diverges: look at the data "
+                f"({spans}), at --reward and --normalise-observations"
+            )
+        if found.part == "weights":
+            return "start again with --weight-maximum 100, or with a lower --eta"
+        if found.part == "critic":
+            return (
+                f"the critic is at fault, not the actor: look at the "
+                f"{_span('rewards', self.table.all().reward)} and at --reward, and start again "
+                f"with a --discount below {self.agent.config.discount:g} or a lower "
+                "--critic-learning-rate"
+            )
+        return "start again with a lower --learning-rate, or with --max-gradient-norm 1"
+
+
+def _span(name: str, values: Tensor) -> str:
+    return f"{name} from {float(values.min()):.3g} to {float(values.max()):.3g}"

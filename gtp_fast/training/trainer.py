@@ -74,7 +74,7 @@ class Trainer:
         self.callbacks = Callbacks([*loggers.named(logged, start), *callbacks])
         self.saved_step = -1
         self.shown: dict[str, str] = {}
-        self.divergence = Divergence(run, self.table, self.watch, len(agent.seeds))
+        self.divergence = Divergence(run, agent, self.table, self.watch)
         self.said: set[str] = set()
         self.noting = 0.0
         self.facts = console.Facts(
@@ -120,8 +120,8 @@ class Trainer:
             self._save(done)
         except ChildDied as error:
             raise UserError(
-                f"{error}: {checkpoint.last_good(self.run)}; go on with --resume {self.run.path}, "
-                "and with --processes 1 should memory be short."
+                f"{error.what}: {checkpoint.last_good(self.run)}; go on with --resume "
+                f"{self.run.path}, and with --processes 1 should memory be short."
             ) from error
         finally:
             self.callbacks.call("end", self.done)

@@ -1,12 +1,12 @@
 """Training that is killed: no finished checkpoint is lost, and the run goes on to the same bits.
 
 `python tests/faults/kills.py COUNT SEED` kills that many runs, half at a file operation, each of
-them in turn, half at a random time, and prints a table.
+them in turn, half at a random time, and prints a table. Of two processes a half of the latter kills
+one that trains.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,12 @@ if __name__ == "__main__":
 import numpy as np
 import sets
 import torch
+from forks import child, counted, ended, workers
 
 import gtp_fast
 from gtp_fast.errors import UserError
 from gtp_fast.runs import checkpoint
 
-_EVENTS = frozenset({"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"})
 _OPTIONS: dict[str, Any] = {
     "env": "none", "width": 8, "k": 2, "batch_size": 8, "log_every": 3, "checkpoint_every": 4,
     "device": "cpu", "steps": 60,
@@ -67,44 +66,6 @@ class Counting(gtp_fast.Callback):
             os.write(self.pipe, number.to_bytes(4, "little"))
 
 
-def _counted(kill_at: int | None = None) -> list[int]:
-    """Count the file operations of this process from now on; kill it at one of them."""
-    count = [0]
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _EVENTS:
-            count[0] += 1
-            if count[0] == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    return count
-
-
-def _child(work: Callable[[int], object]) -> tuple[int, int]:
-    """Fork, do the work with the end of a pipe; return the process and the pipe to read."""
-    reader, writer = os.pipe()
-    process = os.fork()
-    if process:
-        os.close(writer)
-        return process, reader
-    with contextlib.suppress(BaseException), Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-        work(writer)
-        os._exit(0)
-    os._exit(1)
-
-
-def _ended(process: int, reader: int) -> tuple[bytes, int]:
-    """Wait; return what the child wrote, and its status."""
-    said = b""
-    while part := os.read(reader, 64):
-        said += part
-    os.close(reader)
-    return said, os.waitpid(process, 0)[1]
-
-
 class Campaign:
     """Runs below a folder, each killed once and then taken to its end."""
 
@@ -113,7 +74,7 @@ class Campaign:
         self.options |= {"seeds": tuple(range(processes))}
         np.savez(folder / "x.npz", **sets.flat(steps=40))
         self.whole = self._last(self._trained(folder / "whole"))
-        said, _ = _ended(*_child(self._count))
+        said, _ = ended(*child(self._count))
         self.first, self.operations, milliseconds = (
             int.from_bytes(said[i : i + 4], "little") for i in (0, 4, 8)
         )
@@ -121,7 +82,7 @@ class Campaign:
 
     def _count(self, pipe: int) -> None:
         options = self.options | {"output": self.folder / "counted"}
-        callbacks = [Counting(pipe, _counted())]
+        callbacks = [Counting(pipe, counted())]
         gtp_fast.fit(self.folder / "x.npz", callbacks=callbacks, **options)
 
     def _trained(self, output: Path, resume: Path | None = None) -> Path:
@@ -130,33 +91,36 @@ class Campaign:
             dataset = None if resume else self.folder / "x.npz"
             gtp_fast.fit(dataset, callbacks=[Finished(pipe)], **given)
 
-        _, status = _ended(*_child(work))
+        _, status = ended(*child(work))
         assert status == 0, "the run fails without a kill"
         return next(output.iterdir())
 
     def _last(self, run: Path) -> dict[str, torch.Tensor]:
         return checkpoint.load(run).tensors
 
-    def trial(self, number: int, operation: int | None, wait: float) -> str:
-        """Kill one run at a file operation, or some seconds after its first checkpoint.
+    def trial(
+        self, number: int, operation: int | None, wait: float, worker: bool = False
+    ) -> str:  # fmt: skip
+        """Kill one run, or a process of it, at a file operation or after its first checkpoint.
 
-        Returns what came of it.
+        wait: seconds after that checkpoint. Returns what came of it.
         """
         output = self.folder / f"run{number}"
 
         def work(pipe: int) -> None:
             if operation is not None:
-                _counted(kill_at=operation)
+                counted(kill_at=operation)
             options = self.options | {"output": output}
             gtp_fast.fit(self.folder / "x.npz", callbacks=[Finished(pipe)], **options)
 
-        process, reader = _child(work)
+        process, reader = child(work)
         early = b""
         if operation is None:
             early = os.read(reader, 1)
             time.sleep(wait)
-            os.kill(process, signal.SIGKILL)
-        said, status = _ended(process, reader)
+            for victim in workers(process)[:1] if worker else [process]:
+                os.kill(victim, signal.SIGKILL)
+        said, status = ended(process, reader)
         if status == 0:
             return "over before the kill"
         found = self._judged(output, max(early + said, default=0))
@@ -194,7 +158,9 @@ def main(count: int, seed: int) -> int:
                 begin = campaign.first - 20
                 turn = begin + 37 * (number // 2) % (campaign.operations - begin)
                 wait = draw.uniform(0.0, campaign.seconds)
-                found[campaign.trial(number, None if number % 2 else turn, wait)] += 1
+                worker = processes == 2 and number % 4 == 1
+                at = None if number % 2 else turn
+                found[campaign.trial(number, at, wait, worker)] += 1
         bad += sum(n for what, n in found.items() if what[:3].isupper())
         what = ", ".join(f"{n:,} {outcome}" for outcome, n in found.most_common())
         print(f"| {processes} | {count // 2:,} | {what} |", flush=True)

@@ -6,6 +6,7 @@ import random
 
 _WORDS = (
     b"null", b"[]", b"{}", b"-1", b"1e400", b"NaN", b'"x"', b"true", b"9" * 20, b"[" * 40,
+    b"[" * 100_000, b'{"a":' * 100_000,
     b"!!python/object/apply:os.system ['touch was-here']", b"&a [*a]",
 )  # fmt: skip
 

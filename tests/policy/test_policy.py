@@ -121,6 +121,35 @@ def test_a_repeatable_episode_counts_its_steps(loaded: Policy) -> None:
     assert np.array_equal(loaded.act(OBSERVATION, seed=3), first[0])
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("observation", [OBSERVATION, BATCH, torch.from_numpy(BATCH)])
+@pytest.mark.parametrize(
+    "given", [{"seed": "x"}, {"seed": 1.5}, {"seed": []}, {"seed": 1, "step": None}]
+)
+def test_a_seed_or_step_that_is_no_integer_is_one_sentence(
+    run: Run, backend: str, observation: Any, given: dict[str, Any]
+) -> None:
+    actor = policy.load(run, backend=backend)
+    with pytest.raises(UserError, match=r"^seed = .* and step = .* must be integers"):
+        actor.act(observation, **given)
+    assert np.array_equal(actor.act(BATCH, seed=np.int64(3)), actor.act(BATCH, seed=3))
+
+
+@pytest.mark.parametrize(
+    "given", [{"k": "x"}, {"k": 2.0}, {"num_candidates": "x"}, {"noise_scale": "x"},
+              {"seed_index": "x"}, {"seed_index": 0.0}],
+)  # fmt: skip
+def test_a_choice_of_the_wrong_type_is_one_sentence(run: Run, given: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(given))):
+        policy.load(run, **given)
+
+
+@pytest.mark.parametrize("observation", [[[1.0], [1.0, 2.0]], [None, 1, 2], "abc", None, object()])
+def test_what_is_no_array_is_one_sentence(loaded: Policy, observation: Any) -> None:
+    with pytest.raises(UserError, match=r"^The observation "):
+        loaded.act(observation)
+
+
 def test_a_copy_acts_alike_and_draws_noise_of_its_own(loaded: Policy) -> None:
     for other in (copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
         assert repr(other) == repr(loaded)

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import fake_environments  # noqa: F401  It registers the environment of the old runs.
+import fake_environments  # noqa: F401 - it registers the environment of these runs
 import numpy as np
 import pytest
 import safetensors.numpy

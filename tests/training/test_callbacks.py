@@ -103,16 +103,6 @@ def test_a_stop_between_two_rows_of_metrics_loses_none_of_them(
         assert one[name][at].tolist() == other[name][where].tolist()
 
 
-@pytest.mark.parametrize(("scale", "said"), [(1e30, "look at the data .*observations from")])
-def test_a_first_update_that_diverges_points_at_the_data(
-    place: dict[str, Any], scale: float, said: str
-) -> None:
-    arrays = place["dataset"]
-    arrays["observations"] = arrays["observations"] * np.float32(scale)
-    with pytest.raises(UserError, match=rf"diverged at update 0.*{said}"):
-        gtp_fast.fit(**place)
-
-
 def test_evaluations_between_take_their_share_of_the_time(
     place: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

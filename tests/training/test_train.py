@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     )
     said = refusal(arguments(dataset, tmp_path, *options), capsys)
     assert "diverged at update" in said
-    assert "loss of seed 0" in said
+    assert "of seed 0" in said and "a lower --learning-rate" in said
     last = checkpoint.last(only_run(tmp_path))
     assert last is not None
     assert str(last) in said

@@ -1,0 +1,72 @@
+"""What first broke its bounds in the update at which a seed diverged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+
+from gtp_fast.agents.base import Agent
+from gtp_fast.data.table import TransitionTable
+from gtp_fast.reference.philox import Stream
+
+Part = Literal["critic", "weights", "actor"]
+
+# In the order of an update: the critic steps, its new values make the weights, the actor steps.
+_LOSSES = ("critic_loss", "value_loss")
+_VALUES = ("q", "value", "advantage_std")
+_WEIGHTS = ("weight", "weight_max")
+_GRADIENT = "critic_gradient"
+_SAID = {
+    "q": "the critic's Q", "value": "the critic's V", "advantage_std": "the critic's advantage",
+    "weight": "a weight w", "weight_max": "a weight w", "critic_gradient": "the critic's gradient",
+    "actor_gradient": "the actor's gradient", "flow_gradient": "the flow's gradient",
+}  # fmt: skip
+_ROWS = 64
+
+
+class Cause(NamedTuple):
+    """The first quantity beyond its bounds."""
+
+    term: str
+    """What a message calls it."""
+    part: Part
+    stepped: bool
+    """Whether it follows from a step of the update itself, so that even the first has a rate."""
+
+
+def broken(bad: Sequence[str], sums: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the names of what is beyond its bounds, the first in an update at the front.
+
+    bad: losses beyond their bounds in the update itself. sums: all other metrics, summed since the
+    last row; a diverged seed stays as it was, so what is not finite in them was not finite then.
+    """
+    found = [name for name, value in sums.items() if not math.isfinite(value)]
+    # A critic whose gradient breaks takes no step, so that no loss of the actor follows from it.
+    order = (*_LOSSES, *_VALUES, *_WEIGHTS, *bad) if bad else (_GRADIENT, *_VALUES, *_WEIGHTS)
+    return tuple(dict.fromkeys(x for x in (*order, *found) if x in bad or x in found))
+
+
+def first(agent: Agent, table: TransitionTable, index: int, names: Sequence[str]) -> Cause:
+    """Return the cause for seed number `index`; names: as `broken` returns them.
+
+    It runs the policy, so it belongs to a seed that has diverged and to no update.
+    """
+    name = names[0] if names else "a loss or gradient"
+    of_critic = name in (*_LOSSES, _GRADIENT, *_VALUES)
+    if (of_critic or name in _WEIGHTS) and not _acts(agent, table, index):
+        return Cause("an action of the policy", "actor", stepped=False)
+    part: Part = "critic" if of_critic else "weights" if name in _WEIGHTS else "actor"
+    return Cause(_SAID.get(name, name), part, stepped=name in (*_VALUES, *_WEIGHTS))
+
+
+def _acts(agent: Agent, table: TransitionTable, index: int) -> bool:
+    """Return whether the policy's actions at the first rows of the table are finite."""
+    states = agent.raw(table.rows[:_ROWS, : agent.observation_dim].to(agent.dtype))
+    with torch.no_grad():
+        policy = agent.acting(num_candidates=1, noise_scale=1.0).sampler
+        noise = agent.chain_noise(0, Stream.ACT, len(states), policy.draws)
+        actions = policy.sample(states.expand(len(agent.seeds), -1, -1).contiguous(), noise)
+    return bool(actions[index].isfinite().all())

@@ -1,0 +1,74 @@
+"""The short form of the campaign that kills commands, and what they say when they are stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import commands
+import pytest
+import torch
+
+from gtp_fast import cli
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+Made = tuple[Path, dict[str, commands.Command]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    pytest.importorskip("gymnasium_robotics")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("commands")
+    yield folder, {one.name: one for one in commands.all_commands(folder)}
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "export", "collect"])
+def test_a_command_that_is_ended_leaves_nothing_half_made(
+    made: Made, tmp_path: Path, name: str
+) -> None:
+    command = made[1][name]
+    sound = commands.whole(command, tmp_path / "whole")
+    assert sound.left is not None
+    signals = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
+    for i, by in enumerate(signals if name == "export" else signals[:2], start=1):
+        at = sound.operations * i // 5
+        found = commands.trial(command, tmp_path / str(i), sound, by, at)
+        assert found == "ended as ever", (by.name, at)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
+def test_an_evaluation_that_loses_a_worker_says_so(made: Made, tmp_path: Path) -> None:
+    command = made[1]["evaluate in 2 processes"]
+    sound = commands.whole(command, tmp_path / "whole")
+    half = sound.seconds / 2
+    found = commands.trial(command, tmp_path / "out", sound, signal.SIGKILL, None, half, True)
+    assert found in ("ended as ever", "no worker yet", "over before the signal")
+
+
+def test_the_campaign_sees_a_result_that_differs(made: Made, tmp_path: Path) -> None:
+    sound = commands.Started("something else", 10, 1.0)
+    found = commands.trial(made[1]["export"], tmp_path / "out", sound, signal.SIGKILL, 3)
+    assert found == "OTHER RESULT"
+
+
+def test_a_signal_is_given_back_to_who_handled_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(words: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("not reached")
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.run(stopped, []) == 143
+    assert capsys.readouterr().err == "gtp_fast: stopped by SIGTERM.\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+    seen: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        assert cli.run(lambda words: os.kill(os.getpid(), signal.SIGTERM), []) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]

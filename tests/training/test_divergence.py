@@ -1,0 +1,91 @@
+"""What a run says of a divergence: the quantity that broke first, and what may mend it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sets
+
+import gtp_fast
+from gtp_fast.engine import cause
+from gtp_fast.errors import UserError
+from gtp_fast.training.callbacks import Callback
+
+OPTIONS: dict[str, Any] = {
+    "width": 8, "batch_size": 8, "log_every": 5, "device": "cpu", "processes": 1, "steps": 40,
+    "env": "none", "evaluate_every": 0,
+}  # fmt: skip
+CRITIC = r"critic is at fault, not the actor: .*--discount below {:g} .*--critic-learning-rate"
+ACTOR = r"a lower --learning-rate, or with --max-gradient-norm 1\.$"
+DATA = r"look at the data \(rewards from .* observations from"
+
+
+@pytest.mark.parametrize(
+    ("options", "rewards", "observations", "said"),
+    [
+        ({"critic_learning_rate": 1e30}, 1, 1, "the critic's Q .* update 0: .*" + CRITIC),
+        ({"critic_learning_rate": 1e8}, 1, 1, "critic_loss .* update 1: .*" + CRITIC),
+        ({"discount": 1.0, "eta": 0.5}, 3e17, 1, "the critic's Q .*" + CRITIC),
+        ({"eta": 0.5}, 1e30, 1, "^critic_loss .* update 0: .*" + DATA),
+        ({"learning_rate": 1e18}, 1, 1, "^consistency_loss .* update 1: .*" + ACTOR),
+        ({}, 1, 1e30, "^consistency_loss .* update 0: .*" + DATA),
+        ({"eta": 1e3, "weight_maximum": None}, 1, 1, "^a weight w .*--weight-maximum .*--eta"),
+        (
+            {"objective": "linear-q", "critic_learning_rate": 1e30}, 1, 1,
+            "the critic's Q .* update 0: .*" + CRITIC,
+        ),
+        ({"agent": "bc", "learning_rate": 1e30}, 1, 1, "^cloning_loss .*" + ACTOR),
+        ({"agent": "fql", "learning_rate": 1e30}, 1, 1, "^an action of the policy .*" + ACTOR),
+        ({"agent": "fql", "critic_learning_rate": 1e30}, 1, 1, "^critic_loss .*" + CRITIC),
+        ({"agent": "diffusion-ql", "critic_learning_rate": 1e30}, 1, 1, "^the critic's Q"),
+    ],
+)  # fmt: skip
+def test_a_divergence_names_its_first_cause_and_a_mend_that_fits(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    rewards: float,
+    observations: float,
+    said: str,
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+    arrays = sets.flat(steps=40, width=2)
+    arrays["rewards"] = arrays["rewards"] * np.float64(rewards) + (rewards > 1) * rewards
+    arrays["observations"] = arrays["observations"] * np.float32(observations)
+    with pytest.raises(UserError, match=said.format(options.get("discount", 0.99))):
+        gtp_fast.fit(arrays, output=tmp_path, **OPTIONS | options)
+
+
+def test_one_seed_of_two_names_its_own_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+    options = OPTIONS | {"seeds": (3, 8), "critic_learning_rate": (3e-4, 1e30)}
+    figures: dict[int, Any] = {}
+
+    class Note(Callback):
+        def on_metrics(self, step: int, found: Any) -> None:
+            figures[step] = figures.get(step, {}) | dict(found)
+
+    gtp_fast.fit(sets.flat(steps=40, width=2), output=tmp_path, callbacks=[Note()], **options)
+    said = capsys.readouterr().err
+    assert said.count("the critic's Q of seed 8 diverged at update 0: it stays as it was") == 1
+    assert "of seed 3 diverged" not in said
+    assert all(math.isfinite(figures[40][name][0]) for name in ("q", "consistency_loss"))
+
+
+def test_the_order_of_an_update_decides_which_quantity_was_first() -> None:
+    bad, fine = math.nan, 1.0
+    gradients = {"actor_gradient": bad, "critic_gradient": bad}
+    after_critic = {"q": bad, "weight": bad} | gradients
+    assert cause.broken(["consistency_loss"], after_critic)[0] == "q"
+    assert cause.broken(["consistency_loss"], {"q": fine, "weight": bad} | gradients)[0] == "weight"
+    assert cause.broken(["critic_loss", "flow_loss"], after_critic)[0] == "critic_loss"
+    assert cause.broken(["flow_loss"], {"q": fine} | gradients)[0] == "flow_loss"
+    assert cause.broken([], {"q": fine} | gradients)[0] == "critic_gradient"
+    assert cause.broken([], {"q": fine, "actor_gradient": bad}) == ("actor_gradient",)
+    assert cause.broken([], {"q": fine}) == ()
