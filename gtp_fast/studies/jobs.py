@@ -26,7 +26,7 @@ from gtp_fast.training.trainer import Trainer
 
 State = Literal["waiting", "finished", "failed", "stopped"]
 _RETURNED = ("config.yaml", "summary.json", "evaluations.npz")
-_ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "steps", "episodes")
+_ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "seeds", "steps", "episodes")
 """Options that change no result, or that `facts` holds resolved."""
 _PATIENCE = 120.0
 """Seconds that a job waits for its folder: the process of a lost machine may outlive it a while."""
