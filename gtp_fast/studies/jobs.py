@@ -26,7 +26,7 @@ from gtp_fast.training.trainer import Trainer
 
 State = Literal["waiting", "finished", "failed", "stopped"]
 _RETURNED = ("config.yaml", "summary.json", "evaluations.npz")
-_ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "steps", "episodes")
+_ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "seeds", "steps", "episodes")
 """Options that change no result, or that `facts` holds resolved."""
 _PATIENCE = 120.0
 """Seconds that a job waits for its folder: the process of a lost machine may outlive it a while."""
@@ -59,6 +59,8 @@ class Result:
     """One sentence on a failure."""
     trace: str = ""
     """Traceback of a failure that is no UserError."""
+    begun: int = 0
+    """Updates that were done before; all of them where the run was finished."""
     seconds: float = 0.0
     where: str = ""
     """Name of the machine."""
@@ -74,13 +76,18 @@ class Result:
             (folder / name).write_bytes(zlib.decompress(content))
 
 
+def updates(command: Command) -> int:
+    """Return the updates of a run."""
+    return command.run.steps or command.task.updates
+
+
 def facts(command: Command) -> dict[str, Any]:
     """Return all that decides the result of a run, resolved, as plain values.
 
     An option of the run counts where it differs from its default.
     """
     run, default, task = command.run, RunConfig(), command.task
-    steps = run.steps or task.updates
+    steps = updates(command)
     given = {
         one.name: getattr(run, one.name)
         for one in dataclasses.fields(RunConfig)
@@ -130,14 +137,14 @@ def trainer(job: Job) -> Trainer:
 def run(job: Job) -> Result:
     """Do a job to its end, in whatever process: what fails becomes part of the result."""
     assert job.folder is not None
-    found, began = Run(job.folder), time.perf_counter()
+    found, began, begun = Run(job.folder), time.perf_counter(), 0
     if job.command.run.device == "cpu":
         torch.set_num_threads(1)
     state: State = "failed"
     reason, trace = "", ""
     try:
         with _alone(job):
-            code = 0 if _is_finished(found) else trainer(job).train()
+            code, begun = (0, updates(job.command)) if _is_finished(found) else _trained(job)
         state = "stopped" if code else "finished"
     except UserError as error:
         reason = str(error)
@@ -145,13 +152,19 @@ def run(job: Job) -> Result:
         reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         trace = traceback.format_exc()
     seconds, where = time.perf_counter() - began, socket.gethostname()
-    return Result(found.path.name, state, reason, trace, seconds, where, files(found))
+    return Result(found.path.name, state, reason, trace, begun, seconds, where, files(found))
 
 
 def files(run: Run) -> dict[str, bytes]:
     """Return what a result brings of a run folder."""
     places = (run.path / name for name in _RETURNED)
     return {place.name: zlib.compress(place.read_bytes()) for place in places if place.exists()}
+
+
+def _trained(job: Job) -> tuple[int, int]:
+    """Train; return the exit code and the updates that were done before."""
+    found = trainer(job)
+    return found.train(), found.start
 
 
 def _is_finished(run: Run) -> bool:

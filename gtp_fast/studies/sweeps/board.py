@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gtp_fast.runs import Run
+from gtp_fast.studies import jobs
 from gtp_fast.studies.jobs import Job, Result
 from gtp_fast.studies.sweeps import record
 
@@ -22,14 +23,14 @@ class Board:
     slots: jobs that run at once, 0 where unknown. done: jobs that were finished before.
     """
 
-    def __init__(self, jobs: Sequence[Job], slots: int, done: int):
-        self.jobs = {job.folder.name: job for job in jobs if job.folder is not None}
-        self.total, self.done, self.failed = len(jobs) + done, done, 0
-        self.slots = max(1, min(slots or len(jobs), len(jobs)))
+    def __init__(self, given: Sequence[Job], slots: int, done: int):
+        self.jobs = {job.folder.name: job for job in given if job.folder is not None}
+        self.total, self.done, self.failed = len(given) + done, done, 0
+        self.slots = max(1, min(slots or len(given), len(given)))
         self.live, self.height = sys.stdout.isatty(), 0
         self.rates: dict[str, list[float]] = {}
         self.seen: dict[str, tuple[float, int]] = {}
-        for job in jobs:
+        for job in given:
             # A job runs once its process has written there.
             (job.log / "output.txt").unlink(missing_ok=True)
 
@@ -39,7 +40,7 @@ class Board:
         self.failed += result.state == "failed"
         self.done += result.state == "finished"
         if result.state == "finished":
-            self._learn(job, result.seconds)
+            self._learn(job, result)
         said = result.reason if result.state == "failed" else record.headline(Run(_folder(job)))
         told = f"{result.state:8s}  {result.name}  seeds {_seeds(job)}  {duration(result.seconds)}"
         self._clear()
@@ -73,14 +74,14 @@ class Board:
             rate = self._rate(job) or (sum(own) / len(own) if own else None)
             if rate is None:
                 return None
-            total += rate * (updates(job) - progress(_folder(job)))
+            total += rate * (jobs.updates(job.command) - progress(_folder(job)))
         return total / self.slots
 
-    def _learn(self, job: Job, seconds: float) -> None:
-        began = self.seen.pop(job_name(job), (0.0, 0))[1]
-        count = updates(job) - began
+    def _learn(self, job: Job, result: Result) -> None:
+        self.seen.pop(result.name, None)
+        count = jobs.updates(job.command) - result.begun
         if count > 0:
-            self.rates.setdefault(job.command.run.agent, []).append(seconds / count)
+            self.rates.setdefault(job.command.run.agent, []).append(result.seconds / count)
 
     def _rate(self, job: Job) -> float | None:
         """Return the seconds of an update of a job that runs; None while it is unknown."""
@@ -91,7 +92,7 @@ class Board:
         return (now - began) / (done - first) if done > first else None
 
     def _line(self, job: Job) -> str:
-        done, whole = progress(_folder(job)), updates(job)
+        done, whole = progress(_folder(job)), jobs.updates(job.command)
         rate = self._rate(job)
         rest = "" if rate is None else f"  {duration(rate * (whole - done))} left"
         share = f"{100 * done / whole:3.0f} %"
@@ -107,11 +108,6 @@ class Board:
         if self.height:
             sys.stdout.write(f"\x1b[{self.height}F\x1b[J")
         self.height = 0
-
-
-def updates(job: Job) -> int:
-    """Return the updates of a job."""
-    return job.command.run.steps or job.command.task.updates
 
 
 def progress(folder: Path) -> int:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from gtp_fast import agents, data, engine, tasks
-from gtp_fast.studies import costs
+from gtp_fast.studies import costs, jobs
 from gtp_fast.studies.jobs import Job
-from gtp_fast.studies.sweeps.board import updates
 from gtp_fast.system.device import chosen_device
 
 _UPDATES, _ROUNDS, _WARM = 2, 2, 1
@@ -21,30 +20,30 @@ _SHAPE = (17, 6)
 """Observation and action of the probe's random numbers: of AntMaze, PointMaze, Walker2d."""
 
 
-def seconds(jobs: Sequence[Job]) -> list[float]:
+def seconds(given: Sequence[Job]) -> list[float]:
     """Return the seconds of each job's updates, without its evaluations.
 
     Jobs that differ in their tasks alone, within a family, share a probe.
     """
     kinds: dict[Any, Job] = {}
     keys = []
-    for job in jobs:
+    for job in given:
         run, family = job.command.run, job.command.task.family
         key = run.agent, family, len(run.seeds), run.device, _size(job)
         kinds.setdefault(key, job)
         keys.append(key)
     taken = {key: _probe(job) for key, job in kinds.items()}
-    return [taken[key] * updates(job) for key, job in zip(keys, jobs, strict=True)]
+    return [taken[key] * jobs.updates(job.command) for key, job in zip(keys, given, strict=True)]
 
 
-def describe(total: float, jobs: int, slots: int, where: str) -> str:
+def describe(total: float, count: int, slots: int, where: str) -> str:
     """Return the estimate in words."""
     hours = total / 3600
-    shared = f", {hours / min(slots, jobs):,.1f} h on {where}" if slots > 1 < jobs else ""
+    shared = f", {hours / min(slots, count):,.1f} h on {where}" if slots > 1 < count else ""
     return (
-        f"estimate: {hours:,.1f} h for {jobs:,} jobs one after another{shared}; from a probe here, "
-        f"{_UPDATES * _ROUNDS} updates of each agent with random numbers; evaluations and what an "
-        "agent does once a run are left out"
+        f"estimate: {hours:,.1f} h for {count:,} jobs one after another{shared}; from a probe "
+        f"here, {_UPDATES * _ROUNDS} updates of each agent with random numbers; evaluations and "
+        "what an agent does once a run are left out"
     )
 
 

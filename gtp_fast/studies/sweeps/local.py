@@ -38,8 +38,8 @@ class Local:
         count = len(places) if workers is None else workers
         self.workers = [_Worker(places[i % len(places)]) for i in range(count)]
         self.slots = count
-        kind = "GPU" if self.device == "cuda" else "core"
-        self.where = f"{count} {kind}{'s' * (count > 1)} of this machine"
+        kind = f"{'GPU' if self.device == 'cuda' else 'core'}{'s' * (len(places) > 1)}"
+        self.where = f"{len(places)} {kind} of this machine, {count} at once"
 
     def results(self, jobs: Sequence[Job]) -> Generator[Result | None]:
         """Yield each job's result when it ends, and None while none has ended."""
