@@ -15,7 +15,7 @@ from nodes import Node
 from torch import Tensor
 
 CLOCK = 1755.0
-"""Clocks in a microsecond: boost clock of an H100 SXM under load, as the review assumed."""
+"""Clocks in a microsecond: boost clock of an H100 SXM under load; assumed."""
 MULTIPROCESSORS = 132
 """Of an H100 SXM; data sheet."""
 SHARED, CLUSTERS = 232448, {"fp32": 16, "bf16": 48}
@@ -35,7 +35,7 @@ TENSOR = 1024
 TENSOR_LATENCY = 33
 """Clocks of one product of the tensor cores that waits for another; assumed."""
 BARRIER, REDUCTION, ROUND = 40, 200, 60
-"""Clocks of a block's barrier, of a sum over a block, of one turn of a loop of products; assumed."""
+"""Clocks of a block's barrier, of its sum, of one turn of a loop of products; assumed."""
 CLUSTER_BARRIER, FENCE = 350, 525
 """Clocks of a cluster's barrier (0.2 us), and of the fence over the whole GPU in it (0.3 us)."""
 ACTIVATION = 0.25
@@ -180,6 +180,8 @@ def _weights(node: Node, design: Design) -> Cost:
 
 def _gradients(node: Node, design: Design) -> Cost:
     a, cost = node.given, _weights(node, design)
+    cost.read -= 8.0 * 2 * node.grid[1] * a["B"] * a["BLOCK"]
+    cost.read += size(a["embedding"], a["levels"])
     products = 4 * a["FEATURES"] * a["HIDDEN"]
     turns = -(-a["B"] // a["ROWS"] // design.clock_programs)
     cost.clocks = max(cost.clocks, turns * a["ROWS"] * products / SMALL)
@@ -194,15 +196,10 @@ def _batch(node: Node, design: Design) -> Cost:
     cost.wait(L2_LATENCY, 3 + (a["lots"] is not None) + (a["STEPS"] if a["cdf"] is not None else 0))
     cost.wait(HBM_LATENCY)
     cost.wait(DRAW, 3 + a["M"] + a["V"])
-    outputs = [x for name, x in a.items() if isinstance(x, Tensor) and name in _WRITTEN]
+    inputs = {"table", "lots", "nodes", "cdf", "num_nodes", "seeds", "step"}
+    outputs = [x for name, x in a.items() if isinstance(x, Tensor) and name not in inputs]
     cost.read, cost.written = 4.0 * a["B"] * a["table"].shape[1] * node.grid[1], size(*outputs)
     return cost
-
-
-_WRITTEN = {
-    "states", "noise", "batch", "rewards", "masks", "row_fields", "actions", "student_x",
-    "student_levels", "teacher_x", "teacher_levels",
-}  # fmt: skip
 
 
 def _fold(node: Node, design: Design) -> Cost:
