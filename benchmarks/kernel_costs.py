@@ -183,7 +183,7 @@ def _gradients(node: Node, design: Design) -> Cost:
     cost.read -= 8.0 * 2 * node.grid[1] * a["B"] * a["BLOCK"]
     cost.read += size(a["embedding"], a["levels"])
     products = 4 * a["FEATURES"] * a["HIDDEN"]
-    turns = -(-a["B"] // a["ROWS"] // design.clock_programs)
+    turns = math.ceil(a["B"] / a["ROWS"] / design.clock_programs)
     cost.clocks = max(cost.clocks, turns * a["ROWS"] * products / SMALL)
     cost.flops += 4.0 * a["B"] * products * node.grid[1]
     cost.blocks += 2 * (design.clock_programs - 1) * node.grid[1]
@@ -216,8 +216,8 @@ def _fold(node: Node, design: Design) -> Cost:
 
 
 def _step(node: Node, design: Design) -> Cost:
-    a, cost = node.given, Cost(math.prod(node.grid))
     # The sums of squares, each loss, then the parameters.
+    a, cost = node.given, Cost(math.prod(node.grid))
     cost.wait(L2_LATENCY, 2 + a["TERMS"])
     cost.wait(REDUCTION, 1 + a["TERMS"])
     buffers = [a[x] for x in ("parameter", "gradient", "first", "second", "average")]
@@ -235,18 +235,16 @@ def _tally(node: Node, design: Design) -> Cost:
 
 
 TRITON: dict[str, Callable[[Node, Design], Cost]] = {
-    "batch": _batch, "fold": _fold, "mlp_pair": _pair, "critic_backward": _critic,
-    "mlp_weights": _weights, "step": _step, "actor_backward._actor_kernel": _actor,
-    "actor_backward._gradients_kernel": _gradients, "tally": _tally,
+    "batch._batch_kernel": _batch, "fold._fold_kernel": _fold, "mlp_pair._pair_kernel": _pair,
+    "critic_backward._critic_kernel": _critic, "mlp_weights._weights_kernel": _weights,
+    "step._step_kernel": _step, "actor_backward._actor_kernel": _actor,
+    "actor_backward._gradients_kernel": _gradients, "tally._tally_kernel": _tally,
 }  # fmt: skip
-"""By a node's module, or module and kernel where a module has several."""
 
 
 def triton_cost(node: Node, design: Design) -> Cost:
-    """Return the cost of a launch of Triton."""
+    """Return the cost of a launch of Triton; KeyError for a kernel that the model lacks."""
     kernel = node.removeprefix("triton ")
-    return TRITON.get(kernel, TRITON.get(kernel.split(".")[0], _unknown))(node, design)
-
-
-def _unknown(node: Node, design: Design) -> Cost:
-    raise KeyError(f"the model knows no cost of {node}")
+    if kernel not in TRITON:
+        raise KeyError(f"the model knows no cost of {node}")
+    return TRITON[kernel](node, design)

@@ -102,7 +102,7 @@ def _cluster(
 
 
 def _throughput(tiles: int, rows: int, sizes: tuple[int, ...], design: Design) -> Cost:
-    """A block of eight warps streams all weights for its rows; each warp reads all of them."""
+    """Return the cost of blocks that stream all weights, which each warp reads whole."""
     _, observation, action, width, layers, steps = sizes
     cost, own = Cost(tiles), max(1, rows // WARPS)
     wavefronts = WARPS * (4 * width / gpu.PIPE + own / 4)

@@ -1,4 +1,4 @@
-"""The nodes of a recorded update of GTP, what the model says each costs, and the longest way."""
+"""The nodes of a recorded update of GTP, their costs, and the longest way."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """A recorded update: its nodes, those of the side stream, the first that waits for them."""
+    """A recorded update.
+
+    side: the numbers of the side stream's nodes. join: of the first node that waits for them.
+    """
 
     precision: str
     nodes: tuple[Node, ...]

@@ -82,6 +82,6 @@ def test_the_model_has_the_launches_of_an_update(
 
 def rows(page: str, precision: str) -> list[list[str]]:
     """Return the cells of the nodes of a table."""
-    table = page.partition(f"### In {precision}\n")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    table = page.partition(f"### In {precision}\n\n")[2].partition("\n\n")[0]
     cells = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
     return [x for x in cells if len(x) == 9 and "gaps" not in x[0] and "*" not in x[0]]
