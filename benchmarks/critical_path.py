@@ -143,7 +143,8 @@ def render(updates: Sequence[Update]) -> str:
         "Bytes count each block's own reads from L2. A step is a load, sum or barrier that the "
         "next one waits for; the longest block works between them. The estimate is their latency, "
         f"and that block's clocks or the time of all bytes, whichever is longer. A node costs a "
-        f"gap of {GAP} us more. What nodes of both streams take from each other is left out.",
+        f"gap of {GAP} us more. What nodes of both streams take from each other is left out. An "
+        "error of a third would be no surprise.",
         "",
     ]
     for update in updates:
@@ -187,7 +188,7 @@ def _savings(updates: Sequence[Update]) -> list[str]:
     text = [
         "### What planned changes would save, by the same model",
         "",
-        "Each alone. A minus means that it would cost time. The buffers of the chain in tf32 are "
+        "Each alone; the sampler of the last row is the one by columns. A minus: it would cost time. The buffers of the chain in tf32 are "
         "planned too, but change nothing here.",
         "",
         f"| change | {' | '.join(f'{x}, us' for x in precisions)} |",
@@ -204,7 +205,7 @@ def _savings(updates: Sequence[Update]) -> list[str]:
     ]
     after = [time_of(longest(changed(x, *y))) for x, y in zip(updates, useful, strict=True)]
     cells = [f"{x:.1f}" for x in after]
-    text.append(f"XX {' | '.join(cells)} |")
+    text.append(f"| **update with all that save something** | {' | '.join(cells)} |")
     verdicts = [
         f"{x} {'meets' if then <= GOALS[x] else 'still misses'} its goal of {GOALS[x]} us"
         for x, then in zip(precisions, after, strict=True)

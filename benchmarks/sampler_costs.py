@@ -71,10 +71,11 @@ def layer(cost: Cost, rows: int, depth: int, width: int, full: bool, design: Des
     """Add a layer in a cluster that holds its weights: products, results to all, a barrier."""
     columns = width // BLOCKS
     if full:
-        # A warp reads all rows and its four columns of weights; then it stores rows far apart.
+        # A warp reads all rows and its four columns of weights, sums over its lanes, and stores
+        # rows that lie far apart.
         reads = -(-depth // 128) * (rows + 4) * 4 * WARPS
         products = rows * columns * depth / gpu.FP32
-        cost.clocks += max(reads, products) + rows * BLOCKS * WARPS
+        cost.clocks += max(reads, products) + 4 * rows * WARPS + rows * BLOCKS * WARPS
     else:
         cost.wait(gpu.TENSOR_LATENCY, -(-depth // 32))
     cost.clocks += rows * columns * gpu.ACTIVATION
@@ -95,7 +96,10 @@ def _cluster(
             for _ in range(layers - 1):
                 layer(cost, rows, width, width, full, design)
             # Every block computes the few columns of the last layer.
-            cost.wait(gpu.TENSOR_LATENCY, -(-width // 32))
+            if full:
+                cost.clocks += rows * width * 4 / 32 + -(-width // 128) * (rows + 4) * action
+            else:
+                cost.wait(gpu.TENSOR_LATENCY, -(-width // 32))
             cost.wait(gpu.REDUCTION)
     cost.read = cost.blocks * weights
     return cost

@@ -52,7 +52,7 @@ class Update:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A node of the graph with its cost; side: on the side stream, joined: waits for it."""
+    """A node with its cost; side: on the side stream, joined: waits for it."""
 
     name: str
     cost: Cost
@@ -63,7 +63,7 @@ class Line:
 def record(
     config: GTPConfig, table: TransitionTable, sizes: tuple[int, int], precision: str
 ) -> Update:
-    """Record an update of one seed as a GPU would do it, without running any kernel.
+    """Record an update of one seed as a GPU would do it; run no kernel.
 
     sizes: of observation and action. UserError unless Triton interprets.
     """
