@@ -188,8 +188,8 @@ def _savings(updates: Sequence[Update]) -> list[str]:
     text = [
         "### What planned changes would save, by the same model",
         "",
-        "Each alone; the sampler of the last row is the one by columns. A minus: it would cost time. The buffers of the chain in tf32 are "
-        "planned too, but change nothing here.",
+        "Each alone; the sampler of the last row is the one by columns. A minus: it would cost "
+        "time. The buffers of the chain in tf32 are planned too, but change nothing here.",
         "",
         f"| change | {' | '.join(f'{x}, us' for x in precisions)} |",
         "|---|" + "---:|" * len(precisions),
