@@ -1,0 +1,87 @@
+"""The model of a GPU update has the launches that the interpreter makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
+
+from agent_cases import TINY, synthetic_table
+from triton_cases import INTERPRETED
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import critical_path, update_nodes  # noqa: E402
+from gtp_fast import engine  # noqa: E402
+from gtp_fast.agents.gtp import GTP  # noqa: E402
+from gtp_fast.agents.setup import Setup  # noqa: E402
+from gtp_fast.ops.sampler import NativeSampler  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not INTERPRETED, reason="runs under TRITON_INTERPRET=1 only")
+CONFIG = dataclasses.replace(TINY, width=16, eta=(1.0,))
+
+
+class Seen:
+    """Stands before a kernel and notes each launch that it makes."""
+
+    def __init__(self, name: str, kernel: Any, launches: list[str]) -> None:
+        self.name, self.kernel, self.launches = name, kernel, launches
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        self.launches.append(self.name)
+        return self.kernel[grid]
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, precision: str) -> list[str]:
+    """Return the kernels that an update really ran, and the sampler's call."""
+    made = GTP(CONFIG, Setup(3, 2, (0,), "cpu", "fused", precision=precision))
+    made.prepare(10)
+    table, watch, launches = synthetic_table(), engine.Watch(made), list[str]()
+    made.advance(1, table)
+    for file in (ROOT / "kernels").glob("[a-z]*.py"):
+        module = importlib.import_module(f"gtp_fast.kernels.{file.stem}")
+        for name in [x for x in vars(module) if x.endswith("_kernel")]:
+            seen = Seen(f"triton {file.stem}.{name}", getattr(module, name), launches)
+            monkeypatch.setattr(module, name, seen)
+    sample = NativeSampler.sample
+
+    def noted(*given: Any) -> Any:
+        launches.append("cuda sampler sample")
+        return sample(*given)
+
+    monkeypatch.setattr(NativeSampler, "sample", noted)
+    step = torch.tensor(1)
+    watch.add(made.update(table, step), step, advance=True)
+    monkeypatch.undo()
+    return launches
+
+
+@pytest.mark.parametrize("precision", critical_path.GOALS)
+def test_the_model_has_the_launches_of_an_update(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    seen = launched(monkeypatch, precision)
+    update = update_nodes.record(CONFIG, synthetic_table(), (3, 2), precision)
+    # Packing is the one launch that only a GPU makes.
+    assert [x for x in update.nodes if x != "cuda sampler take"] == seen
+    assert len(update.nodes) == len(seen) + (precision != "fp32")
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert update_nodes.names(update.nodes) == [x[0] for x in rows(page, precision)]
+    assert [update.nodes[i] for i in update.side] == ["triton mlp_pair._pair_kernel"]
+    assert update.nodes[update.join] == "triton actor_backward._actor_kernel"
+
+
+def rows(page: str, precision: str) -> list[list[str]]:
+    """Return the cells of the nodes of a table."""
+    table = page.partition(f"### In {precision}\n\n")[2].partition("\n\n")[0]
+    cells = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    return [x for x in cells if len(x) == 9 and "gaps" not in x[0] and "*" not in x[0]]
