@@ -15,7 +15,7 @@ PACKAGE, KERNELS = ROOT / "gtp_fast", ROOT / "kernels"
 
 # From the ground up: a room may import what stands before it, never what stands behind it.
 ORDER = (
-    "errors", "cli", "reference", "system", "networks", "ops", "environments", "tasks", "data",
+    "errors", "reference", "system", "cli", "networks", "ops", "environments", "tasks", "data",
     "agents", "evaluation", "engine", "runs", "policy", "collect", "training", "studies",
     "commands",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Arrays of an HDF5 file that lie in that file, in no other, and are as large as they promise."""
+"""Arrays of an HDF5 file that lie in it, and are as large as they promise."""
 
 from __future__ import annotations
 

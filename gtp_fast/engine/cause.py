@@ -38,7 +38,7 @@ class Cause(NamedTuple):
 
 
 def broken(bad: Sequence[str], sums: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the names of what is beyond its bounds, the first in an update at the front.
+    """Return the names of what is beyond its bounds, in the order of an update.
 
     bad: losses beyond their bounds in the update itself. sums: all other metrics, summed since the
     last row; a diverged seed stays as it was, so what is not finite in them was not finite then.

@@ -1,4 +1,4 @@
-"""Seeds that diverge: each is reported once with its cause, and the run ends when none is left."""
+"""Seeds that diverge: reported once with their cause; without any left the run ends."""
 
 from __future__ import annotations
 
