@@ -41,7 +41,7 @@ def test_a_dead_worker_is_named() -> None:
         process.kill()
         process.wait()
         with pytest.raises(
-            RuntimeError, match=rf"worker \(process {process.pid}\) was ended by SIGKILL"
+            UserError, match=rf"worker \(process {process.pid}\) was ended by SIGKILL"
         ):
             evaluator.evaluate(Linear(2))
 
