@@ -76,10 +76,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     # A node that was killed is noticed after 3 refused looks, at most ten seconds by default.
     looks = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
     head = {**own, "include_dashboard": False, "_system_config": looks}
+    handler = signal.getsignal(signal.SIGTERM)
     found = Cluster(initialize_head=True, head_node_args=head)
     yield found, own
     ray.shutdown()
     found.shutdown()
+    # Ray takes SIGTERM over and does not give it back, which later tests would inherit.
+    signal.signal(signal.SIGTERM, handler)
 
 
 def processes_of(parent: int) -> list[int]:
