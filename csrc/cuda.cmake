@@ -14,7 +14,7 @@ endif()
 if(GTP_FAST_CUDA STREQUAL "off")
   set(CUDA_REASON "built with GTP_FAST_CUDA=off")
 elseif(GTP_FAST_CUDA STREQUAL "auto" AND NOT GPU)
-  set(CUDA_REASON "no GPU was found when the package was built; GTP_FAST_CUDA=on builds for one all the same")
+  set(CUDA_REASON "no GPU was found when the package was built, and GTP_FAST_CUDA was not on")
 else()
   # Finds the toolkit in its usual place even if nvcc is not on the PATH.
   find_program(NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
