@@ -19,6 +19,11 @@ UNREADABLE = (
 """What libraries raise on content that they do not understand."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of a message; without one, the error's kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 @contextmanager
 def untrusted(what: str, mend: str) -> Iterator[None]:
     """Turn what a library raises while it reads a file into `what (reason); mend`.
@@ -30,5 +35,4 @@ def untrusted(what: str, mend: str) -> Iterator[None]:
     except UserError:
         raise
     except UNREADABLE as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{what} ({first}); {mend}") from error
+        raise UserError(f"{what} ({first_line(error)}); {mend}") from error

@@ -18,7 +18,7 @@ from gtp_fast import cli
 from gtp_fast.errors import UserError
 from gtp_fast.studies.jobs import Job
 from gtp_fast.studies.sweeps import drive, estimate, plan
-from gtp_fast.studies.sweeps.board import duration, job_name
+from gtp_fast.studies.sweeps.board import duration
 from gtp_fast.studies.sweeps.engines import Engine
 from gtp_fast.studies.sweeps.local import Local
 from gtp_fast.studies.sweeps.on_ray import OnRay
@@ -88,7 +88,7 @@ def tell(jobs: Sequence[Job], engine: Engine, each: bool) -> None:
     for number, job in enumerate(jobs if each else ()):
         seeds = " ".join(map(str, job.command.run.seeds))
         rest = f"  {duration(taken[number])}" if taken else ""
-        print(f"{job_name(job)}  seeds {seeds}{rest}")
+        print(f"{job.home.name}  seeds {seeds}{rest}")
     print(total, flush=True)
 
 

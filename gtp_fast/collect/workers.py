@@ -79,7 +79,7 @@ def _begin(task: Task, seed: int, noise: float) -> None:
 
 
 def _end_with_parent() -> None:
-    """A pool does not see that the process was killed which it belongs to."""
+    """End this worker once the process that owns the pool is gone; the pool does not notice."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

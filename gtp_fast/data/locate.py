@@ -15,7 +15,7 @@ from typing import Any, Literal
 from gtp_fast.data import files, lerobot, ogbench_files, robomimic
 from gtp_fast.data import minari as minari_source
 from gtp_fast.environments import ogbench_names
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, first_line
 from gtp_fast.system.files import expanded
 from gtp_fast.tasks import Task
 
@@ -129,8 +129,7 @@ def _download(dataset_id: str) -> str:
         with contextlib.redirect_stdout(io.StringIO()):
             minari.download_dataset(dataset_id)
     except (Exception, SystemExit) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"the download failed: {first[:120]}"
+        return f"the download failed: {first_line(error)[:120]}"
     finally:
         logging.disable(logging.NOTSET)
     return "the download left nothing"

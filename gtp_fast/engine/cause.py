@@ -34,14 +34,15 @@ class Cause(NamedTuple):
     """What a message calls it."""
     part: Part
     stepped: bool
-    """Whether it follows from a step of the update itself, so that even the first has a rate."""
+    """Whether a step of this very update caused it: then a rate may be at fault even at update 0."""
 
 
 def broken(bad: Sequence[str], sums: Mapping[str, float]) -> tuple[str, ...]:
     """Return the names of what is beyond its bounds, in the order of an update.
 
-    bad: losses beyond their bounds in the update itself. sums: all other metrics, summed since the
-    last row; a diverged seed stays as it was, so what is not finite in them was not finite then.
+    bad: losses that were beyond their bounds in that update. sums: every other metric, summed since
+    the last row of the table. A diverged seed no longer changes, so a sum that is not finite became
+    so at the divergence.
     """
     found = [name for name, value in sums.items() if not math.isfinite(value)]
     # A critic whose gradient breaks takes no step, so that no loss of the actor follows from it.

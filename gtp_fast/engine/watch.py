@@ -48,8 +48,11 @@ class Watch:
     def diverged(self) -> list[Diverged]:
         """Return the seeds that have diverged, the earliest first; waits for the device."""
         agent, found = self.agent, []
+        steps = agent.diverged.tolist()
+        if max(steps) < 0:
+            return []
         bad_step, total = self.bad_step.cpu(), self.total.cpu()
-        for index, step in enumerate(agent.diverged.tolist()):
+        for index, step in enumerate(steps):
             if step < 0:
                 continue
             pairs = zip(agent.loss_names, bad_step[:, index].tolist(), strict=True)

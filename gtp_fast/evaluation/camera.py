@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import RecordVideo
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, first_line
 from gtp_fast.evaluation.vector import make, name_of
 
 RENDERERS = ("egl", "osmesa")
@@ -36,10 +36,9 @@ class _Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
             return self.env.render()
         # Graphics libraries raise whatever they like.
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{name_of(self.env)} cannot be drawn on this machine ({reason}): install EGL "
-                "(libegl1) or OSMesa (libosmesa6), or leave --video out."
+                f"{name_of(self.env)} cannot be drawn on this machine ({first_line(error)}): "
+                "install EGL (libegl1) or OSMesa (libosmesa6), or leave --video out."
             ) from error
 
 

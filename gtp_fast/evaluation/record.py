@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +47,7 @@ class Evaluation:
         The score where there are reference returns, else the success rate where the environment
         reports it, else the return.
         """
-        means = self.means()
-        name = next(name for name in ("score", "success_rate", "return") if name in means)
-        return name, means[name]
+        return headline(self.means())
 
     def means(self) -> dict[str, list[float]]:
         """Return each seed's mean return and length, and score and success_rate if known."""
@@ -70,3 +68,9 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
     )
     seeds = tuple(seed for part in parts for seed in part.seeds)
     return Evaluation(seeds, returns, lengths, successes, first.environment_seeds, first.reference)
+
+
+def headline(means: Mapping[str, list[float]]) -> tuple[str, list[float]]:
+    """Return name and values of the figure that a policy is judged by."""
+    name = next(name for name in ("score", "success_rate", "return") if name in means)
+    return name, means[name]

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from gtp_fast.errors import UserError
-from gtp_fast.system import machine
+from gtp_fast.system import machine, words
 from gtp_fast.system.files import write_atomically
 
 _KINDS = {
@@ -23,16 +23,6 @@ _KINDS = {
     "action_high": list, "steps": int, "episodes": int,
 }  # fmt: skip
 """What keys of config.yaml hold, where they are there."""
-
-
-class _Plain(yaml.SafeLoader):
-    """YAML without aliases: a few lines of them stand for more than a memory holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Read the next node; YAMLError for an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
 
 
 @dataclass(frozen=True)
@@ -66,7 +56,7 @@ class Run(os.PathLike[str]):
         """Return the resolved configuration; UserError when it is missing or no mapping."""
         path = self.path / "config.yaml"
         try:
-            config = yaml.load(path.read_text(), _Plain)
+            config = yaml.load(path.read_text(), words.Plain)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no valid YAML"
             raise UserError(

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from gtp_fast.policy.file import Packed
 from gtp_fast.runs import Run
 from gtp_fast.studies import groups, markdown, tables
 from gtp_fast.studies.groups import RETURN, SCORE, SUCCESS, Group
+from gtp_fast.studies.page import read
 
 _TAGS = ("reinforcement-learning", "offline-reinforcement-learning", "gtp_fast")
 _LOCAL = "no: made locally, scores do not compare"
@@ -85,24 +85,20 @@ def _candidates(about: Mapping[str, Any]) -> list[str]:
 
 
 def _data(group: Group, summary: Mapping[str, Any]) -> str:
-    data = summary.get("data")
-    data, official = data if isinstance(data, Mapping) else {}, summary.get("official_dataset")
+    data, official = read.mapping(summary.get("data")), summary.get("official_dataset")
     facts = {
         "dataset": group.dataset,
         "published set": _LOCAL if official is False else "yes" if official else None,
         "transitions": data.get("transitions"),
         "description": data.get("description"),
-        "mean return of its episodes": _figure(summary.get("data_return")),
+        "mean return of its episodes": read.figure(summary.get("data_return")),
         "evaluated in": summary.get("environment"),
     }
     return _table(facts)
 
 
 def _made(run: Run, summary: Mapping[str, Any]) -> str:
-    try:
-        machine = json.loads((run.path / "environment.json").read_text())
-    except (OSError, ValueError):
-        machine = {}
+    machine = read.facts(run)
     names = ("gtp_fast", "git", "torch", "processor", "gpu")
     facts = {name: machine.get(name) for name in names} | {"engine": summary.get("engine")}
     return _table(facts)
@@ -120,10 +116,6 @@ def _table(facts: Mapping[str, Any]) -> str:
 def _line(value: object) -> str:
     """Return a value as one cell of a table."""
     return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _figure(value: Any) -> str | None:
-    return f"{value:.4g}" if isinstance(value, int | float) and np.isfinite(value) else None
 
 
 def published(config: Mapping[str, Any]) -> dict[str, Any]:

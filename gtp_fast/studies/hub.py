@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, first_line
 from gtp_fast.policy import file as packed
 from gtp_fast.policy import restore
 from gtp_fast.runs import open_run, plain
 from gtp_fast.studies import card
-from gtp_fast.system.files import unwritable, write_atomically
+from gtp_fast.system.files import temporary_folder, unwritable, write_atomically
 
 POLICY, CONFIG, CARD = "policy.gtp", "config.yaml", "README.md"
 _MOST_BYTES = 1 << 30
@@ -39,7 +38,7 @@ def push(
     index = restore.index_of(agent, saved, seed_index)
     content = restore.pack(agent, saved, index, None, None)
     config = plain(card.published(opened.config()))
-    with tempfile.TemporaryDirectory() as hidden:
+    with temporary_folder() as hidden:
         folder = Path(hidden)
         (folder / POLICY).write_bytes(packed.pack(content))
         (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
@@ -63,7 +62,7 @@ def pull(repo: str, out: str, *, revision: str | None = None) -> packed.Packed:
     api, folder = _api(), Path(out)
     if there := [name for name in (POLICY, CONFIG, CARD) if (folder / name).exists()]:
         raise UserError(f"{folder} has {', '.join(there)} already: choose another folder.")
-    with tempfile.TemporaryDirectory() as hidden:
+    with temporary_folder() as hidden:
         place = {"revision": revision, "local_dir": hidden, "repo_type": "model"}
         with _asking(f"{repo} could not be read", "check name and revision, or `hf auth login`"):
             listed = set(api.list_repo_files(repo, revision=revision, repo_type="model"))
@@ -110,5 +109,4 @@ def _asking(what: str, mend: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{what} ({reason}): {mend}.") from error
+        raise UserError(f"{what} ({first_line(error)}): {mend}.") from error

@@ -43,10 +43,15 @@ class Job:
     folder: Path | None = None
 
     @property
+    def home(self) -> Path:
+        """The folder it has for itself, as every job of a sweep does."""
+        assert self.folder is not None
+        return self.folder
+
+    @property
     def log(self) -> Path:
         """Folder of its output and its lock, next to the run's."""
-        assert self.folder is not None
-        return self.folder.parent / "logs" / self.folder.name
+        return self.home.parent / "logs" / self.home.name
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,7 @@ def trainer(job: Job) -> Trainer:
 
 def run(job: Job) -> Result:
     """Do a job to its end, in whatever process: what fails becomes part of the result."""
-    assert job.folder is not None
-    found, began, begun = Run(job.folder), time.perf_counter(), 0
+    found, began, begun = Run(job.home), time.perf_counter(), 0
     if job.command.run.device == "cpu":
         torch.set_num_threads(1)
     state: State = "failed"

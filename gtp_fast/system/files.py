@@ -56,7 +56,7 @@ def temporary_files_removed() -> Iterator[None]:
 
 
 def sweep(folder: Path, *patterns: str) -> None:
-    """Remove what writers left in a folder that were killed: files and folders of some names."""
+    """Remove what killed writers left: files and folders of these names, an hour old."""
     for left in (path for pattern in patterns for path in folder.glob(pattern)):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _STALE_SECONDS:

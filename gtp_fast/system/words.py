@@ -38,15 +38,24 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-class _Loader(yaml.SafeLoader):
+class Plain(yaml.SafeLoader):
     """PyYAML's safe loader without aliases, which let a small file stand for a huge one."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Read the next node; YAMLError for an alias."""
+        parser: Any = self
+        if self.check_event(yaml.AliasEvent):
+            raise _wrong("aliases (*name) are not read, write it out", parser.get_event())
+        return super().compose_node(parent, index)
+
+
+class _Loader(Plain):
+    """The same, for what people write: no deep nesting, and each key once."""
 
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         parser: Any = self
-        if self.check_event(yaml.AliasEvent):
-            raise _wrong("aliases (*name) are not read, write it out", parser.get_event())
         if self.depth > _DEEPEST:
             raise _wrong(f"more than {_DEEPEST} levels are not read", parser.get_event())
         self.depth += 1

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from gtp_fast.errors import first_line
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -76,9 +78,9 @@ class Logger(Callback):
         # A service may raise anything; none of it is worth a training.
         except Exception as error:
             self.working = False
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             print(
-                f"{type(self).__name__} failed ({reason}): the training goes on without it.",
+                f"{type(self).__name__} failed ({first_line(error)}): the training goes on without "
+                "it.",
                 file=sys.stderr,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from gtp_fast.runs import Run
 from gtp_fast.runs.lock import Hold
 from gtp_fast.studies import jobs
 from gtp_fast.studies.jobs import Job, Result
-from gtp_fast.studies.sweeps import board, drive, plan
+from gtp_fast.studies.sweeps import board, drive, plan, record
 from gtp_fast.system import words
 
 GRID = """
@@ -148,7 +149,7 @@ class Plain:
     def results(self, given: Sequence[Job]) -> Generator[Result | None]:
         for job in given:
             yield None
-            self.ran.append(board.job_name(job))
+            self.ran.append(job.home.name)
             yield jobs.run(job)
 
 
@@ -165,11 +166,11 @@ def test_a_failed_job_is_a_sentence_and_does_not_stop_the_rest(
     assert "gone.npz" in said[-1] and "(2 of 3 finished, 1 failed)" in said[-1]
 
     assert drive.run(given, engine, folder) == 1
-    assert engine.ran == [*map(board.job_name, given), board.job_name(given[-1])]
+    assert engine.ran == [*(job.home.name for job in given), given[-1].home.name]
     assert cli.run(report.main, [str(folder)]) == 0
     table = capsys.readouterr().out
     for job in given:
-        assert board.job_name(job) in table
+        assert job.home.name in table
     assert "| failed " in table and table.count("| finished ") == 2 and "gone.npz" in table
 
 
@@ -235,10 +236,10 @@ def test_the_time_left_follows_from_the_jobs_that_ended(tmp_path: Path) -> None:
     given = jobs_of(write(tmp_path, grid={"seeds": [0, 1, 2]}), tmp_path / "out")
     shown = board.Board(given, 2, 0)
     assert shown.left() is None
-    shown.ended(Result(board.job_name(given[0]), "finished", seconds=30.0))
+    shown.ended(Result(given[0].home.name, "finished", seconds=30.0))
     # Two jobs are left for two places.
     assert shown.left() == pytest.approx(30.0)
-    metrics = tmp_path / "out" / board.job_name(given[1]) / "metrics.csv"
+    metrics = tmp_path / "out" / given[1].home.name / "metrics.csv"
     metrics.parent.mkdir(parents=True)
     metrics.write_text("step,seed,x\n15,0,1\n30,1,1\n")
     assert board.progress(metrics.parent) == 30
@@ -254,9 +255,9 @@ def test_a_terminal_shows_what_runs_below_what_has_ended(
     given[1].log.mkdir(parents=True)
     (given[1].log / "output.txt").touch()
     shown.show()
-    shown.ended(Result(board.job_name(given[0]), "failed", "no such file"))
+    shown.ended(Result(given[0].home.name, "failed", "no such file"))
     shown.close()
-    first, second = (board.job_name(job) for job in given)
+    first, second = (job.home.name for job in given)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["running", second] and lines[1] == "0 of 2 finished"
     # Both lines make room for the one of the job that ended.
@@ -309,3 +310,19 @@ def test_slurm_needs_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     file = write(tmp_path)
     with pytest.raises(UserError, match="There is no Slurm here"):
         sweep.main([str(file), "--on", "slurm"])
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ({"return": [3.0, 5.0], "length": [9.0, 9.0]}, "return 4"),
+        ({"return": [3.0], "success_rate": [0.5]}, "success_rate 0.5"),
+        ({"return": [3.0], "success_rate": [0.5], "score": [50.0]}, "score 50"),
+        ({}, ""),
+    ],
+)
+def test_a_job_is_shown_by_the_figure_that_policies_are_judged_by(
+    tmp_path: Path, last: dict[str, list[float]], said: str
+) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps({"last": last}))
+    assert record.headline(Run(tmp_path)) == said

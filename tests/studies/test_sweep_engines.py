@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -78,11 +81,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     head = {**own, "include_dashboard": False, "_system_config": looks}
     handler = signal.getsignal(signal.SIGTERM)
     found = Cluster(initialize_head=True, head_node_args=head)
+    # A node takes SIGTERM over and does not give it back, which later tests would inherit.
+    signal.signal(signal.SIGTERM, handler)
     yield found, own
     ray.shutdown()
     found.shutdown()
-    # Ray takes SIGTERM over and does not give it back, which later tests would inherit.
-    signal.signal(signal.SIGTERM, handler)
 
 
 def processes_of(parent: int) -> list[int]:
@@ -107,8 +110,9 @@ def test_a_job_of_a_killed_node_goes_on_with_another_to_the_same_bits(
     file = write(tmp_path, base=LONG, grid={"seeds": [3, 5]})
     folder = tmp_path / "ray"
     given = jobs_of(file, folder)
+    handler = signal.getsignal(signal.SIGTERM)
     engine = OnRay("cpu", nodes.address)
-    assert engine.slots == 2
+    assert engine.slots == 2 and signal.getsignal(signal.SIGTERM) is handler
     killed, done = 0, {}
     with closing(engine.results(given)) as results:
         for result in results:
@@ -125,3 +129,20 @@ def test_a_job_of_a_killed_node_goes_on_with_another_to_the_same_bits(
     begun = sorted(result.begun for result in done.values())
     assert begun[0] == 0 and LONG["checkpoint_every"] <= begun[1] < LONG["steps"]
     assert {name: digest(folder / name) for name in done} == undisturbed(file, tmp_path / "alone")
+
+
+def test_sigterm_ends_a_sweep_with_its_runs_saved(tmp_path: Path) -> None:
+    file = write(tmp_path, base=LONG | {"steps": 100_000})
+    folder = tmp_path / "here"
+    (job,) = jobs_of(file, folder)
+    words = ["sweep", str(file), "--device", "cpu", "--workers", "1", "--output", str(folder)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gtp_fast", *words], stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not any(job.home.glob("checkpoints/step_*")):
+        time.sleep(0.1)
+    process.terminate()
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert said.splitlines()[-1] == "gtp_fast: stopped by SIGTERM."
+    assert "Stopped at update" in (job.log / "output.txt").read_text()

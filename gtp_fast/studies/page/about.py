@@ -7,7 +7,7 @@ from typing import Any
 
 from gtp_fast.studies.page import html
 from gtp_fast.studies.page.html import Html, tag
-from gtp_fast.studies.page.read import Member, facts, mapping, number
+from gtp_fast.studies.page.read import Member, facts, figure, mapping, number
 from gtp_fast.studies.page.svg import bar
 from gtp_fast.system import nested
 
@@ -115,8 +115,8 @@ def provenance(members: Sequence[Member]) -> Html | None:
         known = {
             "origin": _LOCAL if official is False else "the published set" if official else None,
             "transitions": _count(data.get("transitions")),
-            "return of its episodes": _figure(first.get("data_return")),
-            "success rate of its episodes": _figure(first.get("data_success_rate")),
+            "return of its episodes": figure(first.get("data_return")),
+            "success rate of its episodes": figure(first.get("data_success_rate")),
             "description": data.get("description"),
             "evaluated in": first.get("environment"),
         }  # fmt: skip
@@ -142,8 +142,3 @@ def _folders(members: Sequence[Member]) -> Html:
 def _count(value: Any) -> str | None:
     found = number(value)
     return None if found is None else f"{found:,.0f}"
-
-
-def _figure(value: Any) -> str | None:
-    found = number(value)
-    return None if found is None else f"{found:.4g}"

@@ -95,6 +95,12 @@ def number(value: Any) -> float | None:
     return float(value) if good and math.isfinite(value) else None
 
 
+def figure(value: Any) -> str | None:
+    """Return a number in four digits, or None for everything else."""
+    found = number(value)
+    return None if found is None else f"{found:.4g}"
+
+
 def mapping(value: Any) -> Mapping[Any, Any]:
     """Return a mapping, an empty one for everything else."""
     return value if isinstance(value, Mapping) else {}

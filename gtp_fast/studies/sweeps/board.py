@@ -24,7 +24,7 @@ class Board:
     """
 
     def __init__(self, given: Sequence[Job], slots: int, done: int):
-        self.jobs = {job.folder.name: job for job in given if job.folder is not None}
+        self.jobs = {job.home.name: job for job in given}
         self.total, self.done, self.failed = len(given) + done, done, 0
         self.slots = max(1, min(slots or len(given), len(given)))
         self.live, self.height = sys.stdout.isatty(), 0
@@ -41,7 +41,7 @@ class Board:
         self.done += result.state == "finished"
         if result.state == "finished":
             self._learn(job, result)
-        said = result.reason if result.state == "failed" else record.headline(Run(_folder(job)))
+        said = result.reason if result.state == "failed" else record.headline(Run(job.home))
         told = f"{result.state:8s}  {result.name}  seeds {_seeds(job)}  {duration(result.seconds)}"
         self._clear()
         print(f"{told}  {said}  ({self._counts()})", flush=True)
@@ -74,7 +74,7 @@ class Board:
             rate = self._rate(job) or (sum(own) / len(own) if own else None)
             if rate is None:
                 return None
-            total += rate * (jobs.updates(job.command) - progress(_folder(job)))
+            total += rate * (jobs.updates(job.command) - progress(job.home))
         return total / self.slots
 
     def _learn(self, job: Job, result: Result) -> None:
@@ -85,18 +85,18 @@ class Board:
 
     def _rate(self, job: Job) -> float | None:
         """Return the seconds of an update of a job that runs; None while it is unknown."""
-        done, now = progress(_folder(job)), time.monotonic()
+        done, now = progress(job.home), time.monotonic()
         if not (job.log / "output.txt").exists():
             return None
-        began, first = self.seen.setdefault(job_name(job), (now, done))
+        began, first = self.seen.setdefault(job.home.name, (now, done))
         return (now - began) / (done - first) if done > first else None
 
     def _line(self, job: Job) -> str:
-        done, whole = progress(_folder(job)), jobs.updates(job.command)
+        done, whole = progress(job.home), jobs.updates(job.command)
         rate = self._rate(job)
         rest = "" if rate is None else f"  {duration(rate * (whole - done))} left"
         share = f"{100 * done / whole:3.0f} %"
-        return f"running   {job_name(job)}  seeds {_seeds(job)}  {share}{rest}"
+        return f"running   {job.home.name}  seeds {_seeds(job)}  {share}{rest}"
 
     def _counts(self) -> str:
         left = self.left() if self.jobs else 0.0
@@ -127,16 +127,6 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {name}"
     return f"{seconds:.0f} s"
-
-
-def job_name(job: Job) -> str:
-    """Return the name of a job's folder."""
-    return _folder(job).name
-
-
-def _folder(job: Job) -> Path:
-    assert job.folder is not None
-    return job.folder
 
 
 def _seeds(job: Job) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 
 from gtp_fast.studies import jobs
 from gtp_fast.studies.jobs import Job
@@ -34,7 +32,7 @@ def run(given: Sequence[Job], engine: Engine, folder: Path) -> int:
         done = len(given) - len(left)
         print(f"{len(given)} jobs, {done} finished before; {len(left)} on {engine.where}")
         board = Board(left, engine.slots, done)
-        with _stops(), closing(board), closing(engine.results(left)) as results:
+        with closing(board), closing(engine.results(left)) as results:
             board.show()
             for result in results:
                 if result is None:
@@ -42,7 +40,7 @@ def run(given: Sequence[Job], engine: Engine, folder: Path) -> int:
                     continue
                 record.take(result)
                 board.ended(result)
-        states = [record.jobs[job.folder.name]["state"] for job in given if job.folder]
+        states = [record.jobs[job.home.name]["state"] for job in given]
     return 0 if all(state == "finished" for state in states) else 1
 
 
@@ -66,17 +64,3 @@ def _collected(job: Job) -> Job:
 
 def _with_dataset(command: Command, dataset: str) -> Command:
     return dataclasses.replace(command, run=dataclasses.replace(command.run, dataset=dataset))
-
-
-@contextmanager
-def _stops() -> Iterator[None]:
-    """Let SIGTERM end a sweep as Ctrl-C does, with every run saved."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

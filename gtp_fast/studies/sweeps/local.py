@@ -86,7 +86,6 @@ class _Worker:
 
     def run(self, job: Job) -> Result:
         """Return a job's result."""
-        assert job.folder is not None
         reason = ""
         for _ in range(_TRIES):
             if self.stopping:
@@ -100,7 +99,7 @@ class _Worker:
                 return found
             except ChildDied as error:
                 reason, self.child = f"{error}: see {job.log}, or take fewer --workers.", None
-        return Result(job.folder.name, "stopped" if self.stopping else "failed", reason)
+        return Result(job.home.name, "stopped" if self.stopping else "failed", reason)
 
     def stop(self) -> None:
         """Ask the process to save its run and end."""

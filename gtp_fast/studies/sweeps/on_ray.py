@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Generator, Sequence
 from importlib import import_module
 from typing import Any
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, first_line
 from gtp_fast.studies import jobs
 from gtp_fast.studies.jobs import Job, Result
 from gtp_fast.studies.sweeps.engines import TICK
@@ -28,13 +29,15 @@ class OnRay:
             raise UserError("Ray is not installed: pip install 'gtp_fast[ray]'.") from error
         self.ray = ray
         if not ray.is_initialized():
+            handler = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                # Ray ends the process at SIGTERM; a sweep saves its runs first.
+                signal.signal(signal.SIGTERM, handler)
             except Exception as error:
-                first = next(iter(str(error).splitlines()), type(error).__name__)
                 raise UserError(
-                    f"Ray cannot be reached ({first}): start it by `ray start --head`, or name it "
-                    "by --address."
+                    f"Ray cannot be reached ({first_line(error)}): start it by "
+                    "`ray start --head`, or name it by --address."
                 ) from error
         there = ray.cluster_resources()
         has_gpu = there.get("GPU", 0) >= 1
@@ -66,10 +69,8 @@ class OnRay:
         return remote.remote(job)
 
     def _result(self, one: Any, job: Job) -> Result:
-        assert job.folder is not None
         try:
             found: Result = self.ray.get(one)
         except self.ray.exceptions.RayError as error:
-            first = next(iter(str(error).splitlines()), type(error).__name__)
-            return Result(job.folder.name, "failed", f"Ray gave it up: {first}")
+            return Result(job.home.name, "failed", f"Ray gave it up: {first_line(error)}")
         return found

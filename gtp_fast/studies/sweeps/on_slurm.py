@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, first_line
 from gtp_fast.studies import jobs
 from gtp_fast.studies.jobs import Job, Result
 from gtp_fast.studies.sweeps.engines import TICK
@@ -57,8 +57,7 @@ class OnSlurm:
         try:
             self.executor.update_parameters(**shared | parameters)
         except (NameError, TypeError, ValueError) as error:
-            first = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UserError(f"--slurm: {first}: name submitit's parameters.") from error
+            raise UserError(f"--slurm: {first_line(error)}: name submitit's parameters.") from error
         self.slots = int(parameters.get("slurm_array_parallelism", 0))
         self.where = f"Slurm ({cluster})"
 
@@ -85,12 +84,10 @@ class OnSlurm:
 def _result(one: Any, job: Job) -> Result:
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
-    assert job.folder is not None
     try:
         found: Result = one.result()
     except (FailedJobError, UncompletedJobError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        return Result(job.folder.name, "failed", f"Slurm gave it up: {first}")
+        return Result(job.home.name, "failed", f"Slurm gave it up: {first_line(error)}")
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation import record as evaluation
 from gtp_fast.runs import Run
 from gtp_fast.runs.lock import Hold
 from gtp_fast.studies import jobs, markdown
@@ -41,12 +42,11 @@ class Record:
         """Take jobs in; return those that are not finished yet."""
         left = []
         for job in given:
-            assert job.folder is not None
-            name, facts = job.folder.name, jobs.facts(job.command)
+            name, facts = job.home.name, jobs.facts(job.command)
             kept = self.jobs.setdefault(name, {"state": "waiting"})
             kept |= {key: facts[key] for key in ("agent", "seeds", "steps")}
             kept["task"] = job.command.task.name
-            there = (job.folder / "config.yaml").exists()
+            there = (job.home / "config.yaml").exists()
             if kept["state"] == "finished" and there:
                 continue
             kept["state"] = "waiting"
@@ -104,10 +104,10 @@ def spread(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 def headline(run: Run) -> str:
     """Return a finished run's last figure, as its mean over seeds; empty without one."""
     last = run.summary().get("last")
-    if not isinstance(last, dict):
+    if not isinstance(last, dict) or "return" not in last:
         return ""
-    name = next((name for name in ("score", "success", "return") if name in last), None)
-    return "" if name is None else f"{name} {float(np.mean(last[name])):.3g}"
+    name, values = evaluation.headline(last)
+    return f"{name} {float(np.mean(values)):.3g}"
 
 
 def _table(folder: Path, kept: dict[str, dict[str, Any]]) -> str:
