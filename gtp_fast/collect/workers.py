@@ -79,7 +79,7 @@ def _begin(task: Task, seed: int, noise: float) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker once the process that owns the pool is gone; the pool does not notice."""
+    """End this worker once the owner of the pool is gone, which pools miss."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -34,7 +34,7 @@ class Cause(NamedTuple):
     """What a message calls it."""
     part: Part
     stepped: bool
-    """Whether a step of this very update caused it: then a rate may be at fault even at update 0."""
+    """Whether a step of that update caused it: then a rate may be at fault even at update 0."""
 
 
 def broken(bad: Sequence[str], sums: Mapping[str, float]) -> tuple[str, ...]:
