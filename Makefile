@@ -33,7 +33,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m gtp_fast.demo
 
 test: $(VENV)/.all
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    # Workers share the cores; read before torch starts its threads, here and in children.
+    _share = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _share)))
+
 for _room in ("support", "ops", "reference", "csrc", "faults"):
     sys.path.insert(0, str(Path(__file__).parent / _room))
 

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from gtp_fast.studies.sweeps.on_ray import OnRay
 from gtp_fast.studies.sweeps.on_slurm import OnSlurm
 from gtp_fast.system import machine
 
-LONG = {"steps": 1500, "checkpoint_every": 50, "log_every": 500}
+LONG = {"steps": 3000, "checkpoint_every": 50, "log_every": 500}
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +102,27 @@ def processes_of(parent: int) -> list[int]:
     return found
 
 
+def warm(ray: Any, nodes: int) -> None:
+    """Wait for a worker on every node: one that is late would leave all jobs to the others."""
+
+    @ray.remote(num_cpus=1)
+    def where() -> str:
+        time.sleep(0.2)
+        return str(ray.get_runtime_context().get_node_id())
+
+    while len(set(ray.get([where.remote() for _ in range(nodes)]))) < nodes:
+        pass
+
+
+def kill_when(begun: Callable[[], bool], raylet: int, killed: list[int]) -> None:
+    """Kill a node and its workers by SIGKILL, as a machine is lost, once its job has begun."""
+    while not begun():
+        time.sleep(0.02)
+    for process in [raylet, *processes_of(raylet)]:
+        os.kill(process, signal.SIGKILL)
+        killed.append(process)
+
+
 def test_a_job_of_a_killed_node_goes_on_with_another_to_the_same_bits(
     cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,21 +135,22 @@ def test_a_job_of_a_killed_node_goes_on_with_another_to_the_same_bits(
     handler = signal.getsignal(signal.SIGTERM)
     engine = OnRay("cpu", nodes.address)
     assert engine.slots == 2 and signal.getsignal(signal.SIGTERM) is handler
-    killed, done = 0, {}
+    warm(engine.ray, engine.slots)
+    killed: list[int] = []
+    done = {}
+
+    def begun() -> bool:
+        return all(any(job.home.glob("checkpoints/step_*")) for job in given)
+
+    threading.Thread(target=kill_when, args=(begun, raylet, killed), daemon=True).start()
     with closing(engine.results(given)) as results:
         for result in results:
             if result is not None:
                 done[result.name] = result
-            begun = [job for job in given if any(job.folder.glob("checkpoints/step_*"))]
-            if not killed and len(begun) == 2:
-                # The machine with all of its processes is lost at once.
-                for process in [raylet, *processes_of(raylet)]:
-                    os.kill(process, signal.SIGKILL)
-                    killed += 1
-    assert killed > 1 and {result.state for result in done.values()} == {"finished"}
+    assert len(killed) > 1 and {result.state for result in done.values()} == {"finished"}
     # The other node went on at a checkpoint of the lost one.
-    begun = sorted(result.begun for result in done.values())
-    assert begun[0] == 0 and LONG["checkpoint_every"] <= begun[1] < LONG["steps"]
+    first, second_begun = sorted(result.begun for result in done.values())
+    assert first == 0 and LONG["checkpoint_every"] <= second_begun < LONG["steps"]
     assert {name: digest(folder / name) for name in done} == undisturbed(file, tmp_path / "alone")
 
 
