@@ -1,7 +1,8 @@
-"""Try an installed package, in an empty folder: train, evaluate, export, act."""
+"""Try an installed package, in an empty folder: its files, then train, evaluate, export, act."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,28 @@ import numpy as np
 import gtp_fast
 from gtp_fast.system import native
 
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def check_files() -> None:
+    """Compare what was installed with the checkout: nothing may be left out or lie beside."""
+    names = {str(path) for path in importlib.metadata.files("gtp_fast") or ()}
+    tops = {name.split("/")[0] for name in names if not name.startswith("..")}
+    extra = {top for top in tops if top != "gtp_fast" and not top.startswith("gtp_fast-")}
+    assert extra <= {"gtp_fast.libs"}, extra
+    listed = ["git", "-C", str(CHECKOUT), "ls-files", "gtp_fast", "kernels"]
+    tracked = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()
+    places = {name if name.startswith("gtp_fast/") else f"gtp_fast/{name}" for name in tracked}
+    assert places <= names, sorted(places - names)
+    assert any(name.endswith("/LICENSE") for name in names)
+
 
 def main() -> None:
+    check_files()
     here = Path.cwd()
     assert here not in Path(gtp_fast.__file__).parents, "run it outside the checkout"
-    native.module()
+    module = native.module()
+    assert (module.cuda, module.cuda_reason) == (False, "built with GTP_FAST_CUDA=off")
     environment = gymnasium.make("Pendulum-v1")
     rows = 2_000
     draw = np.random.default_rng(0)

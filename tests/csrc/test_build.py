@@ -1,14 +1,12 @@
-"""The build: its switches, what a wheel holds, and the registers of the CUDA kernels."""
+"""The build: its switches, and the registers of the CUDA kernels; `.ci/wheel` tries a wheel."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -103,50 +101,6 @@ def test_an_unknown_switch_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert result.returncode != 0
     assert "GTP_FAST_CUDA must be auto, on or off, not 'maybe'" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-@pytest.mark.slow
-@checkout
-@tools
-def test_a_wheel_works_in_another_folder(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    leave = ("build", "runs", "*.so", "*.egg-info", "__pycache__", ".*")
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*leave))
-    options = ("--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path))
-    result = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", *options, "."],
-        cwd=source,
-        env={**os.environ, "GTP_FAST_CUDA": "off"},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    (wheel,) = tmp_path.glob("gtp_fast-*.whl")
-    site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        archive.extractall(site)
-    tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"gtp_fast"}
-    for needed in (
-        "gtp_fast/py.typed",
-        "gtp_fast/kernels/__init__.py",
-        "gtp_fast/system/native.py",
-    ):
-        assert needed in names
-    assert any(name.endswith("/LICENSE") for name in names)
-    package = ROOT / "gtp_fast"
-    files = [*package.glob("collect/*.npz"), *package.glob("export/files/*")]
-    assert {path.relative_to(ROOT).as_posix() for path in files} <= set(names)
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import gtp_fast, gtp_fast._native as n;"
-        "print(n.__file__); print(n.cuda, n.cuda_reason); print(gtp_fast.__path__)"
-    )
-    command = [sys.executable, "-c", code, str(site)]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    where, cuda, path = result.stdout.splitlines()
-    assert where.startswith(str(site)) and path == f"['{site / 'gtp_fast'}']"
-    assert cuda == "False built with GTP_FAST_CUDA=off"
 
 
 @checkout

@@ -79,7 +79,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     own = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     # A node that was killed is noticed after 3 refused looks, at most ten seconds by default.
     looks = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
-    head = {**own, "include_dashboard": False, "_system_config": looks}
+    # Ray runs workers at a nice value of 15, which starves them beside other tests.
+    system = looks | {"worker_niceness": 0}
+    head = {**own, "include_dashboard": False, "_system_config": system}
     handler = signal.getsignal(signal.SIGTERM)
     found = Cluster(initialize_head=True, head_node_args=head)
     # A node takes SIGTERM over and does not give it back, which later tests would inherit.
@@ -105,7 +107,7 @@ def processes_of(parent: int) -> list[int]:
 def warm(ray: Any, nodes: int) -> None:
     """Wait for a worker on every node: one that is late would leave all jobs to the others."""
 
-    @ray.remote(num_cpus=1)
+    @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
     def where() -> str:
         time.sleep(0.2)
         return str(ray.get_runtime_context().get_node_id())
