@@ -9,24 +9,34 @@ SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 
 .PHONY: demo test lint types bench report evidence faults docs wheel gpu gpu-dry gpu-bundle clean
 
+# Without --no-compile pip compiles every file of torch, of which an import reads a fifth.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 
 # torch goes first: left to the package's own requirement, pip would take a build with gigabytes of CUDA wheels.
 $(VENV)/.torch: | $(BIN)/python
 	@echo "installing $(TORCH)"
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(INSTALL) $(TORCH)
 	@touch $@
 
-$(VENV)/.demo: $(SOURCES) $(VENV)/.torch
+$(VENV)/.native: $(SOURCES) | $(BIN)/python
 	@echo "building gtp_fast and its native extension (about a minute)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[envs,plot]'
+	$(INSTALL) --no-deps -e .
 	@touch $@
 
-$(VENV)/.all: $(SOURCES) $(VENV)/.torch
-	@echo "building gtp_fast and its native extension (about a minute)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all]'
+# The build needs no torch, so both go side by side.
+$(VENV)/.both: $(SOURCES) | $(BIN)/python
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.torch $(VENV)/.native
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.both
+	$(INSTALL) 'gtp_fast[envs,plot]'
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.both
+	$(INSTALL) 'gtp_fast[all]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
