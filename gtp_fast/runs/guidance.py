@@ -76,7 +76,8 @@ def sentences(columns: Columns, steps: int) -> dict[str, str]:
         found["map"] = (
             f"The K-step map lags behind its flow: the error of its mean action is "
             f"{figures['map_error']:.3g}, more than {MOST_ERROR:g} times the "
-            f"{figures['euler_error']:.3g} of Euler steps ({MENDS['map']} may mend it)."
+            f"{figures['euler_error']:.3g} of Euler steps ({MENDS['map']} may mend it, and "
+            "--act-by euler acts by them)."
         )
     return found
 

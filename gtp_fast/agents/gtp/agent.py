@@ -81,8 +81,6 @@ class GTP(GTPState):
         noise = self.chain_noise(draw, Stream.HEALTH_VALUE, states.shape[1], chain.draws)
         return self.weigh(batch, chain.sample(states, noise))[0]
 
-    def euler_policy(self) -> FoldedPolicy | None:
+    def euler_policy(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy | None:
         """Return K Euler steps of phi(., t, t); None for objective flow, which acts by them."""
-        if self.config.objective == "flow":
-            return None
-        return self.folded(self.acting_weights, plan=reference.euler_plan)
+        return None if self.act_by is None else self.folded(weights, k, reference.euler_plan)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from gtp_fast.agents.acting import ActBy
 from gtp_fast.agents.settings import ANY, AgentConfig, Ranges
 from gtp_fast.errors import UserError
 
@@ -90,6 +91,8 @@ class GTPConfig(AgentConfig):
     """Scale of the initial noise when the policy acts, 0 for none; training samples with all of
     it.
     """
+    act_by: ActBy = "map"
+    """What acts: map (K jumps, the paper's) or euler (K Euler steps of phi(., t, t), ours)."""
 
 
 def ranges(config: GTPConfig) -> Ranges:
@@ -135,6 +138,11 @@ def resolved(config: GTPConfig) -> GTPConfig:
 
     Raises UserError for a setting that has no meaning in the objective.
     """
+    if config.objective == "flow" and config.act_by != "map":
+        raise UserError(
+            f"--act-by {config.act_by} has no meaning for --objective flow, which acts by "
+            "--solver: leave it out."
+        )
     for name in ("compare_at", "teacher"):
         value = getattr(config, name)
         if config.objective in _WITHOUT_TARGET and value != _PLAIN[name]:

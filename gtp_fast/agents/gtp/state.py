@@ -69,6 +69,7 @@ class GTPState(Agent):
         super().__init__(resolved(config), setup)
         self._note_unfused()
         c, count = self.config, len(self.seeds)
+        self.act_by = None if c.objective == "flow" else c.act_by
         self.loss_names = ("critic_loss", *term_names(c))
         self.metric_names = (*self.loss_names, *FACTS)
         self.loss_limits = limits(c)
