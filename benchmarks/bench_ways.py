@@ -1,4 +1,4 @@
-"""Ways to act with one trained map: by jumps or Euler steps, by the mean or the best of several."""
+"""Ways to act by one map: jumps, Euler steps, the mean or the best of several."""
 
 from __future__ import annotations
 

@@ -127,12 +127,12 @@ def check_acting(
         raise UserError(f"k = {k} is no number of sampler steps: give 1 to 64.")
     if num_candidates is not None and not 1 <= num_candidates <= 1024:
         raise UserError(f"num_candidates = {num_candidates} is out of range: give 1 to 1024.")
-    for name, value, known in (
+    for name, given, known in (
         ("candidate_rule", candidate_rule, get_args(Rule)),
         ("act_by", act_by, get_args(ActBy)),
     ):
-        if value is not None and value not in known:
-            raise UserError(f"Unknown {name} {value!r}: choose {', '.join(known)}.")
+        if given is not None and given not in known:
+            raise UserError(f"Unknown {name} {given!r}: choose {', '.join(known)}.")
     if noise_scale is not None and not 0.0 <= noise_scale <= 10.0:
         raise UserError(f"noise_scale = {noise_scale:g} is out of range: give 0 to 10.")
 

@@ -76,6 +76,8 @@ class GTP(GTPState):
         batch = Batch(*(field.to(self.dtype) for field in table.gather(index)))
         if self.clones:
             return torch.ones_like(batch.reward)
+        if self.value is not None:
+            return self.weigh(batch, None)[0]
         chain = self.ops.chain(self.folded("ema"))
         states = batch.observation.repeat(1, self.config.value_samples, 1)
         noise = self.chain_noise(draw, Stream.HEALTH_VALUE, states.shape[1], chain.draws)
