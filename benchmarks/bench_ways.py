@@ -1,4 +1,4 @@
-"""Ways to act by one map: jumps, Euler steps, the mean or the best of several."""
+"""Ways to act by one map: jumps, Euler steps, several candidates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROWS = 64
 
 
 class Ways(Workload):
-    """One action of one policy, as a control loop asks for it: Policy.act with NumPy in and out."""
+    """One action as a control loop asks for it: Policy.act with NumPy in and out."""
 
     group = "Policy.act, one observation"
     plain = next(iter(WAYS))
@@ -72,7 +72,10 @@ class Ways(Workload):
         return Subject(lambda: act(state), found, note, (plain, exact))
 
     def _values(self, of: GTP, way: dict[str, Any]) -> Results:
-        """Return the actions of an agent; of the best of several, where two may tie, their Q."""
+        """Return an agent's actions, or the Q of the best of several.
+
+        Two candidates may tie; their Q are then as close as rounding.
+        """
         acting: Acting = of.acting(**way)
         noise = self.noise[:, : acting.sampler.draws].to(of.dtype)
         states = self.observation.to(of.dtype)
