@@ -19,6 +19,7 @@ import torch
 import tyro
 
 from gtp_fast import cli, policy
+from gtp_fast.agents.acting import ActBy
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.studies import latency_figure
@@ -57,6 +58,8 @@ class Options:
     """Actions drawn for each decision; by default as the run was evaluated."""
     candidate_rule: Rule | None = None
     """softmax or argmax of the target critic, or mean; by default as the run was evaluated."""
+    act_by: tuple[ActBy, ...] = ()
+    """map (K jumps), euler (K Euler steps of its flow) or both; by default the run's own."""
     plot: str | None = None
     """Draw distributions and throughput into this file (.png, .svg or .pdf)."""
     json: str | None = None
@@ -106,19 +109,21 @@ def prepare(options: Options) -> list[Case]:
     """Load every policy that is timed, and draw its observations."""
     present = ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
     cases = []
-    for device, backend, precision, k in product(
-        options.device or present, options.backend, options.precision, options.k or (None,)
-    ):
+    for device, backend, precision, k, by in product(
+        options.device or present, options.backend, options.precision, options.k or (None,),
+        options.act_by or (None,),
+    ):  # fmt: skip
         loaded = policy.load(
             options.run, device, options.seed_index, options.checkpoint, k, backend,
             options.weights, options.num_candidates, precision, None, options.candidate_rule,
+            by,
         )  # fmt: skip
         draw = np.random.default_rng(0)
         for batch in dict.fromkeys(options.batch):
             rows = list(draw.standard_normal((4, batch, loaded.observation_dim), np.float32))
             one = [row[0] for row in rows] if batch == 1 else rows
             kind = loaded.k, loaded.num_candidates, device, loaded.backend
-            way = loaded.candidate_rule, loaded.noise_scale
+            way = loaded.candidate_rule, loaded.noise_scale, loaded.act_by
             cases.append(Case(batch, *kind, *way, loaded.act, one))
     return cases
 

@@ -69,6 +69,7 @@ def _batch_kernel(
     BLOCK_B: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_A: tl.constexpr,
+    WEIGHT: tl.constexpr,
 ):
     s = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
@@ -99,7 +100,7 @@ def _batch_kernel(
     perturb_tile(
         s, row, live, clean, nodes, cdf, value(num_nodes), seed, counter, row_fields, actions,
         student_x, student_levels, teacher_x, teacher_levels, B, A, UNIFORM, KIND, SIGMA, T_MIN,
-        STEPS, TIME, NOISE, BLOCK_A,
+        STEPS, TIME, NOISE, BLOCK_A, WEIGHT,
     )  # fmt: skip
 
 
@@ -134,6 +135,7 @@ def draw_batch(
     kind: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
+    consistency_weight: str = "none",
 ) -> Drawn:
     """Draw a batch and perturb its actions, as `gather`, `normals` and `perturb` do.
 
@@ -167,6 +169,6 @@ def draw_batch(
             UNIFORM=u_mode == "uniform", KIND=kind, SIGMA=sigma_data, T_MIN=t_min,
             STEPS=steps, ROWS=rows, TIME=times, NOISE=own_noise, TARGET=target, VALUE=own_value,
             BLOCK_B=block_b, BLOCK_R=block_r, BLOCK_A=max(4, triton.next_power_of_2(A)),
-            num_warps=4, enable_fp_fusion=True,
+            WEIGHT=consistency_weight, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     return drawn

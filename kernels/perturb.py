@@ -14,6 +14,7 @@ from .philox import multiply_high, normals_tile, value, words
 MAX_ACTIONS = 64
 _TILE = 512  # elements of a tile: with four warps, one Philox call for every thread
 TIME, NOISE = 1, 2  # streams of the random numbers
+U_MODES, KINDS, WEIGHTS = ("adjacent", "uniform"), ("edm", "cm", "none"), ("none", "gap", "nodes")
 ROW_FIELDS = ("t", "u", "tau", "r_t", "q_t", "r_u", "q_u", "skip_t", "out_t", "skip_u", "out_u")
 
 
@@ -81,6 +82,7 @@ def perturb_tile(
     TIME: tl.constexpr,
     NOISE: tl.constexpr,
     BLOCK_A: tl.constexpr,
+    WEIGHT: tl.constexpr,
 ):
     """Draw times and noise of a tile of rows; write what the losses read.
 
@@ -95,6 +97,9 @@ def perturb_tile(
     t, u, tau = node_t, tl.where(n_u > 0, node_u, 0.0), tl.where(n_tau > 0, node_tau, 0.0)
     r_t, q_t = _jump(t, tau)
     r_u, q_u = _jump(u, tau)
+    if WEIGHT != "none":
+        weight = tl.div_rn(1.0, t - u) if WEIGHT == "gap" else t * 0 + (num_nodes - 1)
+        q_t, q_u = tl.sqrt_rn(weight) * q_t, tl.sqrt_rn(weight) * q_u
     skip_t, out_t, in_t = _precondition(t, KIND, SIGMA, T_MIN)
     skip_u, out_u, in_u = _precondition(u, KIND, SIGMA, T_MIN)
 
@@ -135,7 +140,7 @@ def _perturb_kernel(
     nodes, cdf, num_nodes, seeds, step, row_fields, actions, student_x, student_levels, teacher_x,
     teacher_levels, B, A, UNIFORM: tl.constexpr, KIND: tl.constexpr, SIGMA: tl.constexpr,
     T_MIN: tl.constexpr, STEPS: tl.constexpr, TIME: tl.constexpr, NOISE: tl.constexpr,
-    BLOCK_B: tl.constexpr, BLOCK_A: tl.constexpr,
+    BLOCK_B: tl.constexpr, BLOCK_A: tl.constexpr, WEIGHT: tl.constexpr,
 ):  # fmt: skip
     s = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
@@ -146,7 +151,7 @@ def _perturb_kernel(
     perturb_tile(
         s, row, live, clean, nodes, cdf, value(num_nodes), tl.load(seeds + s), value(step),
         row_fields, actions, student_x, student_levels, teacher_x, teacher_levels, B, A, UNIFORM,
-        KIND, SIGMA, T_MIN, STEPS, TIME, NOISE, BLOCK_A,
+        KIND, SIGMA, T_MIN, STEPS, TIME, NOISE, BLOCK_A, WEIGHT,
     )  # fmt: skip
 
 
@@ -208,13 +213,15 @@ def perturb(
     sigma_data: float = 0.5,
     t_min: float = 0.002,
     dtype: torch.dtype = torch.float32,
+    consistency_weight: str = "none",
 ) -> dict[str, Tensor]:
     """Noise actions at times drawn by counter (eq. 11, 17).
 
     a_t = a + t z, a_u = a + u z. a: [S, B, A]; nodes: [>= N] float32 ascending; num_nodes and step:
     integers, or integer scalars on the device; seeds: [S] int64; cdf: of n_t, shaped as nodes,
     int64, in units of 2^-32 from 0 to 2^32, repeated past N - 1 (None: uniform); kind: of
-    preconditioning; dtype: of the network inputs. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t,
+    preconditioning; dtype: of the network inputs; consistency_weight: none, gap (1 / (t - u)) or
+    nodes (N - 1), whose root scales q_t and q_u. Returns t, u, tau, r_t, q_t, r_u, q_u, skip_t,
     out_t, skip_u, out_u [S, B]; z, a_t, a_u, teacher_x [S, B, A]; student_x [S, 2B, A];
     student_levels [S, 2B, 2]; teacher_levels [S, B, 2]. Raises ValueError for another shape or
     option.
@@ -228,8 +235,8 @@ def perturb(
         raise ValueError(f"nodes must be one row of float32, not {list(nodes.shape)} {nodes.dtype}")
     if isinstance(num_nodes, int) and not 2 <= num_nodes <= nodes.shape[0]:
         raise ValueError(f"num_nodes must lie in 2..{nodes.shape[0]}, not {num_nodes}")
-    if u_mode not in ("adjacent", "uniform") or kind not in ("edm", "cm", "none"):
-        raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {kind!r}")
+    if u_mode not in U_MODES or kind not in KINDS or consistency_weight not in WEIGHTS:
+        raise ValueError(f"no such option: {u_mode!r}, {kind!r}, {consistency_weight!r}")
 
     law, steps = searched(cdf, nodes)
     outputs = perturbed(S, B, A, a.device, dtype)
@@ -240,7 +247,7 @@ def perturb(
             a.contiguous(), nodes.contiguous(), law, num_nodes, seeds.contiguous(), step,
             *outputs, B, A, UNIFORM=u_mode == "uniform", KIND=kind, SIGMA=sigma_data,
             T_MIN=t_min, STEPS=steps, TIME=TIME, NOISE=NOISE, BLOCK_B=block_b, BLOCK_A=block_a,
-            num_warps=4, enable_fp_fusion=True,
+            WEIGHT=consistency_weight, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     fields = zip(ROW_FIELDS, outputs.row_fields.unbind(0), strict=True)
     actions = zip(("z", "a_t", "a_u"), outputs.actions.unbind(0), strict=True)

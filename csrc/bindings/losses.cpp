@@ -10,7 +10,7 @@
 
 namespace {
 
-void perturb(const std::array<int, 3>& shape, const std::array<int, 2>& kinds, const std::array<float, 2>& scales,
+void perturb(const std::array<int, 3>& shape, const std::array<int, 3>& kinds, const std::array<float, 2>& scales,
              const std::array<uint64_t, 3>& counters, const std::array<uintptr_t, 5>& inputs,
              const std::array<uintptr_t, 7>& outputs) {
   if (static_cast<int64_t>(shape[0]) * shape[1] * shape[2] == 0) return;
@@ -20,7 +20,8 @@ void perturb(const std::array<int, 3>& shape, const std::array<int, 2>& kinds, c
                                     scales[1],
                                     static_cast<uint32_t>(counters[0]),
                                     static_cast<uint32_t>(counters[1]),
-                                    static_cast<uint32_t>(counters[2])};
+                                    static_cast<uint32_t>(counters[2]),
+                                    static_cast<gtp::ConsistencyWeight>(kinds[2])};
   float* out[7];
   for (int i = 0; i < 7; ++i) out[i] = pointer<float>(outputs[i], "an output");
   gtp::perturb({shape[0], shape[1], shape[2]}, options, pointer<const float>(inputs[0], "a"),
@@ -49,12 +50,12 @@ void td_loss(const std::array<int, 4>& shape, float discount, const std::array<u
                pointer<float>(loss, "loss"), pointer<float>(gradient, "gradient"));
 }
 
-void weigh(const std::array<int, 4>& shape, uintptr_t values, uintptr_t eta, float maximum, uintptr_t w,
-           uintptr_t statistics) {
+void weigh(const std::array<int, 4>& shape, uintptr_t values, uintptr_t eta, float maximum, int scale,
+           uintptr_t w, uintptr_t statistics) {
   if (static_cast<int64_t>(shape[0]) * shape[1] * shape[2] * shape[3] == 0) return;
   gtp::weigh({shape[0], shape[1], shape[2]}, pointer<const float>(values, "values"), shape[3],
-             pointer<const float>(eta, "eta"), maximum, pointer<float>(w, "w"),
-             pointer<float>(statistics, "statistics"));
+             pointer<const float>(eta, "eta"), maximum, static_cast<gtp::AdvantageScale>(scale),
+             pointer<float>(w, "w"), pointer<float>(statistics, "statistics"));
 }
 
 }  // namespace
@@ -62,8 +63,8 @@ void weigh(const std::array<int, 4>& shape, uintptr_t values, uintptr_t eta, flo
 void bind_losses(py::module_& m) {
   m.def("perturb", &perturb, py::arg("shape"), py::arg("kinds"), py::arg("scales"), py::arg("counters"),
         py::arg("inputs"), py::arg("outputs"),
-        "Noise actions at times drawn by counter. shape: S, B, A; kinds: uniform u, preconditioning; scales: sigma, "
-        "t_min; counters: nodes, step, stream; inputs: a, nodes, cdf or null, keys, z.");
+        "Noise actions at times drawn by counter. shape: S, B, A; kinds: uniform u, preconditioning, weight of the "
+        "consistency loss; scales: sigma, t_min; counters: nodes, step, stream; inputs: a, nodes, cdf or null, keys, z.");
   m.def("flow_map_loss", &flow_map_loss, py::arg("shape"), py::arg("inputs"), py::arg("losses"),
         py::arg("gradient"),
         "Consistency and flow loss [2, S], and the gradient of their sum with respect to the student.");
@@ -71,6 +72,7 @@ void bind_losses(py::module_& m) {
         py::arg("gradient"),
         "TD loss [S] of twin critics and its gradient [S, T, B]. shape: S, T, B, m; inputs: values, next values, "
         "reward, mask.");
-  m.def("weigh", &weigh, py::arg("shape"), py::arg("values"), py::arg("eta"), py::arg("maximum"), py::arg("w"),
-        py::arg("statistics"), "Advantage weights [S, B] and their four statistics [4, S]. shape: S, T, B, m.");
+  m.def("weigh", &weigh, py::arg("shape"), py::arg("values"), py::arg("eta"), py::arg("maximum"),
+        py::arg("scale"), py::arg("w"), py::arg("statistics"),
+        "Advantage weights [S, B] and their four statistics [4, S]. shape: S, T, B, m; scale: 0 std, 1 mad.");
 }

@@ -46,7 +46,7 @@ void check(const gtp::UpdateSettings& s, const gtp::Shape& sampler) {
 std::unique_ptr<gtp::Update> make(gtp::Sampler& sampler, const std::array<int, 6>& shape, bool clones, bool bf16,
                                   const std::array<Net, 4>& nets, const std::array<Buffers, 2>& buffers,
                                   const std::array<double, 4>& optimiser, const std::array<double, 5>& numbers,
-                                  const std::array<int, 2>& kinds, const std::array<uint32_t, 5>& streams,
+                                  const std::array<int, 4>& kinds, const std::array<uint32_t, 5>& streams,
                                   const std::array<uintptr_t, 9>& addresses) {
   gtp::UpdateSettings s{};
   s.seeds = shape[0], s.observation = shape[1], s.action = shape[2], s.rows = shape[3];
@@ -58,7 +58,9 @@ std::unique_ptr<gtp::Update> make(gtp::Sampler& sampler, const std::array<int, 6
   s.discount = static_cast<float>(numbers[0]), s.weight_maximum = static_cast<float>(numbers[1]);
   s.sigma = static_cast<float>(numbers[2]), s.t_min = static_cast<float>(numbers[3]);
   s.initial_scale = static_cast<float>(numbers[4]);
-  s.uniform = kinds[0] != 0, s.kind = static_cast<gtp::Preconditioning>(kinds[1]), s.streams = streams;
+  s.uniform = kinds[0] != 0, s.kind = static_cast<gtp::Preconditioning>(kinds[1]);
+  s.weight = static_cast<gtp::ConsistencyWeight>(kinds[2]);
+  s.advantage_scale = static_cast<gtp::AdvantageScale>(kinds[3]), s.streams = streams;
   s.eta = pointer<const float>(addresses[0], "eta"), s.share = pointer<const float>(addresses[1], "share");
   s.nodes = pointer<const float>(addresses[2], "nodes"), s.cdf = reinterpret_cast<const int64_t*>(addresses[3]);
   s.keys = pointer<const uint64_t>(addresses[4], "keys"), s.diverged = pointer<int64_t>(addresses[5], "diverged");
@@ -90,8 +92,8 @@ void bind_update(py::module_& m) {
            py::arg("kinds"), py::arg("streams"), py::arg("addresses"),
            "shape: S, O, A, B, actions for the target, actions for V(s); bf16: whether products read bf16; nets: "
            "actor, both clocks, critic; buffers: actor, critic; optimiser: betas, epsilon, largest norm; numbers: "
-           "discount, largest weight, sigma, t_min, initial scale; kinds: uniform u, preconditioning; streams: batch, "
-           "target, value, time, noise; addresses: eta, share, nodes, cdf or null, keys, diverged, levels, schedule, "
+           "discount, largest weight, sigma, t_min, initial scale; kinds: uniform u, preconditioning, weight of the "
+           "consistency loss, scale of A; streams: batch, target, value, time, noise; addresses: eta, share, nodes, cdf or null, keys, diverged, levels, schedule, "
            "rates.")
       .def("run", &run, py::arg("table"), py::arg("lots"), py::arg("count"), py::arg("widths"), py::arg("step"),
            py::arg("num_nodes"), py::arg("rates"), py::arg("decay"), py::arg("metrics"), py::arg("threads") = 1,

@@ -33,6 +33,12 @@ Scales precondition(float t, const PerturbOptions& o) {
   return {variance / (shifted * shifted + variance), o.sigma * shifted * scale, 1.0f};
 }
 
+float jump_scale(float t, float u, const PerturbOptions& o) {
+  if (o.weight == ConsistencyWeight::kNone) return 1.0f;
+  return o.weight == ConsistencyWeight::kGap ? 1.0f / std::sqrt(t - u)
+                                             : std::sqrt(static_cast<float>(o.num_nodes - 1));
+}
+
 // The node, 1..num_nodes-1, of a random word: the number of entries of the cdf up to it.
 uint32_t draw_node(uint32_t word, uint32_t num_nodes, const int64_t* cdf) {
   if (cdf == nullptr) return 1 + multiply_high(word, num_nodes - 1);
@@ -55,8 +61,9 @@ void perturb(const BatchShape& shape, const PerturbOptions& o, const float* a, c
       const Jump at_t = jump(t, tau), at_u = jump(u, tau);
       const Scales of_t = precondition(t, o), of_u = precondition(u, o);
       const size_t row = s * B + b, first = 2 * s * B + b, second = first + B;
-      const float fields[kRowFields] = {t,      u,         tau,      at_t.r,    at_t.q,  at_u.r,
-                                        at_u.q, of_t.skip, of_t.out, of_u.skip, of_u.out};
+      const float scale = jump_scale(t, u, o), q_t = scale * at_t.q, q_u = scale * at_u.q;
+      const float fields[kRowFields] = {t,   u,         tau,      at_t.r,    q_t,     at_u.r,
+                                        q_u, of_t.skip, of_t.out, of_u.skip, of_u.out};
       for (int f = 0; f < kRowFields; ++f) out.fields[f * plane + row] = fields[f];
       const float level_t = 0.25f * std::log(nodes[n_t]), level_tau = 0.25f * std::log(nodes[n_tau]);
       out.student_levels[2 * first] = level_t;

@@ -7,6 +7,9 @@ namespace gtp {
 
 enum class Preconditioning : int { kEdm, kCm, kNone };
 
+// The weight of a row's consistency loss: 1, 1 / (t - u) or N - 1.
+enum class ConsistencyWeight : int { kNone, kGap, kNodes };
+
 struct BatchShape {
   int seeds, rows, action;
 };
@@ -16,6 +19,7 @@ struct PerturbOptions {
   Preconditioning kind;
   float sigma, t_min;
   uint32_t num_nodes, step, time_stream;
+  ConsistencyWeight weight;  // its square root scales q_t and q_u, which only the consistency loss reads
 };
 
 // The fields of a row, [S, B] each, in the order of the reference.

@@ -1,7 +1,9 @@
 #include "cpu/td.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <vector>
 
 namespace gtp {
 namespace {
@@ -15,6 +17,28 @@ float least(const float* values, int twins, size_t stride) {
   for (int j = 1; j < twins; ++j)
     if (below(values[j * stride], q)) q = values[j * stride];
   return q;
+}
+
+// The median of numbers that are changed in order; of an even count the lower middle one.
+float median(std::vector<float>& x) {
+  const auto middle = x.begin() + (x.size() - 1) / 2;
+  std::nth_element(x.begin(), middle, x.end());
+  return *middle;
+}
+
+// 1.4826 times the median absolute deviation from the median; NaN if `mean`, that of the values, is.
+float robust_scale(const float* values, size_t count, double mean) {
+  if (std::isnan(mean)) return static_cast<float>(mean);
+  std::vector<float> x(values, values + count);
+  const float middle = median(x);
+  for (float& v : x) v = std::abs(v - middle);
+  return 1.4826f * median(x);
+}
+
+float deviation_of(const float* values, size_t count, double mean) {
+  double squares = 0.0;
+  for (size_t b = 0; b < count; ++b) squares += (values[b] - mean) * (values[b] - mean);
+  return static_cast<float>(std::sqrt(squares / static_cast<double>(count)));
 }
 
 }  // namespace
@@ -44,14 +68,14 @@ void td_loss(const TwinShape& shape, const TdInputs& in, float* loss, float* gra
   }
 }
 
-void weigh(const TwinShape& shape, const float* values, int actions, const float* eta, float maximum, float* w,
-           float* statistics) {
+void weigh(const TwinShape& shape, const float* values, int actions, const float* eta, float maximum,
+           AdvantageScale scale, float* w, float* statistics) {
   const size_t B = shape.rows, S = shape.seeds, stride = (1 + actions) * B;
   const float ceiling = std::log(maximum);
   for (size_t s = 0; s < S; ++s) {
     const float* of_seed = values + s * shape.twins * stride;
     float* const to = w + s * B;
-    double total_q = 0.0, total = 0.0, squares = 0.0, total_w = 0.0;
+    double total_q = 0.0, total = 0.0, total_w = 0.0;
     for (size_t b = 0; b < B; ++b) {
       const float q = least(of_seed + b, shape.twins, stride);
       double v = 0.0;
@@ -61,8 +85,8 @@ void weigh(const TwinShape& shape, const float* values, int actions, const float
       total += to[b];
     }
     const double mean = total / static_cast<double>(B);
-    for (size_t b = 0; b < B; ++b) squares += (to[b] - mean) * (to[b] - mean);
-    const float deviation = static_cast<float>(std::sqrt(squares / static_cast<double>(B)));
+    const float deviation =
+        scale == AdvantageScale::kMad ? robust_scale(to, B, mean) : deviation_of(to, B, mean);
     float largest = 0.0f;
     for (size_t b = 0; b < B; ++b) {
       const float exponent = eta[s] * (to[b] < 0.0f ? 0.0f : to[b]) / (deviation + 1e-6f);

@@ -18,10 +18,13 @@ struct TdInputs {
 // The loss [S] with target r + discount mask min over twins, and its gradient [S, twins, B] with respect to `values`.
 void td_loss(const TwinShape& shape, const TdInputs& in, float* loss, float* gradient);
 
-// Weights exp(eta max(0, A) / (std A + 1e-6)) [S, B], at most `maximum`. A is the value of the data's action less the
-// mean value of `actions` policy actions; values: [S, twins, (1 + actions) B]. statistics [4, S]: mean Q, std A, mean
+// The scale of A in the weights: its standard deviation, or 1.4826 times its median absolute deviation.
+enum class AdvantageScale : int { kStd, kMad };
+
+// Weights exp(eta max(0, A) / (scale A + 1e-6)) [S, B], at most `maximum`. A is the value of the data's action less the
+// mean value of `actions` policy actions; values: [S, twins, (1 + actions) B]. statistics [4, S]: mean Q, scale of A, mean
 // weight, largest weight.
-void weigh(const TwinShape& shape, const float* values, int actions, const float* eta, float maximum, float* w,
-           float* statistics);
+void weigh(const TwinShape& shape, const float* values, int actions, const float* eta, float maximum,
+           AdvantageScale scale, float* w, float* statistics);
 
 }  // namespace gtp

@@ -6,7 +6,6 @@
 #include "cpu/dispatch.hpp"
 #include "cpu/mlp_kernels.hpp"
 #include "cpu/stopwatch.hpp"
-#include "cpu/td.hpp"
 #include "cpu/team.hpp"
 
 namespace gtp {
@@ -182,14 +181,14 @@ void Update::weigh_batch(float* statistics) {
   const int S = s_.seeds, B = s_.rows, n = s_.values;
   forward(both_critic_, {{observation_, s_.observation, S, B}, {all_actions_, s_.action, S, (1 + n) * B}},
           s_.critic.online, all_values_, 1, nullptr);
-  weigh({S, 2, B}, all_values_, n, s_.eta, s_.weight_maximum, w_, statistics);
+  weigh({S, 2, B}, all_values_, n, s_.eta, s_.weight_maximum, s_.advantage_scale, w_, statistics);
 }
 
 void Update::actor_step(const UpdateInputs& now, float* metrics) {
   const int S = s_.seeds, B = s_.rows, O = s_.observation, A = s_.action;
   const size_t plane = static_cast<size_t>(S) * B;
   const PerturbOptions options{s_.uniform, s_.kind, s_.sigma, s_.t_min, now.num_nodes, static_cast<uint32_t>(now.step),
-                               s_.streams[kTime]};
+                               s_.streams[kTime], s_.weight};
   perturb({S, B, A}, options, action_, s_.nodes, s_.cdf, s_.keys, z_,
           {fields_, a_t_, a_u_, student_x_, student_levels_, teacher_x_, teacher_levels_});
   const auto sines = [&](const ClockPass& pass, const float* levels) {

@@ -10,6 +10,7 @@
 #include "cpu/loss.hpp"
 #include "cpu/mlp.hpp"
 #include "cpu/sampler.hpp"
+#include "cpu/td.hpp"
 
 namespace gtp {
 
@@ -34,9 +35,11 @@ struct UpdateSettings {
   Learning actor_learning, critic_learning;
   double first_beta, second_beta, epsilon, max_norm;
   float discount, weight_maximum;
+  AdvantageScale advantage_scale;
   const float *eta, *share;  // [S]; share: weight of the flow loss
-  bool uniform;              // this and the next three: PerturbOptions
+  bool uniform;              // this and the next four: PerturbOptions
   Preconditioning kind;
+  ConsistencyWeight weight;
   float sigma, t_min;
   const float* nodes;
   const int64_t* cdf;  // see `perturb`

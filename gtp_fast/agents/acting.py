@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import CandidateSampler, Rule, Score
 from gtp_fast.ops.sampling import Sampler
 from gtp_fast.reference import FoldedPolicy
+
+ActBy = Literal["map", "euler"]
+"""What acts of a flow map: its K jumps, or K Euler steps of its flow phi(., t, t)."""
 
 
 class Acting(NamedTuple):
@@ -20,6 +23,18 @@ class Acting(NamedTuple):
     noise_scale: float
     rule: str | None
     """How one action is made of several candidates; None with one."""
+    act_by: ActBy | None
+    """What acts of a flow map; None where there is no choice."""
+
+
+def act_by_of(asked: ActBy | None, own: ActBy | None) -> ActBy | None:
+    """Return what acts of a flow map; UserError for a choice where there is none.
+
+    asked: None leaves the choice to the agent; own: that of the agent, None where it has none.
+    """
+    if asked is not None and own is None:
+        raise UserError(f"--act-by {asked} needs a flow map, which this agent lacks: leave it out.")
+    return asked or own
 
 
 def rule_of(count: int, asked: Rule | None, own: Rule) -> Rule | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import ops
-from gtp_fast.agents.acting import Acting, among_candidates, rule_of
+from gtp_fast.agents.acting import ActBy, Acting, act_by_of, among_candidates, rule_of
 from gtp_fast.agents.settings import CloneConfig
 from gtp_fast.agents.setup import Setup
 from gtp_fast.agents.state import take
@@ -51,6 +51,8 @@ class Agent(ABC):
     """When a short run is timed on behalf of a long one, the long one's length."""
     k_is_free: ClassVar[bool] = True
     """Whether K may be chosen when acting."""
+    act_by: ActBy | None = None
+    """What acts of a flow map; None where there is no choice."""
 
     def __init__(self, config: Any, setup: Setup):
         """Choose the operations; a subclass makes the networks.
@@ -118,10 +120,16 @@ class Agent(ABC):
         """Return the policy of every seed, ready for a sampler; weights: `ema` or `online`."""
 
     def acting_policy(
-        self, weights: str | None = None, k: int | None = None, noise_scale: float | None = None
+        self,
+        weights: str | None = None,
+        k: int | None = None,
+        noise_scale: float | None = None,
+        act_by: ActBy | None = None,
     ) -> FoldedPolicy:
         """Return the policy that acts, its initial noise scaled; None: as in the settings."""
-        policy = self.folded(weights or self.acting_weights, k)
+        chosen = weights or self.acting_weights, k
+        flow = self.euler_policy(*chosen) if act_by_of(act_by, self.act_by) == "euler" else None
+        policy = flow or self.folded(*chosen)
         if self.setup.observation_mean:
             policy = policy.of_raw(*self.standard)
         scale = self.noise_scale if noise_scale is None else noise_scale
@@ -168,6 +176,7 @@ class Agent(ABC):
         precision: str = "fp32",
         noise_scale: float | None = None,
         candidate_rule: Rule | None = None,
+        act_by: ActBy | None = None,
     ) -> Acting:
         """Return the policy as it acts: of every seed, or of seed number `seed` only.
 
@@ -175,7 +184,7 @@ class Agent(ABC):
         there is no critic to compare them.
         """
         scale = self.noise_scale if noise_scale is None else noise_scale
-        policy = self.acting_policy(weights, k, scale)
+        policy = self.acting_policy(weights, k, scale, act_by)
         policy = policy if seed is None else policy.select(seed)
         sampler = self.ops.sampler(policy, precision)
         count = num_candidates or int(getattr(self.config, "num_candidates", 1))
@@ -183,7 +192,8 @@ class Agent(ABC):
         if rule is not None:
             score = None if rule == "mean" else self.raw_score(seed)
             sampler = among_candidates(sampler, policy, score, count, rule)
-        return Acting(sampler, steps=policy.k, candidates=count, noise_scale=scale, rule=rule)
+        by = act_by_of(act_by, self.act_by)
+        return Acting(sampler, policy.k, count, scale, rule, by)
 
     def drawn_from(self, table: TransitionTable) -> TransitionTable:
         """Return the table that this agent draws batches from, made before the first of them."""
@@ -214,8 +224,8 @@ class Agent(ABC):
         """
         return None
 
-    def euler_policy(self) -> FoldedPolicy | None:
-        """Return the acting policy's flow by K Euler steps; None where it has no such field."""
+    def euler_policy(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy | None:
+        """Return the policy's flow by K Euler steps; None where it has no such field."""
         return None
 
     @property

@@ -11,6 +11,7 @@ from gtp_fast import reference
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
+    from gtp_fast.agents.acting import ActBy
     from gtp_fast.agents.base import Agent
     from gtp_fast.data.table import TransitionTable
 
@@ -78,7 +79,7 @@ def action_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figur
     and the mean of SAMPLES actions, by the K-step map and by K Euler steps of phi(., t, t);
     `map_std`: standard deviation of the map's actions at one state. Both start from the same noise.
     """
-    euler = agent.euler_policy()
+    euler = agent.euler_policy(agent.acting_weights)
     if euler is None:
         return {}
     batch = table.gather(index)
@@ -108,7 +109,9 @@ def action_spread(agent: Agent, table: TransitionTable, count: int = 256) -> Fig
     state = first.expand(len(agent.seeds), 1, -1)
     states, spread = state.expand(-1, count, -1), {}
     for name, k in (("one_jump", 1), ("k_steps", None))[not agent.k_is_free :]:
-        policy = agent.acting("ema", k, num_candidates=1, noise_scale=1.0).sampler
+        # Only jumps can collapse in one step: one Euler step is a mean by its nature.
+        by: ActBy | None = None if agent.act_by is None else "map"
+        policy = agent.acting("ema", k, num_candidates=1, noise_scale=1.0, act_by=by).sampler
         samples = policy.sample(states, agent.chain_noise(0, Stream.ACT, count, policy.draws))
         deviation = reference.action_deviation(samples[:, :, None])
         spread[f"action_std_{name}"] = deviation.tolist()

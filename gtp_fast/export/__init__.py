@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gtp_fast import policy
+from gtp_fast.agents.acting import ActBy
 from gtp_fast.errors import UserError
 from gtp_fast.export import check, programs
 from gtp_fast.export.check import Difference
@@ -43,12 +44,13 @@ def export(
     weights: str | None = None,
     k: int | None = None,
     noise_scale: float | None = None,
+    act_by: ActBy | None = None,
     formats: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Write a run's policy into the folder `out`, whole or not at all.
 
-    noise_scale: of the initial noise, 0 for none; None as the run was evaluated. formats: some of
+    noise_scale, act_by: as for `gtp_fast.load`; None as the run was evaluated. formats: some of
     `cpp`, `onnx`, `pt2`; None takes all that are available and reports the others.
     overwrite: replace the folder of an earlier export. UserError when a named format is not
     available, when a file's actions differ from the policy's by more than rounding, or when the
@@ -66,10 +68,10 @@ def export(
             raise UserError(f"{missing}.")
         chosen.remove("onnx")
         skipped["onnx"] = missing
-    restore.check_acting(weights, k, None, noise_scale)
+    restore.check_acting(weights, k, None, noise_scale, act_by=act_by)
     agent, saved = restore.restore(run, checkpoint)
     index = restore.index_of(agent, saved, seed_index)
-    content = restore.pack(agent, saved, index, weights, k, noise_scale)
+    content = restore.pack(agent, saved, index, weights, k, noise_scale, act_by)
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     sweep(folder.parent, f".{glob.escape(folder.name)}.*.tmp")
     try:

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from gtp_fast import cli
+from gtp_fast.agents.acting import ActBy
 from gtp_fast.export import Exported, export
 
 _USE = {
@@ -39,6 +40,8 @@ class Options:
     """Steps of the sampler; by default the run's own."""
     noise_scale: float | None = None
     """Scale of the initial noise, 0 for none; by default the run's own."""
+    act_by: ActBy | None = None
+    """map (K jumps) or euler (K Euler steps of its flow), of gtp; by default the run's own."""
     overwrite: bool = False
     """Replace the folder of an earlier export."""
 
@@ -54,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
         weights=options.weights,
         k=options.k,
         noise_scale=options.noise_scale,
+        act_by=options.act_by,
         formats=options.formats or None,
         overwrite=options.overwrite,
     )
@@ -67,7 +71,8 @@ def report(made: Exported) -> str:
     observation_dim, action_dim = policy.first_observation.shape[1], policy.first_action.shape[1]
     lines = [
         f"{about['agent']} on {about['task']}, seed {about['seed']}, update {about['step']:,}, "
-        f"{about['weights']} weights, K = {policy.k}: "
+        f"{about['weights']} weights, K = {policy.k}"
+        f"{' Euler steps' if about['act_by'] == 'euler' else ''}: "
         f"{observation_dim} numbers observed, {action_dim} acted",
         "",
         f"{'format':8}{'to float64':>12}{'to Policy.act':>16}   in {made.folder}",

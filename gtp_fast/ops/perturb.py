@@ -10,7 +10,13 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.ops.context import Context
-from gtp_fast.reference import PRECONDITIONINGS, U_MODES, Perturbation, philox
+from gtp_fast.reference import (
+    CONSISTENCY_WEIGHTS,
+    PRECONDITIONINGS,
+    U_MODES,
+    Perturbation,
+    philox,
+)
 from gtp_fast.reference.philox import Stream
 from gtp_fast.system import native
 
@@ -29,10 +35,12 @@ def native_perturb(
     kind: str = "edm",
     sigma_data: float = 0.5,
     t_min: float = 0.002,
+    consistency_weight: str = "none",
 ) -> Perturbation:
     """Do `reference.perturb` in native code, float32 on the CPU."""
-    if u_mode not in U_MODES or kind not in PRECONDITIONINGS:
-        raise ValueError(f"no such u_mode or precondition: {u_mode!r}, {kind!r}")
+    choices = (u_mode, U_MODES), (kind, PRECONDITIONINGS), (consistency_weight, CONSISTENCY_WEIGHTS)
+    if any(given not in known for given, known in choices):
+        raise ValueError(f"no such option: {', '.join(repr(given) for given, _ in choices)}")
     S, B, A = a.shape
     count = int(num_nodes)
     if not 2 <= count <= nodes.shape[0]:
@@ -50,7 +58,7 @@ def native_perturb(
     outputs = (rows, *actions, student_x, student_levels, teacher_x, teacher_levels)
     module.perturb(
         (S, B, A),
-        (u_mode == "uniform", PRECONDITIONINGS.index(kind)),
+        [known.index(given) for given, known in choices],
         (sigma_data, t_min),
         (count, int(step) & 0xFFFFFFFF, int(Stream.TIME)),
         [0 if x is None else x.data_ptr() for x in (a, nodes, cdf, keys, z)],
@@ -88,12 +96,13 @@ def compiled_perturb(normals: Callable[..., Tensor]) -> Callable[..., Perturbati
         *,
         u_mode: str = "adjacent",
         cdf: Tensor | None = None,
+        consistency_weight: str = "none",
         **options: Any,
     ) -> Perturbation:
         indices = reference.draw_times(keys, step, a.shape[1], num_nodes, u_mode, cdf)
         z = normals(keys, step, Stream.NOISE, a.shape[1], a.shape[2], nodes.dtype)
         result: Perturbation = inner(a, z, nodes, *indices, **options)
-        return result
+        return reference.scaled_jumps(result, num_nodes, consistency_weight)
 
     return draw
 

@@ -14,7 +14,7 @@ from gtp_fast.system import native
 
 
 def native_weigh(
-    values: Tensor, eta: Tensor, rows: int, maximum: float | None
+    values: Tensor, eta: Tensor, rows: int, maximum: float | None, scale: str = "std"
 ) -> tuple[Tensor, ...]:
     """Do `reference.weigh` in one native pass, float32 on the CPU."""
     values, eta = values.detach().transpose(0, 1).contiguous(), eta.contiguous()
@@ -25,6 +25,7 @@ def native_weigh(
         values.data_ptr(),
         eta.data_ptr(),
         math.inf if maximum is None else maximum,
+        reference.ADVANTAGE_SCALES.index(scale),
         w.data_ptr(),
         statistics.data_ptr(),
     )
@@ -32,9 +33,11 @@ def native_weigh(
 
 
 def triton_weigh(
-    values: Tensor, eta: Tensor, rows: int, maximum: float | None
+    values: Tensor, eta: Tensor, rows: int, maximum: float | None, scale: str = "std"
 ) -> tuple[Tensor, ...]:
-    """Do `reference.weigh` in one Triton launch."""
+    """Do `reference.weigh` in one Triton launch; ValueError for another scale than `std`."""
+    if scale != "std":
+        raise ValueError(f"the kernel of the weights has no scale {scale!r}")
     from gtp_fast.kernels import weigh
 
     weighed: tuple[Tensor, ...] = weigh.weigh(values.detach().transpose(0, 1), eta, rows, maximum)

@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from gtp_fast import tasks
-from gtp_fast.agents.acting import Acting
+from gtp_fast.agents.acting import ActBy, Acting
 from gtp_fast.agents.base import Agent
 from gtp_fast.data.environment import judged_in
 from gtp_fast.errors import UserError
@@ -52,6 +52,8 @@ class Options:
     """softmax or argmax of the target critic, or mean; by default as in training."""
     noise_scale: float | None = None
     """Scale of the initial noise, 0 for none; by default as in training."""
+    act_by: ActBy | None = None
+    """map (K jumps) or euler (K Euler steps of its flow), of gtp; by default as in training."""
     trust_environment: bool = False
     """Allow the run folder to name an environment that is not registered here."""
     device: str = "cpu"
@@ -86,12 +88,12 @@ def subject(options: Options) -> Subject:
     """Restore the run that is evaluated; UserError for an option out of range."""
     check_acting(
         options.weights, options.k, options.num_candidates, options.noise_scale,
-        options.candidate_rule,
+        options.candidate_rule, options.act_by,
     )  # fmt: skip
     agent, saved = restore(options.run, options.checkpoint, options.device, options.backend)
     acting = agent.acting(
         options.weights, options.k, options.num_candidates, noise_scale=options.noise_scale,
-        candidate_rule=options.candidate_rule,
+        candidate_rule=options.candidate_rule, act_by=options.act_by,
     )  # fmt: skip
     return Subject(agent, saved, acting)
 
@@ -113,6 +115,7 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
         "num_candidates": acting.candidates,
         "candidate_rule": acting.rule,
         "noise_scale": acting.noise_scale,
+        "act_by": acting.act_by,
         "seeds": list(agent.seeds),
         "evaluation_seed": options.seed,
         "sampler": acting.sampler.describe(),
@@ -175,7 +178,8 @@ def heading(record: Mapping[str, Any], where: str) -> list[str]:
         f"{record['weights']} weights, K = {record['k']}, "
         f"num_candidates = {record['num_candidates']}"
         + (f" ({record['candidate_rule']})" if record["candidate_rule"] else "")
-        + f", noise_scale = {record['noise_scale']:g}",
+        + f", noise_scale = {record['noise_scale']:g}"
+        + (", act_by = euler" if record["act_by"] == "euler" else ""),
     ]
 
 
@@ -238,7 +242,7 @@ def acting_name(record: Mapping[str, Any]) -> str:
     return (
         f"step_{record['step']:09d}-{record['weights']}-k{record['k']}-n{record['num_candidates']}"
         f"{record['candidate_rule'] or ''}"
-        f"-z{record['noise_scale']:g}"
+        f"-z{record['noise_scale']:g}{'-euler' if record['act_by'] == 'euler' else ''}"
         f"-seed{record['evaluation_seed']}"
     )
 

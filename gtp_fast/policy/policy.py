@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast import ops
-from gtp_fast.agents.acting import Acting
+from gtp_fast.agents.acting import ActBy, Acting
 from gtp_fast.data import box
 from gtp_fast.errors import UserError, untrusted
 from gtp_fast.ops.candidates import Rule
@@ -45,26 +45,28 @@ def load(
     precision: str = "fp32",
     noise_scale: float | None = None,
     candidate_rule: Rule | None = None,
+    act_by: ActBy | None = None,
 ) -> Policy:
     """Return the policy of one seed of a run, or of an exported policy.gtp.
 
     path: run folder, checkpoint folder or policy.gtp. seed_index: which of the run's seeds.
     checkpoint: `last` or `best`. k: sampler steps. weights: `ema` or `online`. num_candidates:
     actions drawn for each decision; candidate_rule: what acts of them, by softmax or argmax of the
-    target critic, or their mean. noise_scale: of the initial noise, 0 for none. What is not given
-    is as the run was evaluated. precision: `fp32`; `bf16` for an action in about half the time, its
+    target critic, or their mean. noise_scale: of the initial noise, 0 for none. act_by: `map`, the
+    K jumps of gtp, or `euler`, K Euler steps of its flow. What is not given is as the run was
+    evaluated. precision: `fp32`; `bf16` for an action in about half the time, its
     hidden weights rounded to bfloat16; on a CPU also `int8` for one in about a third, rounded to 8
     bits. In a box of [-1, 1] an action of width 256 then moves by less than 1e-3 or 3e-3 on
     average, 2e-2 or 3e-2 at most, in our tries. Raises UserError naming the file and the mend when
     there is nothing whole to load.
     """
-    check_acting(weights, k, num_candidates, noise_scale, candidate_rule)
+    check_acting(weights, k, num_candidates, noise_scale, candidate_rule, act_by)
     if Path(path).suffix == ".gtp":
-        rest = (k, weights, noise_scale, candidate_rule)
-        if (seed_index, checkpoint, num_candidates or 1, *rest) != (0, "last", 1, *[None] * 4):
+        rest = (k, weights, noise_scale, candidate_rule, act_by)
+        if (seed_index, checkpoint, num_candidates or 1, *rest) != (0, "last", 1, *[None] * 5):
             raise UserError(
-                f"{path} holds one policy: seed_index, checkpoint, k, weights, num_candidates and "
-                "noise_scale are chosen when it is exported."
+                f"{path} holds one policy: seed_index, checkpoint, k, weights, num_candidates, "
+                "noise_scale and act_by are chosen when it is exported."
             )
         return Policy(file.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
@@ -72,9 +74,9 @@ def load(
     own: int = getattr(agent.config, "num_candidates", 1)
     chooses = None
     if (num_candidates or own) > 1 or candidate_rule is not None:
-        ways = (num_candidates, place, precision, noise_scale, candidate_rule)
+        ways = (num_candidates, place, precision, noise_scale, candidate_rule, act_by)
         chooses = agent.acting(weights, k, *ways)
-    content = pack(agent, saved, place, weights, k, noise_scale)
+    content = pack(agent, saved, place, weights, k, noise_scale, act_by)
     return Policy(content, device, backend, precision, chooses)
 
 
@@ -83,8 +85,8 @@ class Policy:
 
     packed: one policy, its action box and what it is. `observation_dim`, `action_dim`, `low` and
     `high` (the action box [A]), `keys` (the entries of a dict observation, in order), `k`,
-    `num_candidates`, `candidate_rule`, `noise_scale`, `task` and `device` may be read. acting: the
-    sampler that chooses among several candidates, which then acts.
+    `num_candidates`, `candidate_rule`, `noise_scale`, `act_by`, `task` and `device` may be read.
+    acting: the sampler that chooses among several candidates, which then acts.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Policy:
         self.num_candidates = 1 if acting is None else acting.candidates
         self.candidate_rule = None if acting is None else acting.rule
         self.noise_scale = float(packed.description.get("noise_scale", 1.0))
+        self.act_by: str | None = packed.description.get("act_by")
         self._sampler: Sampler = (
             ops.make_sampler(folded, backend, self.device, precision)
             if acting is None

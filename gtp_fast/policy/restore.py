@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 import gtp_fast
 from gtp_fast import agents, tasks
+from gtp_fast.agents.acting import ActBy
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable, load_table, trust
 from gtp_fast.data.environment import registered
@@ -108,11 +109,12 @@ def check_acting(
     num_candidates: int | None,
     noise_scale: float | None = None,
     candidate_rule: str | None = None,
+    act_by: str | None = None,
 ) -> None:
     """Raise UserError for a value out of range; None leaves a choice to the run.
 
     weights: `ema` or `online`. k: 1..64. num_candidates: 1..1024. noise_scale: 0..10.
-    candidate_rule: one of `Rule`.
+    candidate_rule: one of `Rule`. act_by: one of `ActBy`.
     """
     for name, value in (("k", k), ("num_candidates", num_candidates)):
         if not isinstance(value, Integral | None):
@@ -125,10 +127,12 @@ def check_acting(
         raise UserError(f"k = {k} is no number of sampler steps: give 1 to 64.")
     if num_candidates is not None and not 1 <= num_candidates <= 1024:
         raise UserError(f"num_candidates = {num_candidates} is out of range: give 1 to 1024.")
-    if candidate_rule is not None and candidate_rule not in get_args(Rule):
-        raise UserError(
-            f"Unknown candidate_rule {candidate_rule!r}: choose {', '.join(get_args(Rule))}."
-        )
+    for name, given, known in (
+        ("candidate_rule", candidate_rule, get_args(Rule)),
+        ("act_by", act_by, get_args(ActBy)),
+    ):
+        if given is not None and given not in known:
+            raise UserError(f"Unknown {name} {given!r}: choose {', '.join(known)}.")
     if noise_scale is not None and not 0.0 <= noise_scale <= 10.0:
         raise UserError(f"noise_scale = {noise_scale:g} is out of range: give 0 to 10.")
 
@@ -151,6 +155,7 @@ def pack(
     weights: str | None,
     k: int | None,
     noise_scale: float | None = None,
+    act_by: ActBy | None = None,
 ) -> Packed:
     """Return what the policy of seed number `index` needs, on the CPU."""
     config, weights = saved.config, weights or agent.acting_weights
@@ -163,10 +168,11 @@ def pack(
         "num_candidates": getattr(agent.config, "num_candidates", 1),
         "candidate_rule": getattr(agent.config, "candidate_rule", None),
         "noise_scale": agent.noise_scale if noise_scale is None else noise_scale,
+        "act_by": act_by or agent.act_by,
         "observation_keys": list(config["observation_keys"]),
         "gtp_fast": gtp_fast.__version__,
     }
     low, high = (np.asarray(config[f"action_{end}"], np.float32) for end in ("low", "high"))
-    policy = agent.acting_policy(weights, k, noise_scale)
+    policy = agent.acting_policy(weights, k, noise_scale, act_by)
     folded = file.copied(policy.select(index).to("cpu"))
     return Packed(folded, low, high, description)

@@ -53,12 +53,15 @@ from gtp_fast.reference.off_policy import (
     shifted_reward,
 )
 from gtp_fast.reference.perturb import (
+    CONSISTENCY_WEIGHTS,
     U_MODES,
     Perturbation,
+    consistency_weight,
     draw_times,
     lognormal_cdf,
     perturb,
     perturb_at,
+    scaled_jumps,
 )
 from gtp_fast.reference.plans import (
     Plan,
@@ -117,4 +120,9 @@ from gtp_fast.reference.td import (
     td_target,
 )
 from gtp_fast.reference.trajectory import trajectory_advantage, trajectory_weights
-from gtp_fast.reference.weigh import advantage_weights, weigh
+from gtp_fast.reference.weigh import (
+    ADVANTAGE_SCALES,
+    advantage_scale,
+    advantage_weights,
+    weigh,
+)

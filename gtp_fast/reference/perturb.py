@@ -14,6 +14,7 @@ from gtp_fast.reference.grid import karras_nodes
 from gtp_fast.reference.philox import Stream
 
 U_MODES = ("adjacent", "uniform")
+CONSISTENCY_WEIGHTS = ("none", "gap", "nodes")
 LOGNORMAL = (-1.1, 2.0)
 """Mean and standard deviation of ln t in iCT's law of t."""
 
@@ -39,6 +40,32 @@ class Perturbation(NamedTuple):
     student_levels: Tensor
     teacher_x: Tensor
     teacher_levels: Tensor
+
+
+def consistency_weight(t: Tensor, u: Tensor, num_nodes: int | Tensor, kind: str = "none") -> Tensor:
+    """Return the weight of the consistency loss of jumps from t and u, of t's shape.
+
+    none: 1 (eq. 17); gap: 1 / (t - u), of improved consistency training; nodes: N - 1.
+    """
+    if kind == "none":
+        return torch.ones_like(t)
+    if kind == "gap":
+        return (t - u).reciprocal()
+    if kind == "nodes":
+        return torch.ones_like(t) * (num_nodes - 1)
+    raise ValueError(f"consistency_weight is one of {', '.join(CONSISTENCY_WEIGHTS)}, not {kind!r}")
+
+
+def scaled_jumps(p: Perturbation, num_nodes: int | Tensor, kind: str = "none") -> Perturbation:
+    """Return the perturbation with q_t and q_u times the root of `consistency_weight`.
+
+    The consistency residual alone reads them, and is linear in both: the loss of eq. 17 has that
+    weight then, with no other change.
+    """
+    if kind == "none":
+        return p
+    root = consistency_weight(p.t, p.u, num_nodes, kind).sqrt()
+    return p._replace(q_t=root * p.q_t, q_u=root * p.q_u)
 
 
 def lognormal_cdf(count: int, t_min: float = 0.002, t_max: float = 80.0) -> Tensor:
@@ -140,14 +167,16 @@ def perturb(
     sigma_data: float = 0.5,
     t_min: float = 0.002,
     dtype: torch.dtype | None = None,
+    consistency_weight: str = "none",
     normals: Callable[..., Tensor] = philox.normals,
 ) -> Perturbation:
     """Draw times and z by counter and noise the actions a [S, B, A].
 
-    See `draw_times` and `perturb_at`.
+    See `draw_times`, `perturb_at` and `scaled_jumps`.
     """
     n_t, n_u, n_tau = draw_times(keys, step, a.shape[1], num_nodes, u_mode, cdf)
     z = normals(keys, step, Stream.NOISE, a.shape[1], a.shape[2], nodes.dtype)
-    return perturb_at(
+    p = perturb_at(
         a, z, nodes, n_t, n_u, n_tau, kind=kind, sigma_data=sigma_data, t_min=t_min, dtype=dtype
     )
+    return scaled_jumps(p, num_nodes, consistency_weight)

@@ -30,7 +30,7 @@ Figures = dict[str, float]
 LEAST_ESS, LEAST_CORRELATION, LEAST_ORDER, MOST_ERROR = 0.3, 0.5, 0.95, 1.2
 MENDS = {
     "ess": "a lower --weight-maximum",
-    "correlation": "a higher --value-samples",
+    "correlation": "a higher --value-samples or --value-by network",
     "order": "a longer run, or a later --advantage-start",
     "map": "lower --last-nodes",
 }
@@ -76,7 +76,8 @@ def sentences(columns: Columns, steps: int) -> dict[str, str]:
         found["map"] = (
             f"The K-step map lags behind its flow: the error of its mean action is "
             f"{figures['map_error']:.3g}, more than {MOST_ERROR:g} times the "
-            f"{figures['euler_error']:.3g} of Euler steps ({MENDS['map']} may mend it)."
+            f"{figures['euler_error']:.3g} of Euler steps ({MENDS['map']} may mend it, and "
+            "--act-by euler acts by them)."
         )
     return found
 

@@ -70,6 +70,7 @@ def write(
             "num_candidates": summary["num_candidates"],
             "candidate_rule": summary.get("candidate_rule") if several else None,
             "noise_scale": summary.get("noise_scale"),
+            "act_by": summary.get("act_by"),
             "published": published.score(task.name, name) if is_published else None,
         }  # fmt: skip
     return tables.write(study.path.parent, found, costs, about)

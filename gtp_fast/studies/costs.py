@@ -137,6 +137,7 @@ def _figures(case: _Case, seconds: Any) -> dict[str, Any]:
         "num_candidates": acting.candidates,
         "candidate_rule": acting.rule,
         "noise_scale": acting.noise_scale,
+        "act_by": acting.act_by,
     }
 
 

@@ -37,6 +37,8 @@ class Row:
     rule: str | None
     """What acts of several candidates; None where there is one."""
     noise_scale: float
+    act_by: str | None
+    """What acts of a flow map; None where there is no choice."""
 
     def row(self) -> dict[str, Any]:
         """Return these fields by name."""
@@ -73,7 +75,8 @@ class Timing(Row):
         return {
             "batch": self.batch, "k": self.k, "num_candidates": self.candidates,
             "device": self.device, "backend": self.backend, "candidate_rule": self.rule,
-            "noise_scale": self.noise_scale, "calls": len(self.nanoseconds),
+            "noise_scale": self.noise_scale, "act_by": self.act_by,
+            "calls": len(self.nanoseconds),
             "min_us": float(self.nanoseconds.min()) / 1e3,
             "p50_us": self.percentile(50), "p99_us": self.percentile(99),
             "p99.9_us": self.percentile(99.9),
@@ -141,7 +144,10 @@ def machine() -> dict[str, str]:
 
 def table(timings: Sequence[Timing]) -> str:
     """Return the rows as an aligned table; `-` where a percentile needs more calls."""
-    ways = [{"candidate_rule": t.rule, "noise_scale": t.noise_scale} for t in timings]
+    ways = [
+        {"candidate_rule": t.rule, "noise_scale": t.noise_scale, "act_by": t.act_by}
+        for t in timings
+    ]
     extra = unusual(ways)
     head = (*_KIND, *extra, *_FIGURES)
     rows: list[Sequence[str]] = [head]

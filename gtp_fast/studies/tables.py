@@ -21,7 +21,7 @@ OURS = "gtp"
 _CANDIDATES = (
     "num_candidates: actions drawn for each decision; the target critic chooses one of them."
 )
-_ACTING = {"candidate_rule": "softmax", "noise_scale": 1.0}
+_ACTING = {"candidate_rule": "softmax", "noise_scale": 1.0, "act_by": "map"}
 """How a policy acts by default."""
 _HEADER = (
     "task", "dataset", "agent", "updates", "checkpoint", "seeds", "episodes", "K", "num_candidates",
@@ -29,7 +29,7 @@ _HEADER = (
 
 
 def unusual(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return which of candidate_rule and noise_scale differ from their default in some row.
+    """Return which ways of acting differ from their default in some row.
 
     A row without a value, or with None, acts as by default.
     """
@@ -82,7 +82,7 @@ def run_table(groups: Sequence[Group]) -> str:
 def _ways(group: Group) -> dict[str, Any]:
     """Return how a group's policies act; a rule counts only among several candidates."""
     rule = group.settings.get("candidate_rule") if group.num_candidates > 1 else None
-    return {"candidate_rule": rule, "noise_scale": group.settings.get("noise_scale")}
+    return {"candidate_rule": rule} | {n: group.settings.get(n) for n in ("noise_scale", "act_by")}
 
 
 def _figures(strata: Sequence[Figures]) -> list[str]:

@@ -23,7 +23,10 @@ _EARLY: dict[str, str | None] = {
     "--preset": "auto",
 }  # fmt: skip
 """Options that the defaults of others depend on."""
-_OF_CRITIC = ("value_samples", "weight_maximum", "max_q_backup", "critic_learning_rate")
+_OF_CRITIC = (
+    "value_samples", "weight_maximum", "advantage_scale", "value_by", "max_q_backup",
+    "critic_learning_rate",
+)  # fmt: skip
 RESUMABLE = (
     "resume", "engine", "backend", "device", "processes", "tensorboard", "logger", "env",
     "trust_environment",

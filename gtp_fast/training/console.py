@@ -116,6 +116,7 @@ def summarise(facts: Facts, outcome: Outcome) -> None:
         f"seed in {facts.environment}, last checkpoint (update {outcome.updates:,}), "
         f"K = {content['k']}, num_candidates = {content['num_candidates']}, "
         f"noise_scale = {content['noise_scale']:g}"
+        + (", act_by = euler" if content["act_by"] == "euler" else "")
     )
     for one in outcome.diverged:
         print(f"  seed {one.seed} diverged at update {one.step:,} and stayed as it was before")
@@ -149,6 +150,7 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "num_candidates": settings["agent_settings"].get("num_candidates", 1),
         "candidate_rule": settings["agent_settings"].get("candidate_rule"),
         "noise_scale": agent.noise_scale,
+        "act_by": agent.act_by,
         "effective_rows": 1.0 if table.lots is None else _effective_rows(table.lots),
         "last": outcome.last.means(),
         "mean_of_last_three": _last_three(facts),

@@ -65,6 +65,19 @@ def test_updates_match_the_reference_agent(
                 assert_as_accurate(f"{name} after {step}", value, plain[name], exact[name])
 
 
+@pytest.mark.parametrize("weight", ["gap", "nodes"])
+def test_the_weight_of_the_consistency_loss_reaches_the_kernels(weight: str) -> None:
+    config = dataclasses.replace(CONFIG, eta=(1.0,), consistency_weight=weight)
+    forms = (("fused", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
+    runs = [GTP(config, Setup(3, 2, range(6), DEVICE, *form)) for form in forms]
+    for made in runs:
+        made.prepare(10)
+    one, plain, exact = (next(states(made, 1)) for made in runs)
+    assert isinstance(runs[0].do, TritonUpdate)
+    for name in ("metrics", "actor.adam_first"):
+        assert_as_accurate(name, one[name], plain[name], exact[name])
+
+
 def test_without_a_critic_the_whole_update_is_that_of_single_operations() -> None:
     config = dataclasses.replace(CONFIG, eta=(1.0,), advantage_start=None)
     forms = (("fused", torch.float32), ("reference", torch.float32), ("reference", torch.float64))

@@ -30,6 +30,8 @@ CASES: dict[str, dict[str, Any]] = {
     "by lots": {"trajectory_eta": 2.0},
     "by lots alone": {"trajectory_eta": 2.0, "advantage_start": None},
     "weights later": {"advantage_start": 3},
+    "jumps by their gap": {"consistency_weight": "gap", "u_mode": "uniform"},
+    "jumps by the nodes": {"consistency_weight": "nodes", "last_nodes": 40},
 }
 
 

@@ -173,6 +173,11 @@ def test_the_command_repeats_an_evaluation_and_writes_it_down(
     assert "noise_scale = 0" in capsys.readouterr().out
     still = json.loads((path.parent / path.name.replace("-z1-", "-z0-")).read_text())
     assert still["noise_scale"] == 0.0 and still["per_episode"] != written["per_episode"]
+    assert written["act_by"] == "map" and "act_by" not in said
+    assert cli.run(evaluate.main, [str(run), "--episodes", "4", "--act-by", "euler"]) == 0
+    assert "act_by = euler" in capsys.readouterr().out
+    steps = json.loads((path.parent / path.name.replace("-z1-", "-z1-euler-")).read_text())
+    assert steps["act_by"] == "euler" and steps["per_episode"] != written["per_episode"]
 
 
 def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,13 +136,15 @@ def launch_perturb(
     count: int | torch.Tensor = COUNT,
     step: int | torch.Tensor = STEP,
     cdf: torch.Tensor | None = None,
+    weight: str = "none",
 ) -> Callable[[], object]:
     from gtp_fast.kernels.perturb import perturb
 
     a, nodes, keys = torch.zeros(2, B, A), torch.zeros(1281), torch.zeros(2, dtype=torch.int64)
     return lambda: perturb(
-        a, nodes, count, keys, step, u_mode=u_mode, kind=kind, dtype=dtype, cdf=cdf
-    )
+        a, nodes, count, keys, step, u_mode=u_mode, kind=kind, dtype=dtype, cdf=cdf,
+        consistency_weight=weight,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
@@ -161,13 +163,14 @@ def test_perturb_compiles_lean(
     assert_lean(*compiled(perturb, "_perturb_kernel", launch, capability))
 
 
-@pytest.mark.parametrize(("B", "kind"), [(256, "cm"), (1, "none")])
+@pytest.mark.parametrize(("B", "kind", "weight"), [(256, "cm", "gap"), (1, "none", "nodes")])
 def test_perturb_compiles_lean_in_its_other_modes(
-    compiled: Callable[..., tuple[str, str]], B: int, kind: str
+    compiled: Callable[..., tuple[str, str]], B: int, kind: str, weight: str
 ) -> None:
     from gtp_fast.kernels import perturb
 
-    launch = launch_perturb(8, torch.float32, "uniform", kind, B=B, count=11, step=1)
+    mode = {"B": B, "count": 11, "step": 1, "weight": weight}
+    launch = launch_perturb(8, torch.float32, "uniform", kind, **mode)
     assert_lean(*compiled(perturb, "_perturb_kernel", launch, 90))
 
 

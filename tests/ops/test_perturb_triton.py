@@ -22,6 +22,7 @@ from gtp_fast import reference
 from gtp_fast.reference import Perturbation
 
 TIMES = ("t", "u", "tau")
+_OPTIONS = ("u_mode", "kind", "cdf", "consistency_weight")
 
 
 def fast_perturb(*args: object, **options: object) -> Perturbation:
@@ -38,10 +39,11 @@ def assert_perturbation(
     kind: str = "edm",
     dtype: torch.dtype = F32,
     cdf: Tensor | None = None,
+    weight: str = "none",
 ) -> Perturbation:
     """Compare all outputs with the reference and return them."""
     nodes, keys = reference.karras_nodes(N).to(DEVICE), seeds(a.shape[0])
-    law = {"u_mode": u_mode, "cdf": cdf}
+    law = {"u_mode": u_mode, "cdf": cdf, "consistency_weight": weight}
     fast = fast_perturb(a, nodes, N, keys, step, kind=kind, dtype=dtype, **law)
     plain = reference.perturb(a, nodes, N, keys, step, kind=kind, dtype=dtype, **law)
     exact = reference.perturb(a.double(), nodes.double(), N, keys, step, kind=kind, **law)
@@ -83,6 +85,12 @@ def test_perturb_draws_the_nodes_of_a_cdf(N: int, u_mode: str) -> None:
     a, ties = draw_actions(2, 1300, 1), cdf_of_drawn_words(seeds(2), STEP, N)
     for cdf in (reference.lognormal_cdf(N).to(DEVICE), ties):
         assert_perturbation(a, N, u_mode=u_mode, cdf=cdf)
+
+
+@pytest.mark.parametrize("weight", ["gap", "nodes"])
+@pytest.mark.parametrize(("N", "u_mode"), [(2, "adjacent"), (1281, "adjacent"), (41, "uniform")])
+def test_perturb_scales_its_jumps_by_the_weight(N: int, u_mode: str, weight: str) -> None:
+    assert_perturbation(draw_actions(2, 63, 3), N, u_mode=u_mode, weight=weight)
 
 
 def test_perturb_on_two_nodes_jumps_straight_to_the_clean_action() -> None:
@@ -145,12 +153,13 @@ def test_perturb_of_a_seed_among_others_equals_that_seed_alone() -> None:
         ({"cdf": torch.zeros(11)}, r"cdf must be \[11\] int64, .* torch.float32"),
         ({"u_mode": "near"}, "'near'"),
         ({"kind": "ctm"}, "'ctm'"),
+        ({"consistency_weight": "half"}, "'half'"),
     ],
 )
 def test_perturb_refuses(changes: dict[str, object], message: str) -> None:
     from gtp_fast.kernels.perturb import perturb
 
-    options = {key: changes[key] for key in ("u_mode", "kind", "cdf") if key in changes}
+    options = {key: changes[key] for key in _OPTIONS if key in changes}
     nodes = reference.karras_nodes(11, dtype=changes.get("nodes", torch.float32)).to(DEVICE)
     with pytest.raises(ValueError, match=message):
         perturb(

@@ -57,22 +57,26 @@ def test_every_format_is_written_checked_and_told(
 ) -> None:
     out = tmp_path / "new" / "out"
     argv = [str(run), str(out), "--seed-index", "1", "--weights", "online", "--k", "2"]
-    argv += ["--noise-scale", "0.5"]
+    argv += ["--noise-scale", "0.5", "--act-by", "euler"]
     assert cli.run(main, argv) == 0
     assert names(out) == set().union(*FILES.values())
     said = capsys.readouterr().out
-    assert "gtp on pointmaze-umaze, seed 7, update 60, online weights, K = 2: 3 numbers" in said
+    assert "gtp on pointmaze-umaze, seed 7, update 60, online weights, K = 2 Euler steps: 3" in said
     assert all(f"\n{name} " in said for name in FORMATS)
     assert "same bits" in said and "The observation is state then goal" in said
     loaded = gtp_fast.load(out / "policy.gtp")
-    wanted = policy.load(run, seed_index=1, k=2, weights="online", noise_scale=0.5)
+    ways = {"seed_index": 1, "k": 2, "weights": "online", "noise_scale": 0.5}
+    wanted = policy.load(run, **ways, act_by="euler")
     observation = np.array([0.3, -0.7, 1.9], np.float32)
     assert np.array_equal(loaded.act(observation, seed=5), wanted.act(observation, seed=5))
     parts = {"state": observation[:2], "goal": observation[2:]}
     assert np.array_equal(loaded.act(parts, seed=5), wanted.act(observation, seed=5))
+    jumps = policy.load(run, **ways)
+    assert not np.array_equal(loaded.act(observation, seed=5), jumps.act(observation, seed=5))
+    assert (loaded.act_by, jumps.act_by) == ("euler", "map")
     assert (loaded.k, loaded.task, loaded.keys) == (2, "pointmaze-umaze", ("state", "goal"))
-    with pytest.raises(UserError, match="noise_scale are chosen when it is exported"):
-        gtp_fast.load(out / "policy.gtp", noise_scale=1.0)
+    with pytest.raises(UserError, match="act_by are chosen when it is exported"):
+        gtp_fast.load(out / "policy.gtp", act_by="euler")
 
 
 @pytest.mark.parametrize(

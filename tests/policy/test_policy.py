@@ -20,7 +20,7 @@ pytest.importorskip("gymnasium", reason="a run's data package needs gymnasium")
 from fake_runs import SETTINGS, agent_of, make_run
 
 import gtp_fast
-from gtp_fast import ops, policy
+from gtp_fast import ops, policy, reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
 from gtp_fast.policy import Policy
@@ -46,7 +46,8 @@ def expected(run: Run, rows: NDArray[np.float32], seed: int, **options: Any) -> 
     """Return the actions worked out from the agent itself, with the plain sampler."""
     chosen = {"seed_index": 0, "weights": "ema", "k": None, "noise_scale": 1.0} | options
     agent = agent_of(run.config())
-    folded = agent.folded(chosen["weights"], chosen["k"]).select(chosen["seed_index"])
+    plan = reference.euler_plan if chosen.get("act_by") == "euler" else reference.map_plan
+    folded = agent.folded(chosen["weights"], chosen["k"], plan).select(chosen["seed_index"])
     folded = folded._replace(initial_scale=chosen["noise_scale"] * folded.initial_scale)
     noise = philox.normals(philox.key_tensor([seed]), 0, Stream.ACT, len(rows), 2)
     action = ops.make_sampler(folded, "reference").sample(torch.from_numpy(rows)[None], noise)[0]
@@ -75,6 +76,7 @@ def test_rows_of_a_batch_draw_noise_of_their_own(loaded: Policy) -> None:
         {"weights": "online"},
         {"backend": "reference"},
         {"noise_scale": 0.5},
+        {"act_by": "euler", "k": 2},
     ],
 )
 def test_options_choose_seed_steps_weights_and_backend(run: Run, options: dict[str, Any]) -> None:
@@ -274,6 +276,7 @@ def test_a_dict_is_refused_where_flat_arrays_are_expected(tmp_path: Path) -> Non
         ({"backend": "quick"}, "Unknown backend"),
         ({"noise_scale": 10.5}, "noise_scale = 10.5 is out of range: give 0 to 10"),
         ({"noise_scale": -1.0}, "noise_scale = -1 is out of range"),
+        ({"act_by": "heun"}, "Unknown act_by 'heun': choose map, euler"),
         ({"checkpoint": "best"}, "no best checkpoint"),
     ],
 )

@@ -151,10 +151,10 @@ def test_threads_wait_in_benchmarks_as_they_do_in_runs(monkeypatch: pytest.Monke
 
 def test_a_benchmark_runs_from_pytest_to_the_table(tmp_path: Path) -> None:
     raw = tmp_path / "raw.json"
-    files = ["benchmarks/bench_loss.py", "benchmarks/bench_sampler.py"]
+    files = [f"benchmarks/bench_{name}.py" for name in ("loss", "sampler", "ways")]
     options = ["--benchmark-only", f"--benchmark-json={raw}", "--row-seconds", "0.001"]
     # Nothing that torch.compile would have to work on for half a minute.
-    chosen = "(test_loss or 256x2) and not compiled"
+    chosen = "(test_loss or 256x2 or test_ways) and not compiled"
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files, *options, "-k", chosen],
         cwd=ROOT,
@@ -166,11 +166,14 @@ def test_a_benchmark_runs_from_pytest_to_the_table(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     made = results_file.collect([raw])
     groups = {group["group"]: group for group in made["groups"]}
-    assert groups.keys() == {"loss and gradient, 1 x 256 rows", "sampler, batch 256, K = 2"}
+    ways = "Policy.act, one observation"
+    assert groups.keys() == {"loss and gradient, 1 x 256 rows", "sampler, batch 256, K = 2", ways}
     sampler = groups["sampler, batch 256, K = 2"]
     assert (sampler["K"], sampler["num_candidates"], sampler["dtype"]) == (2, 1, "float32")
     assert sampler["rows"][0]["rounds"] >= 2 * TURNS
     assert "| sampler, batch 256, K = 2 |" in report.render([made])
+    for name in ("map, K = 2", "Euler, K = 5", "mean of 16, K = 5", "best of 16 by Q, K = 5"):
+        assert f"| {ways}, {name} | - | - |" in report.render([made])
 
 
 def test_pytest_alone_collects_no_benchmark() -> None:

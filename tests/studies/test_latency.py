@@ -26,7 +26,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def timing(microseconds: list[float], batch: int = 1) -> Timing:
-    return Timing(batch, 5, 1, "cpu", "native", None, 1.0, np.int64(np.array(microseconds) * 1000))
+    way = None, 1.0, "map"
+    return Timing(batch, 5, 1, "cpu", "native", *way, np.int64(np.array(microseconds) * 1000))
 
 
 def test_figures_are_those_of_the_calls() -> None:
@@ -133,16 +134,19 @@ def test_a_plot_without_matplotlib_is_refused_before_the_timing(
 def test_unusual_ways_to_act_have_columns_of_their_own(run: Run) -> None:
     assert "noise_scale" not in table([timing([1.0])])
     (plain,) = prepare(Options(str(run), batch=(1,), device=("cpu",)))
-    assert (plain.rule, plain.noise_scale) == (None, 1.0)
+    assert (plain.rule, plain.noise_scale, plain.act_by) == (None, 1.0, "map")
     several = Options(
         str(run), batch=(1,), device=("cpu",), num_candidates=3, candidate_rule="mean"
     )
     (case,) = prepare(several)
     assert (case.candidates, case.rule) == (3, "mean")
-    odd = Timing(1, 5, 3, "cpu", "native", "mean", 0.5, np.int64([1000]))
+    both = Options(str(run), batch=(1,), device=("cpu",), act_by=("map", "euler"))
+    assert [case.act_by for case in prepare(both)] == ["map", "euler"]
+    odd = Timing(1, 5, 3, "cpu", "native", "mean", 0.5, "euler", np.int64([1000]))
     head, _, first, second = table([timing([1.0]), odd]).splitlines()
-    assert head.split()[5:7] == ["candidate_rule", "noise_scale"]
-    assert first.split()[5:7] == ["-", "1"] and second.split()[5:7] == ["mean", "0.5"]
+    assert head.split()[5:8] == ["candidate_rule", "noise_scale", "act_by"]
+    assert first.split()[5:8] == ["-", "1", "map"]
+    assert second.split()[5:8] == ["mean", "0.5", "euler"]
 
 
 def test_the_histogram_of_the_file_counts_every_call() -> None:

@@ -165,13 +165,13 @@ def test_runs_without_scores_and_odd_plots_are_refused(
 def test_unusual_ways_to_act_have_columns_of_their_own(tmp_path: Path) -> None:
     usual = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
     assert "noise_scale" not in tables.run_table(groups.collect([str(usual)]))
-    ways = {"noise_scale": 0.0, "num_candidates": 4, "candidate_rule": "mean"}
+    ways = {"noise_scale": 0.0, "num_candidates": 4, "candidate_rule": "mean", "act_by": "euler"}
     other = scored(tmp_path / "b", {10: [[1.0], [0.0]]}, agent_settings=SETTINGS | ways)
     text = tables.run_table(groups.collect([str(usual), str(other)]))
     head = [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")]
-    at = [head.index(name) for name in ("num_candidates", "candidate_rule", "noise_scale")]
-    assert [cells(text, 0)[i] for i in at] == ["1", "-", "-"]
-    assert [cells(text, 2)[i] for i in at] == ["4", "mean", "0"]
+    at = [head.index(name) for name in ways]
+    assert [cells(text, 0)[i] for i in at] == ["-", "1", "-", "-"]
+    assert [cells(text, 2)[i] for i in at] == ["0", "4", "mean", "euler"]
 
 
 def test_runs_without_a_common_step_keep_rows_of_their_own(tmp_path: Path) -> None:

@@ -76,13 +76,13 @@ class GTP(GTPState):
         batch = Batch(*(field.to(self.dtype) for field in table.gather(index)))
         if self.clones:
             return torch.ones_like(batch.reward)
+        if self.value is not None:
+            return self.weigh(batch, None)[0]
         chain = self.ops.chain(self.folded("ema"))
         states = batch.observation.repeat(1, self.config.value_samples, 1)
         noise = self.chain_noise(draw, Stream.HEALTH_VALUE, states.shape[1], chain.draws)
         return self.weigh(batch, chain.sample(states, noise))[0]
 
-    def euler_policy(self) -> FoldedPolicy | None:
+    def euler_policy(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy | None:
         """Return K Euler steps of phi(., t, t); None for objective flow, which acts by them."""
-        if self.config.objective == "flow":
-            return None
-        return self.folded(self.acting_weights, plan=reference.euler_plan)
+        return None if self.act_by is None else self.folded(weights, k, reference.euler_plan)

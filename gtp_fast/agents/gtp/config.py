@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from gtp_fast.agents.acting import ActBy
 from gtp_fast.agents.settings import ANY, AgentConfig, Ranges
 from gtp_fast.errors import UserError
 
@@ -72,6 +73,9 @@ class GTPConfig(AgentConfig):
     """Where the two jumps are compared: at tau, or at time 0 after a jump of the moving average."""
     flow_weight: Literal["none", "edm"] = "none"
     """Weight of the flow loss in t: none, or (t^2 + sd^2) / (t sd)^2 of EDM."""
+    consistency_weight: Literal["none", "gap", "nodes"] = "none"
+    """Weight of the consistency loss: none (the paper's), gap (1 / (t - u), iCT's), nodes (N - 1).
+    """
     huber: bool = False
     """Pseudo-Huber distance for the consistency loss in place of the squared one."""
     first_nodes: int = 10
@@ -82,6 +86,10 @@ class GTPConfig(AgentConfig):
     """Policy actions averaged for V(s)."""
     weight_maximum: float | None = 100.0
     """Largest weight w; None for the paper's strict, unclamped form."""
+    advantage_scale: Literal["std", "mad"] = "std"
+    """Scale of A in w: std (the paper's), or mad (1.4826 median absolute deviations, ours)."""
+    value_by: Literal["samples", "network"] = "samples"
+    """V(s): samples (mean Q of policy actions) or network (one fitted to that mean); both ours."""
     advantage_start: int | None = 0
     """Update from which the advantage weights w count; before it w = 1 while the critic learns.
     None: never, and no critic is trained.
@@ -90,6 +98,8 @@ class GTPConfig(AgentConfig):
     """Scale of the initial noise when the policy acts, 0 for none; training samples with all of
     it.
     """
+    act_by: ActBy = "map"
+    """What acts: map (K jumps, the paper's) or euler (K Euler steps of phi(., t, t), ours)."""
 
 
 def ranges(config: GTPConfig) -> Ranges:
@@ -117,6 +127,7 @@ def ranges(config: GTPConfig) -> Ranges:
 
 
 JUMP, FLOW, GUIDANCE = "consistency_loss", "flow_loss", "guidance_loss"
+VALUE = "value_loss"
 FACTS = ("q", "advantage_std", "weight", "weight_max", "actor_gradient", "critic_gradient")
 """What an update reports besides its losses."""
 LARGEST = 1e4
@@ -128,6 +139,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 _PLAIN = {"compare_at": "tau", "teacher": "ema", "flow_weight": "none", "huber": False}
 _WITHOUT_TARGET = ("flow", "mean-flow")
+_WITHOUT_U = (*_WITHOUT_TARGET, "shortcut")
 
 
 def resolved(config: GTPConfig) -> GTPConfig:
@@ -135,6 +147,11 @@ def resolved(config: GTPConfig) -> GTPConfig:
 
     Raises UserError for a setting that has no meaning in the objective.
     """
+    if config.objective == "flow" and config.act_by != "map":
+        raise UserError(
+            f"--act-by {config.act_by} has no meaning for --objective flow, which acts by "
+            "--solver: leave it out."
+        )
     for name in ("compare_at", "teacher"):
         value = getattr(config, name)
         if config.objective in _WITHOUT_TARGET and value != _PLAIN[name]:
@@ -142,6 +159,18 @@ def resolved(config: GTPConfig) -> GTPConfig:
                 f"--{name.replace('_', '-')} {value} has no meaning for --objective "
                 f"{config.objective}, which has no target network: leave it out."
             )
+    for name in ("advantage_scale", "value_by"):
+        value = getattr(config, name)
+        if config.objective == "linear-q" and value != getattr(GTPConfig, name):
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} has no meaning for --objective linear-q, "
+                "whose weights are 1: leave it out."
+            )
+    if config.objective in _WITHOUT_U and config.consistency_weight != "none":
+        raise UserError(
+            f"--consistency-weight {config.consistency_weight} has no meaning for --objective "
+            f"{config.objective}, which draws no u: leave it out."
+        )
     return replace(config, **_PRESETS.get(config.objective, {}))
 
 
@@ -169,6 +198,15 @@ def unfused(config: GTPConfig) -> str:
     return ""
 
 
+def unfused_update(config: GTPConfig) -> str:
+    """Return why no update is fused as a whole under these settings, or an empty string."""
+    if config.objective == "linear-q":
+        return "the sampler's gradient in --objective linear-q has no fused form"
+    if config.value_by == "network":
+        return "--value-by network is no part of the fused update"
+    return unfused(config)
+
+
 def wholly_fused(config: GTPConfig) -> bool:
     """Return whether every part of an update has a fused form under these settings."""
-    return config.objective == "gtp" and not unfused(config)
+    return not unfused_update(config)

@@ -36,6 +36,9 @@ class Rows:
             batch.action, z, state.nodes, n_t, n_u, n_tau,
             kind=c.precondition, sigma_data=c.sigma_data, t_min=c.t_min,
         )  # fmt: skip
+        self.jump_weight = reference.consistency_weight(
+            self.p.t, self.p.u, state.node_count, c.consistency_weight
+        )
         n_middle = (n_t + n_tau) // 2
         self.middle = torch.where(n_middle > 0, state.nodes[n_middle], 0.0)
         self.start = torch.zeros_like(batch.action)
@@ -61,8 +64,9 @@ class Rows:
         return first, second
 
     def mean(self, residual: Tensor) -> Tensor:
-        """Return the w-weighted mean over the batch of a residual's distance: [S]."""
-        return (self.w * reference.distance(residual, self.config.huber)).mean(-1)
+        """Return the weighted mean over the batch of a jump's residual distance: [S]."""
+        weight = self.w * self.jump_weight
+        return (weight * reference.distance(residual, self.config.huber)).mean(-1)
 
     def flow(self, d: Tensor) -> Tensor:
         """Return the flow loss (eq. 18) of phi - a at (t, t): [S]."""

@@ -16,15 +16,18 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.gtp.config import (
     FACTS,
+    VALUE,
     GTPConfig,
     limits,
     ranges,
     resolved,
     term_names,
     unfused,
+    unfused_update,
 )
 from gtp_fast.agents.settings import check
 from gtp_fast.agents.setup import Setup
+from gtp_fast.agents.state_value import StateValue
 from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
 from gtp_fast.networks.learner import Learner
@@ -69,8 +72,7 @@ class GTPState(Agent):
         super().__init__(resolved(config), setup)
         self._note_unfused()
         c, count = self.config, len(self.seeds)
-        self.loss_names = ("critic_loss", *term_names(c))
-        self.metric_names = (*self.loss_names, *FACTS)
+        self.act_by = None if c.objective == "flow" else c.act_by
         self.loss_limits = limits(c)
         self.network = FlowMapNetwork(
             self.observation_dim, self.action_dim, c.width, c.depth, self.ops.mlp, self.ops.embed
@@ -84,19 +86,29 @@ class GTPState(Agent):
         self.lambda_q = self.per_seed(c.lambda_q, "lambda-q")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         self._decide_guidance()
+        network = c.value_by == "network" and not self.clones
+        self.value = StateValue(self, "mish", decays=True) if network else None
+        self.loss_names = ("critic_loss", *([VALUE] if network else []), *term_names(c))
+        self.metric_names = (*self.loss_names, *FACTS)
         self.times = reference.sampling_times(c.k, c.t_min, c.t_max, self.dtype).to(self.device)
         self.prepare(1)
 
     def _note_unfused(self) -> None:
-        """Record why the losses have no fused form; UserError where fused ones are asked for."""
-        c = self.config
-        reason = unfused(c)
-        if self.backend == "fused" and (reason or c.objective == "linear-q"):
-            reason = reason or "the sampler's gradient in --objective linear-q has no fused form"
+        """Record what has no fused form and why; UserError where fused forms are asked for."""
+        c, found = self.config, dict[str, Form]()
+        if reason := unfused(c):
+            found |= dict.fromkeys(("perturb", "loss"), Form("reference", reason))
+        elif reason := unfused_update(c):
+            found["update"] = Form("single operations", reason)
+        if c.advantage_scale != "std" and self.ops.forms["weigh"].name == "triton":
+            reason = f"--advantage-scale {c.advantage_scale} has no form on a GPU"
+            found["weigh"] = Form("reference", reason)
+        if found and self.backend == "fused":
+            reason = next(iter(found.values())).reason
             raise UserError(f"--backend fused is not available: {reason}; use --backend auto.")
-        if reason and self.backend == "auto":
-            plain = dict.fromkeys(("perturb", "loss"), Form("reference", reason))
-            self.ops = replace(self.ops, forms=self.ops.forms | plain)
+        if found and self.backend == "auto":
+            weigh = reference.weigh if "weigh" in found else self.ops.weigh
+            self.ops = replace(self.ops, weigh=weigh, forms=self.ops.forms | found)
 
     def _decide_guidance(self) -> None:
         """Decide what guides: the weights w, Q of the actor's own actions, or nothing."""
@@ -120,8 +132,9 @@ class GTPState(Agent):
         return self.ops.chain(self.folded("ema"))
 
     def learners(self) -> dict[str, Learner]:
-        """Return actor and critic."""
-        return {"actor": self.actor, "critic": self.critic.learner}
+        """Return actor and critic, and the value network where there is one."""
+        of_value = {"value": self.value.learner} if self.value else {}
+        return {"actor": self.actor, "critic": self.critic.learner} | of_value
 
     def prepare(self, total_updates: int) -> None:
         """Fix the length of the run, which decides the schedule of N."""
@@ -204,13 +217,34 @@ class GTPState(Agent):
         output = (network or self.network)(views, c_in[..., None] * a_t, levels, batch.observation)
         return reference.clean_action(a_t, output, skip, out)
 
-    def weigh(self, batch: Batch, value_action: Tensor) -> tuple[Tensor, ...]:
-        """Return w [S, B] (eq. 14) and, [S] each: mean Q, std of A, mean w, largest w.
+    def weigh(self, batch: Batch, value_action: Tensor | None) -> tuple[Tensor, ...]:
+        """Return w [S, B] (eq. 14) and, [S] each: mean Q, scale of A, mean w, largest w.
 
-        value_action: policy actions [S, n B, A] at the batch's states, n for each, for V(s).
+        value_action: policy actions [S, n B, A] at the batch's states, n for each, for V(s); None
+        where the value network gives it.
         """
+        c, s, rows = self.config, batch.observation, batch.action.shape[1]
         with torch.no_grad():
-            actions = torch.cat((batch.action, value_action), 1)
-            values = self.critic.values(batch.observation, actions)
-            rows = batch.action.shape[1]
-            return self.ops.weigh(values, self.eta, rows, self.config.weight_maximum)
+            if value_action is None:
+                assert self.value is not None, "without actions V(s) needs its network"
+                q, v = self.critic.values(s, batch.action), self.value.values(s)
+                values = torch.cat((q, v.expand_as(q)), -1)
+            else:
+                values = self.critic.values(s, torch.cat((batch.action, value_action), 1))
+            return self.ops.weigh(values, self.eta, rows, c.weight_maximum, c.advantage_scale)
+
+    def fit_value(
+        self, batch: Batch, value_action: Tensor, step: int | Tensor
+    ) -> dict[str, Tensor]:
+        """Step V(s) towards the mean min-Q of n policy actions [S, n B, A]; return its loss.
+
+        The loss is half the mean squared error, by the critic as it is after its own step. Nothing
+        happens, and nothing is returned, where actions themselves stand for V(s).
+        """
+        if self.value is None:
+            return {}
+        with torch.no_grad():
+            q = self.critic.values(batch.observation, value_action).amin(0)
+            target = q.reshape(len(q), -1, batch.action.shape[1]).mean(1)
+        loss, _ = self.value.step(batch.observation, target, 0.5, step)
+        return {VALUE: loss}

@@ -44,6 +44,7 @@ def update(
     if state.clones:
         # Every weight is 1 whatever the critic says, so it is not trained.
         w = torch.ones_like(batch.reward)
+        of_value: dict[str, Tensor] = {}
         critic_loss = q = spread = critic_gradient = torch.zeros_like(state.rate)
         mean = largest = torch.ones_like(state.rate)
     else:
@@ -67,7 +68,8 @@ def update(
         )  # fmt: skip
 
         # w = exp(eta max(0, A) / std A) with A = Q(s, a) - V(s) (eq. 14).
-        w, q, spread, mean, largest = state.weigh(batch, value_action)
+        of_value = state.fit_value(batch, value_action, step)
+        w, q, spread, mean, largest = state.weigh(batch, None if of_value else value_action)
 
     if objective is not None:
         terms = objective(state, batch, w, step)
@@ -76,6 +78,7 @@ def update(
         p = ops.perturb(
             a, state.nodes, state.node_count, state.keys, step, u_mode=c.u_mode, cdf=state.cdf,
             kind=c.precondition, sigma_data=c.sigma_data, t_min=c.t_min,
+            consistency_weight=c.consistency_weight,
         )  # fmt: skip
         with torch.no_grad():
             teacher = state.network(actor.average_views, p.teacher_x, p.teacher_levels, s)
@@ -93,7 +96,7 @@ def update(
         c.ema_rate, c.max_gradient_norm,
     )  # fmt: skip
 
-    metrics = terms | {
+    metrics = terms | of_value | {
         "critic_loss": critic_loss, "q": q, "advantage_std": spread, "weight": mean,
         "weight_max": largest, "actor_gradient": actor_gradient, "critic_gradient": critic_gradient,
     }  # fmt: skip

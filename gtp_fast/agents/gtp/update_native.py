@@ -16,7 +16,7 @@ from gtp_fast.agents.gtp.config import wholly_fused
 from gtp_fast.networks import layers
 from gtp_fast.ops import embed, gather, mlp
 from gtp_fast.ops.sampler import NativeSampler
-from gtp_fast.reference import PRECONDITIONINGS, adam
+from gtp_fast.reference import ADVANTAGE_SCALES, CONSISTENCY_WEIGHTS, PRECONDITIONINGS, adam
 from gtp_fast.reference.philox import Stream
 from gtp_fast.system import native
 
@@ -70,7 +70,11 @@ class NativeUpdate:
                 c.discount, _or_infinite(c.weight_maximum), c.sigma_data, c.t_min,
                 policy.initial_scale,
             ),
-            (c.u_mode == "uniform", PRECONDITIONINGS.index(c.precondition)),
+            (
+                c.u_mode == "uniform", PRECONDITIONINGS.index(c.precondition),
+                CONSISTENCY_WEIGHTS.index(c.consistency_weight),
+                ADVANTAGE_SCALES.index(c.advantage_scale),
+            ),
             [int(stream) for stream in _STREAMS],
             [0 if x is None else x.data_ptr() for x in self.read],
         )  # fmt: skip

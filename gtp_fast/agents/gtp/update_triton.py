@@ -32,7 +32,9 @@ _STREAMS = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE
 
 def serves(state: GTPState) -> bool:
     """Return whether this form does what the settings ask for, in networks of their size."""
-    fits = wholly_fused(state.config) and mlp_triton.holds(state.config.width, state.action_dim)
+    c = state.config
+    fused = wholly_fused(c) and c.advantage_scale == "std"
+    fits = fused and mlp_triton.holds(c.width, state.action_dim)
     return fits and isinstance(state.chain, NativeSampler)
 
 
@@ -82,7 +84,7 @@ class TritonUpdate:
         drawn = batch.draw_batch(
             table.rows, sizes, self.repeats, state.nodes, state.node_count, state.keys, step,
             _STREAMS, lots=table.lots, u_mode=c.u_mode, cdf=state.cdf, kind=c.precondition,
-            sigma_data=c.sigma_data, t_min=c.t_min,
+            sigma_data=c.sigma_data, t_min=c.t_min, consistency_weight=c.consistency_weight,
         )  # fmt: skip
         embedded = self._fold(drawn)
         with self._on_side_stream():

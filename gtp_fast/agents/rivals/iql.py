@@ -21,9 +21,9 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
-from gtp_fast.agents.rivals.state_value import StateValue
 from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.agents.setup import Setup
+from gtp_fast.agents.state_value import StateValue
 from gtp_fast.networks.actor import output_plan, state_network
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise

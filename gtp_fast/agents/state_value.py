@@ -1,4 +1,4 @@
-"""V(s), fitted to an expectile of the target critic (IQL's eq. 5)."""
+"""V(s), fitted to an expectile of given values (IQL's eq. 5); expectile 0.5 is their mean."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from gtp_fast.networks.parameters import Parameters, initialise, mlp_shapes
 
 
 class StateValue:
-    """One value network a seed, built from an agent's settings."""
+    """One value network a seed, built from an agent's settings.
 
-    def __init__(self, agent: Agent, activation: str = "relu"):
+    decays: whether its learning rate, the critic's, decays as the actor's.
+    """
+
+    def __init__(self, agent: Agent, activation: str = "relu", *, decays: bool = False):
         c, seeds = agent.config, len(agent.seeds)
-        self.agent, self.activation = agent, activation
+        self.agent, self.activation, self.decays = agent, activation, decays
         shapes = mlp_shapes(agent.observation_dim, c.width, c.depth, 1)
         parameters = Parameters(seeds, shapes, agent.device, agent.dtype)
         initialise(parameters, agent.keys, (3,))
@@ -33,7 +36,6 @@ class StateValue:
     ) -> tuple[Tensor, Tensor]:
         """Step on the expectile loss; return it and the gradient norm, [S] each."""
         loss = reference.expectile_loss(self.values(observation), target, expectile)
-        norm = self.learner.update(
-            loss, step + 1, self.rate, 1.0, self.agent.config.max_gradient_norm
-        )
+        rate = self.agent.decayed(self.rate, step) if self.decays else self.rate
+        norm = self.learner.update(loss, step + 1, rate, 1.0, self.agent.config.max_gradient_norm)
         return loss.detach(), norm
