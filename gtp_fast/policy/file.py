@@ -19,9 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gtp_fast import ops
 from gtp_fast.data.box import Ends, is_box
 from gtp_fast.errors import UserError
-from gtp_fast.reference import FoldedPolicy, StepSchedule
+from gtp_fast.reference import FoldedPolicy, StepSchedule, philox
+from gtp_fast.reference.philox import Stream
 
 MAGIC, VERSION = b"GTPOLICY", 1
 ACTIVATIONS = ("mish", "gelu", "relu")
@@ -30,6 +32,8 @@ ACTIVATIONS = ("mish", "gelu", "relu")
 _HEADER = struct.Struct("<8sII5IIIf")
 _CHECKSUM = struct.Struct("<I")
 _LIMITS = (16384, 1024, 8192, 64, 1024)
+_TRIED = (0.0, 1.0, 10.0, 100.0)
+"""Size of each observation that a policy is tried on."""
 _MEND = "export the policy again, or copy the file again"
 
 
@@ -47,8 +51,21 @@ def copied(policy: FoldedPolicy) -> FoldedPolicy:
     return policy.mapped(torch.clone)
 
 
+def acts(policy: FoldedPolicy) -> bool:
+    """Return whether the actions of a few observations are finite, as huge weights' are not.
+
+    The observations are standard normal, times each of four sizes. `Policy.act` checks every other.
+    """
+    width = policy.first_observation.shape[1]
+    drawn = philox.normals(philox.key_tensor([0]), 1, Stream.ACT, len(_TRIED), width)[0]
+    out = np.empty((len(_TRIED), policy.first_action.shape[1]), np.float32)
+    observation = (drawn * torch.tensor(_TRIED)[:, None]).numpy()
+    ops.make_sampler(policy.to("cpu").to(torch.float32)).act(observation, out, 0, 0)
+    return bool(np.isfinite(out).all())
+
+
 def pack(packed: Packed) -> bytes:
-    """Return the content of a policy.gtp; UserError unless every number is finite."""
+    """Return the content of a policy.gtp; UserError unless numbers and actions are finite."""
     policy = packed.policy
     _, observation_dim, width = policy.first_observation.shape
     depth, steps = len(policy.hidden_weights) + 1, policy.k
@@ -59,6 +76,8 @@ def pack(packed: Packed) -> bytes:
         raise UserError(
             "The policy or its action box holds NaN or infinite numbers: export another checkpoint."
         )
+    if not acts(policy):
+        raise UserError("The policy's actions overflow: export another checkpoint.")
     note = json.dumps(packed.description, ensure_ascii=False, sort_keys=True).encode()
     kind = ACTIVATIONS.index(policy.activation)
     bounds, scale = policy.clamp + 2 * policy.squash, policy.initial_scale
@@ -109,6 +128,8 @@ def unpack(data: bytes) -> Packed:
         raise ValueError("has no action box")
     description = _description(data[end : end + note_bytes])
     policy = _policy([torch.from_numpy(part) for part in rest], sizes[3], kind, bounds, scale)
+    if not acts(policy):
+        raise ValueError("holds a policy with actions that overflow")
     return Packed(policy, low, high, description)
 
 
