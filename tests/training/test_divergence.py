@@ -41,6 +41,15 @@ DATA = r"look at the data \(rewards from .* observations from"
         ({"agent": "bc", "learning_rate": 1e30}, 1, 1, "^cloning_loss .*" + ACTOR),
         ({"agent": "fql", "learning_rate": 1e30}, 1, 1, "^an action of the policy .*" + ACTOR),
         ({"agent": "fql", "critic_learning_rate": 1e30}, 1, 1, "^critic_loss .*" + CRITIC),
+        (
+            {"agent": "iql", "critic_learning_rate": 1e30}, 1, 1,
+            "^the critic's V .* update 0: .*" + CRITIC,
+        ),
+        (
+            {"agent": "iql", "critic_learning_rate": 1e8}, 1, 1,
+            "^the critic's V .* update 0: .*" + CRITIC,
+        ),
+        ({"agent": "iql"}, 1e30, 1, "^critic_loss .* update 0: .*" + DATA),
         ({"agent": "diffusion-ql", "critic_learning_rate": 1e30}, 1, 1, "^the critic's Q"),
     ],
 )  # fmt: skip
