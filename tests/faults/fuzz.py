@@ -20,7 +20,6 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1] / room) for room in ("support", "faults")]
 
 import pytest
-from mutate import mutate
 from readers import Reader, all_readers
 
 from gtp_fast.errors import UserError
@@ -62,7 +61,7 @@ def campaign(reader: Reader, count: int, seed: int) -> Counter[str]:
     sound = reader.path.read_bytes()
     assert outcome(reader, sound) == "read", f"the sound {reader.name} is not read"
     draw = random.Random(f"{seed} {reader.name}")
-    found = Counter(outcome(reader, mutate(sound, draw)) for _ in range(count))
+    found = Counter(outcome(reader, reader.broken(sound, draw)) for _ in range(count))
     reader.path.write_bytes(sound)
     return found
 
