@@ -87,6 +87,7 @@ def _labelled(single: Single, path: Path) -> dict[str, NDArray[np.float32]]:
         # Setting the task draws numbers, which the goal does not depend on.
         with Numbers().drawn(0):
             relabel_utils.relabel_dataset(single.environment, env, arrays)
+        _check_shapes(arrays)
     except UNREADABLE as error:
         raise UserError(
             f"{path.name} is no file of {single.dataset} as OGBench lays it out "
@@ -96,6 +97,15 @@ def _labelled(single: Single, path: Path) -> dict[str, NDArray[np.float32]]:
     finally:
         env.close()
     return arrays
+
+
+def _check_shapes(arrays: dict[str, NDArray[np.float32]]) -> None:
+    """Raise ValueError unless the arrays are [N, width] or [N] of one N."""
+    wide = [arrays[name] for name in ("observations", "next_observations", "actions")]
+    flat = [arrays[name] for name in ("rewards", "masks", "terminals")]
+    axes = [array.ndim for array in (*wide, *flat)]
+    if axes != [2, 2, 2, 1, 1, 1] or len({len(array) for array in (*wide, *flat)}) > 1:
+        raise ValueError(f"its arrays are of {[array.shape for array in (*wide, *flat)]}")
 
 
 def _recording(name: str, arrays: dict[str, NDArray[np.float32]]) -> Recording:

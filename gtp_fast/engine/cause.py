@@ -14,8 +14,8 @@ from gtp_fast.reference.philox import Stream
 
 Part = Literal["critic", "weights", "actor"]
 
-# In the order of an update: V steps (IQL) and makes the target of Q, the critic steps, its new values
-# make the weights, the actor steps.
+# In the order of an update: V steps (IQL) and makes the target of Q, the critic steps, its new
+# values make the weights, the actor steps.
 _CRITIC = ("value_loss", "value", "critic_loss")
 _VALUES = ("q", "value", "advantage_std")
 _WEIGHTS = ("weight", "weight_max")

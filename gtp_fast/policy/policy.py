@@ -146,9 +146,9 @@ class Policy:
 
         observation: numpy array, torch tensor, or the environment's dict of either; the action
         comes back as the same kind (float32, a tensor on the same device): [A] or [B, A], inside
-        the action box, and finite. seed: the same seed and step give the same action, so a repeatable episode
-        counts its steps with `step`; None draws fresh noise. UserError names what came and what is
-        expected.
+        the action box, finite. seed: the same seed and step give the same action, so a repeatable
+        episode counts its steps with `step`; None draws fresh noise. UserError names what came and
+        what is expected.
         """
         # Nearly every call: one numpy observation, float32 or float64 as MuJoCo gives it.
         if type(observation) is np.ndarray and observation.shape == self._single:

@@ -122,6 +122,11 @@ def test_a_file_or_rule_that_does_not_fit_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(UserError, match=r"cannot be read as an \.npz"):
         load_table(task, tmp_path / "text.npz")
+    cut = whole.read_bytes()
+    at = cut.index(b"PK", 100) + 60
+    whole.write_bytes(cut[:at] + b"\xff" * 8 + cut[at + 8 :])
+    with pytest.raises(UserError, match=r"whole\.npz"):
+        load_table(task, whole, use_cache=False)
 
 
 def test_a_missing_set_names_the_ways_to_get_it(
