@@ -27,6 +27,7 @@ import h5py
 import numpy as np
 import torch
 from forks import all_end, child, counted, ended, workers
+from totals import Total, failures, listed, show
 
 from gtp_fast import cli, collect
 from gtp_fast.__main__ import main as gtp_fast_main
@@ -224,10 +225,10 @@ def _unlike(code: int, status: int, out: Path, said: str) -> str | None:
     return f"LEFT {left}" if left else None
 
 
-def main(count: int, seed: int) -> int:
-    """Print one row for each command; return 1 if anything went wrong."""
+def main(count: int, seed: int) -> list[Total]:
+    """Print one row for each command; return what was found."""
     torch.set_num_threads(1)
-    bad = 0
+    totals = []
     print("| command | kills | outcome |\n|---|---:|---|")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -246,12 +247,10 @@ def main(count: int, seed: int) -> int:
                 found[came] += 1
                 shutil.rmtree(killed, ignore_errors=True)
             shutil.rmtree(folder / "whole", ignore_errors=True)
-            bad += sum(n for what, n in found.items() if what[:3].isupper())
-            what = ", ".join(f"{n:,} {outcome}" for outcome, n in found.most_common())
-            print(f"| {command.name} | {kills:,} | {what} |", flush=True)
-    print(f"\nseed {seed}: {bad} half-made, failed or of another result")
-    return int(bool(bad))
+            print(f"| {command.name} | {kills:,} | {listed(found)} |", flush=True)
+            totals.append(Total(f"kills of {command.name}", kills, failures(found), seed))
+    return totals
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(show(main(int(sys.argv[1]), int(sys.argv[2]))))

@@ -25,6 +25,7 @@ import numpy as np
 import sets
 import torch
 from forks import child, counted, ended, workers
+from totals import Total, failures, listed, show
 
 import gtp_fast
 from gtp_fast.errors import UserError
@@ -143,10 +144,10 @@ class Campaign:
         return "went on to the same bits" if same else "OTHER BITS"
 
 
-def main(count: int, seed: int) -> int:
-    """Print one row for each number of processes; return 1 if anything was lost."""
+def main(count: int, seed: int) -> list[Total]:
+    """Print one row for each number of processes; return what was found."""
     torch.set_num_threads(1)
-    bad = 0
+    totals = []
     print("| processes | kills | outcome |\n|---:|---:|---|")
     for processes in (1, 2):
         draw, found = random.Random(seed), Counter[str]()
@@ -161,12 +162,11 @@ def main(count: int, seed: int) -> int:
                 worker = processes == 2 and number % 4 == 1
                 at = None if number % 2 else turn
                 found[campaign.trial(number, at, wait, worker)] += 1
-        bad += sum(n for what, n in found.items() if what[:3].isupper())
-        what = ", ".join(f"{n:,} {outcome}" for outcome, n in found.most_common())
-        print(f"| {processes} | {count // 2:,} | {what} |", flush=True)
-    print(f"\nseed {seed}: {bad} lost, failed or of other bits")
-    return int(bool(bad))
+        print(f"| {processes} | {count // 2:,} | {listed(found)} |", flush=True)
+        several = f"{processes} process{'es' * (processes > 1)}"
+        totals.append(Total(f"kills of training in {several}", count // 2, failures(found), seed))
+    return totals
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(show(main(int(sys.argv[1]), int(sys.argv[2]))))
