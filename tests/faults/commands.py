@@ -218,7 +218,7 @@ def _unlike(code: int, status: int, out: Path, said: str) -> str | None:
         return None
     sentence = "was ended" if code == 2 else "topped"
     if "Traceback" in said or sentence not in "".join(last):
-        return f"UNSAID: {last}"
+        return f"UNSAID: {said[-2000:]!r}"
     left = [path.name for pattern in _HALF_MADE for path in out.rglob(pattern)]
     runs = [path.parent for path in out.rglob("config.yaml")]
     left += [one.name for one in runs if checkpoint.last(one) is None]
@@ -242,7 +242,8 @@ def main(count: int, seed: int) -> list[Total]:
                 wait = draw.uniform(0.0, sound.seconds)
                 at = None if number % 2 else turn
                 worker = command.workers and number % 4 == 1
-                killed = folder / "killed"
+                # A worker that ends late writes into the file of its own trial.
+                killed = folder / f"killed{number}"
                 came = trial(command, killed, sound, signal.SIGKILL, at, wait, worker)
                 found[came] += 1
                 shutil.rmtree(killed, ignore_errors=True)
