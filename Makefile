@@ -54,6 +54,7 @@ evidence: $(VENV)/.demo
 
 # What docs/reliability.md reports, in one table; each part alone is a command of its own in tests/faults.
 faults: $(VENV)/.all
+	mkdir -p build
 	$(BIN)/python -m coverage run tests/faults/fuzz.py 100 2
 	$(BIN)/python -m coverage report
 	$(BIN)/python tests/faults/campaign.py 1180 1000 50 3

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtp_fast import ops
 from gtp_fast.data.box import Ends, is_box
 from gtp_fast.errors import UserError
-from gtp_fast.reference import FoldedPolicy, StepSchedule, philox
+from gtp_fast.ops.sampling import draw_noise
+from gtp_fast.reference import FoldedPolicy, StepSchedule, folded_sample, philox
 from gtp_fast.reference.philox import Stream
 
 MAGIC, VERSION = b"GTPOLICY", 1
@@ -56,12 +56,14 @@ def acts(policy: FoldedPolicy) -> bool:
 
     The observations are standard normal, times each of four sizes. `Policy.act` checks every other.
     """
-    width = policy.first_observation.shape[1]
-    drawn = philox.normals(philox.key_tensor([0]), 1, Stream.ACT, len(_TRIED), width)[0]
-    out = np.empty((len(_TRIED), policy.first_action.shape[1]), np.float32)
-    observation = (drawn * torch.tensor(_TRIED)[:, None]).numpy()
-    ops.make_sampler(policy.to("cpu").to(torch.float32)).act(observation, out, 0, 0)
-    return bool(np.isfinite(out).all())
+    policy, rows = policy.to("cpu").to(torch.float32), len(_TRIED)
+    key = philox.key_tensor([0])
+    drawn = philox.normals(key, 1, Stream.ACT, rows, policy.first_observation.shape[1])
+    width = policy.first_action.shape[1]
+    noise = draw_noise(philox.normals, policy.draws, key, 0, Stream.ACT, rows, width)
+    with torch.no_grad():
+        actions = folded_sample(policy, drawn * torch.tensor(_TRIED)[:, None], noise)
+    return bool(actions.isfinite().all())
 
 
 def pack(packed: Packed) -> bytes:
