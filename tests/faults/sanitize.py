@@ -118,7 +118,7 @@ def kernels(folder: Path) -> Found:
         "LD_PRELOAD": f"{_library('libasan')} {_library('libstdc++')}",
         "PYTHONMALLOC": "malloc", "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    tests = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *_TESTS]
+    tests = [sys.executable, "-m", "pytest", "-q", "-x", "--capture=sys", *_TESTS]
     found = subprocess.run(
         [*tests, "--deselect", _UNSET], cwd=tree, env=surroundings, text=True, capture_output=True,
         check=False,
