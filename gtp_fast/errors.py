@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,7 +16,8 @@ class UserError(ValueError):
 
 UNREADABLE = (
     OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError,
-    ArithmeticError, AssertionError, MemoryError, zlib.error, zipfile.BadZipFile,
+    ArithmeticError, AssertionError, MemoryError, SyntaxError, struct.error, tokenize.TokenError,
+    zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What libraries raise on content that they do not understand."""
 

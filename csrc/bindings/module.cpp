@@ -72,20 +72,25 @@ void act(const Sampler& sampler, const py::array& observation, const py::array& 
   unlocked(shape, rows, [&] { sampler.act(s, a, rows, seed, static_cast<uint32_t>(step), threads); });
 }
 
-// One action with the least of Python's overhead: the action [A], or None unless the observation is a finite,
-// contiguous float32 [O]; the caller then examines it.
+bool finite(const float* x, int count) {
+  bool all = true;
+  for (int i = 0; i < count; ++i) all &= (gtp::float_bits(x[i]) & 0x7F800000u) != 0x7F800000u;
+  return all;
+}
+
+// One action with the least of Python's overhead: the action [A], or None unless it is finite and the observation is
+// a finite, contiguous float32 [O]; the caller then examines it.
 py::object action(const Sampler& sampler, const py::array& observation, uint64_t seed, uint64_t step) {
   const Shape& shape = sampler.shape();
   if (!py::isinstance<py::array_t<float>>(observation) || (observation.flags() & py::array::c_style) == 0 ||
       observation.ndim() != 1 || observation.shape(0) != shape.observation)
     return py::none();
   const float* s = static_cast<const float*>(observation.data());
-  bool finite = true;
-  for (int i = 0; i < shape.observation; ++i) finite &= (gtp::float_bits(s[i]) & 0x7F800000u) != 0x7F800000u;
-  if (!finite) return py::none();
+  if (!finite(s, shape.observation)) return py::none();
   py::array_t<float> out(shape.action);
   float* a = out.mutable_data();
   unlocked(shape, 1, [&] { sampler.act(s, a, 1, seed, static_cast<uint32_t>(step), 1); });
+  if (!finite(a, shape.action)) return py::none();
   return std::move(out);
 }
 
@@ -119,7 +124,7 @@ PYBIND11_MODULE(_native, m) {
            py::arg("threads") = 1,
            "Map observation [B, O] to out [B, A], noise drawn by counter: key = seed, stream ACT, row = k B + row.")
       .def("action", &action, py::arg("observation"), py::arg("seed"), py::arg("step"),
-           "The action [A] of one observation [O], drawn as `act` draws it; None unless it is finite float32.")
+           "The action [A] of one observation [O], drawn as `act` draws it; None unless both are finite float32.")
       .def_property_readonly("isa", &Sampler::isa, "Name of the instruction set.");
 
   bind_random(m);

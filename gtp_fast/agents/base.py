@@ -229,6 +229,11 @@ class Agent(ABC):
         return None
 
     @property
+    def diverged_seeds(self) -> list[int]:
+        """The seeds that have diverged; waits for the device."""
+        return [self.seeds[i] for i, step in enumerate(self.diverged.tolist()) if step >= 0]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The resolved configuration, as plain values."""
         return asdict(self.config)

@@ -47,7 +47,7 @@ def read(path: Path) -> Arrays:
 
 def _of_npz(path: Path, place: Any) -> Arrays:
     with np.load(place, allow_pickle=False) as file:
-        return _named(path, file, file.files, _check_npz)
+        return _named(path, file, file.files, check_npz)
 
 
 def _of_hdf5(path: Path, place: Any) -> Arrays:
@@ -69,7 +69,7 @@ def groups(path: Path) -> list[str]:
         return []
 
 
-def _check_npz(file: Any, name: str) -> None:
+def check_npz(file: Any, name: str) -> None:
     """Raise ValueError where a member's header promises more than the member holds."""
     with file.zip.open(f"{name}.npy") as member:
         version = np.lib.format.read_magic(member)

@@ -12,7 +12,7 @@ from gtp_fast.data import inside
 from gtp_fast.data import keys as chosen
 from gtp_fast.data.recording import Recording
 from gtp_fast.data.steps import Steps, recording
-from gtp_fast.errors import UNREADABLE, UserError
+from gtp_fast.errors import UNREADABLE, UserError, first_line
 
 _INFO = Path("meta") / "info.json"
 _FILES = "data/chunk-*/*.parquet"
@@ -57,7 +57,9 @@ def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
     except UserError:
         raise
     except (*UNREADABLE, ArrowException) as error:
-        raise UserError(f"{path} is damaged or not a LeRobot folder ({error})") from error
+        raise UserError(
+            f"{path} is damaged or not a LeRobot folder ({first_line(error)})"
+        ) from error
     if not len(table):
         raise UserError(f"{name} holds no frame; give another folder with --dataset")
     expected = info.get("total_frames")

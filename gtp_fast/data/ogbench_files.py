@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gtp_fast.data.files import check_npz
 from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import required
 from gtp_fast.errors import UserError, untrusted
@@ -59,10 +60,12 @@ def located(single: Single, dataset: str | Path | None = None) -> Path:
 def made_here(path: Path) -> dict[str, Any] | None:
     """Return the settings of a file that was collected here; None for OGBench's own.
 
-    Raises UserError when it is no .npz.
+    Raises UserError when it is no .npz, or an array promises more than the file holds.
     """
     damaged = untrusted(f"{path} cannot be read as an .npz of plain arrays", "fetch it again")
     with damaged, np.load(path, allow_pickle=False) as file:
+        for name in file:
+            check_npz(file, name)
         found = json.loads(str(file[SETTINGS_KEY])) if SETTINGS_KEY in file else None
     return found
 

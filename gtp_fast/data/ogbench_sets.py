@@ -17,7 +17,7 @@ from gtp_fast.environments import ogbench_names
 from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import Numbers, required
 from gtp_fast.environments.singletask import evaluation_spec
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UNREADABLE, UserError, first_line
 from gtp_fast.system.files import temporary_files_removed
 from gtp_fast.tasks import Rules, Task
 
@@ -80,20 +80,32 @@ def _labelled(single: Single, path: Path) -> dict[str, NDArray[np.float32]]:
     package = required(single.name)
     from ogbench import relabel_utils
 
+    with temporary_files_removed():
+        env = gym.make(single.environment)
     try:
         arrays: dict[str, NDArray[np.float32]] = package.load_dataset(str(path), add_info=True)
-        with temporary_files_removed():
-            env = gym.make(single.environment)
         # Setting the task draws numbers, which the goal does not depend on.
         with Numbers().drawn(0):
             relabel_utils.relabel_dataset(single.environment, env, arrays)
-        env.close()
-    except (KeyError, ValueError, IndexError) as error:
+        _check_shapes(arrays)
+    except UNREADABLE as error:
         raise UserError(
-            f"{path.name} is no file of {single.dataset} as OGBench lays it out ({error}); it needs"
-            " observations, actions, terminals, qpos and, with buttons, button_states"
+            f"{path.name} is no file of {single.dataset} as OGBench lays it out "
+            f"({first_line(error)}); it needs observations, actions, terminals, qpos and, with "
+            "buttons, button_states"
         ) from error
+    finally:
+        env.close()
     return arrays
+
+
+def _check_shapes(arrays: dict[str, NDArray[np.float32]]) -> None:
+    """Raise ValueError unless the arrays are [N, width] or [N] of one N."""
+    wide = [arrays[name] for name in ("observations", "next_observations", "actions")]
+    flat = [arrays[name] for name in ("rewards", "masks", "terminals")]
+    axes = [array.ndim for array in (*wide, *flat)]
+    if axes != [2, 2, 2, 1, 1, 1] or len({len(array) for array in (*wide, *flat)}) > 1:
+        raise ValueError(f"its arrays are of {[array.shape for array in (*wide, *flat)]}")
 
 
 def _recording(name: str, arrays: dict[str, NDArray[np.float32]]) -> Recording:

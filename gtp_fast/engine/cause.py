@@ -14,8 +14,9 @@ from gtp_fast.reference.philox import Stream
 
 Part = Literal["critic", "weights", "actor"]
 
-# In the order of an update: the critic steps, its new values make the weights, the actor steps.
-_LOSSES = ("critic_loss", "value_loss")
+# In the order of an update: V steps (IQL) and makes the target of Q, the critic steps, its new
+# values make the weights, the actor steps.
+_CRITIC = ("value_loss", "value", "critic_loss")
 _VALUES = ("q", "value", "advantage_std")
 _WEIGHTS = ("weight", "weight_max")
 _GRADIENT = "critic_gradient"
@@ -25,6 +26,8 @@ _SAID = {
     "actor_gradient": "the actor's gradient", "flow_gradient": "the flow's gradient",
 }  # fmt: skip
 _ROWS = 64
+_SQUARED = float(torch.finfo(torch.float32).max) ** 0.5
+"""A value beyond it makes a squared loss infinite."""
 
 
 class Cause(NamedTuple):
@@ -42,11 +45,12 @@ def broken(bad: Sequence[str], sums: Mapping[str, float]) -> tuple[str, ...]:
 
     bad: losses that were beyond their bounds in that update. sums: every other metric, summed since
     the last row of the table. A diverged seed no longer changes, so a sum that is not finite became
-    so at the divergence.
+    so at the divergence; a value is beyond its bounds already where its square is not finite.
     """
-    found = [name for name, value in sums.items() if not math.isfinite(value)]
+    bounds = dict.fromkeys(_VALUES, _SQUARED)
+    found = [name for name, x in sums.items() if not abs(x) < bounds.get(name, math.inf)]
     # A critic whose gradient breaks takes no step, so that no loss of the actor follows from it.
-    order = (*_LOSSES, *_VALUES, *_WEIGHTS, *bad) if bad else (_GRADIENT, *_VALUES, *_WEIGHTS)
+    order = (*_CRITIC, *_VALUES, *_WEIGHTS, *bad) if bad else (_GRADIENT, *_VALUES, *_WEIGHTS)
     return tuple(dict.fromkeys(x for x in (*order, *found) if x in bad or x in found))
 
 
@@ -56,7 +60,7 @@ def first(agent: Agent, table: TransitionTable, index: int, names: Sequence[str]
     It runs the policy, so it belongs to a seed that has diverged and to no update.
     """
     name = names[0] if names else "a loss or gradient"
-    of_critic = name in (*_LOSSES, _GRADIENT, *_VALUES)
+    of_critic = name in (*_CRITIC, _GRADIENT, *_VALUES)
     if (of_critic or name in _WEIGHTS) and not _acts(agent, table, index):
         return Cause("an action of the policy", "actor", stepped=False)
     part: Part = "critic" if of_critic else "weights" if name in _WEIGHTS else "actor"

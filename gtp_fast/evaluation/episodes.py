@@ -9,7 +9,7 @@ environments nor that of processes can change a single bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtp_fast.data import box
+from gtp_fast.errors import UserError
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Floats, Moment, Slots
 from gtp_fast.reference import philox
@@ -78,6 +79,8 @@ class Plan:
     """Where the sampler wants its tensors."""
     progress: Callable[[int, int], object] | None = None
     """Called with the number of finished episodes and of all."""
+    diverged: Collection[int] = ()
+    """Seeds of diverged policies, which rest where their action is not finite."""
 
     def environment_seeds(self) -> NDArray[np.int64]:
         """Return the seed of each episode's reset [N], the same for every policy."""
@@ -145,8 +148,20 @@ class Play:
                 torch.from_numpy(noise if draws > 1 else noise[:, 0]).to(plan.device),
             )
             actions[at] = answer.cpu().numpy()[place]
+        self._rest(actions)
         scaled: Floats = box.denormalise(actions, *self.scale)
         return scaled
+
+    def _rest(self, actions: Floats) -> None:
+        """Put diverged policies' actions that are not finite in the middle of the box."""
+        broken = ~np.isfinite(actions).all(1)
+        seeds = {self.plan.seeds[i] for i in self.policy[broken]}
+        if unknown := sorted(seeds.difference(self.plan.diverged)):
+            raise UserError(
+                f"The policy of seed {unknown[0]} gives actions that are not finite: take another "
+                "checkpoint, or train it again with a lower --learning-rate."
+            )
+        actions[broken] = 0.0
 
     def _draw(self, slot: int) -> Floats:
         """Return the noise of a slot's episode for the coming time steps [steps, draws, A]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from types import TracebackType
 
@@ -56,10 +56,13 @@ class Evaluator:
         self._per_policy = 1 if live else min(environments, episodes)
         self._slots: LocalSlots | SharedSlots | None = None
 
-    def evaluate(self, sampler: Samples, episodes: int | None = None) -> Evaluation:
+    def evaluate(
+        self, sampler: Samples, episodes: int | None = None, diverged: Collection[int] = ()
+    ) -> Evaluation:
         """Play every episode of every policy of the sampler and return all their figures.
 
-        episodes: only the first ones of the evaluator's own.
+        episodes: only the first ones of the evaluator's own. diverged: seeds of policies that rest
+        where their action is not finite; UserError for such an action of another.
         """
         count = min(episodes or self.episodes, self.episodes)
         if self._slots is None:
@@ -70,7 +73,7 @@ class Evaluator:
         )
         plan = Plan(
             self.seeds, count, self.seed, self._per_policy, low, high, self.reference,
-            self.device, self.progress,
+            self.device, self.progress, diverged,
         )  # fmt: skip
         if isinstance(self.environment, EnvSpec):
             return Play(plan, self._slots, sampler).run()

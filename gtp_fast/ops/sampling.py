@@ -67,8 +67,8 @@ class Sampler(Protocol):
     def action(self, observation: Rows, seed: int, step: int) -> Rows | None:
         """Return the action [A] of one observation [O], as `act` draws it.
 
-        None where the observation is not finite, contiguous float32: the caller converts or refuses
-        it.
+        None where the observation is not finite, contiguous float32, or the action is not finite:
+        the caller converts or refuses it.
         """
 
     def describe(self) -> str:
@@ -138,4 +138,4 @@ class ActsBySampling:
             return None
         out: Rows = np.empty(self.fit.action, np.float32)
         self.act(observation[None], out[None], seed, step)
-        return out
+        return out if np.isfinite(out).all() else None

@@ -159,7 +159,7 @@ def evaluate(
             progress=lambda done, _: bar.update(done - bar.n),
         ) as evaluator,
     ):
-        evaluation = evaluator.evaluate(acting.sampler)
+        evaluation = evaluator.evaluate(acting.sampler, diverged=agent.diverged_seeds)
         name = evaluator.name
     record = protocol(options, evaluated) | {
         "environment": name,

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from gtp_fast.data.box import Ends, is_box
 from gtp_fast.errors import UserError
-from gtp_fast.reference import FoldedPolicy, StepSchedule
+from gtp_fast.ops.sampling import draw_noise
+from gtp_fast.reference import FoldedPolicy, StepSchedule, folded_sample, philox
+from gtp_fast.reference.philox import Stream
 
 MAGIC, VERSION = b"GTPOLICY", 1
 ACTIVATIONS = ("mish", "gelu", "relu")
@@ -30,6 +32,8 @@ ACTIVATIONS = ("mish", "gelu", "relu")
 _HEADER = struct.Struct("<8sII5IIIf")
 _CHECKSUM = struct.Struct("<I")
 _LIMITS = (16384, 1024, 8192, 64, 1024)
+_TRIED = (0.0, 1.0, 10.0, 100.0)
+"""Size of each observation that a policy is tried on."""
 _MEND = "export the policy again, or copy the file again"
 
 
@@ -47,8 +51,23 @@ def copied(policy: FoldedPolicy) -> FoldedPolicy:
     return policy.mapped(torch.clone)
 
 
+def acts(policy: FoldedPolicy) -> bool:
+    """Return whether the actions of a few observations are finite, as huge weights' are not.
+
+    The observations are standard normal, times each of four sizes. `Policy.act` checks every other.
+    """
+    policy, rows = policy.to("cpu").to(torch.float32), len(_TRIED)
+    key = philox.key_tensor([0])
+    drawn = philox.normals(key, 1, Stream.ACT, rows, policy.first_observation.shape[1])
+    width = policy.first_action.shape[1]
+    noise = draw_noise(philox.normals, policy.draws, key, 0, Stream.ACT, rows, width)
+    with torch.no_grad():
+        actions = folded_sample(policy, drawn * torch.tensor(_TRIED)[:, None], noise)
+    return bool(actions.isfinite().all())
+
+
 def pack(packed: Packed) -> bytes:
-    """Return the content of a policy.gtp; UserError unless every number is finite."""
+    """Return the content of a policy.gtp; UserError unless numbers and actions are finite."""
     policy = packed.policy
     _, observation_dim, width = policy.first_observation.shape
     depth, steps = len(policy.hidden_weights) + 1, policy.k
@@ -59,6 +78,8 @@ def pack(packed: Packed) -> bytes:
         raise UserError(
             "The policy or its action box holds NaN or infinite numbers: export another checkpoint."
         )
+    if not acts(policy):
+        raise UserError("The policy's actions overflow: export another checkpoint.")
     note = json.dumps(packed.description, ensure_ascii=False, sort_keys=True).encode()
     kind = ACTIVATIONS.index(policy.activation)
     bounds, scale = policy.clamp + 2 * policy.squash, policy.initial_scale
@@ -109,6 +130,8 @@ def unpack(data: bytes) -> Packed:
         raise ValueError("has no action box")
     description = _description(data[end : end + note_bytes])
     policy = _policy([torch.from_numpy(part) for part in rest], sizes[3], kind, bounds, scale)
+    if not acts(policy):
+        raise ValueError("holds a policy with actions that overflow")
     return Packed(policy, low, high, description)
 
 

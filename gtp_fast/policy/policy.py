@@ -31,6 +31,10 @@ from gtp_fast.system.device import chosen_device
 Array = NDArray[np.float32]
 _KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
 _NOT_FINITE = "The observation holds NaN or infinite values: look at where it comes from."
+_OVERFLOWS = (
+    "The policy's action is not finite: the observation is far from those of training, or the "
+    "policy has diverged; look at both."
+)
 
 
 def load(
@@ -145,9 +149,9 @@ class Policy:
 
         observation: numpy array, torch tensor, or the environment's dict of either; the action
         comes back as the same kind (float32, a tensor on the same device): [A] or [B, A], inside
-        the action box. seed: the same seed and step give the same action, so a repeatable episode
-        counts its steps with `step`; None draws fresh noise. UserError names what came and what is
-        expected.
+        the action box, finite. seed: the same seed and step give the same action, so a repeatable
+        episode counts its steps with `step`; None draws fresh noise. UserError names what came and
+        what is expected.
         """
         # Nearly every call: one numpy observation, float32 or float64 as MuJoCo gives it.
         if type(observation) is np.ndarray and observation.shape == self._single:
@@ -169,6 +173,8 @@ class Policy:
         rows = self._checked(observation)
         out = np.empty((*np.atleast_2d(rows).shape[:1], self.action_dim), np.float32)
         self._act(np.atleast_2d(rows), out, *self._counter(seed, step))
+        if not np.isfinite(out).all():
+            raise UserError(_OVERFLOWS)
         return self._scaled(out)[0] if rows.ndim == 1 else self._scaled(out)
 
     def _act_torch(self, observation: Tensor, seed: int | None, step: int) -> Tensor:
@@ -184,6 +190,8 @@ class Policy:
         drawn = (*self._counter(seed, step), states.shape[1], self.action_dim)
         noise = acting_noise(self._sampler.draws, *drawn, states)
         actions: Tensor = self._sampler.sample(states.contiguous(), noise)
+        if not bool(torch.isfinite(actions).all()):
+            raise UserError(_OVERFLOWS)
         actions = box.denormalise(actions, *self._box)
         return actions.to(observation.device).reshape(*observation.shape[:-1], self.action_dim)
 

@@ -157,7 +157,10 @@ def pack(
     noise_scale: float | None = None,
     act_by: ActBy | None = None,
 ) -> Packed:
-    """Return what the policy of seed number `index` needs, on the CPU."""
+    """Return what the policy of seed number `index` needs, on the CPU.
+
+    UserError where its actions overflow.
+    """
     config, weights = saved.config, weights or agent.acting_weights
     description = {
         "task": config["task"],
@@ -175,4 +178,9 @@ def pack(
     low, high = (np.asarray(config[f"action_{end}"], np.float32) for end in ("low", "high"))
     policy = agent.acting_policy(weights, k, noise_scale, act_by)
     folded = file.copied(policy.select(index).to("cpu"))
+    if not file.acts(folded):
+        raise UserError(
+            f"{saved.path} holds a policy with actions that overflow (seed {agent.seeds[index]}): "
+            "take another seed or checkpoint."
+        )
     return Packed(folded, low, high, description)

@@ -51,7 +51,7 @@ def play(options: Options, folder: Path) -> tuple[list[Path], Evaluation]:
                 seed=options.seed, low=config["action_low"], high=config["action_high"],
                 device=agent.device, progress=lambda done, _: bar.update(1),
             ) as evaluator:  # fmt: skip
-                evaluation = evaluator.evaluate(acting.sampler)
+                evaluation = evaluator.evaluate(acting.sampler, diverged=agent.diverged_seeds)
             return _named(Path(hidden), folder, agent.seeds, options.video_episodes), evaluation
     except OSError as error:
         raise UserError(unwritable(folder, error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,25 @@ class EvaluationLog:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return the columns of evaluations.npz; UserError when it is cut short or no such file."""
+    """Return the columns of evaluations.npz; UserError when it is damaged."""
     mend = "move it away and evaluate the run again"
     with untrusted(f"{path} cannot be read", mend), np.load(path, allow_pickle=False) as file:
         columns = {name: file[name] for name in _COLUMNS}
         if len({column.shape for column in columns.values()}) > 1 or columns["step"].ndim != 1:
             raise ValueError("its columns differ in length")
+        _check(columns)
     return columns
+
+
+def _check(columns: dict[str, Any]) -> None:
+    """Raise ValueError unless every seed has finite returns at every step."""
+    if not all(columns[name].dtype.kind in "iu" for name in ("step", "seed")):
+        raise ValueError("its steps and seeds are no integers")
+    if not np.isfinite(columns["return"]).all():
+        raise ValueError("its returns are not finite")
+    pairs = {*zip(columns["step"].tolist(), columns["seed"].tolist(), strict=True)}
+    if len(pairs) != math.prod(len(np.unique(columns[name])) for name in ("step", "seed")):
+        raise ValueError("some steps lack seeds")
 
 
 def by_step(rows: dict[str, Any], column: str) -> tuple[list[int], list[Figures]]:

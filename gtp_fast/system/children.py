@@ -5,6 +5,7 @@ A child ends when the pipe to its parent closes, however the parent ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -99,4 +100,10 @@ def run(serve: Callable[[Connection], None]) -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     except UserError as error:
-        pipe.send(error)
+        # The parent may have gone meanwhile.
+        with contextlib.suppress(OSError):
+            pipe.send(error)
+    except OSError as error:
+        # `Connection` has no number for a parent that was killed within a message.
+        if error.errno is not None:
+            raise

@@ -102,7 +102,8 @@ class Judge:
         """Play, and keep every episode; an exception of `progress` passes through."""
         assert self.evaluator is not None
         began = time.perf_counter()
-        found = self.evaluator.evaluate(self.agent.acting().sampler, episodes)
+        sampler, diverged = self.agent.acting().sampler, self.agent.diverged_seeds
+        found = self.evaluator.evaluate(sampler, episodes, diverged)
         took = time.perf_counter() - began
         self.seconds += took
         self.between += 0.0 if last else took

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from ogbench_arrays import written
 
 from gtp_fast import agents
 from gtp_fast.collect import __main__
@@ -28,34 +29,6 @@ ogbench = pytest.importorskip("ogbench")
 
 POINT = "pointmaze-medium-navigate-singletask-v0"
 PUZZLE = "puzzle-3x3-play-singletask-task2-v0"
-
-
-def written(path: Path, name: str, **left_out: Any) -> Path:
-    """Write a file of OGBench's layout: 3 episodes, of which the second passes the goal."""
-    single = ogbench_names.find(name)
-    env: Any = gym.make(single.environment)
-    env.reset(seed=0)
-    draw, lengths = np.random.default_rng(0), (5, 8, 4)
-    n, size, actions = sum(lengths), env.observation_space.shape[0], env.action_space.shape[0]
-    arrays: dict[str, Any] = {
-        "observations": draw.standard_normal((n, size)).astype(np.float32),
-        "actions": draw.uniform(-1, 1, (n, actions)).astype(np.float32),
-        "terminals": np.isin(np.arange(n), np.cumsum(lengths) - 1),
-    }
-    inner = env.unwrapped
-    if single.body == "pointmaze":
-        arrays["qpos"] = np.full((n, 2), -50.0, np.float32)
-        arrays["qpos"][8:10] = inner.cur_goal_xy
-    else:
-        arrays["qpos"] = np.zeros((n, 23), np.float32)
-        target = inner._target_button_states
-        arrays["button_states"] = np.where(draw.random((n, len(target))) < 0.5, target, 1 - target)
-        arrays["button_states"][8:10] = target
-    for key in left_out:
-        del arrays[key]
-    np.savez(path, **arrays)
-    np.savez(path.with_name(f"{path.stem}-val.npz"), **arrays)
-    return path
 
 
 # --- names and tasks -----------------------------------------------------------------------------
@@ -149,6 +122,11 @@ def test_a_file_or_rule_that_does_not_fit_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(UserError, match=r"cannot be read as an \.npz"):
         load_table(task, tmp_path / "text.npz")
+    cut = whole.read_bytes()
+    at = cut.index(b"PK", 100) + 60
+    whole.write_bytes(cut[:at] + b"\xff" * 8 + cut[at + 8 :])
+    with pytest.raises(UserError, match=r"whole\.npz"):
+        load_table(task, whole, use_cache=False)
 
 
 def test_a_missing_set_names_the_ways_to_get_it(

@@ -57,6 +57,25 @@ def test_every_episode_is_the_one_that_the_protocol_defines() -> None:
             assert evaluation.successes[policy, episode] == success
 
 
+def test_a_policy_that_gives_no_number_is_named_and_a_diverged_one_rests() -> None:
+    def spoil(policies: Linear) -> Linear:
+        policies.observation[1, 0, 1] = np.nan
+        return policies
+
+    options = {"processes": 0, "environments": 2}
+    with Evaluator(fake_environments.spec(), KEYS, (3, 5), 2, **options) as evaluator:
+        whole = evaluator.evaluate(Linear(2))
+        with pytest.raises(UserError, match="seed 5 gives actions that are not finite"):
+            evaluator.evaluate(spoil(Linear(2)))
+        with pytest.raises(UserError, match="seed 5 gives actions that are not finite"):
+            evaluator.evaluate(spoil(Linear(2)), diverged=[3])
+        rested = evaluator.evaluate(spoil(Linear(2)), diverged=[5])
+        still = Linear(2)
+        still.observation[1], still.noise[1] = 0.0, 0.0
+        assert equal(rested, evaluator.evaluate(still))
+    assert np.array_equal(rested.returns[0], whole.returns[0])
+
+
 def test_short_and_long_episodes_both_occur_and_count_once() -> None:
     lengths = play(episodes=60, environments=4).lengths
     assert lengths.min() < 10

@@ -27,6 +27,7 @@ import h5py
 import numpy as np
 import torch
 from forks import all_end, child, counted, ended, workers
+from totals import Total, failures, listed, show
 
 from gtp_fast import cli, collect
 from gtp_fast.__main__ import main as gtp_fast_main
@@ -217,17 +218,17 @@ def _unlike(code: int, status: int, out: Path, said: str) -> str | None:
         return None
     sentence = "was ended" if code == 2 else "topped"
     if "Traceback" in said or sentence not in "".join(last):
-        return f"UNSAID: {last}"
+        return f"UNSAID: {said[-2000:]!r}"
     left = [path.name for pattern in _HALF_MADE for path in out.rglob(pattern)]
     runs = [path.parent for path in out.rglob("config.yaml")]
     left += [one.name for one in runs if checkpoint.last(one) is None]
     return f"LEFT {left}" if left else None
 
 
-def main(count: int, seed: int) -> int:
-    """Print one row for each command; return 1 if anything went wrong."""
+def main(count: int, seed: int) -> list[Total]:
+    """Print one row for each command; return what was found."""
     torch.set_num_threads(1)
-    bad = 0
+    totals = []
     print("| command | kills | outcome |\n|---|---:|---|")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -241,17 +242,16 @@ def main(count: int, seed: int) -> int:
                 wait = draw.uniform(0.0, sound.seconds)
                 at = None if number % 2 else turn
                 worker = command.workers and number % 4 == 1
-                killed = folder / "killed"
+                # A worker that ends late writes into the file of its own trial.
+                killed = folder / f"killed{number}"
                 came = trial(command, killed, sound, signal.SIGKILL, at, wait, worker)
                 found[came] += 1
                 shutil.rmtree(killed, ignore_errors=True)
             shutil.rmtree(folder / "whole", ignore_errors=True)
-            bad += sum(n for what, n in found.items() if what[:3].isupper())
-            what = ", ".join(f"{n:,} {outcome}" for outcome, n in found.most_common())
-            print(f"| {command.name} | {kills:,} | {what} |", flush=True)
-    print(f"\nseed {seed}: {bad} half-made, failed or of another result")
-    return int(bool(bad))
+            print(f"| {command.name} | {kills:,} | {listed(found)} |", flush=True)
+            totals.append(Total(f"kills of {command.name}", kills, failures(found), seed))
+    return totals
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(show(main(int(sys.argv[1]), int(sys.argv[2]))))

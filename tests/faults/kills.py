@@ -1,8 +1,8 @@
 """Training that is killed: no finished checkpoint is lost, and the run goes on to the same bits.
 
-`python tests/faults/kills.py COUNT SEED` kills that many runs, half at a file operation, each of
-them in turn, half at a random time, and prints a table. Of two processes a half of the latter kills
-one that trains.
+`python tests/faults/kills.py COUNT SEED [PROCESSES]` kills that many runs, by default half in one
+process and half in two. Half of them die at a file operation, each of which has its turn, half at a
+random time, and of the latter in two processes a half loses one that trains. It prints a table.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 import sets
 import torch
 from forks import child, counted, ended, workers
+from totals import Total, failures, listed, show
 
 import gtp_fast
 from gtp_fast.errors import UserError
@@ -143,17 +144,19 @@ class Campaign:
         return "went on to the same bits" if same else "OTHER BITS"
 
 
-def main(count: int, seed: int) -> int:
-    """Print one row for each number of processes; return 1 if anything was lost."""
+def main(count: int, seed: int, *several: int) -> list[Total]:
+    """Print one row for each number of processes; return what was found."""
     torch.set_num_threads(1)
-    bad = 0
+    totals = []
+    numbers = several or (1, 2)
+    share = count // len(numbers)
     print("| processes | kills | outcome |\n|---:|---:|---|")
-    for processes in (1, 2):
+    for processes in numbers:
         draw, found = random.Random(seed), Counter[str]()
         with tempfile.TemporaryDirectory() as folder:
             os.environ["GTP_FAST_CACHE"] = f"{folder}/cache"
             campaign = Campaign(Path(folder), processes)
-            for number in range(count // 2):
+            for number in range(share):
                 # From the middle of the first checkpoint on each operation has its turn.
                 begin = campaign.first - 20
                 turn = begin + 37 * (number // 2) % (campaign.operations - begin)
@@ -161,12 +164,11 @@ def main(count: int, seed: int) -> int:
                 worker = processes == 2 and number % 4 == 1
                 at = None if number % 2 else turn
                 found[campaign.trial(number, at, wait, worker)] += 1
-        bad += sum(n for what, n in found.items() if what[:3].isupper())
-        what = ", ".join(f"{n:,} {outcome}" for outcome, n in found.most_common())
-        print(f"| {processes} | {count // 2:,} | {what} |", flush=True)
-    print(f"\nseed {seed}: {bad} lost, failed or of other bits")
-    return int(bool(bad))
+        print(f"| {processes} | {share:,} | {listed(found)} |", flush=True)
+        where = f"{processes} process{'es' * (processes > 1)}"
+        totals.append(Total(f"kills of training in {where}", share, failures(found), seed))
+    return totals
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(show(main(*map(int, sys.argv[1:]))))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
+import zipfile
+import zlib
 
 _WORDS = (
     b"null", b"[]", b"{}", b"-1", b"1e400", b"NaN", b'"x"', b"true", b"9" * 20, b"[" * 40,
@@ -32,3 +35,25 @@ def mutate(sound: bytes, draw: random.Random) -> bytes:
             word = draw.choice(_WORDS)
             data[place : place + len(word)] = word
     return bytes(data)
+
+
+def signed(sound: bytes, draw: random.Random) -> bytes:
+    """Return a broken policy, mostly with the checksum of its content, so that the rest is read."""
+    broken = mutate(sound, draw)
+    if draw.random() < 0.2:
+        return broken
+    return broken[:-4] + zlib.crc32(broken[:-4]).to_bytes(4, "little")
+
+
+def archived(sound: bytes, draw: random.Random) -> bytes:
+    """Return a broken archive: its bytes, or those of one member with its right checksum."""
+    if draw.random() < 0.5:
+        return mutate(sound, draw)
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(sound)) as whole, zipfile.ZipFile(made, "w") as broken:
+        members = whole.infolist()
+        victim = draw.choice(members)
+        for member in members:
+            content = whole.read(member)
+            broken.writestr(member, mutate(content, draw) if member is victim else content)
+    return made.getvalue()

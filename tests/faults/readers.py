@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import random
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ import packed_policies
 import sets
 from fake_runs import add_scores, make_run
 from folded import Sizes
+from mutate import archived, mutate, signed
 
 import gtp_fast
 from gtp_fast.data import load_table
@@ -22,7 +25,7 @@ from gtp_fast.policy import file, load
 from gtp_fast.policy.restore import environment_of, restore
 from gtp_fast.runs import Run, checkpoint, metrics
 from gtp_fast.studies import groups, tables
-from gtp_fast.tasks import of_dataset
+from gtp_fast.tasks import find, of_dataset
 
 
 class Reader(NamedTuple):
@@ -31,11 +34,22 @@ class Reader(NamedTuple):
     name: str
     path: Path
     read: Callable[[], object]
+    broken: Callable[[bytes, random.Random], bytes] = mutate
+    """Makes a broken copy of its content."""
 
 
 def all_readers(folder: Path, monkeypatch: Any) -> list[Reader]:
-    """Return the readers with sound files below a folder."""
-    return [*_data(folder, monkeypatch), *_runs(folder), _policy(folder)]
+    """Return the readers with sound files below a folder, and what can be read here."""
+    data = _data(folder, monkeypatch) + _ogbench(folder) + _lerobot(folder)
+    return [*data, *_runs(folder), _policy(folder)]
+
+
+def _table(dataset: Path, task: Any = None) -> Callable[[], object]:
+    def read() -> None:
+        rows = load_table(task or of_dataset("", "x"), dataset, use_cache=False).rows
+        assert bool(rows.isfinite().all())
+
+    return read
 
 
 def _data(folder: Path, monkeypatch: Any) -> list[Reader]:
@@ -57,15 +71,33 @@ def _data(folder: Path, monkeypatch: Any) -> list[Reader]:
     }
     for name in ("main_data.hdf5", "metadata.json"):
         files[f"Minari {name}"] = (minari / "data" / name, minari)
+    return [
+        Reader(name, path, _table(given), archived if path.suffix == ".npz" else mutate)
+        for name, (path, given) in files.items()
+    ]
 
-    def table(dataset: Path) -> Callable[[], object]:
-        def read() -> None:
-            rows = load_table(of_dataset("", "x"), dataset, use_cache=False).rows
-            assert bool(rows.isfinite().all())
 
-        return read
+def _ogbench(folder: Path) -> list[Reader]:
+    if find_spec("ogbench") is None:
+        return []
+    from ogbench_arrays import written
 
-    return [Reader(name, path, table(given)) for name, (path, given) in files.items()]
+    name = "pointmaze-medium-navigate-singletask-v0"
+    path = written(folder / "ogbench.npz", name)
+    return [Reader("OGBench .npz", path, _table(path, find(name)), archived)]
+
+
+def _lerobot(folder: Path) -> list[Reader]:
+    if find_spec("pyarrow") is None:
+        return []
+    from lerobot_folders import write
+
+    found = []
+    for version, one_file in (("2", False), ("3", True)):
+        dataset = write(folder / f"lerobot{version}", one_file=one_file)
+        frames = sorted(dataset.glob("data/*/*.parquet"))[-1]
+        found.append(Reader(f"LeRobot {version} .parquet", frames, _table(dataset)))
+    return [*found, Reader("LeRobot info.json", dataset / "meta" / "info.json", _table(dataset))]
 
 
 def _runs(folder: Path) -> list[Reader]:
@@ -99,7 +131,7 @@ def _runs(folder: Path) -> list[Reader]:
         Reader("state.json", saved / "state.json", whole),
         Reader("state.safetensors", saved / "state.safetensors", whole),
         Reader("metrics.csv", places.metrics, columns),
-        Reader("evaluations.npz", places.evaluations, report),
+        Reader("evaluations.npz", places.evaluations, report, archived),
         Reader("summary.json", run.path / "summary.json", report),
     ]
 
@@ -112,4 +144,4 @@ def _policy(folder: Path) -> Reader:
         action = load(path).act(np.zeros(4, np.float32), seed=1, step=0)
         assert np.isfinite(action).all()
 
-    return Reader("policy.gtp", path, act)
+    return Reader("policy.gtp", path, act, signed)

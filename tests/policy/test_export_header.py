@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def run(program: Path, folder: Path, content: Packed, rows: int, seed: int, step
     head = np.array([rows, step], np.uint32).tobytes() + np.array([seed], np.uint64).tobytes()
     (folder / "in").write_bytes(head + observation.tobytes() + noise.tobytes())
     command = [program, write(content, folder), folder / "in", folder / "out"]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, capture_output=True, text=True)
     return np.fromfile(folder / "out", np.float32).reshape(2, rows, -1)
 
 
@@ -162,10 +163,12 @@ def test_a_nan_observed_never_becomes_an_action(
 ) -> None:
     content = make(SMALL, form)
     observation, noise = inputs(content, 2)
-    observation[0, 4] = np.nan
     monkeypatch.setattr(f"{__name__}.inputs", lambda *_: (observation, noise))
-    found = run(driver, tmp_path, content, 2, 1, 1)
-    assert np.isnan(found[:, 0]).all() and np.isfinite(found[:, 1]).all()
+    assert np.isfinite(run(driver, tmp_path, content, 2, 1, 1)).all()
+    observation[1, 4] = np.nan
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(driver, tmp_path, content, 2, 1, 1)
+    assert caught.value.stderr.startswith("the action is not finite: the observation holds NaN")
 
 
 SPOILT = packed_policies.damaged(file.pack(make(SMALL)))
@@ -206,6 +209,45 @@ def test_a_policy_that_is_not_finite_is_refused() -> None:
     content.policy.last_bias[0, 0] = float("nan")
     with pytest.raises(UserError, match="NaN or infinite"):
         file.pack(content)
+
+
+def large(size: float) -> Packed:
+    """Return a policy with weights of a size, in alternating signs."""
+    data = file.pack(make(SMALL))
+    at, weights = packed_policies.huge(data, size)
+    body = data[:at] + weights + data[at + len(weights) : -4]
+    return file.unpack(body + zlib.crc32(body).to_bytes(4, "little"))
+
+
+def test_a_policy_with_actions_that_overflow_is_refused_on_writing() -> None:
+    content = make(SMALL)
+    for weights in (*content.policy.hidden_weights, content.policy.last_weight):
+        weights[:, ::2], weights[:, 1::2] = 1e38, -1e38
+    with pytest.raises(UserError, match="actions overflow: export another checkpoint"):
+        file.pack(content)
+
+
+def test_large_weights_that_act_are_read(tmp_path: Path) -> None:
+    content = large(1e3)
+    assert np.isfinite(load(write(content, tmp_path)).act(np.ones(11), seed=1)).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_an_observation_that_overflows_gives_no_action(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    content = large(1e3)
+    far = np.float32(3e37) * (-1) ** np.arange(11, dtype=np.float32)
+    policy = load(write(content, tmp_path), backend=backend)
+    for given in (far, far.astype(np.float64), far[None], torch.from_numpy(far)):
+        with pytest.raises(UserError, match="action is not finite: the observation is far"):
+            policy.act(given, seed=1)
+    _, noise = inputs(content, 1)
+    monkeypatch.setattr(f"{__name__}.inputs", lambda *_: (far[None], noise))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(driver, tmp_path, content, 1, 1, 1)
+    assert "the action is not finite" in caught.value.stderr
 
 
 def test_the_options_of_a_run_are_refused_for_a_file(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.policy import Policy
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
-from gtp_fast.runs import Run
+from gtp_fast.runs import Run, checkpoint
 
 OBSERVATION = np.array([0.3, -0.7, 1.9], np.float32)
 BATCH = np.stack([OBSERVATION, 2 * OBSERVATION, -OBSERVATION])
@@ -329,3 +329,14 @@ def test_one_candidate_packs_one_sampler(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Agent, "acting", lambda *_, **__: pytest.fail("packs another sampler"))
     assert policy.load(run).act(OBSERVATION).shape == (2,)
     assert len(packed) == 1
+
+
+def test_a_checkpoint_with_actions_that_overflow_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    agent = agent_of(run.config())
+    weights = agent.state_dict()["actor.average"]
+    weights[1] = 1e38 * (-1.0) ** torch.arange(weights.shape[1])
+    checkpoint.save(run, 61, agent.state_dict(), {})
+    assert np.isfinite(policy.load(run).act(OBSERVATION, seed=1)).all()
+    with pytest.raises(UserError, match=r"61 holds a policy with actions that overflow \(seed 7\)"):
+        policy.load(run, seed_index=1)

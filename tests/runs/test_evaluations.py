@@ -53,6 +53,23 @@ def test_a_broken_log_is_a_sentence(tmp_path: Path) -> None:
         EvaluationLog(path)
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [("return", [1.0, np.nan] * 4, "returns are not finite"), ("seed", [3] * 7 + [9], "lack seeds"),
+     ("step", np.linspace(0, 1, 8), "steps and seeds are no integers")],
+)  # fmt: skip
+def test_a_log_with_other_content_is_a_sentence(
+    tmp_path: Path, column: str, values: object, said: str
+) -> None:
+    path = tmp_path / "evaluations.npz"
+    log = EvaluationLog(path)
+    for step in (1, 2):
+        log.append(step, play((3, 5), episodes=2))
+    np.savez(path, **evaluations.read(path) | {column: np.array(values)})
+    with pytest.raises(UserError, match=said):
+        evaluations.read(path)
+
+
 def test_scores_of_a_made_up_run_are_read_back(tmp_path: Path) -> None:
     run = Run(tmp_path)
     add_scores(run, 5, [[1.0, 0.0]], [8])

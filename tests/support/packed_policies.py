@@ -33,14 +33,26 @@ def write(content: Packed, folder: Path) -> Path:
     return path
 
 
+def huge(data: bytes, size: float = 1e38) -> tuple[int, bytes]:
+    """Return where the weights of a policy file lie, and finite ones of that size, which overflow.
+
+    Their signs alternate, so that a sum of two infinities is NaN.
+    """
+    observation, action, width, depth, steps = np.frombuffer(data, "<u4", 5, 16).tolist()
+    hidden = (depth - 1) * width * (width + 1)
+    count = (action + observation + steps) * width + hidden + action * (width + 1)
+    signs = np.where(np.arange(count) % 2, 1, -1)
+    return 48 + 4 * (2 * action + 7 * steps), (signs * np.float32(size)).astype("<f4").tobytes()
+
+
 def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
     """Return spoilt copies of a policy file, and what every reader must say of each."""
 
     def flip(at: int) -> bytes:
         return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
-    def sealed(at: int, *value: int) -> bytes:
-        body = data[:at] + bytes(value) + data[at + len(value) : -4]
+    def sealed(at: int, value: bytes) -> bytes:
+        body = data[:at] + value + data[at + len(value) : -4]
         return body + zlib.crc32(body).to_bytes(4, "little")
 
     middle, sizes, sums = len(data) // 2, r"was altered \(its sizes", r"was altered \(its checksum"
@@ -57,11 +69,12 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
             data[:16] + b"\xff" * 4 + data[20:],
             sizes,
         ),
-        "unknown activation": (sealed(36, 3), "names an activation or bounds that"),
-        "unknown bounds": (sealed(40, 4), "names an activation or bounds that"),
-        "NaN weight": (sealed(middle & ~3, 0, 0, 0xC0, 0x7F), "holds NaN or infinite numbers"),
-        "infinite scale": (sealed(44, 0, 0, 0x80, 0x7F), "holds NaN or infinite numbers"),
-        "reversed box": (sealed(48, 0, 0, 0xC8, 0x42), "has no action box"),
+        "unknown activation": (sealed(36, b"\x03"), "names an activation or bounds that"),
+        "unknown bounds": (sealed(40, b"\x04"), "names an activation or bounds that"),
+        "NaN weight": (sealed(middle & ~3, b"\0\0\xc0\x7f"), "holds NaN or infinite numbers"),
+        "infinite scale": (sealed(44, b"\0\0\x80\x7f"), "holds NaN or infinite numbers"),
+        "huge weights": (sealed(*huge(data)), "holds a policy with actions that overflow"),
+        "reversed box": (sealed(48, b"\0\0\xc8\x42"), "has no action box"),
         "flipped number": (flip(middle), sums),
         "flipped scale": (flip(44), sums),
         "flipped checksum": (flip(len(data) - 1), sums),

@@ -41,6 +41,15 @@ DATA = r"look at the data \(rewards from .* observations from"
         ({"agent": "bc", "learning_rate": 1e30}, 1, 1, "^cloning_loss .*" + ACTOR),
         ({"agent": "fql", "learning_rate": 1e30}, 1, 1, "^an action of the policy .*" + ACTOR),
         ({"agent": "fql", "critic_learning_rate": 1e30}, 1, 1, "^critic_loss .*" + CRITIC),
+        (
+            {"agent": "iql", "critic_learning_rate": 1e30}, 1, 1,
+            "^the critic's V .* update 0: .*" + CRITIC,
+        ),
+        (
+            {"agent": "iql", "critic_learning_rate": 1e8}, 1, 1,
+            "^the critic's V .* update 0: .*" + CRITIC,
+        ),
+        ({"agent": "iql"}, 1e30, 1, "^critic_loss .* update 0: .*" + DATA),
         ({"agent": "diffusion-ql", "critic_learning_rate": 1e30}, 1, 1, "^the critic's Q"),
     ],
 )  # fmt: skip
@@ -76,6 +85,19 @@ def test_one_seed_of_two_names_its_own_cause(
     assert said.count("the critic's Q of seed 8 diverged at update 0: it stays as it was") == 1
     assert "of seed 3 diverged" not in said
     assert all(math.isfinite(figures[40][name][0]) for name in ("q", "consistency_loss"))
+
+
+def test_a_diverged_seed_rests_in_an_evaluation_where_it_cannot_act(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+    arrays = sets.flat(steps=40, width=3)
+    arrays["actions"] = arrays["actions"][:, :1]
+    options = {"learning_rate": (3e-4, 1e30), "env": "Pendulum-v1", "episodes": 1}
+    run = gtp_fast.fit(arrays, output=tmp_path, **OPTIONS | options | {"seeds": (3, 8)})
+    assert list(run.summary["diverged"]) == ["8"]
+    returns = run.evaluate().returns
+    assert np.isfinite(returns).all() and len(set(returns[:, 0])) == 2
 
 
 def test_the_order_of_an_update_decides_which_quantity_was_first() -> None:

@@ -3,6 +3,7 @@
 //   gtp::Policy policy("policy.gtp");                         // throws std::runtime_error that says what is wrong
 //   policy.act(observation.data(), action.data(), seed, t);   // t: the step of the control loop
 //
+// An action that is not finite is never written: act throws std::runtime_error instead.
 // Observations are the environment's, in the order of training; actions come in the environment's units.
 // Where the compiler may use fused multiply-add (-march=native), an action has the same bits as in Python:
 // gtp_fast.load(run).act(observation, seed=seed, step=t). Elsewhere it differs by rounding.
@@ -192,13 +193,15 @@ class Policy {
     if (!file) throw std::runtime_error(path + " cannot be opened");
     const std::vector<unsigned char> data((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
     if (const std::string wrong = parse(data); !wrong.empty())
-      throw std::runtime_error(path + " " + wrong + ": export the policy again, or copy the file again");
+      throw std::runtime_error(path + " " + wrong + ": " + kMend);
     state_.resize(H_);
     now_.resize(H_);
     next_.resize(H_);
     for (std::vector<float>* row : {&a_, &scaled_, &before_}) row->resize(A_);
     chains_.resize(8 * static_cast<std::size_t>(A_));
     noise_.resize(noise_size());
+    if (!acts())
+      throw std::runtime_error(path + " holds a policy with actions that overflow: " + kMend);
   }
 
   int observation_size() const { return O_; }
@@ -211,13 +214,44 @@ class Policy {
   // `row` of `rows` has the noise of that row of a batch in Python.
   void act(const float* observation, float* action, std::uint64_t seed, std::uint32_t step = 0,
            std::uint32_t row = 0, std::uint32_t rows = 1) {
-    for (int k = 0; k * A_ < noise_size(); ++k)
-      detail::normals(seed, step, k * rows + row, A_, noise_.data() + k * A_);
+    draw(seed, step, row, rows);
     act_with_noise(observation, noise_.data(), action);
   }
 
   // One action from standard normal noise [noise_size()]: draw 0 starts, draw k is added after step k - 1.
   void act_with_noise(const float* observation, const float* noise, float* action) {
+    if (!sample(observation, noise))
+      throw std::runtime_error(
+          "the action is not finite: the observation holds NaN or infinite numbers, or is far from those of training");
+    for (int j = 0; j < A_; ++j) {
+      const float clipped = detail::clip(a_[j]);
+      action[j] = unit_box_ ? clipped : clipped * half_[j] + middle_[j];
+    }
+  }
+
+ private:
+  static constexpr const char* kMend = "export the policy again, or copy the file again";
+
+  void draw(std::uint64_t seed, std::uint32_t step, std::uint32_t row, std::uint32_t rows) {
+    for (int k = 0; k * A_ < noise_size(); ++k)
+      detail::normals(seed, step, k * rows + row, A_, noise_.data() + k * A_);
+  }
+
+  // Whether the actions of a few observations are finite, as huge weights' are not: those of Python's file.acts.
+  bool acts() {
+    constexpr float kTried[4] = {0.0f, 1.0f, 10.0f, 100.0f};
+    std::vector<float> observation(O_);
+    for (std::uint32_t row = 0; row < 4; ++row) {
+      detail::normals(0, 1, row, O_, observation.data());
+      for (float& x : observation) x *= kTried[row];
+      draw(0, 0, row, 4);
+      if (!sample(observation.data(), noise_.data())) return false;
+    }
+    return true;
+  }
+
+  // Leaves the action before it is clipped in a_; returns whether it has no NaN.
+  bool sample(const float* observation, const float* noise) {
     const float* const p = numbers_->data();
     for (int j = 0; j < A_; ++j) {
       a_[j] = initial_scale_ * noise[j];
@@ -232,13 +266,9 @@ class Policy {
         for (int j = 0; j < A_; ++j) a_[j] = detail::fma(spread, noise[(k + 1) * A_ + j], a_[j]);
       }
     }
-    for (int j = 0; j < A_; ++j) {
-      const float clipped = detail::clip(a_[j]);
-      action[j] = unit_box_ ? clipped : clipped * half_[j] + middle_[j];
-    }
+    return std::none_of(a_.begin(), a_.end(), [](float x) { return std::isnan(x); });
   }
 
- private:
   // phi = skip a + out F(a), through tanh and clipped if asked;
   // a <- keep a + gain phi + carry (phi of the step before).
   void step(const float* p, int k) {
