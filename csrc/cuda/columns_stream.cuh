@@ -13,6 +13,7 @@ constexpr int kAhead = 3;   // chunks of a thread under way
 // groups of a layer. Threads beyond the last slice or column have no part.
 struct ColumnsPart {
   int groups, own, group, slice, slices;  // own: the group's number in the block, group: in the layer
+  int present;                            // groups of the block that the layer has
   bool none;
 
   __device__ ColumnsPart(int width, int blocks, int rank) {
@@ -22,7 +23,8 @@ struct ColumnsPart {
     group = rank * groups + own;
     slice = static_cast<int>(threadIdx.x) / groups;
     slices = kColumnsThreads / groups;
-    none = slice >= slices || group >= all;
+    present = all - rank * groups < groups ? all - rank * groups : groups;
+    none = slice >= slices || own >= present;
   }
 };
 
