@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from benchmarks.kernel_costs import Cost, Design
 BLOCKS, WARPS, THREADS = 8, 8, 256
 """Blocks of a cluster, warps and threads of a block (csrc/cuda)."""
 CHUNK = 40
-"""Instructions of a warp for a chunk of four inputs beside products and reads of rows; from SASS."""
+"""Instructions of a warp for four inputs, beside the products and the reads of rows; from SASS."""
 ISSUED = 4 * 0.85
 """Instructions a clock of a multiprocessor: four schedulers, times what two warps each reach."""
 REMOTE, ARRIVAL = 16, 250
@@ -114,7 +115,7 @@ def _columns(tiles: int, rows: int, sizes: tuple[int, ...], blocks: int) -> Cost
     slices = THREADS // -(-width // (4 * blocks))
 
     def product(depth: int) -> float:
-        chunks = -(-(-(-depth // 4)) // slices)
+        chunks = math.ceil(depth / 4 / slices)
         issued = WARPS * chunks * ((16 + 1) * rows + CHUNK) / ISSUED
         # Weights go into shared memory and out of it, a row's inputs to all lanes at once.
         moved = WARPS * chunks * (4 * 2 * 4 + rows)

@@ -1,4 +1,4 @@
-// The columns kernel, for hundreds of rows: C blocks, a cluster if C > 1, take R rows through all K steps. A thread owns
+// The columns kernel, for hundreds of rows: C blocks, a cluster if C > 1, take R rows through all K steps. A thread has
 // four columns of every layer for all R rows, and one slice of the inputs, so that a weight goes from L2 to one thread,
 // once, and an activation is a broadcast. The sums of the slices are added in shared memory in a fixed order. A thread
 // copies its own weights ahead through all layers: it waits for no other thread to get them, and barriers do not stop
@@ -14,13 +14,11 @@ constexpr int kPairBlocks = 2;
 // Widest layer of `blocks` blocks.
 inline int columns_width(int blocks) { return 4 * kColumnsThreads * blocks; }
 
-// Writes partial[slice][r][group] of x W, with the bias (or null) in the first slice. x has zeros from depth to the next
-// multiple of kInputs.
+// Writes partial[slice][r][group] of x W. x has zeros from depth to the next multiple of kInputs.
 template <int R>
 __device__ __forceinline__ void columns_product(ColumnsStream& weights, const ColumnsPart& part, const float4* x,
-                                                int depth, const float* bias, float4* partial) {
-  float4 start = make_float4(0.0f, 0.0f, 0.0f, 0.0f), sum[R];
-  if (bias != nullptr && part.slice == 0) start = reinterpret_cast<const float4*>(bias)[part.group];
+                                                int depth, float4* partial) {
+  float4 sum[R];
 #pragma unroll
   for (int r = 0; r < R; ++r) sum[r] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   const float4* const end = x + columns_room<R>(depth);
@@ -37,7 +35,7 @@ __device__ __forceinline__ void columns_product(ColumnsStream& weights, const Co
     }
   }
 #pragma unroll
-  for (int r = 0; r < R; ++r) partial[(part.slice * R + r) * part.groups + part.own] = add(sum[r], start);
+  for (int r = 0; r < R; ++r) partial[(part.slice * R + r) * part.groups + part.own] = sum[r];
 }
 
 // What the blocks of a cluster send each other: a layer's results, to the copies of y of all blocks. A block that has
@@ -85,14 +83,19 @@ class ColumnsExchange {
   int rank_, bytes_, layers_ = 0;
 };
 
-// The block's columns of x W, of a whole layer: after a barrier, each(r, sum) gets the sums of the group.
+// The block's columns of x W + bias (or null): after a barrier, each(r, sum) gets the sums of the group.
 template <int R, class Each>
 __device__ __forceinline__ void columns_sums(ColumnsStream& weights, const ColumnsPart& part, const float4* x,
                                              int depth, const float* bias, float4* partial, Each&& each) {
-  if (!part.none) columns_product<R>(weights, part, x, depth, bias, partial);
+  float4 start = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  if (!part.none()) {
+    columns_product<R>(weights, part, x, depth, partial);
+    // Loaded before the barrier, which hides its way.
+    if (bias != nullptr) start = reinterpret_cast<const float4*>(bias)[part.group];
+  }
   __syncthreads();
-  for (int r = part.slice; r < R && !part.none; r += part.slices) {
-    float4 sum = partial[r * part.groups + part.own];
+  for (int r = part.slice; r < R && !part.none(); r += part.slices) {
+    float4 sum = add(start, partial[r * part.groups + part.own]);
     for (int s = 1; s < part.slices; ++s) sum = add(sum, partial[(s * R + r) * part.groups + part.own]);
     each(r, sum);
   }
@@ -143,7 +146,7 @@ __device__ __forceinline__ void columns_sample(const CudaArguments& p, int rank)
   columns_sums<R>(weights, part, rows.x, p.shape.observation, nullptr, partial,
                   [&](int r, const float4& sum) { state[r] = sum; });
   __syncthreads();
-  ColumnsExchange<C> exchange(shared + m.arrivals, rank, (p.width / 4 - part.present) * R * sizeof(float4));
+  ColumnsExchange<C> exchange(shared + m.arrivals, rank, part.others * R * static_cast<int>(sizeof(float4)));
   const auto layer = [&](const float4* from, int depth, const float* bias, bool first) {
     columns_sums<R>(weights, part, from, depth, bias, partial, [&](int r, const float4& sum) {
       exchange.send(next + part.group * (R + 1) + r, activate(first ? add(sum, state[r]) : sum, kind));

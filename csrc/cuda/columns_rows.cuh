@@ -8,8 +8,8 @@ namespace gtp {
 
 constexpr int kColumnsWarps = kColumnsThreads / 32;
 
-// Rows of activations lie in shared memory as [chunks, R + 1, kInputs], the last place of a chunk unused: a thread reads
-// R rows at fixed distances, and the lanes of a warp, which write neighbouring chunks, meet different banks.
+// Rows of activations lie in shared memory as [chunks, R + 1, kInputs], the last place of a chunk unused: a thread
+// reads R rows at fixed distances, and the lanes of a warp, which write neighbouring chunks, meet different banks.
 template <int R>
 __host__ __device__ constexpr int columns_room(int inputs) {
   return (inputs + kInputs - 1) / kInputs * (R + 1);  // in float4
@@ -35,9 +35,6 @@ __device__ __forceinline__ void columns_step(const CudaArguments& p, const CudaP
                                              int k, float* partial) {
   constexpr int kRows = 4, kSums = 4 * kRows, kWarps = kColumnsWarps * kRows / R;  // warps that share rows
   const int warp = threadIdx.x / 32, first = warp / kWarps * kRows, A = p.shape.action, K = p.shape.steps;
-  const StepSchedule schedule{p.policy + p.layout.schedule, K};
-  const StepCoefficients step = coefficients_of(schedule, k);
-  const float next_scale = k + 1 < K ? input_scale_of(schedule, k + 1) : 0.0f;
   for (int j = 0; j < p.action; j += 4) {
     float sum[kSums] = {};
     for (int i = threadIdx.x % (32 * kWarps); i < p.shape.width; i += 32 * kWarps) {
@@ -58,6 +55,9 @@ __device__ __forceinline__ void columns_step(const CudaArguments& p, const CudaP
       *reinterpret_cast<float2*>(partial + warp * 4 * p.action + 4 * j + at) = make_float2(sum[0], sum[1]);
   }
   __syncthreads();
+  const StepSchedule schedule{p.policy + p.layout.schedule, K};
+  const StepCoefficients step = coefficients_of(schedule, k);
+  const float next_scale = k + 1 < K ? input_scale_of(schedule, k + 1) : 0.0f;
   for (int i = threadIdx.x; i < R * A; i += kColumnsThreads) {
     const int r = i / A, j = i % A;
     const float* const mine = partial + r / kRows * kWarps * 4 * p.action + j / 4 * kSums + r % kRows * 4 + j % 4;

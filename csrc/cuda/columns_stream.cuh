@@ -13,8 +13,7 @@ constexpr int kAhead = 3;   // chunks of a thread under way
 // groups of a layer. Threads beyond the last slice or column have no part.
 struct ColumnsPart {
   int groups, own, group, slice, slices;  // own: the group's number in the block, group: in the layer
-  int present;                            // groups of the block that the layer has
-  bool none;
+  int others;                             // groups of the other blocks
 
   __device__ ColumnsPart(int width, int blocks, int rank) {
     const int all = width / 4;
@@ -23,9 +22,11 @@ struct ColumnsPart {
     group = rank * groups + own;
     slice = static_cast<int>(threadIdx.x) / groups;
     slices = kColumnsThreads / groups;
-    present = all - rank * groups < groups ? all - rank * groups : groups;
-    none = slice >= slices || own >= present;
+    if (group >= all) slice = slices;
+    const int rest = all - rank * groups;
+    others = rest < groups ? all - rest : all - groups;
   }
+  __device__ bool none() const { return slice >= slices; }
 };
 
 // A thread's weights in the order of their use: the observation's, then those of each step's layers but the last. Each
@@ -33,10 +34,10 @@ struct ColumnsPart {
 class ColumnsStream {
  public:
   __device__ ColumnsStream(const CudaArguments& p, const CudaPolicy& policy, const ColumnsPart& part, float4* ring)
-      : p_(p), policy_(policy), part_(part), ring_(ring + threadIdx.x), row_(p.width), step_(part.slices * kInputs * row_),
-        hidden_(p.shape.layers - 1), steps_(p.shape.steps) {
+      : p_(p), policy_(policy), part_(part), ring_(ring + threadIdx.x), row_(p.width),
+        step_(part.slices * kInputs * row_), hidden_(p.shape.layers - 1), steps_(p.shape.steps) {
     begin(policy.first_observation, p.shape.observation);
-    for (int i = 0; i < kAhead && !part.none; ++i) fetch();
+    for (int i = 0; i < kAhead && !part.none(); ++i) fetch();
   }
 
   // Returns the next chunk's weights; their place takes the copy of a later chunk.
@@ -66,7 +67,7 @@ class ColumnsStream {
   }
 
   __device__ __forceinline__ void begin(const float* weights, int depth) {
-    at_ = weights + static_cast<size_t>(kInputs) * part_.slice * row_ + 4 * part_.group;
+    at_ = weights + kInputs * part_.slice * row_ + 4 * part_.group;
     left_ = depth - kInputs * part_.slice;
   }
 
@@ -83,7 +84,7 @@ class ColumnsStream {
   const CudaPolicy& policy_;
   const ColumnsPart& part_;
   float4* const ring_;
-  const size_t row_, step_;  // floats from an input's weights to the next one's, from a chunk's to the next one's
+  const int row_, step_;  // floats from an input's weights to the next one's, from a chunk's to the next one's
   const float* at_;          // the next chunk's weights
   int left_;                 // inputs from that chunk to the layer's end
   int hidden_, steps_;       // hidden layers begun in this step; steps to begin

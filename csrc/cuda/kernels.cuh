@@ -52,7 +52,8 @@ inline CudaKernel kernel_of(const CudaArguments& p, const CudaPlan& plan) {
       if (plan.rows == 16) return columns_kernel<16, 1>;
       return plan.rows == 8 ? columns_kernel<8, 1> : columns_kernel<4, 1>;
     case CudaPath::kPair:
-      if (p.width > columns_width(kPairBlocks)) return nullptr;
+      // A block without columns would send nothing, and the other would not wait for it.
+      if (p.width > columns_width(kPairBlocks) || p.width < 4 * kPairBlocks) return nullptr;
       return plan.rows == 16 ? columns_kernel<16, kPairBlocks> : columns_kernel<8, kPairBlocks>;
     case CudaPath::kCluster:
       if (bf16) return cluster_kernel<TensorProduct<Bf16>>;

@@ -51,7 +51,7 @@ extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int*
 }
 
 // The choice for a batch on a device with the given multiprocessors, bytes of shared memory for a block and resident
-// clusters of each plan that fits (and as many pairs as their blocks make); writes path, rows and whether the plan fits,
+// clusters of each plan that fits, or as many pairs as their blocks make. Writes path, rows and whether the plan fits,
 // and the description into text [200].
 extern "C" void gtp_choose(int multiprocessors, int shared_limit, int clusters, int precision, const int* sizes,
                            int64_t rows, int* chosen, char* text) {
