@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 
 import emulated
+import numpy as np
 import pytest
 from folded import FORMS, Folded, Form, Sizes
 from rounded import ROUND
@@ -85,6 +86,19 @@ def test_shapes(emulator: ctypes.CDLL, sizes: Sizes, path: str, rows: int, preci
 def test_forms(emulator: ctypes.CDLL, form: Form, path: str, rows: int, precision: str) -> None:
     policy = Folded(Sizes(S=2, O=11, A=3, H=36, L=2, K=3), form=form)
     emulated.check(emulator, policy, path, rows, precision, rows + 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "rows"), [("latency", 2), ("throughput", 8), ("columns", 4), ("pair", 8)]
+)
+def test_a_diverged_seed_spoils_no_other(emulator: ctypes.CDLL, path: str, rows: int) -> None:
+    # Sizes that are no multiples of four: what lies behind a seed's weights is the next seed's.
+    policy = Folded(Sizes(S=2, O=11, A=3, H=30, L=2, K=2))
+    before = emulated.run(emulator, policy, path, rows, "fp32", rows)
+    for weight in (policy.first_action, policy.first_observation, *policy.hidden):
+        weight[1] = np.nan
+    after = emulated.run(emulator, policy, path, rows, "fp32", rows)
+    assert np.array_equal(before[0], after[0]) and np.isnan(after[1]).all()
 
 
 @pytest.mark.parametrize("rows", [1, 63, 255, 256, 257, 1000])
