@@ -53,10 +53,8 @@ CHANGES = (
     Change("cluster barrier without a fence (st.async, mbarrier)", {"fence": 0}),
     Change("next batch on a branch", removed=("batch",)),
     Change("pack inside fold, account inside step", removed=("pack", "account")),
-    Change("fp32 sampler: a lane owns columns", {"sampler": "columns"}),
     Change("critic pass, TD loss and chain as one cluster kernel", together=True),
 )
-INSTEAD = Change("fp32 sampler, instead: two waves of clusters", {"sampler": "waves"})
 
 
 def changed(update: Update, *changes: Change) -> list[Line]:
@@ -188,14 +186,14 @@ def _savings(updates: Sequence[Update]) -> list[str]:
     text = [
         "### What planned changes would save, by the same model",
         "",
-        "Each alone; the sampler of the last row is the one by columns. A minus: it would cost "
-        "time. The buffers of the chain in tf32 are planned too, but change nothing here.",
+        "Each alone. A minus: it would cost time. The buffers of the chain in tf32 are planned "
+        "too, but change nothing here.",
         "",
         f"| change | {' | '.join(f'{x}, us' for x in precisions)} |",
         "|---|" + "---:|" * len(precisions),
     ]
     now = [time_of(longest(changed(x))) for x in updates]
-    for one in (*CHANGES, INSTEAD):
+    for one in CHANGES:
         then = [time_of(longest(changed(x, one))) for x in updates]
         cells = [f"{a - b + 0.0:.1f}" for a, b in zip(now, then, strict=True)]
         text.append(f"| {one.words} | {' | '.join(cells)} |")

@@ -57,8 +57,6 @@ class Design:
     clock_programs: int = 1
     """Programs that share the gradient of a clock."""
     fence: int = FENCE
-    sampler: str = ""
-    """Of fp32: `columns`, a lane owns columns; `waves`, clusters that wait for others."""
 
 
 @dataclasses.dataclass

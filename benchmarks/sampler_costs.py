@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import tempfile
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from nodes import Node
 from benchmarks import kernel_costs as gpu
 from benchmarks.kernel_costs import Cost, Design
 
-BLOCKS, WARPS = 8, 8
-"""Blocks of a cluster, warps of a block (csrc/cuda)."""
-COLUMNS_WAVEFRONTS = 24
-"""Of shared memory for one input of a layer, where a lane would own columns; from a count."""
+BLOCKS, WARPS, THREADS = 8, 8, 256
+"""Blocks of a cluster, warps and threads of a block (csrc/cuda)."""
+CHUNK = 40
+"""Instructions of a warp for four inputs, beside the products and the reads of rows; from SASS."""
+ISSUED = 4 * 0.85
+"""Instructions a clock of a multiprocessor: four schedulers, times what two warps each reach."""
+REMOTE, ARRIVAL = 16, 250
+"""Bytes a clock from block to block, and clocks until they have arrived; assumed."""
 
 
 @functools.cache
@@ -48,16 +53,14 @@ def sample(node: Node, precision: str, design: Design) -> Cost:
     sizes, rows = node.given["sampler"].sizes, node.given["arguments"][0].shape[1]
     seeds, observation, action, width, layers, steps = sizes
     path, tile = plan(sizes, precision, rows)
-    waves = 1
-    if design.sampler == "waves" and path == "throughput":
-        path, tile = "cluster", 16
-        waves = -(-seeds * -(-rows // tile) // gpu.CLUSTERS["fp32"])
     tiles = seeds * -(-rows // tile)
     hidden = (layers - 1) * width
     if path == "cluster":
-        cost = _cluster(tiles, tile, sizes, precision == "fp32", design, waves)
+        cost = _cluster(tiles, tile, sizes, precision == "fp32", design)
+    elif path in ("columns", "pair"):
+        cost = _columns(tiles, tile, sizes, 2 if path == "pair" else 1)
     elif path == "throughput":
-        cost = _throughput(tiles, tile, sizes, design)
+        cost = _throughput(tiles, tile, sizes)
     else:
         raise KeyError(f"the model knows no cost of the sampler's path {path}")
     products = observation + steps * (action + hidden + action)
@@ -82,36 +85,64 @@ def layer(cost: Cost, rows: int, depth: int, width: int, full: bool, design: Des
     cost.wait(gpu.CLUSTER_BARRIER + design.fence)
 
 
-def _cluster(
-    tiles: int, rows: int, sizes: tuple[int, ...], full: bool, design: Design, waves: int
-) -> Cost:
+def _cluster(tiles: int, rows: int, sizes: tuple[int, ...], full: bool, design: Design) -> Cost:
     _, observation, action, width, layers, steps = sizes
     cost = Cost(tiles * BLOCKS)
     weights = (4 if full else 2) * (action + observation + (layers - 1) * width) * width / BLOCKS
-    for _ in range(waves):
-        cost.wait()
-        cost.clocks += weights / gpu.L2_CLOCK
-        for _ in range(steps):
-            layer(cost, rows, action + observation, width, full, design)
-            for _ in range(layers - 1):
-                layer(cost, rows, width, width, full, design)
-            # Every block computes the few columns of the last layer.
-            if full:
-                cost.clocks += rows * width * 4 / 32 + -(-width // 128) * (rows + 4) * action
-            else:
-                cost.wait(gpu.TENSOR_LATENCY, -(-width // 32))
-            cost.wait(gpu.REDUCTION)
+    cost.wait()
+    cost.clocks += weights / gpu.L2_CLOCK
+    for _ in range(steps):
+        layer(cost, rows, action + observation, width, full, design)
+        for _ in range(layers - 1):
+            layer(cost, rows, width, width, full, design)
+        # Every block computes the few columns of the last layer.
+        if full:
+            cost.clocks += rows * width * 4 / 32 + -(-width // 128) * (rows + 4) * action
+        else:
+            cost.wait(gpu.TENSOR_LATENCY, -(-width // 32))
+        cost.wait(gpu.REDUCTION)
     cost.read = cost.blocks * weights
     return cost
 
 
-def _throughput(tiles: int, rows: int, sizes: tuple[int, ...], design: Design) -> Cost:
+def _columns(tiles: int, rows: int, sizes: tuple[int, ...], blocks: int) -> Cost:
+    """Return the cost of blocks whose threads own columns, one or two blocks for each tile.
+
+    Barriers do not stop the copies of weights: the bytes arrive beside all clocks but the first.
+    """
+    _, observation, action, width, layers, steps = sizes
+    cost, own = Cost(tiles * blocks), width / blocks
+    slices = THREADS // -(-width // (4 * blocks))
+
+    def product(depth: int) -> float:
+        chunks = math.ceil(depth / 4 / slices)
+        issued = WARPS * chunks * ((16 + 1) * rows + CHUNK) / ISSUED
+        # Weights go into shared memory and out of it, a row's inputs to all lanes at once.
+        moved = WARPS * chunks * (4 * 2 * 4 + rows)
+        return max(issued, moved, 4 * depth * own / gpu.L2_CLOCK)
+
+    def finished() -> float:
+        sums = 2 * THREADS * rows * 16 / gpu.PIPE
+        sent = (blocks - 1) * (ARRIVAL + rows * own * 4 / REMOTE)
+        return sums + rows * own * gpu.ACTIVATION + gpu.REDUCTION + 2 * gpu.BARRIER + sent
+
+    # Four rows and columns a thread: 22 instructions an input, 64 to add up a warp's lanes.
+    last = action / 4 * WARPS * (width / THREADS * rows / 4 * 22 + 64) / ISSUED
+    step = last + gpu.REDUCTION + 2 * gpu.BARRIER
+    cost.wait(gpu.L2_LATENCY, 2)
+    cost.clocks = product(observation) + finished()
+    cost.clocks += steps * (product(action) + (layers - 1) * product(width))
+    cost.clocks += steps * (layers * finished() + step)
+    inputs = observation + steps * (action + (layers - 1) * width)
+    cost.read = tiles * 4.0 * width * (inputs + blocks * action)
+    return cost
+
+
+def _throughput(tiles: int, rows: int, sizes: tuple[int, ...]) -> Cost:
     """Return the cost of blocks that stream all weights, which each warp reads whole."""
     _, observation, action, width, layers, steps = sizes
     cost, own = Cost(tiles), max(1, rows // WARPS)
     wavefronts = WARPS * (4 * width / gpu.PIPE + own / 4)
-    if design.sampler == "columns":
-        wavefronts = COLUMNS_WAVEFRONTS
     turn = max(wavefronts, rows * width / gpu.FP32, 4 * width / gpu.L2_CLOCK) + gpu.ROUND / 8
     inputs = observation + steps * (action + (layers - 1) * width)
     last = steps * action / 4 * (width / 32) * (4 + own)

@@ -1,6 +1,7 @@
 // The choice of a plan for a batch; the device and its emulation share it.
 #pragma once
 
+#include <algorithm>
 #include <string>
 
 #include "cuda/kernels.cuh"
@@ -9,7 +10,9 @@ namespace gtp {
 
 inline CudaPlans cluster_plans(Precision precision) {
   if (precision != Precision::kFp32) return {{{CudaPath::kCluster, 16}}, 1};
-  return {{{CudaPath::kCluster, 1}, {CudaPath::kCluster, 4}, {CudaPath::kCluster, 16}}, 3};
+  return {{{CudaPath::kCluster, 1}, {CudaPath::kCluster, 4}, {CudaPath::kCluster, 16}, {CudaPath::kPair, 8},
+           {CudaPath::kPair, 16}},
+          5};
 }
 
 inline CudaPlans block_plans(Precision precision) {
@@ -18,11 +21,14 @@ inline CudaPlans block_plans(Precision precision) {
   return {{{CudaPath::kLatency, 1},
            {CudaPath::kLatency, 2},
            {CudaPath::kLatency, 4},
+           {CudaPath::kColumns, 4},
+           {CudaPath::kColumns, 8},
+           {CudaPath::kColumns, 16},
            {CudaPath::kThroughput, 8},
            {CudaPath::kThroughput, 16},
            {CudaPath::kThroughput, 32},
            {CudaPath::kThroughput, 64}},
-          7};
+          10};
 }
 
 inline bool fits(const CudaDevice& device, const CudaArguments& p, const CudaPlan& plan) {
@@ -36,21 +42,29 @@ inline Precision served(const CudaDevice& device, const Shape& shape, Precision 
 }
 
 // The time of a batch, in rows, with one block on each multiprocessor: a round of blocks takes the time of its rows'
-// arithmetic and of streaming the weights once. A multiprocessor reads about 64 bytes a clock from L2 and makes about
-// 128 multiply-adds in fp32, 512 in tf32 or 1024 in bf16, so streaming takes as long as 8 or 32 rows.
+// arithmetic and of streaming the weights once. A multiprocessor reads about 64 bytes a clock from L2, 24 when all do,
+// and makes about 128 multiply-adds in fp32, 512 in tf32 or 1024 in bf16. So weights that no arithmetic hides take as
+// long as 8 or 32 rows; those that each of eight warps reads from shared memory, 24; those that a column's thread
+// copies ahead cost nothing beyond 6 rows, or 15 when all pull.
 inline int64_t rows_in_turn(const CudaDevice& device, const CudaArguments& p, const CudaPlan& plan, int64_t rows) {
-  const int64_t blocks = p.shape.seeds * ((rows + plan.rows - 1) / plan.rows);
-  const int64_t streaming = p.precision == Precision::kFp32 ? 8 : 32;
-  return (blocks + device.multiprocessors - 1) / device.multiprocessors * (plan.rows + streaming);
+  const int64_t blocks = p.shape.seeds * ((rows + plan.rows - 1) / plan.rows), all = device.multiprocessors;
+  int64_t turn = plan.rows + (p.precision == Precision::kFp32 ? 8 : 32);
+  if (plan.path == CudaPath::kThroughput) turn = std::max(plan.rows, 24) + 8;
+  if (plan.path == CudaPath::kColumns)
+    turn = std::max<int64_t>({plan.rows, 6, 15 * std::min(blocks, all) / all}) + 2;
+  return (blocks + all - 1) / all * turn;
 }
 
 inline CudaPlan choose(const CudaDevice& device, const CudaArguments& p, int64_t rows) {
-  constexpr int64_t kStreamedRows = 16;  // above it, fp32 takes the kernel that shares the streamed weights among warps
-  // The fewest rows a cluster, as long as no cluster waits for another.
+  constexpr int64_t kStreamedRows = 16;  // above it, fp32 takes the kernels that read the weights for many rows
+  // The fewest rows a cluster or pair, as long as none waits for another and no two pairs share a multiprocessor.
   const CudaPlans clusters = cluster_plans(p.precision);
-  for (int i = 0; i < clusters.count; ++i)
-    if (p.shape.seeds * ((rows + clusters.all[i].rows - 1) / clusters.all[i].rows) <= device.clusters[i])
-      return clusters.all[i];
+  for (int i = 0; i < clusters.count; ++i) {
+    const CudaPlan& plan = clusters.all[i];
+    const bool pair = plan.path == CudaPath::kPair;
+    const int most = pair ? std::min(device.clusters[i], device.multiprocessors / kPairBlocks) : device.clusters[i];
+    if ((!pair || rows > kStreamedRows) && p.shape.seeds * ((rows + plan.rows - 1) / plan.rows) <= most) return plan;
+  }
   // The fastest tile; of equal ones the larger, which reads the weights less often.
   const CudaPlans blocks = block_plans(p.precision);
   CudaPlan best = blocks.all[0];
@@ -77,6 +91,9 @@ inline std::string describe(const CudaPlan& plan, Precision precision, Precision
   if (plan.path == CudaPath::kCluster)
     return name + ", " + std::to_string(kClusterBlocks) + " blocks that hold the weights for each " + rows + ", " +
            units + why;
+  if (plan.path == CudaPath::kColumns || plan.path == CudaPath::kPair)
+    return name + (plan.path == CudaPath::kPair ? ", a pair of blocks" : ", a block") +
+           " whose threads own columns and stream the weights for each " + rows + ", " + units + why;
   return name + ", a block that streams the weights for each " + rows + ", " + units + why;
 }
 

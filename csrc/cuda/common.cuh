@@ -52,6 +52,14 @@ __device__ __forceinline__ float activate(float x, Activation kind) {
   return kind == Activation::kGelu ? gelu_of_exp(x, e) : mish_of_exp(x, e);
 }
 
+__device__ __forceinline__ float4 activate(const float4& x, Activation kind) {
+  return make_float4(activate(x.x, kind), activate(x.y, kind), activate(x.z, kind), activate(x.w, kind));
+}
+
+__device__ __forceinline__ float4 add(const float4& a, const float4& b) {
+  return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
 struct DeviceMath {
   static __device__ __forceinline__ float fma(float a, float b, float c) { return fmaf(a, b, c); }
   static __device__ __forceinline__ float fill(float x) { return x; }

@@ -106,6 +106,45 @@ __device__ __forceinline__ T* cluster_peer(T* mine, unsigned rank) {
   asm("mapa.u64 %0, %1, %2;" : "=l"(theirs) : "l"(mine), "r"(rank));
   return reinterpret_cast<T*>(theirs);
 }
+
+// Counts the bytes that other blocks of the cluster store here. A phase is over when the block has said how many it
+// expects and so many have come.
+using Arrivals = uint64_t;
+
+// By one thread, before a barrier of the cluster.
+__device__ __forceinline__ void start_arrivals(Arrivals* arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;" ::"r"(
+                   shared_address(arrivals))
+               : "memory");
+}
+
+// By one thread, once a phase.
+__device__ __forceinline__ void expect_arrivals(Arrivals* arrivals, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(arrivals)), "r"(bytes)
+               : "memory");
+}
+
+// Waits for the end of the phase of this parity; what it counted is visible then.
+__device__ __forceinline__ void await_arrivals(Arrivals* arrivals, int parity) {
+  uint32_t over = 0;
+  while (over == 0)
+    asm volatile("{\n.reg .pred over;\nmbarrier.try_wait.parity.shared::cta.b64 over, [%1], %2;\n"
+                 "selp.u32 %0, 1, 0, over;\n}"
+                 : "=r"(over)
+                 : "r"(shared_address(arrivals)), "r"(parity)
+                 : "memory");
+}
+
+// Stores `value` in block `rank`, at the address that corresponds to `mine` here, and counts it there.
+__device__ __forceinline__ void store_remote(float4* mine, const float4& value, Arrivals* arrivals, unsigned rank) {
+  uint32_t to, count;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(to) : "r"(shared_address(mine)), "r"(rank));
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(count) : "r"(shared_address(arrivals)), "r"(rank));
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+                   to),
+               "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(count)
+               : "memory");
+}
 #endif
 
 }  // namespace gtp

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cuda/cluster.cuh"
+#include "cuda/columns.cuh"
 #include "cuda/latency.cuh"
 #include "cuda/pack.cuh"
 #include "cuda/plan.hpp"
@@ -35,7 +36,7 @@ CudaKernel tensor_kernel_of(int rows, int tiles) {
   return rows == 64 ? tensor_kernel_of<Format, 4>(tiles) : tensor_kernel_of<Format, 8>(tiles);
 }
 
-// Null if the tile's sums do not fit the registers.
+// Null if the tile's sums do not fit the registers, or a layer's columns the threads.
 inline CudaKernel kernel_of(const CudaArguments& p, const CudaPlan& plan) {
   const bool bf16 = p.precision == Precision::kBf16;
   switch (plan.path) {
@@ -46,6 +47,14 @@ inline CudaKernel kernel_of(const CudaArguments& p, const CudaPlan& plan) {
       if (plan.rows == 64) return throughput_kernel<8>;
       if (plan.rows == 32) return throughput_kernel<4>;
       return plan.rows == 16 ? throughput_kernel<2> : throughput_kernel<1>;
+    case CudaPath::kColumns:
+      if (p.width > columns_width(1)) return nullptr;
+      if (plan.rows == 16) return columns_kernel<16, 1>;
+      return plan.rows == 8 ? columns_kernel<8, 1> : columns_kernel<4, 1>;
+    case CudaPath::kPair:
+      // A block without columns would send nothing, and the other would not wait for it.
+      if (p.width > columns_width(kPairBlocks) || p.width < 4 * kPairBlocks) return nullptr;
+      return plan.rows == 16 ? columns_kernel<16, kPairBlocks> : columns_kernel<8, kPairBlocks>;
     case CudaPath::kCluster:
       if (bf16) return cluster_kernel<TensorProduct<Bf16>>;
       if (p.precision == Precision::kTf32) return cluster_kernel<TensorProduct<Tf32>>;
@@ -65,19 +74,30 @@ inline int threads_of(const CudaPlan& plan) {
   switch (plan.path) {
     case CudaPath::kLatency: return kLatencyThreads;
     case CudaPath::kThroughput: return kThroughputThreads;
+    case CudaPath::kColumns:
+    case CudaPath::kPair: return kColumnsThreads;
     case CudaPath::kCluster: return kClusterThreads;
     case CudaPath::kTensor: break;
   }
   return kTensorThreads;
 }
 
-inline int blocks_of(const CudaPlan& plan) { return plan.path == CudaPath::kCluster ? kClusterBlocks : 1; }
+inline int blocks_of(const CudaPlan& plan) {
+  if (plan.path == CudaPath::kPair) return kPairBlocks;
+  return plan.path == CudaPath::kCluster ? kClusterBlocks : 1;
+}
 
 // Shared memory of a block, in bytes.
 inline size_t shared_bytes_of(const CudaArguments& p, const CudaPlan& plan) {
   switch (plan.path) {
     case CudaPath::kLatency: return sizeof(float) * latency_floats(plan.rows, p.wide, p.width, p.action);
     case CudaPath::kThroughput: return sizeof(float) * throughput_floats(plan.rows, p.wide, p.width, p.action);
+    case CudaPath::kColumns:
+      if (plan.rows == 16) return sizeof(float4) * ColumnsMemory<16, 1>(p).size;
+      return sizeof(float4) * (plan.rows == 8 ? ColumnsMemory<8, 1>(p).size : ColumnsMemory<4, 1>(p).size);
+    case CudaPath::kPair:
+      return sizeof(float4) *
+             (plan.rows == 16 ? ColumnsMemory<16, kPairBlocks>(p).size : ColumnsMemory<8, kPairBlocks>(p).size);
     case CudaPath::kCluster:
       if (p.precision == Precision::kBf16) return ClusterMemory<TensorProduct<Bf16>>(p).bytes;
       if (p.precision == Precision::kTf32) return ClusterMemory<TensorProduct<Tf32>>(p).bytes;

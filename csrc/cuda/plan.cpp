@@ -7,6 +7,8 @@ const char* name_of(CudaPath path) {
     case CudaPath::kLatency: return "latency";
     case CudaPath::kThroughput: return "throughput";
     case CudaPath::kCluster: return "cluster";
+    case CudaPath::kColumns: return "columns";
+    case CudaPath::kPair: return "pair";
     case CudaPath::kTensor: break;
   }
   return "tensor";

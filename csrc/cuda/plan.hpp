@@ -8,26 +8,27 @@
 namespace gtp {
 
 // Latency: a block streams all weights for a few rows. Throughput: the same for many rows. Cluster: eight blocks hold
-// all weights between them. Tensor: a block streams weights for a tile of rows on the tensor cores.
-enum class CudaPath { kLatency, kThroughput, kCluster, kTensor };
+// all weights between them. Tensor: a block streams weights for a tile of rows on the tensor cores. Columns: as
+// throughput, but each weight goes to one thread only. Pair: the same by two blocks, each half of the columns.
+enum class CudaPath { kLatency, kThroughput, kCluster, kTensor, kColumns, kPair };
 
 const char* name_of(CudaPath path);
 
 struct CudaPlan {
   CudaPath path;
-  int rows;  // in one block or cluster
+  int rows;  // in one block, cluster or pair
 };
 
 // The properties of a device, and of a policy's kernels on it, that the choice depends on.
 struct CudaDevice {
   int multiprocessors;
   size_t shared_limit;  // bytes of shared memory that a block can have
-  int clusters[3];      // clusters resident at once, for each plan of the cluster kernel; 0: none
+  int clusters[5];      // clusters or pairs resident at once, for each plan that has them; 0: none
 };
 
 // Plans of one kind, smaller tiles first.
 struct CudaPlans {
-  CudaPlan all[8];
+  CudaPlan all[10];
   int count;
 };
 

@@ -55,9 +55,9 @@ struct Launch {
     configuration.blockDim = dim3(threads_of(plan));
     configuration.dynamicSmemBytes = shared_bytes_of(p, plan);
     configuration.stream = static_cast<cudaStream_t>(stream);
-    if (plan.path == CudaPath::kCluster) {
+    if (blocks_of(plan) > 1) {
       cluster.id = cudaLaunchAttributeClusterDimension;
-      cluster.val.clusterDim = {kClusterBlocks, 1, 1};
+      cluster.val.clusterDim = {static_cast<unsigned>(blocks_of(plan)), 1, 1};
       configuration.attrs = &cluster;
       configuration.numAttrs = 1;
     }

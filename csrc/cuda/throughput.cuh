@@ -73,16 +73,9 @@ __device__ __forceinline__ void throughput_product(const float* x, int stride, i
 template <bool kActivate>
 __device__ __forceinline__ void finish(float4 sum, const float* bias, const float* rows, float* y,
                                        Activation kind) {
-  if (bias != nullptr) {
-    const float4 b = *reinterpret_cast<const float4*>(bias);
-    sum = make_float4(sum.x + b.x, sum.y + b.y, sum.z + b.z, sum.w + b.w);
-  }
-  if (rows != nullptr) {
-    const float4 s = *reinterpret_cast<const float4*>(rows);
-    sum = make_float4(sum.x + s.x, sum.y + s.y, sum.z + s.z, sum.w + s.w);
-  }
-  if (kActivate)
-    sum = make_float4(activate(sum.x, kind), activate(sum.y, kind), activate(sum.z, kind), activate(sum.w, kind));
+  if (bias != nullptr) sum = add(sum, *reinterpret_cast<const float4*>(bias));
+  if (rows != nullptr) sum = add(sum, *reinterpret_cast<const float4*>(rows));
+  if (kActivate) sum = activate(sum, kind);
   *reinterpret_cast<float4*>(y) = sum;
 }
 

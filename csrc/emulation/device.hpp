@@ -134,4 +134,13 @@ T* cluster_peer(T* mine, unsigned rank) {
   return reinterpret_cast<T*>(Cluster::memory(rank) + (reinterpret_cast<char*>(mine) - own));
 }
 
+using Arrivals = uint64_t;
+
+inline void start_arrivals(Arrivals* arrivals) { Cluster::start(arrivals); }
+inline void expect_arrivals(Arrivals* arrivals, int bytes) { Cluster::expect(arrivals, bytes); }
+inline void await_arrivals(Arrivals* arrivals, int parity) { Cluster::await(arrivals, parity); }
+inline void store_remote(float4* mine, const float4& value, Arrivals* arrivals, unsigned rank) {
+  Cluster::send(cluster_peer(mine, rank), &value, cluster_peer(arrivals, rank));
+}
+
 }  // namespace gtp

@@ -51,15 +51,18 @@ extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int*
 }
 
 // The choice for a batch on a device with the given multiprocessors, bytes of shared memory for a block and resident
-// clusters of each plan that fits; writes path, rows and whether the plan fits, and the description into text
-// [200].
+// clusters of each plan that fits, or as many pairs as their blocks make. Writes path, rows and whether the plan fits,
+// and the description into text [200].
 extern "C" void gtp_choose(int multiprocessors, int shared_limit, int clusters, int precision, const int* sizes,
                            int64_t rows, int* chosen, char* text) {
   gtp::CudaDevice device{multiprocessors, static_cast<size_t>(shared_limit), {}};
   const gtp::Precision asked = static_cast<gtp::Precision>(precision);
   const gtp::CudaArguments p = gtp::cuda_arguments(shape_of(sizes), gtp::served(device, shape_of(sizes), asked));
   const gtp::CudaPlans plans = gtp::cluster_plans(p.precision);
-  for (int i = 0; i < plans.count; ++i) device.clusters[i] = gtp::fits(device, p, plans.all[i]) ? clusters : 0;
+  for (int i = 0; i < plans.count; ++i) {
+    const int most = clusters * gtp::kClusterBlocks / gtp::blocks_of(plans.all[i]);
+    device.clusters[i] = gtp::fits(device, p, plans.all[i]) ? most : 0;
+  }
   const gtp::CudaPlan plan = gtp::choose(device, p, rows);
   chosen[0] = static_cast<int>(plan.path);
   chosen[1] = plan.rows;

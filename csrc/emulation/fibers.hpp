@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <vector>
@@ -20,7 +21,7 @@ inline Index3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
 
-enum class State { kReady, kAtWarp, kAtBlock, kAtCluster, kDone };
+enum class State { kReady, kAtWarp, kAtBlock, kAtCluster, kAtPhase, kDone };
 
 // What a lane publishes to its warp.
 struct Shown {
@@ -34,11 +35,26 @@ struct Copy {
   const void* from;
 };
 
+// 16 bytes on their way to another block.
+struct Sent {
+  void* to;
+  char bytes[16];
+};
+
+// A count of bytes; what is sent lands when its phase is over, not before.
+struct Phase {
+  bool expected = false;
+  int bytes = 0, number = 0;  // bytes expected less those sent
+  std::vector<Sent> sent;
+};
+
 struct Fiber {
   ucontext_t context;
   jmp_buf place;
   bool started = false;
   State state = State::kReady;
+  const void* count = nullptr;  // with parity, what it waits for at kAtPhase
+  int parity = 0;
   int turn = 0;  // alternates between two places of `shown_`, so that none overwrites what another has yet to read
   std::vector<std::vector<Copy>> copies{{}};  // groups of pending copies, the last one open
 };
@@ -78,6 +94,26 @@ class Cluster {
     cluster.shown_[turn][t] = mine;
     wait(State::kAtWarp);
     return &cluster.shown_[turn][t / 32 * 32];
+  }
+
+  static void start(const void* count) { now_->phases_[count] = {}; }
+
+  static void expect(const void* count, int bytes) {
+    now_->phases_[count].expected = true;
+    now_->phases_[count].bytes += bytes;
+  }
+
+  static void send(void* to, const void* value, const void* count) {
+    Sent one{to, {}};
+    std::memcpy(one.bytes, value, sizeof one.bytes);
+    now_->phases_[count].sent.push_back(one);
+    now_->phases_[count].bytes -= static_cast<int>(sizeof one.bytes);
+  }
+
+  static void await(const void* count, int parity) {
+    fiber().count = count;
+    fiber().parity = parity;
+    wait(State::kAtPhase);
   }
 
   static Fiber& fiber() { return now_->fibers_[now_->active_]; }
@@ -122,6 +158,22 @@ class Cluster {
     return true;
   }
 
+  // Ends the phases that are complete, and releases who waits for them.
+  bool end_phases() {
+    for (auto& [count, phase] : phases_) {
+      if (!phase.expected || phase.bytes != 0) continue;
+      for (const Sent& one : phase.sent) std::memcpy(one.to, one.bytes, sizeof one.bytes);
+      phase = {false, 0, phase.number + 1, {}};
+    }
+    bool any = false;
+    for (Fiber& f : fibers_) {
+      if (f.state != State::kAtPhase || phases_[f.count].number % 2 == f.parity) continue;
+      f.state = State::kReady;
+      any = true;
+    }
+    return any;
+  }
+
   std::vector<int> shuffled(int first, int count, int step) {
     std::vector<int> order;
     for (int i = first; i < first + count; i += step) order.push_back(i);
@@ -147,7 +199,7 @@ class Cluster {
     const int count = static_cast<int>(fibers_.size());
     do {
       for (const int block : shuffled(0, count, threads_)) run_block(block);
-    } while (release(0, count, State::kAtCluster));
+    } while (end_phases() || release(0, count, State::kAtCluster));
     return all(0, count, State::kDone);
   }
 
@@ -166,6 +218,7 @@ class Cluster {
   size_t bytes_, stride_;
   jmp_buf scheduler_;
   std::mt19937 random_{1};
+  std::map<const void*, Phase> phases_;
   std::vector<Fiber> fibers_;
   std::vector<char> memory_;
   inline static std::unique_ptr<char[]> stacks_;  // kept between runs, because first use of memory costs time

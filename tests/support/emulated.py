@@ -16,10 +16,12 @@ from tolerance import assert_as_accurate
 from gtp_fast import reference
 
 SOURCES = Path(__file__).parents[2] / "csrc"
-PATHS = ("latency", "throughput", "cluster", "tensor")
+PATHS = ("latency", "throughput", "cluster", "tensor", "columns", "pair")
 PRECISIONS = ("fp32", "tf32", "bf16")
 PLANS = [
     *(("latency", rows, "fp32") for rows in (1, 2, 4)),
+    *(("columns", rows, "fp32") for rows in (4, 8, 16)),
+    *(("pair", rows, "fp32") for rows in (8, 16)),
     *(("throughput", rows, "fp32") for rows in (8, 16, 32, 64)),
     *(("cluster", rows, "fp32") for rows in (1, 4, 16)),
     *(("cluster", 16, precision) for precision in ("tf32", "bf16")),
