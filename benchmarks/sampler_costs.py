@@ -11,8 +11,8 @@ import emulated
 from folded import Folded, Sizes
 from nodes import Node
 
-from benchmarks import kernel_costs as gpu
-from benchmarks.kernel_costs import Cost, Design
+from benchmarks import h100 as gpu
+from benchmarks.h100 import Cost, Design
 
 BLOCKS, WARPS = 8, 8
 """Blocks of a cluster, warps of a block (csrc/cuda)."""
