@@ -35,6 +35,7 @@ from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.errors import UserError
+from gtp_fast.ops.launches import DEFAULT
 from gtp_fast.tasks import Rules
 
 OBSERVATIONS, ACTIONS, TRANSITIONS, UPDATES = 29, 8, 100_000, 100_000
@@ -68,7 +69,7 @@ class Update(Workload):
             "num_candidates": 1,
             "transitions": TRANSITIONS,
         }
-        self.table = table().to(device)
+        self.table, self.launches = table().to(device), DEFAULT
 
     def exact(self) -> Results:
         """Do the same update with the reference in float64."""
@@ -161,7 +162,8 @@ class Update(Workload):
         seeds: int | None = None,
     ) -> GTP:
         own = range(seeds or self.seeds), self.device, backend, dtype, precision
-        agent = GTP(self.config, Setup(OBSERVATIONS, ACTIONS, *own))
+        setup = Setup(OBSERVATIONS, ACTIONS, *own, launches=self.launches)
+        agent = GTP(self.config, setup)
         agent.prepare(UPDATES)
         return agent
 

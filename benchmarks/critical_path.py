@@ -15,12 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ROOT, bench_update
-from benchmarks import kernel_costs as gpu
-from benchmarks.kernel_costs import GAP, Cost, Design
+from benchmarks import h100 as gpu
+from benchmarks.h100 import GAP, Cost, Design
 from benchmarks.report import replace
 from benchmarks.sampler_costs import layer
-from benchmarks.update_nodes import Line, Update, lines, longest, record, time_of, ways
+from benchmarks.update_nodes import (
+    Line,
+    Update,
+    lines,
+    longest,
+    record,
+    time_of,
+    ways,
+)
 from gtp_fast.errors import UserError
+from gtp_fast.ops.launches import DEFAULT, OTHER_WAYS, Launches
 
 MARKERS = ("<!-- critical path:begin -->", "<!-- critical path:end -->")
 GOALS = {"fp32": 150, "bf16": 80}
@@ -35,8 +44,6 @@ class Change:
 
     words: str
     design: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    aside: bool = False
-    """The actor's loss and chain go to the side stream."""
     removed: tuple[str, ...] = ()
     """Nodes whose work others do."""
     together: bool = False
@@ -44,17 +51,19 @@ class Change:
 
 
 CHANGES = (
-    Change("parameter rows padded, copies of 16 bytes", {"copy_bytes": 16}),
-    Change("the actor's loss and chain on the side stream, weighted later", aside=True),
-    Change(
-        "8 programs for each clock's gradient, 64 rows in a turn of a weight gradient",
-        {"clock_programs": 8, "gradient_rows": 4},
-    ),
     Change("cluster barrier without a fence (st.async, mbarrier)", {"fence": 0}),
-    Change("next batch on a branch", removed=("batch",)),
     Change("pack inside fold, account inside step", removed=("pack", "account")),
     Change("critic pass, TD loss and chain as one cluster kernel", together=True),
 )
+BUILT = {
+    "begins_at_once": "the batch is drawn inside fold, which draws the times it embeds again",
+    "actor_beside": "the actor's loss and chain on the side stream, weighted later",
+    "clock_parts": "4 programs for each clock's gradient",
+    "gradient_turn": "64 rows in a turn of a weight gradient by tensor cores",
+    "small_tiles": "8 rows a tile in full float32",
+    "copies": "copies of the parameters in aligned rows, in bf16 rounded, written by each step",
+}
+"""Options of the launches, in words."""
 
 
 def changed(update: Update, *changes: Change) -> list[Line]:
@@ -63,24 +72,8 @@ def changed(update: Update, *changes: Change) -> list[Line]:
     made = lines(update, design)
     if any(x.together for x in changes):
         made = _together(made, update, design)
-    if any(x.aside for x in changes):
-        made = _aside(made)
     removed = {name for x in changes for name in x.removed}
     return [x for x in made if x.name not in removed]
-
-
-def _aside(made: Sequence[Line]) -> list[Line]:
-    chain = next(x for x in made if x.joined)
-    rest = [x for x in made if not x.joined]
-    last = max(i for i, x in enumerate(rest) if x.side)
-    rest.insert(last + 1, dataclasses.replace(chain, side=True, joined=False))
-    join = next(i for i, x in enumerate(rest) if x.name == "actor gradients")
-    # What weighs by the advantage does so where the gradients are summed.
-    cost = dataclasses.replace(rest[join].cost)
-    cost.wait(gpu.L2_LATENCY, 3)
-    cost.wait(gpu.REDUCTION, 4)
-    rest[join] = Line("actor gradients", cost, joined=True)
-    return rest
 
 
 def _together(made: Sequence[Line], update: Update, design: Design) -> list[Line]:
@@ -111,8 +104,15 @@ def main(argv: Sequence[str]) -> int:
     os.environ["TRITON_INTERPRET"] = "1"
     table = bench_update.table()
     updates = [record(bench_update.CONFIG, table, _SIZES, precision) for precision in GOALS]
+    others = {
+        name: [
+            record(bench_update.CONFIG, table, _SIZES, precision, _without(name))
+            for precision in GOALS
+        ]
+        for name in OTHER_WAYS
+    }
     old = options.page.read_text()
-    new = replace(old, render(updates), options.page.name, MARKERS)
+    new = replace(old, render(updates, others), options.page.name, MARKERS)
     if new == old:
         print(f"{options.page.name} is what the model says")
     elif options.check:
@@ -128,14 +128,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def render(updates: Sequence[Update]) -> str:
-    """Return the section below its heading."""
+def _without(option: str) -> Launches:
+    return dataclasses.replace(DEFAULT, **{option: OTHER_WAYS[option]})
+
+
+def render(updates: Sequence[Update], others: Mapping[str, Sequence[Update]]) -> str:
+    """Return the section below its heading; others: by option, the updates its other way."""
     c = bench_update.CONFIG
     text = [
         "**Estimated, not measured; constants to be fitted by the first `make gpu`.** Written by "
         "`python -m benchmarks.critical_path`. The launches, their tiles and the sampler's plan "
         "are those of the code, recorded on a CPU as an H100 would have them; what each costs is "
-        "a model, its constants named with their sources in `benchmarks/kernel_costs.py`. "
+        "a model, its constants named with their sources in `benchmarks/h100.py`. "
         f"One seed, K = {c.k}, batch {c.batch_size}, {c.depth} x {c.width} units.",
         "",
         "Bytes count each block's own reads from L2. A step is a load, sum or barrier that the "
@@ -147,7 +151,7 @@ def render(updates: Sequence[Update]) -> str:
     ]
     for update in updates:
         text += [*_table(update), ""]
-    return "\n".join([*text, *_savings(updates)])
+    return "\n".join([*text, *_options(updates, others), "", *_savings(updates)])
 
 
 def _table(update: Update) -> list[str]:
@@ -181,6 +185,28 @@ def _table(update: Update) -> list[str]:
     return text
 
 
+def _options(updates: Sequence[Update], others: Mapping[str, Sequence[Update]]) -> list[str]:
+    precisions = [x.precision for x in updates]
+    text = [
+        "### What the options of the launches save, by the same model",
+        "",
+        "Each is on; the table says what an update would lose without it, recorded that way. "
+        "`make gpu` times both ways of each (`gtp_fast/ops/launches.py`).",
+        "",
+        f"| option | what it does | {' | '.join(f'{x}, us' for x in precisions)} |",
+        "|---|---|" + "---:|" * len(precisions),
+    ]
+    for name, words in BUILT.items():
+        pairs = zip(others[name], updates, strict=True)
+        cells = [f"{_estimate(x) - _estimate(y) + 0.0:.1f}" for x, y in pairs]
+        text.append(f"| `{name}` | {words} | {' | '.join(cells)} |")
+    return text
+
+
+def _estimate(update: Update) -> float:
+    return time_of(longest(changed(update)))
+
+
 def _savings(updates: Sequence[Update]) -> list[str]:
     precisions = [x.precision for x in updates]
     text = [
@@ -192,7 +218,7 @@ def _savings(updates: Sequence[Update]) -> list[str]:
         f"| change | {' | '.join(f'{x}, us' for x in precisions)} |",
         "|---|" + "---:|" * len(precisions),
     ]
-    now = [time_of(longest(changed(x))) for x in updates]
+    now = [_estimate(x) for x in updates]
     for one in CHANGES:
         then = [time_of(longest(changed(x, one))) for x in updates]
         cells = [f"{a - b + 0.0:.1f}" for a, b in zip(now, then, strict=True)]

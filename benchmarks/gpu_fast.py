@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from benchmarks.bench_sampler_gpu import in_a_graph
 from benchmarks.gpu_report import Place, Record
 from benchmarks.gpu_right import Plans
 from benchmarks.workload import OURS, Row, Unavailable
+from gtp_fast.ops.launches import OTHER_WAYS
 from gtp_fast.ops.sampler import NativeSampler
 
 # The most telling first: what a cut leaves out is the least missed.
@@ -35,6 +37,25 @@ def updates(place: Place) -> Iterator[Record]:
     for case in _CASES[1:]:
         yield from _timed(place, case, _ROWS[:3])
     yield from _timed(place, _CASES[0], (bench_update.COMPILED,))
+
+
+def launches(place: Place) -> Iterator[Record]:
+    """Time an update as its launches are, then with each of their options the other way."""
+    for row in (OURS,) if place.dry else (bench_update.BF16, OURS):
+        for name in (None,) if place.dry else (None, *OTHER_WAYS):
+            work = bench_update.Update((1, 2) if place.dry else _CASES[0], place.device)
+            ways = {name: OTHER_WAYS[name]} if name else {}
+            work.launches = dataclasses.replace(work.launches, **ways)
+            if place.dry:
+                work.shrink()
+            about = {"row": row.name, "option": name or "as it is", **ways}
+            try:
+                made = work.replayed(row, 2 if place.dry else recorded.PIECE)
+            except Unavailable as reason:
+                yield {**about, "skipped": str(reason)}
+                continue
+            microseconds = made.microseconds(*((1, 1) if place.dry else ()))
+            yield {**about, "us_an_update": round(microseconds, 2)}
 
 
 def _timed(place: Place, case: tuple[int, int], rows: Sequence[Row]) -> Iterator[Record]:
@@ -172,4 +193,4 @@ def _wall(call: Callable[[], object], count: int) -> float:
     return (time.perf_counter() - began) * 1e6 / count
 
 
-STAGES = (("update", updates), ("nodes", nodes), ("sampler", sampler))
+STAGES = (("update", updates), ("nodes", nodes), ("sampler", sampler), ("launches", launches))

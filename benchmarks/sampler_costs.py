@@ -12,8 +12,8 @@ import emulated
 from folded import Folded, Sizes
 from nodes import Node
 
-from benchmarks import kernel_costs as gpu
-from benchmarks.kernel_costs import Cost, Design
+from benchmarks import h100 as gpu
+from benchmarks.h100 import Cost, Design
 
 BLOCKS, WARPS, THREADS = 8, 8, 256
 """Blocks of a cluster, warps and threads of a block (csrc/cuda)."""

@@ -13,15 +13,18 @@ import torch
 from nodes import Node, counted
 
 from benchmarks import sampler_costs
-from benchmarks.kernel_costs import GAP, Cost, Design, triton_cost
+from benchmarks.h100 import GAP, Cost, Design
+from benchmarks.kernel_costs import triton_cost
 from gtp_fast import engine
 from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.agents.gtp.update_triton import TritonUpdate
 from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.errors import UserError
+from gtp_fast.ops.launches import DEFAULT, Launches
 
 NAMES = {
+    "begin._begin_kernel": ("batch and fold",),
     "batch._batch_kernel": ("batch",),
     "fold._fold_kernel": ("fold",),
     "mlp_pair._pair_kernel": ("actor pass", "critic pass", "advantage pass"),
@@ -31,7 +34,7 @@ NAMES = {
     "mlp_weights._weights_kernel": ("critic gradients",),
     "step._step_kernel": ("critic step", "actor step"),
     "actor_backward._actor_kernel": ("actor loss and chain",),
-    "actor_backward._gradients_kernel": ("actor gradients",),
+    "actor_gradients._gradients_kernel": ("actor gradients",),
     "tally._tally_kernel": ("account",),
 }
 """What each launch of a kernel is for, in their order."""
@@ -61,7 +64,11 @@ class Line:
 
 
 def record(
-    config: GTPConfig, table: TransitionTable, sizes: tuple[int, int], precision: str
+    config: GTPConfig,
+    table: TransitionTable,
+    sizes: tuple[int, int],
+    precision: str,
+    launches: Launches = DEFAULT,
 ) -> Update:
     """Record an update of one seed as a GPU would do it; run no kernel.
 
@@ -69,12 +76,14 @@ def record(
     """
     if os.environ.get("TRITON_INTERPRET") != "1":
         raise UserError("An update is recorded on a CPU: set TRITON_INTERPRET=1.")
-    agent = GTP(config, Setup(*sizes, (0,), "cpu", "fused", torch.float32, precision))
+    agent = GTP(
+        config, Setup(*sizes, (0,), "cpu", "fused", torch.float32, precision, launches=launches)
+    )
     agent.prepare(100)
     agent.advance(1, table)
     assert isinstance(agent.do, TritonUpdate)
     watch, step, marks = engine.Watch(agent), torch.tensor(1), {}
-    act = TritonUpdate._actor_step
+    wait = TritonUpdate._wait_for_side_stream
     with pytest.MonkeyPatch.context() as patch, counted(pytest.MonkeyPatch(), precision) as nodes:
 
         @contextmanager
@@ -83,12 +92,12 @@ def record(
             yield
             marks["end"] = len(nodes)
 
-        def joined(self: Any, *given: Any) -> None:
+        def joined(self: Any) -> None:
             marks["join"] = len(nodes)
-            act(self, *given)
+            wait(self)
 
         patch.setattr(TritonUpdate, "_on_side_stream", beside)
-        patch.setattr(TritonUpdate, "_actor_step", joined)
+        patch.setattr(TritonUpdate, "_wait_for_side_stream", joined)
         watch.add(agent.update(table, step), step, advance=True)
         found = tuple(nodes)
     return Update(precision, found, range(marks["fork"], marks["end"]), marks["join"])

@@ -71,7 +71,7 @@ def adam_block(
     MAX_NORM: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr, LOG1: tl.constexpr,
     LOG2: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """Take the step of a seed's numbers i < end, and move their average."""
+    """Take the step of a seed's numbers i < end, and move their average; return both."""
     correct1 = _one_less_power(count.to(tl.float32), LOG1)
     correct2 = _one_less_power(count.to(tl.float32), LOG2)
     mask = i < end
@@ -88,7 +88,9 @@ def adam_block(
     tl.store(first + i, m, mask=mask)
     tl.store(second + i, v, mask=mask)
     tl.store(parameter + i, w, mask=mask)
-    tl.store(average + i, mean + follow * (w - mean), mask=mask)
+    mean += follow * (w - mean)
+    tl.store(average + i, mean, mask=mask)
+    return w, mean
 
 
 @triton.jit(do_not_specialize=["P", "updates", "blocks"])

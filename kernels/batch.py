@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -30,8 +30,10 @@ def _write_noise(
         tl.store(noise + at, z, mask=inside)
 
 
-@triton.jit(do_not_specialize=["count", "num_nodes", "step", "B"])
-def _batch_kernel(
+@triton.jit
+def batch_tile(
+    tile,
+    s,  # program_id(1), int64
     table,  # [count, row_width]
     lots,  # [count] int64, or None
     count,
@@ -71,8 +73,8 @@ def _batch_kernel(
     BLOCK_A: tl.constexpr,
     WEIGHT: tl.constexpr,
 ):
-    s = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
+    """Draw a tile of rows of seed s, all that an update reads of them."""
+    row = tile * BLOCK_B + tl.arange(0, BLOCK_B)
     live = row < B
     seed, counter = tl.load(seeds + s), value(step)
     index = drawn_rows(seed, counter, ROWS, row, count, lots)
@@ -104,6 +106,24 @@ def _batch_kernel(
     )  # fmt: skip
 
 
+@triton.jit(do_not_specialize=["count", "num_nodes", "step", "B"])
+def _batch_kernel(
+    table, lots, count, nodes, cdf, num_nodes, seeds, step, states, noise, batch, rewards, masks,
+    row_fields, actions, student_x, student_levels, teacher_x, teacher_levels, B,
+    O: tl.constexpr, A: tl.constexpr, M: tl.constexpr, V: tl.constexpr,  # noqa: E741
+    UNIFORM: tl.constexpr, KIND: tl.constexpr, SIGMA: tl.constexpr, T_MIN: tl.constexpr,
+    STEPS: tl.constexpr, ROWS: tl.constexpr, TIME: tl.constexpr, NOISE: tl.constexpr,
+    TARGET: tl.constexpr, VALUE: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_R: tl.constexpr,
+    BLOCK_A: tl.constexpr, WEIGHT: tl.constexpr,
+):  # fmt: skip
+    batch_tile(
+        tl.program_id(0), tl.program_id(1).to(tl.int64), table, lots, count, nodes, cdf, num_nodes,
+        seeds, step, states, noise, batch, rewards, masks, row_fields, actions, student_x,
+        student_levels, teacher_x, teacher_levels, B, O, A, M, V, UNIFORM, KIND, SIGMA, T_MIN,
+        STEPS, ROWS, TIME, NOISE, TARGET, VALUE, BLOCK_B, BLOCK_R, BLOCK_A, WEIGHT,
+    )  # fmt: skip
+
+
 class Drawn(NamedTuple):
     """A batch and its random numbers."""
 
@@ -119,7 +139,26 @@ class Drawn(NamedTuple):
     perturbed: Perturbed
 
 
-def draw_batch(
+class Launch(NamedTuple):
+    """What a kernel is launched with: programs of a seed, arguments, options."""
+
+    programs: int
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+def draw_batch(table: Tensor, *given: Any, **options: Any) -> Drawn:
+    """Draw a batch and perturb its actions, as `gather`, `normals` and `perturb` do.
+
+    Arguments and errors: as those of `batch_launch`.
+    """
+    drawn, launch = batch_launch(table, *given, **options)
+    with torch.cuda.device(table.get_device()):
+        _batch_kernel[(launch.programs, len(drawn.states))](*launch.arguments, **launch.options)
+    return drawn
+
+
+def batch_launch(
     table: Tensor,
     sizes: tuple[int, int, int],
     repeats: tuple[int, int],
@@ -136,8 +175,8 @@ def draw_batch(
     sigma_data: float = 0.5,
     t_min: float = 0.002,
     consistency_weight: str = "none",
-) -> Drawn:
-    """Draw a batch and perturb its actions, as `gather`, `normals` and `perturb` do.
+) -> tuple[Drawn, Launch]:
+    """Return the outputs of a batch and the launch that writes them.
 
     table: [N, 2 O + A + 2] float32; sizes: O, A and B; repeats: m and v, numbers of policy actions
     sampled at s' and at s; streams: of the rows, of the noise at s' and at s, of the times and of
@@ -162,13 +201,15 @@ def draw_batch(
     rows, target, own_value, times, own_noise = (int(stream) for stream in streams)
     block_r = triton.next_power_of_2(table.shape[1])
     block_b = min(_ROWS, max(1, _CELLS // block_r))
-    with torch.cuda.device(table.get_device()):
-        _batch_kernel[(triton.cdiv(B, block_b), S)](
-            table, checked_lots(lots, count), count, nodes.contiguous(), law, num_nodes,
-            seeds.contiguous(), step, *drawn[:5], *drawn.perturbed, B, O=O, A=A, M=m, V=v,
-            UNIFORM=u_mode == "uniform", KIND=kind, SIGMA=sigma_data, T_MIN=t_min,
-            STEPS=steps, ROWS=rows, TIME=times, NOISE=own_noise, TARGET=target, VALUE=own_value,
-            BLOCK_B=block_b, BLOCK_R=block_r, BLOCK_A=max(4, triton.next_power_of_2(A)),
-            WEIGHT=consistency_weight, num_warps=4, enable_fp_fusion=True,
-        )  # fmt: skip
-    return drawn
+    arguments = (
+        table, checked_lots(lots, count), count, nodes.contiguous(), law, num_nodes,
+        seeds.contiguous(), step, *drawn[:5], *drawn.perturbed, B,
+    )  # fmt: skip
+    options = {
+        "O": O, "A": A, "M": m, "V": v, "UNIFORM": u_mode == "uniform", "KIND": kind,
+        "SIGMA": sigma_data, "T_MIN": t_min, "STEPS": steps, "ROWS": rows, "TIME": times,
+        "NOISE": own_noise, "TARGET": target, "VALUE": own_value, "BLOCK_B": block_b,
+        "BLOCK_R": block_r, "BLOCK_A": max(4, triton.next_power_of_2(A)),
+        "WEIGHT": consistency_weight, "num_warps": 4, "enable_fp_fusion": True,
+    }  # fmt: skip
+    return drawn, Launch(triton.cdiv(B, block_b), arguments, options)

@@ -55,19 +55,21 @@ def critic_chain(
     widths: Sequence[int],
     parameters: Tensor,
     precision: str = "fp32",
+    small: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return (losses [S, n], d loss / d values [2S, B, 1], deltas).
 
     The loss of a seed, that of `td_loss`, is the sum of its n numbers. values: [2S, B, 1], of twins
     2 s and 2 s + 1; following: [2S, m B, 1], of their target networks at m next actions; reward,
-    mask: [S, B]; saved, widths, parameters: of the forward pass, as in `mlp_pair`. Raises
+    mask: [S, B]; saved, widths, parameters: of the forward pass, as in `mlp_pair`, small as in
+    `tiling.tiles`. Raises
     ValueError for another shape.
     """
     G, B, _ = values.shape
     S = G // 2
     if following.shape[0] != G or following.shape[1] % B or reward.shape != (S, B):
         raise ValueError(f"values {list(values.shape)} and {list(following.shape)} do not fit")
-    rows, options = chain_options(saved, widths, 1, precision, after_loss=True)
+    rows, options = chain_options(saved, widths, 1, precision, True, small)
     tiles = triton.cdiv(B, rows)
     losses = torch.empty((S, 2 * tiles), dtype=torch.float32, device=values.device)
     gradient, deltas = torch.empty_like(values), torch.empty_like(saved.hidden)

@@ -1,10 +1,10 @@
-"""Shared by the kernels of dense layers: activations, products, input pieces, tile sizes."""
+"""Shared by the kernels of dense layers: activations, products, input pieces."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
@@ -12,7 +12,6 @@ import triton.language as tl
 from torch import Tensor
 
 ACTIVATIONS = ("mish", "gelu", "relu")
-PRECISIONS = ("fp32", "tf32", "bf16")
 MAX_PIECES = 3
 _INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
@@ -48,6 +47,12 @@ def _rounded(x):
 
 
 @triton.jit
+def to_bf16(x):
+    """Round to bfloat16, on the device and in the interpreter."""
+    return (_rounded(x) if _INTERPRETED else x).to(tl.bfloat16)
+
+
+@triton.jit
 def _to_tf32(x):
     """Round to ten bits of mantissa; a tensor core alone cuts them off."""
     if _INTERPRETED:
@@ -65,7 +70,7 @@ def multiply(a, b, total, PRECISION: tl.constexpr):
     """Return total + a @ b, summed in float32; PRECISION: of the factors."""
     if PRECISION == "bf16":
         if _INTERPRETED:
-            return tl.dot(_rounded(a), _rounded(b), total)
+            return tl.dot(_rounded(a), _rounded(b.to(tl.float32)), total)
         else:
             return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
     elif PRECISION == "tf32":
@@ -155,6 +160,13 @@ def pieces(inputs: Sequence[Tensor], groups: int) -> tuple[tuple[Piece, ...], in
     return tuple(found), rows, tuple(x.shape[2] for x in inputs)
 
 
+def aligned_rows(parameters: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a copy of rows [G, P], each of which starts at a multiple of 16 numbers."""
+    groups, size = parameters.shape
+    copy = torch.empty((groups, -(-size // 16) * 16), dtype=dtype, device=parameters.device)
+    return copy[:, :size].copy_(parameters)
+
+
 class Row(NamedTuple):
     """Parameters of each group in one contiguous row; stride: from group to group."""
 
@@ -205,68 +217,3 @@ def check_layers(
         if w.shape != (groups, sizes[i], sizes[i + 1]) or b.shape != (groups, sizes[i + 1]):
             raise ValueError(f"layer {i} has shapes {list(w.shape)} and {list(b.shape)}")
     return groups, width, outputs
-
-
-class Tiles(NamedTuple):
-    """Launch of a kernel over row tiles: rows of a tile, and Triton's meta-parameters."""
-
-    rows: int
-    options: dict[str, Any]
-
-
-def capability(device: torch.device) -> int:
-    """Return the compute capability as 90 for 9.0; 90 without a GPU."""
-    if device.type != "cuda":
-        return 90
-    major, minor = torch.cuda.get_device_capability(device)
-    return 10 * major + minor
-
-
-def tiles(
-    groups: int, rows: int, width: int, precision: str, device: torch.device, backward: bool = False
-) -> Tiles:
-    """Return tile sizes and launch options for which ptxas spills no register on 9.0.
-
-    Every tile reads all weights at 64 bytes a cycle of its processor. At width 256 that takes 4096
-    cycles a layer, longer than the products of 16 rows. So 16 rows, for more tiles at work at once;
-    32 once there are more tiles than processors, for half the reads. 64 would spill. Two or three
-    blocks of weights in flight, 32 to 64 kB, cover the 600 cycles that an L2 cache takes to answer.
-    A block of width 512 is 32 kB by itself: two of them fit every card's shared memory next to a
-    tile, and in full float32 there are registers for one.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
-    block = max(16, triton.next_power_of_2(width))
-    on_gpu, major = device.type == "cuda", capability(device) // 10
-    processors = torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else 132
-    rows_32 = groups * triton.cdiv(rows, 16) > processors and 32 * block <= 8192
-    narrow_forward, fp32 = not backward and block < 512, precision == "fp32"
-    # 16 x 256 through tensor cores: eight warps get 128 registers a thread, a few too few.
-    four_warps = narrow_forward and block == 256 and not fp32 and not rows_32
-    # On 12.x four warps would spill; eight do not if ptxas leaves no room for a second tile.
-    whole_processor = four_warps and major >= 12
-    # The depth of a block that does not spill depends on the precision, as ptxas reports.
-    depth_32 = precision == "bf16" or not rows_32 or (not fp32 and major >= 12)
-    depth_32 = depth_32 and narrow_forward and not whole_processor
-    # Products in full float32 use no tensor core; each of fewer threads would hold too much.
-    sixteen_warps = fp32 and not depth_32 and block < 512
-    stages = 3 if depth_32 else 4
-    if block == 512:
-        stages = 1 if fp32 else 2
-    elif narrow_forward and rows_32 and not depth_32 and major != 9:
-        # In full float32 the products of one block take longer than the next takes to arrive.
-        stages = 2 if fp32 else 3
-    four_warps = block < 128 or (four_warps and not whole_processor)
-    options = {
-        "BLOCK_H": block,
-        "BLOCK_K": 32 if depth_32 else 16,
-        "PRECISION": precision,
-        "num_warps": 4 if four_warps else 16 if sixteen_warps else 8,
-        "num_stages": stages,
-        "enable_fp_fusion": True,
-    }
-    if whole_processor:
-        options["maxnreg"] = 160
-    # 16 rows of width 512 would take longer to multiply in full float32 than weights to arrive.
-    rows_8 = block == 512 and fp32 and not backward
-    return Tiles(8 if rows_8 else 32 if rows_32 else 16, options)

@@ -23,6 +23,13 @@ def clock_size(features, hidden):
     return 2 * features * hidden + hidden + features
 
 
+@triton.constexpr_function
+def part_rows(rows, block, parts):
+    """Return the rows of one of so many parts, whole blocks of them."""
+    blocks = (rows + block - 1) // block
+    return (blocks + parts - 1) // parts * block
+
+
 @triton.jit
 def _sines(level, rates, FEATURES: tl.constexpr):
     """Return the sines, then the cosines, of level times each rate: [rows, FEATURES]."""
@@ -71,6 +78,15 @@ def embed_tile(
     network, one behind another.
     """
     level = tl.load(levels + (at + row) * 2 + clock, mask=live, other=0.0)
+    embed_levels(row, live, clock, level, rates, parameters, out, at, FEATURES, HIDDEN)
+
+
+@triton.jit
+def embed_levels(
+    row, live, clock, level, rates, parameters, out, at, FEATURES: tl.constexpr,
+    HIDDEN: tl.constexpr,
+):  # fmt: skip
+    """Embed one clock's levels [rows]; the rest as in `embed_tile`."""
     y = embedded(level, rates, clock, parameters, FEATURES, HIDDEN)
     place = ((at + row) * 2 * FEATURES)[:, None]
     tl.store(
@@ -100,12 +116,13 @@ def _embed_kernel(
 
 @triton.jit
 def embed_gradient(
-    clock, s, levels, rates, gradient, parameters, results, B: tl.constexpr,
-    FEATURES: tl.constexpr, HIDDEN: tl.constexpr, BLOCK_B: tl.constexpr,
+    clock, part, s, levels, rates, gradient, w, parameters, results, B: tl.constexpr,
+    FEATURES: tl.constexpr, HIDDEN: tl.constexpr, BLOCK_B: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Write the gradients of one clock of seed s; return the sum of their squares.
+    """Write what a part of the rows adds to the gradients of one clock of seed s.
 
-    levels: [S, B, 2]; gradient: [S, B, 2 FEATURES]; parameters, results: of the seed.
+    Returns the sum of their squares. levels: [S, B, 2]; gradient: [S, B, 2 FEATURES]; w: what its
+    rows are multiplied by, [B / 2] for each half, or None; parameters, results: of the seed.
     """
     i, j = tl.arange(0, FEATURES), tl.arange(0, HIDDEN)
     size: tl.constexpr = clock_size(FEATURES, HIDDEN)
@@ -115,10 +132,10 @@ def embed_gradient(
     sum_w0 = tl.zeros((FEATURES, HIDDEN), tl.float32)
     sum_w1 = tl.zeros((HIDDEN, FEATURES), tl.float32)
     sum_b0, sum_b1 = tl.zeros((HIDDEN,), tl.float32), tl.zeros((FEATURES,), tl.float32)
-    # One program reads the rows of a seed in order. Recomputing the forward pass costs less than
-    # storing it.
-    for start in tl.range(0, B, BLOCK_B):
-        row = start + tl.arange(0, BLOCK_B)
+    # A program reads its rows in order. Recomputing the forward pass costs less than storing it.
+    share: tl.constexpr = part_rows(B, BLOCK_B, PARTS)
+    for start in tl.range(0, share, BLOCK_B):
+        row = part * share + start + tl.arange(0, BLOCK_B)
         live = row < B
         at = s * B + row
         level = tl.load(levels + at * 2 + clock, mask=live, other=0.0)
@@ -126,6 +143,8 @@ def embed_gradient(
         g = tl.load(
             gradient + (at * 2 * FEATURES)[:, None] + column[None, :], mask=live[:, None], other=0.0
         )
+        if w is not None:
+            g *= tl.load(w + row % (B // 2), mask=live, other=0.0)[:, None]
         sines = _sines(level, rates, FEATURES)
         h, slope = _hidden(sines, w0, w0 + FEATURES * HIDDEN, FEATURES, HIDDEN)
         delta = tl.dot(g, w1_t, input_precision="ieee") * slope
@@ -149,8 +168,8 @@ def _embed_backward_kernel(
 ):  # fmt: skip
     s = tl.program_id(0).to(tl.int64)
     embed_gradient(
-        tl.program_id(1), s, levels, rates, gradient, parameters + s * stride,
-        results + s * results_stride, B, FEATURES, HIDDEN, BLOCK_B,
+        tl.program_id(1), 0, s, levels, rates, gradient, None, parameters + s * stride,
+        results + s * results_stride, B, FEATURES, HIDDEN, BLOCK_B, 1,
     )  # fmt: skip
 
 

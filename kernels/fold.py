@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import NamedTuple
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .embed import clock_size, embed_tile, embedded, sine_rates
+from .batch import Launch
+from .embed import clock_size, embed_levels, embedded, sine_rates
+from .folded import copy_layers, starts
+from .philox import value
+from .times import draw_nodes, level_of
 
 _BLOCK, _COLUMNS, _ROWS = 1024, 64, 64
-
-
-@triton.jit
-def _copy_layers(
-    i, s, seeds, average, flat, start, A: tl.constexpr, O: tl.constexpr,  # noqa: E741
-    H: tl.constexpr, DEPTH: tl.constexpr, CLOCKS: tl.constexpr, WIDTH: tl.constexpr,
-    ACTION: tl.constexpr,
-):  # fmt: skip
-    """Copy numbers i of a seed's MLP to their places in the folded policy.
-
-    All but what the step biases contain. CLOCKS: inputs of the first layer between the action and
-    the observation.
-    """
-    inputs: tl.constexpr = A + CLOCKS + O
-    hidden: tl.constexpr = (DEPTH - 1) * (H + 1) * H
-    middle: tl.constexpr = (inputs + 1) * H
-    last: tl.constexpr = middle + hidden
-    x = tl.load(average + i, mask=i < last + (H + 1) * A, other=0.0)
-
-    r, c = i // H, i % H
-    tl.store(flat + (s * A + r) * WIDTH + c, x, mask=r < A)
-    r -= A + CLOCKS
-    tl.store(flat + start.observation + (s * O + r) * WIDTH + c, x, mask=(r >= 0) & (r < O))
-
-    j = i - middle
-    between = (j >= 0) & (j < hidden)
-    layer, e = j // ((H + 1) * H), j % ((H + 1) * H)
-    r, c = e // H, e % H
-    at = start.hidden + ((layer * seeds + s) * H + r) * WIDTH + c
-    tl.store(flat + at, x, mask=between & (r < H))
-    bias = start.bias + (layer * seeds + s) * WIDTH + c
-    tl.store(flat + bias, x, mask=between & (r == H))
-
-    j = i - last
-    r, c = j // A, j % A
-    tl.store(flat + start.last + (s * H + r) * ACTION + c, x, mask=(j >= 0) & (r < H))
-    tl.store(flat + start.last_bias + s * ACTION + c, x, mask=(j >= 0) & (r == H))
 
 
 @triton.jit
@@ -76,8 +40,11 @@ def _step_bias(
     tl.store(flat + at[:, None] + column[None, :], total, mask=(k < K)[:, None] & inside[None, :])
 
 
-@triton.jit(do_not_specialize=["B"])
-def _fold_kernel(
+@triton.jit
+def fold_tile(
+    program,
+    s,  # program_id(1), int64
+    seeds,  # their number
     online,  # [S, P]: both clocks, then the MLP
     average,  # [S, P]
     stride,
@@ -85,10 +52,9 @@ def _fold_kernel(
     rates,
     flat,  # the folded policy
     start,  # of its parts
-    student_levels,  # [S, 2B, 2]
-    teacher_levels,  # [S, B, 2]
     student,  # [S, 2B, 2 FEATURES]
     teacher,  # [S, B, 2 FEATURES]
+    times,  # of the rows: their levels (students, teacher), or what they are drawn from
     B,
     A: tl.constexpr,
     O: tl.constexpr,  # noqa: E741
@@ -104,10 +70,12 @@ def _fold_kernel(
     BLOCK: tl.constexpr,
     BLOCK_K: tl.constexpr,
     COLUMNS: tl.constexpr,
-    BLOCK_B: tl.constexpr,
+    BLOCK_L: tl.constexpr,
+    UNIFORM: tl.constexpr = False,
+    STEPS: tl.constexpr = 0,
+    TIME: tl.constexpr = 0,
 ):
-    program, seeds = tl.program_id(0), tl.num_programs(1)
-    s = tl.program_id(1).to(tl.int64)
+    """Do a program's share of seed s: step biases first, then copies, then embedded levels."""
     mean = average + s * stride
     if program < BIASES:
         _step_bias(
@@ -116,50 +84,60 @@ def _fold_kernel(
         )  # fmt: skip
     elif program < BIASES + COPIES:
         i = (program - BIASES) * BLOCK + tl.arange(0, BLOCK)
-        _copy_layers(
+        copy_layers(
             i, s, seeds, mean + 2 * clock_size(FEATURES, HIDDEN), flat, start, A, O, H, DEPTH,
             2 * FEATURES, WIDTH, ACTION,
         )  # fmt: skip
     else:
         program -= BIASES + COPIES
         clock, tile = program % 2, program // 2
-        students = tl.cdiv(2 * B, BLOCK_B)
+        students = tl.cdiv(2 * B, BLOCK_L)
         if tile < students:
-            row = tile * BLOCK_B + tl.arange(0, BLOCK_B)
-            embed_tile(
-                row, row < 2 * B, clock, student_levels, rates, online + s * stride, student,
-                2 * s * B, FEATURES, HIDDEN,
+            row = tile * BLOCK_L + tl.arange(0, BLOCK_L)
+            level = _level(row, row < 2 * B, clock, s, times, 2, B, UNIFORM, STEPS, TIME)
+            embed_levels(
+                row, row < 2 * B, clock, level, rates, online + s * stride, student, 2 * s * B,
+                FEATURES, HIDDEN,
             )  # fmt: skip
         else:
-            row = (tile - students) * BLOCK_B + tl.arange(0, BLOCK_B)
-            embed_tile(
-                row, row < B, clock, teacher_levels, rates, mean, teacher, s * B, FEATURES, HIDDEN
-            )
+            row = (tile - students) * BLOCK_L + tl.arange(0, BLOCK_L)
+            level = _level(row, row < B, clock, s, times, 1, B, UNIFORM, STEPS, TIME)
+            embed_levels(row, row < B, clock, level, rates, mean, teacher, s * B, FEATURES, HIDDEN)
 
 
-class Start(NamedTuple):
-    """Start of each part of a folded policy, after the action's weights."""
+@triton.jit
+def _level(
+    row, live, clock, s, times, HALVES: tl.constexpr, B, UNIFORM: tl.constexpr,
+    STEPS: tl.constexpr, TIME: tl.constexpr,
+):  # fmt: skip
+    """Return a clock's level of rows of seed s, of students (two halves) or of the teacher."""
+    if len(times) == 2:
+        levels = times[0] if HALVES == 2 else times[1]
+        return tl.load(levels + (HALVES * s * B + row) * 2 + clock, mask=live, other=0.0)
+    else:
+        nodes, cdf, num_nodes, seeds, step = times
+        n_t, n_u, n_tau = draw_nodes(
+            tl.load(seeds + s), value(step), row % B, value(num_nodes), cdf, UNIFORM, STEPS, TIME
+        )
+        # Students jump from t to tau, and in the second half to t; the teacher from u to tau.
+        first = n_t if HALVES == 2 else n_u
+        second = tl.where(row < B, n_tau, n_t) if HALVES == 2 else n_tau
+        return level_of(tl.load(nodes + tl.where(clock == 0, first, second)))
 
-    observation: int
-    step_bias: int
-    hidden: int
-    bias: int
-    last: int
-    last_bias: int
-    end: int
 
-
-def starts(
-    seeds: int, sizes: tuple[int, int, int, int], steps: int, padded: tuple[int, int]
-) -> Start:
-    """Return where the parts of a folded policy start; arguments as in `fold`, `steps`: K."""
-    O, A, H, depth = sizes  # noqa: E741
-    width, action = padded
-    lengths = (
-        A * width, O * width, steps * width, (depth - 1) * H * width, (depth - 1) * width,
-        H * action, action,
+@triton.jit(do_not_specialize=["B"])
+def _fold_kernel(
+    online, average, stride, levels, rates, flat, start, student, teacher, times, B,
+    A: tl.constexpr, O: tl.constexpr, H: tl.constexpr, K: tl.constexpr,  # noqa: E741
+    DEPTH: tl.constexpr, WIDTH: tl.constexpr, ACTION: tl.constexpr, FEATURES: tl.constexpr,
+    HIDDEN: tl.constexpr, BIASES: tl.constexpr, COPIES: tl.constexpr, BLOCK: tl.constexpr,
+    BLOCK_K: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_L: tl.constexpr,
+):  # fmt: skip
+    fold_tile(
+        tl.program_id(0), tl.program_id(1).to(tl.int64), tl.num_programs(1), online, average,
+        stride, levels, rates, flat, start, student, teacher, times, B, A, O, H, K, DEPTH, WIDTH,
+        ACTION, FEATURES, HIDDEN, BIASES, COPIES, BLOCK, BLOCK_K, COLUMNS, BLOCK_L,
     )  # fmt: skip
-    return Start(*itertools.accumulate(seeds * length for length in lengths))
 
 
 def fold(
@@ -175,19 +153,45 @@ def fold(
 ) -> tuple[Tensor, Tensor]:
     """Write the folded policy of `average` into flat; return embedded levels (students, teacher).
 
+    student_levels: [S, 2B, 2], teacher_levels: [S, B, 2]; the rest, what is returned and errors: as
+    in `fold_launch`.
+    """
+    outputs, launch = fold_launch(
+        online, average, sizes, embedding, levels, flat, padded, teacher_levels.shape[1]
+    )
+    times = student_levels, teacher_levels
+    with torch.cuda.device(flat.get_device()):
+        _fold_kernel[(launch.programs, len(online))](
+            *launch.arguments, times, teacher_levels.shape[1], **launch.options
+        )
+    return outputs
+
+
+def fold_launch(
+    online: Tensor,
+    average: Tensor,
+    sizes: tuple[int, int, int, int],
+    embedding: tuple[int, int],
+    levels: Tensor,
+    flat: Tensor,
+    padded: tuple[int, int],
+    rows: int,
+) -> tuple[tuple[Tensor, Tensor], Launch]:
+    """Return embedded levels (students, teacher) and the launch that writes them and flat.
+
     online, average: [S, P], the parameters of both clocks as `embed` takes them, then of the MLP as
     `mlp` takes them, with inputs action, both embeddings, observation; sizes: O, A, hidden width,
     number of hidden layers; embedding: features n and hidden width; levels: [K, 2]; flat: for all
     seeds, part after part, the first layer's weights of the action and of the observation, its bias
     in each step, hidden weights, hidden biases, the last weight, the last bias; padded: lengths of
-    rows of hidden width and of rows of actions. Returns the levels of students embedded by `online`
-    [S, 2B, 2 n], those of the teacher by `average` [S, B, 2 n]. Raises ValueError for another
-    shape.
+    rows of hidden width and of rows of actions; rows: B. The levels of students are embedded by
+    `online` [S, 2B, 2 n], those of the teacher by `average` [S, B, 2 n]. Raises ValueError for
+    another shape.
     """
     S, P = online.shape
     O, A, H, depth = sizes  # noqa: E741
     features, hidden = embedding
-    K, B, (width, action) = levels.shape[0], teacher_levels.shape[1], padded
+    K, B, (width, action) = levels.shape[0], rows, padded
     clocks = 2 * clock_size(features, hidden)
     layers = (A + 2 * features + O + 1) * H + (depth - 1) * (H + 1) * H + (H + 1) * A
     start = starts(S, sizes, K, padded)
@@ -199,12 +203,14 @@ def fold(
     teacher = torch.empty((S, B, 2 * features), dtype=torch.float32, device=flat.device)
     biases, copies = triton.cdiv(H, _COLUMNS), triton.cdiv(layers, _BLOCK)
     tiles = triton.cdiv(2 * B, _ROWS) + triton.cdiv(B, _ROWS)
-    with torch.cuda.device(flat.get_device()):
-        _fold_kernel[(biases + copies + 2 * tiles, S)](
-            online, average, online.stride(0), levels, sine_rates(features, flat.device), flat,
-            start, student_levels, teacher_levels, student, teacher, B, A=A, O=O, H=H, K=K,
-            DEPTH=depth, WIDTH=width, ACTION=action, FEATURES=features, HIDDEN=hidden,
-            BIASES=biases, COPIES=copies, BLOCK=_BLOCK, BLOCK_K=max(16, triton.next_power_of_2(K)),
-            COLUMNS=_COLUMNS, BLOCK_B=_ROWS, num_warps=4, enable_fp_fusion=True,
-        )  # fmt: skip
-    return student, teacher
+    arguments = (
+        online, average, online.stride(0), levels, sine_rates(features, flat.device), flat, start,
+        student, teacher,
+    )  # fmt: skip
+    options = {
+        "A": A, "O": O, "H": H, "K": K, "DEPTH": depth, "WIDTH": width, "ACTION": action,
+        "FEATURES": features, "HIDDEN": hidden, "BIASES": biases, "COPIES": copies,
+        "BLOCK": _BLOCK, "BLOCK_K": max(16, triton.next_power_of_2(K)), "COLUMNS": _COLUMNS,
+        "BLOCK_L": _ROWS, "num_warps": 4, "enable_fp_fusion": True,
+    }  # fmt: skip
+    return (student, teacher), Launch(biases + copies + 2 * tiles, arguments, options)

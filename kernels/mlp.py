@@ -19,9 +19,9 @@ from .dense import (
     one_row,
     piece_rows,
     pieces,
-    tiles,
     total_width,
 )
+from .tiling import tiles
 
 
 @triton.jit
@@ -42,6 +42,8 @@ def forward_tile(
     x,  # pieces, read side by side
     parameters,  # layer after layer, a weight, then its bias
     stride,  # of parameters, from group to group
+    weights,  # the same, of which only weights are read: float32, or bfloat16
+    weights_stride,
     hidden,  # [LAYERS, G, B, H]
     slopes,  # [LAYERS, G, B, H], or nothing
     y,  # [G, B, N]
@@ -72,9 +74,9 @@ def forward_tile(
     at = own + row[:, None] * H + column[None, :]
 
     inputs: tl.constexpr = total_width(K)
-    w = parameters + group * stride
+    w, bias = weights + group * weights_stride, parameters + group * stride + inputs * H
     z = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
-    z += tl.load(w + inputs * H + column, mask=inside, other=0.0)[None, :]
+    z += tl.load(bias + column, mask=inside, other=0.0)[None, :]
     for i in tl.static_range(len(K)):
         offsets = piece_rows(g, row, x[i])
         z = add_product(z, x[i].x, offsets, live, w, column, inside, H, 1, K[i], BLOCK_K, PRECISION)
@@ -84,7 +86,8 @@ def forward_tile(
     w += H
     for i in tl.range(1, DEPTH):
         z = tl.zeros((BLOCK_B, BLOCK_H), tl.float32)
-        z += tl.load(w + H * H + column, mask=inside, other=0.0)[None, :]
+        bias += (H + 1) * H
+        z += tl.load(bias + column, mask=inside, other=0.0)[None, :]
         before, after = ((i - 1) % LAYERS) * layer, (i % LAYERS) * layer
         z = add_product(
             z, hidden + before + own, row * H, live, w, column, inside, H, 1, H, BLOCK_K, PRECISION
@@ -95,7 +98,8 @@ def forward_tile(
     output = tl.arange(0, BLOCK_N)
     real = output < N
     z = tl.zeros((BLOCK_B, BLOCK_N), tl.float32)
-    z += tl.load(w + H * N + output, mask=real, other=0.0)[None, :]
+    bias += H + H * N
+    z += tl.load(bias + output, mask=real, other=0.0)[None, :]
     before = ((DEPTH - 1) % LAYERS) * layer
     z = add_product(
         z, hidden + before + own, row * H, live, w, output, real, N, 1, H, BLOCK_K, PRECISION
@@ -115,7 +119,8 @@ def _mlp_kernel(
     BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     forward_tile(
-        tl.program_id(0), x, parameters, stride, hidden, slopes, y, B, K, H, N, DEPTH, LAYERS, SAVE,
+        tl.program_id(0), x, parameters, stride, parameters, stride, hidden, slopes, y, B, K, H, N,
+        DEPTH, LAYERS, SAVE,
         ACTIVATION, PRECISION, BLOCK_B, BLOCK_H, BLOCK_N, BLOCK_K,
     )  # fmt: skip
 

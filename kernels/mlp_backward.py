@@ -9,10 +9,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import dense
-from .dense import Tiles, add_product, alternate, one_row, pieces, tiles, total_width
+from . import tiling
+from .dense import add_product, alternate, one_row, pieces, total_width
 from .mlp import Saved
 from .mlp_weights import write_weight_gradients
+from .tiling import Tiles, tiles
 
 
 @triton.jit
@@ -113,17 +114,22 @@ def _chain_kernel(
 
 
 def chain_options(
-    saved: Saved, widths: Sequence[int], outputs: int, precision: str, after_loss: bool = False
+    saved: Saved,
+    widths: Sequence[int],
+    outputs: int,
+    precision: str,
+    after_loss: bool = False,
+    small: bool = True,
 ) -> Tiles:
     """Return the tile and the launch options of a kernel that calls `chain_tile`.
 
-    after_loss: the kernel computes a loss first, from which the deltas start.
+    after_loss: the kernel computes a loss first, from which the deltas start; small: as in `tiles`.
     """
     depth, G, B, H = saved.hidden.shape
-    tile, options = tiles(G, B, H, precision, saved.hidden.device, backward=True)
+    tile, options = tiles(G, B, H, precision, saved.hidden.device, True, small)
     if after_loss and precision == "tf32" and tile == 16 and options["BLOCK_H"] == 256:
         # After a loss eight warps would spill, and on 8.x two stages too.
-        stages = 3 if dense.capability(saved.hidden.device) < 90 else 2
+        stages = 3 if tiling.capability(saved.hidden.device) < 90 else 2
         options |= {"num_warps": 4, "num_stages": stages}
     sizes = {"K": tuple(widths), "H": H, "N": outputs}
     blocks = {"BLOCK_B": tile, "BLOCK_N": min(32, max(16, triton.next_power_of_2(outputs)))}

@@ -10,14 +10,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import dense
-from .dense import pieces, tiles
+from . import tiling
+from .dense import pieces
 from .mlp import Saved, empty, forward_tile
+from .tiling import tiles
 
 
 @triton.jit(do_not_specialize=["B", "C"])
 def _pair_kernel(
-    x, parameters, stride, hidden, slopes, y, B, other_x, other_parameters, scratch, other, C,
+    x, parameters, weights, hidden, slopes, y, B, other_x, other_parameters, other_weights, scratch,
+    other, C, stride, weights_stride,
     K: tl.constexpr, H: tl.constexpr, N: tl.constexpr, DEPTH: tl.constexpr, LAYERS: tl.constexpr,
     SAVE: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, BLOCK_B: tl.constexpr,
     BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
@@ -26,12 +28,13 @@ def _pair_kernel(
     tiles_before = tl.cdiv(B, BLOCK_B)
     if tile < tiles_before:
         forward_tile(
-            tile, x, parameters, stride, hidden, slopes, y, B, K, H, N, DEPTH, LAYERS, SAVE,
-            ACTIVATION, PRECISION, BLOCK_B, BLOCK_H, BLOCK_N, BLOCK_K,
+            tile, x, parameters, stride, weights, weights_stride, hidden, slopes, y, B, K, H, N,
+            DEPTH, LAYERS, SAVE, ACTIVATION, PRECISION, BLOCK_B, BLOCK_H, BLOCK_N, BLOCK_K,
         )  # fmt: skip
     else:
         forward_tile(
-            tile - tiles_before, other_x, other_parameters, stride, scratch, scratch, other, C,
+            tile - tiles_before, other_x, other_parameters, stride, other_weights, weights_stride,
+            scratch, scratch, other, C,
             K, H, N, DEPTH, min(DEPTH, 2), False, ACTIVATION, PRECISION, BLOCK_B, BLOCK_H, BLOCK_N,
             BLOCK_K,
         )  # fmt: skip
@@ -53,13 +56,17 @@ def mlp_pair(
     shape: tuple[int, int, int],
     precision: str = "fp32",
     save: bool = True,
+    small: bool = True,
+    copies: tuple[Tensor, Tensor] | None = None,
 ) -> Pair:
     """Apply two stacks of MLPs with Mish, each to its own inputs, in one launch.
 
     inputs, other_inputs: pieces as `mlp` takes them, of equal widths; parameters and
     other_parameters: [G, P] of equal stride, weight and bias of each layer one behind another;
     shape: hidden width, number of hidden layers, outputs; save: keep what a backward pass of the
-    first stack reads. Raises ValueError for another shape.
+    first stack reads; small: as in `tiling.tiles`; copies: of both
+    parameters by `dense.aligned_rows`, whose weights are read instead. Raises ValueError for
+    another shape.
     """
     H, depth, N = shape
     G, x = parameters.shape[0], inputs[0]
@@ -73,12 +80,13 @@ def mlp_pair(
         )
     if not parameters.stride() == other_parameters.stride() == (parameters.stride(0), 1):
         raise ValueError("the parameters of both stacks have to be rows of one stride")
+    weights, other_weights = copies or (parameters, other_parameters)
     layers = depth if save else min(2, depth)
     y, other, hidden = empty(x, G, B, N), empty(x, G, C, N), empty(x, layers, G, B, H)
     slopes = empty(x, layers, G, B, H) if save else hidden
     scratch = empty(x, min(2, depth), G, C, H)
-    rows, options = tiles(G, B + C, H, precision, x.device)
-    chip = dense.capability(x.device) if options["BLOCK_H"] == 512 else 0
+    rows, options = tiles(G, B + C, H, precision, x.device, small=small)
+    chip = tiling.capability(x.device) if options["BLOCK_H"] == 512 else 0
     # By default ptxas spills here rather than take more than 128 registers.
     if chip >= 120 and precision == "tf32":
         options["maxnreg"] = 255
@@ -86,8 +94,9 @@ def mlp_pair(
         options["maxnreg"] = 240
     with torch.cuda.device(x.get_device()):
         _pair_kernel[(triton.cdiv(B, rows) + triton.cdiv(C, rows), G)](
-            parts, parameters, parameters.stride(0), hidden, slopes, y, B, others, other_parameters,
-            scratch, other, C, K=widths, H=H, N=N, DEPTH=depth, LAYERS=layers, SAVE=save,
+            parts, parameters, weights, hidden, slopes, y, B, others, other_parameters,
+            other_weights, scratch, other, C, parameters.stride(0), weights.stride(0), K=widths,
+            H=H, N=N, DEPTH=depth, LAYERS=layers, SAVE=save,
             ACTIVATION="mish", BLOCK_B=rows, BLOCK_N=max(16, triton.next_power_of_2(N)), **options,
         )  # fmt: skip
     return Pair(y, other, Saved(hidden, slopes))

@@ -15,21 +15,22 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import dense
+from . import tiling
 from .dense import Piece, alternate, check_layers, multiply, one_row, piece_start, total_width
 
-_TILE, _TILE_ROWS = 64, 16
+_TILE, TURN = 64, 64
 
 
 @triton.jit
 def _weight_tile(
-    tile, x, x_rows, x_row_stride, delta, weight, bias, ROWS: tl.constexpr,
+    tile, x, x_rows, x_row_stride, delta, w, weight, bias, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr, BIAS: tl.constexpr, B: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_ROWS: tl.constexpr,
 ):  # fmt: skip
     """Write one tile of x^T delta; return the sum of its squares.
 
-    BIAS: the tiles of the first row also write the sum of delta.
+    w: what the rows of delta are multiplied by, [B / 2] for each half, or None. BIAS: the tiles of
+    the first row also write the sum of delta.
     """
     across: tl.constexpr = (COLUMNS + BLOCK - 1) // BLOCK
     k = (tile // across) * BLOCK + tl.arange(0, BLOCK)
@@ -50,6 +51,8 @@ def _weight_tile(
             mask=live[:, None] & inside[None, :],
             other=0.0,
         )
+        if w is not None:
+            d *= tl.load(w + row % (B // 2), mask=live, other=0.0)[:, None]
         total = multiply(a, d, total, PRECISION)
         sums += tl.sum(d, 0)
     tl.store(
@@ -72,6 +75,7 @@ def weight_tiles(
     hidden,  # [DEPTH, G, B, H]
     deltas,  # [DEPTH, G, B, H]
     gradient,  # [G, B, N]
+    w,  # of the group's rows, [B / 2] for each half, or None
     results,  # in the order of the parameters
     stride,  # of results, from group to group
     B: tl.constexpr,
@@ -97,10 +101,10 @@ def weight_tiles(
     squares = tl.zeros((), tl.float32)
     if tile < middle:
         i = tile // (side * side)
-        w = later + i * (H + 1) * H
+        at = later + i * (H + 1) * H
         squares = _weight_tile(
             tile % (side * side), hidden + i * layer + own, B, H, deltas + (i + 1) * layer + own, w,
-            w + H * H, H, H, True, B, PRECISION, BLOCK, BLOCK_ROWS,
+            at, at + H * H, H, H, True, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
     tile -= middle
     for i in tl.static_range(len(K)):
@@ -108,15 +112,15 @@ def weight_tiles(
         if (tile >= 0) & (tile < count):
             squares = _weight_tile(
                 tile, x[i].x + piece_start(g, x[i]), x[i].rows, x[i].row_stride, deltas + own,
-                first, bias, K[i], H, i == 0, B, PRECISION, BLOCK, BLOCK_ROWS,
+                w, first, bias, K[i], H, i == 0, B, PRECISION, BLOCK, BLOCK_ROWS,
             )  # fmt: skip
         tile -= count
         first += K[i] * H
     if tile >= 0:
-        w = later + (DEPTH - 1) * (H + 1) * H
+        at = later + (DEPTH - 1) * (H + 1) * H
         squares = _weight_tile(
-            tile, hidden + (DEPTH - 1) * layer + own, B, H, gradient + group * B * N, w, w + H * N,
-            H, N, True, B, PRECISION, BLOCK, BLOCK_ROWS,
+            tile, hidden + (DEPTH - 1) * layer + own, B, H, gradient + group * B * N, w, at,
+            at + H * N, H, N, True, B, PRECISION, BLOCK, BLOCK_ROWS,
         )  # fmt: skip
     return squares
 
@@ -129,7 +133,7 @@ def _weights_kernel(
     PRECISION: tl.constexpr, BLOCK: tl.constexpr, BLOCK_ROWS: tl.constexpr,
 ):  # fmt: skip
     squares = weight_tiles(
-        tl.program_id(0), x, hidden, deltas, gradient, results, stride, B, K, H, N, DEPTH,
+        tl.program_id(0), x, hidden, deltas, gradient, None, results, stride, B, K, H, N, DEPTH,
         PRECISION, BLOCK, BLOCK_ROWS,
     )  # fmt: skip
     if sums is not None:
@@ -143,18 +147,22 @@ def count_tiles(widths: Sequence[int], depth: int, width: int) -> int:
 
 
 def weight_options(
-    widths: Sequence[int], hidden: Tensor, outputs: int, precision: str
+    widths: Sequence[int], hidden: Tensor, outputs: int, precision: str, turn: int = TURN
 ) -> dict[str, Any]:
-    """Return the launch options of a kernel that calls `weight_tiles`."""
+    """Return the launch options of a kernel that calls `weight_tiles`.
+
+    turn: the rows of a batch that one turn of its loop takes; at most 16 in full float32, whose
+    products would spill with more.
+    """
     depth, _, rows, width = hidden.shape
-    full, chip = precision == "fp32", dense.capability(hidden.device)
+    full, chip = precision == "fp32", tiling.capability(hidden.device)
     # Tensor cores need fewer warps, except where four would spill.
     warps = 8 if full or (chip >= 120 and precision == "tf32") else 4
     two_stages = width > 256 and (precision == "tf32" or (full and chip < 90))
     return {
         "B": rows, "K": tuple(widths), "H": width, "N": outputs, "DEPTH": depth,
-        "PRECISION": precision, "BLOCK": _TILE, "BLOCK_ROWS": _TILE_ROWS, "num_warps": warps,
-        "num_stages": 2 if two_stages else 3, "enable_fp_fusion": True,
+        "PRECISION": precision, "BLOCK": _TILE, "BLOCK_ROWS": min(turn, 16) if full else turn,
+        "num_warps": warps, "num_stages": 2 if two_stages else 3, "enable_fp_fusion": True,
     }  # fmt: skip
 
 
@@ -166,11 +174,12 @@ def weight_gradients(
     gradient: Tensor,
     results: Tensor,
     precision: str,
+    turn: int = TURN,
 ) -> Tensor:
     """Write all gradients into results; return partial sums [G, n] of their squares.
 
-    results: [G, P], in the order of the parameters of `mlp_pair`; the rest as in
-    `write_weight_gradients`.
+    results: [G, P], in the order of the parameters of `mlp_pair`; turn: rows of a batch that are
+    multiplied at once; the rest as in `write_weight_gradients`.
     """
     depth, G, _, H = hidden.shape
     tiles = count_tiles(widths, depth, H)
@@ -178,7 +187,7 @@ def weight_gradients(
     with torch.cuda.device(hidden.get_device()):
         _weights_kernel[(tiles, G)](
             tuple(parts), hidden, deltas, gradient, results, results.stride(0), sums,
-            **weight_options(widths, hidden, gradient.shape[2], precision),
+            **weight_options(widths, hidden, gradient.shape[2], precision, turn),
         )  # fmt: skip
     return sums
 

@@ -9,7 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .philox import multiply_high, normals_tile, value, words
+from .philox import normals_tile, value
+from .times import draw_nodes, level_of
 
 MAX_ACTIONS = 64
 _TILE = 512  # elements of a tile: with four warps, one Philox call for every thread
@@ -39,20 +40,6 @@ def _precondition(t, KIND: tl.constexpr, SIGMA: tl.constexpr, T_MIN: tl.constexp
         return tl.div_rn(variance, shifted * shifted + variance), SIGMA * shifted * scale, t * 0 + 1
     else:
         return t * 0, t * 0 + 1, scale
-
-
-@triton.jit
-def _draw_node(word, num_nodes, cdf, STEPS: tl.constexpr):
-    """Return a word's node, 1..N-1: the number of cdf entries up to it."""
-    if cdf is None:
-        return 1 + multiply_high(word, num_nodes - 1)
-    else:
-        goal, last = word.to(tl.int64), (word * 0).to(tl.int32)
-        for i in tl.static_range(STEPS):
-            ahead = last + (1 << (STEPS - 1 - i))
-            bound = tl.load(cdf + ahead, mask=ahead < num_nodes, other=1 << 32)
-            last = tl.where(bound <= goal, ahead, last)
-        return last + 1
 
 
 @triton.jit
@@ -88,10 +75,7 @@ def perturb_tile(
 
     s: the seed's number, program_id(1), int64.
     """
-    w_t, w_tau, w_u, _ = words(seed, step, TIME, row, row * 0)
-    n_t = _draw_node(w_t, num_nodes, cdf, STEPS)
-    n_tau = multiply_high(w_tau, n_t)
-    n_u = n_tau + multiply_high(w_u, n_t - n_tau) if UNIFORM else n_t - 1
+    n_t, n_u, n_tau = draw_nodes(seed, step, row, num_nodes, cdf, UNIFORM, STEPS, TIME)
     node_t, node_u, node_tau = tl.load(nodes + n_t), tl.load(nodes + n_u), tl.load(nodes + n_tau)
     # Node 0 is algebraic time 0, though the embedding sees t_min there.
     t, u, tau = node_t, tl.where(n_u > 0, node_u, 0.0), tl.where(n_tau > 0, node_tau, 0.0)
@@ -108,8 +92,7 @@ def perturb_tile(
     for i in tl.static_range(len(fields)):
         tl.store(row_fields + i * plane + s * B + row, fields[i], mask=live)
 
-    level_t, level_u = 0.25 * tl.log(node_t), 0.25 * tl.log(node_u)
-    level_tau = 0.25 * tl.log(node_tau)
+    level_t, level_u, level_tau = level_of(node_t), level_of(node_u), level_of(node_tau)
     first = student_levels + (2 * s * B + row) * 2
     second = first + 2 * B
     tl.store(first, level_t, mask=live)

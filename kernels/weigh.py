@@ -104,6 +104,61 @@ def weights_of_seed(
     tl.store(metrics + 3 * apart, tl.reduce(most, 0, _larger))
 
 
+@triton.jit
+def write_weights(
+    data, policy, data_apart, policy_apart, strength, spread, w, B, M: tl.constexpr,
+    CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Write the weights w [B] of a seed."""
+    start = 0
+    while start < B:
+        row = start + tl.arange(0, BLOCK)
+        live = row < B
+        weight = weight_at(
+            data, policy, data_apart, policy_apart, strength, spread, row, live, B, M, CEILING, EPS
+        )
+        tl.store(w + row, weight, mask=live)
+        start += BLOCK
+
+
+class Weighing(NamedTuple):
+    """What the weights of a batch are computed of, and where they go."""
+
+    data: Tensor
+    """[2S, B], Q of both twins at the data's actions."""
+    policy: Tensor
+    """[2S, v B], Q at policy actions of the same states."""
+    eta: Tensor
+    """[S]"""
+    w: Tensor
+    """[S, B]"""
+    statistics: Tensor
+    """[4, S]: mean Q, standard deviation of A, mean and largest w."""
+
+
+def weighing(data: Tensor, policy: Tensor, eta: Tensor, statistics: Tensor) -> Weighing:
+    """Return what a kernel weighs by; data and policy: [2S, B, 1] and [2S, v B, 1].
+
+    Raises ValueError for another shape.
+    """
+    G, B, _ = data.shape
+    if policy.shape[0] != G or policy.shape[1] % B or eta.shape != (G // 2,):
+        raise ValueError(f"values {list(data.shape)} and {list(policy.shape)} do not fit")
+    w = torch.empty((G // 2, B), dtype=torch.float32, device=data.device)
+    return Weighing(data, policy, eta, w, statistics)
+
+
+def weighing_constants(
+    given: Weighing | None, maximum: float | None, eps: float
+) -> dict[str, float]:
+    """Return the constants of a kernel that weighs; given: None where it does not."""
+    rows, actions = (given.data.shape[1], given.policy.shape[1]) if given else (1, 1)
+    return {
+        "V": actions // rows, "CEILING": math.log(maximum) if maximum else 0.0, "EPS": eps,
+        "BLOCK_W": min(_BLOCK, triton.next_power_of_2(rows)),
+    }  # fmt: skip
+
+
 @triton.jit(do_not_specialize=["B"])
 def _weigh_kernel(
     values,  # [S, 2, (1 + M) B], the data's actions first

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from gtp_fast.errors import UserError
+from gtp_fast.ops.launches import DEFAULT, Launches
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Setup:
     seeds: trained by this agent. all_seeds: of the whole run, by default the same; settings with
     one value a seed are indexed by them. backend, dtype, precision: as `ops.resolve` takes them.
     observation_mean, observation_scale: [O] where the table's observations are standardised; the
-    policy acts on raw ones.
+    policy acts on raw ones. launches: of an update on a GPU.
     """
 
     observation_dim: int
@@ -31,6 +32,7 @@ class Setup:
     all_seeds: Sequence[int] = ()
     observation_mean: Sequence[float] = ()
     observation_scale: Sequence[float] = ()
+    launches: Launches = DEFAULT
 
     def __post_init__(self) -> None:
         """Fix all seeds, so that a copy with a part of `seeds` keeps them."""

@@ -16,7 +16,7 @@ pytest.importorskip("triton")
 pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
 
 from agent_cases import TINY, synthetic_table
-from gtp_fast.kernels import batch, dense, mlp_backward, mlp_pair
+from gtp_fast.kernels import batch, begin, mlp_backward, mlp_pair, tiling
 from nodes import counted
 from triton_cases import DEVICE, pytestmark  # noqa: F401
 
@@ -96,13 +96,14 @@ def test_without_a_critic_the_whole_update_is_that_of_single_operations() -> Non
 
 def test_times_are_drawn_by_the_law_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     config, drawn = dataclasses.replace(CONFIG, eta=(1.0,), t_law="lognormal"), []
-    made, draw = GTP(config, Setup(3, 2, (3,), DEVICE, "fused")), batch.draw_batch
+    made, draw = GTP(config, Setup(3, 2, (3,), DEVICE, "fused")), batch.batch_launch
 
     def noted(*arguments: Any, **options: Any) -> Any:
-        drawn.append(draw(*arguments, **options))
-        return drawn[0]
+        found = draw(*arguments, **options)
+        drawn.append(found[0])
+        return found
 
-    monkeypatch.setattr(batch, "draw_batch", noted)
+    monkeypatch.setattr(begin, "batch_launch", noted)
     made.update(synthetic_table().to(DEVICE), 0)
     n_t, _, _ = reference.draw_times(made.keys, 0, config.batch_size, 11, cdf=made.cdf)
     assert torch.equal(drawn[0].perturbed.row_fields[0], made.nodes[n_t])
@@ -175,7 +176,7 @@ def test_a_resumed_run_takes_the_same_steps() -> None:
 @pytest.mark.parametrize(
     ("seeds", "precision"), [((3,), "fp32"), ((3, 5), "fp32"), ((3,), "tf32"), ((3,), "bf16")]
 )
-def test_an_update_is_13_nodes_and_one_more_where_it_packs(
+def test_an_update_is_12_nodes_and_one_more_where_it_packs(
     monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, ...], precision: str
 ) -> None:
     made = GTP(
@@ -190,9 +191,9 @@ def test_an_update_is_13_nodes_and_one_more_where_it_packs(
         watch.add(made.update(table, step), step, advance=True)
     packs = [] if precision == "fp32" else ["cuda sampler take"]
     assert nodes == [
-        "triton batch._batch_kernel",
-        "triton fold._fold_kernel",
+        "triton begin._begin_kernel",
         "triton mlp_pair._pair_kernel",
+        "triton actor_backward._actor_kernel",
         *packs,
         "cuda sampler sample",
         "triton mlp_pair._pair_kernel",
@@ -200,8 +201,7 @@ def test_an_update_is_13_nodes_and_one_more_where_it_packs(
         "triton mlp_weights._weights_kernel",
         "triton step._step_kernel",
         "triton mlp_pair._pair_kernel",
-        "triton actor_backward._actor_kernel",
-        "triton actor_backward._gradients_kernel",
+        "triton actor_gradients._gradients_kernel",
         "triton step._step_kernel",
         "triton tally._tally_kernel",
     ]
@@ -228,7 +228,7 @@ def test_the_precision_of_a_run_reaches_every_product(
         made = GTP(dataclasses.replace(CONFIG, eta=(1.0,)), setup)
         made.prepare(10)
         seen = set()
-        multiplied = dense.tiles
+        multiplied = tiling.tiles
 
         def noted(*arguments: Any, **options: Any) -> Any:
             found = multiplied(*arguments, **options)

@@ -108,6 +108,36 @@ def test_a_policy_is_folded_and_times_are_embedded_as_the_network_does() -> None
         wide, narrow = wide + S * n * longer, narrow + S * n * length
 
 
+@pytest.mark.parametrize("law", ["uniform", "lognormal"])
+def test_an_update_begins_at_once_as_it_does_in_two_launches(law: str) -> None:
+    from gtp_fast.kernels import batch, begin, fold
+
+    made, N = folding_agent(torch.float32), 11
+    actor, step = made.actor, torch.tensor(STEP, device=DEVICE)
+    table = torch.randn(500, 15, generator=generator(1)).to(DEVICE)
+    nodes = reference.karras_nodes(N).to(DEVICE)
+    laws = {"u_mode": "uniform"}
+    if law == "lognormal":
+        laws = {"cdf": reference.lognormal_cdf(N).to(DEVICE)}
+    streams = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE)
+    of_batch = (table, (5, 3, 70), (1, 2), nodes, N, seeds(2), step, streams)
+    levels = torch.randn(5, 2, generator=generator(2)).to(DEVICE)
+    flats = [torch.zeros(made.folded().flatten().numel(), device=DEVICE) for _ in range(2)]
+    of_fold = [
+        (actor.parameters.flat, actor.average.flat, (5, 3, 24, 3), (16, 32), levels, x, (24, 3))
+        for x in flats
+    ]
+    drawn, embedded = begin.begin((of_batch, laws), of_fold[0])
+    apart = batch.draw_batch(*of_batch, **laws)
+    times = apart.perturbed.student_levels, apart.perturbed.teacher_levels
+    alone = fold.fold(*of_fold[1], *times)
+    assert torch.equal(*flats) and flats[0].any()
+    pairs = [*zip(drawn[:5], apart[:5], strict=True), *zip(embedded, alone, strict=True)]
+    pairs += zip(drawn.perturbed, apart.perturbed, strict=True)
+    for one, other in pairs:
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("save", [True, False])
 def test_a_pair_of_passes_is_each_of_them_alone(save: bool) -> None:
     from gtp_fast.kernels.mlp import mlp

@@ -24,6 +24,7 @@ from benchmarks import critical_path, update_nodes  # noqa: E402
 from gtp_fast import engine  # noqa: E402
 from gtp_fast.agents.gtp import GTP  # noqa: E402
 from gtp_fast.agents.setup import Setup  # noqa: E402
+from gtp_fast.ops.launches import OTHER_WAYS, Launches  # noqa: E402
 from gtp_fast.ops.sampler import NativeSampler  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="runs under TRITON_INTERPRET=1 only")
@@ -76,8 +77,15 @@ def test_the_model_has_the_launches_of_an_update(
     assert len(update.nodes) == len(seen) + (precision != "fp32")
     page = (ROOT / "docs" / "performance.md").read_text()
     assert update_nodes.names(update.nodes) == [x[0] for x in rows(page, precision)]
-    assert [update.nodes[i] for i in update.side] == ["triton mlp_pair._pair_kernel"]
-    assert update.nodes[update.join] == "triton actor_backward._actor_kernel"
+    beside = ["triton mlp_pair._pair_kernel", "triton actor_backward._actor_kernel"]
+    assert [update.nodes[i] for i in update.side] == beside
+    assert update.nodes[update.join] == "triton actor_gradients._gradients_kernel"
+    other = update_nodes.record(
+        CONFIG, synthetic_table(), (3, 2), precision, Launches(**OTHER_WAYS)
+    )
+    assert [other.nodes[i] for i in other.side] == beside[:1]
+    assert other.nodes[other.join] == beside[1]
+    assert update_nodes.names(other.nodes)[:2] == ["batch", "fold"]
 
 
 def rows(page: str, precision: str) -> list[list[str]]:

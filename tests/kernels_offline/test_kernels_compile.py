@@ -83,10 +83,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., t
     def build(
         module: Any, name: str, launch: Callable[[], object], capability: int
     ) -> tuple[str, str]:
-        from gtp_fast.kernels import dense
+        from gtp_fast.kernels import tiling
 
         kernel = getattr(module, name)
-        monkeypatch.setattr(dense, "capability", lambda device: capability)
+        monkeypatch.setattr(tiling, "capability", lambda device: capability)
         for other in [x for x in vars(module) if x.endswith("_kernel")]:
             monkeypatch.setattr(module, other, Recorder())
         launch()

@@ -61,12 +61,16 @@ def test_critic_compiles_lean(
 
     inputs, flat = critics(width)
     kept, values = saved(width, 2 * S, B), torch.zeros(2 * S, B, 1)
+    # What products read, in aligned rows.
+    copy = dense.aligned_rows(flat, torch.bfloat16 if precision == "bf16" else torch.float32)
     parts, _, widths = dense.pieces(inputs, 2 * S)
     reward = torch.zeros(S, B)
     launches = [
         (
             mlp_pair, "_pair_kernel",
-            lambda: mlp_pair.mlp_pair(inputs, inputs, flat, flat, (width, DEPTH, 1), precision),
+            lambda: mlp_pair.mlp_pair(
+                inputs, inputs, flat, flat, (width, DEPTH, 1), precision, copies=(copy, copy)
+            ),
         ),
         (
             mlp_pair, "_pair_kernel",
@@ -77,7 +81,7 @@ def test_critic_compiles_lean(
         (
             critic_backward, "_critic_kernel",
             lambda: critic_backward.critic_chain(
-                values, values, reward, reward, 0.99, kept, widths, flat, precision
+                values, values, reward, reward, 0.99, kept, widths, copy, precision
             ),
         ),
         (
@@ -98,7 +102,7 @@ def test_actor_compiles_lean(
     width: int,
     precision: str,
 ) -> None:
-    from gtp_fast.kernels import actor_backward, dense, mlp_pair
+    from gtp_fast.kernels import actor_backward, actor_gradients, dense, mlp_pair, weigh
     from gtp_fast.kernels.perturb import perturbed
 
     inputs, whole = actors(width)
@@ -106,29 +110,39 @@ def test_actor_compiles_lean(
     flat, kept = whole[:, CLOCKS:], saved(width, S, 2 * B)
     parts, _, widths = dense.pieces(inputs, S)
     values, eta, output = torch.zeros(2 * S, B, 1), torch.zeros(S), torch.zeros(S, 2 * B, A)
-    batch, statistics = torch.zeros(S, B, A), torch.zeros(4, S)
+    batch, losses = torch.zeros(S, B, A), torch.zeros(S, 2 * B)
+    copy = dense.aligned_rows(whole, torch.bfloat16 if precision == "bf16" else torch.float32)
+    copy = copy[:, CLOCKS:]
+    weighing = weigh.weighing(values, values, eta, torch.zeros(4, S))
     drawn = perturbed(S, B, A, torch.device("cpu"))
     embedding, levels = torch.zeros(S, 2 * B, 32), torch.zeros(S, 2 * B, 2)
     launches = [
         (
             mlp_pair, "_pair_kernel",
-            lambda: mlp_pair.mlp_pair(inputs, teachers, flat, flat, (width, DEPTH, A), precision),
-        ),
-        (
-            actor_backward, "_actor_kernel",
-            lambda: actor_backward.actor_chain(
-                values, values, eta, eta, output, batch, batch, drawn, statistics, kept, widths,
-                flat, precision=precision,
-            ),
-        ),
-        (
-            actor_backward, "_gradients_kernel",
-            lambda: actor_backward.actor_gradients(
-                parts, widths, kept.hidden, kept.slopes, output, levels, embedding, (16, 32), whole,
-                whole, precision,
+            lambda: mlp_pair.mlp_pair(
+                inputs, teachers, flat, flat, (width, DEPTH, A), precision, copies=(copy, copy)
             ),
         ),
     ]  # fmt: skip
+    # Weights in the gradients, as by default, and in the chain.
+    for chain_weighs, gradients_weigh in ((None, weighing), (weighing, None)):
+        launches += [
+            (
+                actor_backward, "_actor_kernel",
+                lambda given=chain_weighs: actor_backward.actor_chain(
+                    eta, output, batch, batch, drawn, kept, widths, copy, given,
+                    precision=precision,
+                ),
+            ),
+            (
+                actor_gradients, "_gradients_kernel",
+                lambda given=gradients_weigh: actor_gradients.actor_gradients(
+                    parts, widths, kept.hidden, kept.slopes, output, levels, embedding, (16, 32),
+                    whole, whole, given, losses, precision=precision,
+                    clock_parts=4 if given else 1, turn=64 if given else 16,
+                ),
+            ),
+        ]  # fmt: skip
     for module, kernel, launch in launches:
         assert_lean(*compiled(module, kernel, launch, capability))
 
@@ -140,11 +154,19 @@ def test_what_lies_around_the_passes_compiles_lean(
     width: int,
     capability: int,
 ) -> None:
-    from gtp_fast.kernels import batch, fold, step, tally
+    from gtp_fast.kernels import batch, begin, dense, fold, step, tally
 
     table, keys, seeds = torch.zeros(1000, 2 * O + A + 2), torch.zeros(S).long(), torch.zeros(S)
     _, flat = actors(width)
     sums, losses, five = torch.zeros(S, 97), torch.zeros(2, S, 32), torch.zeros(5, S)
+    copies = (dense.aligned_rows(flat, torch.bfloat16),) * 2
+    of_batch = (
+        table, (O, A, B), (1, 1), torch.zeros(1281), COUNT, keys, STEP, (0, 3, 4, 1, 2)
+    )  # fmt: skip
+    of_fold = (
+        flat, flat, (O, A, width, DEPTH), (16, 32), torch.zeros(5, 2), torch.zeros(S * 1_000_000),
+        (width, A),
+    )  # fmt: skip
     bad, step_now = torch.zeros(3, S).long(), STEP.long()
     launches = [
         (
@@ -167,19 +189,20 @@ def test_what_lies_around_the_passes_compiles_lean(
                 lots=torch.zeros(1000).long(),
             ),
         ),
+        (begin, "_begin_kernel", lambda: begin.begin((of_batch, {}), of_fold)),
+        (
+            begin, "_begin_kernel",
+            lambda: begin.begin((of_batch, {"cdf": torch.zeros(1281).long()}), of_fold),
+        ),
         (
             fold, "_fold_kernel",
-            lambda: fold.fold(
-                flat, flat, (O, A, width, DEPTH), (16, 32), torch.zeros(5, 2),
-                torch.zeros(S * 1_000_000), (width, A), torch.zeros(S, 2 * B, 2),
-                torch.zeros(S, B, 2),
-            ),
+            lambda: fold.fold(*of_fold, torch.zeros(S, 2 * B, 2), torch.zeros(S, B, 2)),
         ),
         (
             step, "_step_kernel",
             lambda: step.take_step(
                 (flat,) * 5, sums, losses, five[1:3], five[4], seeds, keys, STEP, 0.005, 1.0, 1000,
-                (0.9, 0.999), 1e-8,
+                (0.9, 0.999), 1e-8, torch.zeros(S, 4, CLOCKS), copies,
             ),
         ),
         (

@@ -17,7 +17,8 @@ pytest.importorskip("triton")
 pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
 
 from benchmarks import critical_path, profile, update_nodes  # noqa: E402
-from benchmarks.kernel_costs import CLOCK, GAP, Cost, Design, triton_cost  # noqa: E402
+from benchmarks.h100 import CLOCK, GAP, Cost, Design  # noqa: E402
+from benchmarks.kernel_costs import triton_cost  # noqa: E402
 from benchmarks.update_nodes import Line, longest, time_of  # noqa: E402
 from gtp_fast.errors import UserError  # noqa: E402
 

@@ -44,6 +44,8 @@ class GTP(GTPState):
         if self.do is None:
             fused = FORMS.get(self.ops.forms["mlp"].name)
             self.do = fused.build(self) if fused and fused.serves(self) else update.build(self)
+        if isinstance(self.do, update_triton.TritonUpdate):
+            self.do.refresh()
 
     def update(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do one iteration of Algorithm 1: critic, weights, actor, moving averages."""

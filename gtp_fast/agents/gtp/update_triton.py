@@ -1,4 +1,4 @@
-"""Algorithm 1 in twelve launches of Triton and one of the sampler, without autograd.
+"""Algorithm 1 in eleven launches of Triton and one of the sampler, without autograd.
 
 In bf16 and tf32 the sampler has one more, which packs the weights for its tensor cores.
 
@@ -17,17 +17,16 @@ import torch
 from torch import Tensor
 
 from gtp_fast.agents.gtp.config import FLOW, JUMP, wholly_fused
+from gtp_fast.agents.gtp.update_begin import Beginning
+from gtp_fast.agents.gtp.update_copies import Copies
 from gtp_fast.ops import mlp_triton
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.reference import adam, clock_size
-from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
     from gtp_fast.agents.gtp.state import GTPState
     from gtp_fast.data.table import TransitionTable
     from gtp_fast.networks.learner import Learner
-
-_STREAMS = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE)
 
 
 def serves(state: GTPState) -> bool:
@@ -50,6 +49,7 @@ class TritonUpdate:
         c, chain = state.config, state.chain
         assert isinstance(chain, NativeSampler)
         self.state, self.chain, self.precision = state, chain, state.ops.precision
+        self.launches = state.setup.launches
         self.seeds = len(state.seeds)
         self.row = {name: row for row, name in enumerate(state.metric_names)}
         self.repeats = (1, 1) if state.clones else (max(1, c.max_q_backup), c.value_samples)
@@ -59,45 +59,40 @@ class TritonUpdate:
         on_gpu = state.device.type == "cuda"
         self.side = torch.cuda.Stream(state.device) if on_gpu else None  # type: ignore[no-untyped-call]
         self.clocks = 2 * clock_size(features, hidden)
-        self._lay_out_policy()
+        self.begin = Beginning(state, self.repeats)
+        kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        learners = state.actor, state.critic.learner
+        self.copies = Copies(learners, kind if self.launches.copies else None)
 
-    def _lay_out_policy(self) -> None:
-        """Make the array that the sampler reads; the coefficients of its steps are constant."""
-        state = self.state
-        policy = state.folded("ema")
-        self.levels, self.scale = state.step_levels(), policy.initial_scale
-        # A folded policy ends with them.
-        schedule = torch.cat(policy.schedule)
-        self.padded, count = self.chain.padded()
-        self.flat = torch.zeros(count, device=state.device)
-        self.flat[-len(schedule) :] = schedule
+    def refresh(self) -> None:
+        """See what others than this update have written into the parameters."""
+        self.copies.refresh()
 
     def __call__(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do update number `step`; return the metrics [len(metric_names), S]."""
-        from gtp_fast.kernels import batch
+        from gtp_fast.kernels import weigh
 
-        state, c = self.state, self.state.config
+        state = self.state
         # Where no critic is trained, its metrics stay zero.
         new = torch.zeros if state.clones else torch.empty
         metrics = new(len(state.metric_names), self.seeds, device=state.device)
-        sizes = state.observation_dim, state.action_dim, c.batch_size
-        drawn = batch.draw_batch(
-            table.rows, sizes, self.repeats, state.nodes, state.node_count, state.keys, step,
-            _STREAMS, lots=table.lots, u_mode=c.u_mode, cdf=state.cdf, kind=c.precondition,
-            sigma_data=c.sigma_data, t_min=c.t_min, consistency_weight=c.consistency_weight,
-        )  # fmt: skip
-        embedded = self._fold(drawn)
+        drawn, embedded = self.begin(table, step)
+        beside = self.launches.actor_beside
         with self._on_side_stream():
             passes = self._actor_passes(drawn, embedded)
+            chain = self._actor_chain(drawn, passes, None) if beside else None
         values = self.equal_values
         if not state.clones:
-            self.chain.take(self.flat, self.scale, drawn.states.shape[1])
+            self.chain.take(self.begin.flat, self.begin.scale, drawn.states.shape[1])
             actions = self.chain.sample(drawn.states, drawn.noise)
             self._critic_step(drawn, actions, step, metrics)
             values = self._values(drawn, actions)
-        if self.side is not None:
-            torch.cuda.current_stream(self.state.device).wait_stream(self.side)
-        self._actor_step(drawn, passes, values, step, metrics)
+        self._wait_for_side_stream()
+        statistics = metrics[self.row["q"] : self.row["weight_max"] + 1]
+        weighing = weigh.weighing(*values, state.eta, statistics)
+        if chain is None:
+            chain, weighing = self._actor_chain(drawn, passes, weighing), None
+        self._actor_step(drawn, passes, chain, weighing, step, metrics)
         return metrics
 
     @contextmanager
@@ -111,18 +106,9 @@ class TritonUpdate:
         with torch.cuda.stream(self.side):
             yield
 
-    def _fold(self, drawn: Any) -> tuple[Tensor, Tensor]:
-        """Fold the sampled policy, and embed the times of students and teacher."""
-        from gtp_fast.kernels import fold
-
-        state, c = self.state, self.state.config
-        sizes = state.observation_dim, state.action_dim, c.width, c.depth
-        weights = state.actor.parameters.flat, state.actor.average.flat
-        levels = drawn.perturbed.student_levels, drawn.perturbed.teacher_levels
-        embedded: tuple[Tensor, Tensor] = fold.fold(
-            *weights, sizes, self.embedding, self.levels, self.flat, self.padded, *levels
-        )
-        return embedded
+    def _wait_for_side_stream(self) -> None:
+        if self.side is not None:
+            torch.cuda.current_stream(self.state.device).wait_stream(self.side)
 
     def _critic_step(
         self, drawn: Any, actions: Tensor, step: int | Tensor, metrics: Tensor
@@ -136,16 +122,18 @@ class TritonUpdate:
         inputs = (observation, drawn.action)
         values = mlp_pair.mlp_pair(
             inputs, (next_state, actions[:, : next_state.shape[1]]), weights, learner.average.flat,
-            (c.width, c.depth, 1), self.precision,
+            (c.width, c.depth, 1), self.precision, small=self.launches.small_tiles,
+            copies=self.copies.read(learner),
         )  # fmt: skip
         parts, _, widths = dense.pieces(inputs, len(weights))
         losses, slope, deltas = critic_backward.critic_chain(
             values.y, values.other, drawn.reward, drawn.mask, c.discount, values.saved, widths,
-            weights, self.precision,
+            self.copies.read(learner)[0], self.precision, self.launches.small_tiles,
         )  # fmt: skip
         squares = mlp_weights.weight_gradients(
-            parts, widths, values.saved.hidden, deltas, slope, gradient, self.precision
-        )
+            parts, widths, values.saved.hidden, deltas, slope, gradient, self.precision,
+            self.launches.gradient_turn,
+        )  # fmt: skip
         self._step(
             learner, squares, losses[None], metrics[self.row["critic_loss"], None],
             metrics[self.row["critic_gradient"]], state.critic.rate, step, c.critic_ema_rate,
@@ -158,10 +146,12 @@ class TritonUpdate:
         c, learner, p = self.state.config, self.state.actor, drawn.perturbed
         _, observation = self._states(drawn)
         inputs = (p.student_x, embedded[0], observation)
+        weights, averages = (x[:, self.clocks :] for x in self.copies.read(learner))
         outputs = mlp_pair.mlp_pair(
             inputs, (p.teacher_x, embedded[1], observation),
             learner.parameters.flat[:, self.clocks :], learner.average.flat[:, self.clocks :],
             (c.width, c.depth, self.state.action_dim), self.precision,
+            small=self.launches.small_tiles, copies=(weights, averages),
         )  # fmt: skip
         return inputs, outputs
 
@@ -169,40 +159,48 @@ class TritonUpdate:
         """Return Q of the data's actions [S, 2, B], and of the policy's at the same states."""
         from gtp_fast.kernels import mlp_pair
 
-        c, critics = self.state.config, self.state.critic.learner.parameters.flat
+        c, learner = self.state.config, self.state.critic.learner
+        critics, copy = learner.parameters.flat, self.copies.read(learner)[0]
         next_state, observation = self._states(drawn)
         split = next_state.shape[1]
         values = mlp_pair.mlp_pair(
             (observation, drawn.action), (drawn.states[:, split:], actions[:, split:]),
-            critics, critics, (c.width, c.depth, 1), self.precision, save=False,
+            critics, critics, (c.width, c.depth, 1), self.precision, False,
+            self.launches.small_tiles, (copy, copy),
         )  # fmt: skip
         return values.y, values.other
 
+    def _actor_chain(self, drawn: Any, passes: Any, weighing: Any) -> Any:
+        """Return the actor's losses and deltas, weighted by advantage (eq. 14) or not yet."""
+        from gtp_fast.kernels import actor_backward
+
+        state, (inputs, outputs) = self.state, passes
+        return actor_backward.actor_chain(
+            state.lambda_flow, outputs.y, outputs.other, drawn.action, drawn.perturbed,
+            outputs.saved, [x.shape[2] for x in inputs],
+            self.copies.read(state.actor)[0][:, self.clocks :], weighing,
+            state.config.weight_maximum, precision=self.precision, small=self.launches.small_tiles,
+        )  # fmt: skip
+
     def _actor_step(
-        self, drawn: Any, passes: Any, values: tuple[Tensor, Tensor], step: int | Tensor,
+        self, drawn: Any, passes: Any, chain: Any, weighing: Any, step: int | Tensor,
         metrics: Tensor,
     ) -> None:  # fmt: skip
-        """Weigh the batch by advantage (eq. 14), then step the actor on its losses (eq. 19)."""
-        from gtp_fast.kernels import actor_backward, dense
+        """Step the actor on its losses (eq. 19); weighing: of what is not weighted yet."""
+        from gtp_fast.kernels import actor_gradients, dense
 
         state, c, learner = self.state, self.state.config, self.state.actor
-        p = drawn.perturbed
-        inputs, outputs = passes
-        weights = learner.parameters.flat[:, self.clocks :]
-        statistics = metrics[self.row["q"] : self.row["weight_max"] + 1]
-        parts, _, widths = dense.pieces(inputs, self.seeds)
-        losses, slope, deltas, embedding = actor_backward.actor_chain(
-            *values, state.eta, state.lambda_flow, outputs.y, outputs.other,
-            drawn.action, p, statistics, outputs.saved, widths, weights,
-            c.weight_maximum, precision=self.precision,
-        )  # fmt: skip
-        squares = actor_backward.actor_gradients(
-            parts, widths, outputs.saved.hidden, deltas, slope, p.student_levels, embedding,
-            self.embedding, learner.parameters.flat, learner.parameters.gradient, self.precision,
+        (inputs, outputs), (losses, slope, deltas, embedding) = passes, chain
+        pieces, _, widths = dense.pieces(inputs, self.seeds)
+        squares, parts, losses = actor_gradients.actor_gradients(
+            pieces, widths, outputs.saved.hidden, deltas, slope, drawn.perturbed.student_levels,
+            embedding, self.embedding, learner.parameters.flat, learner.parameters.gradient,
+            weighing, losses, c.weight_maximum, precision=self.precision,
+            clock_parts=self.launches.clock_parts, turn=self.launches.gradient_turn,
         )  # fmt: skip
         self._step(
             learner, squares, losses, metrics[self.row[JUMP] : self.row[FLOW] + 1],
-            metrics[self.row["actor_gradient"]], state.rate, step, c.ema_rate,
+            metrics[self.row["actor_gradient"]], state.rate, step, c.ema_rate, parts,
         )  # fmt: skip
 
     def _states(self, drawn: Any) -> tuple[Tensor, Tensor]:
@@ -213,7 +211,7 @@ class TritonUpdate:
 
     def _step(
         self, learner: Learner, squares: Tensor, losses: Tensor, terms: Tensor, norms: Tensor,
-        rate: Tensor, step: int | Tensor, ema_rate: float,
+        rate: Tensor, step: int | Tensor, ema_rate: float, parts: Tensor | None = None,
     ) -> None:  # fmt: skip
         from gtp_fast.kernels import step as kernel
 
@@ -222,4 +220,5 @@ class TritonUpdate:
             learner.buffers(), squares.view(self.seeds, -1), losses,
             terms, norms, rate, state.diverged, step, ema_rate, c.max_gradient_norm,
             state.total_updates if c.cosine_decay else None, adam.BETAS, adam.EPSILON,
+            parts, self.copies.written(learner),
         )  # fmt: skip

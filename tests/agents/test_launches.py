@@ -1,0 +1,102 @@
+"""Each way of cutting Triton's update into launches computes the update of the reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from tolerance import assert_as_accurate
+from torch import Tensor
+
+pytest.importorskip("triton")
+pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
+
+from agent_cases import TINY, synthetic_table
+from gtp_fast.kernels import tiling
+from triton_cases import DEVICE, poisoned_outputs, pytestmark  # noqa: F401
+
+from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.setup import Setup
+from gtp_fast.ops.launches import DEFAULT, OTHER_WAYS, Launches
+
+# No clipping: the reference clips the gradient where it lies, the kernels where they read it.
+CONFIG = dataclasses.replace(TINY, width=16, batch_size=24, eta=(1.0, 2.0) * 4, value_samples=2)
+
+
+def agent(
+    launches: Launches = DEFAULT,
+    backend: str = "fused",
+    dtype: torch.dtype = torch.float32,
+    count: int = 8,
+    **options: Any,
+) -> GTP:
+    """Return an agent of so many seeds; one seed's largest number may be right by luck."""
+    config = dataclasses.replace(CONFIG, eta=CONFIG.eta[:count])
+    setup = Setup(3, 2, range(3, 3 + count), DEVICE, backend, dtype, launches=launches, **options)
+    made = GTP(config, setup)
+    made.prepare(10)
+    return made
+
+
+def updated(made: GTP, steps: int = 1) -> dict[str, Tensor]:
+    """Return the gradients of the last of so many updates, and its metrics [S, rows]."""
+    table = synthetic_table().to(DEVICE)
+    for step in range(steps):
+        metrics = made.update(table, step)
+    kept = {name: part.parameters.gradient.clone() for name, part in made.learners().items()}
+    return kept | {"metrics": metrics.T}
+
+
+@pytest.fixture(scope="module")
+def judges() -> list[dict[str, Tensor]]:
+    return [updated(agent(backend="reference", dtype=x)) for x in (torch.float32, torch.float64)]
+
+
+@pytest.mark.parametrize("others", [(), ("actor_beside",), tuple(OTHER_WAYS)], ids=len)
+def test_each_way_is_the_update_of_the_reference(
+    judges: list[dict[str, Tensor]], others: tuple[str, ...]
+) -> None:
+    ways = {name: OTHER_WAYS[name] for name in others}
+    found = updated(agent(dataclasses.replace(DEFAULT, **ways)))
+    for name, value in found.items():
+        assert_as_accurate(name, value, *(judge[name] for judge in judges))
+
+
+def test_the_default_ways_give_the_same_bits_twice() -> None:
+    one, other = (updated(agent(count=1), 2) for _ in range(2))
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_every_option_has_another_way() -> None:
+    assert OTHER_WAYS.keys() == {x.name for x in dataclasses.fields(Launches)}
+    for name, value in OTHER_WAYS.items():
+        assert value != getattr(DEFAULT, name), name
+
+
+def test_copies_change_no_bit_and_follow_what_is_loaded() -> None:
+    ways = [dataclasses.replace(DEFAULT, copies=x) for x in (True, False)]
+    runs = [agent(way, count=1, precision="bf16") for way in ways]
+    start = {name: value.clone() for name, value in runs[0].state_dict().items()}
+    for steps in (2, 1):
+        one, other = (updated(run, steps) for run in runs)
+        for name, value in one.items():
+            assert torch.equal(value, other[name]), name
+        for run in runs:
+            run.load_state_dict({name: value * 1.5 for name, value in start.items()})
+
+
+@pytest.mark.parametrize(
+    ("groups", "rows", "precision", "small", "expected"),
+    [
+        (2, 512, "fp32", True, 8), (2, 512, "fp32", False, 16), (2, 512, "bf16", True, 16),
+        (3, 512, "fp32", True, 16), (16, 512, "fp32", True, 32),
+    ],
+)  # fmt: skip
+def test_tiles_are_small_where_all_of_them_are_at_work_at_once(
+    groups: int, rows: int, precision: str, small: bool, expected: int
+) -> None:
+    device = torch.device("cpu")
+    assert tiling.tiles(groups, rows, 256, precision, device, small=small).rows == expected
