@@ -106,7 +106,7 @@ def _cluster(tiles: int, rows: int, sizes: tuple[int, ...], full: bool, design: 
 
 
 def _columns(tiles: int, rows: int, sizes: tuple[int, ...], blocks: int) -> Cost:
-    """Return the cost of blocks whose threads own columns, one or two blocks for each tile.
+    """Return the cost of blocks whose threads own columns, one or two a tile.
 
     Barriers do not stop the copies of weights: the bytes arrive beside all clocks but the first.
     """
