@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
@@ -101,11 +102,27 @@ def make(spec: EnvSpec, checked: bool = False) -> gymnasium.Env[Any, Any]:
 def _log_mujoco() -> None:
     """Send MuJoCo's warnings to Python's logging, unless a handler is set already."""
     try:
-        import mujoco
+        # It asks a process for the version of GLFW, whose traceback would be our last word if we
+        # were killed meanwhile.
+        with _silent():
+            import mujoco
     except ImportError:
         return
     if mujoco.get_mju_user_warning() is None:
         mujoco.set_mju_user_warning(logging.getLogger("gtp_fast.mujoco").warning)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Send what this process and those that it starts write on stderr nowhere."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class _Borrowed(gymnasium.Wrapper[Any, Any, Any, Any]):
