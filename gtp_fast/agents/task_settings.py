@@ -27,6 +27,12 @@ _GTP = (
         "ours: tried on data collected here, docs/guidance.md",
         {"trajectory_piece": 25, "trajectory_least_share": 0.1, "noise_scale": 0.5},
     ),
+    # Play: no episode is better than another, so only a critic knows the way to the goal.
+    Entry(
+        "cube-single-play-singletask-v0",
+        "ours: tried on data collected here, docs/guidance.md",
+        {"eta": one(2.0), "advantage_start": 5_000, "value_samples": 4, "trajectory_eta": 0.0},
+    ),
 )
 
 SHORT = 1_000_000
