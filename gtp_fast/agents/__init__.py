@@ -14,6 +14,7 @@ from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
+from gtp_fast.runs import plain
 from gtp_fast.tasks import Task
 
 REGISTRY = {
@@ -58,6 +59,16 @@ def settings_of(kept: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()
     }
+
+
+def completed(name: str, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run folder, as it keeps them, with those that younger runs name.
+
+    A setting that `kept` lacks, because the run is older, has its default.
+    """
+    kind = find(name).Config
+    missing: dict[str, Any] = plain({**dataclasses.asdict(kind()), **kind.once})
+    return missing | dict(kept)
 
 
 def build(

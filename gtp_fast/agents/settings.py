@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
@@ -81,7 +81,16 @@ _COMMON: Ranges = {
 
 
 def check(config: Any, ranges: Ranges) -> None:
-    """Raise UserError naming the first setting out of range; ranges: the agent's own."""
+    """Raise UserError naming the first setting out of range; ranges: the agent's own.
+
+    A setting that is one of several words must be one that its field knows.
+    """
+    for name, kind in get_type_hints(type(config)).items():
+        known, value = get_args(kind), getattr(config, name)
+        if get_origin(kind) is Literal and value not in known:
+            raise UserError(
+                f"--{name.replace('_', '-')} {value!r:.40} is unknown: choose {', '.join(known)}."
+            )
     for name, (low, high) in {**_COMMON, **ranges}.items():
         value = getattr(config, name, None)
         for number in value if isinstance(value, tuple) else (value,):

@@ -68,10 +68,10 @@ def first(agent: Agent, table: TransitionTable, index: int, names: Sequence[str]
 
 
 def _acts(agent: Agent, table: TransitionTable, index: int) -> bool:
-    """Return whether the policy's actions at the first rows of the table are finite."""
-    states = agent.raw(table.rows[:_ROWS, : agent.observation_dim].to(agent.dtype))
+    """Return whether the actions that training draws at the table's first rows are finite."""
+    states = table.rows[:_ROWS, : agent.observation_dim].to(agent.dtype)
     with torch.no_grad():
-        policy = agent.acting(num_candidates=1, noise_scale=1.0).sampler
+        policy = agent.ops.sampler(agent.folded(agent.acting_weights))
         noise = agent.chain_noise(0, Stream.ACT, len(states), policy.draws)
         actions = policy.sample(states.expand(len(agent.seeds), -1, -1).contiguous(), noise)
     return bool(actions[index].isfinite().all())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gtp_fast import tasks
+from gtp_fast import agents, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import Run, open_run
@@ -138,8 +138,10 @@ def _single(run: Run) -> Group:
     config, summary = run.config(), run.summary()
     if missing := [key for key in _NEEDED if key not in config]:
         raise UserError(f"{run.path}/config.yaml lacks {', '.join(missing)}: restore it.")
+    settings = agents.completed(config["agent"], config["agent_settings"])
+    config = config | {"agent_settings": settings}
     dataset = summary.get("dataset", config["dataset"])
-    k = summary.get("k", config["agent_settings"].get("k", "-"))
+    k = summary.get("k", settings.get("k", "-"))
     group = Group(config, str(dataset), episodes=config["episodes"], k=k, runs=[run])
     if not run.evaluations.exists():
         return group

@@ -99,9 +99,9 @@ class Study:
         asked, found = self.protocol.facts(agent, changes), self.kept.get(name)
         if found is None:
             return
-        if differing := [
-            key for key, value in asked.items() if found["protocol"].get(key) != value
-        ]:
+        begun = found["protocol"]
+        begun = begun | {"settings": agents.completed(agent, begun.get("settings", {}))}
+        if differing := [key for key, value in asked.items() if begun.get(key) != value]:
             raise UserError(
                 f"{self.path} holds {name} under another protocol ({', '.join(differing)} differ): "
                 "repeat that one, or choose another --output."

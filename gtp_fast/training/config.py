@@ -170,7 +170,9 @@ def _without_critic(settings: Any, asked: set[str]) -> Any:
 def _by_advantage(settings: Any, asked: set[str]) -> Any:
     """Return settings whose critic learns where something was asked of it, and say so."""
     named = _named_of_critic(settings, asked)
-    if named is None or "advantage_start" in asked or settings.advantage_start is not None:
+    if named is None or "advantage_start" in asked or not any(settings.eta):
+        return settings
+    if settings.advantage_start is not None:
         return settings
     print(
         f"note: {named} asks for weights by advantage, so a critic learns and they act from the "
@@ -197,14 +199,15 @@ def _check_guidance(run: RunConfig, settings: Any, task: Task, asked: set[str]) 
     if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
         return
     steps, start = run.steps or task.updates, settings.advantage_start
-    if start is None:
-        named = _named_of_critic(settings, asked)
-        if named is not None:
-            raise UserError(
-                f"{named} does nothing in a run without a critic: give --advantage-start 0 instead "
-                "of None, or guide by --trajectory-eta."
-            )
-    elif start >= steps and any(settings.eta):
+    named = _named_of_critic(settings, asked)
+    if named is not None and not any(settings.eta):
+        raise UserError(f"{named} does nothing with --eta 0, which trains no critic: leave it out.")
+    if named is not None and start is None:
+        raise UserError(
+            f"{named} does nothing in a run without a critic: give --advantage-start 0 instead "
+            "of None, or guide by --trajectory-eta."
+        )
+    if start is not None and start >= steps and any(settings.eta):
         raise UserError(
             f"--advantage-start {start} lies behind the last of {steps:,} updates: give an earlier "
             "one, or None."

@@ -11,6 +11,7 @@ from agent_cases import TINY, build, make, run, synthetic_table, tiny
 
 from gtp_fast import reference
 from gtp_fast.data.table import Batch
+from gtp_fast.engine import cause
 from gtp_fast.errors import UserError
 from gtp_fast.reference import philox
 
@@ -80,3 +81,19 @@ def test_a_choice_without_a_flow_map_is_refused() -> None:
             agent.acting(act_by="euler")
     with pytest.raises(UserError, match="--act-by euler has no meaning for --objective flow"):
         build(replace(TINY, objective="flow", act_by="euler"), (0,))
+
+
+def test_euler_steps_of_a_flow_that_is_not_trained_are_refused() -> None:
+    with pytest.raises(UserError, match=r"--act-by euler .* --lambda-flow 0 leaves untrained"):
+        build(replace(TINY, act_by="euler", lambda_flow=(1.0, 0.0)), (0, 1))
+
+
+def test_the_cause_of_a_divergence_is_sought_in_the_map_that_trains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = build(replace(TINY, act_by="euler"), (0,))
+    agent.prepare(1)
+    monkeypatch.setattr(agent, "euler_policy", lambda *_: pytest.fail("the flow was sampled"))
+    assert cause.first(agent, synthetic_table(), 0, ("critic_loss",)).part == "critic"
+    agent.actor.average.flat.fill_(torch.nan)
+    assert cause.first(agent, synthetic_table(), 0, ("critic_loss",)).part == "actor"

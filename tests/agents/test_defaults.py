@@ -149,3 +149,33 @@ def test_the_mean_of_candidates_needs_no_critic_to_be_asked_for() -> None:
     assert config.parse([*words, "--num-candidates", "4"]).agent.num_candidates == 4
     with pytest.raises(UserError, match="softmax, argmax, mean"):
         restore.check_acting(None, None, None, candidate_rule="maen")
+
+
+@pytest.mark.parametrize(
+    "option", ["--value-by=network", "--advantage-scale=mad", "--weight-maximum=3"]
+)
+@pytest.mark.parametrize("more", [[], ["--advantage-start", "0"]])
+def test_what_is_asked_of_a_critic_that_eta_0_trains_not_is_refused(
+    option: str, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--task", "hopper-medium", "--steps", "1000", "--eta", "0", option, *more]
+    with pytest.raises(UserError, match=f"{option.split('=')[0]} does nothing with --eta 0"):
+        config.parse(words)
+    assert "so a critic learns" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("act_by", "map, euler"),
+        ("value_by", "samples, network"),
+        ("advantage_scale", "std, mad"),
+        ("consistency_weight", "none, gap, nodes"),
+        ("u_mode", "adjacent, uniform"),
+    ],
+)
+def test_a_word_that_a_setting_does_not_know_is_refused_from_python_too(
+    name: str, known: str
+) -> None:
+    with pytest.raises(UserError, match=f"--{name.replace('_', '-')} 'x' .*: choose {known}"):
+        agents.build("gtp", {name: "x", "width": 8, "depth": 1}, 3, 2, (0,))

@@ -109,6 +109,7 @@ def test_without_a_kernel_auto_says_so_and_fused_refuses(monkeypatch: pytest.Mon
     reason = "--advantage-scale mad has no form on a GPU"
     assert on_gpu.ops.forms["weigh"] == Form("reference", reason)
     assert on_gpu.ops.weigh is reference.weigh and reason in on_gpu.ops.describe()
+    assert on_gpu.ops.forms["update"] == Form("single operations", reason)
     with pytest.raises(UserError, match=f"--backend fused is not available: {reason}"):
         build(config, (0,), backend="fused")
 

@@ -13,6 +13,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.studies import curves, groups, losses, tables
+from gtp_fast.studies.protocol import Protocol, Study
 
 
 def scored(folder: Path, returns: dict[int, list[list[float]]], **changes: object) -> Run:
@@ -81,6 +82,28 @@ def test_labels_show_the_settings_that_differ(tmp_path: Path) -> None:
     found = groups.collect([str(clone), str(guided)])
     assert groups.labels(found) == ["gtp (eta=0)", "gtp (eta=1)"]
     assert [group.clones for group in found] == [True, False]
+
+
+def test_a_run_from_before_a_setting_had_its_default(tmp_path: Path) -> None:
+    young = SETTINGS | {"act_by": "map", "value_by": "samples", "lambda_flow": [1.0]}
+    old = scored(tmp_path / "a", {9: [[0.0]]}, seeds=[0])
+    same = scored(tmp_path / "b", {9: [[1.0]]}, seeds=[1], agent_settings=young)
+    other = scored(
+        tmp_path / "c", {9: [[1.0]]}, seeds=[2], agent_settings=young | {"act_by": "euler"}
+    )
+    found = groups.collect([str(old), str(same), str(other)])
+    assert groups.labels(found) == ["gtp (act_by=map)", "gtp (act_by=euler)"]
+    assert found[0].seeds == {0, 1}
+
+
+def test_a_study_from_before_a_setting_goes_on(tmp_path: Path) -> None:
+    study = Study(tmp_path / "agents.json", Protocol("hopper-medium", (0,)))
+    facts = study.protocol.facts("gtp", {})
+    kept = {name: value for name, value in facts["settings"].items() if name != "act_by"}
+    study.note("gtp", run="a", protocol=facts | {"settings": kept})
+    study.check("gtp", "gtp", {})
+    with pytest.raises(UserError, match=r"another protocol \(settings differ\)"):
+        study.check("gtp", "gtp", {"act_by": "euler"})
 
 
 def test_several_tasks_get_a_row_together(tmp_path: Path) -> None:
@@ -170,7 +193,7 @@ def test_unusual_ways_to_act_have_columns_of_their_own(tmp_path: Path) -> None:
     text = tables.run_table(groups.collect([str(usual), str(other)]))
     head = [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")]
     at = [head.index(name) for name in ways]
-    assert [cells(text, 0)[i] for i in at] == ["-", "1", "-", "-"]
+    assert [cells(text, 0)[i] for i in at] == ["1", "1", "-", "map"]
     assert [cells(text, 2)[i] for i in at] == ["0", "4", "mean", "euler"]
 
 

@@ -152,6 +152,11 @@ def resolved(config: GTPConfig) -> GTPConfig:
             f"--act-by {config.act_by} has no meaning for --objective flow, which acts by "
             "--solver: leave it out."
         )
+    if config.act_by == "euler" and not all(config.lambda_flow):
+        raise UserError(
+            "--act-by euler acts by phi(., t, t), which --lambda-flow 0 leaves untrained: act by "
+            "the map, or give a --lambda-flow above 0."
+        )
     for name in ("compare_at", "teacher"):
         value = getattr(config, name)
         if config.objective in _WITHOUT_TARGET and value != _PLAIN[name]:

@@ -103,6 +103,7 @@ class GTPState(Agent):
         if c.advantage_scale != "std" and self.ops.forms["weigh"].name == "triton":
             reason = f"--advantage-scale {c.advantage_scale} has no form on a GPU"
             found["weigh"] = Form("reference", reason)
+            found.setdefault("update", Form("single operations", reason))
         if found and self.backend == "fused":
             reason = next(iter(found.values())).reason
             raise UserError(f"--backend fused is not available: {reason}; use --backend auto.")
