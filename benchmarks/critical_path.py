@@ -80,7 +80,7 @@ def _together(made: Sequence[Line], update: Update, design: Design) -> list[Line
     at = next(i for i, x in enumerate(made) if x.name == "critic pass")
     given, parts = update.nodes[at].given, [made[at].cost, made[at + 1].cost]
     full, width, depth = update.precision == "fp32", given["H"], given["DEPTH"]
-    clusters = parts[0].blocks
+    clusters = parts[0].blocks * given["BLOCK_B"] // 16
     cost = Cost(8 * clusters, written=parts[1].written, flops=sum(x.flops for x in parts))
     weights = (4 if full else 2) * (depth * width + sum(given["K"])) * width / 8
     cost.read = cost.blocks * weights

@@ -40,7 +40,7 @@ def updates(place: Place) -> Iterator[Record]:
 
 
 def launches(place: Place) -> Iterator[Record]:
-    """Time an update as its launches are, then with each of their options the other way."""
+    """Time an update as it is, then with each option of its launches reversed."""
     for row in (OURS,) if place.dry else (bench_update.BF16, OURS):
         for name in (None,) if place.dry else (None, *OTHER_WAYS):
             work = bench_update.Update((1, 2) if place.dry else _CASES[0], place.device)

@@ -1,4 +1,4 @@
-"""Gradients of the flow map in one launch, of its MLP and of both clocks of its embedding."""
+"""Gradients of the flow map in one launch: its MLP and both clocks."""
 
 from __future__ import annotations
 

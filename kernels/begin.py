@@ -1,4 +1,4 @@
-"""The beginning of an update in one launch: its batch, the folded policy and embedded levels."""
+"""The beginning of an update in one launch: batch, folded policy, embedded levels."""
 
 from __future__ import annotations
 

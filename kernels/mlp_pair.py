@@ -86,12 +86,14 @@ def mlp_pair(
     slopes = empty(x, layers, G, B, H) if save else hidden
     scratch = empty(x, min(2, depth), G, C, H)
     rows, options = tiles(G, B + C, H, precision, x.device, small=small)
-    chip = tiling.capability(x.device) if options["BLOCK_H"] == 512 else 0
-    # By default ptxas spills here rather than take more than 128 registers.
-    if chip >= 120 and precision == "tf32":
+    chip, widest = tiling.capability(x.device), options["BLOCK_H"] == 512
+    # By default ptxas spills here rather than take more than 128 registers, or 160.
+    if widest and chip >= 120 and precision == "tf32":
         options["maxnreg"] = 255
-    elif chip >= 90 and precision == "bf16" and not save:
+    elif widest and chip >= 90 and precision == "bf16" and not save:
         options["maxnreg"] = 240
+    elif "maxnreg" in options and weights.dtype == torch.bfloat16:
+        options |= {"BLOCK_K": 32, "maxnreg": 255}
     with torch.cuda.device(x.get_device()):
         _pair_kernel[(triton.cdiv(B, rows) + triton.cdiv(C, rows), G)](
             parts, parameters, weights, hidden, slopes, y, B, others, other_parameters,

@@ -163,7 +163,7 @@ def take_step(
 
 
 def _copied(parameter: Tensor, average: Tensor) -> tuple[tuple[Tensor, Tensor, int], int]:
-    """Return what the kernel takes of two copies of one layout, and the length of their rows."""
+    """Return what the kernel takes of two copies, and the length of their rows."""
     if parameter.shape != average.shape or parameter.stride() != average.stride():
         raise ValueError("both copies have to be of one layout")
     return (parameter, average, parameter.stride(0)), parameter.shape[1]

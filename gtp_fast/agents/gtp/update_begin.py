@@ -56,7 +56,8 @@ class Beginning:
             self.embedding, self.levels, self.flat, self.padded,
         )  # fmt: skip
         if state.setup.launches.begins_at_once:
-            return begin.begin((of_batch, laws), of_fold)
+            drawn, embedded = begin.begin((of_batch, laws), of_fold)
+            return drawn, embedded
         drawn = batch.draw_batch(*of_batch, **laws)
         times = drawn.perturbed.student_levels, drawn.perturbed.teacher_levels
         return drawn, fold.fold(*of_fold, *times)
