@@ -14,7 +14,6 @@ from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
-from gtp_fast.runs import plain
 from gtp_fast.tasks import Task
 
 REGISTRY = {
@@ -62,13 +61,12 @@ def settings_of(kept: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(name: str, kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run folder, as it keeps them, with those that younger runs name.
-
-    A setting that `kept` lacks, because the run is older, has its default.
-    """
+    """Return a run folder's settings; one that it lacks, being older, has its default."""
     kind = find(name).Config
-    missing: dict[str, Any] = plain({**dataclasses.asdict(kind()), **kind.once})
-    return missing | dict(kept)
+    default = {**dataclasses.asdict(kind()), **kind.once}
+    # As a run folder keeps them.
+    lists = {key: list(x) if isinstance(x, tuple) else x for key, x in default.items()}
+    return lists | dict(kept)
 
 
 def build(
