@@ -107,7 +107,7 @@ def _demo() -> Task:
         discount=0.99,
         start=start,
         goal=goal,
-        updates=10_000,
+        updates=5_000,
     )
 
 
