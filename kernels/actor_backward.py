@@ -92,7 +92,6 @@ def actor_chain(
     maximum: float | None = 100.0,
     eps: float = 1e-6,
     precision: str = "fp32",
-    small: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return (losses, gradient of student, deltas, gradient of embedding).
 
@@ -102,14 +101,15 @@ def actor_chain(
     those of the rows, [S, 2B], for `actor_gradients` to weigh. What is differentiated is
     consistency + share flow. Gradient of student: [S, 2B, A]; embedding: of the students' times,
     [S, 2B, .]. share: [S]; student, teacher, batch, drawn: as in `flow_map_loss` and `perturb`;
-    saved, widths, parameters: of the students' pass, as in `mlp_pair`, small as in
-    `tiling.tiles`. Raises ValueError for another shape.
+    saved, widths, parameters: of the students' pass, as in `mlp_pair`. Raises ValueError for
+    another shape.
     """
     S, B, A = batch.shape
     fits = student.shape == (S, 2 * B, A) and teacher.shape == batch.shape
     if not fits or (weighing and weighing.w.shape != (S, B)):
         raise ValueError(f"actions {list(batch.shape)} and {list(student.shape)} do not fit")
-    rows, options = chain_options(saved, widths, A, precision, True, small)
+    # Small tiles would spill, and beside the sampler there is time.
+    rows, options = chain_options(saved, widths, A, precision, True, False)
     tiles = triton.cdiv(2 * B, rows)
 
     def empty(*shape: int) -> Tensor:

