@@ -19,15 +19,7 @@ from benchmarks import h100 as gpu
 from benchmarks.h100 import GAP, Cost, Design
 from benchmarks.report import replace
 from benchmarks.sampler_costs import layer
-from benchmarks.update_nodes import (
-    Line,
-    Update,
-    lines,
-    longest,
-    record,
-    time_of,
-    ways,
-)
+from benchmarks.update_nodes import Line, Update, lines, longest, record, time_of, ways
 from gtp_fast.errors import UserError
 from gtp_fast.ops.launches import DEFAULT, OTHER_WAYS, Launches
 

@@ -43,41 +43,53 @@ def launches(place: Place) -> Iterator[Record]:
     """Time an update as it is, then with each option of its launches reversed."""
     for row in (OURS,) if place.dry else (bench_update.BF16, OURS):
         for name in (None,) if place.dry else (None, *OTHER_WAYS):
-            work = bench_update.Update((1, 2) if place.dry else _CASES[0], place.device)
-            ways = {name: OTHER_WAYS[name]} if name else {}
+            work, ways = _work(place), {name: OTHER_WAYS[name]} if name else {}
             work.launches = dataclasses.replace(work.launches, **ways)
-            if place.dry:
-                work.shrink()
             about = {"row": row.name, "option": name or "as it is", **ways}
-            try:
-                made = work.replayed(row, 2 if place.dry else recorded.PIECE)
-            except Unavailable as reason:
-                yield {**about, "skipped": str(reason)}
-                continue
-            microseconds = made.microseconds(*((1, 1) if place.dry else ()))
-            yield {**about, "us_an_update": round(microseconds, 2)}
+            yield _figures(place, work, row, about, lambda made: _time(place, made))
 
 
 def _timed(place: Place, case: tuple[int, int], rows: Sequence[Row]) -> Iterator[Record]:
-    work = bench_update.Update(case, place.device)
-    if place.dry:
-        work.shrink()
+    work = _work(place, case)
     for row in rows:
         about = {"seeds": case[0], "K": case[1], "row": row.name}
-        try:
-            made = work.replayed(row, 2 if place.dry else recorded.PIECE)
-        except Unavailable as reason:
-            yield {**about, "skipped": str(reason)}
-            continue
-        microseconds = made.microseconds(*((1, 1) if place.dry else ()))
-        alone = [_eager(made) for _ in range(1 if place.dry else 5)]
-        diverged = made.watch.diverged()
-        yield {
-            **about,
-            "ok": not diverged,
-            "us_an_update": round(microseconds, 2),
-            "us_by_single_calls": round(statistics.median(alone), 1),
-        }
+        yield _figures(place, work, row, about, lambda made: _both(place, made))
+
+
+def _work(place: Place, case: tuple[int, int] = _CASES[0]) -> bench_update.Update:
+    """Return the updates of a case, small ones in a dry run."""
+    work = bench_update.Update((1, 2) if place.dry else case, place.device)
+    if place.dry:
+        work.shrink()
+    return work
+
+
+def _figures(
+    place: Place,
+    work: bench_update.Update,
+    row: Row,
+    about: Record,
+    measure: Callable[[recorded.Recorded], Record],
+) -> Record:
+    """Return what is measured of a row's recorded updates, or why it is skipped."""
+    try:
+        made = work.replayed(row, 2 if place.dry else recorded.PIECE)
+    except Unavailable as reason:
+        return {**about, "skipped": str(reason)}
+    return {**about, **measure(made)}
+
+
+def _time(place: Place, made: recorded.Recorded) -> Record:
+    microseconds = made.microseconds(*((1, 1) if place.dry else ()))
+    return {"us_an_update": round(microseconds, 2)}
+
+
+def _both(place: Place, made: recorded.Recorded) -> Record:
+    """Return the time of an update in a recording, and by single calls."""
+    replayed = _time(place, made)
+    alone = [_eager(made) for _ in range(1 if place.dry else 5)]
+    single = {"us_by_single_calls": round(statistics.median(alone), 1)}
+    return {"ok": not made.watch.diverged(), **replayed, **single}
 
 
 def _eager(made: recorded.Recorded) -> float:
@@ -97,24 +109,20 @@ class Span(NamedTuple):
 
 def nodes(place: Place) -> Iterator[Record]:
     """Time each node of an update, and the gaps in which no kernel runs."""
+    work = _work(place)
+    for row in (OURS,) if place.dry else _ROWS[:3]:
+        yield _figures(place, work, row, {"row": row.name}, lambda made: _profiled(place, made))
+
+
+def _profiled(place: Place, made: recorded.Recorded) -> Record:
     activity = ProfilerActivity.CPU if place.dry else ProfilerActivity.CUDA
-    rows = (OURS,) if place.dry else _ROWS[:3]
-    work = bench_update.Update((1, 2) if place.dry else _CASES[0], place.device)
-    if place.dry:
-        work.shrink()
-    for row in rows:
-        try:
-            made = work.replayed(row, 2 if place.dry else recorded.PIECE)
-        except Unavailable as reason:
-            yield {"row": row.name, "skipped": str(reason)}
-            continue
-        with profile(activities=[activity]) as seen:
-            count = made.run(1 if place.dry else 4)
-            if not place.dry:
-                torch.cuda.synchronize()
-        events: Any = seen.events()
-        spans = [Span(e.time_range.start, e.time_range.end, e.name) for e in events]
-        yield {"row": row.name, **summary(spans, count)}
+    with profile(activities=[activity]) as seen:
+        count = made.run(1 if place.dry else 4)
+        if not place.dry:
+            torch.cuda.synchronize()
+    events: Any = seen.events()
+    spans = [Span(e.time_range.start, e.time_range.end, e.name) for e in events]
+    return summary(spans, count)
 
 
 def summary(spans: Sequence[Span], updates: int) -> Record:

@@ -14,7 +14,6 @@ from .embed import clock_size, embed_gradient, sine_rates
 from .mlp_weights import TURN, count_tiles, weight_options, weight_tiles
 from .weigh import Weighing, spread_of, weighing_constants, weights_of_seed, write_weights
 
-CLOCK_PARTS = 8  # programs that share the gradient of a clock
 _CLOCK_ROWS = 32  # in one turn of such a program; 64 would spill on four warps
 
 
@@ -116,7 +115,7 @@ def actor_gradients(
     maximum: float | None = 100.0,
     eps: float = 1e-6,
     precision: str = "fp32",
-    clock_parts: int = CLOCK_PARTS,
+    clock_parts: int = 1,
     turn: int = TURN,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Write a flow map's gradients into results; return (sums, parts, losses).

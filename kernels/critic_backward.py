@@ -62,8 +62,7 @@ def critic_chain(
     The loss of a seed, that of `td_loss`, is the sum of its n numbers. values: [2S, B, 1], of twins
     2 s and 2 s + 1; following: [2S, m B, 1], of their target networks at m next actions; reward,
     mask: [S, B]; saved, widths, parameters: of the forward pass, as in `mlp_pair`, small as in
-    `tiling.tiles`. Raises
-    ValueError for another shape.
+    `tiling.tiles`. Raises ValueError for another shape.
     """
     G, B, _ = values.shape
     S = G // 2

@@ -64,9 +64,8 @@ def mlp_pair(
     inputs, other_inputs: pieces as `mlp` takes them, of equal widths; parameters and
     other_parameters: [G, P] of equal stride, weight and bias of each layer one behind another;
     shape: hidden width, number of hidden layers, outputs; save: keep what a backward pass of the
-    first stack reads; small: as in `tiling.tiles`; copies: of both
-    parameters by `dense.aligned_rows`, whose weights are read instead. Raises ValueError for
-    another shape.
+    first stack reads; small: as in `tiling.tiles`; copies: of both parameters by
+    `dense.aligned_rows`, whose weights are read instead. Raises ValueError for another shape.
     """
     H, depth, N = shape
     G, x = parameters.shape[0], inputs[0]

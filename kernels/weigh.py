@@ -81,11 +81,11 @@ def weight_at(
 
 
 @triton.jit
-def weights_of_seed(
-    data, policy, data_apart, policy_apart, strength, spread, mean_q, w, metrics, apart, B,
-    M: tl.constexpr, CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
+def write_weights(
+    data, policy, data_apart, policy_apart, strength, spread, w, B, M: tl.constexpr,
+    CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Write the weights w [B] of a seed, and its four statistics at stride `apart`."""
+    """Write the weights w [B] of a seed; return their sums and largest ones, [BLOCK] each."""
     total_w, most = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
     start = 0
     while start < B:
@@ -98,27 +98,22 @@ def weights_of_seed(
         weight = tl.where(live, weight, 0.0)
         total_w, most = total_w + weight, tl.maximum(most, weight, propagate_nan=_NAN)
         start += BLOCK
+    return total_w, most
+
+
+@triton.jit
+def weights_of_seed(
+    data, policy, data_apart, policy_apart, strength, spread, mean_q, w, metrics, apart, B,
+    M: tl.constexpr, CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Write the weights w [B] of a seed, and its four statistics at stride `apart`."""
+    total_w, most = write_weights(
+        data, policy, data_apart, policy_apart, strength, spread, w, B, M, CEILING, EPS, BLOCK
+    )
     tl.store(metrics, mean_q)
     tl.store(metrics + apart, spread)
     tl.store(metrics + 2 * apart, tl.sum(total_w, 0) / B)
     tl.store(metrics + 3 * apart, tl.reduce(most, 0, _larger))
-
-
-@triton.jit
-def write_weights(
-    data, policy, data_apart, policy_apart, strength, spread, w, B, M: tl.constexpr,
-    CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Write the weights w [B] of a seed."""
-    start = 0
-    while start < B:
-        row = start + tl.arange(0, BLOCK)
-        live = row < B
-        weight = weight_at(
-            data, policy, data_apart, policy_apart, strength, spread, row, live, B, M, CEILING, EPS
-        )
-        tl.store(w + row, weight, mask=live)
-        start += BLOCK
 
 
 class Weighing(NamedTuple):

@@ -26,11 +26,13 @@ float median(std::vector<float>& x) {
   return *middle;
 }
 
-// 1.4826 times the median absolute deviation from the median; NaN if `mean`, that of the values, is.
+// 1.4826 times the median absolute deviation from the median; NaN if `mean`, that of the values, is, or if the median is
+// infinite, from which infinite values deviate by NaN.
 float robust_scale(const float* values, size_t count, double mean) {
   if (std::isnan(mean)) return static_cast<float>(mean);
   std::vector<float> x(values, values + count);
   const float middle = median(x);
+  if (std::isinf(middle)) return NAN;
   for (float& v : x) v = std::abs(v - middle);
   return 1.4826f * median(x);
 }

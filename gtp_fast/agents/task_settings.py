@@ -62,6 +62,10 @@ def of(
                 found |= {
                     name: Sourced(value, entry.source) for name, value in entry.settings.items()
                 }
+    start = found.get("advantage_start")
+    if start is not None and (start.value or 0) >= (steps or task.updates):
+        # A first try is shorter than the start that was found for whole runs.
+        found["advantage_start"] = Sourced(0, "ours: the run ends before the task's own start")
     return found
 
 

@@ -102,8 +102,8 @@ def make(spec: EnvSpec, checked: bool = False) -> gymnasium.Env[Any, Any]:
 def _log_mujoco() -> None:
     """Send MuJoCo's warnings to Python's logging, unless a handler is set already."""
     try:
-        # It asks a process for the version of GLFW, whose traceback would be our last word if we
-        # were killed meanwhile.
+        # The import starts a process that asks for GLFW's version. If this one is killed
+        # meanwhile, that process prints a traceback.
         with _silent():
             import mujoco
     except ImportError:

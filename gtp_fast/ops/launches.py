@@ -7,16 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Launches:
-    """Options of the launches of an update, which agree up to rounding.
+    """Options of an update's launches. Results differ by rounding alone.
 
     The defaults are what the model of benchmarks/critical_path.py says is fastest; `make gpu` times
     each against its other way.
     """
 
     begins_at_once: bool = True
-    """One launch draws the batch, folds the policy and embeds the times, which it draws again."""
+    """One launch draws the batch, folds the policy and embeds the times.
+
+    Its programs cannot wait for each other, so those that embed the times draw them once more.
+    """
     actor_beside: bool = True
-    """The actor's loss and its deltas run beside sampler and critic; w multiplies later."""
+    """The actor's loss and deltas are computed beside sampler and critic, before w is known.
+
+    The gradients are linear in w, so they multiply by it.
+    """
     clock_parts: int = 4
     """Programs that share the gradient of one clock of the embedding."""
     gradient_turn: int = 64
@@ -24,7 +30,10 @@ class Launches:
     small_tiles: bool = True
     """In full float32 passes take 8 rows a tile where all tiles are at work at once, not 16."""
     copies: bool = True
-    """Each step also writes its parameters in aligned rows, rounded in bf16, for the passes."""
+    """Each step also writes a copy of its parameters in aligned rows, which the passes read.
+
+    In bf16 the copy is rounded.
+    """
 
 
 DEFAULT = Launches()

@@ -58,6 +58,12 @@ def test_a_tasks_own_row_goes_before_the_length_of_the_run(preset: str) -> None:
     assert (demo.width, demo.t_law, demo.t_max) == (64, "uniform", 20.0)
 
 
+def test_a_run_shorter_than_its_tasks_start_of_guidance_is_guided_at_once() -> None:
+    task = tasks.find("cube-single-play-singletask-v0")
+    for steps, start in ((50, 0), (5_000, 0), (5_001, 5_000), (1_000_000, 5_000)):
+        assert task_settings.of("gtp", task, steps)["advantage_start"].value == start
+
+
 def test_other_agents_are_the_same_at_any_length() -> None:
     for name in ("diffusion-ql", "iql"):
         assert (

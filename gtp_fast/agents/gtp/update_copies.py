@@ -13,9 +13,10 @@ Pair = tuple[Tensor, Tensor]
 
 
 class Copies:
-    """Parameters and average of each learner, or copies of both whose rows are aligned.
+    """Aligned copies of each learner's parameters and average, or these themselves.
 
-    A step of the update writes its copies too; `refresh` sees what anybody else has written.
+    A step of the update writes both the parameters and the copy. Whoever else writes parameters,
+    such as a checkpoint that is loaded, does not: `refresh` copies them again then.
     """
 
     def __init__(self, learners: Sequence[Learner], kind: torch.dtype | None):
