@@ -205,6 +205,14 @@ def test_the_figures_of_pointmaze_medium_are_the_committed_ones() -> None:
         assert f"| {figures} of 50 |" in guidance
 
 
+def test_the_figures_of_cube_single_are_the_committed_ones() -> None:
+    guidance = (ROOT / "docs" / "guidance.md").read_text()
+    for seed, run in json.loads((ROOT / "docs" / "ogbench_cube.json").read_text())["seeds"].items():
+        ((steps, won),) = run["success_of_50"].items()
+        row = f"| **the critic's, seed {seed}** | 80,000 | {int(steps):,} | {seed} | {won} of 50 |"
+        assert row in guidance
+
+
 def test_the_citation_names_the_version_of_the_package() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == gtp_fast.__version__
