@@ -56,7 +56,9 @@ def load_table(
         place = cache.place(cache.key(sources, task.name, chosen, own))
     table = None if place is None else cache.load(place)
     if table is None:
-        table = _build(task, sources, chosen, box)
+        # Numbers beyond float32 are refused by a sentence, which needs no warning before it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            table = _build(task, sources, chosen, box)
         if place is not None:
             cache.store(table, place)
     return table.to(device)

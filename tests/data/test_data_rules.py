@@ -217,3 +217,14 @@ def test_rewards_that_float32_cannot_hold_are_refused() -> None:
     arrays["rewards"][2] = 1e39
     with pytest.raises(UserError, match="row 2: the reward is too large for float32"):
         load_table("hopper-medium", arrays, use_cache=False)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e300, np.inf, np.nan])
+@pytest.mark.parametrize("name", ["observations", "actions"])
+def test_numbers_beyond_float32_get_a_sentence_and_no_warning(name: str, value: float) -> None:
+    arrays = sets.flat()
+    arrays[name] = arrays[name].astype(np.float64)
+    arrays[name][2, 0] = value
+    with pytest.raises(UserError, match=r"row [12]"):
+        load_table("hopper-medium", arrays, use_cache=False)
