@@ -166,7 +166,7 @@ def _sources(records: Sequence[Record], order: Sequence[str]) -> list[str]:
 
 def _remarks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
     """Return what a reader must know of single cells: seeds of different kinds, divergence."""
-    lines = []
+    lines = _evaluated_again(table)
     for row in table:
         for task in order:
             runs = row.runs.get(task, ())
@@ -179,6 +179,20 @@ def _remarks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
                     "evaluated as it was before."
                 )
     return ["\n".join(lines)] if lines else []
+
+
+def _evaluated_again(table: Sequence[Row]) -> list[str]:
+    runs = [r for row in table for records in row.runs.values() for r in records]
+    # Records of an older results.json do not say it.
+    again = [r for r in runs if r.get("evaluated_again")]
+    if not again:
+        return []
+    return [
+        f"- {len(again)} of {len(runs)} runs are older than the default of `--act-by`. What acts "
+        "changes nothing of training, so their last checkpoints were evaluated again as a new run "
+        f"acts, in the same episodes (`gtp_fast.evaluate RUN --act-by "
+        f"{again[0]['settings']['act_by']}`). Their curves show how they acted then, by the map."
+    ]
 
 
 def _missing(records: Sequence[Record], campaign: Campaign) -> str:

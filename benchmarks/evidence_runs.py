@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import evidence_again
 from gtp_fast import runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import evaluations
 from gtp_fast.studies import groups, stats
+from gtp_fast.tasks import Rules
 
 CLONE = "gtp-clone"
 Record = dict[str, Any]
@@ -96,6 +99,10 @@ def _record(run: runs.Run) -> Record:
     last = rows["step"] == steps[-1]
     seeds = sorted(group.seeds)
     episodes = [rows["score"][last & (rows["seed"] == seed)] for seed in seeds]
+    again, acted = evidence_again.of(group, config["steps"]), {}
+    if again is not None:
+        figures, acted = again.figures, {"act_by": again.act_by}
+        episodes = list(100.0 * figures["success"] if goal else group.task.score(figures["return"]))
     rate = summary["updates_per_second"]
     record: Record = runs.plain({
         "task": group.task.name,
@@ -104,7 +111,8 @@ def _record(run: runs.Run) -> Record:
         "steps": config["steps"],
         "width": group.settings.get("width"),
         "measure": "success rate in percent" if goal else "normalised return",
-        "scores": curve[-1].round(4),
+        "scores": [round(float(np.mean(each)), 4) for each in episodes],
+        "evaluated_again": again is not None,
         "intervals": [_rounded(stats.bootstrap_interval([e], stats.mean)) for e in episodes],
         "episodes": group.episodes,
         "curve": {"steps": steps, "scores": [values.round(4) for values in curve]},
@@ -120,8 +128,8 @@ def _record(run: runs.Run) -> Record:
         **_origin(run),
         **{name: config.get(name) for name in ("engine", "backend", "precision")},
         "evaluate_every": config.get("evaluate_every"),
-        "rules": config.get("rules"),
-        "settings": group.settings,
+        "rules": dataclasses.asdict(Rules()) | (config.get("rules") or {}),
+        "settings": group.settings | acted,
     })  # fmt: skip
     return record
 

@@ -20,18 +20,21 @@ _GTP = (
         "ours: tried on the demo's data",
         DEMO_CRITIC
         | {"eta": one(2.0), "k": 2, "t_max": 20.0, "last_nodes": 40, "value_samples": 2}
-        | {"advantage_start": 0, "trajectory_eta": 0.0, "t_law": "uniform", "noise_scale": 1.0},
+        | {"advantage_start": 0, "trajectory_eta": 0.0, "t_law": "uniform", "noise_scale": 1.0}
+        | {"act_by": "map"},
     ),
     Entry(
         "pointmaze-medium-navigate-singletask-v0",
         "ours: tried on data collected here, docs/guidance.md",
-        {"trajectory_piece": 25, "trajectory_least_share": 0.1, "noise_scale": 0.5},
+        {"trajectory_piece": 25, "trajectory_least_share": 0.1, "noise_scale": 0.5}
+        | {"act_by": "map"},
     ),
     # Play: no episode is better than another, so only a critic knows the way to the goal.
     Entry(
         "cube-single-play-singletask-v0",
         "ours: tried on data collected here, docs/guidance.md",
-        {"eta": one(2.0), "advantage_start": 5_000, "value_samples": 4, "trajectory_eta": 0.0},
+        {"eta": one(2.0), "advantage_start": 5_000, "value_samples": 4, "trajectory_eta": 0.0}
+        | {"act_by": "map"},
     ),
 )
 
@@ -39,7 +42,9 @@ SHORT = 1_000_000
 """Updates below which a run of GTP counts as short."""
 _OURS_BUDGET = "ours, by the length of the run: docs/guidance.md"
 _GTP_ANY_LENGTH = {"t_law": "lognormal", "trajectory_eta": 3.0, "noise_scale": 0.25}
-_GTP_SHORT = {"learning_rate": one(1e-3), "cosine_decay": True, "advantage_start": None}
+_GTP_SHORT = {
+    "learning_rate": one(1e-3), "cosine_decay": True, "advantage_start": None, "act_by": "euler",
+}  # fmt: skip
 _GTP_LONG = {"advantage_start": 100_000}
 _GTP_PAPER = {"weight_maximum": Sourced(None, "the paper: no clamp in eq. 14")}
 Preset = Literal["auto", "paper"]

@@ -7,7 +7,8 @@ seeds are compared with four limits:
 - correlation of two draws of the weights: at least 0.5;
 - mean weight of the best quartile of episodes, how often its rows are drawn included: no more than
   5 % below that of the worst;
-- error of the mean action by the K-step map: at most 1.2 times that of K Euler steps.
+- error of the mean action by the K-step map, where it acts: at most 1.2 times that of K Euler
+  steps.
 
 Guidance beyond any of the first three is noise; a map beyond the last lags behind its own flow. A
 row in which all weights of a seed are the same has no advantage weights: it counts for neither of
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +65,11 @@ def last(columns: Columns) -> Figures:
     return _means(columns, columns["step"] == columns["step"].max()) if columns else {}
 
 
-def sentences(columns: Columns, steps: int) -> dict[str, str]:
-    """Return what is wrong with a run of that many updates, by kind: `guidance`, `map`."""
+def sentences(columns: Columns, steps: int, act_by: str | None = "map") -> dict[str, str]:
+    """Return what is wrong with a run of that many updates, by kind: `guidance`, `map`.
+
+    A map that lags is a fault only where it acts.
+    """
     if not columns:
         return {}
     figures = _means(columns, 2 * columns["step"] >= steps)
@@ -72,7 +77,7 @@ def sentences(columns: Columns, steps: int) -> dict[str, str]:
     if faults := _faults(figures):
         found["guidance"] = f"Value guidance is mostly noise: {'; '.join(faults)}."
     both = {"map_error", "euler_error"} <= figures.keys()
-    if both and figures["map_error"] > MOST_ERROR * figures["euler_error"]:
+    if both and act_by == "map" and figures["map_error"] > MOST_ERROR * figures["euler_error"]:
         found["map"] = (
             f"The K-step map lags behind its flow: the error of its mean action is "
             f"{figures['map_error']:.3g}, more than {MOST_ERROR:g} times the "
@@ -82,12 +87,18 @@ def sentences(columns: Columns, steps: int) -> dict[str, str]:
     return found
 
 
+def of_run(columns: Columns, config: Mapping[str, Any]) -> dict[str, str]:
+    """Return `sentences` of a run, from the settings in its folder."""
+    act_by = config["agent_settings"].get("act_by", "map")
+    return sentences(columns, config["steps"], act_by)
+
+
 def report(run: Run) -> list[str]:
     """Return a run's last figures in one line, and its warnings; empty without figures."""
     columns = read(run.metrics)
     if not columns:
         return []
-    warnings = sentences(columns, run.config()["steps"]).values()
+    warnings = of_run(columns, run.config()).values()
     said = describe(last(columns))
     return [*([f"{run}: {said}"] if said else []), *(f"  {sentence}" for sentence in warnings)]
 

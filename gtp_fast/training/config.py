@@ -108,7 +108,7 @@ def _defaults(
 
 
 def _checked(run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[str]) -> Command:
-    settings = _by_advantage(_without_critic(agent, asked), asked)
+    settings = _by_map(_by_advantage(_without_critic(agent, asked), asked), asked)
     command = Command(run, rules, settings, task)
     _check(run)
     _check_guidance(run, command.agent, task, asked)
@@ -181,6 +181,18 @@ def _by_advantage(settings: Any, asked: set[str]) -> Any:
         file=sys.stderr,
     )
     return dataclasses.replace(settings, advantage_start=0)
+
+
+def _by_map(settings: Any, asked: set[str]) -> Any:
+    """Return settings that act by the map where the flow is not what GTP's own losses train.
+
+    A way to act that was asked for stays.
+    """
+    if not isinstance(settings, GTPConfig) or "act_by" in asked:
+        return settings
+    if settings.objective == "gtp" and all(settings.lambda_flow):
+        return settings
+    return dataclasses.replace(settings, act_by="map")
 
 
 def _named_of_critic(settings: Any, asked: set[str]) -> str | None:

@@ -155,7 +155,7 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "last": outcome.last.means(),
         "mean_of_last_three": _last_three(facts),
         "health": guidance.last(columns),
-        "warnings": list(guidance.sentences(columns, settings["steps"]).values()),
+        "warnings": list(guidance.of_run(columns, settings).values()),
         "best_mean_score": outcome.best,
         "data_return": table.statistics.mean_return,
         "data_success_rate": table.statistics.success_rate,

@@ -232,7 +232,7 @@ class Trainer:
         self._write(done, {**figures, **health.figures(self.agent, self.table, done - 1)})
         columns = guidance.read(self.run.metrics)
         self._show(guidance.shown(guidance.last(columns)))
-        for kind, sentence in guidance.sentences(columns, self.steps).items():
+        for kind, sentence in guidance.sentences(columns, self.steps, self.agent.act_by).items():
             if kind not in self.said:
                 self.said.add(kind)
                 self._say(sentence)

@@ -37,6 +37,25 @@ def test_long_runs_have_the_papers_rates_and_let_the_critic_learn_first() -> Non
     assert settings(MAZE) == settings(MAZE, maze.updates)
 
 
+@pytest.mark.parametrize(
+    ("given", "acts"),
+    [
+        (["--steps", "1000"], "euler"),
+        (["--steps", "1000", "--eta", "0"], "euler"),
+        (["--steps", "1000", "--act-by", "map"], "map"),
+        (["--steps", str(task_settings.SHORT)], "map"),
+        (["--steps", "1000", "--preset", "paper"], "map"),
+        # Q reaches the map alone, flow acts by --solver, and without its loss no flow is trained.
+        (["--steps", "1000", "--objective", "linear-q"], "map"),
+        (["--steps", "1000", "--objective", "flow"], "map"),
+        (["--steps", "1000", "--lambda-flow", "0"], "map"),
+        (["--steps", "1000", "--task", "pointmaze-demo"], "map"),
+    ],
+)
+def test_short_runs_act_by_their_flow(given: list[str], acts: str) -> None:
+    assert config.parse(["--task", MAZE, *given]).agent.act_by == acts
+
+
 def test_runs_of_any_length_are_guided_by_episodes() -> None:
     for steps in (1000, task_settings.SHORT):
         found = settings(MAZE, steps)

@@ -89,6 +89,12 @@ def test_at_its_limit_a_figure_is_sound(
     assert guidance.sentences(columns(tmp_path, (60, changes)), 100) == {}
 
 
+def test_a_map_that_lags_is_a_fault_only_where_it_acts(tmp_path: Path) -> None:
+    found = columns(tmp_path, (60, {"map_error": 9.0}))
+    assert set(guidance.sentences(found, 100, "map")) == {"map"}
+    assert guidance.sentences(found, 100, "euler") == {}
+
+
 def test_only_the_second_half_is_judged_and_by_its_mean(tmp_path: Path) -> None:
     noted = [(40, {"weight_ess": 0.0, "map_error": 9.0}), (60, {"weight_ess": 0.2}), (90, {})]
     assert guidance.sentences(columns(tmp_path, *noted[:1]), 100) == {}

@@ -151,6 +151,60 @@ def test_locomotion_counts_normalised_returns(tmp_path: Path) -> None:
     assert record["curve"]["steps"] == [50, 100] and record["measure"] == "normalised return"
 
 
+def evaluated_again(run: Run, success: list[float], **changes: Any) -> None:
+    """Write what gtp_fast.evaluate leaves beside a run."""
+    (run.path / "evaluations").mkdir()
+    record = {
+        "act_by": "euler", "step": 100, "evaluation_seed": 0, "episodes": len(success),
+        "noise_scale": 1.0, "num_candidates": 1,
+        "per_episode": {"return": [success], "success": [success]},
+    } | changes  # fmt: skip
+    (run.path / "evaluations" / "step_000000100-euler.json").write_text(json.dumps(record))
+
+
+def test_an_older_run_counts_as_a_new_one_would_act(tmp_path: Path) -> None:
+    run = cell(tmp_path, MAZES[0], "gtp", 0, NONE)
+    evaluated_again(run, HALF)
+    (record,) = evidence_runs.collect(tmp_path)
+    assert record["scores"] == [50.0] and record["intervals"] == [[0.0, 100.0]]
+    assert record["evaluated_again"] and record["settings"]["act_by"] == "euler"
+    assert record["curve"]["scores"][-1] == [0.0]
+    assert "1 of 1 runs are older" in evidence_page.page([record], CAMPAIGN)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"act_by": "map"},
+        {"step": 50},
+        {"evaluation_seed": 1},
+        {"episodes": 3},
+        {"noise_scale": 0.5},
+        {"num_candidates": 4},
+    ],
+)
+def test_another_evaluation_does_not_count(tmp_path: Path, changes: dict[str, Any]) -> None:
+    run = cell(tmp_path, MAZES[0], "gtp", 0, NONE)
+    evaluated_again(run, HALF, **changes)
+    (record,) = evidence_runs.collect(tmp_path)
+    assert record["scores"] == [0.0] and not record["evaluated_again"]
+
+
+def test_a_run_that_acted_so_itself_or_is_a_rival_keeps_its_scores(tmp_path: Path) -> None:
+    own = cell(tmp_path, MAZES[0], "gtp", 0, NONE, agent_settings=SETTINGS | {"act_by": "euler"})
+    rival = cell(tmp_path, MAZES[0], "bc", 0, NONE)
+    for run in (own, rival):
+        evaluated_again(run, ONE)
+    assert [record["scores"] for record in evidence_runs.collect(tmp_path)] == [[0.0], [0.0]]
+
+
+def test_a_broken_evaluation_is_one_sentence(tmp_path: Path) -> None:
+    run = cell(tmp_path, MAZES[0], "gtp", 0, NONE)
+    evaluated_again(run, HALF, per_episode=None)
+    with pytest.raises(UserError, match="is no evaluation: delete it"):
+        evidence_runs.collect(tmp_path)
+
+
 def test_the_same_runs_give_the_same_page(found: Path, tmp_path_factory: Any) -> None:
     out = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
     for folder in out:

@@ -101,9 +101,7 @@ def _warnings(members: Sequence[Member]) -> Html | None:
         (run.path.name, sentence)
         for member in members
         for run in member.group.runs
-        for sentence in guidance.sentences(
-            guidance.read(run.metrics), member.group.config["steps"]
-        ).values()
+        for sentence in guidance.of_run(guidance.read(run.metrics), member.group.config).values()
     ]
     if not said:
         return None
