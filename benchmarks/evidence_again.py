@@ -1,0 +1,67 @@
+"""Runs older than a default of acting: their last checkpoint, evaluated again in today's way.
+
+What acts changes nothing of training, so a run needs no second training for it: `gtp_fast.evaluate
+RUN --act-by euler` leaves a file beside the run, and the evidence takes the last scores from it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtp_fast import agents
+from gtp_fast.errors import UserError
+from gtp_fast.studies.groups import Group
+
+
+@dataclass(frozen=True)
+class Again:
+    """The last checkpoint's episodes in another way to act than that of training."""
+
+    act_by: str
+    figures: dict[str, NDArray[np.float64]]
+    """`return` and, where the environment tells it, `success` of every episode [S, N]."""
+
+
+def of(group: Group, step: int) -> Again | None:
+    """Return the evaluation of a run as a new run would act; None where it acted so itself.
+
+    None too without such an evaluation: with the run's own number of episodes and evaluation
+    seed 0, at the last update. Raises UserError for a file that is none.
+    """
+    own, today = group.settings.get("act_by", "map"), _today(group)
+    if today in (None, own):
+        return None
+    (run,) = group.runs
+    for path in sorted((run.path / "evaluations").glob("step_*.json")):
+        try:
+            found = json.loads(path.read_text())
+            alike = (
+                found["act_by"] == today
+                and found["step"] == step
+                and found["evaluation_seed"] == 0
+                and found["episodes"] == group.episodes
+                and found["noise_scale"] == group.settings.get("noise_scale", 1.0)
+                and found["num_candidates"] == group.num_candidates
+            )
+            if alike:
+                kept = {name: found["per_episode"].get(name) for name in ("return", "success")}
+                return Again(
+                    found["act_by"],
+                    {name: np.asarray(x, np.float64) for name, x in kept.items() if x is not None},
+                )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is no evaluation: delete it, or evaluate again.") from error
+    return None
+
+
+def _today(group: Group) -> str | None:
+    """Return what would act in a new run of a group's task and length; None of a rival."""
+    if group.config["agent"] != "gtp":
+        return None
+    settings = agents.defaults("gtp", group.task, group.config["steps"])[1]
+    acts: str = settings.act_by
+    return acts
