@@ -17,6 +17,7 @@ from gtp_fast.reference.flow_map import (
 )
 from gtp_fast.reference.grid import (
     RHO,
+    flow_times,
     karras_nodes,
     noise_level,
     sampling_times,

@@ -1,4 +1,4 @@
-"""The time grid: Karras nodes, the schedule of their number, the times of the sampler."""
+"""The time grid: Karras nodes, the schedule of their number, the times of the samplers."""
 
 from __future__ import annotations
 
@@ -56,6 +56,28 @@ def sampling_times(
     times = karras_nodes(steps + 1, t_min, t_max, dtype).flip(0)
     times[-1] = 0.0
     return times
+
+
+def flow_times(
+    steps: int,
+    sigma_data: float = 0.5,
+    t_min: float = 0.002,
+    t_max: float = 80.0,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the descending times of the Euler steps that act, the last one exactly 0: [K + 1].
+
+    T first, then K - 1 times by one factor, from 6 sigma_data (at most T / 2) to a 24th of it (at
+    least t_min). Ours: an action is decided where noise and data are of one size, and of the
+    sampler's five times one lies there. A single time between is the geometric middle.
+    """
+    high = min(6.0 * sigma_data, t_max / 2)
+    ends = torch.tensor([high, max(high / 24.0, min(t_min, high))], dtype=torch.float64).log()
+    share = torch.arange(steps - 1, dtype=torch.float64) / max(steps - 2, 1)
+    if steps == 2:
+        share += 0.5
+    between = (ends[0] + share * (ends[1] - ends[0])).exp()
+    return torch.cat((torch.tensor([t_max]), between, torch.zeros(1))).to(dtype)
 
 
 def noise_level(t: Tensor, t_min: float) -> Tensor:

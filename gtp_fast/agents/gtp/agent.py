@@ -86,5 +86,12 @@ class GTP(GTPState):
         return self.weigh(batch, chain.sample(states, noise))[0]
 
     def euler_policy(self, weights: str = "ema", k: int | None = None) -> FoldedPolicy | None:
-        """Return K Euler steps of phi(., t, t); None for objective flow, which acts by them."""
-        return None if self.act_by is None else self.folded(weights, k, reference.euler_plan)
+        """Return K Euler steps of phi(., t, t) over `reference.flow_times`.
+
+        None for objective flow, which acts by its own solver.
+        """
+        if self.act_by is None:
+            return None
+        c = self.config
+        times = reference.flow_times(k or c.k, c.sigma_data, c.t_min, c.t_max, torch.float64)
+        return self.folded(weights, k, reference.euler_plan, tuple(times.tolist()))

@@ -180,16 +180,21 @@ class GTPState(Agent):
         return self.config.advantage_start or 0
 
     def folded(
-        self, weights: str = "ema", k: int | None = None, plan: SamplerPlan | None = None
+        self,
+        weights: str = "ema",
+        k: int | None = None,
+        plan: SamplerPlan | None = None,
+        times: tuple[float, ...] | None = None,
     ) -> FoldedPolicy:
         """Return the K-step policy of every seed with its constants folded.
 
-        plan: how it is sampled over the time grid, by default as `sampler_plan` says.
+        plan: how it is sampled over the time grid, by default as `sampler_plan` says. times: the
+        grid, K + 1 descending times, by default the paper's.
         """
         c = self.config
         return self.network.fold(
             self.actor.average_views if weights == "ema" else self.actor.views,
-            _times(k or c.k, c.t_min, c.t_max),
+            times or _times(k or c.k, c.t_min, c.t_max),
             kind=c.precondition,
             sigma_data=c.sigma_data,
             t_min=c.t_min,
