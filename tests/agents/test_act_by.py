@@ -40,7 +40,7 @@ def test_euler_is_the_solver_of_the_learned_flow() -> None:
     batch = Batch(*(field.double() for field in rows))
     noise = philox.normals(philox.key_tensor([3, 4]), 0, 0, 6, 2, torch.float64)
     a, full = 0.5 * 80.0 * noise, torch.ones(2, 6).double()
-    for t, s in pairwise(reference.sampling_times(3, dtype=torch.float64)):
+    for t, s in pairwise(reference.flow_times(3, dtype=torch.float64)):
         a = reference.solve(
             lambda x, r, to: agent.clean(agent.actor.average_views, x, r, to, batch),
             a, t * full, s * full, 1,
@@ -59,7 +59,8 @@ def test_the_run_decides_and_a_call_may_choose_otherwise() -> None:
     for weights, k in (("ema", None), ("online", 7)):
         found = own.acting_policy(weights, k)
         assert found.k == (k or TINY.k)
-        wanted = own.folded(weights, k, reference.euler_plan)
+        times = reference.flow_times(found.k, dtype=torch.float64).tolist()
+        wanted = own.folded(weights, k, reference.euler_plan, tuple(times))
         assert torch.equal(found.flatten(), wanted.flatten())
         jumps = own.acting_policy(weights, k, act_by="map")
         assert torch.equal(jumps.flatten(), own.folded(weights, k).flatten())

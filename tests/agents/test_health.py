@@ -181,11 +181,15 @@ def test_map_and_flow_are_told_apart() -> None:
     agent, data = trained(), table()
     index = health.rows(agent, data)
     found = health.action_figures(agent, data, index)
-    for name, plan in (("map", reference.map_plan), ("euler", reference.euler_plan)):
+    flow = tuple(reference.flow_times(agent.config.k, dtype=torch.float64).tolist())
+    for name, plan, times in (
+        ("map", reference.map_plan, tuple(agent.times.tolist())),
+        ("euler", reference.euler_plan, flow),
+    ):
         batch = data.gather(index)
         c = agent.config
         policy = agent.network.fold(
-            agent.actor.average_views, tuple(agent.times.tolist()), kind=c.precondition,
+            agent.actor.average_views, times, kind=c.precondition,
             sigma_data=c.sigma_data, t_min=c.t_min, plan=plan,
         )  # fmt: skip
         noise = agent.chain_noise(0, health.Stream.HEALTH_ACTION, health.SAMPLES * health.ROWS)
@@ -194,5 +198,5 @@ def test_map_and_flow_are_told_apart() -> None:
         expected = (samples.mean(1) - batch.action).square().mean((1, 2))
         assert found[f"{name}_error"] == pytest.approx(expected.tolist(), rel=1e-4)
     assert found["map_error"] != found["euler_error"]
-    flow = build(replace(GUIDED, objective="flow"), (0,))
-    assert health.action_figures(flow, data, index[:1]) == {}
+    solved = build(replace(GUIDED, objective="flow"), (0,))
+    assert health.action_figures(solved, data, index[:1]) == {}

@@ -20,7 +20,7 @@ pytest.importorskip("gymnasium", reason="a run's data package needs gymnasium")
 from fake_runs import SETTINGS, agent_of, make_run
 
 import gtp_fast
-from gtp_fast import ops, policy, reference
+from gtp_fast import ops, policy
 from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
 from gtp_fast.policy import Policy
@@ -46,8 +46,10 @@ def expected(run: Run, rows: NDArray[np.float32], seed: int, **options: Any) -> 
     """Return the actions worked out from the agent itself, with the plain sampler."""
     chosen = {"seed_index": 0, "weights": "ema", "k": None, "noise_scale": 1.0} | options
     agent = agent_of(run.config())
-    plan = reference.euler_plan if chosen.get("act_by") == "euler" else reference.map_plan
-    folded = agent.folded(chosen["weights"], chosen["k"], plan).select(chosen["seed_index"])
+    by_flow = chosen.get("act_by") == "euler"
+    policy = (agent.euler_policy if by_flow else agent.folded)(chosen["weights"], chosen["k"])
+    assert policy is not None
+    folded = policy.select(chosen["seed_index"])
     folded = folded._replace(initial_scale=chosen["noise_scale"] * folded.initial_scale)
     noise = philox.normals(philox.key_tensor([seed]), 0, Stream.ACT, len(rows), 2)
     action = ops.make_sampler(folded, "reference").sample(torch.from_numpy(rows)[None], noise)[0]

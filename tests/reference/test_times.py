@@ -45,6 +45,30 @@ def test_sampling_times(steps: int, expected: list[float]) -> None:
     assert times[-1] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (1, [80.0, 0.0]),
+        (2, [80.0, math.sqrt(3.0 * 0.125), 0.0]),
+        (3, [80.0, 3.0, 0.125, 0.0]),
+        (5, [80.0, 3.0, 3.0 / 24 ** (1 / 3), 3.0 / 24 ** (2 / 3), 0.125, 0.0]),
+    ],
+)
+def test_times_of_the_flow(steps: int, expected: list[float]) -> None:
+    times = reference.flow_times(steps, dtype=torch.float64)
+    assert times.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize(("sigma_data", "t_min", "t_max"), [(0.5, 0.002, 1.0), (1.0, 0.4, 80.0)])
+def test_times_of_the_flow_descend_within_those_of_training(
+    steps: int, sigma_data: float, t_min: float, t_max: float
+) -> None:
+    times = reference.flow_times(steps, sigma_data, t_min, t_max)
+    assert (times.diff() < 0).all() and len(times) == steps + 1
+    assert times[0] == t_max and times[-1] == 0.0 and (times[:-1] >= t_min).all()
+
+
 def test_noise_level_of_time_zero_is_that_of_t_min() -> None:
     levels = reference.noise_level(torch.tensor([0.0, 0.002, 1.0, 80.0]), 0.002)
     assert levels.tolist() == pytest.approx([0.25 * math.log(x) for x in (0.002, 0.002, 1.0, 80.0)])
