@@ -15,29 +15,27 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# torch goes first: left to the package's own requirement, pip would take a build with gigabytes of CUDA wheels.
-$(VENV)/.torch: | $(BIN)/python
-	@echo "installing $(TORCH)"
-	$(INSTALL) $(TORCH)
+# torch in the same call: left to the package's own requirement, pip would take a build with gigabytes of CUDA wheels.
+REQUIRE = @echo "installing $(TORCH) and what the package needs"; $(BIN)/python .ci/needs.py $(1) > $@.txt
+$(VENV)/.needs-demo: pyproject.toml .ci/needs.py | $(BIN)/python
+	$(call REQUIRE,envs plot)
+	$(INSTALL) $(TORCH) -r $@.txt
 	@touch $@
+
+$(VENV)/.needs-all: pyproject.toml .ci/needs.py | $(BIN)/python
+	$(call REQUIRE,all)
+	$(INSTALL) $(TORCH) -r $@.txt
+	@touch $@ $(VENV)/.needs-demo
 
 $(VENV)/.native: $(SOURCES) | $(BIN)/python
 	@echo "building gtp_fast and its native extension (about a minute)"
 	$(INSTALL) --no-deps -e .
 	@touch $@
 
-# The build needs no torch, so both go side by side.
-$(VENV)/.both: $(SOURCES) | $(BIN)/python
-	@$(MAKE) --no-print-directory -j2 $(VENV)/.torch $(VENV)/.native
+# The build needs no other package, so both go side by side.
+$(VENV)/.demo $(VENV)/.all: $(VENV)/.%: $(SOURCES) .ci/needs.py | $(BIN)/python
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.native $(VENV)/.needs-$*
 	@touch $@
-
-$(VENV)/.demo: $(VENV)/.both
-	$(INSTALL) 'gtp_fast[envs,plot]'
-	@touch $@
-
-$(VENV)/.all: $(VENV)/.both
-	$(INSTALL) 'gtp_fast[all]'
-	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m gtp_fast.demo

@@ -17,7 +17,7 @@ using gtp::Precision;
 
 constexpr auto kPrecisions = {Precision::kFp32, Precision::kTf32, Precision::kBf16};
 
-void load(CudaSampler& sampler, uintptr_t flat, size_t count, float initial_scale, uintptr_t stream) {
+void load_cuda(CudaSampler& sampler, uintptr_t flat, size_t count, float initial_scale, uintptr_t stream) {
   check_count(sampler.flat(), count);
   sampler.load(pointer<const float>(flat, "flat"), initial_scale, reinterpret_cast<void*>(stream));
 }
@@ -44,8 +44,8 @@ gtp::CudaPlan wanted(const CudaSampler& sampler, int64_t rows, const std::option
   throw py::value_error("this device has no plan " + name->first + " of " + std::to_string(name->second) + " rows");
 }
 
-void sample(const CudaSampler& sampler, uintptr_t observation, uintptr_t noise, uintptr_t out, int64_t rows,
-            uintptr_t stream, const std::optional<NamedPlan>& plan) {
+void sample_cuda(const CudaSampler& sampler, uintptr_t observation, uintptr_t noise, uintptr_t out, int64_t rows,
+                 uintptr_t stream, const std::optional<NamedPlan>& plan) {
   if (rows < 0) throw py::value_error("rows must not be negative");
   if (rows == 0) return;
   sampler.sample(pointer<const float>(observation, "observation"), pointer<const float>(noise, "noise"),
@@ -68,12 +68,12 @@ void bind_cuda(py::module_& m) {
            py::arg("seeds"), py::arg("observation_dim"), py::arg("action_dim"), py::arg("width"), py::arg("layers"),
            py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
            py::arg("squash") = false, py::arg("precision") = "fp32")
-      .def("load", &load, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
+      .def("load", &load_cuda, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
            "Copy the flat policy at a device or pinned address, on a stream.")
       .def("take", &take, py::arg("padded"), py::arg("count"), py::arg("initial_scale"), py::arg("rows"),
            py::arg("stream"),
            "Read the policy, its rows padded, in place at a device address that stays valid, for batches of `rows`.")
-      .def("sample", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
+      .def("sample", &sample_cuda, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
            py::arg("stream"), py::arg("plan") = py::none(),
            "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream, by "
            "the plan for the batch or another of plans().")
