@@ -40,7 +40,8 @@ def of(group: Group, step: int) -> Again | None:
         try:
             found = json.loads(path.read_text())
             alike = (
-                found["act_by"] == today
+                # Evaluations from before the choice do not name it.
+                found.get("act_by", "map") == today
                 and found["step"] == step
                 and found["evaluation_seed"] == 0
                 and found["episodes"] == group.episodes
@@ -50,7 +51,7 @@ def of(group: Group, step: int) -> Again | None:
             if alike:
                 kept = {name: found["per_episode"].get(name) for name in ("return", "success")}
                 return Again(
-                    found["act_by"],
+                    today,
                     {name: np.asarray(x, np.float64) for name, x in kept.items() if x is not None},
                 )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -190,6 +190,16 @@ def test_another_evaluation_does_not_count(tmp_path: Path, changes: dict[str, An
     assert record["scores"] == [0.0] and not record["evaluated_again"]
 
 
+def test_an_evaluation_from_before_the_choice_does_not_count(tmp_path: Path) -> None:
+    run = cell(tmp_path, MAZES[0], "gtp", 0, NONE)
+    evaluated_again(run, HALF)
+    (path,) = (run.path / "evaluations").iterdir()
+    record = json.loads(path.read_text())
+    del record["act_by"], record["noise_scale"]
+    path.write_text(json.dumps(record))
+    assert evidence_runs.collect(tmp_path)[0]["scores"] == [0.0]
+
+
 def test_a_run_that_acted_so_itself_or_is_a_rival_keeps_its_scores(tmp_path: Path) -> None:
     own = cell(tmp_path, MAZES[0], "gtp", 0, NONE, agent_settings=SETTINGS | {"act_by": "euler"})
     rival = cell(tmp_path, MAZES[0], "bc", 0, NONE)
