@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .loss import loss_tile
 from .mlp import Saved
-from .mlp_backward import chain_options, chain_tile
+from .mlp_backward import chain_options, chain_tile, input_gradients
 from .perturb import ROW_FIELDS, Perturbed
 from .weigh import Weighing, spread_of, weighing_constants, weight_at, weights_of_seed
 
@@ -74,8 +74,12 @@ def _actor_kernel(
     # The chain reads the gradient back from memory, in another layout.
     tl.debug_barrier()
     chain_tile(
-        row, live, gradient, slopes, deltas, parameters, stride, (None, embedding, None), 2 * B, K,
-        H, N, DEPTH, PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
+        row, live, gradient, slopes, deltas, parameters, stride, 2 * B, K, H, N, DEPTH, PRECISION,
+        BLOCK_H, BLOCK_N, BLOCK_K,
+    )  # fmt: skip
+    input_gradients(
+        row, live, deltas, parameters, stride, (None, embedding, None), 2 * B, K, H, PRECISION,
+        BLOCK_X, BLOCK_K,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def _begin_kernel(
         # What embeds a row's times draws them again: other programs write them meanwhile.
         fold_tile(
             program - tiles, s, tl.num_programs(1), online, average, stride, levels, rates, flat,
-            start, student, teacher, (nodes, cdf, num_nodes, seeds, step), B, A, O, H, K, DEPTH,
+            start, student, teacher, (nodes, num_nodes, seeds, step), cdf, B, A, O, H, K, DEPTH,
             WIDTH, ACTION, FEATURES, HIDDEN, BIASES, COPIES, BLOCK, BLOCK_K, COLUMNS, BLOCK_L,
             UNIFORM, STEPS, TIME,
         )  # fmt: skip

@@ -55,6 +55,7 @@ def fold_tile(
     student,  # [S, 2B, 2 FEATURES]
     teacher,  # [S, B, 2 FEATURES]
     times,  # of the rows: their levels (students, teacher), or what they are drawn from
+    cdf,  # of the draws, or None; apart, for Triton 3.6 counts no tuple that holds a None
     B,
     A: tl.constexpr,
     O: tl.constexpr,  # noqa: E741
@@ -94,20 +95,20 @@ def fold_tile(
         students = tl.cdiv(2 * B, BLOCK_L)
         if tile < students:
             row = tile * BLOCK_L + tl.arange(0, BLOCK_L)
-            level = _level(row, row < 2 * B, clock, s, times, 2, B, UNIFORM, STEPS, TIME)
+            level = _level(row, row < 2 * B, clock, s, times, cdf, 2, B, UNIFORM, STEPS, TIME)
             embed_levels(
                 row, row < 2 * B, clock, level, rates, online + s * stride, student, 2 * s * B,
                 FEATURES, HIDDEN,
             )  # fmt: skip
         else:
             row = (tile - students) * BLOCK_L + tl.arange(0, BLOCK_L)
-            level = _level(row, row < B, clock, s, times, 1, B, UNIFORM, STEPS, TIME)
+            level = _level(row, row < B, clock, s, times, cdf, 1, B, UNIFORM, STEPS, TIME)
             embed_levels(row, row < B, clock, level, rates, mean, teacher, s * B, FEATURES, HIDDEN)
 
 
 @triton.jit
 def _level(
-    row, live, clock, s, times, HALVES: tl.constexpr, B, UNIFORM: tl.constexpr,
+    row, live, clock, s, times, cdf, HALVES: tl.constexpr, B, UNIFORM: tl.constexpr,
     STEPS: tl.constexpr, TIME: tl.constexpr,
 ):  # fmt: skip
     """Return a clock's level of rows of seed s, of students (two halves) or of the teacher."""
@@ -115,7 +116,7 @@ def _level(
         levels = times[0] if HALVES == 2 else times[1]
         return tl.load(levels + (HALVES * s * B + row) * 2 + clock, mask=live, other=0.0)
     else:
-        nodes, cdf, num_nodes, seeds, step = times
+        nodes, num_nodes, seeds, step = times
         n_t, n_u, n_tau = draw_nodes(
             tl.load(seeds + s), value(step), row % B, value(num_nodes), cdf, UNIFORM, STEPS, TIME
         )
@@ -135,8 +136,8 @@ def _fold_kernel(
 ):  # fmt: skip
     fold_tile(
         tl.program_id(0), tl.program_id(1).to(tl.int64), tl.num_programs(1), online, average,
-        stride, levels, rates, flat, start, student, teacher, times, B, A, O, H, K, DEPTH, WIDTH,
-        ACTION, FEATURES, HIDDEN, BIASES, COPIES, BLOCK, BLOCK_K, COLUMNS, BLOCK_L,
+        stride, levels, rates, flat, start, student, teacher, times, None, B, A, O, H, K, DEPTH,
+        WIDTH, ACTION, FEATURES, HIDDEN, BIASES, COPIES, BLOCK, BLOCK_K, COLUMNS, BLOCK_L,
     )  # fmt: skip
 
 
