@@ -102,7 +102,7 @@ def record(
 
         patch.setattr(TritonUpdate, "_on_side_stream", beside)
         patch.setattr(TritonUpdate, "_wait_for_side_stream", joined)
-        watch.add(agent.update(table, step), step, advance=True)
+        agent.update_into(watch.totals, table, step)
         found = tuple(nodes)
     return Update(precision, found, range(marks["fork"], marks["end"]), marks["join"])
 

@@ -44,6 +44,7 @@ def _gradients_kernel(
     results,  # [S, P]
     parts,  # [S, PARTS, clocks], or None: the clocks' gradients go to the results
     sums,  # [S, programs]
+    counter,  # advanced by 1, or None
     V: tl.constexpr, CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK_W: tl.constexpr,
     FEATURES: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
     B: tl.constexpr, K: tl.constexpr, H: tl.constexpr, N: tl.constexpr, DEPTH: tl.constexpr,
@@ -53,6 +54,10 @@ def _gradients_kernel(
     batch: tl.constexpr = B // 2
     program, s = tl.program_id(0), tl.program_id(1).to(tl.int64)
     programs, seeds = tl.num_programs(0), tl.num_programs(1)
+    if counter is not None:
+        # Here, for no program of this launch reads it.
+        if (program == programs - 1) & (s == 0):
+            tl.store(counter, tl.load(counter) + 1)
     # The last program only adds up the losses.
     last = programs if weighing is None else programs - 1
     if weighing is None:
@@ -117,6 +122,7 @@ def actor_gradients(
     precision: str = "fp32",
     clock_parts: int = 1,
     turn: int = TURN,
+    counter: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Write a flow map's gradients into results; return (sums, parts, losses).
 
@@ -128,7 +134,8 @@ def actor_gradients(
     `write_weight_gradients`; levels: of the students; embedding: gradient of the embedded levels;
     sizes: features and hidden width of the embedding. weighing, row_losses: of `actor_chain`
     without weights, which are computed and applied here; weighing None: `row_losses` are the losses
-    that it returned with weights, and are returned. turn: as in `weight_gradients`.
+    that it returned with weights, and are returned. turn: as in `weight_gradients`. counter: a 0-d integer tensor,
+    incremented for `take_step`, which adds the metrics up.
     """
     S, features = parameters.shape[0], sizes[0]
     programs = 2 * clock_parts + count_tiles(widths, hidden.shape[0], hidden.shape[3])
@@ -145,7 +152,7 @@ def actor_gradients(
         _gradients_kernel[(programs, S)](
             tuple(inputs), hidden, deltas, gradient, weighing, *unweighted, levels,
             sine_rates(features, hidden.device), embedding, parameters, parameters.stride(0),
-            results, parts, sums, **weighing_constants(weighing, maximum, eps), FEATURES=features,
+            results, parts, sums, counter, **weighing_constants(weighing, maximum, eps), FEATURES=features,
             HIDDEN=sizes[1], ROWS=_CLOCK_ROWS, PARTS=clock_parts,
             **weight_options(widths, hidden, gradient.shape[2], precision, turn),
         )  # fmt: skip

@@ -34,6 +34,8 @@ class Launches:
 
     In bf16 the copy is rounded.
     """
+    step_accounts: bool = True
+    """The actor's step also adds the metrics up, and the launch before it advances the counter."""
 
 
 DEFAULT = Launches()
@@ -44,5 +46,6 @@ OTHER_WAYS = {
     "gradient_turn": 16,
     "small_tiles": False,
     "copies": False,
+    "step_accounts": False,
 }
 """What each option was before."""

@@ -61,7 +61,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, precision: str) -> list[str]:
 
     monkeypatch.setattr(NativeSampler, "sample", noted)
     step = torch.tensor(1)
-    watch.add(made.update(table, step), step, advance=True)
+    made.update_into(watch.totals, table, step)
     monkeypatch.undo()
     return launches
 
