@@ -54,10 +54,9 @@ def _gradients_kernel(
     batch: tl.constexpr = B // 2
     program, s = tl.program_id(0), tl.program_id(1).to(tl.int64)
     programs, seeds = tl.num_programs(0), tl.num_programs(1)
+    # No program of this launch reads it.
     if counter is not None:
-        # Here, for no program of this launch reads it.
-        if (program == programs - 1) & (s == 0):
-            tl.store(counter, tl.load(counter) + 1)
+        tl.store(counter, tl.load(counter) + 1, mask=(program == programs - 1) & (s == 0))
     # The last program only adds up the losses.
     last = programs if weighing is None else programs - 1
     if weighing is None:
@@ -134,8 +133,8 @@ def actor_gradients(
     `write_weight_gradients`; levels: of the students; embedding: gradient of the embedded levels;
     sizes: features and hidden width of the embedding. weighing, row_losses: of `actor_chain`
     without weights, which are computed and applied here; weighing None: `row_losses` are the losses
-    that it returned with weights, and are returned. turn: as in `weight_gradients`. counter: a 0-d integer tensor,
-    incremented for `take_step`, which adds the metrics up.
+    that it returned with weights, and are returned. turn: as in `weight_gradients`. counter: a 0-d
+    integer tensor, incremented for a `take_step` that adds the metrics up.
     """
     S, features = parameters.shape[0], sizes[0]
     programs = 2 * clock_parts + count_tiles(widths, hidden.shape[0], hidden.shape[3])
@@ -152,8 +151,8 @@ def actor_gradients(
         _gradients_kernel[(programs, S)](
             tuple(inputs), hidden, deltas, gradient, weighing, *unweighted, levels,
             sine_rates(features, hidden.device), embedding, parameters, parameters.stride(0),
-            results, parts, sums, counter, **weighing_constants(weighing, maximum, eps), FEATURES=features,
-            HIDDEN=sizes[1], ROWS=_CLOCK_ROWS, PARTS=clock_parts,
+            results, parts, sums, counter, **weighing_constants(weighing, maximum, eps),
+            FEATURES=features, HIDDEN=sizes[1], ROWS=_CLOCK_ROWS, PARTS=clock_parts,
             **weight_options(widths, hidden, gradient.shape[2], precision, turn),
         )  # fmt: skip
     return sums, parts, losses

@@ -80,7 +80,7 @@ def _step_kernel(
     CELLS: tl.constexpr,
 ):
     s, seeds = tl.program_id(1).to(tl.int64), tl.num_programs(1)
-    writes = tl.program_id(0) == 0
+    writes = tl.program_id(0) == tl.num_programs(0) - 1
     squares = total_of(sums + s * blocks, blocks, SUMS)
     at = s * P
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -176,8 +176,10 @@ def take_step(
     summands, split = (1, 0) if parts is None else parts.shape[1:]
     copied, row = ((None, None, 0), P) if copies is None else _copied(*copies)
     rows, judged = (0, 0) if account is None else _counted(account)
+    # What accounts has no parameters, for which it would make all others wait.
+    programs = triton.cdiv(P, BLOCK) + (account is not None)
     with torch.cuda.device(rate.get_device()):
-        _step_kernel[(triton.cdiv(P, BLOCK), S)](
+        _step_kernel[(programs, S)](
             *buffers, *copied, parts, sums, losses, terms, norms, rate, diverged, account,
             step, sums.shape[1], pieces, P, ROW=row, SPLIT=split, PARTS=summands, TERMS=count,
             EMA_RATE=ema_rate, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0,

@@ -81,7 +81,7 @@ def test_every_option_has_another_way() -> None:
         assert value != getattr(DEFAULT, name), name
 
 
-@pytest.mark.parametrize("option", ["copies", "step_accounts"])
+@pytest.mark.parametrize("option", ["copies", "fold_packs", "step_accounts"])
 def test_an_option_changes_no_bit_and_follows_what_is_loaded(option: str) -> None:
     ways = [dataclasses.replace(DEFAULT, **{option: x}) for x in (True, False)]
     runs = [agent(way, count=2, precision="bf16") for way in ways]

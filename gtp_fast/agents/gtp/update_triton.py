@@ -1,6 +1,4 @@
-"""Algorithm 1 in eleven launches of Triton and one of the sampler, without autograd.
-
-In bf16 and tf32 the sampler has one more, which packs the weights for its tensor cores.
+"""Algorithm 1 in ten launches of Triton and one of the sampler, without autograd.
 
 The arithmetic of `update.py` with the same random numbers; every pass forward and backward is
 written out. What can be computed at once shares a launch: the critics at s and their targets at s',
@@ -88,7 +86,8 @@ class TritonUpdate:
             chain = self._actor_chain(drawn, passes, None) if beside else None
         values = self.equal_values
         if not state.clones:
-            self.chain.take(self.begin.flat, self.begin.scale, drawn.states.shape[1])
+            begin = self.begin
+            self.chain.take(begin.flat, begin.scale, drawn.states.shape[1], begin.units)
             actions = self.chain.sample(drawn.states, drawn.noise)
             self._critic_step(drawn, actions, step, metrics)
             values = self._values(drawn, actions)
