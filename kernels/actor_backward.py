@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import tiling
 from .loss import loss_tile
 from .mlp import Saved
 from .mlp_backward import chain_options, chain_tile, input_gradients
@@ -114,6 +115,9 @@ def actor_chain(
         raise ValueError(f"actions {list(batch.shape)} and {list(student.shape)} do not fit")
     # Small tiles would spill, and beside the sampler there is time.
     rows, options = chain_options(saved, widths, A, precision, True, False)
+    if precision == "fp32" and options["BLOCK_H"] == 256 and tiling.capability(batch.device) < 90:
+        # By default ptxas of Triton 3.6 spills rather than take more than 64 registers.
+        options["maxnreg"] = 96
     tiles = triton.cdiv(2 * B, rows)
 
     def empty(*shape: int) -> Tensor:

@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import tiling
 from .dense import Piece
 from .embed import clock_size, embed_gradient, sine_rates
 from .mlp_weights import TURN, count_tiles, weight_options, weight_tiles
@@ -147,12 +148,15 @@ def actor_gradients(
     clocks = 2 * (2 * features * sizes[1] + features + sizes[1])
     parts = empty(S, clock_parts, clocks) if clock_parts > 1 else None
     unweighted = (None, None) if weighing is None else (row_losses, losses)
+    options = weight_options(widths, hidden, gradient.shape[2], precision, turn)
+    if precision == "fp32" and tiling.capability(hidden.device) // 10 != 9:
+        # By default ptxas of Triton 3.6 spills rather than take more than 128 registers.
+        options["maxnreg"] = 255
     with torch.cuda.device(hidden.get_device()):
         _gradients_kernel[(programs, S)](
             tuple(inputs), hidden, deltas, gradient, weighing, *unweighted, levels,
             sine_rates(features, hidden.device), embedding, parameters, parameters.stride(0),
             results, parts, sums, counter, **weighing_constants(weighing, maximum, eps),
-            FEATURES=features, HIDDEN=sizes[1], ROWS=_CLOCK_ROWS, PARTS=clock_parts,
-            **weight_options(widths, hidden, gradient.shape[2], precision, turn),
+            FEATURES=features, HIDDEN=sizes[1], ROWS=_CLOCK_ROWS, PARTS=clock_parts, **options,
         )  # fmt: skip
     return sums, parts, losses
