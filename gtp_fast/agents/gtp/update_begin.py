@@ -35,7 +35,8 @@ class Beginning:
         self.padded, count = state.chain.padded()
         self.flat = torch.zeros(count, device=state.device)
         self.flat[-len(schedule) :] = schedule
-        self.units = self._units() if state.setup.launches.fold_packs else None
+        packs = state.setup.launches.fold_packs and state.chain.takes_units
+        self.units = self._units() if packs else None
 
     def _units(self) -> Tensor | None:
         """Return zeros for the weights as tensor cores read them; None where none do."""
@@ -43,7 +44,7 @@ class Beginning:
 
         state, c = self.state, self.state.config
         kind = {"bf16": torch.bfloat16, "tf32": torch.float32}.get(state.ops.precision)
-        if kind is None or not state.chain.takes_units:
+        if kind is None:
             return None
         sizes = (state.observation_dim, state.action_dim, c.width, c.depth)
         count = folded.units_of(len(state.seeds), sizes, kind).count
