@@ -22,12 +22,10 @@ def unit_rows(inputs, pack):
 
 
 @triton.jit
-def _store_unit(
-    units, row, k, column, weight, mask, GROUPS: tl.constexpr, PACK: tl.constexpr
-):  # fmt: skip
-    """Store weights of inputs k and a column in units, behind `row` rows of them."""
-    word, group = k // PACK, column // 8
-    place = ((row + word // 16) * GROUPS + group) * 128
+def _store_unit(units, row, k, column, weight, mask, GROUPS: tl.constexpr, PACK: tl.constexpr):
+    """Store weights of inputs k in units, behind `row` rows of them."""
+    word = k // PACK
+    place = ((row + word // 16) * GROUPS + column // 8) * 128
     place += 16 * (column % 8) + 4 * (word % 4) + word % 16 // 4
     tl.store(units + place * PACK + k % PACK, weight, mask=mask)
 
@@ -38,10 +36,11 @@ def copy_layers(
     H: tl.constexpr, DEPTH: tl.constexpr, CLOCKS: tl.constexpr, WIDTH: tl.constexpr,
     ACTION: tl.constexpr, GROUPS: tl.constexpr, PACK: tl.constexpr,
 ):  # fmt: skip
-    """Copy numbers i of a seed's MLP to their places in the folded policy, and its units or None.
+    """Copy numbers i of a seed's MLP to their places in the folded policy and in units.
 
     All but what the step biases contain. CLOCKS: inputs of the first layer between the action and
-    the observation. GROUPS: units in a row, PACK: numbers in a word of them.
+    the observation. units: None for no such copy; GROUPS: units in a row, PACK: numbers in a word
+    of them.
     """
     inputs: tl.constexpr = A + CLOCKS + O
     hidden: tl.constexpr = (DEPTH - 1) * (H + 1) * H
@@ -128,6 +127,6 @@ def units_of(seeds: int, sizes: tuple[int, int, int, int], dtype: torch.dtype) -
     O, A, H, depth = sizes  # noqa: E741
     pack = 2 if dtype == torch.bfloat16 else 1
     groups = max(128, triton.next_power_of_2(H)) // 8
-    rows = -(-H // (16 * pack))
-    units = (-(-(A + O) // (16 * pack)) + (depth - 1) * rows) * groups + rows * -(-A // 8)
+    rows = unit_rows(H, pack)
+    units = (unit_rows(A + O, pack) + (depth - 1) * rows) * groups + rows * -(-A // 8)
     return Units(groups, pack, seeds * units * 128 * pack)
