@@ -36,15 +36,12 @@ class Change:
 
     words: str
     design: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    removed: tuple[str, ...] = ()
-    """Nodes whose work others do."""
     together: bool = False
     """Critic pass, TD loss and chain are one kernel of clusters."""
 
 
 CHANGES = (
     Change("cluster barrier without a fence (st.async, mbarrier)", {"fence": 0}),
-    Change("pack inside fold, account inside step", removed=("pack", "account")),
     Change("critic pass, TD loss and chain as one cluster kernel", together=True),
 )
 BUILT = {
@@ -54,6 +51,8 @@ BUILT = {
     "gradient_turn": "64 rows in a turn of a weight gradient by tensor cores",
     "small_tiles": "8 rows a tile in full float32",
     "copies": "copies of the parameters in aligned rows, in bf16 rounded, written by each step",
+    "fold_packs": "weights are packed for the sampler's tensor cores where the policy is folded",
+    "step_accounts": "metrics are added up in the actor's step, the counter advances before it",
 }
 """Options of the launches, in words."""
 
@@ -64,8 +63,7 @@ def changed(update: Update, *changes: Change) -> list[Line]:
     made = lines(update, design)
     if any(x.together for x in changes):
         made = _together(made, update, design)
-    removed = {name for x in changes for name in x.removed}
-    return [x for x in made if x.name not in removed]
+    return made
 
 
 def _together(made: Sequence[Line], update: Update, design: Design) -> list[Line]:

@@ -170,7 +170,7 @@ def _fold(node: Node, design: Design) -> Cost:
     both = 2 * a["FEATURES"] * a["HIDDEN"]
     cost.clocks = 2 * a["BLOCK_K"] * (both + a["FEATURES"] * a["COLUMNS"]) / SMALL
     cost.flops = 2.0 * (3 * a["B"] + a["BIASES"] * a["K"]) * 2 * both * node.grid[1]
-    cost.written = size(a["flat"], a["student"], a["teacher"])
+    cost.written = size(a["flat"], a["units"], a["student"], a["teacher"])
     cost.read = size(a["average"]) + 4.0 * 2 * both * cost.blocks
     return cost
 

@@ -69,22 +69,26 @@ def record(
     sizes: tuple[int, int],
     precision: str,
     launches: Launches = DEFAULT,
+    seeds: tuple[int, ...] = (0,),
 ) -> Update:
-    """Record an update of one seed as a GPU would do it; run no kernel.
+    """Record an update as a GPU would do it; run no kernel.
 
     sizes: of observation and action. UserError unless Triton interprets.
     """
     if os.environ.get("TRITON_INTERPRET") != "1":
         raise UserError("An update is recorded on a CPU: set TRITON_INTERPRET=1.")
-    agent = GTP(
-        config, Setup(*sizes, (0,), "cpu", "fused", torch.float32, precision, launches=launches)
-    )
-    agent.prepare(100)
-    agent.advance(1, table)
-    assert isinstance(agent.do, TritonUpdate)
-    watch, step, marks = engine.Watch(agent), torch.tensor(1), {}
+    marks: dict[str, int] = {}
     wait = TritonUpdate._wait_for_side_stream
     with pytest.MonkeyPatch.context() as patch, counted(pytest.MonkeyPatch(), precision) as nodes:
+        agent = GTP(
+            config,
+            Setup(*sizes, seeds, "cpu", "fused", torch.float32, precision, launches=launches),
+        )
+        agent.prepare(100)
+        agent.advance(1, table)
+        assert isinstance(agent.do, TritonUpdate)
+        watch, step = engine.Watch(agent), torch.tensor(1)
+        nodes.clear()
 
         @contextmanager
         def beside(self: Any) -> Iterator[None]:
@@ -98,7 +102,7 @@ def record(
 
         patch.setattr(TritonUpdate, "_on_side_stream", beside)
         patch.setattr(TritonUpdate, "_wait_for_side_stream", joined)
-        watch.add(agent.update(table, step), step, advance=True)
+        agent.update_into(watch.totals, table, step)
         found = tuple(nodes)
     return Update(precision, found, range(marks["fork"], marks["end"]), marks["join"])
 

@@ -9,9 +9,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import tiling
 from .loss import loss_tile
 from .mlp import Saved
-from .mlp_backward import chain_options, chain_tile
+from .mlp_backward import chain_options, chain_tile, input_gradients
 from .perturb import ROW_FIELDS, Perturbed
 from .weigh import Weighing, spread_of, weighing_constants, weight_at, weights_of_seed
 
@@ -74,8 +75,12 @@ def _actor_kernel(
     # The chain reads the gradient back from memory, in another layout.
     tl.debug_barrier()
     chain_tile(
-        row, live, gradient, slopes, deltas, parameters, stride, (None, embedding, None), 2 * B, K,
-        H, N, DEPTH, PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
+        row, live, gradient, slopes, deltas, parameters, stride, 2 * B, K, H, N, DEPTH, PRECISION,
+        BLOCK_H, BLOCK_N, BLOCK_K,
+    )  # fmt: skip
+    input_gradients(
+        row, live, deltas, parameters, stride, (None, embedding, None), 2 * B, K, H, PRECISION,
+        BLOCK_X, BLOCK_K,
     )  # fmt: skip
 
 
@@ -110,6 +115,9 @@ def actor_chain(
         raise ValueError(f"actions {list(batch.shape)} and {list(student.shape)} do not fit")
     # Small tiles would spill, and beside the sampler there is time.
     rows, options = chain_options(saved, widths, A, precision, True, False)
+    if precision == "fp32" and options["BLOCK_H"] == 256 and tiling.capability(batch.device) < 90:
+        # By default ptxas of Triton 3.6 spills rather than take more than 64 registers.
+        options["maxnreg"] = 96
     tiles = triton.cdiv(2 * B, rows)
 
     def empty(*shape: int) -> Tensor:

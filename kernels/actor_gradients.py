@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import tiling
 from .dense import Piece
 from .embed import clock_size, embed_gradient, sine_rates
 from .mlp_weights import TURN, count_tiles, weight_options, weight_tiles
@@ -44,6 +45,7 @@ def _gradients_kernel(
     results,  # [S, P]
     parts,  # [S, PARTS, clocks], or None: the clocks' gradients go to the results
     sums,  # [S, programs]
+    counter,  # advanced by 1, or None
     V: tl.constexpr, CEILING: tl.constexpr, EPS: tl.constexpr, BLOCK_W: tl.constexpr,
     FEATURES: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
     B: tl.constexpr, K: tl.constexpr, H: tl.constexpr, N: tl.constexpr, DEPTH: tl.constexpr,
@@ -53,6 +55,9 @@ def _gradients_kernel(
     batch: tl.constexpr = B // 2
     program, s = tl.program_id(0), tl.program_id(1).to(tl.int64)
     programs, seeds = tl.num_programs(0), tl.num_programs(1)
+    # No program of this launch reads it.
+    if counter is not None:
+        tl.store(counter, tl.load(counter) + 1, mask=(program == programs - 1) & (s == 0))
     # The last program only adds up the losses.
     last = programs if weighing is None else programs - 1
     if weighing is None:
@@ -117,6 +122,7 @@ def actor_gradients(
     precision: str = "fp32",
     clock_parts: int = 1,
     turn: int = TURN,
+    counter: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Write a flow map's gradients into results; return (sums, parts, losses).
 
@@ -128,7 +134,8 @@ def actor_gradients(
     `write_weight_gradients`; levels: of the students; embedding: gradient of the embedded levels;
     sizes: features and hidden width of the embedding. weighing, row_losses: of `actor_chain`
     without weights, which are computed and applied here; weighing None: `row_losses` are the losses
-    that it returned with weights, and are returned. turn: as in `weight_gradients`.
+    that it returned with weights, and are returned. turn: as in `weight_gradients`. counter: a 0-d
+    integer tensor, incremented for a `take_step` that adds the metrics up.
     """
     S, features = parameters.shape[0], sizes[0]
     programs = 2 * clock_parts + count_tiles(widths, hidden.shape[0], hidden.shape[3])
@@ -141,12 +148,15 @@ def actor_gradients(
     clocks = 2 * (2 * features * sizes[1] + features + sizes[1])
     parts = empty(S, clock_parts, clocks) if clock_parts > 1 else None
     unweighted = (None, None) if weighing is None else (row_losses, losses)
+    options = weight_options(widths, hidden, gradient.shape[2], precision, turn)
+    if precision == "fp32" and tiling.capability(hidden.device) // 10 != 9:
+        # By default ptxas of Triton 3.6 spills rather than take more than 128 registers.
+        options["maxnreg"] = 255
     with torch.cuda.device(hidden.get_device()):
         _gradients_kernel[(programs, S)](
             tuple(inputs), hidden, deltas, gradient, weighing, *unweighted, levels,
             sine_rates(features, hidden.device), embedding, parameters, parameters.stride(0),
-            results, parts, sums, **weighing_constants(weighing, maximum, eps), FEATURES=features,
-            HIDDEN=sizes[1], ROWS=_CLOCK_ROWS, PARTS=clock_parts,
-            **weight_options(widths, hidden, gradient.shape[2], precision, turn),
+            results, parts, sums, counter, **weighing_constants(weighing, maximum, eps),
+            FEATURES=features, HIDDEN=sizes[1], ROWS=_CLOCK_ROWS, PARTS=clock_parts, **options,
         )  # fmt: skip
     return sums, parts, losses

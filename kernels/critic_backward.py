@@ -40,8 +40,8 @@ def _critic_kernel(
     # The chain reads the gradient back from memory, in another layout.
     tl.debug_barrier()
     chain_tile(
-        row, live, gradient, slopes, deltas, parameters, stride, None, B, K, H, N, DEPTH, PRECISION,
-        BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
+        row, live, gradient, slopes, deltas, parameters, stride, B, K, H, N, DEPTH, PRECISION,
+        BLOCK_H, BLOCK_N, BLOCK_K,
     )  # fmt: skip
 
 

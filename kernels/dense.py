@@ -53,7 +53,7 @@ def to_bf16(x):
 
 
 @triton.jit
-def _to_tf32(x):
+def to_tf32(x):
     """Round to ten bits of mantissa; a tensor core alone cuts them off."""
     if _INTERPRETED:
         bits = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
@@ -74,7 +74,7 @@ def multiply(a, b, total, PRECISION: tl.constexpr):
         else:
             return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
     elif PRECISION == "tf32":
-        return tl.dot(_to_tf32(a), _to_tf32(b), total, input_precision="tf32")
+        return tl.dot(to_tf32(a), to_tf32(b), total, input_precision="tf32")
     else:
         return tl.dot(a, b, total, input_precision="ieee")
 

@@ -45,7 +45,6 @@ def chain_tile(
     deltas,  # [DEPTH, G, B, H]
     parameters,  # as in the forward pass
     stride,
-    dx,  # of each piece, [G, B, its width] or None; None: no gradient of any
     B,
     K: tl.constexpr,  # widths of the pieces
     H: tl.constexpr,
@@ -54,7 +53,6 @@ def chain_tile(
     PRECISION: tl.constexpr,
     BLOCK_H: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    BLOCK_X: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
     """Take the deltas of a tile of rows of group program_id(1) back through all layers."""
@@ -67,8 +65,7 @@ def chain_tile(
     at = own + row[:, None] * H + column[None, :]
 
     inputs: tl.constexpr = total_width(K)
-    w_first = parameters + group * stride
-    w = w_first + (inputs + 1) * H + (DEPTH - 1) * (H + 1) * H
+    w = parameters + group * stride + (inputs + 1) * H + (DEPTH - 1) * (H + 1) * H
     delta = tl.zeros((row.shape[0], BLOCK_H), tl.float32)
     delta = add_product(
         delta, gradient + group * B * N, row * N, live, w, column, inside, 1, N, N, BLOCK_N,
@@ -90,14 +87,26 @@ def chain_tile(
         tl.store(deltas + here + at, delta, mask=mask)
         tl.debug_barrier()
 
-    if dx is not None:
-        for i in tl.static_range(len(K)):
-            if dx[i] is not None:
-                _input_gradient(
-                    dx[i], deltas + own, row * H, w_first, row, live, group * B * K[i], H, K[i],
-                    BLOCK_X, BLOCK_K, PRECISION,
-                )  # fmt: skip
-            w_first += K[i] * H
+
+@triton.jit
+def input_gradients(
+    row, live, deltas, parameters, stride, dx, B, K: tl.constexpr, H: tl.constexpr,
+    PRECISION: tl.constexpr, BLOCK_X: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """Write the gradients of the pieces, by the deltas that `chain_tile` has left.
+
+    dx: of each piece, [G, B, its width] or None.
+    """
+    group = tl.program_id(1).to(tl.int64)
+    w = parameters + group * stride
+    # Triton 3.6 cannot ask for length or absence of a tuple that holds a None.
+    for i in tl.static_range(len(K)):
+        if dx[i] is not None:
+            _input_gradient(
+                dx[i], deltas + group * B * H, row * H, w, row, live, group * B * K[i], H, K[i],
+                BLOCK_X, BLOCK_K, PRECISION,
+            )  # fmt: skip
+        w += K[i] * H
 
 
 @triton.jit(do_not_specialize=["B"])
@@ -108,9 +117,12 @@ def _chain_kernel(
 ):  # fmt: skip
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     chain_tile(
-        row, row < B, gradient, slopes, deltas, parameters, stride, dx, B, K, H, N, DEPTH,
-        PRECISION, BLOCK_H, BLOCK_N, BLOCK_X, BLOCK_K,
+        row, row < B, gradient, slopes, deltas, parameters, stride, B, K, H, N, DEPTH, PRECISION,
+        BLOCK_H, BLOCK_N, BLOCK_K,
     )  # fmt: skip
+    input_gradients(
+        row, row < B, deltas, parameters, stride, dx, B, K, H, PRECISION, BLOCK_X, BLOCK_K
+    )
 
 
 def chain_options(

@@ -166,6 +166,13 @@ def weight_options(
     }  # fmt: skip
 
 
+def _alone(options: dict[str, Any], hidden: Tensor) -> dict[str, Any]:
+    """Return the options of a kernel that does nothing but `weight_tiles`."""
+    chip, tf32 = tiling.capability(hidden.device), options["PRECISION"] == "tf32"
+    # By default ptxas spills here rather than take more than 96 registers.
+    return options | ({"maxnreg": 128} if tf32 and chip < 90 and options["H"] <= 256 else {})
+
+
 def weight_gradients(
     parts: Sequence[Piece],
     widths: Sequence[int],
@@ -187,7 +194,7 @@ def weight_gradients(
     with torch.cuda.device(hidden.get_device()):
         _weights_kernel[(tiles, G)](
             tuple(parts), hidden, deltas, gradient, results, results.stride(0), sums,
-            **weight_options(widths, hidden, gradient.shape[2], precision, turn),
+            **_alone(weight_options(widths, hidden, gradient.shape[2], precision, turn), hidden),
         )  # fmt: skip
     return sums
 
@@ -212,5 +219,5 @@ def write_weight_gradients(
     results = one_row(alternate(weight_gradients, bias_gradients), copy=False)
     _weights_kernel[(count_tiles(widths, depth, H), G)](
         tuple(parts), hidden, deltas, gradient, *results, None,
-        **weight_options(widths, hidden, gradient.shape[2], precision),
+        **_alone(weight_options(widths, hidden, gradient.shape[2], precision), hidden),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from torch import Tensor
 from .adam import BLOCK, SUMS, adam_block, constants, rate_at, total_of
 from .dense import to_bf16
 from .philox import value
-from .tally import finite
+from .tally import Account, check_totals, finite, tally_cells
 
 _PIECES = 64
 
@@ -55,6 +55,7 @@ def _step_kernel(
     norms,  # [S]
     rates,  # [S]
     diverged,  # [S]: the step at which a seed diverged, or -1
+    account,  # what adds the metrics up, or None; the step is one ahead then
     step,  # from 0, scalar or pointer
     blocks,
     pieces,
@@ -74,9 +75,12 @@ def _step_kernel(
     BLOCK: tl.constexpr,
     SUMS: tl.constexpr,
     PIECES: tl.constexpr,
+    COUNT: tl.constexpr,  # rows of the metrics
+    LOSSES: tl.constexpr,  # of them
+    CELLS: tl.constexpr,
 ):
     s, seeds = tl.program_id(1).to(tl.int64), tl.num_programs(1)
-    writes = tl.program_id(0) == 0
+    writes = tl.program_id(0) == tl.num_programs(0) - 1
     squares = total_of(sums + s * blocks, blocks, SUMS)
     at = s * P
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -89,19 +93,35 @@ def _step_kernel(
             tl.debug_barrier()
     norm = tl.sqrt_rn(squares)
     sound = finite(norm)
+    if account is not None:
+        metric_row = tl.arange(0, CELLS)
+        cell = metric_row * seeds + s
+        counts = metric_row < tl.where(writes, COUNT, 0)
+        metric = tl.load(account.metrics + cell, mask=counts, other=0.0)
+        # What this launch writes itself is not in memory yet.
+        metric = tl.where(metric_row == account.norm, norm, metric)
     for k in tl.static_range(TERMS):
         loss = total_of(losses + (k * seeds + s) * pieces, pieces, PIECES)
         sound &= finite(loss)
         if writes:
             tl.store(terms + k * seeds + s, loss)
+        if account is not None:
+            metric = tl.where(metric_row == account.terms + k, loss, metric)
 
     now = value(step)
+    if account is not None:
+        now -= 1
     # Another program of the seed may have written this step already, after the same test.
     before = tl.load(diverged + s)
     if writes:
         tl.store(norms + s, norm)
         if (before < 0) & (sound == 0):
             tl.store(diverged + s, now.to(tl.int64))
+    if account is not None:
+        tally_cells(
+            cell, counts, metric, account.total, account.limits, account.bad_step, now, seeds,
+            LOSSES,
+        )  # fmt: skip
     # A seed that has diverged keeps its last parameters; other seeds are not affected.
     end = tl.where(sound & (before < 0), P, 0)
     count = now + 1
@@ -134,6 +154,7 @@ def take_step(
     eps: float,
     parts: Tensor | None = None,
     copies: tuple[Tensor, Tensor] | None = None,
+    account: Account | None = None,
 ) -> None:
     """Take one Adam step of every seed in place, and move the moving average.
 
@@ -143,7 +164,9 @@ def take_step(
     norm was not finite, -1 before: such a seed takes no step; step: from 0, an integer or a 0-d
     integer tensor on the device; rate: [S]; decay_over: length of its cosine decay; parts:
     [S, n, m], whose n sums are still to be written as the gradient's first m numbers, and are not
-    in `sums`; copies: of parameter and average by `dense.aligned_rows`, which follow.
+    in `sums`; copies: of parameter and average by `dense.aligned_rows`, which follow;
+    account: totals that the update's metrics are added to; `step` is a tensor that
+    `actor_gradients` has advanced then.
     Raises ValueError for another shape of the buffers.
     """
     S, P = buffers[0].shape
@@ -152,14 +175,24 @@ def take_step(
     count, _, pieces = losses.shape
     summands, split = (1, 0) if parts is None else parts.shape[1:]
     copied, row = ((None, None, 0), P) if copies is None else _copied(*copies)
+    rows, judged = (0, 0) if account is None else _counted(account)
+    # What accounts has no parameters, for which it would make all others wait.
+    programs = triton.cdiv(P, BLOCK) + (account is not None)
     with torch.cuda.device(rate.get_device()):
-        _step_kernel[(triton.cdiv(P, BLOCK), S)](
-            *buffers, *copied, parts, sums, losses, terms, norms, rate, diverged, step,
-            sums.shape[1], pieces, P, ROW=row, SPLIT=split, PARTS=summands, TERMS=count,
+        _step_kernel[(programs, S)](
+            *buffers, *copied, parts, sums, losses, terms, norms, rate, diverged, account,
+            step, sums.shape[1], pieces, P, ROW=row, SPLIT=split, PARTS=summands, TERMS=count,
             EMA_RATE=ema_rate, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0,
-            BLOCK=BLOCK, SUMS=SUMS, PIECES=_PIECES, num_warps=4, enable_fp_fusion=True,
+            BLOCK=BLOCK, SUMS=SUMS, PIECES=_PIECES, COUNT=rows, LOSSES=judged,
+            CELLS=triton.next_power_of_2(max(1, rows)), num_warps=4, enable_fp_fusion=True,
             **constants(betas, eps),
         )  # fmt: skip
+
+
+def _counted(account: Account) -> tuple[int, int]:
+    """Return the numbers of metrics and of losses among them; ValueError for another shape."""
+    check_totals(*account[:4])
+    return len(account.metrics), len(account.limits)
 
 
 def _copied(parameter: Tensor, average: Tensor) -> tuple[tuple[Tensor, Tensor, int], int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -15,6 +17,18 @@ _CELLS = 512
 @triton.jit
 def finite(x):
     return (x == x) & (tl.abs(x) < float("inf"))
+
+
+@triton.jit
+def tally_cells(i, live, metric, total, limits, bad_step, now, S, LOSSES: tl.constexpr):
+    """Add metrics to cells i of total [n, S]; note update `now` where a loss is bad first."""
+    tl.store(total + i, tl.load(total + i, mask=live, other=0.0) + metric, mask=live)
+    judged = live & (i < LOSSES * S)
+    limit = tl.load(limits + i // S, mask=judged, other=0.0)
+    before = tl.load(bad_step + i, mask=judged, other=0)
+    sound = finite(metric) & (tl.abs(metric) <= limit)
+    fresh = judged & (before < 0) & (sound == 0)
+    tl.store(bad_step + i, 0 * before + now.to(tl.int64), mask=fresh)
 
 
 @triton.jit(do_not_specialize=["step", "S"])
@@ -34,17 +48,34 @@ def _tally_kernel(
     start = 0
     while start < COUNT * S:
         i = start + tl.arange(0, BLOCK)
-        inside, judged = i < COUNT * S, i < LOSSES * S
-        x = tl.load(metrics + i, mask=inside, other=0.0)
-        tl.store(total + i, tl.load(total + i, mask=inside, other=0.0) + x, mask=inside)
-        sound = finite(x) & (tl.abs(x) <= tl.load(limits + i // S, mask=judged, other=0.0))
-        before = tl.load(bad_step + i, mask=judged, other=0)
-        fresh = judged & (before < 0) & (sound == 0)
-        tl.store(bad_step + i, 0 * before + now.to(tl.int64), mask=fresh)
+        metric = tl.load(metrics + i, mask=i < COUNT * S, other=0.0)
+        tally_cells(i, i < COUNT * S, metric, total, limits, bad_step, now, S, LOSSES)
         start += BLOCK
     if ADVANCE:
         tl.debug_barrier()
         tl.store(step, now + 1)
+
+
+class Account(NamedTuple):
+    """Metrics of an update, and where a step of its last learner adds them, as `tally` does."""
+
+    metrics: Tensor
+    """[n, S]: all but those that the step writes are written before."""
+    total: Tensor
+    limits: Tensor
+    bad_step: Tensor
+    """As `tally` takes them."""
+    terms: int
+    """First row of the step's losses."""
+    norm: int
+    """Row of the step's norm."""
+
+
+def check_totals(metrics: Tensor, total: Tensor, limits: Tensor, bad_step: Tensor) -> None:
+    """Raise ValueError unless metrics [n, S] and their totals fit."""
+    (count, S), losses = metrics.shape, limits.shape[0]
+    if total.shape != (count, S) or bad_step.shape != (losses, S) or losses > count:
+        raise ValueError(f"totals of {count} metrics and {losses} losses do not fit {S} seeds")
 
 
 def tally(
@@ -61,12 +92,10 @@ def tally(
     loss was not finite or above its limit [losses], -1 before; advance: increment `step`, a 0-d
     int64 tensor on the device. Raises ValueError for another shape.
     """
+    check_totals(metrics, total, limits, bad_step)
     count, S = metrics.shape
-    losses = limits.shape[0]
-    if total.shape != (count, S) or bad_step.shape != (losses, S) or losses > count:
-        raise ValueError(f"totals of {count} metrics and {losses} losses do not fit {S} seeds")
     with torch.cuda.device(metrics.get_device()):
         _tally_kernel[(1,)](
-            metrics.contiguous(), total, limits, bad_step, step, S, COUNT=count, LOSSES=losses,
-            ADVANCE=advance, BLOCK=_CELLS, num_warps=4, enable_fp_fusion=True,
+            metrics.contiguous(), total, limits, bad_step, step, S, COUNT=count,
+            LOSSES=len(limits), ADVANCE=advance, BLOCK=_CELLS, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

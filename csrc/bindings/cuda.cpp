@@ -22,9 +22,14 @@ void load_cuda(CudaSampler& sampler, uintptr_t flat, size_t count, float initial
   sampler.load(pointer<const float>(flat, "flat"), initial_scale, reinterpret_cast<void*>(stream));
 }
 
-void take(CudaSampler& sampler, uintptr_t padded, size_t count, float initial_scale, int64_t rows, uintptr_t stream) {
+void take(CudaSampler& sampler, uintptr_t padded, size_t count, float initial_scale, int64_t rows, uintptr_t stream,
+          uintptr_t units, size_t bytes) {
   check_count(sampler.padded(), count);
-  sampler.take(pointer<const float>(padded, "padded"), initial_scale, rows, reinterpret_cast<void*>(stream));
+  if (units != 0 && bytes != sampler.packed())
+    throw py::value_error("the packed weights must take " + std::to_string(sampler.packed()) + " bytes, not " +
+                          std::to_string(bytes));
+  sampler.take(pointer<const float>(padded, "padded"), initial_scale, rows, reinterpret_cast<void*>(stream),
+               reinterpret_cast<const void*>(units));
 }
 
 using NamedPlan = std::pair<std::string, int>;
@@ -71,8 +76,9 @@ void bind_cuda(py::module_& m) {
       .def("load", &load_cuda, py::arg("flat"), py::arg("count"), py::arg("initial_scale"), py::arg("stream"),
            "Copy the flat policy at a device or pinned address, on a stream.")
       .def("take", &take, py::arg("padded"), py::arg("count"), py::arg("initial_scale"), py::arg("rows"),
-           py::arg("stream"),
-           "Read the policy, its rows padded, in place at a device address that stays valid, for batches of `rows`.")
+           py::arg("stream"), py::arg("units") = 0, py::arg("bytes") = 0,
+           "Read the policy, its rows padded, in place at a device address that stays valid, for batches of `rows`; "
+           "units: its weights as tensor cores read them, likewise, 0 to pack them here.")
       .def("sample", &sample_cuda, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
            py::arg("stream"), py::arg("plan") = py::none(),
            "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to actions out, on a stream, by "
@@ -81,6 +87,8 @@ void bind_cuda(py::module_& m) {
            "The kernel for a batch, and its rows in a block or cluster.")
       .def("plans", &plans, "All kernels that this device can run, in the same form.")
       .def("describe", &CudaSampler::describe, py::arg("rows"), "The kernel for a batch, in words.")
+      .def_property_readonly("packed", &CudaSampler::packed,
+                             "Bytes of the weights as tensor cores read them, 0 where they are not used.")
       .def_property_readonly("padded", &CudaSampler::padded_rows,
                              "Columns of a row of hidden width and of one of actions, as `take` reads them.");
 }

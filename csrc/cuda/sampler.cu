@@ -114,10 +114,8 @@ CudaSampler::CudaSampler(const Shape& shape, Precision precision)
 
   policy_ = allocate(arguments_->layout.total * sizeof(float));
   arguments_->policy = static_cast<const float*>(policy_.get());
-  if (precision != Precision::kFp32 || limits_.clusters[0] > 0) {
+  if (precision != Precision::kFp32 || limits_.clusters[0] > 0)
     units_ = allocate(arguments_->units_layout.size * sizeof(uint4));
-    arguments_->units = static_cast<const uint4*>(units_.get());
-  }
   // The zeros are written on the legacy stream, for which the streams of PyTorch do not wait.
   check(cudaStreamSynchronize(cudaStreamLegacy), "clear the policy");
 }
@@ -191,17 +189,25 @@ void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
   loaded_ = true;
 }
 
-void CudaSampler::take(const float* padded, float initial_scale, int64_t rows, void* stream) {
+void CudaSampler::take(const float* padded, float initial_scale, int64_t rows, void* stream, const void* units) {
   const DeviceGuard guard(device_);
   arguments_->policy = padded;
   const CudaPath path = plan(rows).path;
-  if (path == CudaPath::kCluster || path == CudaPath::kTensor) pack(stream);
+  if (units != nullptr)
+    arguments_->units = static_cast<const uint4*>(units);
+  else if (path == CudaPath::kCluster || path == CudaPath::kTensor)
+    pack(stream);
   arguments_->initial_scale = initial_scale;
   loaded_ = true;
 }
 
-void CudaSampler::pack(void* stream) const {
+size_t CudaSampler::packed() const {
+  return arguments_->precision == Precision::kFp32 ? 0 : arguments_->units_layout.size * sizeof(uint4);
+}
+
+void CudaSampler::pack(void* stream) {
   uint4* units = static_cast<uint4*>(units_.get());
+  arguments_->units = units;
   void* values[] = {arguments_.get(), &units};
   const dim3 grid(static_cast<unsigned>(limits_.multiprocessors), shape_.seeds);
   check(cudaLaunchKernel(reinterpret_cast<const void*>(pack_kernel_of(arguments_->precision)), grid,

@@ -35,8 +35,11 @@ class CudaSampler {
   void load(const float* flat, float initial_scale, void* stream);
 
   // Read a policy in place in device memory, which must stay valid: a FlatLayout with padded rows, the padding zero.
-  // For batches of `rows` only: weights that they do not read are not packed.
-  void take(const float* padded, float initial_scale, int64_t rows, void* stream);
+  // For batches of `rows` only: weights that they do not read are not packed. units: its weights as tensor cores read
+  // them, likewise; null where they have to be packed.
+  void take(const float* padded, float initial_scale, int64_t rows, void* stream, const void* units);
+  // Bytes of the weights as tensor cores read them; 0 for a sampler that does not use them.
+  size_t packed() const;
   const FlatLayout& padded() const;
   // Columns of a row of hidden width and of one of actions.
   std::pair<int, int> padded_rows() const;
@@ -56,7 +59,7 @@ class CudaSampler {
 
  private:
   void prepare(const CudaPlan& plan) const;
-  void pack(void* stream) const;
+  void pack(void* stream);
   int resident_clusters(const CudaPlan& plan) const;
 
   Shape shape_;

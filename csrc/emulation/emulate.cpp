@@ -16,6 +16,12 @@ bool launch(Index3 grid, int blocks, int threads, size_t bytes, Kernel&& kernel)
   return true;
 }
 
+// Packs the weights of a policy into units, which are zero before.
+void pack(const gtp::CudaArguments& p, uint4* units) {
+  const gtp::PackKernel kernel = gtp::pack_kernel_of(p.precision);
+  launch({3, static_cast<unsigned>(p.shape.seeds), 1}, 1, gtp::kPackThreads, 0, [&] { kernel(p, units); });
+}
+
 gtp::Shape shape_of(const int* sizes) {
   return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5],
           {static_cast<gtp::Activation>(sizes[6]), sizes[7] != 0, sizes[8] != 0, sizes[9] != 0}};
@@ -35,8 +41,7 @@ extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int*
   p.initial_scale = initial_scale;
   const std::unique_ptr<uint4[]> units(new uint4[p.units_layout.size]());
   const unsigned seeds = static_cast<unsigned>(sizes[0]);
-  const gtp::PackKernel pack = gtp::pack_kernel_of(p.precision);
-  launch({3, seeds, 1}, 1, gtp::kPackThreads, 0, [&] { pack(p, units.get()); });
+  pack(p, units.get());
   p.units = units.get();
   p.observation = observation;
   p.noise = noise;
@@ -48,6 +53,14 @@ extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int*
   const bool done = launch({tiles * blocks, seeds, 1}, blocks, gtp::threads_of(plan), gtp::shared_bytes_of(p, plan),
                            [&] { kernel(p); });
   return done ? 0 : 1;
+}
+
+// Packs a policy, as gtp_emulate takes it, into units, which are zero before; returns their bytes. Null: packs nothing.
+extern "C" int64_t gtp_pack(int precision, const int* sizes, const float* policy, void* units) {
+  gtp::CudaArguments p = gtp::cuda_arguments(shape_of(sizes), static_cast<gtp::Precision>(precision));
+  p.policy = policy;
+  if (units != nullptr) pack(p, static_cast<uint4*>(units));
+  return static_cast<int64_t>(p.units_layout.size * sizeof(uint4));
 }
 
 // The choice for a batch on a device with the given multiprocessors, bytes of shared memory for a block and resident

@@ -22,7 +22,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.networks.learner import Learner
 from gtp_fast.ops.candidates import Rule, Score
 from gtp_fast.ops.sampling import draw_noise
-from gtp_fast.reference import FoldedPolicy, philox
+from gtp_fast.reference import FoldedPolicy, Totals, philox
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ class Agent(ABC):
         time it is replayed. With an integer the update calls `advance` itself; with a tensor the
         engine does, because nothing here may then branch on the value or wait for the device.
         """
+
+    def update_into(self, totals: Totals, table: TransitionTable, step: Tensor) -> None:
+        """Do update number `step`, add its metrics to totals and 1 to `step`, all on the device.
+
+        It does nothing on the host that a recording would skip when it is replayed.
+        """
+        self.ops.tally(self.update(table, step), *totals, step, True)
 
     def advance(self, step: int, table: TransitionTable) -> None:  # noqa: B027
         """Prepare update `step` of a table on the host, in place; nothing by default.

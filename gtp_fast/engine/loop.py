@@ -107,8 +107,7 @@ class Captured(Engine):
     def _updates(self, count: int) -> Callable[[], None]:
         def work() -> None:
             for _ in range(count):
-                metrics = self.agent.update(self.table, self.counter)
-                self.watch.add(metrics, self.counter, advance=True)
+                self.agent.update_into(self.watch.totals, self.table, self.counter)
 
         return work
 

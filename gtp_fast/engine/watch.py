@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gtp_fast.agents.base import Agent
 from gtp_fast.engine import cause
+from gtp_fast.reference import Totals
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,14 @@ class Watch:
         limits = [agent.loss_limits.get(name, math.inf) for name in agent.loss_names]
         self.limits = torch.tensor(limits, device=agent.device, dtype=agent.dtype)
 
-    def add(self, metrics: Tensor, step: int | Tensor, advance: bool = False) -> None:
-        """Add the metrics of one update without waiting for the device; the caller counts.
+    @property
+    def totals(self) -> Totals:
+        """Where `Agent.update_into` adds metrics; the caller counts."""
+        return Totals(self.total, self.limits, self.bad_step)
 
-        A CUDA graph records this call, so it does nothing on the host that a replay would skip.
-        advance: add 1 to `step`, a tensor.
-        """
-        self.agent.ops.tally(metrics, self.total, self.limits, self.bad_step, step, advance)
+    def add(self, metrics: Tensor, step: int | Tensor) -> None:
+        """Add the metrics of one update without waiting for the device; the caller counts."""
+        self.agent.ops.tally(metrics, *self.totals, step)
 
     def diverged(self) -> list[Diverged]:
         """Return the seeds that have diverged, the earliest first; waits for the device."""

@@ -34,6 +34,10 @@ class Launches:
 
     In bf16 the copy is rounded.
     """
+    fold_packs: bool = True
+    """What lays out the policy also packs its weights for the sampler's tensor cores."""
+    step_accounts: bool = True
+    """The actor's step also adds the metrics up, and the launch before it advances the counter."""
 
 
 DEFAULT = Launches()
@@ -44,5 +48,7 @@ OTHER_WAYS = {
     "gradient_turn": 16,
     "small_tiles": False,
     "copies": False,
+    "fold_packs": False,
+    "step_accounts": False,
 }
 """What each option was before."""

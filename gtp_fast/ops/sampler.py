@@ -92,14 +92,24 @@ class NativeSampler(ActsBySampling):
         policy = (action + observation + steps + (depth - 1) * (width + 1)) * wide
         return (wide, rows), seeds * (policy + (width + 1) * rows) + 7 * steps
 
-    def take(self, flat: Tensor, initial_scale: float, rows: int) -> None:
+    @property
+    def takes_units(self) -> bool:
+        """Whether tensor cores may read weights packed by others; on a CPU nothing reads them."""
+        return not self.on_gpu or self.native.packed > 0
+
+    def take(
+        self, flat: Tensor, initial_scale: float, rows: int, units: Tensor | None = None
+    ) -> None:
         """Take the weights of a policy in the layout of `padded`, for batches of `rows`.
 
-        On a GPU they are read in place: keep the tensor.
+        On a GPU they are read in place: keep the tensors. units: the weights as tensor cores read
+        them, so that a GPU packs none itself.
         """
-        self.flat = self._own(flat, "laid out policy")
+        self.flat, self.units = self._own(flat, "laid out policy"), units
         if self.on_gpu:
-            self.native.take(flat.data_ptr(), flat.numel(), initial_scale, rows, *self._stream())
+            packed = (0, 0) if units is None else (units.data_ptr(), units.nbytes)
+            pointers = (flat.data_ptr(), flat.numel(), initial_scale, rows)
+            self.native.take(*pointers, *self._stream(), *packed)
         else:
             self.native.load(flat.data_ptr(), flat.numel(), initial_scale)
 

@@ -111,7 +111,7 @@ from gtp_fast.reference.sampler import (
     int8_inputs,
     sample,
 )
-from gtp_fast.reference.tally import finite_within, tally
+from gtp_fast.reference.tally import Totals, finite_within, tally
 from gtp_fast.reference.td import (
     Aggregate,
     aggregate,

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Totals(NamedTuple):
+    """Where metrics of updates are added up."""
+
+    total: Tensor
+    """[n, S], the losses first."""
+    limits: Tensor
+    """[losses]: what each may reach."""
+    bad_step: Tensor
+    """[losses, S]: the step of the first bad loss, -1 before."""
 
 
 def finite_within(loss: Tensor, limit: float | Tensor) -> Tensor:

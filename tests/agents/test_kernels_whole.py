@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import emulated
+import numpy as np
 import pytest
 import torch
+from folded import Folded, Sizes
 from tolerance import assert_as_accurate
 from torch import Tensor
 
@@ -63,8 +67,8 @@ def test_a_batch_is_what_its_parts_draw_one_by_one(
     assert torch.equal(drawn.perturbed.row_fields[10], parts["out_u"])
 
 
-def folding_agent(dtype: torch.dtype) -> GTP:
-    config = dataclasses.replace(TINY, width=24, depth=3, k=5, eta=(1.0, 2.0))
+def folding_agent(dtype: torch.dtype, width: int = 24) -> GTP:
+    config = dataclasses.replace(TINY, width=width, depth=3, k=5, eta=(1.0, 2.0))
     made = GTP(config, Setup(5, 3, (3, 5), DEVICE, "reference", dtype))
     made.actor.average.flat.mul_(1.25)
     return made
@@ -106,6 +110,28 @@ def test_a_policy_is_folded_and_times_are_embedded_as_the_network_does() -> None
         assert torch.equal(part[:, :length].flatten(), flat[narrow : narrow + S * n * length])
         assert (part[:, length:] == 7.0).all()
         wide, narrow = wide + S * n * longer, narrow + S * n * length
+
+
+@pytest.mark.skipif(bool(emulated.missing()), reason=emulated.missing())
+@pytest.mark.parametrize(("precision", "width"), [("bf16", 24), ("bf16", 150), ("tf32", 24)])
+def test_weights_are_packed_as_the_sampler_packs_them(
+    precision: str, width: int, tmp_path: Path
+) -> None:
+    from gtp_fast.kernels import fold, folded
+
+    made, wide = folding_agent(torch.float32, width), -(-width // 4) * 4
+    sizes, actor = (5, 3, width, 3), made.actor
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    flat = torch.zeros(folded.starts(2, sizes, 5, (wide, 4)).end, device=DEVICE)
+    units = torch.zeros(folded.units_of(2, sizes, kind).count, dtype=kind, device=DEVICE)
+    levels = [torch.randn(*shape, device=DEVICE) for shape in ((5, 2), (2, 4, 2), (2, 2, 2))]
+    fold.fold(
+        actor.parameters.flat, actor.average.flat, sizes, (16, 32), levels[0], flat, (wide, 4),
+        *levels[1:], units,
+    )  # fmt: skip
+    policy = Folded(Sizes(S=2, O=5, A=3, H=width, L=3, K=5))
+    wanted = emulated.pack(emulated.build(tmp_path), policy, precision, flat.cpu())
+    assert np.array_equal(units.cpu().view(torch.uint8).numpy(), wanted) and wanted.any()
 
 
 @pytest.mark.parametrize("law", ["uniform", "lognormal"])

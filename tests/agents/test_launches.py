@@ -17,6 +17,7 @@ from agent_cases import TINY, synthetic_table
 from gtp_fast.kernels import tiling
 from triton_cases import DEVICE, poisoned_outputs, pytestmark  # noqa: F401
 
+from gtp_fast import engine
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.agents.setup import Setup
 from gtp_fast.ops.launches import DEFAULT, OTHER_WAYS, Launches
@@ -41,12 +42,15 @@ def agent(
 
 
 def updated(made: GTP, steps: int = 1) -> dict[str, Tensor]:
-    """Return the gradients of the last of so many updates, and its metrics [S, rows]."""
-    table = synthetic_table().to(DEVICE)
+    """Return gradients and numbers of the last of so many updates, and sums of metrics [S, n]."""
+    table, watch = synthetic_table().to(DEVICE), engine.Watch(made)
+    counter = torch.zeros((), dtype=torch.int64, device=DEVICE)
     for step in range(steps):
-        metrics = made.update(table, step)
+        made.advance(step, table)
+        made.update_into(watch.totals, table, counter)
+    assert counter == steps
     kept = {name: part.parameters.gradient.clone() for name, part in made.learners().items()}
-    return kept | {"metrics": metrics.T}
+    return kept | {"metrics": watch.total.T, "bad steps": watch.bad_step.T}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,7 @@ def test_each_way_is_the_update_of_the_reference(
 ) -> None:
     ways = {name: OTHER_WAYS[name] for name in others}
     found = updated(agent(dataclasses.replace(DEFAULT, **ways)))
+    assert not (found.pop("bad steps") + 1).any()
     for name, value in found.items():
         assert_as_accurate(name, value, *(judge[name] for judge in judges))
 
@@ -76,9 +81,10 @@ def test_every_option_has_another_way() -> None:
         assert value != getattr(DEFAULT, name), name
 
 
-def test_copies_change_no_bit_and_follow_what_is_loaded() -> None:
-    ways = [dataclasses.replace(DEFAULT, copies=x) for x in (True, False)]
-    runs = [agent(way, count=1, precision="bf16") for way in ways]
+@pytest.mark.parametrize("option", ["copies", "fold_packs", "step_accounts"])
+def test_an_option_changes_no_bit_and_follows_what_is_loaded(option: str) -> None:
+    ways = [dataclasses.replace(DEFAULT, **{option: x}) for x in (True, False)]
+    runs = [agent(way, count=2, precision="bf16") for way in ways]
     start = {name: value.clone() for name, value in runs[0].state_dict().items()}
     for steps in (2, 1):
         one, other = (updated(run, steps) for run in runs)

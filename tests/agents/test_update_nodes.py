@@ -61,7 +61,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, precision: str) -> list[str]:
 
     monkeypatch.setattr(NativeSampler, "sample", noted)
     step = torch.tensor(1)
-    watch.add(made.update(table, step), step, advance=True)
+    made.update_into(watch.totals, table, step)
     monkeypatch.undo()
     return launches
 
@@ -72,9 +72,7 @@ def test_the_model_has_the_launches_of_an_update(
 ) -> None:
     seen = launched(monkeypatch, precision)
     update = update_nodes.record(CONFIG, synthetic_table(), (3, 2), precision)
-    # Packing is the one launch that only a GPU makes.
-    assert [x for x in update.nodes if x != "cuda sampler take"] == seen
-    assert len(update.nodes) == len(seen) + (precision != "fp32")
+    assert list(update.nodes) == seen
     page = (ROOT / "docs" / "performance.md").read_text()
     assert update_nodes.names(update.nodes) == [x[0] for x in rows(page, precision)]
     beside = ["triton mlp_pair._pair_kernel", "triton actor_backward._actor_kernel"]
@@ -85,7 +83,10 @@ def test_the_model_has_the_launches_of_an_update(
     )
     assert [other.nodes[i] for i in other.side] == beside[:1]
     assert other.nodes[other.join] == beside[1]
-    assert update_nodes.names(other.nodes)[:2] == ["batch", "fold"]
+    named = update_nodes.names(other.nodes)
+    assert named[:2] == ["batch", "fold"] and named[-1] == "account"
+    assert ("pack" in named) == (precision != "fp32")
+    assert len(named) == len(seen) + 2 + (precision != "fp32")
 
 
 def rows(page: str, precision: str) -> list[list[str]]:

@@ -24,6 +24,35 @@ def test_metrics_of_more_seeds_than_a_block_holds_are_summed(S: int) -> None:
         assert torch.equal(one, other)
 
 
+def test_a_step_that_accounts_adds_up_what_the_tally_does() -> None:
+    from gtp_fast.kernels import step, tally
+
+    S, P = 4, 1100
+    metrics = normal(3, 6, S)
+    metrics[0, 3], losses = 99.0, normal(4, 2, S, 7).abs().clamp(max=1.0)
+    losses[1, 2, 6] = torch.nan
+    limits = torch.tensor([5.0, torch.inf, 7.5], device=DEVICE)
+    results = []
+    for accounts in (True, False):
+        total = torch.ones(6, S, device=DEVICE)
+        bad = torch.tensor([[-1] * S, [-1] * S, [-1, 2, -1, -1]], device=DEVICE)
+        buffers = [torch.full((S, P), float(i + 1), device=DEVICE) for i in range(5)]
+        diverged, at = torch.full((S,), -1, device=DEVICE), torch.tensor(7, device=DEVICE)
+        account = tally.Account(metrics, total, limits, bad, 1, 4)
+        step.take_step(
+            tuple(buffers), torch.full((S, 3), 3.0, device=DEVICE), losses, metrics[1:3],
+            metrics[4], torch.full((S,), 0.1, device=DEVICE), diverged, at + int(accounts), 0.5,
+            None, None, (0.9, 0.999), 1e-8, account=account if accounts else None,
+        )  # fmt: skip
+        if not accounts:
+            reference.tally(metrics, total, limits, bad, 7)
+        results.append([*buffers, diverged, total.nan_to_num(3.0), bad])
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+    assert results[0][-1].tolist() == [[-1, -1, -1, 7], [-1] * 4, [-1, 2, 7, -1]]
+    assert results[0][5].tolist() == [-1, -1, 7, -1]
+
+
 def test_tally_refuses_totals_of_another_shape() -> None:
     from gtp_fast.kernels.tally import tally
 

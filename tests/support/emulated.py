@@ -65,6 +65,15 @@ def run(
     return out
 
 
+def pack(library: ctypes.CDLL, policy: Folded, precision: str, weights: torch.Tensor) -> np.ndarray:
+    """Return the bytes of weights as tensor cores read them; weights: as `take` reads a policy."""
+    given = PRECISIONS.index(precision), _shape(policy), ctypes.c_void_p(weights.data_ptr())
+    library.gtp_pack.restype = ctypes.c_int64
+    units = np.zeros(library.gtp_pack(*given, None) // 16 + 1, np.complex128)
+    count = library.gtp_pack(*given, ctypes.c_void_p(units.ctypes.data))
+    return units.view(np.uint8)[:count]
+
+
 def check(
     library: ctypes.CDLL, policy: Folded, path: str, rows_of_plan: int, precision: str, rows: int
 ) -> None:

@@ -15,7 +15,7 @@ from gtp_fast.agents.gtp.state import GTPState
 from gtp_fast.agents.trajectories import favoured
 from gtp_fast.data.table import Batch
 from gtp_fast.ops.candidates import Score
-from gtp_fast.reference import FoldedPolicy
+from gtp_fast.reference import FoldedPolicy, Totals
 from gtp_fast.reference.philox import Stream
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ class GTP(GTPState):
             self.advance(step, table)
         assert self.do is not None, "advance comes before an update"
         return self.do(table, step)
+
+    def update_into(self, totals: Totals, table: TransitionTable, step: Tensor) -> None:
+        """Do an update as in `Agent.update_into`, in one launch fewer where a step can account."""
+        if isinstance(self.do, update_triton.TritonUpdate) and self.setup.launches.step_accounts:
+            self.do(table, step, totals)
+        else:
+            super().update_into(totals, table, step)
 
     def drawn_from(self, table: TransitionTable) -> TransitionTable:
         """Return the table with better episodes favoured, unless nothing is to guide."""

@@ -20,8 +20,8 @@ _STREAMS = (Stream.BATCH, Stream.TARGET, Stream.VALUE, Stream.TIME, Stream.NOISE
 class Beginning:
     """Draws the batch of an update and lays out the policy that its sampler reads.
 
-    repeats: how many actions are sampled at each s' and at each s. `flat`: the policy, for
-    `NativeSampler.take` with `scale`.
+    repeats: how many actions are sampled at each s' and at each s. `flat`, `scale` and `units`: the
+    policy, for `NativeSampler.take`.
     """
 
     def __init__(self, state: GTPState, repeats: tuple[int, int]):
@@ -35,6 +35,20 @@ class Beginning:
         self.padded, count = state.chain.padded()
         self.flat = torch.zeros(count, device=state.device)
         self.flat[-len(schedule) :] = schedule
+        packs = state.setup.launches.fold_packs and state.chain.takes_units
+        self.units = self._units() if packs else None
+
+    def _units(self) -> Tensor | None:
+        """Return zeros for the weights as tensor cores read them; None where none do."""
+        from gtp_fast.kernels import folded
+
+        state, c = self.state, self.state.config
+        kind = {"bf16": torch.bfloat16, "tf32": torch.float32}.get(state.ops.precision)
+        if kind is None:
+            return None
+        sizes = (state.observation_dim, state.action_dim, c.width, c.depth)
+        count = folded.units_of(len(state.seeds), sizes, kind).count
+        return torch.zeros(count, dtype=kind, device=state.device)
 
     def __call__(self, table: TransitionTable, step: int | Tensor) -> tuple[Any, Any]:
         """Return the batch and the embedded times of students and teacher."""
@@ -56,8 +70,8 @@ class Beginning:
             self.embedding, self.levels, self.flat, self.padded,
         )  # fmt: skip
         if state.setup.launches.begins_at_once:
-            drawn, embedded = begin.begin((of_batch, laws), of_fold)
+            drawn, embedded = begin.begin((of_batch, laws), of_fold, self.units)
             return drawn, embedded
         drawn = batch.draw_batch(*of_batch, **laws)
         times = drawn.perturbed.student_levels, drawn.perturbed.teacher_levels
-        return drawn, fold.fold(*of_fold, *times)
+        return drawn, fold.fold(*of_fold, *times, self.units)

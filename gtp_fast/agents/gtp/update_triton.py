@@ -1,6 +1,4 @@
-"""Algorithm 1 in eleven launches of Triton and one of the sampler, without autograd.
-
-In bf16 and tf32 the sampler has one more, which packs the weights for its tensor cores.
+"""Algorithm 1 in ten launches of Triton and one of the sampler, without autograd.
 
 The arithmetic of `update.py` with the same random numbers; every pass forward and backward is
 written out. What can be computed at once shares a launch: the critics at s and their targets at s',
@@ -21,7 +19,7 @@ from gtp_fast.agents.gtp.update_begin import Beginning
 from gtp_fast.agents.gtp.update_copies import Copies
 from gtp_fast.ops import mlp_triton
 from gtp_fast.ops.sampler import NativeSampler
-from gtp_fast.reference import adam, clock_size
+from gtp_fast.reference import Totals, adam, clock_size
 
 if TYPE_CHECKING:
     from gtp_fast.agents.gtp.state import GTPState
@@ -68,8 +66,13 @@ class TritonUpdate:
         """See what others than this update have written into the parameters."""
         self.copies.refresh()
 
-    def __call__(self, table: TransitionTable, step: int | Tensor) -> Tensor:
-        """Do update number `step`; return the metrics [len(metric_names), S]."""
+    def __call__(
+        self, table: TransitionTable, step: int | Tensor, totals: Totals | None = None
+    ) -> Tensor:
+        """Do update number `step`; return the metrics [len(metric_names), S].
+
+        totals: what they are added to; `step` is a tensor then, and advanced.
+        """
         from gtp_fast.kernels import weigh
 
         state = self.state
@@ -83,7 +86,8 @@ class TritonUpdate:
             chain = self._actor_chain(drawn, passes, None) if beside else None
         values = self.equal_values
         if not state.clones:
-            self.chain.take(self.begin.flat, self.begin.scale, drawn.states.shape[1])
+            begin = self.begin
+            self.chain.take(begin.flat, begin.scale, drawn.states.shape[1], begin.units)
             actions = self.chain.sample(drawn.states, drawn.noise)
             self._critic_step(drawn, actions, step, metrics)
             values = self._values(drawn, actions)
@@ -92,7 +96,7 @@ class TritonUpdate:
         weighing = weigh.weighing(*values, state.eta, statistics)
         if chain is None:
             chain, weighing = self._actor_chain(drawn, passes, weighing), None
-        self._actor_step(drawn, passes, chain, weighing, step, metrics)
+        self._actor_step(drawn, passes, chain, weighing, step, metrics, totals)
         return metrics
 
     @contextmanager
@@ -184,10 +188,10 @@ class TritonUpdate:
 
     def _actor_step(
         self, drawn: Any, passes: Any, chain: Any, weighing: Any, step: int | Tensor,
-        metrics: Tensor,
+        metrics: Tensor, totals: Totals | None,
     ) -> None:  # fmt: skip
         """Step the actor on its losses (eq. 19); weighing: of what is not weighted yet."""
-        from gtp_fast.kernels import actor_gradients, dense
+        from gtp_fast.kernels import actor_gradients, dense, tally
 
         state, c, learner = self.state, self.state.config, self.state.actor
         (inputs, outputs), (losses, slope, deltas, embedding) = passes, chain
@@ -197,10 +201,15 @@ class TritonUpdate:
             embedding, self.embedding, learner.parameters.flat, learner.parameters.gradient,
             weighing, losses, c.weight_maximum, precision=self.precision,
             clock_parts=self.launches.clock_parts, turn=self.launches.gradient_turn,
+            counter=None if totals is None else step,
         )  # fmt: skip
+        account = None
+        if totals is not None:
+            rows = self.row[JUMP], self.row["actor_gradient"]
+            account = tally.Account(metrics, *totals, *rows)
         self._step(
             learner, squares, losses, metrics[self.row[JUMP] : self.row[FLOW] + 1],
-            metrics[self.row["actor_gradient"]], state.rate, step, c.ema_rate, parts,
+            metrics[self.row["actor_gradient"]], state.rate, step, c.ema_rate, parts, account,
         )  # fmt: skip
 
     def _states(self, drawn: Any) -> tuple[Tensor, Tensor]:
@@ -212,6 +221,7 @@ class TritonUpdate:
     def _step(
         self, learner: Learner, squares: Tensor, losses: Tensor, terms: Tensor, norms: Tensor,
         rate: Tensor, step: int | Tensor, ema_rate: float, parts: Tensor | None = None,
+        account: Any = None,
     ) -> None:  # fmt: skip
         from gtp_fast.kernels import step as kernel
 
@@ -220,5 +230,5 @@ class TritonUpdate:
             learner.buffers(), squares.view(self.seeds, -1), losses,
             terms, norms, rate, state.diverged, step, ema_rate, c.max_gradient_norm,
             state.total_updates if c.cosine_decay else None, adam.BETAS, adam.EPSILON,
-            parts, self.copies.written(learner),
+            parts, self.copies.written(learner), account,
         )  # fmt: skip
