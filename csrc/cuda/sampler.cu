@@ -134,12 +134,12 @@ void CudaSampler::prepare(const CudaPlan& plan) const {
 }
 
 int CudaSampler::resident_clusters(const CudaPlan& plan) const {
+  if (!fits(limits_, *arguments_, plan)) return 0;
   // For architectures before 9.0 the kernel is compiled empty: both device and code must be 9.0 or newer.
   cudaFuncAttributes code{};
   const void* kernel = reinterpret_cast<const void*>(kernel_of(*arguments_, plan));
   check(cudaFuncGetAttributes(&code, kernel), "read the sampler's kernels");
-  if (std::min(code.binaryVersion, code.ptxVersion) < 90 || attribute(cudaDevAttrClusterLaunch, device_) == 0 ||
-      !fits(limits_, *arguments_, plan))
+  if (std::min(code.binaryVersion, code.ptxVersion) < 90 || attribute(cudaDevAttrClusterLaunch, device_) == 0)
     return 0;
   prepare(plan);
   const Launch launch(*arguments_, plan, plan.rows, nullptr);

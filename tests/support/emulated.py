@@ -1,4 +1,4 @@
-"""The CUDA sampler's kernels compiled for the host: their very source, run fiber by fiber."""
+"""The CUDA sampler compiled for the host: its very source, its kernels run fiber by fiber."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def build(folder: Path) -> ctypes.CDLL:
     library = folder / "emulate.so"
     # Fibers jump from stack to stack, which glibc's hardened longjmp takes for an error.
     options = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE"]
+    options += ["-I.", "-Iemulation/runtime"]
     sources = ["emulation/emulate.cpp", "cuda/plan.cpp", "policy.cpp"]
-    command = [str(_compiler()), *options, "-I.", "-o", str(library), *sources]
+    command = [str(_compiler()), *options, "-o", str(library), *sources]
     subprocess.run(command, cwd=SOURCES, check=True)
     return ctypes.CDLL(str(library))
 
@@ -63,6 +64,26 @@ def run(
     )  # fmt: skip
     assert status == 0, STATUS[status]
     return out
+
+
+def run_whole(
+    library: ctypes.CDLL, policy: Folded, precision: str, rows: int, card: tuple[int, int, int],
+    number: int = -1,
+) -> tuple[np.ndarray, int]:  # fmt: skip
+    """Return the actions of `Folded.inputs(rows)` and the number of plans, by the host's side too.
+
+    card: multiprocessors, bytes of shared memory for a block, capability (90 for 9.0); number: of a
+    plan, -1 for the one that is chosen.
+    """
+    observation, noise, out = policy.inputs(rows)
+    weights, text = _aligned(policy.flat()), ctypes.create_string_buffer(200)
+    pointer = [ctypes.c_void_p(x.ctypes.data) for x in (weights, observation, noise, out)]
+    plans = library.gtp_sample(
+        (ctypes.c_int * 3)(*card), PRECISIONS.index(precision), _shape(policy), pointer[0],
+        ctypes.c_float(policy.initial_scale), *pointer[1:], ctypes.c_int64(rows), number, text,
+    )  # fmt: skip
+    assert plans > 0, text.value.decode()
+    return out, plans
 
 
 def check(
