@@ -194,8 +194,7 @@ void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
 void CudaSampler::take(const float* padded, float initial_scale, int64_t rows, void* stream) {
   const DeviceGuard guard(device_);
   arguments_->policy = padded;
-  const CudaPath path = plan(rows).path;
-  if (path == CudaPath::kCluster || path == CudaPath::kTensor) pack(stream);
+  if (reads_units(plan(rows))) pack(stream);
   arguments_->initial_scale = initial_scale;
   loaded_ = true;
 }

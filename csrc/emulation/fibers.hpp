@@ -41,10 +41,10 @@ struct Sent {
   char bytes[16];
 };
 
-// A count of bytes; what is sent lands when its phase is over, not before.
+// A count of arrivals and bytes. By chance, what is sent lands at once, or not before its phase is over.
 struct Phase {
-  bool expected = false;
-  int bytes = 0, number = 0;  // bytes expected less those sent
+  int threads = 0, missing = 0;  // that arrive in a phase; that have yet to
+  int bytes = 0, number = 0;     // bytes expected less those sent
   std::vector<Sent> sent;
 };
 
@@ -76,7 +76,7 @@ class Cluster {
         wait(State::kDone);
       }, 0);
     }
-    return cluster.run_all() && cluster.guards_hold();
+    return cluster.run_all() && cluster.sound_ && cluster.guards_hold();
   }
 
   static void wait(State state) {
@@ -96,18 +96,25 @@ class Cluster {
     return &cluster.shown_[turn][t / 32 * 32];
   }
 
-  static void start(const void* count) { now_->phases_[count] = {}; }
+  static void start(const void* count, int threads) { now_->phases_[count] = {threads, threads, 0, 0, {}}; }
 
   static void expect(const void* count, int bytes) {
-    now_->phases_[count].expected = true;
-    now_->phases_[count].bytes += bytes;
+    Phase& phase = now_->phases_[count];
+    // Of a thread too many, or one that is a phase ahead.
+    if (phase.missing == 0) now_->sound_ = false;
+    --phase.missing;
+    phase.bytes += bytes;
   }
 
   static void send(void* to, const void* value, const void* count) {
+    Phase& phase = now_->phases_[count];
     Sent one{to, {}};
     std::memcpy(one.bytes, value, sizeof one.bytes);
-    now_->phases_[count].sent.push_back(one);
-    now_->phases_[count].bytes -= static_cast<int>(sizeof one.bytes);
+    if (now_->chance())
+      std::memcpy(to, value, sizeof one.bytes);
+    else
+      phase.sent.push_back(one);
+    phase.bytes -= static_cast<int>(sizeof one.bytes);
   }
 
   static void await(const void* count, int parity) {
@@ -158,20 +165,23 @@ class Cluster {
     return true;
   }
 
-  // Ends the phases that are complete, and releases who waits for them.
+  bool chance() { return random_() % 2 == 0; }
+
+  // Ends the phases that are complete, and releases some of those who wait for them: one that looks late must not miss
+  // its phase.
   bool end_phases() {
     for (auto& [count, phase] : phases_) {
-      if (!phase.expected || phase.bytes != 0) continue;
+      if (phase.missing > 0 || phase.bytes != 0) continue;
       for (const Sent& one : phase.sent) std::memcpy(one.to, one.bytes, sizeof one.bytes);
-      phase = {false, 0, phase.number + 1, {}};
+      phase = {phase.threads, phase.threads, 0, phase.number + 1, {}};
     }
-    bool any = false;
-    for (Fiber& f : fibers_) {
-      if (f.state != State::kAtPhase || phases_[f.count].number % 2 == f.parity) continue;
-      f.state = State::kReady;
-      any = true;
-    }
-    return any;
+    std::vector<Fiber*> over;
+    for (Fiber& f : fibers_)
+      if (f.state == State::kAtPhase && phases_[f.count].number % 2 != f.parity) over.push_back(&f);
+    std::shuffle(over.begin(), over.end(), random_);
+    for (Fiber* f : over)
+      if (f == over.front() || chance()) f->state = State::kReady;
+    return !over.empty();
   }
 
   std::vector<int> shuffled(int first, int count, int step) {
@@ -216,6 +226,7 @@ class Cluster {
   Index3 first_;
   int threads_, active_ = 0;
   size_t bytes_, stride_;
+  bool sound_ = true;  // no thread has arrived where none was missing
   jmp_buf scheduler_;
   std::mt19937 random_{1};
   std::map<const void*, Phase> phases_;

@@ -16,7 +16,7 @@ from tolerance import assert_as_accurate
 from gtp_fast import reference
 
 SOURCES = Path(__file__).parents[2] / "csrc"
-PATHS = ("latency", "throughput", "cluster", "tensor", "columns", "pair")
+PATHS = ("latency", "throughput", "cluster", "tensor", "columns", "pair", "counted")
 PRECISIONS = ("fp32", "tf32", "bf16")
 PLANS = [
     *(("latency", rows, "fp32") for rows in (1, 2, 4)),
@@ -25,6 +25,7 @@ PLANS = [
     *(("throughput", rows, "fp32") for rows in (8, 16, 32, 64)),
     *(("cluster", rows, "fp32") for rows in (1, 4, 16)),
     *(("cluster", 16, precision) for precision in ("tf32", "bf16")),
+    ("counted", 16, "bf16"),
     *(("tensor", rows, p) for rows in (16, 32, 64, 128) for p in ("tf32", "bf16")),
 ]
 """Every kernel: path, rows of its tile, precision."""
