@@ -14,8 +14,8 @@ gtp::Shape shape_of(const int* sizes) {
 }  // namespace
 
 // sizes: those of Shape, then the form's activation, clamp, stochastic and squash. path, precision: numbers of their
-// enumerations. policy: padded as by CudaSampler::load. Returns 0; 1 if threads wait for others in vain or write past
-// the shared memory that they asked for; 2 if there is no such kernel.
+// enumerations. policy: padded as by CudaSampler::load. Returns 0; 1 if threads wait for others in vain, write past the
+// shared memory that they asked for or send to a block that has ended; 2 if there is no such kernel.
 extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int* sizes, const float* policy,
                            float initial_scale, const float* observation, const float* noise, float* out, int rows) {
   const gtp::CudaPlan plan{static_cast<gtp::CudaPath>(path), rows_of_plan};
