@@ -32,7 +32,7 @@ _SIZES = bench_update.OBSERVATIONS, bench_update.ACTIONS
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A planned change: other designs of kernels, or another graph."""
+    """A change: other designs of kernels, or another graph."""
 
     words: str
     design: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -41,7 +41,6 @@ class Change:
 
 
 CHANGES = (
-    Change("cluster barrier without a fence (st.async, mbarrier)", {"fence": 0}),
     Change("critic pass, TD loss and chain as one cluster kernel", together=True),
 )
 BUILT = {
@@ -55,10 +54,14 @@ BUILT = {
     "step_accounts": "metrics are added up in the actor's step, the counter advances before it",
 }
 """Options of the launches, in words."""
+UNCOUNTED = Change(
+    "blocks of a cluster count what they get, where a barrier fences", {"counted": False}
+)
+"""What the sampler's plan `counted` replaces."""
 
 
 def changed(update: Update, *changes: Change) -> list[Line]:
-    """Return the nodes of an update after planned changes."""
+    """Return the nodes of an update after changes."""
     design = Design(**{key: value for x in changes for key, value in x.design.items()})
     made = lines(update, design)
     if any(x.together for x in changes):
@@ -181,7 +184,8 @@ def _options(updates: Sequence[Update], others: Mapping[str, Sequence[Update]]) 
         "### What the options of the launches save, by the same model",
         "",
         "Each is on; the table says what an update would lose without it, recorded that way. "
-        "`make gpu` times both ways of each (`gtp_fast/ops/launches.py`).",
+        "`make gpu` times both ways of each (`gtp_fast/ops/launches.py`), and every plan of the "
+        "sampler: the last row is its plan `counted` against `cluster`.",
         "",
         f"| option | what it does | {' | '.join(f'{x}, us' for x in precisions)} |",
         "|---|---|" + "---:|" * len(precisions),
@@ -190,7 +194,9 @@ def _options(updates: Sequence[Update], others: Mapping[str, Sequence[Update]]) 
         pairs = zip(others[name], updates, strict=True)
         cells = [f"{_estimate(x) - _estimate(y) + 0.0:.1f}" for x, y in pairs]
         text.append(f"| `{name}` | {words} | {' | '.join(cells)} |")
-    return text
+    losses = [time_of(longest(changed(x, UNCOUNTED))) - _estimate(x) + 0.0 for x in updates]
+    cells = [f"{x:.1f}" for x in losses]
+    return [*text, f"| `counted` | {UNCOUNTED.words} | {' | '.join(cells)} |"]
 
 
 def _estimate(update: Update) -> float:

@@ -32,6 +32,8 @@ BARRIER, REDUCTION, ROUND = 40, 200, 60
 """Clocks of a block's barrier, of its sum, of one turn of a loop of products; assumed."""
 CLUSTER_BARRIER, FENCE = 350, 525
 """Clocks of a cluster's barrier (0.2 us), and of the fence over the whole GPU in it (0.3 us)."""
+REMOTE, ARRIVAL = 16, 250
+"""Bytes a clock from block to block, and clocks until they have arrived; assumed."""
 ACTIVATION = 0.25
 """Clocks for Mish and its slope of one number; from instruction counts."""
 DRAW = 400
@@ -42,9 +44,10 @@ REDUCED = 600
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """Choices of the kernels that a planned change would make otherwise."""
+    """Choices of the kernels that could be made otherwise."""
 
-    fence: int = FENCE
+    counted: bool = True
+    """In bf16 the blocks of a cluster count what they get, instead of meeting at a barrier."""
 
 
 @dataclasses.dataclass

@@ -21,8 +21,6 @@ CHUNK = 40
 """Instructions of a warp for four inputs, beside the products and the reads of rows; from SASS."""
 ISSUED = 4 * 0.85
 """Instructions a clock of a multiprocessor: four schedulers, times what two warps each reach."""
-REMOTE, ARRIVAL = 16, 250
-"""Bytes a clock from block to block, and clocks until they have arrived; assumed."""
 
 
 @functools.cache
@@ -55,7 +53,7 @@ def sample(node: Node, precision: str, design: Design) -> Cost:
     path, tile = plan(sizes, precision, rows)
     tiles = seeds * -(-rows // tile)
     hidden = (layers - 1) * width
-    if path == "cluster":
+    if path in ("cluster", "counted"):
         cost = _cluster(tiles, tile, sizes, precision == "fp32", design)
     elif path in ("columns", "pair"):
         cost = _columns(tiles, tile, sizes, 2 if path == "pair" else 1)
@@ -71,18 +69,21 @@ def sample(node: Node, precision: str, design: Design) -> Cost:
 
 
 def layer(cost: Cost, rows: int, depth: int, width: int, full: bool, design: Design) -> None:
-    """Add a layer in a cluster that holds its weights: products, results to all, a barrier."""
+    """Add a layer in a cluster that holds its weights: products, and results to all blocks."""
     columns = width // BLOCKS
+    sent = (BLOCKS - 1) * rows * columns * (4 if full else 2) / gpu.REMOTE
     if full:
         # A warp reads all rows and its four columns of weights, sums over its lanes, and stores
         # rows that lie far apart.
         reads = -(-depth // 128) * (rows + 4) * 4 * WARPS
         products = rows * columns * depth / gpu.FP32
-        cost.clocks += max(reads, products) + 4 * rows * WARPS + rows * BLOCKS * WARPS
+        cost.clocks += max(reads, products) + 4 * rows * WARPS
+        sent = max(sent, rows * BLOCKS * WARPS)
     else:
         cost.wait(gpu.TENSOR_LATENCY, -(-depth // 32))
-    cost.clocks += rows * columns * gpu.ACTIVATION
-    cost.wait(gpu.CLUSTER_BARRIER + design.fence)
+    cost.clocks += rows * columns * gpu.ACTIVATION + sent
+    counts = design.counted and not full
+    cost.wait(gpu.ARRIVAL if counts else gpu.CLUSTER_BARRIER + gpu.FENCE)
 
 
 def _cluster(tiles: int, rows: int, sizes: tuple[int, ...], full: bool, design: Design) -> Cost:
@@ -123,7 +124,7 @@ def _columns(tiles: int, rows: int, sizes: tuple[int, ...], blocks: int) -> Cost
 
     def finished() -> float:
         sums = 2 * THREADS * rows * 16 / gpu.PIPE
-        sent = (blocks - 1) * (ARRIVAL + rows * own * 4 / REMOTE)
+        sent = (blocks - 1) * (gpu.ARRIVAL + rows * own * 4 / gpu.REMOTE)
         return sums + rows * own * gpu.ACTIVATION + gpu.REDUCTION + 2 * gpu.BARRIER + sent
 
     # Four rows and columns a thread: 22 instructions an input, 64 to add up a warp's lanes.

@@ -9,7 +9,8 @@
 namespace gtp {
 
 inline CudaPlans cluster_plans(Precision precision) {
-  if (precision != Precision::kFp32) return {{{CudaPath::kCluster, 16}}, 1};
+  if (precision == Precision::kBf16) return {{{CudaPath::kCounted, 16}, {CudaPath::kCluster, 16}}, 2};
+  if (precision == Precision::kTf32) return {{{CudaPath::kCluster, 16}}, 1};
   return {{{CudaPath::kCluster, 1}, {CudaPath::kCluster, 4}, {CudaPath::kCluster, 16}, {CudaPath::kPair, 8},
            {CudaPath::kPair, 16}},
           5};
@@ -57,7 +58,8 @@ inline int64_t rows_in_turn(const CudaDevice& device, const CudaArguments& p, co
 
 inline CudaPlan choose(const CudaDevice& device, const CudaArguments& p, int64_t rows) {
   constexpr int64_t kStreamedRows = 16;  // above it, fp32 takes the kernels that read the weights for many rows
-  // The fewest rows a cluster or pair, as long as none waits for another and no two pairs share a multiprocessor.
+  // The fewest rows a cluster or pair, as long as none waits for another and no two pairs share a multiprocessor; of
+  // equal ones the first.
   const CudaPlans clusters = cluster_plans(p.precision);
   for (int i = 0; i < clusters.count; ++i) {
     const CudaPlan& plan = clusters.all[i];
@@ -88,9 +90,9 @@ inline std::string describe(const CudaPlan& plan, Precision precision, Precision
   const std::string name = name_of(precision);
   const std::string why =
       precision == asked ? "" : std::string(" (") + name_of(asked) + " does not fit this GPU's shared memory)";
-  if (plan.path == CudaPath::kCluster)
-    return name + ", " + std::to_string(kClusterBlocks) + " blocks that hold the weights for each " + rows + ", " +
-           units + why;
+  if (plan.path == CudaPath::kCluster || plan.path == CudaPath::kCounted)
+    return name + ", " + std::to_string(kClusterBlocks) + " blocks that hold the weights" +
+           (plan.path == CudaPath::kCounted ? " and count results" : "") + " for each " + rows + ", " + units + why;
   if (plan.path == CudaPath::kColumns || plan.path == CudaPath::kPair)
     return name + (plan.path == CudaPath::kPair ? ", a pair of blocks" : ", a block") +
            " whose threads own columns and stream the weights for each " + rows + ", " + units + why;

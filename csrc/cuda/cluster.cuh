@@ -1,16 +1,15 @@
 // The cluster kernel, for a few rows: eight blocks hold the whole policy in their shared memory, each an eighth of the
 // columns of every layer, and take kRows rows through all K steps. A layer's results go straight to every block's copy
-// of the activations, with one cluster barrier a layer. Every block computes the last layer, which has few columns.
+// of the activations (cluster_exchange.cuh). Every block computes the last layer, which has few columns.
 //
-// A cluster reads the weights once and waits at K L barriers: in bf16 at width 256 with three layers 37 kB of units a
-// block, the last layer aside, and for K = 5 fifteen barriers.
+// A cluster reads the weights once and exchanges results K L times: in bf16 at width 256 with three layers 37 kB of
+// units a block, the last layer aside, and for K = 5 fifteen times 8 kB.
 #pragma once
 
-#include "cuda/products.cuh"
+#include "cuda/cluster_exchange.cuh"
 
 namespace gtp {
 
-constexpr int kClusterBlocks = 8;
 constexpr int kClusterWarps = 8;
 constexpr int kClusterThreads = 32 * kClusterWarps;
 
@@ -22,6 +21,7 @@ struct ClusterMemory {
   int stride, input_stride;     // of rows of activations, of first-layer inputs
   size_t units, last;           // weights, in bytes from the start, like all below
   size_t x[2], input;           // Numbers
+  size_t arrivals;
   size_t a, before, bias, last_bias, schedule;  // floats
   size_t bytes;
 
@@ -38,7 +38,8 @@ struct ClusterMemory {
     x[0] = last + u.hidden_rows * u.last_groups * unit;
     x[1] = x[0] + stride * numbers;
     input = x[1] + stride * numbers;
-    a = input + input_stride * numbers;
+    arrivals = input + input_stride * numbers;
+    a = arrivals + cluster_counts(p.shape.layers) * sizeof(Arrivals);
     before = a + P::kRows * p.action * floats;
     bias = before + P::kRows * p.action * floats;
     last_bias = bias + (p.shape.steps + p.shape.layers - 1) * columns * floats;
@@ -77,9 +78,17 @@ __device__ __forceinline__ void load_biases(const CudaArguments& p, const Cluste
     schedule[i] = p.policy[p.layout.schedule + i];
 }
 
+// Blocks that a multiprocessor's registers have to hold: as many as its shared memory, in bf16 at width 256.
 template <class P>
-__global__ void __launch_bounds__(kClusterThreads, 1) cluster_kernel(const __grid_constant__ CudaArguments p) {
+constexpr int cluster_blocks_at_once() {
+  return sizeof(typename P::Number) == 2 ? 3 : 1;
+}
+
+template <class Exchange>
+__global__ void __launch_bounds__(kClusterThreads, cluster_blocks_at_once<typename Exchange::P>()) cluster_kernel(
+    const __grid_constant__ CudaArguments p) {
 #if GTP_CLUSTERS
+  using P = typename Exchange::P;
   using Number = typename P::Number;
   char* const shared = shared_memory<char>();
   const ClusterMemory<P> m(p);
@@ -98,6 +107,7 @@ __global__ void __launch_bounds__(kClusterThreads, 1) cluster_kernel(const __gri
                         m.input_stride);
   const UnitLayout& u = p.units_layout;
   const int row_size = m.groups * P::kUnit.vectors, K = p.shape.steps;
+  Exchange exchange(reinterpret_cast<Arrivals*>(shared + m.arrivals), p.shape.layers, m.groups, rank);
 
   load_units<P>(p, m, seed, rank, units, last);
   load_biases<P>(p, m, seed, rank, bias, last_bias, schedule);
@@ -110,18 +120,19 @@ __global__ void __launch_bounds__(kClusterThreads, 1) cluster_kernel(const __gri
 
   // to = act(from W + bias) in every block.
   const auto layer = [&](const Number* from, int stride, const uint4* weights, int rows, const float* at, Number* to) {
-    for (int g = warp; g < m.groups; g += kClusterWarps)
+    for (int g = warp; g < m.groups; g += kClusterWarps) {
+      const float* const bias_of = at + g * P::kUnit.columns;
+      Number* const mine = to + rank * m.columns + g * P::kUnit.columns;
       P::multiply(from, stride, weights + g * P::kUnit.vectors, rows, row_size,
                   [&](int r, int j, float v0, float v1, int copy, int copies) {
-                    const int column = g * P::kUnit.columns + j;
-                    v0 += at[column];
-                    v1 += at[column + 1];
+                    v0 += bias_of[j];
+                    v1 += bias_of[j + 1];
                     P::activate_two(v0, v1, p.shape.form.activation);
-                    Number* const mine = to + r * m.stride + rank * m.columns + column;
-                    for (int block = copy; block < kClusterBlocks; block += copies)
-                      P::store(cluster_peer(mine, block), v0, v1);
+                    exchange.take(mine, m.stride, r, j, v0, v1, copy, copies);
                   });
-    cluster_barrier();
+      exchange.send(mine, m.stride);
+    }
+    exchange.wait();
   };
 
   for (int k = 0; k < K; ++k) {
@@ -141,7 +152,7 @@ __global__ void __launch_bounds__(kClusterThreads, 1) cluster_kernel(const __gri
                     if (copy == 0) tile.step(step, k, next_scale, r, g * P::kUnit.columns + j, v0, v1, last_bias);
                   });
     __syncthreads();
-    // The next step's first layer overwrites the last layer's input.
+    // Layers write to both copies by turns, across steps too.
     Number* const swap = x;
     x = next;
     next = swap;

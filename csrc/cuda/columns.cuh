@@ -49,7 +49,7 @@ class ColumnsExchange {
 #if GTP_CLUSTERS
     if constexpr (C > 1) {
       arrivals_ = reinterpret_cast<Arrivals*>(memory);
-      if (threadIdx.x < 2) start_arrivals(arrivals_ + threadIdx.x);
+      if (threadIdx.x < 2) start_arrivals(arrivals_ + threadIdx.x, 1);
       cluster_barrier();
     }
 #endif
@@ -77,9 +77,7 @@ class ColumnsExchange {
   }
 
  private:
-#if GTP_CLUSTERS
   Arrivals* arrivals_ = nullptr;
-#endif
   int rank_, bytes_, layers_ = 0;
 };
 

@@ -86,6 +86,10 @@ __device__ __forceinline__ float fast_reciprocal(float x) {
   return y;
 }
 
+// Counts arrivals of this block's threads, and the bytes that other blocks of the cluster store here. A phase is over
+// when all threads that count have said how many bytes each expects, and so many have come: before or after.
+using Arrivals = uint64_t;
+
 #if GTP_CLUSTERS
 // This block's number in its cluster.
 __device__ __forceinline__ unsigned cluster_rank() {
@@ -107,24 +111,22 @@ __device__ __forceinline__ T* cluster_peer(T* mine, unsigned rank) {
   return reinterpret_cast<T*>(theirs);
 }
 
-// Counts the bytes that other blocks of the cluster store here. A phase is over when the block has said how many it
-// expects and so many have come.
-using Arrivals = uint64_t;
-
-// By one thread, before a barrier of the cluster.
-__device__ __forceinline__ void start_arrivals(Arrivals* arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;" ::"r"(
-                   shared_address(arrivals))
+// By one thread, before a barrier of the cluster; threads: how many arrive in each phase.
+__device__ __forceinline__ void start_arrivals(Arrivals* arrivals, int threads) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\nfence.mbarrier_init.release.cluster;" ::"r"(
+                   shared_address(arrivals)),
+               "r"(threads)
                : "memory");
 }
 
-// By one thread, once a phase.
+// By each of these threads, once a phase: what it wrote before is visible after the phase.
 __device__ __forceinline__ void expect_arrivals(Arrivals* arrivals, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(arrivals)), "r"(bytes)
                : "memory");
 }
 
-// Waits for the end of the phase of this parity; what it counted is visible then.
+// Waits for the end of the phase of this parity; what it counted is visible then. The scope of the acquire is the block:
+// that of the cluster would empty the L1 cache at each wait, and what is waited for lies in shared memory.
 __device__ __forceinline__ void await_arrivals(Arrivals* arrivals, int parity) {
   uint32_t over = 0;
   while (over == 0)

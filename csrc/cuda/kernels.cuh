@@ -55,11 +55,13 @@ inline CudaKernel kernel_of(const CudaArguments& p, const CudaPlan& plan) {
       // A block without columns would send nothing, and the other would not wait for it.
       if (p.width > columns_width(kPairBlocks) || p.width < 4 * kPairBlocks) return nullptr;
       return plan.rows == 16 ? columns_kernel<16, kPairBlocks> : columns_kernel<8, kPairBlocks>;
+    case CudaPath::kCounted: return bf16 ? cluster_kernel<CountedExchange> : nullptr;
     case CudaPath::kCluster:
-      if (bf16) return cluster_kernel<TensorProduct<Bf16>>;
-      if (p.precision == Precision::kTf32) return cluster_kernel<TensorProduct<Tf32>>;
-      if (plan.rows == 16) return cluster_kernel<Fp32Product<16>>;
-      return plan.rows == 4 ? cluster_kernel<Fp32Product<4>> : cluster_kernel<Fp32Product<1>>;
+      if (bf16) return cluster_kernel<BarrierExchange<TensorProduct<Bf16>>>;
+      if (p.precision == Precision::kTf32) return cluster_kernel<BarrierExchange<TensorProduct<Tf32>>>;
+      if (plan.rows == 16) return cluster_kernel<BarrierExchange<Fp32Product<16>>>;
+      return plan.rows == 4 ? cluster_kernel<BarrierExchange<Fp32Product<4>>>
+                            : cluster_kernel<BarrierExchange<Fp32Product<1>>>;
     case CudaPath::kTensor: break;
   }
   return bf16 ? tensor_kernel_of<Bf16>(plan.rows, tiles_of(p)) : tensor_kernel_of<Tf32>(plan.rows, tiles_of(p));
@@ -76,6 +78,7 @@ inline int threads_of(const CudaPlan& plan) {
     case CudaPath::kThroughput: return kThroughputThreads;
     case CudaPath::kColumns:
     case CudaPath::kPair: return kColumnsThreads;
+    case CudaPath::kCounted:
     case CudaPath::kCluster: return kClusterThreads;
     case CudaPath::kTensor: break;
   }
@@ -84,7 +87,12 @@ inline int threads_of(const CudaPlan& plan) {
 
 inline int blocks_of(const CudaPlan& plan) {
   if (plan.path == CudaPath::kPair) return kPairBlocks;
-  return plan.path == CudaPath::kCluster ? kClusterBlocks : 1;
+  return plan.path == CudaPath::kCluster || plan.path == CudaPath::kCounted ? kClusterBlocks : 1;
+}
+
+// Whether the plan's kernel reads packed weights.
+inline bool reads_units(const CudaPlan& plan) {
+  return plan.path == CudaPath::kTensor || blocks_of(plan) == kClusterBlocks;
 }
 
 // Shared memory of a block, in bytes.
@@ -98,6 +106,7 @@ inline size_t shared_bytes_of(const CudaArguments& p, const CudaPlan& plan) {
     case CudaPath::kPair:
       return sizeof(float4) *
              (plan.rows == 16 ? ColumnsMemory<16, kPairBlocks>(p).size : ColumnsMemory<8, kPairBlocks>(p).size);
+    case CudaPath::kCounted:
     case CudaPath::kCluster:
       if (p.precision == Precision::kBf16) return ClusterMemory<TensorProduct<Bf16>>(p).bytes;
       if (p.precision == Precision::kTf32) return ClusterMemory<TensorProduct<Tf32>>(p).bytes;

@@ -9,6 +9,7 @@ const char* name_of(CudaPath path) {
     case CudaPath::kCluster: return "cluster";
     case CudaPath::kColumns: return "columns";
     case CudaPath::kPair: return "pair";
+    case CudaPath::kCounted: return "counted";
     case CudaPath::kTensor: break;
   }
   return "tensor";

@@ -8,9 +8,10 @@
 namespace gtp {
 
 // Latency: a block streams all weights for a few rows. Throughput: the same for many rows. Cluster: eight blocks hold
-// all weights between them. Tensor: a block streams weights for a tile of rows on the tensor cores. Columns: as
-// throughput, but each weight goes to one thread only. Pair: the same by two blocks, each half of the columns.
-enum class CudaPath { kLatency, kThroughput, kCluster, kTensor, kColumns, kPair };
+// all weights between them. Counted: the same in bf16, whose blocks count results instead of meeting at a barrier.
+// Tensor: a block streams weights for a tile of rows on the tensor cores. Columns: as throughput, but each weight goes
+// to one thread only. Pair: the same by two blocks, each half of the columns.
+enum class CudaPath { kLatency, kThroughput, kCluster, kTensor, kColumns, kPair, kCounted };
 
 const char* name_of(CudaPath path);
 

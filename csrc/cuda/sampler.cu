@@ -132,12 +132,12 @@ void CudaSampler::prepare(const CudaPlan& plan) const {
 }
 
 int CudaSampler::resident_clusters(const CudaPlan& plan) const {
+  if (!fits(limits_, *arguments_, plan)) return 0;
   // For architectures before 9.0 the kernel is compiled empty: both device and code must be 9.0 or newer.
   cudaFuncAttributes code{};
   const void* kernel = reinterpret_cast<const void*>(kernel_of(*arguments_, plan));
   check(cudaFuncGetAttributes(&code, kernel), "read the sampler's kernels");
-  if (std::min(code.binaryVersion, code.ptxVersion) < 90 || attribute(cudaDevAttrClusterLaunch, device_) == 0 ||
-      !fits(limits_, *arguments_, plan))
+  if (std::min(code.binaryVersion, code.ptxVersion) < 90 || attribute(cudaDevAttrClusterLaunch, device_) == 0)
     return 0;
   prepare(plan);
   const Launch launch(*arguments_, plan, plan.rows, nullptr);
@@ -192,10 +192,9 @@ void CudaSampler::load(const float* flat, float initial_scale, void* stream) {
 void CudaSampler::take(const float* padded, float initial_scale, int64_t rows, void* stream, const void* units) {
   const DeviceGuard guard(device_);
   arguments_->policy = padded;
-  const CudaPath path = plan(rows).path;
   if (units != nullptr)
     arguments_->units = static_cast<const uint4*>(units);
-  else if (path == CudaPath::kCluster || path == CudaPath::kTensor)
+  else if (reads_units(plan(rows)))
     pack(stream);
   arguments_->initial_scale = initial_scale;
   loaded_ = true;

@@ -27,11 +27,24 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 inline void __syncthreads() { emulation::Cluster::wait(emulation::State::kAtBlock); }
+inline void __syncwarp() { emulation::Cluster::wait(emulation::State::kAtWarp); }
 
 inline float __shfl_xor_sync(unsigned, float value, int mask) {
   emulation::Shown mine{};
   mine.value = value;
   return emulation::Cluster::show(mine)[emulation::Cluster::lane() ^ mask].value;
+}
+
+inline uint32_t __shfl_xor_sync(unsigned, uint32_t value, int mask) {
+  emulation::Shown mine{};
+  mine.a[0] = value;
+  return emulation::Cluster::show(mine)[emulation::Cluster::lane() ^ mask].a[0];
+}
+
+inline float __uint_as_float(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
 }
 
 namespace gtp {
@@ -62,12 +75,6 @@ inline uint32_t bits_of(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
   return bits;
-}
-
-inline float float_of(uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, 4);
-  return x;
 }
 
 inline void load_matrices(uint32_t (&words)[4], const void* row) {
@@ -103,12 +110,12 @@ void multiply_fragments(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint
 
 inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   multiply_fragments(c, a, b0, b1, 2,
-                     [](uint32_t word, int half) { return float_of(half ? word & 0xffff0000u : word << 16); });
+                     [](uint32_t word, int half) { return __uint_as_float(half ? word & 0xffff0000u : word << 16); });
 }
 
 // The hardware ignores the last 13 bits.
 inline void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  multiply_fragments(c, a, b0, b1, 1, [](uint32_t word, int) { return float_of(word & ~0x1fffu); });
+  multiply_fragments(c, a, b0, b1, 1, [](uint32_t word, int) { return __uint_as_float(word & ~0x1fffu); });
 }
 
 // To nearest, ties to even.
@@ -120,7 +127,7 @@ inline uint32_t bf16_bits(float x) {
 inline uint32_t pack_bf16(float low, float high) { return bf16_bits(high) << 16 | bf16_bits(low); }
 
 // To nearest, ties away from zero.
-inline float round_tf32(float x) { return std::isnan(x) ? x : float_of((bits_of(x) + 0x1000) & ~0x1fffu); }
+inline float round_tf32(float x) { return std::isnan(x) ? x : __uint_as_float((bits_of(x) + 0x1000) & ~0x1fffu); }
 
 inline float fast_exp(float x) { return std::exp(x); }
 inline float fast_reciprocal(float x) { return 1.0f / x; }
@@ -136,7 +143,7 @@ T* cluster_peer(T* mine, unsigned rank) {
 
 using Arrivals = uint64_t;
 
-inline void start_arrivals(Arrivals* arrivals) { Cluster::start(arrivals); }
+inline void start_arrivals(Arrivals* arrivals, int threads) { Cluster::start(arrivals, threads); }
 inline void expect_arrivals(Arrivals* arrivals, int bytes) { Cluster::expect(arrivals, bytes); }
 inline void await_arrivals(Arrivals* arrivals, int parity) { Cluster::await(arrivals, parity); }
 inline void store_remote(float4* mine, const float4& value, Arrivals* arrivals, unsigned rank) {

@@ -1,25 +1,16 @@
-// The CUDA sampler's kernels on the host, for tests without a GPU: the same source that nvcc compiles.
+// The CUDA sampler on the host, for tests without a GPU: the same source that nvcc compiles.
 #include <memory>
 
 #include "cuda/choice.hpp"
+#include "cuda/sampler.cu"
 
 namespace {
-
-// Runs a grid of clusters of `blocks` blocks.
-template <class Kernel>
-bool launch(Index3 grid, int blocks, int threads, size_t bytes, Kernel&& kernel) {
-  gridDim = grid;
-  blockDim = {static_cast<unsigned>(threads), 1, 1};
-  for (unsigned y = 0; y < grid.y; ++y)
-    for (unsigned x = 0; x < grid.x; x += blocks)
-      if (!emulation::Cluster::run({x, y, 0}, blocks, threads, bytes, kernel)) return false;
-  return true;
-}
 
 // Packs the weights of a policy into units, which are zero before.
 void pack(const gtp::CudaArguments& p, uint4* units) {
   const gtp::PackKernel kernel = gtp::pack_kernel_of(p.precision);
-  launch({3, static_cast<unsigned>(p.shape.seeds), 1}, 1, gtp::kPackThreads, 0, [&] { kernel(p, units); });
+  run_grid(reinterpret_cast<const void*>(kernel), {3, static_cast<unsigned>(p.shape.seeds)}, gtp::kPackThreads, 1, 0,
+           [&] { kernel(p, units); });
 }
 
 gtp::Shape shape_of(const int* sizes) {
@@ -30,13 +21,14 @@ gtp::Shape shape_of(const int* sizes) {
 }  // namespace
 
 // sizes: those of Shape, then the form's activation, clamp, stochastic and squash. path, precision: numbers of their
-// enumerations. policy: padded as by CudaSampler::load. Returns 0; 1 if threads wait for others in vain or write past
-// the shared memory that they asked for; 2 if there is no such kernel.
+// enumerations. policy: padded as by CudaSampler::load. Returns 0; 1 if threads wait for others in vain, write past the
+// shared memory that they asked for or send to a block that has ended; 2 if there is no such kernel.
 extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int* sizes, const float* policy,
                            float initial_scale, const float* observation, const float* noise, float* out, int rows) {
   const gtp::CudaPlan plan{static_cast<gtp::CudaPath>(path), rows_of_plan};
   gtp::CudaArguments p = gtp::cuda_arguments(shape_of(sizes), static_cast<gtp::Precision>(precision));
-  if (gtp::kernel_of(p, plan) == nullptr) return 2;
+  const gtp::CudaKernel kernel = gtp::kernel_of(p, plan);
+  if (kernel == nullptr) return 2;
   p.policy = policy;
   p.initial_scale = initial_scale;
   const std::unique_ptr<uint4[]> units(new uint4[p.units_layout.size]());
@@ -49,10 +41,30 @@ extern "C" int gtp_emulate(int path, int rows_of_plan, int precision, const int*
   p.rows = rows;
   const int blocks = gtp::blocks_of(plan);
   const unsigned tiles = static_cast<unsigned>((rows + plan.rows - 1) / plan.rows);
-  const gtp::CudaKernel kernel = gtp::kernel_of(p, plan);
-  const bool done = launch({tiles * blocks, seeds, 1}, blocks, gtp::threads_of(plan), gtp::shared_bytes_of(p, plan),
-                           [&] { kernel(p); });
-  return done ? 0 : 1;
+  const size_t bytes = gtp::shared_bytes_of(p, plan);
+  const void* const address = reinterpret_cast<const void*>(kernel);
+  emulation::shared_of[address] = bytes;
+  return run_grid(address, {tiles * blocks, seeds}, gtp::threads_of(plan), blocks, bytes, [&] { kernel(p); }) != 0;
+}
+
+// CudaSampler itself, on a card with the given multiprocessors, bytes of shared memory for a block, and capability
+// (90 for 9.0). policy: flat. number: of a plan, -1 for the one chosen. Returns how many plans the card has; 0 with the
+// error in text [200].
+extern "C" int gtp_sample(const int* card, int precision, const int* sizes, const float* policy, float initial_scale,
+                          const float* observation, const float* noise, float* out, int64_t rows, int number,
+                          char* text) {
+  emulation::card = {card[0], card[1], card[2]};
+  emulation::shared_of.clear();
+  try {
+    gtp::CudaSampler sampler(shape_of(sizes), static_cast<gtp::Precision>(precision));
+    sampler.load(policy, initial_scale, nullptr);
+    const std::vector<gtp::CudaPlan> plans = sampler.plans();
+    sampler.sample(observation, noise, out, rows, nullptr, number < 0 ? sampler.plan(rows) : plans.at(number));
+    return static_cast<int>(plans.size());
+  } catch (const std::exception& error) {
+    text[std::string(error.what()).copy(text, 199)] = '\0';
+    return 0;
+  }
 }
 
 // Packs a policy, as gtp_emulate takes it, into units, which are zero before; returns their bytes. Null: packs nothing.

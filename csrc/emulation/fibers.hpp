@@ -2,11 +2,7 @@
 // which reveals a missing barrier. A fiber starts by its context and then switches by jumps, without system calls.
 #pragma once
 
-#include <setjmp.h>
-#include <ucontext.h>
-
 #include <algorithm>
-#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -14,55 +10,15 @@
 #include <random>
 #include <vector>
 
-struct Index3 {
-  unsigned x, y, z;
-};
-inline Index3 threadIdx, blockIdx, blockDim, gridDim;
+#include "emulation/fiber.hpp"
 
 namespace emulation {
-
-enum class State { kReady, kAtWarp, kAtBlock, kAtCluster, kAtPhase, kDone };
-
-// What a lane publishes to its warp.
-struct Shown {
-  uint32_t a[4], b[2];
-  const void* address;
-  float value;
-};
-
-struct Copy {
-  void* to;
-  const void* from;
-};
-
-// 16 bytes on their way to another block.
-struct Sent {
-  void* to;
-  char bytes[16];
-};
-
-// A count of bytes; what is sent lands when its phase is over, not before.
-struct Phase {
-  bool expected = false;
-  int bytes = 0, number = 0;  // bytes expected less those sent
-  std::vector<Sent> sent;
-};
-
-struct Fiber {
-  ucontext_t context;
-  jmp_buf place;
-  bool started = false;
-  State state = State::kReady;
-  const void* count = nullptr;  // with parity, what it waits for at kAtPhase
-  int parity = 0;
-  int turn = 0;  // alternates between two places of `shown_`, so that none overwrites what another has yet to read
-  std::vector<std::vector<Copy>> copies{{}};  // groups of pending copies, the last one open
-};
 
 class Cluster {
  public:
   // Runs `body` in every thread of `blocks` blocks of `threads` threads, from block `first` on. Each block has `bytes`
-  // of memory, filled with NaN. Returns false if some threads wait in vain for others.
+  // of memory, filled with NaN. Returns false if some threads wait in vain for others, or something was counted or
+  // written where it must not be.
   static bool run(Index3 first, int blocks, int threads, size_t bytes, const std::function<void()>& body) {
     Cluster cluster(first, blocks, threads, bytes, body);
     now_ = &cluster;
@@ -76,7 +32,7 @@ class Cluster {
         wait(State::kDone);
       }, 0);
     }
-    return cluster.run_all() && cluster.guards_hold();
+    return cluster.run_all() && cluster.sound_ && cluster.guards_hold();
   }
 
   static void wait(State state) {
@@ -96,18 +52,21 @@ class Cluster {
     return &cluster.shown_[turn][t / 32 * 32];
   }
 
-  static void start(const void* count) { now_->phases_[count] = {}; }
+  static void start(const void* count, int threads) { now_->phases_[count] = {threads, threads, 0, 0}; }
 
   static void expect(const void* count, int bytes) {
-    now_->phases_[count].expected = true;
-    now_->phases_[count].bytes += bytes;
+    Phase& phase = now_->phases_[count];
+    // Of a thread too many, or one that is a phase ahead.
+    if (phase.missing == 0) now_->sound_ = false;
+    --phase.missing;
+    phase.bytes += bytes;
+    phase.end();
   }
 
   static void send(void* to, const void* value, const void* count) {
-    Sent one{to, {}};
-    std::memcpy(one.bytes, value, sizeof one.bytes);
-    now_->phases_[count].sent.push_back(one);
-    now_->phases_[count].bytes -= static_cast<int>(sizeof one.bytes);
+    Sent one{to, count, now_->chance(2), {}};
+    std::memcpy(one.landed ? to : one.bytes, value, sizeof one.bytes);
+    now_->sent_.push_back(one);
   }
 
   static void await(const void* count, int parity) {
@@ -128,10 +87,11 @@ class Cluster {
 
   Cluster(Index3 first, int blocks, int threads, size_t bytes, const std::function<void()>& body)
       : body_(body), first_(first), threads_(threads), bytes_(bytes), stride_((bytes + kGuard + 15) / 16 * 16),
-        fibers_(blocks * threads), memory_(blocks * stride_) {
+        random_(first.x + 1000 * first.y + 1), fibers_(blocks * threads), memory_(blocks * stride_) {
     if (stacks_ == nullptr) stacks_.reset(new char[kMostFibers * kStack]);
     std::fill(memory_.begin(), memory_.end(), static_cast<char>(kPoison));
     for (auto& shown : shown_) shown.resize(fibers_.size());
+    slow_ = static_cast<int>(random_() % fibers_.size());
   }
 
   void resume(int t) {
@@ -151,6 +111,10 @@ class Cluster {
                        [state](const Fiber& f) { return f.state == state; });
   }
 
+  bool any_ready() const {
+    return std::any_of(fibers_.begin(), fibers_.end(), [](const Fiber& f) { return f.state == State::kReady; });
+  }
+
   // Releases `count` threads once all of them wait at the same kind of point.
   bool release(int first, int count, State state) {
     if (!all(first, count, state)) return false;
@@ -158,16 +122,32 @@ class Cluster {
     return true;
   }
 
-  // Ends the phases that are complete, and releases who waits for them.
-  bool end_phases() {
-    for (auto& [count, phase] : phases_) {
-      if (!phase.expected || phase.bytes != 0) continue;
-      for (const Sent& one : phase.sent) std::memcpy(one.to, one.bytes, sizeof one.bytes);
-      phase = {false, 0, phase.number + 1, {}};
+  // True once in so many times.
+  bool chance(unsigned times) { return random_() % times == 0; }
+
+  // Lets half of what was sent arrive.
+  bool arrive() {
+    std::shuffle(sent_.begin(), sent_.end(), random_);
+    const size_t stay = sent_.size() / 2;
+    const bool any = stay < sent_.size();
+    for (; sent_.size() > stay; sent_.pop_back()) {
+      const Sent& one = sent_.back();
+      if (!one.landed) std::memcpy(one.to, one.bytes, sizeof one.bytes);
+      phases_[one.count].bytes -= static_cast<int>(sizeof one.bytes);
+      phases_[one.count].end();
+      // The memory of a block that has ended is no longer its own.
+      const size_t block = (static_cast<const char*>(one.count) - memory_.data()) / stride_;
+      if (all(static_cast<int>(block) * threads_, threads_, State::kDone)) sound_ = false;
     }
+    return any;
+  }
+
+  // Releases those who wait for a phase that is over. The slow thread's warp looks late, and must not miss it.
+  bool release_waiters(bool late) {
     bool any = false;
     for (Fiber& f : fibers_) {
       if (f.state != State::kAtPhase || phases_[f.count].number % 2 == f.parity) continue;
+      if (((&f - fibers_.data()) / 32 == slow_ / 32) != late) continue;
       f.state = State::kReady;
       any = true;
     }
@@ -181,11 +161,11 @@ class Cluster {
     return order;
   }
 
-  // Each warp, block and cluster runs as far ahead of the others as the barriers allow.
+  // Each warp, block and cluster runs as far ahead of the others as the barriers allow; the slow thread stays behind.
   void run_warp(int warp) {
     do {
       for (const int t : shuffled(warp, 32, 1))
-        if (fibers_[t].state == State::kReady) resume(t);
+        if (fibers_[t].state == State::kReady && (t != slow_ || chance(16))) resume(t);
     } while (release(warp, 32, State::kAtWarp));
   }
 
@@ -199,7 +179,8 @@ class Cluster {
     const int count = static_cast<int>(fibers_.size());
     do {
       for (const int block : shuffled(0, count, threads_)) run_block(block);
-    } while (end_phases() || release(0, count, State::kAtCluster));
+    } while (arrive() | release_waiters(false) | any_ready() || release(0, count, State::kAtCluster) ||
+             release_waiters(true));
     return all(0, count, State::kDone);
   }
 
@@ -216,9 +197,12 @@ class Cluster {
   Index3 first_;
   int threads_, active_ = 0;
   size_t bytes_, stride_;
+  bool sound_ = true;  // no thread arrived where none was missing, nothing where a block had ended
   jmp_buf scheduler_;
-  std::mt19937 random_{1};
+  std::mt19937 random_;
+  int slow_;
   std::map<const void*, Phase> phases_;
+  std::vector<Sent> sent_;
   std::vector<Fiber> fibers_;
   std::vector<char> memory_;
   inline static std::unique_ptr<char[]> stacks_;  // kept between runs, because first use of memory costs time

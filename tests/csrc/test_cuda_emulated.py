@@ -50,6 +50,7 @@ def test_every_kernel(
         ("cluster", 4, "fp32"),
         ("cluster", 16, "tf32"),
         ("cluster", 16, "bf16"),
+        ("counted", 16, "bf16"),
         ("tensor", 16, "tf32"),
         ("tensor", 16, "bf16"),
         ("tensor", 32, "tf32"),
@@ -79,6 +80,7 @@ def test_shapes(emulator: ctypes.CDLL, sizes: Sizes, path: str, rows: int, preci
         ("pair", 8, "fp32"),
         ("cluster", 16, "fp32"),
         ("cluster", 16, "bf16"),
+        ("counted", 16, "bf16"),
         ("tensor", 64, "bf16"),
     ],
 )
@@ -86,6 +88,26 @@ def test_shapes(emulator: ctypes.CDLL, sizes: Sizes, path: str, rows: int, preci
 def test_forms(emulator: ctypes.CDLL, form: Form, path: str, rows: int, precision: str) -> None:
     policy = Folded(Sizes(S=2, O=11, A=3, H=36, L=2, K=3), form=form)
     emulated.check(emulator, policy, path, rows, precision, rows + 1)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        Sizes(K=2),
+        Sizes(S=6, O=11, A=3, H=100, L=1, K=5),
+        Sizes(S=6, O=5, A=70, H=128, L=3, K=2),
+        Sizes(O=5, A=3, H=512, L=2, K=2),
+    ],
+    ids=str,
+)
+def test_counting_results_gives_the_bits_of_a_barrier(
+    emulator: ctypes.CDLL, sizes: Sizes
+) -> None:
+    policy = Folded(sizes)
+    barrier, counted = (
+        emulated.run(emulator, policy, path, 16, "bf16", 16) for path in ("cluster", "counted")
+    )
+    assert np.array_equal(barrier, counted)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +146,8 @@ def test_batches_by_the_kernel_chosen_for_them(
         (H100, "fp32", 1025, ("columns", 8)),
         (H100, "fp32", 2048, ("columns", 16)),
         (H100, "fp32", 16384, ("throughput", 64)),
-        (H100, "bf16", 1, ("cluster", 16)),
-        (H100, "bf16", 256, ("cluster", 16)),
+        (H100, "bf16", 1, ("counted", 16)),
+        (H100, "bf16", 256, ("counted", 16)),
         (H100, "bf16", 257, ("tensor", 32)),
         (H100, "bf16", 8192, ("tensor", 64)),
         (H100, "bf16", 16384, ("tensor", 128)),
@@ -156,7 +178,7 @@ def test_the_choice(
 def test_a_policy_too_wide_for_a_cluster_streams_its_weights(emulator: ctypes.CDLL) -> None:
     wide = Folded(Sizes(H=512))
     assert emulated.choose(emulator, wide, "fp32", 1, H100)[:2] == ("latency", 1)
-    assert emulated.choose(emulator, wide, "bf16", 1, H100)[:2] == ("cluster", 16)
+    assert emulated.choose(emulator, wide, "bf16", 1, H100)[:2] == ("counted", 16)
     assert emulated.choose(emulator, wide, "bf16", 16384, H100)[:2] == ("tensor", 64)
 
 

@@ -191,6 +191,30 @@ def test_the_same_bits_twice(rows: int, precision: str) -> None:
 
 @pytest.mark.gpu
 @device
+@pytest.mark.parametrize(
+    ("sizes", "rows"),
+    [
+        (Sizes(), 1),
+        (Sizes(), 512),
+        (Sizes(S=3, L=1, K=9), 33),
+        (Sizes(A=70, L=5, H=128), 100),
+        (Sizes(L=2, H=512), 40),
+        (Sizes(S=64, L=2, K=50), 16),
+    ],
+    ids=str,
+)
+def test_counting_results_gives_the_bits_of_a_barrier(sizes: Sizes, rows: int) -> None:
+    on = Device(sizes, rows, "bf16")
+    if ("counted", 16) not in on.sampler.plans():
+        pytest.skip("this device has no clusters")
+    want = on.run(("cluster", 16)).clone()
+    for _ in range(50):
+        on.tensors[2].fill_(float("nan"))
+        assert torch.equal(on.run(("counted", 16)), want)
+
+
+@pytest.mark.gpu
+@device
 def test_the_choice_states_itself() -> None:
     policy = Folded(Sizes(K=2)).policy().to("cuda")
     clusters = torch.cuda.get_device_capability()[0] >= 9
@@ -198,7 +222,8 @@ def test_the_choice_states_itself() -> None:
         sampler = ops_sampler.NativeSampler(policy, precision)
         path, rows = sampler.native.plan(1)
         alone = "latency" if precision == "fp32" else "tensor"
-        assert path == ("cluster" if clusters else alone)
+        several = "counted" if precision == "bf16" else "cluster"
+        assert path == (several if clusters else alone)
         assert sampler.kernel(1).startswith(precision) and f" {rows} row" in sampler.kernel(1)
         assert sampler.kernel(16384) in sampler.describe()
 

@@ -1,4 +1,4 @@
-"""The CUDA sampler's kernels compiled for the host: their very source, run fiber by fiber."""
+"""The CUDA sampler compiled for the host: its very source, its kernels run fiber by fiber."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tolerance import assert_as_accurate
 from gtp_fast import reference
 
 SOURCES = Path(__file__).parents[2] / "csrc"
-PATHS = ("latency", "throughput", "cluster", "tensor", "columns", "pair")
+PATHS = ("latency", "throughput", "cluster", "tensor", "columns", "pair", "counted")
 PRECISIONS = ("fp32", "tf32", "bf16")
 PLANS = [
     *(("latency", rows, "fp32") for rows in (1, 2, 4)),
@@ -25,6 +25,7 @@ PLANS = [
     *(("throughput", rows, "fp32") for rows in (8, 16, 32, 64)),
     *(("cluster", rows, "fp32") for rows in (1, 4, 16)),
     *(("cluster", 16, precision) for precision in ("tf32", "bf16")),
+    ("counted", 16, "bf16"),
     *(("tensor", rows, p) for rows in (16, 32, 64, 128) for p in ("tf32", "bf16")),
 ]
 """Every kernel: path, rows of its tile, precision."""
@@ -43,8 +44,9 @@ def build(folder: Path) -> ctypes.CDLL:
     library = folder / "emulate.so"
     # Fibers jump from stack to stack, which glibc's hardened longjmp takes for an error.
     options = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-U_FORTIFY_SOURCE"]
+    options += ["-I.", "-Iemulation/runtime"]
     sources = ["emulation/emulate.cpp", "cuda/plan.cpp", "policy.cpp"]
-    command = [str(_compiler()), *options, "-I.", "-o", str(library), *sources]
+    command = [str(_compiler()), *options, "-o", str(library), *sources]
     subprocess.run(command, cwd=SOURCES, check=True)
     return ctypes.CDLL(str(library))
 
@@ -72,6 +74,26 @@ def pack(library: ctypes.CDLL, policy: Folded, precision: str, weights: torch.Te
     units = np.zeros(library.gtp_pack(*given, None) // 16 + 1, np.complex128)
     count = library.gtp_pack(*given, ctypes.c_void_p(units.ctypes.data))
     return units.view(np.uint8)[:count]
+
+
+def run_whole(
+    library: ctypes.CDLL, policy: Folded, precision: str, rows: int, card: tuple[int, int, int],
+    number: int = -1,
+) -> tuple[np.ndarray, int]:  # fmt: skip
+    """Return the actions of `Folded.inputs(rows)` and the number of plans, by the host's side too.
+
+    card: multiprocessors, bytes of shared memory for a block, capability (90 for 9.0); number: of a
+    plan, -1 for the one that is chosen.
+    """
+    observation, noise, out = policy.inputs(rows)
+    weights, text = _aligned(policy.flat()), ctypes.create_string_buffer(200)
+    pointer = [ctypes.c_void_p(x.ctypes.data) for x in (weights, observation, noise, out)]
+    plans = library.gtp_sample(
+        (ctypes.c_int * 3)(*card), PRECISIONS.index(precision), _shape(policy), pointer[0],
+        ctypes.c_float(policy.initial_scale), *pointer[1:], ctypes.c_int64(rows), number, text,
+    )  # fmt: skip
+    assert plans > 0, text.value.decode()
+    return out, plans
 
 
 def check(
