@@ -40,9 +40,7 @@ class Change:
     """Critic pass, TD loss and chain are one kernel of clusters."""
 
 
-CHANGES = (
-    Change("critic pass, TD loss and chain as one cluster kernel", together=True),
-)
+CHANGES = (Change("critic pass, TD loss and chain as one cluster kernel", together=True),)
 BUILT = {
     "begins_at_once": "the batch is drawn inside fold, which draws the times it embeds again",
     "actor_beside": "the actor's loss and chain on the side stream, weighted later",
