@@ -27,7 +27,7 @@ class Again:
 
 
 def of(group: Group, step: int) -> Again | None:
-    """Return the evaluation of a run as a new run would act; None where it acted so itself.
+    """Return a run's evaluation as a new run acts; None where it acted so itself.
 
     None too without such an evaluation: with the run's own number of episodes and evaluation
     seed 0, at the last update. Raises UserError for a file that is none.
