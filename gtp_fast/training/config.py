@@ -184,7 +184,7 @@ def _by_advantage(settings: Any, asked: set[str]) -> Any:
 
 
 def _by_map(settings: Any, asked: set[str]) -> Any:
-    """Return settings that act by the map where the flow is not what GTP's own losses train.
+    """Return settings that act by the map where GTP's losses train no flow for acting.
 
     A way to act that was asked for stays.
     """
