@@ -100,9 +100,7 @@ def test_forms(emulator: ctypes.CDLL, form: Form, path: str, rows: int, precisio
     ],
     ids=str,
 )
-def test_counting_results_gives_the_bits_of_a_barrier(
-    emulator: ctypes.CDLL, sizes: Sizes
-) -> None:
+def test_counting_results_gives_the_bits_of_a_barrier(emulator: ctypes.CDLL, sizes: Sizes) -> None:
     policy = Folded(sizes)
     barrier, counted = (
         emulated.run(emulator, policy, path, 16, "bf16", 16) for path in ("cluster", "counted")
