@@ -47,6 +47,7 @@ class CountedExchange {
  public:
   using P = TensorProduct<Bf16>;
   using Number = P::Number;
+  static_assert(P::kUnit.columns * sizeof(Number) == sizeof(float4), "a row of a group is one store");
 
 #if GTP_CLUSTERS
   __device__ CountedExchange(Arrivals* arrivals, int layers, int groups, int rank)

@@ -161,11 +161,18 @@ class Cluster {
     return order;
   }
 
+  // Whether the slow thread sleeps: now and then it does for long.
+  bool sleeps(int t) {
+    if (t != slow_) return false;
+    if (asleep_ == 0 && chance(32)) asleep_ = 64;
+    return asleep_ > 0 && asleep_-- > 0;
+  }
+
   // Each warp, block and cluster runs as far ahead of the others as the barriers allow; the slow thread stays behind.
   void run_warp(int warp) {
     do {
       for (const int t : shuffled(warp, 32, 1))
-        if (fibers_[t].state == State::kReady && (t != slow_ || chance(16))) resume(t);
+        if (fibers_[t].state == State::kReady && !sleeps(t)) resume(t);
     } while (release(warp, 32, State::kAtWarp));
   }
 
@@ -200,7 +207,7 @@ class Cluster {
   bool sound_ = true;  // no thread arrived where none was missing, nothing where a block had ended
   jmp_buf scheduler_;
   std::mt19937 random_;
-  int slow_;
+  int slow_, asleep_ = 0;
   std::map<const void*, Phase> phases_;
   std::vector<Sent> sent_;
   std::vector<Fiber> fibers_;
