@@ -105,10 +105,12 @@ def _about_sums(table: Sequence[Row], records: Sequence[Record], campaign: Campa
 def _picture(table: Sequence[Row], campaign: Campaign) -> list[str]:
     if not any(row.main for row in table):
         return []
+    again = bool(_evaluated_again(table))
     return [
         "![learning curves](results.png)",
         f"A panel a task, {campaign.steps:,} updates; lines: means over seeds, bands: from the "
-        "lowest seed to the highest, dotted: the data's own policy.",
+        "lowest seed to the highest, dotted: the data's own policy."
+        + (" Stars: the table's scores, of checkpoints that were evaluated again." * again),
     ]
 
 

@@ -32,6 +32,7 @@ _PROMINENT = ("gtp", "gtp-clone")
 def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
     """Draw means over seeds, and bands from the lowest seed to the highest.
 
+    A star with such a band is the score of checkpoints that were evaluated again.
     rows: name and task -> records of each label. UserError without matplotlib or where the file
     cannot be written.
     """
@@ -83,6 +84,12 @@ def _curve(
         zorder=3 if prominent else 2,
     )  # fmt: skip
     axis.fill_between(steps, scores.min(1), scores.max(1), color=colour, alpha=0.13, linewidth=0)
+    if any(record.get("evaluated_again") for record in records):
+        last = [score for record in records for score in record["scores"]]
+        axis.errorbar(
+            steps[-1], np.mean(last), [[np.mean(last) - min(last)], [max(last) - np.mean(last)]],
+            color=colour, marker="*", markersize=15, markeredgecolor="white", capsize=4, zorder=4,
+        )  # fmt: skip
     return line
 
 
