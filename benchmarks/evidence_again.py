@@ -27,13 +27,16 @@ class Again:
 
 
 def of(group: Group, step: int) -> Again | None:
-    """Return a run's evaluation as a new run acts; None where it acted so itself.
+    """Return a single run's evaluation as a new run acts; None where itself did.
 
-    None too without such an evaluation: with the run's own number of episodes and evaluation
-    seed 0, at the last update. Raises UserError for a file that is none.
+    None too without such an evaluation: of the moving average, with the run's own number of
+    episodes and K and evaluation seed 0, at the last update. Raises UserError for a file that is
+    none.
     """
     own, today = group.settings.get("act_by", "map"), _today(group)
     if today in (None, own):
+        return None
+    if group.config.get("preset", "auto") != "auto":
         return None
     (run,) = group.runs
     for path in sorted((run.path / "evaluations").glob("step_*.json")):
@@ -47,9 +50,14 @@ def of(group: Group, step: int) -> Again | None:
                 and found["episodes"] == group.episodes
                 and found["noise_scale"] == group.settings.get("noise_scale", 1.0)
                 and found["num_candidates"] == group.num_candidates
+                and found["k"] == group.settings["k"]
+                and found["weights"] == "ema"
+                and found["seeds"] == sorted(group.seeds)
             )
             if alike:
                 kept = {name: found["per_episode"].get(name) for name in ("return", "success")}
+                if group.task.goal_reaching and kept["success"] is None:
+                    raise ValueError("a maze without successes")
                 return Again(
                     today,
                     {name: np.asarray(x, np.float64) for name, x in kept.items() if x is not None},

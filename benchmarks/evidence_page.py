@@ -124,14 +124,24 @@ def _headline(table: Sequence[Row], order: Sequence[str]) -> list[str]:
     if not both:
         return []
     levels = [np.mean([np.mean(row.scores(task)) for task in both]) for row in (ours, clone)]
+    then = [np.mean([np.mean(_then(row, task)) for task in both]) for row in (ours, clone)]
+    by_map = (
+        f" Both act by their flow; by the map, as most of these runs acted when they were trained, "
+        f"`{OURS}` scores {then[0]:.1f} and `{CLONE}` {then[1]:.1f}."
+    )
     higher = sum(np.mean(ours.scores(task)) > np.mean(clone.scores(task)) for task in both)
     over = f"{len(both)} task{'s' * (len(both) > 1)}"
     return [
         f"With value guidance `{OURS}` scores {levels[0]:.1f} on average, without it (`{CLONE}`) "
         f"{levels[1]:.1f}, over {over} that both have; it is the higher one on {higher}. A run "
         "with guidance scores higher than one without with probability "
-        f"{chance(ours, clone, order)}."
+        f"{chance(ours, clone, order)}." + by_map * bool(_evaluated_again(list(named.values())))
     ]
+
+
+def _then(row: Row, task: str) -> list[float]:
+    """Return the last scores of a row's runs as they were evaluated in training."""
+    return [score for record in row.runs[task] for score in record["curve"]["scores"][-1]]
 
 
 def _sources(records: Sequence[Record], order: Sequence[str]) -> list[str]:

@@ -86,10 +86,10 @@ def mlp_pair(
     scratch = empty(x, min(2, depth), G, C, H)
     rows, options = tiles(G, B + C, H, precision, x.device, small=small)
     chip, widest = tiling.capability(x.device), options["BLOCK_H"] == 512
-    # By default ptxas spills here rather than take more than 128 registers, or 160.
     if precision == "tf32" and options["num_warps"] == 4 and options["BLOCK_H"] == 256:
-        # With Triton 3.6 a deeper block spills, 32 or 48 bytes.
-        options["BLOCK_K"] = 16
+        # With Triton 3.6 a deeper block spills, 32 or 48 bytes; four of these cover L2's latency.
+        options |= {"BLOCK_K": 16, "num_stages": 4}
+    # By default ptxas spills here rather than take more than 128 registers, or 160.
     if widest and chip >= 120 and precision == "tf32":
         options["maxnreg"] = 255
     elif widest and chip >= 90 and precision == "bf16" and not save:

@@ -196,6 +196,8 @@ void CudaSampler::take(const float* padded, float initial_scale, int64_t rows, v
     arguments_->units = static_cast<const uint4*>(units);
   else if (reads_units(plan(rows)))
     pack(stream);
+  else
+    arguments_->units = static_cast<const uint4*>(units_.get());  // units of an earlier call may be gone
   arguments_->initial_scale = initial_scale;
   loaded_ = true;
 }

@@ -68,16 +68,22 @@ def flow_times(
     """Return the descending times of the Euler steps that act, the last one exactly 0: [K + 1].
 
     T first, then K - 1 times by one factor, from 6 sigma_data (at most T / 2) to a 24th of it (at
-    least t_min). Ours: an action is decided where noise and data are of one size, and of the
-    sampler's five times one lies there. A single time between is the geometric middle.
+    least t_min); a single time between is the geometric middle. Ours: an action is decided where
+    noise and data are of one size, and only one of the sampler's five times lies there. Where
+    t_min leaves no room, the times are the sampler's.
     """
     high = min(6.0 * sigma_data, t_max / 2)
-    ends = torch.tensor([high, max(high / 24.0, min(t_min, high))], dtype=torch.float64).log()
+    low = max(high / 24.0, t_min)
+    if low >= high:
+        return sampling_times(steps, t_min, t_max, dtype)
+    ends = torch.tensor([high, low], dtype=torch.float64).log()
     share = torch.arange(steps - 1, dtype=torch.float64) / max(steps - 2, 1)
     if steps == 2:
         share += 0.5
-    between = (ends[0] + share * (ends[1] - ends[0])).exp()
-    return torch.cat((torch.tensor([t_max]), between, torch.zeros(1))).to(dtype)
+    between = (ends[0] + share * (ends[1] - ends[0])).exp().clamp(low, high)
+    whole = torch.zeros(steps + 1, dtype=torch.float64)
+    whole[0], whole[1:-1] = t_max, between
+    return whole.to(dtype)
 
 
 def noise_level(t: Tensor, t_min: float) -> Tensor:

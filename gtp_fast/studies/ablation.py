@@ -52,12 +52,13 @@ _AT_ONCE = 5
 class Ablation:
     """The rows of one study, in one table.
 
-    shared: settings that all rows have besides their own. rounds: of the timing. folder: of
-    times.json and table.md.
+    shared: settings that all rows have besides their own; all act by the map, which every
+    objective trains. rounds: of the timing. folder: of times.json and table.md.
     """
 
     def __init__(self, study: Study, data: TransitionTable, shared: Mapping[str, Any], rounds: int):
-        self.study, self.data, self.shared, self.rounds = study, data, dict(shared), rounds
+        self.study, self.data, self.rounds = study, data, rounds
+        self.shared: dict[str, Any] = {"act_by": "map"} | dict(shared)
         self.folder = study.path.parent
         self.times: dict[str, float] = _read(self.folder / "times.json")
 

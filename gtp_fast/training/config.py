@@ -184,13 +184,14 @@ def _by_advantage(settings: Any, asked: set[str]) -> Any:
 
 
 def _by_map(settings: Any, asked: set[str]) -> Any:
-    """Return settings that act by the map where GTP's losses train no flow for acting.
+    """Return settings that act by the map where Euler steps were not tried.
 
-    A way to act that was asked for stays.
+    That is with other objectives than gtp, without a flow loss, and in one step, which would be a
+    mean. A way to act that was asked for stays.
     """
     if not isinstance(settings, GTPConfig) or "act_by" in asked:
         return settings
-    if settings.objective == "gtp" and all(settings.lambda_flow):
+    if settings.objective == "gtp" and all(settings.lambda_flow) and settings.k > 1:
         return settings
     return dataclasses.replace(settings, act_by="map")
 

@@ -49,6 +49,7 @@ def test_long_runs_have_the_papers_rates_and_let_the_critic_learn_first() -> Non
         (["--steps", "1000", "--objective", "linear-q"], "map"),
         (["--steps", "1000", "--objective", "flow"], "map"),
         (["--steps", "1000", "--lambda-flow", "0"], "map"),
+        (["--steps", "1000", "--k", "1"], "map"),
         (["--steps", "1000", "--task", "pointmaze-demo"], "map"),
     ],
 )

@@ -60,11 +60,14 @@ def test_times_of_the_flow(steps: int, expected: list[float]) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 64])
-@pytest.mark.parametrize(("sigma_data", "t_min", "t_max"), [(0.5, 0.002, 1.0), (1.0, 0.4, 80.0)])
+@pytest.mark.parametrize(
+    ("sigma_data", "t_min", "t_max"),
+    [(0.5, 0.002, 0.3), (1.0, 0.4, 80.0), (0.5, 3.5, 80.0), (1e-4, 0.002, 80.0)],
+)
 def test_times_of_the_flow_descend_within_those_of_training(
     steps: int, sigma_data: float, t_min: float, t_max: float
 ) -> None:
-    times = reference.flow_times(steps, sigma_data, t_min, t_max)
+    times = reference.flow_times(steps, sigma_data, t_min, t_max, torch.float64)
     assert (times.diff() < 0).all() and len(times) == steps + 1
     assert times[0] == t_max and times[-1] == 0.0 and (times[:-1] >= t_min).all()
 

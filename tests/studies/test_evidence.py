@@ -156,7 +156,8 @@ def evaluated_again(run: Run, success: list[float], **changes: Any) -> None:
     (run.path / "evaluations").mkdir()
     record = {
         "act_by": "euler", "step": 100, "evaluation_seed": 0, "episodes": len(success),
-        "noise_scale": 1.0, "num_candidates": 1,
+        "noise_scale": 1.0, "num_candidates": 1, "k": SETTINGS["k"], "weights": "ema",
+        "seeds": [0],
         "per_episode": {"return": [success], "success": [success]},
     } | changes  # fmt: skip
     (run.path / "evaluations" / "step_000000100-euler.json").write_text(json.dumps(record))
@@ -181,6 +182,9 @@ def test_an_older_run_counts_as_a_new_one_would_act(tmp_path: Path) -> None:
         {"episodes": 3},
         {"noise_scale": 0.5},
         {"num_candidates": 4},
+        {"k": 10},
+        {"weights": "online"},
+        {"seeds": [1]},
     ],
 )
 def test_another_evaluation_does_not_count(tmp_path: Path, changes: dict[str, Any]) -> None:

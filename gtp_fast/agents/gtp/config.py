@@ -99,7 +99,9 @@ class GTPConfig(AgentConfig):
     it.
     """
     act_by: ActBy = "map"
-    """What acts: map (K jumps, the paper's) or euler (K Euler steps of phi(., t, t), ours)."""
+    """What acts: map (K jumps, the paper's) or euler (K Euler steps of phi(., t, t) over times of
+    their own, ours).
+    """
 
 
 def ranges(config: GTPConfig) -> Ranges:
