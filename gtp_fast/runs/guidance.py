@@ -65,7 +65,7 @@ def last(columns: Columns) -> Figures:
     return _means(columns, columns["step"] == columns["step"].max()) if columns else {}
 
 
-def sentences(columns: Columns, steps: int, act_by: str | None = "map") -> dict[str, str]:
+def sentences(columns: Columns, steps: int, act_by: str | None) -> dict[str, str]:
     """Return what is wrong with a run of that many updates, by kind: `guidance`, `map`.
 
     A map that lags is a fault only where it acts.

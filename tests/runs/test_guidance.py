@@ -49,7 +49,7 @@ def test_a_metrics_table_reads_back_as_numbers(tmp_path: Path) -> None:
 def test_a_sound_run_has_figures_and_no_warning(tmp_path: Path) -> None:
     found = columns(tmp_path, (50, {"weight_ess": 0.4}), (100, {}))
     assert guidance.last(found) == pytest.approx(SOUND)
-    assert guidance.sentences(found, 100) == {}
+    assert guidance.sentences(found, 100, "map") == {}
     assert guidance.shown(guidance.last(found)) == {"ess": "0.60", "r": "0.80"}
     said = guidance.describe(guidance.last(found))
     assert said.startswith("ess 0.60, r 0.80, w by quartile of return 1.00 1.10 1.20 1.30, error")
@@ -68,7 +68,7 @@ def test_a_sound_run_has_figures_and_no_warning(tmp_path: Path) -> None:
 def test_each_fault_is_named_with_what_mends_it(
     tmp_path: Path, changes: dict[str, float | list[float]], kind: str, fault: str
 ) -> None:
-    ((found, sentence),) = guidance.sentences(columns(tmp_path, (60, changes)), 100).items()
+    ((found, sentence),) = guidance.sentences(columns(tmp_path, (60, changes)), 100, "map").items()
     assert found == kind
     assert [name for name, mend in guidance.MENDS.items() if mend in sentence] == [fault]
     assert sentence.endswith(".") and ". " not in sentence
@@ -86,7 +86,7 @@ def test_each_fault_is_named_with_what_mends_it(
 def test_at_its_limit_a_figure_is_sound(
     tmp_path: Path, changes: dict[str, float | list[float]]
 ) -> None:
-    assert guidance.sentences(columns(tmp_path, (60, changes)), 100) == {}
+    assert guidance.sentences(columns(tmp_path, (60, changes)), 100, "map") == {}
 
 
 def test_a_map_that_lags_is_a_fault_only_where_it_acts(tmp_path: Path) -> None:
@@ -97,23 +97,23 @@ def test_a_map_that_lags_is_a_fault_only_where_it_acts(tmp_path: Path) -> None:
 
 def test_only_the_second_half_is_judged_and_by_its_mean(tmp_path: Path) -> None:
     noted = [(40, {"weight_ess": 0.0, "map_error": 9.0}), (60, {"weight_ess": 0.2}), (90, {})]
-    assert guidance.sentences(columns(tmp_path, *noted[:1]), 100) == {}
+    assert guidance.sentences(columns(tmp_path, *noted[:1]), 100, "map") == {}
     (tmp_path / "metrics.csv").unlink()
     found = columns(tmp_path, *noted)
     # Of 0, 0.2 and 0.6 the last two make 0.4, all three 0.27.
-    assert guidance.sentences(found, 100) == {}
-    assert set(guidance.sentences(found, 80)) == {"guidance", "map"}
+    assert guidance.sentences(found, 100, "map") == {}
+    assert set(guidance.sentences(found, 80, "map")) == {"guidance", "map"}
 
 
 def test_seeds_without_guidance_are_no_part_of_its_figures(tmp_path: Path) -> None:
     mixed = columns(tmp_path, (60, {"weight_ess": [1.0, 0.2]}))
     assert guidance.last(mixed)["weight_ess"] == pytest.approx(0.2)
-    assert "guidance" in guidance.sentences(mixed, 100)
+    assert "guidance" in guidance.sentences(mixed, 100, "map")
     (tmp_path / "metrics.csv").unlink()
     alike = {name: 1.0 for name in SOUND if name.startswith("weight")}
     clone = columns(tmp_path, (60, alike))
     assert guidance.shown(guidance.last(clone)) == {}
-    assert guidance.sentences(clone, 100) == {}
+    assert guidance.sentences(clone, 100, "map") == {}
     assert guidance.describe(guidance.last(clone)).startswith("error of the mean action")
 
 
@@ -124,11 +124,11 @@ def test_a_run_guided_by_episodes_alone_shows_its_order_and_is_judged_by_it(
     found = columns(tmp_path, (60, alone))
     figures = guidance.last(found)
     assert not {"weight_ess", "weight_correlation"} & figures.keys()
-    assert guidance.shown(figures) == {} and guidance.sentences(found, 100) == {}
+    assert guidance.shown(figures) == {} and guidance.sentences(found, 100, "map") == {}
     assert guidance.describe(figures).startswith("w by quartile of return 1.00 1.20 1.30, error")
     (tmp_path / "metrics.csv").unlink()
     worse = columns(tmp_path, (60, alone | {"weight_quartile_4": 0.5}))
-    assert guidance.MENDS["order"] in guidance.sentences(worse, 100)["guidance"]
+    assert guidance.MENDS["order"] in guidance.sentences(worse, 100, "map")["guidance"]
     assert "--advantage-start" in guidance.MENDS["order"]
 
 
@@ -137,7 +137,7 @@ def test_quartiles_without_a_row_are_left_out_of_the_order(tmp_path: Path) -> No
     gaps = {"weight_quartile_2": nan, "weight_quartile_4": nan, "weight_quartile_3": 0.5}
     found = columns(tmp_path, (60, gaps))
     assert "the best episodes have the mean weight 0.50, the worst 1.00" in str(
-        guidance.sentences(found, 100)
+        guidance.sentences(found, 100, "map")
     )
     assert "w by quartile of return 1.00 0.50," in guidance.describe(guidance.last(found))
 
@@ -148,7 +148,7 @@ def test_tables_without_such_figures_say_nothing(tmp_path: Path) -> None:
     MetricsLog(tmp_path / "diverged.csv", (0,)).write(5, dict.fromkeys(SOUND, float("nan")))
     assert guidance.read(tmp_path / "diverged.csv") == {}
     found = guidance.read(tmp_path / "metrics.csv")
-    assert found == {} and guidance.last(found) == {} and guidance.sentences(found, 5) == {}
+    assert found == {} and guidance.last(found) == {} and guidance.sentences(found, 5, "map") == {}
 
 
 def test_the_report_has_a_line_for_each_run(
