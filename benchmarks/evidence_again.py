@@ -36,8 +36,6 @@ def of(group: Group, step: int) -> Again | None:
     own, today = group.settings.get("act_by", "map"), _today(group)
     if today in (None, own):
         return None
-    if group.config.get("preset", "auto") != "auto":
-        return None
     (run,) = group.runs
     for path in sorted((run.path / "evaluations").glob("step_*.json")):
         try:
@@ -68,9 +66,11 @@ def of(group: Group, step: int) -> Again | None:
 
 
 def _today(group: Group) -> str | None:
-    """Return what would act in a new run of a group's task and length; None of a rival."""
-    if group.config["agent"] != "gtp":
+    """Return what acts in a new run like a group's; None of a rival."""
+    config = group.config
+    if config["agent"] != "gtp":
         return None
-    settings = agents.defaults("gtp", group.task, group.config["steps"])[1]
+    preset = config.get("preset", "auto")
+    settings = agents.defaults("gtp", group.task, config["steps"], preset)[1]
     acts: str = settings.act_by
     return acts
