@@ -17,6 +17,7 @@ from benchmarks.evidence_runs import CLONE, Campaign, Record, collect
 from gtp_fast import agents, cli, runs, tasks, train
 from gtp_fast.errors import UserError
 from gtp_fast.runs import checkpoint
+from gtp_fast.system import figure
 
 LABELS = (
     "gtp", CLONE, "bc", "iql", "diffusion-ql", "consistency-ac", "fql", "sscql",
@@ -64,6 +65,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Make the missing cells and write the page after each; return the exit code."""
     options = cli.parse(Options, argv, "python -m benchmarks.evidence", __doc__)
+    figure.require()  # The first page is written after the first cell: hours may be lost.
     campaign = _campaign(options)
     began, failed = time.monotonic(), 0
     cells = [] if options.write_only else campaign.missing(_collect(options))

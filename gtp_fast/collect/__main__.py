@@ -26,7 +26,7 @@ class Options:
     transitions: int | None = None
     """Steps to collect; the task's own number by default."""
     seed: int = 0
-    """The same seed gives the same data, bit for bit."""
+    """The same seed gives the same data, bit for bit, on one machine."""
     noise: float | None = None
     """Standard deviation of the Gaussian added to actions; the task's own by default."""
     output: Path | None = None

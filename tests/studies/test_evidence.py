@@ -332,6 +332,15 @@ def test_wrong_options_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFi
         assert said in capsys.readouterr().err
 
 
+def test_without_matplotlib_nothing_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(train, "main", lambda argv: pytest.fail("a cell was trained"))
+    assert cli.run(evidence.main, [*OPTIONS, "--output", str(tmp_path)]) == 2
+    assert "Figures need matplotlib" in capsys.readouterr().err
+
+
 def test_a_tiny_campaign_runs_from_end_to_end(tmp_path: Path) -> None:
     pytest.importorskip("gymnasium_robotics")
     data = tmp_path / "data"
