@@ -52,10 +52,73 @@ def test_clusters_give_the_same_bits_whatever_runs_first() -> None:
     case.now, case.next = (repeated[0], repeated[1]), (repeated[2], repeated[3])
     case.reward, case.mask = (x.repeat(1, tiles) for x in (case.reward, case.mask))
     many = case.fast()
-    for name in ("hidden", "deltas", "gradient"):
-        # A batch of three times the rows divides the gradient by as much.
-        scale = 1.0 if name == "hidden" else tiles
-        rows = many[name].unflatten(-2, (tiles, -1)).unbind(-3)
-        for row in rows[1:]:
-            assert torch.equal(row, rows[0]), name
-        assert torch.equal(one["hidden"], rows[0]) or scale > 1.0
+    for name in ("deltas", "gradient", "hidden"):
+        first, *others = many[name].unflatten(-2, (tiles, -1)).unbind(-3)
+        assert all(torch.equal(x, first) for x in others), name
+    assert torch.equal(one["hidden"], first)
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize("network", [0, 1], ids=["online", "target"])
+@pytest.mark.parametrize("twin", [0, 1])
+def test_a_diverged_twin_spoils_its_seed_and_no_other(network: int, twin: int) -> None:
+    case = Case(Shape(S=2, O=11, A=3, H=64, D=2))
+    before = case.fast()
+    case.copies[network][2 + twin, -2] = torch.nan  # a weight of the last layer
+    after = case.fast()
+    spoiled = after["gradient"].view(2, 2, -1)[1]
+    # A target serves both twins.
+    assert torch.isnan(spoiled[twin] if network == 0 else spoiled).all()
+    assert torch.isnan(after["losses"]).tolist() == [False, True]
+    for name, value in before.items():
+        groups = slice(0, 1 if name == "losses" else 2)
+        where = (slice(None), groups) if value.ndim == 4 else (groups,)
+        assert torch.equal(after[name][where], value[where]), name
+
+
+@pytest.mark.parametrize(
+    ("sizes", "card", "reason"),
+    [
+        ((29, 8, 100, 3, 1), HOPPER, "a width that is a multiple of 64, not 100"),
+        ((29, 8, 512, 3, 1), HOPPER, r"\d+ kB .* for 3 hidden layers of 512 and 37 inputs, .* 227$"),
+        ((29, 8, 256, 3, 1), AMPERE, "a GPU with clusters, of capability 9.0 or newer"),
+        ((29, 8, 256, 3, 1), (4, *HOPPER[1:]), "room for 8 blocks at once on this GPU"),
+        ((29, 8, 256, 3, 0), HOPPER, "at least one input, hidden layer and next action"),
+    ],
+)
+def test_what_a_card_cannot_hold_is_refused_with_one_reason(
+    emulator: ctypes.CDLL, sizes: tuple[int, ...], card: tuple[int, ...], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=f"in one cluster kernel need {reason}"):
+        Emulated(emulator, sizes, card).run(1, 16, 0.9, [0] * 14, [0] * 6, 0)
+
+
+@pytest.mark.usefixtures("card")
+def test_copies_that_are_not_aligned_are_refused() -> None:
+    case = Case(Shape(O=3, A=2, H=64, D=1))
+    case.copies = tuple(x.contiguous() for x in case.copies)
+    with pytest.raises(ValueError, match="need copies of the weights in aligned rows"):
+        case.fast()
+
+
+@pytest.mark.usefixtures("card")
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    case = Case(Shape(O=3, A=2, H=64, D=1))
+    case.mask = case.mask[:, 1:]
+    with pytest.raises(UserError, match=r"inputs and a mask of .*\(1, 17\)\], not .*\(1, 16\)\]"):
+        case.fast()
+    case.parameters = tuple(x[:, 1:] for x in case.parameters)
+    with pytest.raises(UserError, match="critics of 449 parameters each"):
+        case.fast()
+
+
+def test_what_it_does_not_compute_is_refused_with_the_reason() -> None:
+    case = Case(Shape(O=3, A=2, H=64, D=1))
+    given = case.shape[1:6], case.parameters
+    for precision in ("fp32", "tf32"):
+        with pytest.raises(UserError, match=f"critics_together is not available.*not {precision}"):
+            critics.ClusterCritics(*given, case.copies, precision)
+    with pytest.raises(UserError, match="reads bf16 copies of the weights"):
+        critics.ClusterCritics(*given, case.parameters, "bf16")
+    with pytest.raises(UserError, match="runs on a GPU, not on cpu"):
+        critics.ClusterCritics(*given, case.copies, "bf16")
