@@ -17,7 +17,7 @@ from benchmarks import ROOT, bench_update
 from benchmarks import h100 as gpu
 from benchmarks.h100 import GAP, Design
 from benchmarks.report import replace
-from benchmarks.update_nodes import Update, lines, longest, record, time_of, ways
+from benchmarks.update_nodes import Line, Update, lines, longest, record, time_of, ways
 from gtp_fast.errors import UserError
 from gtp_fast.ops.launches import DEFAULT, OTHER_WAYS, Launches, other_ways
 
@@ -42,8 +42,9 @@ BUILT = {
 """Options of the launches, in words."""
 TOGETHER = "critics_together"
 """The option that is off."""
-UNCOUNTED, COUNTS = Design(counted=False), "blocks of a cluster count what they get, where a barrier fences"
-"""What the sampler's plan `counted` replaces, and what it does."""
+UNCOUNTED = Design(counted=False)
+"""What the sampler's plan `counted` replaces."""
+COUNTS = "blocks of a cluster count what they get, where a barrier fences"
 
 
 def estimate(update: Update, design: Design = NOW) -> float:
@@ -165,6 +166,10 @@ def _options(updates: Sequence[Update], others: Mapping[str, Mapping[str, Update
     return [*text, f"| `counted` | {COUNTS} | {' | '.join(f'{x:.1f}' for x in losses)} |"]
 
 
+def _cost_of(name: str, made: Sequence[Line]) -> float:
+    return next(x.cost.microseconds for x in made if x.name == name)
+
+
 def _off(updates: Sequence[Update], others: Mapping[str, Update]) -> list[str]:
     text = [
         "### What the option that is off would save, by the same model",
@@ -181,9 +186,8 @@ def _off(updates: Sequence[Update], others: Mapping[str, Update]) -> list[str]:
     before = {x.precision: estimate(x) for x in updates}
     made = {precision: lines(x, NOW) for precision, x in others.items()}
     then = {precision: time_of(longest(x)) for precision, x in made.items()}
-    alone = {p: next(y.cost.microseconds for y in x if y.name == "critics") for p, x in made.items()}
     rows = {
-        "the kernel": alone,
+        "the kernel": {p: _cost_of("critics", x) for p, x in made.items()},
         "update without it": {x: before[x] for x in others},
         "**update with it**": then,
         "saved": {x: before[x] - then[x] + 0.0 for x in others},

@@ -44,7 +44,7 @@ else()
         set(CMAKE_CUDA_STANDARD 17)
         set(CMAKE_CUDA_STANDARD_REQUIRED ON)
         set(CUDA_SOURCES cuda/sampler.cu cuda/plan.cpp)
-        # Only kernels of clusters, which are empty before 9.0; a toolkit that ends there needs them to link all the same.
+        # Kernels of clusters alone, empty before 9.0. A toolkit that ends before needs them to link all the same.
         set(CLUSTER_SOURCES cuda/critics.cu)
         set(CLUSTER_ARCHITECTURES ${CMAKE_CUDA_ARCHITECTURES})
         if(newest GREATER_EQUAL 90)

@@ -126,8 +126,8 @@ class CriticsTile {
     for (int l = top; l > 0; --l)
       layer([&](int twin, int g, Number* to) {
         const Number* const rows = weights + twin * m_.backward +
-                                   ((l - 1) * m_.columns + g * kCriticColumns) * m_.back_stride;
-        multiply_plain<false>(x_ + twin * kCriticRows * m_.stride, m_.stride, rows, m_.back_stride, s.width,
+                                   ((l - 1) * m_.columns + g * kCriticColumns) * m_.stride;
+        multiply_plain<false>(x_ + twin * kCriticRows * m_.stride, m_.stride, rows, m_.stride, s.width,
                               [&](int r, int j, float u, float v) { finish(l - 1, twin, g, r, j, u, v, to); });
         if (l > 1) exchange_.send(to, m_.stride);
       }, l > 1);

@@ -70,8 +70,8 @@ inline CriticsArguments critics_arguments(int seeds, int64_t rows, float discoun
 // Ready for critics of one shape on the current device. A call neither waits nor allocates, so it can be captured.
 class CudaCritics {
  public:
-  // Throws std::invalid_argument with the reason why the device cannot hold such critics, std::runtime_error with CUDA's
-  // own text when CUDA fails.
+  // Throws std::invalid_argument with the reason why the device cannot hold such critics, and std::runtime_error with
+  // CUDA's own text when CUDA fails.
   explicit CudaCritics(const CriticsShape& shape);
 
   // Launches on a stream; the shape is that of the constructor, all addresses are on the device. Throws

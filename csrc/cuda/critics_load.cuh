@@ -47,7 +47,7 @@ struct CriticsLoader {
     for (int i = threadIdx.x; i < 2 * rows * chunks; i += kClusterThreads) {
       const int chunk = i % chunks, row = i / chunks % rows, twin = i / chunks / rows;
       const int layer = 1 + row / m.columns, k = rank * m.columns + row % m.columns;
-      copy_async(to + twin * m.backward + row * m.back_stride + chunk * kCriticColumns,
+      copy_async(to + twin * m.backward + row * m.stride + chunk * kCriticColumns,
                  p.online.copy + (2 * seed + twin) * p.copy_stride + weight_of(p.shape, layer) +
                      static_cast<int64_t>(k) * H + chunk * kCriticColumns);
     }

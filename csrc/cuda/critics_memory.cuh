@@ -19,9 +19,9 @@ inline __host__ __device__ int bias_of(const CriticsShape& s, int layer) {
 }
 
 constexpr int kCriticRows = 16;
-constexpr int kCriticColumns = 8;                                  // of a group, which one warp multiplies
-constexpr int kCriticWidths = kClusterBlocks * kCriticColumns;     // a width is a multiple
-constexpr int kCriticDepth = 32;                                   // inputs that a warp takes at once
+constexpr int kCriticColumns = 8;                               // of a group, which one warp multiplies
+constexpr int kCriticWidths = kClusterBlocks * kCriticColumns;  // a width is a multiple
+constexpr int kCriticDepth = 32;                                // inputs that a warp takes at once
 
 // A weight of the forward pass lies at [group][input][column of 8]: eight inputs of a group fill all banks. Two inputs
 // more a group spread the copies of neighbouring groups. The backward pass reads its rows as they are.
@@ -29,7 +29,7 @@ struct CriticsMemory {
   using Number = uint16_t;
   int groups, columns;                         // of one block and network
   int inputs, input_stride, stride;            // first layer's inputs, padded; rows of inputs, of activations
-  int group_rows, back_stride;                 // inputs of a group; numbers of a row backward
+  int group_rows;                              // inputs of a group
   int forward, backward;                       // numbers of a network
   size_t target, online, x[2], input;          // Numbers, in bytes from the start, like all below
   size_t arrivals;
@@ -44,9 +44,8 @@ struct CriticsMemory {
     stride = s.width + kCriticColumns;
     input_stride = inputs + kCriticColumns;
     group_rows = inputs + (s.depth - 1) * s.width + 2;
-    back_stride = s.width + kCriticColumns;
     forward = groups * group_rows * kCriticColumns;
-    backward = (s.depth - 1) * columns * back_stride;
+    backward = (s.depth - 1) * columns * stride;
     exchanges = (s.repeats + 2) * s.depth - 1;
     size_t at = 0;
     const auto take = [&at](size_t count, size_t size) {

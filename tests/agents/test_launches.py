@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import emulated
@@ -82,17 +82,23 @@ def test_the_default_ways_give_the_same_bits_twice() -> None:
         assert torch.equal(value, other[name]), name
 
 
-@pytest.fixture
-def clusters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let the critics' cluster kernel run: on a card that has clusters, else in the emulation."""
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL | None:
+    """The cluster kernels compiled for the host, where no device runs them."""
     if not INTERPRETED:
-        if torch.cuda.get_device_capability() < (9, 0):
-            pytest.skip("this device has no clusters")
-        return
+        return None
     if reason := emulated.missing():
         pytest.skip(reason)
-    library = emulated.build(tmp_path)
-    monkeypatch.setattr(critics, "prepared", lambda _, sizes: Emulated(library, sizes))
+    return emulated.build(tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.fixture
+def clusters(monkeypatch: pytest.MonkeyPatch, emulator: ctypes.CDLL | None) -> None:
+    """Let the critics' cluster kernel run: on a card that has clusters, else in the emulation."""
+    if emulator is not None:
+        monkeypatch.setattr(critics, "prepared", lambda _, sizes: Emulated(emulator, sizes))
+    elif torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("this device has no clusters")
 
 
 @pytest.mark.usefixtures("clusters")

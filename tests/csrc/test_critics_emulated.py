@@ -80,7 +80,7 @@ def test_a_diverged_twin_spoils_its_seed_and_no_other(network: int, twin: int) -
     ("sizes", "card", "reason"),
     [
         ((29, 8, 100, 3, 1), HOPPER, "a width that is a multiple of 64, not 100"),
-        ((29, 8, 512, 3, 1), HOPPER, r"\d+ kB .* for 3 hidden layers of 512 and 37 inputs, .* 227$"),
+        ((29, 8, 512, 3, 1), HOPPER, r"\d+ kB .* 3 hidden layers of 512 and 37 inputs, .* 227$"),
         ((29, 8, 256, 3, 1), AMPERE, "a GPU with clusters, of capability 9.0 or newer"),
         ((29, 8, 256, 3, 1), (4, *HOPPER[1:]), "room for 8 blocks at once on this GPU"),
         ((29, 8, 256, 3, 0), HOPPER, "at least one input, hidden layer and next action"),

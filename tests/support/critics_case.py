@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from rounded import ROUND, _Rounded
+from rounded import ROUND, RoundedProduct
 from tolerance import assert_as_accurate
 from torch import Tensor
 from triton_cases import generator
@@ -94,10 +94,9 @@ class Case:
 
     def plain(self, dtype: torch.dtype, precision: str = "fp32") -> dict[str, Tensor]:
         """Return the same by PyTorch; precision: of the products' factors."""
-        S, _, _, _, _, _, B = self.shape
-        sums, hidden = [], []
-        kept = (sums, hidden)
-        values = self._values(self.parameters[0], self.now, dtype, precision, kept)
+        sums: list[Tensor] = []
+        hidden: list[Tensor] = []
+        values = self._values(self.parameters[0], self.now, dtype, precision, (sums, hidden))
         following = self._values(self.parameters[1], self.next, dtype, precision)
         loss = reference.td_loss(
             _twins(values), _twins(following.detach()), self.reward.to(dtype), self.mask.to(dtype),
@@ -113,20 +112,20 @@ class Case:
 
     def _values(
         self, flat: Tensor, pieces: tuple[Tensor, Tensor], dtype: torch.dtype, precision: str,
-        kept: tuple[list[Tensor], list[Tensor]] = ([], []),
+        kept: tuple[list[Tensor], list[Tensor]] | None = None,
     ) -> Tensor:  # fmt: skip
+        """Return Q [2 S, B, 1]; add each hidden layer's sums and activations to `kept`."""
         rounded: Callable[[Tensor], Tensor] = ROUND[precision]
         x = torch.cat(pieces, -1).to(dtype).repeat_interleave(2, 0)
         parts = flat.to(dtype).requires_grad_().split([k * n for k, n in _pairs(self.sizes)], 1)
         for i, (k, n) in enumerate(self.sizes):
-            z = _Rounded.apply(x, parts[2 * i].unflatten(1, (k, n)), rounded)
+            z = RoundedProduct.apply(x, parts[2 * i].unflatten(1, (k, n)), rounded)
             z = z + parts[2 * i + 1][:, None]
-            if i == len(self.sizes) - 1:
-                return z
             x = reference.ACTIVATIONS["mish"](z)
-            kept[0].append(z)
-            kept[1].append(x)
-        raise AssertionError("a network has a last layer")
+            if kept is not None and n > 1:
+                kept[0].append(z)
+                kept[1].append(x)
+        return z
 
     def check(self) -> None:
         """Hold the kernel to the comparison rule."""
