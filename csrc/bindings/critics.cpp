@@ -22,6 +22,5 @@ void bind_critics(py::module_& m) {
             critics.run(gtp::critics_arguments(seeds, rows, discount, at, strides), reinterpret_cast<void*>(stream));
           },
           py::arg("seeds"), py::arg("rows"), py::arg("discount"), py::arg("addresses"), py::arg("strides"),
-          py::arg("stream"), "Write hidden activations, deltas, gradient and losses, on a stream.")
-      .def_property_readonly("clusters", &CudaCritics::clusters, "Clusters that the device holds at once.");
+          py::arg("stream"), "Write hidden activations, deltas, gradient and losses, on a stream.");
 }

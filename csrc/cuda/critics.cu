@@ -46,7 +46,7 @@ void CudaCritics::run(CriticsArguments arguments, void* stream) const {
     return reinterpret_cast<uintptr_t>(p.copy) % 16 == 0 && arguments.copy_stride * sizeof(uint16_t) % 16 == 0;
   };
   if (!aligned(arguments.online) || !aligned(arguments.target)) refuse("copies of the weights in aligned rows");
-  if (arguments.rows <= 0) return;
+  if (arguments.rows <= 0 || arguments.seeds <= 0) return;
   arguments.shape = shape_;
   const DeviceGuard guard(device_);
   const Launch launch = launch_of(shape_, arguments.rows, arguments.seeds, stream);

@@ -1,4 +1,4 @@
-"""The TD step of the twin critics up to its deltas, in two launches of Triton or one of CUDA."""
+"""The TD step of the twin critics up to its deltas, by Triton or CUDA."""
 
 from __future__ import annotations
 
