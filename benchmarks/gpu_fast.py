@@ -19,7 +19,8 @@ from benchmarks.bench_sampler_gpu import in_a_graph
 from benchmarks.gpu_report import Place, Record
 from benchmarks.gpu_right import Plans
 from benchmarks.workload import OURS, Row, Unavailable
-from gtp_fast.ops.launches import OTHER_WAYS
+from gtp_fast.errors import UserError
+from gtp_fast.ops.launches import other_ways
 from gtp_fast.ops.sampler import NativeSampler
 
 # The most telling first: what a cut leaves out is the least missed.
@@ -42,8 +43,9 @@ def updates(place: Place) -> Iterator[Record]:
 def launches(place: Place) -> Iterator[Record]:
     """Time an update as it is, then with each option of its launches reversed."""
     for row in (OURS,) if place.dry else (bench_update.BF16, OURS):
-        for name in (None,) if place.dry else (None, *OTHER_WAYS):
-            work, ways = _work(place), {name: OTHER_WAYS[name]} if name else {}
+        others = {} if place.dry else other_ways(bench_update.RECORDED[row][1])
+        for name in (None, *others):
+            work, ways = _work(place), {name: others[name]} if name else {}
             work.launches = dataclasses.replace(work.launches, **ways)
             about = {"row": row.name, "option": name or "as it is", **ways}
             yield _figures(place, work, row, about, lambda made: _time(place, made))
@@ -74,7 +76,7 @@ def _figures(
     """Return what is measured of a row's recorded updates, or why it is skipped."""
     try:
         made = work.replayed(row, 2 if place.dry else recorded.PIECE)
-    except Unavailable as reason:
+    except (Unavailable, UserError) as reason:
         return {**about, "skipped": str(reason)}
     return {**about, **measure(made)}
 

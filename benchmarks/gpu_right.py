@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import functools
 import gc
 import tempfile
@@ -18,7 +19,9 @@ from folded import Folded, Sizes
 from tolerance import assert_as_accurate
 
 from benchmarks.gpu_report import Place, Record
+from gtp_fast.errors import UserError
 from gtp_fast.ops import sampler
+from gtp_fast.ops.launches import DEFAULT
 from gtp_fast.system import machine, native
 
 _SIZES = (
@@ -109,13 +112,21 @@ def update(place: Place) -> Iterator[Record]:
     work = bench_update.Update((1, 2) if place.dry else (1, 5), place.device)
     if place.dry:
         work.shrink()
-    for precision in ("fp32",) if place.dry else emulated.PRECISIONS:
+    ways = [(x, DEFAULT) for x in (("fp32",) if place.dry else emulated.PRECISIONS)]
+    if not place.dry:
+        ways.append(("bf16", dataclasses.replace(DEFAULT, critics_together=True)))
+    for precision, work.launches in ways:
+        about = {"precision": precision, "critics_together": work.launches.critics_together}
         began = time.perf_counter()
-        fast, plain, exact = work.judged(precision)
+        try:
+            fast, plain, exact = work.judged(precision)
+        except UserError as reason:
+            yield {**about, "skipped": str(reason)}
+            continue
         for name, gradient in fast.items():
             yield {
                 "ok": _as_accurate(name, gradient, plain[name], exact[name]),
-                "precision": precision,
+                **about,
                 "of": name,
                 "error": f"{_relative(gradient, exact[name]):.1e}",
                 "plain": f"{_relative(plain[name], exact[name]):.1e}",

@@ -12,8 +12,9 @@ CLOCK = 1755.0
 """Clocks in a microsecond: boost clock of an H100 SXM under load; assumed."""
 MULTIPROCESSORS = 132
 """Of an H100 SXM; data sheet."""
-SHARED, CLUSTERS = 232448, {"fp32": 16, "bf16": 48}
-"""Bytes of shared memory a block, data sheet; clusters at once, by registers and shared memory."""
+SHARED, CLUSTERS = 232448, {"fp32": 16, "bf16": 48, "critics": 16}
+"""Bytes of shared memory a block, data sheet; clusters at once, by registers and shared memory: the
+sampler's by precision, and the critics', whose blocks take a multiprocessor each."""
 GAP = 1.2
 """Microseconds between dependent nodes of a graph; public records say 0.9 to 1.3."""
 L2_LATENCY, HBM_LATENCY = 700, 1100

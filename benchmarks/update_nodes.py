@@ -12,7 +12,7 @@ import pytest
 import torch
 from nodes import Node, counted
 
-from benchmarks import sampler_costs
+from benchmarks import critics_costs, sampler_costs
 from benchmarks.h100 import GAP, Cost, Design
 from benchmarks.kernel_costs import triton_cost
 from gtp_fast import engine
@@ -31,6 +31,7 @@ NAMES = {
     "sampler take": ("pack",),
     "sampler sample": ("sampler",),
     "critic_backward._critic_kernel": ("critic loss and chain",),
+    "critics run": ("critics",),
     "mlp_weights._weights_kernel": ("critic gradients",),
     "step._step_kernel": ("critic step", "actor step"),
     "actor_backward._actor_kernel": ("actor loss and chain",),
@@ -109,7 +110,9 @@ def record(
 
 def names(nodes: Sequence[Node]) -> list[str]:
     """Return what each node is for; KeyError or StopIteration for one that the model lacks."""
-    turns = {kernel: iter(uses) for kernel, uses in NAMES.items()}
+    # The critics' one kernel has their pass in it.
+    without = {"critic pass"} if "cuda critics run" in nodes else set()
+    turns = {kernel: (x for x in uses if x not in without) for kernel, uses in NAMES.items()}
     return [next(turns[node.partition(" ")[2]]) for node in nodes]
 
 
@@ -129,6 +132,8 @@ def _cost(node: Node, precision: str, design: Design) -> Cost:
         return sampler_costs.take(node)
     if node == "cuda sampler sample":
         return sampler_costs.sample(node, precision, design)
+    if node == "cuda critics run":
+        return critics_costs.critics(node, design)
     return triton_cost(node, design)
 
 

@@ -1,6 +1,6 @@
 # Decides whether to build the CUDA part: GTP_FAST_CUDA is auto (where there is a GPU and nvcc), on (an error without
 # nvcc, a GPU or not) or off.
-# Sets CUDA_SOURCES and CUDA_DEFINITIONS.
+# Sets CUDA_SOURCES, CLUSTER_SOURCES with their CLUSTER_ARCHITECTURES, and CUDA_DEFINITIONS.
 set(GTP_FAST_CUDA "auto" CACHE STRING "auto, on or off")
 set(CUDA_SOURCES "")
 set(CUDA_REASON "")
@@ -44,6 +44,12 @@ else()
         set(CMAKE_CUDA_STANDARD 17)
         set(CMAKE_CUDA_STANDARD_REQUIRED ON)
         set(CUDA_SOURCES cuda/sampler.cu cuda/plan.cpp)
+        # Kernels of clusters alone, empty before 9.0. A toolkit that ends before needs them to link all the same.
+        set(CLUSTER_SOURCES cuda/critics.cu)
+        set(CLUSTER_ARCHITECTURES ${CMAKE_CUDA_ARCHITECTURES})
+        if(newest GREATER_EQUAL 90)
+          list(FILTER CLUSTER_ARCHITECTURES EXCLUDE REGEX "^[0-8].-")
+        endif()
       else()
         set(CUDA_REASON "${NVCC} was found but does not compile with this C++ compiler")
       endif()

@@ -139,8 +139,9 @@ def test_kernels_know_torch_and_triton_and_nothing_of_the_package() -> None:
 
 
 def test_only_ops_and_the_fused_updates_know_kernels_and_native_code() -> None:
-    # The Triton update stands in three files.
-    fused = {f"gtp_fast.agents.gtp.update_{x}" for x in ("native", "triton", "begin", "copies")}
+    # The Triton update stands in four files.
+    names = ("native", "triton", "begin", "copies", "critics")
+    fused = {f"gtp_fast.agents.gtp.update_{x}" for x in names}
     users = {name for name in FILES if any(room(m) == "kernels" for m in imports(name))}
     assert {room(name) for name in users - fused} == {"kernels", "ops"}
     # Reports of what is installed may ask the native module for its description.

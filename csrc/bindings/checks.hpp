@@ -26,3 +26,4 @@ void bind_mlp(py::module_& module);
 void bind_losses(py::module_& module);
 void bind_update(py::module_& module);
 void bind_cuda(py::module_& module);
+void bind_critics(py::module_& module);

@@ -133,5 +133,6 @@ PYBIND11_MODULE(_native, m) {
   bind_update(m);
 #if GTP_FAST_WITH_CUDA
   bind_cuda(m);
+  bind_critics(m);
 #endif
 }

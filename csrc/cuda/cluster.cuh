@@ -10,9 +10,6 @@
 
 namespace gtp {
 
-constexpr int kClusterWarps = 8;
-constexpr int kClusterThreads = 32 * kClusterWarps;
-
 // The layout of a block's shared memory.
 template <class P>
 struct ClusterMemory {

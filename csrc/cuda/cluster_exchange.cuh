@@ -7,6 +7,8 @@
 namespace gtp {
 
 constexpr int kClusterBlocks = 8;
+constexpr int kClusterWarps = 8;  // of a block
+constexpr int kClusterThreads = 32 * kClusterWarps;
 
 // Counts of arrivals that a block's shared memory has room for.
 inline __host__ __device__ int cluster_counts(int layers) { return layers < 2 ? 2 : layers; }

@@ -44,6 +44,15 @@ __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const void* 
                : "memory");
 }
 
+// The same, each matrix transposed: of the words that a lane receives, one holds rows 2 (lane % 4) and the next of
+// column lane / 4.
+__device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
 // c += a b on the tensor cores: 16 rows, 8 columns, 16 inputs in bf16.
 __device__ __forceinline__ void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "

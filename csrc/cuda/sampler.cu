@@ -1,42 +1,10 @@
 // The host side of the CUDA sampler: the policy's copies on the device, and the launches.
-#include <cuda_runtime.h>
-
-#include <stdexcept>
-
-#include "cuda/sampler.hpp"
 #include "cuda/choice.hpp"
+#include "cuda/host.hpp"
+#include "cuda/sampler.hpp"
 
 namespace gtp {
 namespace {
-
-void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  // Clears an error that is not sticky, so that the next call does not report it.
-  cudaGetLastError();
-  throw std::runtime_error(std::string("CUDA could not ") + what + ": " + cudaGetErrorString(status));
-}
-
-// Makes the sampler's device current during a call.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(int device) {
-    check(cudaGetDevice(&before_), "name the current device");
-    if (before_ != device) check(cudaSetDevice(device), "switch to the sampler's device");
-    device_ = device;
-  }
-  ~DeviceGuard() {
-    if (before_ != device_) cudaSetDevice(before_);
-  }
-
- private:
-  int before_ = 0, device_ = 0;
-};
-
-int attribute(cudaDeviceAttr name, int device) {
-  int value = 0;
-  check(cudaDeviceGetAttribute(&value, name, device), "read the device");
-  return value;
-}
 
 // Device memory full of zeros.
 std::unique_ptr<void, DeviceFree> allocate(size_t bytes) {
@@ -47,26 +15,12 @@ std::unique_ptr<void, DeviceFree> allocate(size_t bytes) {
   return owned;
 }
 
-// The launch configuration of a plan, with the attributes that it points to.
-struct Launch {
-  Launch(const CudaArguments& p, const CudaPlan& plan, int64_t rows, void* stream) {
-    const int64_t tiles = (rows + plan.rows - 1) / plan.rows;
-    configuration.gridDim = dim3(static_cast<unsigned>(tiles * blocks_of(plan)), p.shape.seeds);
-    configuration.blockDim = dim3(threads_of(plan));
-    configuration.dynamicSmemBytes = shared_bytes_of(p, plan);
-    configuration.stream = static_cast<cudaStream_t>(stream);
-    if (blocks_of(plan) > 1) {
-      cluster.id = cudaLaunchAttributeClusterDimension;
-      cluster.val.clusterDim = {static_cast<unsigned>(blocks_of(plan)), 1, 1};
-      configuration.attrs = &cluster;
-      configuration.numAttrs = 1;
-    }
-  }
-  Launch(const Launch&) = delete;
-
-  cudaLaunchAttribute cluster{};
-  cudaLaunchConfig_t configuration{};
-};
+// The launch configuration of a plan.
+Launch launch_of(const CudaArguments& p, const CudaPlan& plan, int64_t rows, void* stream) {
+  const int64_t tiles = (rows + plan.rows - 1) / plan.rows;
+  const dim3 grid(static_cast<unsigned>(tiles * blocks_of(plan)), p.shape.seeds);
+  return Launch(grid, threads_of(plan), blocks_of(plan), shared_bytes_of(p, plan), stream);
+}
 
 }  // namespace
 
@@ -124,26 +78,15 @@ CudaSampler::CudaSampler(const Shape& shape, Precision precision)
 CudaSampler::~CudaSampler() = default;
 
 void CudaSampler::prepare(const CudaPlan& plan) const {
-  // The device's maximum, because all samplers share the kernel and another may need more memory than this one.
-  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel_of(*arguments_, plan)),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(limits_.shared_limit)),
-        "set up the sampler's kernels");
+  allow_shared_memory(reinterpret_cast<const void*>(kernel_of(*arguments_, plan)), limits_.shared_limit);
 }
 
 int CudaSampler::resident_clusters(const CudaPlan& plan) const {
   if (!fits(limits_, *arguments_, plan)) return 0;
-  // For architectures before 9.0 the kernel is compiled empty: both device and code must be 9.0 or newer.
-  cudaFuncAttributes code{};
   const void* kernel = reinterpret_cast<const void*>(kernel_of(*arguments_, plan));
-  check(cudaFuncGetAttributes(&code, kernel), "read the sampler's kernels");
-  if (std::min(code.binaryVersion, code.ptxVersion) < 90 || attribute(cudaDevAttrClusterLaunch, device_) == 0)
-    return 0;
+  if (!has_clusters(kernel, device_)) return 0;
   prepare(plan);
-  const Launch launch(*arguments_, plan, plan.rows, nullptr);
-  int count = 0;
-  check(cudaOccupancyMaxActiveClusters(&count, kernel, &launch.configuration), "count the clusters that it holds");
-  return count;
+  return clusters_at_once(kernel, launch_of(*arguments_, plan, plan.rows, nullptr));
 }
 
 CudaPlan CudaSampler::plan(int64_t rows) const { return choose(limits_, *arguments_, rows); }
@@ -230,7 +173,7 @@ void CudaSampler::sample(const float* observation, const float* noise, float* ou
   arguments.noise = noise;
   arguments.out = out;
   arguments.rows = rows;
-  const Launch launch(arguments, plan, rows, stream);
+  const Launch launch = launch_of(arguments, plan, rows, stream);
   void* values[] = {&arguments};
   check(cudaLaunchKernelExC(&launch.configuration, reinterpret_cast<const void*>(kernel_of(arguments, plan)), values),
         "launch the sampler");

@@ -86,6 +86,18 @@ inline void load_matrices(uint32_t (&words)[4], const void* row) {
     std::memcpy(&words[i], static_cast<const char*>(all[8 * i + lane / 4].address) + 4 * (lane % 4), 4);
 }
 
+inline void load_transposed(uint32_t (&words)[4], const void* row) {
+  Shown mine{};
+  mine.address = row;
+  const Shown* all = Cluster::show(mine);
+  const int lane = Cluster::lane();
+  for (int i = 0; i < 4; ++i)
+    for (int half = 0; half < 2; ++half) {
+      const void* const from = all[8 * i + 2 * (lane % 4) + half].address;
+      std::memcpy(reinterpret_cast<char*>(&words[i]) + 2 * half, static_cast<const char*>(from) + 2 * (lane / 4), 2);
+    }
+}
+
 // Element (row, k) of a's fragments and (k, column) of b's, in PTX's layout over the lanes; `pack` numbers in a word.
 inline uint32_t a_word(const Shown* all, int row, int k, int pack) {
   const int word = k / pack;

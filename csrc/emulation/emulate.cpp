@@ -1,7 +1,8 @@
-// The CUDA sampler on the host, for tests without a GPU: the same source that nvcc compiles.
+// The CUDA sampler and critics on the host, for tests without a GPU: the same source that nvcc compiles.
 #include <memory>
 
 #include "cuda/choice.hpp"
+#include "cuda/critics.cu"
 #include "cuda/sampler.cu"
 
 namespace {
@@ -94,4 +95,24 @@ extern "C" void gtp_choose(int multiprocessors, int shared_limit, int clusters, 
   chosen[2] = gtp::fits(device, p, plan);
   const std::string words = gtp::describe(plan, p.precision, asked);
   text[words.copy(text, 199)] = '\0';
+}
+
+// CudaCritics on a card as in gtp_sample. sizes: those of CriticsShape, then the seeds. Returns the clusters that the
+// card holds at once; 0 with the error in text [200].
+extern "C" int gtp_critics(const int* card, const int* sizes, int64_t rows, float discount, const uintptr_t* addresses,
+                           const int64_t* strides, char* text) {
+  emulation::card = {card[0], card[1], card[2]};
+  emulation::shared_of.clear();
+  try {
+    const gtp::CudaCritics critics({sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]});
+    gtp::CriticsAddresses at;
+    gtp::CriticsStrides stride;
+    std::copy_n(addresses, at.size(), at.begin());
+    std::copy_n(strides, stride.size(), stride.begin());
+    critics.run(gtp::critics_arguments(sizes[5], rows, discount, at, stride), nullptr);
+    return critics.clusters();
+  } catch (const std::exception& error) {
+    text[std::string(error.what()).copy(text, 199)] = '\0';
+    return 0;
+  }
 }

@@ -64,6 +64,8 @@ class Cluster {
   }
 
   static void send(void* to, const void* value, const void* count) {
+    // It may arrive before the block there has begun.
+    if (now_->phases_.count(count) == 0) now_->sound_ = false;
     Sent one{to, count, now_->chance(2), {}};
     std::memcpy(one.landed ? to : one.bytes, value, sizeof one.bytes);
     now_->sent_.push_back(one);

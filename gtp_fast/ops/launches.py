@@ -38,6 +38,11 @@ class Launches:
     """What lays out the policy also packs its weights for the sampler's tensor cores."""
     step_accounts: bool = True
     """The actor's step also adds the metrics up, and the launch before it advances the counter."""
+    critics_together: bool = False
+    """Critics, TD loss and deltas are one launch of CUDA clusters, in bf16 from capability 9.0 on.
+
+    Off, for no device has timed it yet. It reads the copies.
+    """
 
 
 DEFAULT = Launches()
@@ -50,5 +55,15 @@ OTHER_WAYS = {
     "copies": False,
     "fold_packs": False,
     "step_accounts": False,
+    "critics_together": True,
 }
-"""What each option was before."""
+"""Each option's other way."""
+
+
+def other_ways(precision: str) -> dict[str, bool | int]:
+    """Return the other ways that serve a precision."""
+    return {
+        name: way
+        for name, way in OTHER_WAYS.items()
+        if name != "critics_together" or precision == "bf16"
+    }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 from typing import Any
 
+import emulated
 import pytest
 import torch
 from tolerance import assert_as_accurate
@@ -14,13 +16,17 @@ pytest.importorskip("triton")
 pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
 
 from agent_cases import TINY, synthetic_table
+from critics_case import Emulated
 from gtp_fast.kernels import tiling
-from triton_cases import DEVICE, poisoned_outputs, pytestmark  # noqa: F401
+from rounded import round_products
+from triton_cases import DEVICE, INTERPRETED, poisoned_outputs, pytestmark  # noqa: F401
 
 from gtp_fast import engine
 from gtp_fast.agents.gtp import GTP
 from gtp_fast.agents.setup import Setup
-from gtp_fast.ops.launches import DEFAULT, OTHER_WAYS, Launches
+from gtp_fast.errors import UserError
+from gtp_fast.ops import critics
+from gtp_fast.ops.launches import DEFAULT, OTHER_WAYS, Launches, other_ways
 
 # No clipping: the reference clips the gradient where it lies, the kernels where they read it.
 CONFIG = dataclasses.replace(TINY, width=16, batch_size=24, eta=(1.0, 2.0) * 4, value_samples=2)
@@ -31,10 +37,11 @@ def agent(
     backend: str = "fused",
     dtype: torch.dtype = torch.float32,
     count: int = 8,
+    width: int = 16,
     **options: Any,
 ) -> GTP:
     """Return an agent of so many seeds; one seed's largest number may be right by luck."""
-    config = dataclasses.replace(CONFIG, eta=CONFIG.eta[:count])
+    config = dataclasses.replace(CONFIG, eta=CONFIG.eta[:count], width=width)
     setup = Setup(3, 2, range(3, 3 + count), DEVICE, backend, dtype, launches=launches, **options)
     made = GTP(config, setup)
     made.prepare(10)
@@ -58,7 +65,7 @@ def judges() -> list[dict[str, Tensor]]:
     return [updated(agent(backend="reference", dtype=x)) for x in (torch.float32, torch.float64)]
 
 
-@pytest.mark.parametrize("others", [(), ("actor_beside",), tuple(OTHER_WAYS)], ids=len)
+@pytest.mark.parametrize("others", [(), ("actor_beside",), tuple(other_ways("fp32"))], ids=len)
 def test_each_way_is_the_update_of_the_reference(
     judges: list[dict[str, Tensor]], others: tuple[str, ...]
 ) -> None:
@@ -73,6 +80,64 @@ def test_the_default_ways_give_the_same_bits_twice() -> None:
     one, other = (updated(agent(count=1), 2) for _ in range(2))
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL | None:
+    """The cluster kernels compiled for the host, where no device runs them."""
+    if not INTERPRETED:
+        return None
+    if reason := emulated.missing():
+        pytest.skip(reason)
+    return emulated.build(tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.fixture
+def clusters(monkeypatch: pytest.MonkeyPatch, emulator: ctypes.CDLL | None) -> None:
+    """Let the critics' cluster kernel run: on a card that has clusters, else in the emulation."""
+    if emulator is not None:
+        monkeypatch.setattr(critics, "prepared", lambda _, sizes: Emulated(emulator, sizes))
+    elif torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("this device has no clusters")
+
+
+@pytest.mark.usefixtures("clusters")
+def test_critics_together_are_the_update_of_rounded_products() -> None:
+    def apart(made: GTP) -> dict[str, Tensor]:
+        # Until the first update the targets are what they follow.
+        made.critic.learner.average.flat.mul_(0.5)
+        return updated(made)
+
+    of: dict[str, Any] = {"width": 64, "count": 4}
+    together = dataclasses.replace(DEFAULT, critics_together=True)
+    found = apart(agent(together, precision="bf16", **of))
+    rounded = apart(round_products(agent(backend="reference", **of), "bf16"))
+    exact = apart(agent(backend="reference", dtype=torch.float64, **of))
+    assert not (found.pop("bad steps") + 1).any()
+    for name, value in found.items():
+        assert_as_accurate(name, value, rounded[name], exact[name])
+
+
+@pytest.mark.usefixtures("clusters")
+def test_critics_together_give_the_same_bits_twice_and_follow_what_is_loaded() -> None:
+    together = dataclasses.replace(DEFAULT, critics_together=True)
+    one, other = (agent(together, count=1, width=64, precision="bf16") for _ in range(2))
+    start = {name: value.clone() for name, value in one.state_dict().items()}
+    first = updated(one)
+    for _ in range(2):
+        for name, value in updated(other).items():
+            assert torch.equal(value, first[name]), name
+        # An update has changed what is loaded here.
+        other.load_state_dict(start)
+
+
+def test_critics_together_are_refused_with_the_reason_where_they_are_not_built() -> None:
+    together = dataclasses.replace(DEFAULT, critics_together=True)
+    with pytest.raises(UserError, match="critics_together is not available: it is built for bf16"):
+        updated(agent(together))
+    without = dataclasses.replace(together, copies=False)
+    with pytest.raises(UserError, match="the option copies makes"):
+        updated(agent(without, precision="bf16"))
 
 
 def test_every_option_has_another_way() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import sys
 from pathlib import Path
@@ -78,15 +79,28 @@ def test_the_model_has_the_launches_of_an_update(
     beside = ["triton mlp_pair._pair_kernel", "triton actor_backward._actor_kernel"]
     assert [update.nodes[i] for i in update.side] == beside
     assert update.nodes[update.join] == "triton actor_gradients._gradients_kernel"
-    other = update_nodes.record(
-        CONFIG, synthetic_table(), (3, 2), precision, Launches(**OTHER_WAYS)
-    )
+    # The critics' cluster kernel reads copies, so their other way is not its.
+    ways = Launches(**(OTHER_WAYS | {"critics_together": False}))
+    other = update_nodes.record(CONFIG, synthetic_table(), (3, 2), precision, ways)
     assert [other.nodes[i] for i in other.side] == beside[:1]
     assert other.nodes[other.join] == beside[1]
     named = update_nodes.names(other.nodes)
     assert named[:2] == ["batch", "fold"] and named[-1] == "account"
     assert ("pack" in named) == (precision != "fp32")
     assert len(named) == len(seen) + 2 + (precision != "fp32")
+
+
+def test_the_critics_together_are_one_node_where_there_were_two() -> None:
+    record = functools.partial(update_nodes.record, CONFIG, synthetic_table(), (3, 2), "bf16")
+    plain, together = record(), record(Launches(critics_together=True))
+    at = update_nodes.names(plain.nodes).index("critic pass")
+    expected = update_nodes.names(plain.nodes)
+    expected[at : at + 2] = ["critics"]
+    assert update_nodes.names(together.nodes) == expected
+    assert together.nodes[at] == "cuda critics run"
+    assert [x for i, x in enumerate(together.nodes) if i != at] == [
+        x for i, x in enumerate(plain.nodes) if i not in (at, at + 1)
+    ]
 
 
 def rows(page: str, precision: str) -> list[list[str]]:

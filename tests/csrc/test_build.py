@@ -115,5 +115,7 @@ def test_the_cuda_kernels_of_the_module_spill_nothing() -> None:
     kernels = [line for line in text.splitlines() if "_kernel" in line]
     expected = {f"sm_{name}" for name in native.cuda_architectures.split()}
     assert {line.split()[0] for line in kernels} == expected, text
+    critics = [line.split()[0] for line in kernels if "critics_kernel" in line]
+    assert sorted(critics) == sorted(x for x in expected if int(x.removeprefix("sm_")) >= 90), text
     for line in kernels:
         assert " STACK:0 " in line and " LOCAL:0" in line, line

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gtp_fast.ops import critics
 from gtp_fast.ops.sampler import NativeSampler
 
 # Operators that make or name memory and launch nothing, beside views.
@@ -57,6 +58,18 @@ class _Launch:
         return launch
 
 
+class _Critics:
+    """Stands for the critics' cluster kernel and notes its launches without making them."""
+
+    def __init__(self, nodes: list[Node], sizes: tuple[int, ...]) -> None:
+        self.nodes, self.sizes = nodes, sizes
+
+    def run(self, seeds: int, rows: int, *_: Any) -> None:
+        node = Node("cuda critics run")
+        node.given = {"sizes": self.sizes, "seeds": seeds, "rows": rows}
+        self.nodes.append(node)
+
+
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -> Iterator[list[Node]]:
     """Yield the list that the nodes of what runs inside are added to, in their order.
@@ -84,6 +97,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -> Iterato
             return result
 
         monkeypatch.setattr(NativeSampler, name, noted)
+    monkeypatch.setattr(critics, "prepared", lambda _, sizes: _Critics(nodes, sizes))
     with Operators(nodes):
         yield nodes
     monkeypatch.undo()

@@ -52,7 +52,7 @@ class RoundedProducts(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Rounded(torch.autograd.Function):
+class RoundedProduct(torch.autograd.Function):
     """A product whose float32 operands are rounded, forward and backward, summed in float32."""
 
     @staticmethod
@@ -76,8 +76,8 @@ def rounded_mlp(
 ) -> Tensor:
     act, rounded = reference.ACTIVATIONS[activation], ROUND[precision]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = act(_Rounded.apply(x, weight, rounded) + bias[:, None])
-    return _Rounded.apply(x, weights[-1], rounded) + biases[-1][:, None]
+        x = act(RoundedProduct.apply(x, weight, rounded) + bias[:, None])
+    return RoundedProduct.apply(x, weights[-1], rounded) + biases[-1][:, None]
 
 
 def rounded_pieces(

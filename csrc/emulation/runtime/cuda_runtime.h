@@ -1,11 +1,12 @@
-// The part of CUDA's runtime that cuda/sampler.cu calls, on the host: one card, on which a launch runs at once. It
-// refuses what a card refuses: a kernel that is null, shared memory beyond what was asked for, half a cluster.
+// The part of CUDA's runtime that cuda/*.cu call, on the host: one card, on which a launch runs at once. It refuses
+// what a card refuses: a kernel that is null, shared memory beyond what was asked for, half a cluster.
 #pragma once
 
 #include <cstdlib>
 #include <cstring>
 #include <map>
 
+#include "cuda/critics.cuh"
 #include "cuda/kernels.cuh"
 
 namespace emulation {
@@ -142,10 +143,14 @@ inline cudaError_t cudaLaunchKernel(const void* kernel, dim3 grid, dim3 threads,
   });
 }
 inline cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* how, const void* kernel, void** values) {
-  const auto sample = reinterpret_cast<gtp::CudaKernel>(const_cast<void*>(kernel));
   const int blocks = how->numAttrs == 0 ? 1 : how->attrs->val.clusterDim.x;
-  return run_grid(kernel, how->gridDim, how->blockDim, blocks, how->dynamicSmemBytes,
-                  [&] { sample(*static_cast<gtp::CudaArguments*>(values[0])); });
+  const auto run = [&](auto body) {
+    return run_grid(kernel, how->gridDim, how->blockDim, blocks, how->dynamicSmemBytes, body);
+  };
+  if (kernel == reinterpret_cast<const void*>(gtp::critics_kernel))
+    return run([&] { gtp::critics_kernel(*static_cast<gtp::CriticsArguments*>(values[0])); });
+  const auto sample = reinterpret_cast<gtp::CudaKernel>(const_cast<void*>(kernel));
+  return run([&] { sample(*static_cast<gtp::CudaArguments*>(values[0])); });
 }
 inline cudaError_t cudaOccupancyMaxActiveClusters(int* count, const void* kernel, const cudaLaunchConfig_t* how) {
   if (kernel == nullptr) return cudaErrorInvalidDeviceFunction;

@@ -17,6 +17,7 @@ from torch import Tensor
 from gtp_fast.agents.gtp.config import FLOW, JUMP, wholly_fused
 from gtp_fast.agents.gtp.update_begin import Beginning
 from gtp_fast.agents.gtp.update_copies import Copies
+from gtp_fast.agents.gtp.update_critics import Critics
 from gtp_fast.ops import mlp_triton
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.reference import Totals, adam, clock_size
@@ -61,6 +62,7 @@ class TritonUpdate:
         kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
         learners = state.actor, state.critic.learner
         self.copies = Copies(learners, kind if self.launches.copies else None)
+        self.critics = Critics(state, self.repeats[0], self.copies)
 
     def refresh(self) -> None:
         """See what others than this update have written into the parameters."""
@@ -118,28 +120,19 @@ class TritonUpdate:
         self, drawn: Any, actions: Tensor, step: int | Tensor, metrics: Tensor
     ) -> None:
         """Step the twin critics (eq. 16); actions: at s', then at s."""
-        from gtp_fast.kernels import critic_backward, dense, mlp_pair, mlp_weights
+        from gtp_fast.kernels import dense, mlp_weights
 
         state, c, learner = self.state, self.state.config, self.state.critic.learner
-        weights, gradient = learner.parameters.flat, learner.parameters.gradient
         next_state, observation = self._states(drawn)
         inputs = (observation, drawn.action)
-        values = mlp_pair.mlp_pair(
-            inputs, (next_state, actions[:, : next_state.shape[1]]), weights, learner.average.flat,
-            (c.width, c.depth, 1), self.precision, small=self.launches.small_tiles,
-            copies=self.copies.read(learner),
-        )  # fmt: skip
-        parts, _, widths = dense.pieces(inputs, len(weights))
-        losses, slope, deltas = critic_backward.critic_chain(
-            values.y, values.other, drawn.reward, drawn.mask, c.discount, values.saved, widths,
-            self.copies.read(learner)[0], self.precision, self.launches.small_tiles,
-        )  # fmt: skip
+        made = self.critics(inputs, (next_state, actions[:, : next_state.shape[1]]), drawn)
+        parts, _, widths = dense.pieces(inputs, 2 * self.seeds)
         squares = mlp_weights.weight_gradients(
-            parts, widths, values.saved.hidden, deltas, slope, gradient, self.precision,
-            self.launches.gradient_turn,
+            parts, widths, made.hidden, made.deltas, made.gradient, learner.parameters.gradient,
+            self.precision, self.launches.gradient_turn,
         )  # fmt: skip
         self._step(
-            learner, squares, losses[None], metrics[self.row["critic_loss"], None],
+            learner, squares, made.losses[None], metrics[self.row["critic_loss"], None],
             metrics[self.row["critic_gradient"]], state.critic.rate, step, c.critic_ema_rate,
         )  # fmt: skip
 
