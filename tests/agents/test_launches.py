@@ -146,17 +146,28 @@ def test_every_option_has_another_way() -> None:
         assert value != getattr(DEFAULT, name), name
 
 
+def around_loading(launches: Launches) -> list[dict[str, Tensor]]:
+    """Return what two updates give, and one more after another state was loaded."""
+    made = agent(launches, count=2, precision="bf16")
+    start = {name: value.clone() for name, value in made.state_dict().items()}
+    found = [updated(made, 2)]
+    made.load_state_dict({name: value * 1.5 for name, value in start.items()})
+    return [*found, updated(made, 1)]
+
+
+@pytest.fixture(scope="module")
+def by_default() -> list[dict[str, Tensor]]:
+    return around_loading(DEFAULT)
+
+
 @pytest.mark.parametrize("option", ["copies", "fold_packs", "step_accounts"])
-def test_an_option_changes_no_bit_and_follows_what_is_loaded(option: str) -> None:
-    ways = [dataclasses.replace(DEFAULT, **{option: x}) for x in (True, False)]
-    runs = [agent(way, count=2, precision="bf16") for way in ways]
-    start = {name: value.clone() for name, value in runs[0].state_dict().items()}
-    for steps in (2, 1):
-        one, other = (updated(run, steps) for run in runs)
+def test_an_option_changes_no_bit_and_follows_what_is_loaded(
+    by_default: list[dict[str, Tensor]], option: str
+) -> None:
+    other = around_loading(dataclasses.replace(DEFAULT, **{option: OTHER_WAYS[option]}))
+    for one, found in zip(by_default, other, strict=True):
         for name, value in one.items():
-            assert torch.equal(value, other[name]), name
-        for run in runs:
-            run.load_state_dict({name: value * 1.5 for name, value in start.items()})
+            assert torch.equal(value, found[name]), name
 
 
 @pytest.mark.parametrize(
