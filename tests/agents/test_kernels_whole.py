@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
-from pathlib import Path
 
 import emulated
 import numpy as np
 import pytest
 import torch
-from folded import Folded, Sizes
+from folded import Folded, Form, Sizes
+from rounded import RoundedProducts
 from tolerance import assert_as_accurate
 from torch import Tensor
 
@@ -112,10 +113,17 @@ def test_a_policy_is_folded_and_times_are_embedded_as_the_network_does() -> None
         wide, narrow = wide + S * n * longer, narrow + S * n * length
 
 
-@pytest.mark.skipif(bool(emulated.missing()), reason=emulated.missing())
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The sampler's source compiled for the host."""
+    if reason := emulated.missing():
+        pytest.skip(reason)
+    return emulated.build(tmp_path_factory.mktemp("emulation"))
+
+
 @pytest.mark.parametrize(("precision", "width"), [("bf16", 24), ("bf16", 150), ("tf32", 24)])
 def test_weights_are_packed_as_the_sampler_packs_them(
-    precision: str, width: int, tmp_path: Path
+    emulator: ctypes.CDLL, precision: str, width: int
 ) -> None:
     from gtp_fast.kernels import fold, folded
 
@@ -130,8 +138,44 @@ def test_weights_are_packed_as_the_sampler_packs_them(
         *levels[1:], units,
     )  # fmt: skip
     policy = Folded(Sizes(S=2, O=5, A=3, H=width, L=3, K=5))
-    wanted = emulated.pack(emulated.build(tmp_path), policy, precision, flat.cpu())
+    wanted = emulated.pack(emulator, policy, precision, flat.cpu())
     assert np.array_equal(units.cpu().view(torch.uint8).numpy(), wanted) and wanted.any()
+
+
+@pytest.mark.parametrize(("precision", "plans"), [("bf16", 6), ("tf32", 5)])
+def test_a_sampler_reads_what_the_fold_has_packed(
+    emulator: ctypes.CDLL, precision: str, plans: int
+) -> None:
+    from gtp_fast.kernels import fold, folded
+
+    plain, exact = folding_agent(torch.float32), folding_agent(torch.float64)
+    sizes, policy = (5, 3, 24, 3), plain.folded()
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    schedule = torch.cat(policy.schedule)
+    end = folded.starts(2, sizes, 5, (24, 4)).end
+    flat = torch.cat((torch.zeros(end, device=DEVICE), schedule))
+    units = torch.zeros(folded.units_of(2, sizes, kind).count, dtype=kind, device=DEVICE)
+    times = [torch.zeros(2, n, 2, device=DEVICE) for n in (2, 1)]
+    fold.fold(
+        plain.actor.parameters.flat, plain.actor.average.flat, sizes, (16, 32),
+        plain.step_levels(), flat, (24, 4), *times, units,
+    )  # fmt: skip
+    form = Form(policy.activation, policy.clamp, squash=policy.squash)
+    shape = Folded(Sizes(S=2, O=5, A=3, H=24, L=3, K=5), form=form)
+    shape.initial_scale = policy.initial_scale
+    observation, noise, _ = shape.inputs(24)
+    weights = [x.cpu().view(torch.uint8).numpy() for x in (flat, units, policy.flatten())]
+    rows = torch.tensor(observation), torch.tensor(noise)
+    with RoundedProducts(precision):
+        rounded = reference.folded_sample(policy.to("cpu"), *rows)
+    truth = reference.folded_sample(exact.folded().to("cpu"), *(x.double() for x in rows))
+    for number in range(plans):
+        out, count = emulated.run_taken(
+            emulator, shape, precision, (observation, noise), weights, (24, 232448, 90), number
+        )
+        assert count == plans and np.array_equal(out[0], out[1])
+        for name, actions in zip(("lent", "packed", "loaded"), out, strict=True):
+            assert_as_accurate(f"{name}, plan {number}", torch.tensor(actions), rounded, truth)
 
 
 @pytest.mark.parametrize("law", ["uniform", "lognormal"])
