@@ -153,8 +153,14 @@ def actor_gradients(
     parts = empty(S, clock_parts, clocks) if clock_parts > 1 else None
     unweighted = (None, None) if weighing is None else (row_losses, losses)
     options = weight_options(widths, hidden, gradient.shape[2], precision, turn)
-    if precision == "fp32" and tiling.capability(hidden.device) // 10 != 9:
-        # By default ptxas of Triton 3.6 spills rather than take more than 128 registers.
+    chip = tiling.capability(hidden.device)
+    if precision == "fp32" and chip // 10 != 9:
+        # By default ptxas of Triton 3.6 spills rather than take more than 128 registers. On 8.0
+        # these kernels need no more, so that a processor's 64k hold two blocks of eight warps.
+        small = chip == 80 and weighing is not None and options["H"] <= 256
+        options["maxnreg"] = 128 if small else 255
+    elif precision == "tf32" and chip < 90 and options["H"] > 256:
+        # By default ptxas spills rather than take more than 168.
         options["maxnreg"] = 255
     with torch.cuda.device(hidden.get_device()):
         _gradients_kernel[(programs, S)](
