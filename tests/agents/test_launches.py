@@ -18,6 +18,7 @@ pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasiu
 from agent_cases import TINY, synthetic_table
 from critics_case import Emulated
 from gtp_fast.kernels import tiling
+from nodes import counted
 from rounded import round_products
 from triton_cases import DEVICE, INTERPRETED, poisoned_outputs, pytestmark  # noqa: F401
 
@@ -168,6 +169,21 @@ def test_an_option_changes_no_bit_and_follows_what_is_loaded(
     for one, found in zip(by_default, other, strict=True):
         for name, value in one.items():
             assert torch.equal(value, found[name]), name
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_only_an_update_that_samples_packs_the_policy(eta: float) -> None:
+    made = GTP(dataclasses.replace(CONFIG, eta=(eta,)), Setup(3, 2, (3,), DEVICE, precision="bf16"))
+    made.advance(1, synthetic_table())
+    assert (made.do.begin.units is None) == made.clones == (eta == 0.0)
+
+
+def test_an_update_that_accounts_advances_no_integer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = agent(count=1)
+    table, watch = synthetic_table().to(DEVICE), engine.Watch(made)
+    made.advance(1, table)
+    with counted(monkeypatch), pytest.raises(ValueError, match="a counter that is a tensor, not 1"):
+        made.update_into(watch.totals, table, 1)
 
 
 @pytest.mark.parametrize(
