@@ -1,9 +1,12 @@
-"""Print what pyproject.toml requires, with the extras named, as pip takes it."""
+"""Print what pyproject.toml requires, with the extras named, as pip takes it.
+
+--oldest: the lowest version of each, but of PyTorch, which is chosen apart and brings its triton.
+"""
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 import tomllib
 from pathlib import Path
 
@@ -20,4 +23,15 @@ def needs(extras: list[str]) -> list[str]:
     return found
 
 
-print("\n".join(PROJECT["dependencies"] + needs(sys.argv[1:])))
+def oldest(requirements: list[str]) -> list[str]:
+    """Return the lowest version of each requirement, without PyTorch and triton."""
+    others = [x for x in requirements if not x.startswith(("torch", "triton"))]
+    return [x.replace(">=", "==") for x in others]
+
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--oldest", action="store_true")
+parser.add_argument("extras", nargs="*")
+options = parser.parse_args()
+required = PROJECT["dependencies"] + needs(options.extras)
+print("\n".join(oldest(required) if options.oldest else required))

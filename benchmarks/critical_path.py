@@ -104,7 +104,8 @@ def render(updates: Sequence[Update], others: Mapping[str, Mapping[str, Update]]
         "a model, its constants named with their sources in `benchmarks/h100.py`. "
         f"One seed, K = {c.k}, batch {c.batch_size}, {c.depth} x {c.width} units.",
         "",
-        "Bytes count each block's own reads from L2. A step is a load, sum or barrier that the "
+        "Bytes count each block's own reads from L2, and a sector for each number that is stored "
+        "apart from others. A step is a load, sum or barrier that the "
         "next one waits for; the longest block works between them. The estimate is their latency, "
         f"and that block's clocks or the time of all bytes, whichever is longer. A node costs a "
         f"gap of {GAP} us more. What nodes of both streams take from each other is left out. An "

@@ -21,6 +21,8 @@ L2_LATENCY, HBM_LATENCY = 700, 1100
 """Clocks from a load to its use; assumed under light load."""
 L2_CLOCK, L2_TOTAL = 64, 5.5e6 / CLOCK
 """Bytes a clock from L2, to one multiprocessor and to all (5.5 TB/s); assumed."""
+SECTOR = 32
+"""Bytes that a store moves to L2 at least, of a sector that nothing beside it writes."""
 PIPE = 128
 """Bytes a clock of shared memory; programming guide."""
 FP32, SMALL = 128 * 0.7, 128 * 0.3

@@ -22,6 +22,7 @@ from benchmarks.h100 import (
     REDUCED,
     REDUCTION,
     ROUND,
+    SECTOR,
     SMALL,
     TENSOR,
     Cost,
@@ -170,7 +171,11 @@ def _fold(node: Node, design: Design) -> Cost:
     both = 2 * a["FEATURES"] * a["HIDDEN"]
     cost.clocks = 2 * a["BLOCK_K"] * (both + a["FEATURES"] * a["COLUMNS"]) / SMALL
     cost.flops = 2.0 * (3 * a["B"] + a["BIASES"] * a["K"]) * 2 * both * node.grid[1]
-    cost.written = size(a["flat"], a["units"], a["student"], a["teacher"])
+    cost.written = size(a["flat"], a["student"], a["teacher"])
+    if a["units"] is not None:
+        # The columns of one input, which a warp stores at once, lie 64 bytes apart.
+        weights = (2 * a["A"] + a["O"] + (a["DEPTH"] - 1) * a["H"]) * a["H"]
+        cost.written += SECTOR * weights * node.grid[1]
     cost.read = size(a["average"]) + 4.0 * 2 * both * cost.blocks
     return cost
 

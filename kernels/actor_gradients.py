@@ -55,9 +55,10 @@ def _gradients_kernel(
     batch: tl.constexpr = B // 2
     program, s = tl.program_id(0), tl.program_id(1).to(tl.int64)
     programs, seeds = tl.num_programs(0), tl.num_programs(1)
-    # No program of this launch reads it.
+    # No other program of this launch reads it.
     if counter is not None:
-        tl.store(counter, tl.load(counter) + 1, mask=(program == programs - 1) & (s == 0))
+        advances = (program == programs - 1) & (s == 0)
+        tl.store(counter, tl.load(counter, mask=advances, other=0) + 1, mask=advances)
     # The last program only adds up the losses.
     last = programs if weighing is None else programs - 1
     if weighing is None:
@@ -136,7 +137,10 @@ def actor_gradients(
     without weights, which are computed and applied here; weighing None: `row_losses` are the losses
     that it returned with weights, and are returned. turn: as in `weight_gradients`. counter: a 0-d
     integer tensor, incremented for a `take_step` that adds the metrics up.
+    Raises ValueError for a counter that is no tensor.
     """
+    if not isinstance(counter, Tensor | None):
+        raise ValueError(f"a launch can only advance a counter that is a tensor, not {counter!r}")
     S, features = parameters.shape[0], sizes[0]
     programs = 2 * clock_parts + count_tiles(widths, hidden.shape[0], hidden.shape[3])
     programs += weighing is not None
@@ -149,8 +153,14 @@ def actor_gradients(
     parts = empty(S, clock_parts, clocks) if clock_parts > 1 else None
     unweighted = (None, None) if weighing is None else (row_losses, losses)
     options = weight_options(widths, hidden, gradient.shape[2], precision, turn)
-    if precision == "fp32" and tiling.capability(hidden.device) // 10 != 9:
-        # By default ptxas of Triton 3.6 spills rather than take more than 128 registers.
+    chip = tiling.capability(hidden.device)
+    if precision == "fp32" and chip // 10 != 9:
+        # By default ptxas of Triton 3.6 spills rather than take more than 128 registers. On 8.0
+        # these kernels need no more, so that a processor's 64k hold two blocks of eight warps.
+        small = chip == 80 and weighing is not None and options["H"] <= 256
+        options["maxnreg"] = 128 if small else 255
+    elif precision == "tf32" and chip < 90 and options["H"] > 256:
+        # By default ptxas spills rather than take more than 168.
         options["maxnreg"] = 255
     with torch.cuda.device(hidden.get_device()):
         _gradients_kernel[(programs, S)](

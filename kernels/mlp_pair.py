@@ -94,6 +94,9 @@ def mlp_pair(
         options["maxnreg"] = 255
     elif widest and chip >= 90 and precision == "bf16" and not save:
         options["maxnreg"] = 240
+    elif widest and precision == "bf16" and not save:
+        # On 8.x no limit serves both Triton 3.6 and 3.9; with three stages neither spills.
+        options["num_stages"] = 3
     elif "maxnreg" in options and weights.dtype == torch.bfloat16:
         options |= {"BLOCK_K": 32, "maxnreg": 255}
     with torch.cuda.device(x.get_device()):

@@ -168,9 +168,11 @@ def weight_options(
 
 def _alone(options: dict[str, Any], hidden: Tensor) -> dict[str, Any]:
     """Return the options of a kernel that does nothing but `weight_tiles`."""
-    chip, tf32 = tiling.capability(hidden.device), options["PRECISION"] == "tf32"
-    # By default ptxas spills here rather than take more than 96 registers.
-    return options | ({"maxnreg": 128} if tf32 and chip < 90 and options["H"] <= 256 else {})
+    # On 8.x ptxas by default spills here rather than take more than 96 registers, or 128.
+    limits = {("tf32", False): 128, ("bf16", True): 255}
+    limit = limits.get((options["PRECISION"], options["H"] > 256))
+    older = tiling.capability(hidden.device) < 90
+    return options | ({"maxnreg": limit} if older and limit else {})
 
 
 def weight_gradients(

@@ -89,11 +89,12 @@ def tally(
     """Add metrics [n, S] to total; note the first bad step of each loss.
 
     The first rows of metrics are the losses. bad_step: [losses, S] int64, the first step at which a
-    loss was not finite or above its limit [losses], -1 before; advance: increment `step`, a 0-d
-    int64 tensor on the device. Raises ValueError for another shape.
+    loss was not finite or above its limit [losses], -1 before; advance: increment `step` if it is a
+    0-d int64 tensor on the device. Raises ValueError for another shape.
     """
     check_totals(metrics, total, limits, bad_step)
     count, S = metrics.shape
+    advance = advance and isinstance(step, Tensor)
     with torch.cuda.device(metrics.get_device()):
         _tally_kernel[(1,)](
             metrics.contiguous(), total, limits, bad_step, step, S, COUNT=count,

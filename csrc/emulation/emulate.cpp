@@ -68,6 +68,36 @@ extern "C" int gtp_sample(const int* card, int precision, const int* sizes, cons
   }
 }
 
+// The same three times: with units lent for a padded policy, with none, so that the sampler packs, and with the flat
+// policy. What was lent is overwritten before the next. out: of the three samples.
+extern "C" int gtp_take(const int* card, int precision, const int* sizes, float* padded, void* units, const float* flat,
+                        float initial_scale, const float* observation, const float* noise, float* out, int64_t rows,
+                        int number, char* text) {
+  emulation::card = {card[0], card[1], card[2]};
+  emulation::shared_of.clear();
+  try {
+    const gtp::Shape shape = shape_of(sizes);
+    gtp::CudaSampler sampler(shape, static_cast<gtp::Precision>(precision));
+    const std::vector<gtp::CudaPlan> plans = sampler.plans();
+    const gtp::CudaPlan plan = number < 0 ? sampler.plan(rows) : plans.at(number);
+    const auto sample = [&](int which) {
+      sampler.sample(observation, noise, out + which * shape.seeds * rows * shape.action, rows, nullptr, plan);
+    };
+    sampler.take(padded, initial_scale, rows, nullptr, units);
+    sample(0);
+    std::memset(units, 0xff, sampler.packed());
+    sampler.take(padded, initial_scale, rows, nullptr, nullptr);
+    sample(1);
+    std::memset(padded, 0xff, sampler.padded().total * sizeof(float));
+    sampler.load(flat, initial_scale, nullptr);
+    sample(2);
+    return static_cast<int>(plans.size());
+  } catch (const std::exception& error) {
+    text[std::string(error.what()).copy(text, 199)] = '\0';
+    return 0;
+  }
+}
+
 // Packs a policy, as gtp_emulate takes it, into units, which are zero before; returns their bytes. Null: packs nothing.
 extern "C" int64_t gtp_pack(int precision, const int* sizes, const float* policy, void* units) {
   gtp::CudaArguments p = gtp::cuda_arguments(shape_of(sizes), static_cast<gtp::Precision>(precision));

@@ -103,8 +103,12 @@ class NativeSampler(ActsBySampling):
         """Take the weights of a policy in the layout of `padded`, for batches of `rows`.
 
         On a GPU they are read in place: keep the tensors. units: the weights as tensor cores read
-        them, so that a GPU packs none itself.
+        them, so that a GPU packs none itself: bfloat16 in bf16, float32 in tf32; a CPU reads none.
+        UserError for tensors of another dtype or device, or with gaps.
         """
+        if units is not None:
+            read = torch.bfloat16 if self.precision == "bf16" else torch.float32
+            self._own(units, "packed policy", read if self.on_gpu else units.dtype)
         self.flat, self.units = self._own(flat, "laid out policy"), units
         if self.on_gpu:
             packed = (0, 0) if units is None else (units.data_ptr(), units.nbytes)
@@ -149,13 +153,13 @@ class NativeSampler(ActsBySampling):
         words: str = self.native.describe(batch)
         return words
 
-    def _own(self, x: Tensor, name: str) -> Tensor:
+    def _own(self, x: Tensor, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return x; UserError unless native code can read it by its address."""
-        if x.dtype != torch.float32 or x.device != self.like.device or not x.is_contiguous():
+        if x.dtype != dtype or x.device != self.like.device or not x.is_contiguous():
             rows = "contiguous" if x.is_contiguous() else "non-contiguous"
             raise UserError(
                 f"The {name} is {rows} {x.dtype} on {x.device}: the native sampler reads "
-                f"contiguous torch.float32 on {self.like.device}."
+                f"contiguous {dtype} on {self.like.device}."
             )
         return x
 

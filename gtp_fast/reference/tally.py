@@ -35,7 +35,7 @@ def tally(
     """Add metrics to total and record the step of the first bad loss, in place.
 
     metrics, total: [n, S]; the first rows are the losses. bad_step: [losses, S], -1 until a loss is
-    not finite or above its limit [losses]. advance: increment `step`, a 0-d tensor.
+    not finite or above its limit [losses]. advance: increment `step` if it is a 0-d tensor.
     """
     total += metrics
     losses = bad_step.shape[0]

@@ -18,6 +18,7 @@ pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasiu
 from agent_cases import TINY, synthetic_table
 from critics_case import Emulated
 from gtp_fast.kernels import tiling
+from nodes import counted
 from rounded import round_products
 from triton_cases import DEVICE, INTERPRETED, poisoned_outputs, pytestmark  # noqa: F401
 
@@ -146,17 +147,43 @@ def test_every_option_has_another_way() -> None:
         assert value != getattr(DEFAULT, name), name
 
 
+def around_loading(launches: Launches) -> list[dict[str, Tensor]]:
+    """Return what two updates give, and one more after another state was loaded."""
+    made = agent(launches, count=2, precision="bf16")
+    start = {name: value.clone() for name, value in made.state_dict().items()}
+    found = [updated(made, 2)]
+    made.load_state_dict({name: value * 1.5 for name, value in start.items()})
+    return [*found, updated(made, 1)]
+
+
+@pytest.fixture(scope="module")
+def by_default() -> list[dict[str, Tensor]]:
+    return around_loading(DEFAULT)
+
+
 @pytest.mark.parametrize("option", ["copies", "fold_packs", "step_accounts"])
-def test_an_option_changes_no_bit_and_follows_what_is_loaded(option: str) -> None:
-    ways = [dataclasses.replace(DEFAULT, **{option: x}) for x in (True, False)]
-    runs = [agent(way, count=2, precision="bf16") for way in ways]
-    start = {name: value.clone() for name, value in runs[0].state_dict().items()}
-    for steps in (2, 1):
-        one, other = (updated(run, steps) for run in runs)
+def test_an_option_changes_no_bit_and_follows_what_is_loaded(
+    by_default: list[dict[str, Tensor]], option: str
+) -> None:
+    other = around_loading(dataclasses.replace(DEFAULT, **{option: OTHER_WAYS[option]}))
+    for one, found in zip(by_default, other, strict=True):
         for name, value in one.items():
-            assert torch.equal(value, other[name]), name
-        for run in runs:
-            run.load_state_dict({name: value * 1.5 for name, value in start.items()})
+            assert torch.equal(value, found[name]), name
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_only_an_update_that_samples_packs_the_policy(eta: float) -> None:
+    made = GTP(dataclasses.replace(CONFIG, eta=(eta,)), Setup(3, 2, (3,), DEVICE, precision="bf16"))
+    made.advance(1, synthetic_table())
+    assert (made.do.begin.units is None) == made.clones == (eta == 0.0)
+
+
+def test_an_update_that_accounts_advances_no_integer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = agent(count=1)
+    table, watch = synthetic_table().to(DEVICE), engine.Watch(made)
+    made.advance(1, table)
+    with counted(monkeypatch), pytest.raises(ValueError, match="a counter that is a tensor, not 1"):
+        made.update_into(watch.totals, table, 1)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ pytest.importorskip("triton")
 pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
 
 from agent_cases import TINY, synthetic_table
+from folded import Folded, Sizes
+from nodes import counted
 from triton_cases import INTERPRETED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +103,20 @@ def test_the_critics_together_are_one_node_where_there_were_two() -> None:
     assert [x for i, x in enumerate(together.nodes) if i != at] == [
         x for i, x in enumerate(plain.nodes) if i not in (at, at + 1)
     ]
+
+
+def test_a_sampler_that_is_given_no_packed_weights_counts_one_node_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = Folded(Sizes(O=5, A=4, H=16, K=3)).policy()
+    sampler, units = NativeSampler(policy), torch.zeros(8)
+    with counted(monkeypatch, "bf16") as nodes:
+        sampler.take(policy.flatten(), 1.0, 4)
+        sampler.take(policy.flatten(), 1.0, 4, None)
+        assert nodes.count("cuda sampler take") == 2
+        sampler.take(policy.flatten(), 1.0, 4, units)
+        sampler.take(policy.flatten(), 1.0, 4, units=units)
+    assert nodes.count("cuda sampler take") == 2
 
 
 def rows(page: str, precision: str) -> list[list[str]]:

@@ -19,15 +19,19 @@ from test_kernels_compile import (  # noqa: F401
 
 S, B, O, A, DEPTH, CLOCKS = 2, 256, 29, 8, 3, 2144  # noqa: E741
 Build = Callable[..., tuple[str, str]]
-# Full float32 is the default; the others are checked on the card they are likeliest to be used on,
-# and on that with the least shared memory.
+# Capability, width, precision. Full float32 is the default; the others are checked on the card they
+# are likeliest to be used on, and on that with the least shared memory. At width 256 tf32 and bf16
+# of 9.0 are compiled with the whole update, in test_kernels_compile_update.
 VARIANTS = [
-    (capability, width, precision)
-    for capability in (80, 90, 120)
-    for width in (256, 512)
-    for precision in ("fp32", "tf32", "bf16")
-    if capability > 80 or precision == "fp32"
+    *((capability, 512, "fp32") for capability in (80, 90, 120)),
+    *((capability, 256, "fp32") for capability in (90, 120)),
+    *((capability, 512, other) for capability in (90, 120) for other in ("tf32", "bf16")),
+    (120, 256, "bf16"),
 ]
+# 8.0 and 8.9 have the same tiles, and critic and actor the same products: half of each, at width
+# 512 where there is less shared memory.
+CRITICS = [*VARIANTS, (80, 256, "tf32"), (89, 512, "bf16")]
+ACTORS = [*VARIANTS, (80, 256, "bf16"), (89, 512, "tf32")]
 
 
 def rows(inputs: int, outputs: int, width: int, groups: int, before: int = 0) -> torch.Tensor:
@@ -50,7 +54,7 @@ def saved(width: int, groups: int, count: int) -> object:
     return Saved(*torch.zeros(2, DEPTH, groups, count, width))
 
 
-@pytest.mark.parametrize(("capability", "width", "precision"), VARIANTS)
+@pytest.mark.parametrize(("capability", "width", "precision"), CRITICS)
 def test_critic_compiles_lean(
     compiled: Build,  # noqa: F811
     capability: int,
@@ -95,7 +99,7 @@ def test_critic_compiles_lean(
         assert_lean(*compiled(module, kernel, launch, capability))
 
 
-@pytest.mark.parametrize(("capability", "width", "precision"), VARIANTS)
+@pytest.mark.parametrize(("capability", "width", "precision"), ACTORS)
 def test_actor_compiles_lean(
     compiled: Build,  # noqa: F811
     capability: int,
@@ -140,6 +144,7 @@ def test_actor_compiles_lean(
                     parts, widths, kept.hidden, kept.slopes, output, levels, embedding, (16, 32),
                     whole, whole, given, losses, precision=precision,
                     clock_parts=4 if given else 1, turn=64 if given else 16,
+                    counter=COUNT if given else None,
                 ),
             ),
         ]  # fmt: skip
@@ -147,19 +152,22 @@ def test_actor_compiles_lean(
         assert_lean(*compiled(module, kernel, launch, capability))
 
 
-@pytest.mark.parametrize("capability", [80, 90, 120])
-@pytest.mark.parametrize("width", [256, 512])
+@pytest.mark.parametrize(("capability", "width"), [(80, 512), (90, 256), (120, 512)])
 def test_what_lies_around_the_passes_compiles_lean(
     compiled: Build,  # noqa: F811
-    width: int,
     capability: int,
+    width: int,
 ) -> None:
-    from gtp_fast.kernels import batch, begin, dense, fold, step, tally
+    from gtp_fast.kernels import batch, begin, dense, fold, folded, step, tally
 
     table, keys, seeds = torch.zeros(1000, 2 * O + A + 2), torch.zeros(S).long(), torch.zeros(S)
     _, flat = actors(width)
     sums, losses, five = torch.zeros(S, 97), torch.zeros(2, S, 32), torch.zeros(5, S)
     copies = (dense.aligned_rows(flat, torch.bfloat16),) * 2
+    units = [
+        torch.zeros(folded.units_of(S, (O, A, width, DEPTH), x).count, dtype=x)
+        for x in (torch.bfloat16, torch.float32)
+    ]
     of_batch = (
         table, (O, A, B), (1, 1), torch.zeros(1281), COUNT, keys, STEP, (0, 3, 4, 1, 2)
     )  # fmt: skip
@@ -192,18 +200,21 @@ def test_what_lies_around_the_passes_compiles_lean(
         (begin, "_begin_kernel", lambda: begin.begin((of_batch, {}), of_fold)),
         (
             begin, "_begin_kernel",
-            lambda: begin.begin((of_batch, {"cdf": torch.zeros(1281).long()}), of_fold),
+            lambda: begin.begin((of_batch, {"cdf": torch.zeros(1281).long()}), of_fold, units[0]),
         ),
         (
             fold, "_fold_kernel",
-            lambda: fold.fold(*of_fold, torch.zeros(S, 2 * B, 2), torch.zeros(S, B, 2)),
+            lambda: fold.fold(*of_fold, torch.zeros(S, 2 * B, 2), torch.zeros(S, B, 2), units[1]),
         ),
-        (
-            step, "_step_kernel",
-            lambda: step.take_step(
-                (flat,) * 5, sums, losses, five[1:3], five[4], seeds, keys, STEP, 0.005, 1.0, 1000,
-                (0.9, 0.999), 1e-8, torch.zeros(S, 4, CLOCKS), copies,
-            ),
+        *(
+            (
+                step, "_step_kernel",
+                lambda given=given: step.take_step(
+                    (flat,) * 5, sums, losses, five[1:3], five[4], seeds, keys, STEP, 0.005, 1.0,
+                    1000, (0.9, 0.999), 1e-8, torch.zeros(S, 4, CLOCKS), copies, given,
+                ),
+            )
+            for given in (None, tally.Account(five, five, torch.zeros(3), bad, 1, 4))
         ),
         (
             tally, "_tally_kernel",

@@ -66,7 +66,25 @@ def test_what_is_no_float32_of_this_device_is_not_read_by_its_address() -> None:
     for wrong in (flat.double(), torch.stack((flat, flat), 1)[:, 0]):
         with pytest.raises(UserError, match="The laid out policy is"):
             other.take(wrong, policy.initial_scale, 4)
+    for wrong in (torch.zeros(8, device="meta"), torch.zeros(8)[::2]):
+        with pytest.raises(UserError, match="The packed policy is"):
+            other.take(flat, policy.initial_scale, 4, wrong)
     assert torch.equal(made.sample(observation, noise), wanted)
+
+
+@pytest.mark.parametrize(
+    ("precision", "wrong"), [("bf16", torch.float32), ("tf32", torch.bfloat16)]
+)
+def test_packed_weights_of_another_precision_are_not_read_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, precision: str, wrong: torch.dtype
+) -> None:
+    policy = Folded(Sizes(O=5, A=3, H=16, K=3))
+    made = sampler.NativeSampler(policy.policy())
+    # What is refused before any address is read is refused without a GPU too.
+    monkeypatch.setattr(made, "on_gpu", True)
+    monkeypatch.setattr(made, "precision", precision)
+    with pytest.raises(UserError, match=f"The packed policy is contiguous {wrong} on cpu"):
+        made.take(policy.policy().flatten(), 1.0, 4, torch.zeros(8, dtype=wrong))
 
 
 def test_what_does_not_fit_is_refused_by_name() -> None:

@@ -44,6 +44,8 @@ def test_a_step_is_counted_on_only_where_that_is_asked_for(form) -> None:
         total, bad = torch.zeros(2, 1), torch.full((1, 1), -1)
         form(metrics, total, limits, bad, step)
         assert (step, bad.item()) == (4, 4) and torch.equal(total, metrics)
+    form(metrics, total, limits, bad, 4, True)
+    assert torch.equal(total, 2 * metrics), "an integer is not advanced, nor refused"
 
 
 @needs_native

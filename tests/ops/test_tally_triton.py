@@ -24,6 +24,15 @@ def test_metrics_of_more_seeds_than_a_block_holds_are_summed(S: int) -> None:
         assert torch.equal(one, other)
 
 
+def test_an_integer_step_is_not_advanced() -> None:
+    from gtp_fast.kernels.tally import tally
+
+    metrics, total = normal(3, 4, 2), torch.zeros(4, 2, device=DEVICE)
+    bad = torch.full((1, 2), -1, device=DEVICE)
+    tally(metrics, total, torch.zeros(1, device=DEVICE), bad, 9, True)
+    assert torch.equal(total, metrics) and (bad == 9).all()
+
+
 def test_a_step_that_accounts_adds_up_what_the_tally_does() -> None:
     from gtp_fast.kernels import step, tally
 

@@ -96,6 +96,29 @@ def run_whole(
     return out, plans
 
 
+def run_taken(
+    library: ctypes.CDLL, policy: Folded, precision: str, inputs: tuple[np.ndarray, np.ndarray],
+    weights: tuple[np.ndarray, np.ndarray, np.ndarray], card: tuple[int, int, int],
+    number: int = -1,
+) -> tuple[np.ndarray, int]:  # fmt: skip
+    """Return actions [3, S, B, A] and the number of plans; card, number: as in `run_whole`.
+
+    The actions are those of one sampler: on weights laid out and packed, on the former alone, which
+    it packs, and on the flat policy. weights: these three; inputs: observation, noise; policy:
+    gives its sizes, form and initial scale.
+    """
+    padded, units, flat = (_aligned(x.view(np.float32)) for x in weights)
+    out, text = np.full((3, *inputs[1].shape), np.nan, np.float32), ctypes.create_string_buffer(200)
+    pointer = [ctypes.c_void_p(x.ctypes.data) for x in (padded, units, flat, *inputs, out)]
+    plans = library.gtp_take(
+        (ctypes.c_int * 3)(*card), PRECISIONS.index(precision), _shape(policy), *pointer[:3],
+        ctypes.c_float(policy.initial_scale), *pointer[3:], ctypes.c_int64(inputs[0].shape[1]),
+        number, text,
+    )  # fmt: skip
+    assert plans > 0, text.value.decode()
+    return out, plans
+
+
 def check(
     library: ctypes.CDLL, policy: Folded, path: str, rows_of_plan: int, precision: str, rows: int
 ) -> None:

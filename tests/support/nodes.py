@@ -87,9 +87,12 @@ def counted(monkeypatch: pytest.MonkeyPatch, precision: str = "fp32") -> Iterato
     for name in ("load", "sample", *(("take",) if precision != "fp32" else ())):
         whole = getattr(NativeSampler, name)
 
-        def noted(self: Any, *args: Any, whole: Any = whole, name: str = name) -> Any:
-            result = whole(self, *args)
-            if name == "take" and args[-1] is not None:
+        def noted(
+            self: Any, *args: Any, whole: Any = whole, name: str = name, **options: Any
+        ) -> Any:
+            result = whole(self, *args, **options)
+            given = inspect.signature(whole).bind(self, *args, **options).arguments
+            if given.get("units") is not None:  # packed before
                 return result
             node = Node(f"cuda sampler {name}")
             node.given = {"sampler": self, "arguments": args}

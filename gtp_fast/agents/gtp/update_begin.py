@@ -35,7 +35,9 @@ class Beginning:
         self.padded, count = state.chain.padded()
         self.flat = torch.zeros(count, device=state.device)
         self.flat[-len(schedule) :] = schedule
-        packs = state.setup.launches.fold_packs and state.chain.takes_units
+        # Clones sample nothing in an update.
+        reads = state.chain.takes_units and not state.clones
+        packs = state.setup.launches.fold_packs and reads
         self.units = self._units() if packs else None
 
     def _units(self) -> Tensor | None:
