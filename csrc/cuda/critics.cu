@@ -33,7 +33,7 @@ CudaCritics::CudaCritics(const CriticsShape& shape) : shape_(shape) {
   if (!has_clusters(kKernel, device_)) refuse("a GPU with clusters, of capability 9.0 or newer");
   const size_t bytes = CriticsMemory(shape).bytes, limit = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device_);
   if (bytes > limit)
-    refuse(std::to_string(bytes >> 10) + " kB of a block's shared memory for " + words(shape) +
+    refuse(std::to_string((bytes + 1023) >> 10) + " kB of a block's shared memory for " + words(shape) +
            ", of which this GPU has " + std::to_string(limit >> 10));
   allow_shared_memory(kKernel, limit);
   clusters_ = clusters_at_once(kKernel, launch_of(shape, kCriticRows, 1, nullptr));

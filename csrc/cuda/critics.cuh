@@ -172,9 +172,8 @@ class CriticsTile {
   CountedExchange exchange_;
 };
 
-// Grid: eight blocks for each 16 rows, then the seeds.
+// Grid: eight blocks for each 16 rows, then the seeds. Compiled from 9.0 on (cuda.cmake).
 __global__ void __launch_bounds__(kClusterThreads, 1) critics_kernel(const __grid_constant__ CriticsArguments p) {
-#if GTP_CLUSTERS
   using Number = CriticsMemory::Number;
   const CriticsMemory m(p.shape);
   const int64_t first = static_cast<int64_t>(blockIdx.x / kClusterBlocks) * kCriticRows;
@@ -204,7 +203,6 @@ __global__ void __launch_bounds__(kClusterThreads, 1) critics_kernel(const __gri
   wait_copies<0>();
   critics.differentiate();
   critics.backward(target);
-#endif
 }
 
 }  // namespace gtp

@@ -64,12 +64,13 @@ inline void allow_shared_memory(const void* kernel, size_t limit) {
         "set up a kernel");
 }
 
-// Whether both the device and the code for it know clusters: before 9.0 their kernels are compiled empty.
+// Whether both the device and the code for it know clusters: before 9.0 their kernels are compiled empty or not at all,
+// so the device is asked first.
 inline bool has_clusters(const void* kernel, int device) {
+  if (attribute(cudaDevAttrClusterLaunch, device) == 0) return false;
   cudaFuncAttributes code{};
   check(cudaFuncGetAttributes(&code, kernel), "read a kernel");
-  return (code.binaryVersion < code.ptxVersion ? code.binaryVersion : code.ptxVersion) >= 90 &&
-         attribute(cudaDevAttrClusterLaunch, device) != 0;
+  return code.binaryVersion >= 90 && code.ptxVersion >= 90;
 }
 
 // The clusters of a launch that the device holds at once.

@@ -57,8 +57,7 @@ T* shared_memory() {
   return reinterpret_cast<T*>(Cluster::memory(Cluster::rank()));
 }
 
-// Copies are done only when they are waited for.
-inline void copy_async(void* to, const void* from) { Cluster::fiber().copies.back().push_back({to, from}); }
+inline void copy_async(void* to, const void* from) { Cluster::copy(to, from); }
 
 inline void commit_copies() { Cluster::fiber().copies.emplace_back(); }
 

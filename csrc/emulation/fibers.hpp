@@ -71,6 +71,14 @@ class Cluster {
     now_->sent_.push_back(one);
   }
 
+  // A copy of 16 bytes, which by chance lands at once or when it is waited for.
+  static void copy(void* to, const void* from) {
+    if (now_->chance(2))
+      std::memcpy(to, from, 16);
+    else
+      fiber().copies.back().push_back({to, from});
+  }
+
   static void await(const void* count, int parity) {
     fiber().count = count;
     fiber().parity = parity;

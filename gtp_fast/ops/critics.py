@@ -54,10 +54,15 @@ class ClusterCritics:
         observation, action, width, depth, _ = self.sizes = sizes
         count = (observation + action + 2) * width + (depth - 1) * (width + 1) * width + 1
         shapes = [tuple(x.shape) for x in (*parameters, *copies)]
-        if shapes != [(len(parameters[0]), count)] * 4 or len({*_strides(parameters)}) > 1:
+        if shapes != [(len(parameters[0]), count)] * 4:
             raise _refused(f"critics of {count} parameters each came as tensors of {shapes}")
+        device = parameters[0].device
+        for pair, dtype in ((parameters, torch.float32), (copies, torch.bfloat16)):
+            found = [(x.dtype, x.device, x.stride()) for x in pair]
+            if found != [(dtype, device, (pair[0].stride(0), 1))] * 2:
+                raise _refused(f"it reads rows of one stride in {dtype} on {device}, not {found}")
         self.parameters, self.copies = parameters, copies
-        self.native = prepared(parameters[0].device, sizes)
+        self.native = prepared(device, sizes)
 
     def __call__(
         self,
@@ -70,7 +75,8 @@ class ClusterCritics:
         """Return the deltas of the online critics.
 
         inputs: observation [S, B, O] and action [S, B, A]; next_inputs: the same for M next actions
-        of each row, [S, M B, .]; reward, mask: [S, B]. UserError for other shapes.
+        of each row, [S, M B, .]; reward, mask: [S, B]. All are float32 on the parameters' device.
+        UserError for others.
         """
         observation, action, width, depth, repeats = self.sizes
         S, B = reward.shape
@@ -78,17 +84,21 @@ class ClusterCritics:
         expected = [(S, n * B, k) for n in (1, repeats) for k in (observation, action)] + [(S, B)]
         if shapes != expected or len(self.copies[0]) != 2 * S:
             raise UserError(f"The critics take inputs and a mask of {expected}, not {shapes}.")
+        device = self.parameters[0].device
+        found = [(x.dtype, x.device) for x in (*inputs, *next_inputs, reward, mask)]
+        if {*found} != {(torch.float32, device)}:
+            raise UserError(f"The critics read torch.float32 on {device}, not {found}.")
         # Bound to names, so that copies outlive the call.
         rows = [_rows(x) for x in (*inputs, *next_inputs)]
         scalars = [x.contiguous() for x in (reward, mask)]
         networks = [x for pair in zip(self.parameters, self.copies, strict=True) for x in pair]
         made = Deltas(*(
-            torch.empty(shape, dtype=torch.float32, device=reward.device)
+            torch.empty(shape, dtype=torch.float32, device=device)
             for shape in (*[(depth, 2 * S, B, width)] * 2, (2 * S, B, 1), (S, 2 * -(-B // TILE)))
         ))  # fmt: skip
         addresses = [x.data_ptr() for x in (*rows, *scalars, *networks, *made)]
         strides = [*_strides(rows), self.parameters[0].stride(0), self.copies[0].stride(0)]
-        self.native.run(S, B, discount, addresses, strides, _stream(reward.device))
+        self.native.run(S, B, discount, addresses, strides, _stream(device))
         return made
 
 

@@ -76,11 +76,24 @@ def test_a_diverged_twin_spoils_its_seed_and_no_other(network: int, twin: int) -
         assert torch.equal(after[name][where], value[where]), name
 
 
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize("action", [0, 1])
+def test_a_next_action_of_no_value_leaves_no_best(action: int) -> None:
+    case = Case(Shape(O=11, A=3, H=64, D=2, M=2))
+    before, row = case.fast()["gradient"], 5
+    case.next[1][0, action * case.shape.B + row, 0] = torch.nan
+    after = case.fast()["gradient"]
+    assert torch.isnan(after[:, row]).all()
+    after[:, row] = before[:, row]
+    assert torch.equal(after, before)
+
+
 @pytest.mark.parametrize(
     ("sizes", "card", "reason"),
     [
         ((29, 8, 100, 3, 1), HOPPER, "a width that is a multiple of 64, not 100"),
         ((29, 8, 512, 3, 1), HOPPER, r"\d+ kB .* 3 hidden layers of 512 and 37 inputs, .* 227$"),
+        ((29, 8, 256, 3, 13), HOPPER, r"228 kB .* has 227$"),
         ((29, 8, 256, 3, 1), AMPERE, "a GPU with clusters, of capability 9.0 or newer"),
         ((29, 8, 256, 3, 1), (4, *HOPPER[1:]), "room for 8 blocks at once on this GPU"),
         ((29, 8, 256, 3, 0), HOPPER, "at least one input, hidden layer and next action"),
@@ -109,6 +122,35 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         case.fast()
     case.parameters = tuple(x[:, 1:] for x in case.parameters)
     with pytest.raises(UserError, match="critics of 449 parameters each"):
+        case.fast()
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize("name", ["reward", "mask"])
+def test_inputs_that_are_not_float32_are_refused(name: str) -> None:
+    case = Case(Shape(O=3, A=2, H=64, D=1))
+    setattr(case, name, getattr(case, name).double())
+    with pytest.raises(UserError, match=r"read torch\.float32 on cpu, not .*torch\.float64"):
+        case.fast()
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize("network", [0, 1], ids=["online", "target"])
+@pytest.mark.parametrize("name", ["parameters", "copies"])
+def test_rows_of_another_stride_are_refused(name: str, network: int) -> None:
+    case = Case(Shape(O=3, A=2, H=64, D=1))
+    pair = list(getattr(case, name))
+    pair[network] = torch.cat([pair[network]] * 2, 1)[:, : pair[network].shape[1]]
+    setattr(case, name, tuple(pair))
+    with pytest.raises(UserError, match="rows of one stride"):
+        case.fast()
+
+
+@pytest.mark.usefixtures("card")
+def test_parameters_that_are_not_float32_are_refused() -> None:
+    case = Case(Shape(O=3, A=2, H=64, D=1))
+    case.parameters = tuple(x.double() for x in case.parameters)
+    with pytest.raises(UserError, match=r"rows of one stride in torch\.float32"):
         case.fast()
 
 

@@ -24,7 +24,7 @@ constexpr size_t kSharedByDefault = 48 << 10;
 }  // namespace emulation
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidDeviceFunction = 98,
-                   cudaErrorLaunchFailure = 719 };
+                   cudaErrorNoKernelImageForDevice = 209, cudaErrorLaunchFailure = 719 };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin,
                       cudaDevAttrClusterLaunch };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
@@ -62,6 +62,7 @@ inline const char* cudaGetErrorString(cudaError_t status) {
     case cudaSuccess: return "no error";
     case cudaErrorInvalidValue: return "invalid argument";
     case cudaErrorInvalidDeviceFunction: return "invalid device function";
+    case cudaErrorNoKernelImageForDevice: return "no kernel image is available for execution on the device";
     case cudaErrorLaunchFailure: break;
   }
   return "unspecified launch failure";
@@ -110,6 +111,9 @@ inline cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from
 
 inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* code, const void* kernel) {
   if (kernel == nullptr) return cudaErrorInvalidDeviceFunction;
+  // Kernels of clusters alone are compiled from 9.0 on (cuda.cmake).
+  if (kernel == reinterpret_cast<const void*>(gtp::critics_kernel) && emulation::card.capability < 90)
+    return cudaErrorNoKernelImageForDevice;
   *code = {emulation::card.capability, emulation::card.capability};
   return cudaSuccess;
 }
