@@ -76,7 +76,12 @@ def _figures(
     """Return what is measured of a row's recorded updates, or why it is skipped."""
     try:
         made = work.replayed(row, 2 if place.dry else recorded.PIECE)
-    except (Unavailable, UserError) as reason:
+    except Unavailable as reason:
+        return {**about, "skipped": str(reason)}
+    except UserError as reason:
+        # Only this option may be refused: a card may have no clusters.
+        if not work.launches.critics_together:
+            raise
         return {**about, "skipped": str(reason)}
     return {**about, **measure(made)}
 

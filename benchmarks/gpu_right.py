@@ -121,6 +121,9 @@ def update(place: Place) -> Iterator[Record]:
         try:
             fast, plain, exact = work.judged(precision)
         except UserError as reason:
+            # Only this option may be refused: a card may have no clusters.
+            if not work.launches.critics_together:
+                raise
             yield {**about, "skipped": str(reason)}
             continue
         for name, gradient in fast.items():
