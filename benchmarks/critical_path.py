@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import ROOT, bench_update
+from benchmarks import ROOT, bench_update, sampler_costs
 from benchmarks import h100 as gpu
 from benchmarks.h100 import GAP, Design
 from benchmarks.report import replace
@@ -24,6 +24,8 @@ from gtp_fast.ops.launches import DEFAULT, OTHER_WAYS, Launches, other_ways
 MARKERS = ("<!-- critical path:begin -->", "<!-- critical path:end -->")
 GOALS = {"fp32": 150, "bf16": 80}
 """Microseconds of an update, by what its products read."""
+GOAL_OF_ACTION = 20
+"""Microseconds of one action, from Python."""
 NOW = Design()
 TITLE = "## One update on a GPU, estimated"
 _SIZES = bench_update.OBSERVATIONS, bench_update.ACTIONS
@@ -114,7 +116,8 @@ def render(updates: Sequence[Update], others: Mapping[str, Mapping[str, Update]]
     ]
     for update in updates:
         text += [*_table(update), ""]
-    return "\n".join([*text, *_options(updates, others), "", *_off(updates, others[TOGETHER])])
+    text += [*_options(updates, others), "", *_off(updates, others[TOGETHER]), "", *_action()]
+    return "\n".join(text)
 
 
 def _table(update: Update) -> list[str]:
@@ -200,6 +203,24 @@ def _off(updates: Sequence[Update], others: Mapping[str, Update]) -> list[str]:
         for x, time in then.items()
     ]
     return [*text, "", f"With it, {' and '.join(verdicts)}, by the model."]
+
+
+def _action() -> list[str]:
+    c = bench_update.CONFIG
+    sizes = 1, *_SIZES, c.width, c.depth, c.k
+    kernel = {x: sampler_costs.act(sizes, 1, x, NOW).microseconds for x in GOALS}
+    called = {x: [time + more for more in gpu.CALL] for x, time in kernel.items()}
+    return [
+        "### One action, by the same model",
+        "",
+        f"| batch 1, K = {c.k} | {' | '.join(f'{x}, us' for x in kernel)} |",
+        "|---|" + "---:|" * len(kernel),
+        f"| the kernel | {' | '.join(f'{x:.1f}' for x in kernel.values())} |",
+        f"| from Python | {' | '.join(f'{x:.0f} to {y:.0f}' for x, y in called.values())} |",
+        "",
+        f"The goal from Python is {GOAL_OF_ACTION} us. What a call, its launch and the wait for "
+        "its end add is assumed, and decides: only a device can tell.",
+    ]
 
 
 if __name__ == "__main__":

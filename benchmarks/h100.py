@@ -17,6 +17,8 @@ SHARED, CLUSTERS = 232448, {"fp32": 16, "bf16": 48, "critics": 16}
 sampler's by precision, and the critics', whose blocks take a multiprocessor each."""
 GAP = 1.2
 """Microseconds between dependent nodes of a graph; public records say 0.9 to 1.3."""
+CALL = 9, 11
+"""Microseconds that a call from Python, its launch and the wait for its end add; assumed."""
 L2_LATENCY, HBM_LATENCY = 700, 1100
 """Clocks from a load to its use; assumed under light load."""
 L2_CLOCK, L2_TOTAL = 64, 5.5e6 / CLOCK

@@ -48,8 +48,16 @@ def take(node: Node) -> Cost:
 
 
 def sample(node: Node, precision: str, design: Design) -> Cost:
-    """Return the cost of all steps of all rows."""
+    """Return the cost of all steps of all rows of a recorded launch."""
     sizes, rows = node.given["sampler"].sizes, node.given["arguments"][0].shape[1]
+    return act(sizes, rows, precision, design)
+
+
+def act(sizes: tuple[int, ...], rows: int, precision: str, design: Design) -> Cost:
+    """Return the cost of all steps of so many rows.
+
+    sizes: seeds, numbers of observation and action, width, hidden layers, K.
+    """
     seeds, observation, action, width, layers, steps = sizes
     path, tile = plan(sizes, precision, rows)
     tiles = seeds * -(-rows // tile)

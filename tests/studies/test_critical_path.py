@@ -17,7 +17,7 @@ pytest.importorskip("triton")
 pytest.importorskip("gymnasium", reason="the agent's data package needs gymnasium")
 
 from benchmarks import critical_path, profile, update_nodes  # noqa: E402
-from benchmarks.h100 import CLOCK, GAP, Cost, Design  # noqa: E402
+from benchmarks.h100 import CALL, CLOCK, GAP, Cost, Design  # noqa: E402
 from benchmarks.kernel_costs import triton_cost  # noqa: E402
 from benchmarks.update_nodes import Line, longest, time_of  # noqa: E402
 from gtp_fast.errors import UserError  # noqa: E402
@@ -46,7 +46,7 @@ def test_the_sum_is_that_of_the_critical_nodes_and_their_gaps(precision: str) ->
 
 def test_what_the_option_that_is_off_saves_is_that_of_both_estimates() -> None:
     page = PAGE.read_text()
-    text = page.partition("### What the option that is off")[2]
+    text = page.partition("### What the option that is off")[2].partition("\n### ")[0]
     cells = [x.strip("| ").split(" | ") for x in text.splitlines() if x[:2] == "| "]
     figures = {x[0].strip("* "): [float(y) for y in x[1:]] for x in cells[1:]}
     assert cells[0][-1] == "bf16, us"
@@ -55,6 +55,18 @@ def test_what_the_option_that_is_off_saves_is_that_of_both_estimates() -> None:
     assert figures["saved"] == [pytest.approx(before - then, abs=1e-6)]
     says = "meets" if then <= critical_path.GOALS["bf16"] else "still misses"
     assert f"bf16 {says} its goal of {critical_path.GOALS['bf16']} us" in text
+
+
+def test_one_action_is_the_kernel_and_a_call() -> None:
+    text = PAGE.read_text().partition("### One action, by the same model")[2]
+    kernel, called = (
+        next(line for line in text.splitlines() if line.startswith(f"| {name} |")).split(" | ")[1:]
+        for name in ("the kernel", "from Python")
+    )
+    for one, both in zip(kernel, called, strict=True):
+        ends = [float(x) for x in both.strip(" |").split(" to ")]
+        expected = [float(one.strip(" |")) + more for more in CALL]
+        assert ends == [pytest.approx(x, abs=0.51) for x in expected]
 
 
 def node(name: str, microseconds: float, side: bool = False, joined: bool = False) -> Line:
