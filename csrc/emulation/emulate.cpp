@@ -68,8 +68,9 @@ extern "C" int gtp_sample(const int* card, int precision, const int* sizes, cons
   }
 }
 
-// The same three times: with units lent for a padded policy, with none, so that the sampler packs, and with the flat
-// policy. What was lent is overwritten before the next. out: of the three samples.
+// Samples three times on a card as in gtp_sample: from a padded policy with its weights packed in `units`, from the
+// padded policy alone, which the sampler packs itself, and from the flat policy. Each input is overwritten once it has
+// been used. out: the three samples, one after another.
 extern "C" int gtp_take(const int* card, int precision, const int* sizes, float* padded, void* units, const float* flat,
                         float initial_scale, const float* observation, const float* noise, float* out, int64_t rows,
                         int number, char* text) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -97,7 +96,7 @@ class ClusterCritics:
             for shape in (*[(depth, 2 * S, B, width)] * 2, (2 * S, B, 1), (S, 2 * -(-B // TILE)))
         ))  # fmt: skip
         addresses = [x.data_ptr() for x in (*rows, *scalars, *networks, *made)]
-        strides = [*_strides(rows), self.parameters[0].stride(0), self.copies[0].stride(0)]
+        strides = [x.stride(0) for x in (*rows, self.parameters[0], self.copies[0])]
         self.native.run(S, B, discount, addresses, strides, _stream(device))
         return made
 
@@ -117,10 +116,6 @@ def prepared(device: torch.device, sizes: tuple[int, ...]) -> Any:
 
 def _refused(reason: str) -> UserError:
     return UserError(f"The launch option critics_together is not available: {reason}.")
-
-
-def _strides(groups: Sequence[Tensor]) -> list[int]:
-    return [x.stride(0) for x in groups]
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ OTHER_WAYS = {
     "step_accounts": False,
     "critics_together": True,
 }
-"""Each option's other way."""
+"""The setting of each option that `make gpu` times against the default."""
 
 
 def other_ways(precision: str) -> dict[str, bool | int]:
