@@ -29,7 +29,9 @@ class FirstWritten(nn.Module):
     def __init__(self, steps: int, device: torch.device, mish: Activation = reference.mish):
         super().__init__()
 
-        def mlp(x: Pieces, weights: Sequence[Tensor], biases: Sequence[Tensor], *_: str) -> Tensor:
+        def mlp(
+            x: Pieces, weights: Sequence[Tensor], biases: Sequence[Tensor], *_: str, **__: object
+        ) -> Tensor:
             h = reference.join(x, weights[0].shape[0])
             for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
                 h = mish(torch.baddbmm(bias[:, None], h, weight))

@@ -10,9 +10,10 @@
 
 namespace {
 
-gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation, bool bf16) {
+gtp::MlpShape shape_of(int groups, int rows, std::vector<int> sizes, int activation, bool bf16, bool norm) {
   if (activation < 0 || activation > 2) throw py::value_error("there is no such activation");
-  const gtp::MlpShape shape{groups, rows, std::move(sizes), static_cast<gtp::Activation>(activation), bf16};
+  const auto kind = static_cast<gtp::Activation>(activation);
+  const gtp::MlpShape shape{groups, rows, std::move(sizes), kind, bf16, norm};
   return gtp::checked(shape);
 }
 
@@ -38,7 +39,7 @@ using Rows = std::tuple<uintptr_t, size_t>;
 void forward(const gtp::MlpShape& shape, const std::vector<Part>& x, const Layers& layers, const Rows& y,
              uintptr_t saved, int threads) {
   if (shape.groups == 0 || shape.rows == 0) return;
-  const auto& parameters = layers.of(shape.layers());
+  const auto& parameters = layers.of(shape);
   const auto pieces = pieces_of(x, shape);
   const gtp::Output<float> to{pointer<float>(std::get<0>(y), "y"), std::get<1>(y)};
   const py::gil_scoped_release release;
@@ -48,9 +49,9 @@ void forward(const gtp::MlpShape& shape, const std::vector<Part>& x, const Layer
 void backward(const gtp::MlpShape& shape, const Rows& dy, const Layers& layers, uintptr_t saved,
               const std::vector<Part>& x, const std::vector<uintptr_t>& dx, const Layers* gradients, int threads) {
   if (shape.groups == 0) return;
-  const auto& parameters = layers.of(shape.layers());
+  const auto& parameters = layers.of(shape);
   const std::vector<gtp::LayerPointers> none;
-  const auto& results = gradients ? gradients->of(shape.layers()) : none;
+  const auto& results = gradients ? gradients->of(shape) : none;
   std::vector<gtp::Piece> pieces;
   if (shape.rows > 0) pieces = pieces_of(x, shape);
   if (dx.size() != x.size()) throw py::value_error("one address of dx is needed for each piece of the input");
@@ -107,13 +108,14 @@ void bind_mlp(py::module_& m) {
         "Name of the instruction set that multiplies bf16 in training, or an empty string.");
   py::class_<gtp::MlpShape>(m, "MlpShape", "Groups, rows and layers of a multilayer perceptron.")
       .def(py::init(&shape_of), py::arg("groups"), py::arg("rows"), py::arg("sizes"), py::arg("activation"),
-           py::arg("bf16") = false,
+           py::arg("bf16") = false, py::arg("norm") = false,
            "sizes: input, hidden layers, output; activation: 0 mish, 1 relu, 2 gelu (tanh form); bf16: whether "
-           "products read bf16.")
+           "products read bf16; norm: whether a layer norm follows every activation.")
       .def_property_readonly("saved", &gtp::saved_size, "How many floats the forward pass saves.");
   py::class_<Layers>(m, "MlpLayers", "The parameters of a multilayer perceptron, or their gradients.")
       .def(py::init<const std::vector<LayerAddress>&>(), py::arg("layers"),
-           "layers: address of weight and bias, and for each the distance between groups in floats.");
+           "layers: of weight and bias, and of a norm's scale and shift, the address and the distance between groups "
+           "in floats.");
   m.def("mlp_forward", &forward, py::arg("shape"), py::arg("x"), py::arg("layers"), py::arg("y"), py::arg("saved"),
         py::arg("threads") = 1,
         "y [G, B, out], an address and the distance between rows, of the pieces of x side by side; saves what the "

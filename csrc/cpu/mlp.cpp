@@ -25,6 +25,14 @@ float* workspace(size_t count) {
   return buffer.get();
 }
 
+// Part `part` of `parts` of some rows.
+struct Share {
+  int begin, rows;
+  Share(int all, int part, int parts)
+      : begin(static_cast<int>(static_cast<int64_t>(all) * part / parts)),
+        rows(static_cast<int>(static_cast<int64_t>(all) * (part + 1) / parts) - begin) {}
+};
+
 // Threads take whole groups; only when there are fewer groups than threads do they share a group.
 struct Division {
   int outer, inner;
@@ -61,8 +69,7 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
   parallel_for(division.outer, shape.groups, [&](int g, int worker) {
     float* const kept = saved ? saved + g * memory.saved() : nullptr;
     parallel_for(division.inner, blocks, [&](int b, int inner) {
-      const int begin = static_cast<int>(static_cast<int64_t>(B) * b / blocks);
-      const int rows = static_cast<int>(static_cast<int64_t>(B) * (b + 1) / blocks) - begin;
+      const auto [begin, rows] = Share(B, b, blocks);
       float* const packed = all + (worker * division.inner + inner) * size;
       float* const scratch = packed + packs;
       const size_t row = static_cast<size_t>(begin) * panel, near = static_cast<size_t>(rows) * panel;
@@ -83,6 +90,10 @@ void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::
         float* const next = last ? result : (kept ? kept + memory.values_at(l + 1) + row : turns[(l + 1) % 2]);
         forward_layer(by, layers[l], g, shape.sizes[l], shape.sizes[l + 1], rows, {from, plane},
                       {next, last ? near : plane}, epilogue, packed);
+        if (shape.norm && !last)
+          forward_norm(k, layers[l], g, shape.sizes[l + 1], rows, {next, plane},
+                       kept ? kept + memory.normals_at(l + 1) + row : nullptr,
+                       kept ? kept + memory.deviations_at(l + 1) + begin : nullptr, packed);
         from = next;
       }
       k.unpack(result, near, rows, out, own, y.stride);
@@ -125,15 +136,15 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
             weight_gradient(by, {kept + memory.values_at(l), memory.plane()}, first, last, {error[0], memory.plane()},
                             outputs, B, dw, packed);
           if (w == 0)
-            k.column_sums(error[0], memory.plane(), outputs, B, gradients[l].bias + g * gradients[l].bias_stride);
+            k.column_sums(error[0], nullptr, memory.plane(), outputs, B,
+                          gradients[l].bias + g * gradients[l].bias_stride);
         }
-        const int begin = static_cast<int>(static_cast<int64_t>(B) * w / division.inner);
-        const int rows = static_cast<int>(static_cast<int64_t>(B) * (w + 1) / division.inner) - begin;
+        const auto [begin, rows] = Share(B, w, division.inner);
         const size_t row = static_cast<size_t>(begin) * panel;
         const Block<const float> behind{error[0] + row, memory.plane()};
         if (l > 0)
           return backward_layer(by, weight, in, outputs, rows, behind, {error[1] + row, memory.plane()},
-                                kept + memory.slopes_at(l) + row, packed);
+                                shape.norm ? nullptr : kept + memory.slopes_at(l) + row, packed);
         const float* rows_of_piece = weight;
         for (size_t i = 0; i < x.size(); rows_of_piece += static_cast<size_t>(x[i].width) * hidden, ++i) {
           if (!dx[i]) continue;
@@ -142,6 +153,24 @@ void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const st
           k.unpack(error[1] + row, memory.plane(), rows, x[i].width,
                    dx[i] + (static_cast<size_t>(g) * B + begin) * x[i].width, x[i].width);
         }
+      });
+      std::swap(error[0], error[1]);
+      if (l == 0 || !shape.norm) continue;
+      // Behind the norm of layer l - 1, with every row's error at hand for the sums over rows.
+      const float* const normal = kept + memory.normals_at(l);
+      parallel_for(division.inner, division.inner, [&](int w, int) {
+        const LayerPointers& layer = layers[l - 1];
+        if (!gradients.empty() && w == 0) {
+          const LayerPointers& to = gradients[l - 1];
+          k.column_sums(error[0], normal, memory.plane(), in, B, to.scale + g * to.scale_stride);
+          k.column_sums(error[0], nullptr, memory.plane(), in, B, to.shift + g * to.shift_stride);
+        }
+        const auto [begin, rows] = Share(B, w, division.inner);
+        const size_t row = static_cast<size_t>(begin) * panel;
+        float* const scale = scratch + w * packs;
+        copy_padded(layer.scale + g * layer.scale_stride, in, panel, scale);
+        k.normalise_backward(error[0] + row, normal + row, kept + memory.slopes_at(l) + row, memory.plane(),
+                             kept + memory.deviations_at(l) + begin, scale, rows, in, error[1] + row);
       });
       std::swap(error[0], error[1]);
     }

@@ -12,6 +12,9 @@ namespace gtp {
 struct LayerPointers {
   float *weight, *bias;
   size_t weight_stride, bias_stride;  // between groups
+  // Of the layer norm that follows the activation, [G, out] each; null where there is none.
+  float *scale = nullptr, *shift = nullptr;
+  size_t scale_stride = 0, shift_stride = 0;
 };
 
 // Part of the input, [groups, rows, width]. Where it has fewer groups than the network, neighbours share one; where it
@@ -35,6 +38,7 @@ struct MlpShape {
   Activation activation = Activation::kMish;
   // Whether products read bf16 (bf16_kernels.hpp); a layer with one output reads float32 all the same.
   bool bf16 = false;
+  bool norm = false;  // whether a layer norm follows every activation
 
   int layers() const { return static_cast<int>(sizes.size()) - 1; }
 };
@@ -50,7 +54,7 @@ size_t saved_size(const MlpShape& shape);
 void mlp_forward(const MlpShape& shape, const std::vector<Piece>& x, const std::vector<LayerPointers>& layers,
                  const Output<float>& y, float* saved, int threads);
 
-// From dy: the gradients of weights and biases, unless `gradients` is empty, and dx [G, B, width] of each piece of x,
+// From dy: the gradients of all parameters, unless `gradients` is empty, and dx [G, B, width] of each piece of x,
 // unless null.
 void mlp_backward(const MlpShape& shape, const Output<const float>& dy, const std::vector<LayerPointers>& layers,
                   const float* saved, const std::vector<Piece>& x, const std::vector<float*>& dx,

@@ -48,7 +48,15 @@ struct MlpKernels {
   void (*product_column)(const float* a, size_t a_plane, int rows, int depth, const float* w, float bias, float* y,
                          size_t stride);
   void (*gradient_column)(const float* a, size_t a_plane, int depth, const float* z, size_t stride, int rows, float* g);
-  void (*column_sums)(const float* z, size_t z_plane, int columns, int rows, float* sums);
+  // Sums over the rows of z, times `factor` unless null.
+  void (*column_sums)(const float* z, const float* factor, size_t plane, int columns, int rows, float* sums);
+  // Layer norm of the rows of y, in place: scale [columns] and shift padded to panels. Keeps what the backward pass
+  // reads, unless null: the rows before scale and shift, and the inverse of each row's deviation.
+  void (*normalise)(float* y, size_t plane, int rows, int columns, const float* scale, const float* shift,
+                    float* normal, float* inverse);
+  // From dy: dz, behind the layer norm and the activation with its slope.
+  void (*normalise_backward)(const float* dy, const float* normal, const float* slope, size_t plane,
+                             const float* inverse, const float* scale, int rows, int columns, float* dz);
   // Sines and cosines of kTimeScale x at `half` rates: x [count] at distance 2 -> [count, 2 half].
   void (*sinusoid)(const float* x, size_t count, const float* rates, int half, float* out);
   double (*square_sum)(const float* x, size_t count);

@@ -25,18 +25,18 @@ struct MlpMemory {
   size_t matrix(int size_index) const { return padded(shape.sizes[size_index], panel) * shape.rows; }
   size_t widest() const { return padded(*std::max_element(shape.sizes.begin(), shape.sizes.end()), panel); }
 
-  // Saved for one group: x, then each hidden layer's values and slopes.
-  size_t saved() const {
-    size_t total = matrix(0);
-    for (int l = 1; l < shape.layers(); ++l) total += 2 * matrix(l);
-    return total;
-  }
+  // Saved for one group: x, then each hidden layer's values, slopes, and of its norm the values before scale and shift
+  // and the inverse deviation of each row.
+  size_t saved() const { return values_at(shape.layers()); }
   size_t values_at(int l) const {  // offset of the values that layer l reads
+    const size_t deviations = padded(shape.rows, panel);
     size_t at = 0;
-    for (int i = 0; i < l; ++i) at += i == 0 ? matrix(0) : 2 * matrix(i);
+    for (int i = 0; i < l; ++i) at += i == 0 ? matrix(0) : shape.norm ? 3 * matrix(i) + deviations : 2 * matrix(i);
     return at;
   }
   size_t slopes_at(int l) const { return values_at(l) + matrix(l); }
+  size_t normals_at(int l) const { return slopes_at(l) + matrix(l); }
+  size_t deviations_at(int l) const { return normals_at(l) + matrix(l); }
 };
 
 // Packs rows begin..begin+rows-1 of a group's pieces, side by side, into panels.
@@ -111,12 +111,27 @@ inline void forward_layer(const Multiplier& by, const LayerPointers& layer, int 
   }
 }
 
+// Copies a vector and pads it with zeros to panels; returns the end.
+inline float* copy_padded(const float* from, int count, int panel, float* to) {
+  float* const end = to + padded(count, panel);
+  std::fill(std::copy_n(from, count, to), end, 0.0f);
+  return end;
+}
+
+// The norm of a hidden layer's values y, in place.
+inline void forward_norm(const MlpKernels& k, const LayerPointers& layer, int g, int columns, int rows,
+                         const Block<float>& y, float* normal, float* inverse, float* packed) {
+  const int panel = 2 * k.lanes;
+  float* const shift = copy_padded(layer.scale + g * layer.scale_stride, columns, panel, packed);
+  copy_padded(layer.shift + g * layer.shift_stride, columns, panel, shift);
+  k.normalise(y.data, y.plane, rows, columns, packed, shift, normal, inverse);
+}
+
 // A last layer with one output, without padding to a panel: y [rows] lies `stride` apart.
 inline void forward_column(const MlpKernels& k, const LayerPointers& layer, int g, int in, int rows,
                            const Block<const float>& x, float* y, size_t stride, float* packed) {
   const int panel = 2 * k.lanes;
-  std::copy_n(layer.weight + g * layer.weight_stride, in, packed);
-  std::fill(packed + in, packed + padded(in, panel), 0.0f);
+  copy_padded(layer.weight + g * layer.weight_stride, in, panel, packed);
   k.product_column(x.data, x.plane, rows, in, packed, layer.bias[g * layer.bias_stride], y, stride);
 }
 

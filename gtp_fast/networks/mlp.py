@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor
-
-from gtp_fast import reference
 
 Mlp = Callable[..., Tensor]
 """The form of `reference.mlp` that the run has chosen."""
@@ -30,15 +27,11 @@ def mlp(
 ) -> Tensor:
     """Apply `depth` hidden layers and the linear output: [G, B, in] -> [G, B, out].
 
-    Where the views hold norms, each hidden layer's activation is normalised, in plain PyTorch;
-    otherwise `form` computes all layers.
+    Where the views hold norms, each hidden layer's activation is normalised.
     """
-    weights, biases = layers(views, depth)
-    if "norm0.scale" not in views:
-        return form(x, weights, biases, activation)
-    x = reference.join(x, weights[0].shape[0])
-    for i in range(depth):
-        x = torch.baddbmm(biases[i][:, None], x, weights[i])
-        x = reference.ACTIVATIONS[activation](x)
-        x = reference.layer_norm(x, views[f"norm{i}.scale"], views[f"norm{i}.shift"])
-    return torch.baddbmm(biases[depth][:, None], x, weights[depth])
+    norms = [
+        (views[f"norm{i}.scale"], views[f"norm{i}.shift"])
+        for i in range(depth)
+        if f"norm{i}.scale" in views
+    ]
+    return form(x, *layers(views, depth), activation, norms=norms)

@@ -48,7 +48,9 @@ def forward(
     )
     halves = (out[..., :features], out[..., features:])
     clocks = zip(sines.unbind(0), (parameters[:4], parameters[4:]), halves, strict=True)
-    kept = [mlp.forward("mish", (x,), p[::2], p[1::2], keep, y)[1:] for x, p, y in clocks]
+    kept = [
+        mlp.forward("mish", (x,), mlp.Network(p[::2], p[1::2]), keep, y)[1:] for x, p, y in clocks
+    ]
     return out, sines, kept
 
 
@@ -63,7 +65,8 @@ def backward(
     gradient = gradient.contiguous()
     for clock, dy in enumerate(gradient.chunk(2, -1)):
         own, to = (
-            [tensors[4 * clock + i] for i in WEIGHTS_FIRST] for tensors in (parameters, results)
+            mlp.Network.split([tensors[4 * clock + i] for i in WEIGHTS_FIRST], 2)
+            for tensors in (parameters, results)
         )
         mlp.backward(*kept[clock], dy, gradient.shape[2], (sines[clock],), own, (False,), to)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from itertools import zip_longest
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
 from gtp_fast.ops.gradients import destination, summed_to
 from gtp_fast.ops.mlp_triton import triton_mlp
@@ -24,19 +26,62 @@ def native_mlp(
     biases: Sequence[Tensor],
     activation: str = "mish",
     precision: str = "fp32",
+    norms: Sequence[reference.Norm] = (),
 ) -> Tensor:
     """Compute `reference.mlp` in native code, float32 on the CPU: [G, B, in] -> [G, B, out].
 
     precision: what the products read, fp32 or bf16; those of a single output read fp32 all the
-    same, and all sums are float32. Rows of a weight must be contiguous and a bias too; groups may
-    lie any distance apart. The bits of an element depend neither on the other rows nor on the
-    number of threads.
+    same, and all sums and norms are float32. Rows of a weight must be contiguous and vectors too;
+    groups may lie any distance apart. The bits of an element depend neither on the other rows nor
+    on the number of threads.
     """
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (*pieces, *weights, *biases)):
-        result: Tensor = _Mlp.apply(activation, precision, len(pieces), *pieces, *weights, *biases)  # type: ignore[no-untyped-call]
+    network = Network.of(weights, biases, norms)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (*pieces, *network.flat())):
+        counts = (len(pieces), len(weights))
+        result: Tensor = _Mlp.apply(activation, precision, counts, *pieces, *network.flat())  # type: ignore[no-untyped-call]
         return result
-    return forward(activation, pieces, weights, biases, None, precision=precision)[0]
+    return forward(activation, pieces, network, None, precision=precision)[0]
+
+
+class Network(NamedTuple):
+    """The parameters of a perceptron, or their gradients.
+
+    weights: [G, in, out] each; biases: [G, out]; scales, shifts: [G, out] of every hidden layer's
+    norm, or none.
+    """
+
+    weights: Sequence[Tensor]
+    biases: Sequence[Tensor]
+    scales: Sequence[Tensor] = ()
+    shifts: Sequence[Tensor] = ()
+
+    @staticmethod
+    def of(
+        weights: Sequence[Tensor], biases: Sequence[Tensor], norms: Sequence[reference.Norm]
+    ) -> Network:
+        """Take the norms apart; UserError unless every hidden layer has one, or none has."""
+        if len(norms) not in (0, len(weights) - 1):
+            raise UserError(
+                f"A perceptron of {len(weights) - 1} hidden layers takes as many norms or none, "
+                f"not {len(norms)}."
+            )
+        return Network(weights, biases, [n[0] for n in norms], [n[1] for n in norms])
+
+    @staticmethod
+    def split(tensors: Sequence[Tensor], layers: int) -> Network:
+        """Undo `flat`, for a network of so many layers."""
+        ends = (layers, 2 * layers, 3 * layers - 1)
+        parts = zip((0, *ends), (*ends, len(tensors)), strict=True)
+        return Network(*[tensors[begin:end] for begin, end in parts])
+
+    def flat(self) -> list[Tensor]:
+        """Return weights, biases, scales, shifts in one list."""
+        return [*self.weights, *self.biases, *self.scales, *self.shifts]
+
+    def dense(self) -> Network:
+        """Return the parameters as native code reads them, copied only where they must be."""
+        return Network(*[[_inner(x) for x in part] for part in self])
 
 
 class Buffer:
@@ -65,23 +110,26 @@ def _inner(tensor: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _shape(groups: int, rows: int, activation: str, precision: str, *sizes: int) -> Any:
-    return native.module().MlpShape(groups, rows, sizes, _CODES[activation], precision == "bf16")
+def _shape(
+    groups: int, rows: int, activation: str, precision: str, norm: bool, *sizes: int
+) -> Any:
+    code, bf16 = _CODES[activation], precision == "bf16"
+    return native.module().MlpShape(groups, rows, sizes, code, bf16, norm)
 
 
 @functools.lru_cache(maxsize=256)
-def _made_layers(*layers: tuple[int, ...]) -> Any:
+def _made_layers(*layers: tuple[tuple[int, int], ...]) -> Any:
     return native.module().MlpLayers(layers)
 
 
-def native_layers(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Any:
+def native_layers(network: Network) -> Any:
     """Return the layers as native code has them: the same object while nothing moves."""
-    return _made_layers(
-        *[
-            (w.data_ptr(), b.data_ptr(), w.stride(0), b.stride(0))
-            for w, b in zip(weights, biases, strict=True)
-        ]
-    )
+    rows = zip_longest(*network)
+    return _made_layers(*[tuple(_address(x) for x in row) for row in rows])
+
+
+def _address(x: Tensor | None) -> tuple[int, int]:
+    return (0, 0) if x is None else (x.data_ptr(), x.stride(0))
 
 
 def _parts(pieces: Sequence[Tensor]) -> list[tuple[int, ...]]:
@@ -91,8 +139,7 @@ def _parts(pieces: Sequence[Tensor]) -> list[tuple[int, ...]]:
 def forward(
     activation: str,
     pieces: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
+    network: Network,
     keep: Callable[[int], Buffer] | None,
     out: Tensor | None = None,
     precision: str = "fp32",
@@ -103,17 +150,17 @@ def forward(
     """
     module = native.module()
     # Bound to names: temporaries would be gone before the call reads their memory.
-    pieces = [x.contiguous() for x in pieces]
-    weights, biases = [_inner(w) for w in weights], [_inner(b) for b in biases]
+    pieces, network = [x.contiguous() for x in pieces], network.dense()
+    weights = network.weights
     groups, rows = weights[0].shape[0], max([x.shape[1] for x in pieces])
     sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
-    shape = _shape(groups, rows, activation, precision, *sizes)
+    shape = _shape(groups, rows, activation, precision, bool(network.scales), *sizes)
     out = torch.empty(groups, rows, sizes[-1]) if out is None else out
     saved = keep(shape.saved) if keep is not None else None
     module.mlp_forward(
         shape,
         _parts(pieces),
-        native_layers(weights, biases),
+        native_layers(network),
         (out.data_ptr(), out.stride(1)),
         0 if saved is None else saved.tensor.data_ptr(),
         torch.get_num_threads(),
@@ -127,19 +174,18 @@ def backward(
     gradient: Tensor,
     stride: int,
     pieces: Sequence[Tensor],
-    parameters: Sequence[Tensor],
+    network: Network,
     wanted: Sequence[bool],
-    results: Sequence[Tensor],
+    results: Network | None,
 ) -> list[Any]:
     """Return the wanted gradients of the inputs; write those of the parameters.
 
-    The parameters' go into `results`, weights first, unless it is empty; None stands for a gradient
-    that is not wanted.
+    The parameters' go into `results` unless it is None; None stands for a gradient that is not
+    wanted.
 
     gradient: [G, B, out], its rows `stride` apart.
     """
-    half = len(parameters) // 2
-    pieces, parameters = [x.contiguous() for x in pieces], [_inner(p) for p in parameters]
+    pieces, network = [x.contiguous() for x in pieces], network.dense()
     inputs = [
         torch.empty(*gradient.shape[:2], x.shape[2]) if want else None
         for x, want in zip(pieces, wanted, strict=True)
@@ -147,11 +193,11 @@ def backward(
     native.module().mlp_backward(
         shape,
         (gradient.data_ptr(), stride),
-        native_layers(parameters[:half], parameters[half:]),
+        native_layers(network),
         saved.tensor.data_ptr(),
         _parts(pieces),
         [0 if dx is None else dx.data_ptr() for dx in inputs],
-        native_layers(results[:half], results[half:]) if results else None,
+        None if results is None else native_layers(results),
         torch.get_num_threads(),
     )
     return [None if dx is None else summed_to(dx, x) for dx, x in zip(inputs, pieces, strict=True)]
@@ -159,28 +205,28 @@ def backward(
 
 class _Mlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, activation: str, precision: str, count: int, *tensors: Tensor) -> Tensor:
-        pieces, parameters = tensors[:count], tensors[count:]
-        half = len(parameters) // 2
+    def forward(
+        ctx: Any, activation: str, precision: str, counts: tuple[int, int], *tensors: Tensor
+    ) -> Tensor:
+        ctx.count, ctx.layers = counts
+        network = Network.split(tensors[ctx.count :], ctx.layers)
         out, ctx.shape, ctx.saved = forward(
-            activation, pieces, parameters[:half], parameters[half:], Buffer, precision=precision
+            activation, tensors[: ctx.count], network, Buffer, precision=precision
         )
-        ctx.count = count
         ctx.save_for_backward(*tensors)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        count, pieces = ctx.count, ctx.saved_tensors[: ctx.count]
-        parameters, wanted = ctx.saved_tensors[count:], ctx.needs_input_grad[3:]
-        trains = any(wanted[count:])
-        results = [destination(p) for p in parameters] if trains else []
+        count, wanted = ctx.count, ctx.needs_input_grad[3:]
+        pieces, parameters = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        results = [destination(p) for p in parameters] if any(wanted[count:]) else None
         inputs = backward(
-            ctx.shape, ctx.saved, gradient.contiguous(), gradient.shape[2], pieces, parameters,
-            wanted[:count], results,
+            ctx.shape, ctx.saved, gradient.contiguous(), gradient.shape[2], pieces,
+            Network.split(parameters, ctx.layers), wanted[:count],
+            None if results is None else Network.split(results, ctx.layers),
         )  # fmt: skip
-        kept = results if trains else [None] * len(parameters)
-        return (None, None, None, *inputs, *kept)
+        return (None, None, None, *inputs, *(results or [None] * len(parameters)))
 
 
 def _native(context: Context) -> Callable[..., Tensor]:

@@ -27,17 +27,18 @@ def triton_mlp(
     activation: str = "mish",
     precision: str = "fp32",
     strict: bool = False,
+    norms: Sequence[reference.Norm] = (),
 ) -> Tensor:
     """Compute `reference.mlp`, all layers in one launch: [G, B, in] -> [G, B, out].
 
     precision: what the products read, fp32, tf32 or bf16; sums are float32 in any case. Sizes
-    beyond the kernel's (widths of 8 to 512, up to 64 outputs) go through the reference, which is
-    reported once; strict: they raise UserError.
+    beyond the kernel's (widths of 8 to 512, up to 64 outputs) and norms go through the reference,
+    which is reported once; strict: they raise UserError.
     """
     width, outputs = weights[0].shape[2], weights[-1].shape[2]
-    if len(weights) < 2 or not holds(width, outputs):
-        _say_beyond(len(weights) - 1, width, outputs, strict)
-        return reference.mlp(x, weights, biases, activation)
+    if norms or len(weights) < 2 or not holds(width, outputs):
+        _say_beyond(len(weights) - 1, width, outputs, bool(norms), strict)
+        return reference.mlp(x, weights, biases, activation, norms)
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)
     result: Tensor = _Mlp.apply(  # type: ignore[no-untyped-call]
         activation, precision, len(pieces), *pieces, *weights, *biases
@@ -46,9 +47,10 @@ def triton_mlp(
 
 
 @functools.cache
-def _say_beyond(depth: int, width: int, outputs: int, strict: bool) -> None:
+def _say_beyond(depth: int, width: int, outputs: int, norm: bool, strict: bool) -> None:
     size = f"a network of {depth} hidden layers of {width} with {outputs} outputs"
-    limits = "at least one hidden layer, of 8 to 512, and at most 64 outputs"
+    size += " and layer norm" if norm else ""
+    limits = "at least one hidden layer, of 8 to 512, at most 64 outputs, and no layer norm"
     if strict:
         raise UserError(
             f"--backend fused is not available for {size}: the kernel holds {limits}; use "

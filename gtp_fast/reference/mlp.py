@@ -28,6 +28,8 @@ def relu(x: Tensor) -> Tensor:
     return torch.relu(x)
 
 
+Norm = tuple[Tensor, Tensor]
+"""Scale and shift of a layer norm, [G, features] each."""
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"mish": mish, "gelu": gelu, "relu": relu}
 
 
@@ -61,14 +63,18 @@ def mlp(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     activation: str = "mish",
+    norms: Sequence[Norm] = (),
 ) -> Tensor:
     """Apply the multilayer perceptron of each group; its last layer is linear.
 
     [G, B, in] -> [G, B, out]. x: one tensor, or pieces as `join` takes them; weights: [G, in, out]
-    each; biases: [G, out]; activation: mish, relu or gelu (tanh form).
+    each; biases: [G, out]; activation: mish, relu or gelu (tanh form); norms: of every hidden
+    layer, or none; `layer_norm` follows the activation.
     """
     x = join(x, weights[0].shape[0])
     act = ACTIVATIONS[activation]
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+    for i, (weight, bias) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
         x = act(torch.baddbmm(bias[:, None], x, weight))
+        if norms:
+            x = layer_norm(x, *norms[i])
     return torch.baddbmm(biases[-1][:, None], x, weights[-1])

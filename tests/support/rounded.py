@@ -73,10 +73,12 @@ def rounded_mlp(
     biases: Sequence[Tensor],
     activation: str,
     precision: str = "bf16",
+    norms: Sequence[reference.Norm] = (),
 ) -> Tensor:
     act, rounded = reference.ACTIVATIONS[activation], ROUND[precision]
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+    for i, (weight, bias) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
         x = act(RoundedProduct.apply(x, weight, rounded) + bias[:, None])
+        x = reference.layer_norm(x, *norms[i]) if norms else x
     return RoundedProduct.apply(x, weights[-1], rounded) + biases[-1][:, None]
 
 
@@ -86,10 +88,11 @@ def rounded_pieces(
     biases: Sequence[Tensor],
     activation: str = "mish",
     precision: str = "bf16",
+    norms: Sequence[reference.Norm] = (),
 ) -> Tensor:
     """Do `reference.mlp`, its products at a precision."""
     whole = reference.join(x, weights[0].shape[0])
-    return rounded_mlp(whole, weights, biases, activation, precision)
+    return rounded_mlp(whole, weights, biases, activation, precision, norms)
 
 
 class _RoundedChain:

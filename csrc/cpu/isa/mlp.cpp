@@ -11,6 +11,7 @@ namespace {
 #include "cpu/isa/mlp_epilogue.hpp"
 #include "cpu/isa/mlp_products.hpp"
 #include "cpu/isa/mlp_gradients.hpp"
+#include "cpu/isa/mlp_norm.hpp"
 #include "cpu/isa/mlp_packing.hpp"
 #include "cpu/isa/embed.hpp"
 #include "cpu/isa/adam.hpp"
@@ -20,8 +21,9 @@ namespace {
 namespace GTP_ISA {
 
 extern const MlpKernels kMlp;
-const MlpKernels kMlp = {kLanes,          pack,        unpack,   pack_transposed, product, gradient, product_column,
-                         gradient_column, column_sums, sinusoid, square_sum,      adam};
+const MlpKernels kMlp = {kLanes,         pack,            unpack,      pack_transposed, product,
+                         gradient,       product_column,  gradient_column, column_sums, normalise,
+                         normalise_backward, sinusoid, square_sum, adam};
 
 }  // namespace GTP_ISA
 }  // namespace gtp

@@ -77,14 +77,18 @@ void gradient_column(const float* a, size_t a_plane, int depth, const float* z, 
 typedef double D __attribute__((vector_size(8 * kLanes)));
 
 // In float64: terms cancel, and one chain in float32 would lose digits.
-void column_sums(const float* z, size_t z_plane, int columns, int rows, float* sums) {
-  for (int column = 0; column < columns; column += kPanel, z += z_plane) {
-    D low = {}, high = {};
-    for (int k = 0; k < rows; ++k) {
-      low += __builtin_convertvector(load(z + static_cast<size_t>(k) * kPanel), D);
-      high += __builtin_convertvector(load(z + static_cast<size_t>(k) * kPanel + kLanes), D);
-    }
-    const V rounded[2] = {__builtin_convertvector(low, V), __builtin_convertvector(high, V)};
+void column_sums(const float* z, const float* factor, size_t plane, int columns, int rows, float* sums) {
+  for (int column = 0; column < columns; column += kPanel) {
+    const size_t first = column / kPanel * plane;
+    D half[2] = {};
+    for (int r = 0; r < rows; ++r)
+      for (int i = 0; i < 2; ++i) {
+        const size_t at = first + static_cast<size_t>(r) * kPanel + i * kLanes;
+        D value = __builtin_convertvector(load(z + at), D);
+        if (factor) value *= __builtin_convertvector(load(factor + at), D);
+        half[i] += value;
+      }
+    const V rounded[2] = {__builtin_convertvector(half[0], V), __builtin_convertvector(half[1], V)};
     __builtin_memcpy(sums + column, rounded, (columns - column < kPanel ? columns - column : kPanel) * sizeof(float));
   }
 }

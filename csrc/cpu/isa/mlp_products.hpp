@@ -66,6 +66,16 @@ void product_panel(const float* a, size_t a_plane, int rows, int depth, const fl
   });
 }
 
+// The sum of a vector's numbers, by halves.
+GTP_INLINE float lane_sum(V x) {
+  float lanes[kLanes];
+  store(lanes, x);
+#pragma GCC unroll 4
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
 // One column: each row's sum is spread over lanes, because a tile of one column would leave most of a vector idle.
 void product_column(const float* a, size_t a_plane, int rows, int depth, const float* w, float bias, float* y,
                     size_t stride) {
@@ -77,12 +87,7 @@ void product_column(const float* a, size_t a_plane, int rows, int depth, const f
       // The padding beyond a panel's first vector is not initialised.
       if (depth - k > kLanes) high += load(from + kLanes) * load(w + k + kLanes);
     }
-    float lanes[kLanes];
-    store(lanes, low + high);
-#pragma GCC unroll 4
-    for (int width = kLanes / 2; width > 0; width /= 2)
-      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-    y[r * stride] = lanes[0] + bias;
+    y[r * stride] = lane_sum(low + high) + bias;
   }
 }
 

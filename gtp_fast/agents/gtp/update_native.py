@@ -93,7 +93,7 @@ class NativeUpdate:
         def net(parts: list[tuple[list[Tensor], list[Tensor]]]) -> tuple[Any, ...]:
             weights = parts[0][0]
             sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
-            return sizes, *[mlp.native_layers(*part) for part in parts]
+            return sizes, *[mlp.native_layers(mlp.Network(*part)) for part in parts]
 
         def clock(number: int) -> tuple[Any, ...]:
             order = [4 * number + i for i in embed.WEIGHTS_FIRST]
