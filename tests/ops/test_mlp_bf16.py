@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -23,7 +24,7 @@ from gtp_fast.system import native
 
 pytestmark = needs_native
 
-# (G, B, widths of the pieces, hidden widths, outputs, activation)
+# (G, B, widths of the pieces, hidden widths, outputs, activation, whether norms follow)
 CASES = [
     (1, 1, (5,), (8,), 3, "mish"),
     (1, 32, (64,), (32, 64), 32, "relu"),
@@ -33,6 +34,8 @@ CASES = [
     (2, 256, (29, 8), (256, 256, 256), 1, "mish"),
     (1, 512, (8, 32, 29), (256, 256, 256), 8, "mish"),
     (1, 301, (31,), (300, 1), 65, "mish"),
+    (4, 34, (11, 3), (24, 17, 40, 33), 1, "gelu", True),
+    (2, 256, (29, 8), (128, 128), 3, "mish", True),
 ]
 
 
@@ -59,6 +62,7 @@ class Case:
         hidden: Sequence[int],
         out: int,
         activation: str,
+        norm: bool = False,
     ):
         made = torch.Generator().manual_seed(G + B)
         sizes = [sum(widths), *hidden, out]
@@ -68,6 +72,10 @@ class Case:
             for n_in, n_out in pairwise(sizes)
         ]
         self.biases = [0.1 * torch.randn(G, n, generator=made) for n in sizes[1:]]
+        self.norms = [
+            (1.0 + 0.1 * torch.randn(G, n, generator=made), torch.randn(G, n, generator=made))
+            for n in (hidden if norm else ())
+        ]
         # Every other piece serves two groups and two rows, where that divides.
         self.pieces = []
         for i, width in enumerate(widths):
@@ -77,16 +85,17 @@ class Case:
         self.gradient = torch.randn(G, B, out, generator=made)
 
     def done(self, mlp, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        tensors = (*self.weights, *self.biases, *self.pieces)
+        flat = [x for norm in self.norms for x in norm]
+        tensors = (*flat, *self.weights, *self.biases, *self.pieces)
         inputs = [x.detach().to(dtype).requires_grad_() for x in tensors]
-        n = len(self.weights)
-        y = mlp(inputs[2 * n :], inputs[:n], inputs[n : 2 * n], self.activation)
+        n, m = len(self.weights), len(flat)
+        norms, rest = list(zip(inputs[:m:2], inputs[1:m:2], strict=True)), inputs[m:]
+        y = mlp(rest[2 * n :], rest[:n], rest[n : 2 * n], self.activation, norms=norms)
         found = torch.autograd.grad(y, inputs, self.gradient.to(dtype))
         return {"y": y.detach()} | {f"gradient {i}": x for i, x in enumerate(found)}
 
 
-def native_mlp(x, weights, biases, activation: str) -> Tensor:
-    return ops_mlp.native_mlp(x, weights, biases, activation, "bf16")
+native_mlp = functools.partial(ops_mlp.native_mlp, precision="bf16")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
