@@ -37,6 +37,8 @@ class DoubleQ:
     ):
         c, seeds = agent.config, len(agent.seeds)
         self.agent, self.aggregate, self.decays = agent, aggregate, decays
+        if layer_norm:
+            agent.ops = agent.ops.with_norms(agent.backend)
         self.network = TwinCritic(
             agent.observation_dim,
             agent.action_dim,

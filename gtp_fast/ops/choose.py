@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -98,6 +98,21 @@ class Operations:
             by = f" by {native.module().bf16()}" if self.forms["mlp"].name == "native" else ""
             lines.append(f"products in {self.precision}{by}")
         return "; ".join(lines)
+
+    def with_norms(self, backend: str) -> Operations:
+        """Return these, `forms` saying what computes a critic with layer norms.
+
+        UserError where fused forms were asked for and there is none.
+        """
+        if self.forms["mlp"].name != "triton":
+            return self
+        reason = "no Triton kernel has layer norms"
+        if backend == "fused":
+            raise UserError(
+                f"--backend fused is not available for this agent's critic: {reason}; use "
+                "--backend auto."
+            )
+        return replace(self, forms=self.forms | {"critic": Form("reference", reason)})
 
 
 def resolve(

@@ -110,9 +110,7 @@ def _inner(tensor: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _shape(
-    groups: int, rows: int, activation: str, precision: str, norm: bool, *sizes: int
-) -> Any:
+def _shape(groups: int, rows: int, activation: str, precision: str, norm: bool, *sizes: int) -> Any:
     code, bf16 = _CODES[activation], precision == "bf16"
     return native.module().MlpShape(groups, rows, sizes, code, bf16, norm)
 
@@ -226,7 +224,8 @@ class _Mlp(torch.autograd.Function):
             Network.split(parameters, ctx.layers), wanted[:count],
             None if results is None else Network.split(results, ctx.layers),
         )  # fmt: skip
-        return (None, None, None, *inputs, *(results or [None] * len(parameters)))
+        kept = [None] * len(parameters) if results is None else results
+        return (None, None, None, *inputs, *kept)
 
 
 def _native(context: Context) -> Callable[..., Tensor]:

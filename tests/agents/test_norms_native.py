@@ -13,6 +13,7 @@ from tolerance import assert_as_accurate
 from torch import Tensor
 
 from gtp_fast import ops
+from gtp_fast.errors import UserError
 
 pytestmark = needs_native
 NAMES = ("fql", "sscql")
@@ -68,3 +69,16 @@ def test_a_seed_alone_equals_itself_among_others(name: str) -> None:
     whole, one = among.state_dict(), alone.state_dict()
     for key, value in one.items():
         assert torch.equal(whole[key][1:2] if value.dim() else whole[key], value), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gpu_says_that_pytorch_computes_the_critic(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton")
+    said = "reference: critic (no Triton kernel has layer norms)"
+    assert "critic" not in make(name, (0,)).ops.describe()
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert said in make(name, (0,)).ops.describe()
+    with pytest.raises(UserError, match="not available for this agent's critic: no Triton kernel"):
+        make(name, (0,), backend="fused")

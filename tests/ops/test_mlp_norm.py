@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from gtp_fast.ops import mlp, mlp_triton
 
 def test_gradcheck_with_norms() -> None:
     sizes = (3, 5, 4, 2)
-    shapes = [(2, a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    shapes = [(2, a, b) for a, b in pairwise(sizes)]
     shapes += [(2, n) for n in (*sizes[1:], *(5, 4) * 2)]
     leaves = [normals(i, *shape).double().requires_grad_() for i, shape in enumerate(shapes)]
     x = normals(30, 2, 3, 3).double().requires_grad_()
@@ -37,7 +38,10 @@ def test_one_layer_is_its_closed_form() -> None:
     exact = functools.partial(torch.tensor, dtype=torch.float64)
     x = exact([[[3.0], [0.004]]]).requires_grad_()
     weights = (exact([[[2.0, 1.0]]]), exact([[[1.5], [-2.0]]]))
-    biases, norm = (exact([[0.5, 0.5]]), exact([[1.0]])), (exact([[0.7, -1.3]]), exact([[0.2, 5.0]]))
+    biases, norm = (
+        (exact([[0.5, 0.5]]), exact([[1.0]])),
+        (exact([[0.7, -1.3]]), exact([[0.2, 5.0]])),
+    )
     y = reference.mlp(x, weights, biases, "relu", [norm])
     (slope,) = torch.autograd.grad(y.sum(), x)
     y = y.detach()
@@ -85,8 +89,8 @@ def test_batches(rows: int, isa: str) -> None:
 @pytest.mark.parametrize("activation", ["mish", "relu", "gelu"])
 @pytest.mark.parametrize(
     ("groups", "sizes"),
-    # Of one unit a single number is exact by luck, so many groups judge. The norm of two or three
-    # units that are nearly equal multiplies every rounding by up to 1000: no error of it is typical.
+    # Of one unit a single number is exact by luck, so many groups judge. Two or three units may be
+    # nearly equal: their norm multiplies a rounding by up to 1000, so that no error is typical.
     [(64, (14, 1, 1))]
     + [(2, (14, n, 1)) for n in (7, 8, 9, 15, 16, 17, 31, 33, 64, 100)]
     + [(3, (16, 32, 16, 40, 5)), (2, (37, 48, 40, 33, 17, 1)), (6, (20, 65, 65, 65, 65, 1))]
@@ -209,7 +213,7 @@ def test_a_gpu_says_that_pytorch_computes_networks_with_norms() -> None:
         case.parameters[1::2], "gelu",
     )  # fmt: skip
     mlp_triton._say_beyond.cache_clear()
-    with pytest.warns(UserWarning, match="of 16 with 2 outputs and layer norm runs through") as told:
+    with pytest.warns(UserWarning, match="with 2 outputs and layer norm runs through") as told:
         results = [call() for _ in range(2)]
     assert len(told) == 1
     expected = with_norms(

@@ -21,9 +21,9 @@ namespace {
 namespace GTP_ISA {
 
 extern const MlpKernels kMlp;
-const MlpKernels kMlp = {kLanes,         pack,            unpack,      pack_transposed, product,
-                         gradient,       product_column,  gradient_column, column_sums, normalise,
-                         normalise_backward, sinusoid, square_sum, adam};
+const MlpKernels kMlp = {kLanes,   pack,           unpack,          pack_transposed, product,
+                         gradient, product_column, gradient_column, column_sums,     normalise,
+                         normalise_backward,       sinusoid,        square_sum,      adam};
 
 }  // namespace GTP_ISA
 }  // namespace gtp
