@@ -40,14 +40,14 @@ def test_one_layer_is_its_closed_form() -> None:
     weights = (exact([[[2.0, 1.0]]]), exact([[[1.5], [-2.0]]]))
     biases, norm = (
         (exact([[0.5, 0.5]]), exact([[1.0]])),
-        (exact([[0.7, -1.3]]), exact([[0.2, 5.0]])),
+        (exact([[0.7, -1.3]]), exact([[-0.9, 5.0]])),
     )
     y = reference.mlp(x, weights, biases, "relu", [norm])
     (slope,) = torch.autograd.grad(y.sum(), x)
     y = y.detach()
     for row, d in enumerate((1.5, 0.002)):
         n = d / math.sqrt(d * d + 1e-6)
-        by_hand = 1.5 * (0.7 * n + 0.2) - 2.0 * (1.3 * n + 5.0) + 1.0
+        by_hand = 1.5 * (0.7 * n - 0.9) - 2.0 * (1.3 * n + 5.0) + 1.0
         assert float(y[0, row, 0]) == pytest.approx(by_hand, rel=1e-12)
         # d is half of x, and dn/dd = eps / (d^2 + eps)^1.5.
         by_hand = 0.5 * (1.5 * 0.7 - 2.0 * 1.3) * 1e-6 / (d * d + 1e-6) ** 1.5
