@@ -37,7 +37,7 @@ class Critics(Workload):
     """Values of a batch, and the gradients of all parameters or of the action alone."""
 
     def __init__(self, width: int, batch: int, frozen: bool, device: torch.device):
-        self.width, self.frozen, self.device = width, frozen, device
+        self.width, self.batch, self.frozen, self.device = width, batch, frozen, device
         of = "gradient of the action" if frozen else "every gradient"
         self.group = f"critics with layer norms, width {width}, batch {batch}, {of}"
         shape = [1, batch, OBSERVATIONS, ACTIONS]
