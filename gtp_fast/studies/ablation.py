@@ -112,10 +112,11 @@ class Ablation:
             ]
             lines.append(cells + [PUBLISHED.get(name, "-")] * published)
         episodes = protocol.episodes or task.episodes(protocol.steps or task.updates)
+        seeds = "1 seed" if len(protocol.seeds) == 1 else f"{len(protocol.seeds)} seeds"
         origin = "" if data.provenance.official else " (made locally: no published score compares)"
         return (
             f"{task.name} on {data.dataset_id}{origin}: {protocol.steps or task.updates:,} updates "
-            f"of {len(protocol.seeds)} seeds (width {config.width}, batch {config.batch_size}), "
+            f"of {seeds} (width {config.width}, batch {config.batch_size}), "
             f"last checkpoint, {episodes} episodes for each seed; intervals: 95 % bootstrap over "
             "the seeds; time: medians of "
             f"{self.rounds} rounds in turns on {data.device}, one update advancing all seeds.\n\n"
