@@ -126,7 +126,7 @@ def _headline(table: Sequence[Row], order: Sequence[str]) -> list[str]:
     levels = [np.mean([np.mean(row.scores(task)) for task in both]) for row in (ours, clone)]
     then = [np.mean([np.mean(_then(row, task)) for task in both]) for row in (ours, clone)]
     by_map = (
-        f" Both act by their flow; by the map, as most of these runs acted when they were trained, "
+        f" Both act by their flow; as they acted while they were trained, most of them by the map, "
         f"`{OURS}` scores {then[0]:.1f} and `{CLONE}` {then[1]:.1f}."
     )
     higher = sum(np.mean(ours.scores(task)) > np.mean(clone.scores(task)) for task in both)
