@@ -52,7 +52,7 @@ void normalise(float* y, size_t plane, int rows, int columns, const float* scale
 void normalise_backward(const float* dy, const float* normal, const float* slope, size_t plane, const float* inverse,
                         const float* scale, int rows, int columns, float* dz) {
   for (int r = 0; r < rows; ++r, dy += kPanel, normal += kPanel, slope += kPanel, dz += kPanel) {
-    // Products rounded in memory: one fused with the subtraction below would leave a rest where g is its mean.
+    // g is rounded and stored once, so that every pass reads the same number: equal g then give exactly zero.
     each_vector(columns, plane,
                 [&](size_t at, int column, int) { store(dz + at, load(dy + at) * load(scale + column)); });
     const V mean = row_mean(columns, plane, [&](size_t at, int) { return load(dz + at); });
