@@ -6,14 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks import evidence_plot
+from benchmarks import evidence_guidance, evidence_plot
 from benchmarks.evidence_runs import CLONE, Campaign, Record
 from benchmarks.evidence_tables import (
     OURS,
     Row,
-    chance,
     common_tasks,
     order_of,
     rows,
@@ -31,7 +28,9 @@ def write(records: Sequence[Record], campaign: Campaign, output: Path) -> list[P
     output.mkdir(parents=True, exist_ok=True)
     files = [output / f"results.{ending}" for ending in ("json", "md", "png")]
     table = rows(records, campaign)
-    curves = [(row.name, row.runs) for row in table if row.main]
+    compared = [row for pair in evidence_guidance.pairs(table) for row in pair]
+    shown = [row for row in table if row.main or (row in compared and row.steps == campaign.steps)]
+    curves = [(row.name, row.runs) for row in shown]
     write_atomically(files[0], _json(records, campaign))
     write_atomically(files[1], page(records, campaign) + "\n")
     evidence_plot.draw(curves, order_of(table, campaign), files[2])
@@ -48,10 +47,11 @@ def page(records: Sequence[Record], campaign: Campaign) -> str:
         "`python -m benchmarks.evidence` writes this page, `results.json` (every run with its "
         "settings, scores and origin) and the picture from its runs; no figure here is typed by "
         "hand.",
-        *_headline(table, order),
+        *evidence_guidance.headline(table, order, again=bool(_evaluated_again(table))),
         "## Scores",
         score_table(table, order, common, records),
         _how_to_read(common, campaign),
+        *evidence_guidance.section(table, order, campaign),
         "## How sure, and at what cost",
         sum_table(table, order),
         _about_sums(table, records, campaign),
@@ -109,39 +109,10 @@ def _picture(table: Sequence[Row], campaign: Campaign) -> list[str]:
     return [
         "![learning curves](results.png)",
         f"A panel a task, {campaign.steps:,} updates; lines: means over seeds, bands: from the "
-        "lowest seed to the highest, dotted: the data's own policy."
+        "lowest seed to the highest, dotted: the data's own policy. Runs that were evaluated at "
+        "their end alone are a point."
         + (" Stars: the table's scores, of checkpoints that were evaluated again." * again),
     ]
-
-
-def _headline(table: Sequence[Row], order: Sequence[str]) -> list[str]:
-    """Return the one sentence that compares GTP with its clone, where both have run."""
-    named = {row.name: row for row in table if row.main}
-    if OURS not in named or CLONE not in named:
-        return []
-    ours, clone = named[OURS], named[CLONE]
-    both = [task for task in order if task in ours.runs and task in clone.runs]
-    if not both:
-        return []
-    levels = [np.mean([np.mean(row.scores(task)) for task in both]) for row in (ours, clone)]
-    then = [np.mean([np.mean(_then(row, task)) for task in both]) for row in (ours, clone)]
-    by_map = (
-        f" Both act by their flow; as they acted while they were trained, most of them by the map, "
-        f"`{OURS}` scores {then[0]:.1f} and `{CLONE}` {then[1]:.1f}."
-    )
-    higher = sum(np.mean(ours.scores(task)) > np.mean(clone.scores(task)) for task in both)
-    over = f"{len(both)} task{'s' * (len(both) > 1)}"
-    return [
-        f"With value guidance `{OURS}` scores {levels[0]:.1f} on average, without it (`{CLONE}`) "
-        f"{levels[1]:.1f}, over {over} that both have; it is the higher one on {higher}. A run "
-        "with guidance scores higher than one without with probability "
-        f"{chance(ours, clone, order)}." + by_map * bool(_evaluated_again(list(named.values())))
-    ]
-
-
-def _then(row: Row, task: str) -> list[float]:
-    """Return the last scores of a row's runs as they were evaluated in training."""
-    return [score for record in row.runs[task] for score in record["curve"]["scores"][-1]]
 
 
 def _sources(records: Sequence[Record], order: Sequence[str]) -> list[str]:

@@ -25,8 +25,11 @@ _LOOKS = {
     "fql": ("#cc79a7", "-", "P"),
     "sscql": ("#b8860b", "-", "X"),
 }
+# The same label at another width.
+_WIDER = {"gtp": ("#f0a35e", "-", "h"), "gtp-clone": ("#5e4fa2", "--", "h")}
 _OTHERS = ("#8c564b", "#9467bd", "#17becf", "#bcbd22")
 _PROMINENT = ("gtp", "gtp-clone")
+"""Labels of thick lines, at every width."""
 
 
 def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
@@ -42,7 +45,8 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
         return
     looks = dict(_LOOKS)
     for name, _ in rows:
-        looks.setdefault(name, (_OTHERS[(len(looks) - len(_LOOKS)) % len(_OTHERS)], "-", "*"))
+        other = _OTHERS[(len(looks) - len(_LOOKS)) % len(_OTHERS)], "-", "*"
+        looks.setdefault(name, _WIDER.get(name.split(",")[0], other) if "," in name else other)
     columns = min(len(panels), _COLUMNS)
     lines = -(-len(panels) // columns)
     figure, save = canvas(4.2 * columns, 3.6 * lines + 0.9, dpi=120)
@@ -51,7 +55,8 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
     for axis, task in zip(axes, panels, strict=False):
         for name, runs in rows:
             if task in runs:
-                handles.setdefault(name, _curve(axis, runs[task], looks[name], name in _PROMINENT))
+                thick = name.split(",")[0] in _PROMINENT
+                handles.setdefault(name, _curve(axis, runs[task], looks[name], thick))
         _finish(axis, task, [r for _, runs in rows for r in runs.get(task, ())], handles)
     for axis in axes[len(panels) :]:
         axis.remove()

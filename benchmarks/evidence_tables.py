@@ -24,6 +24,12 @@ class Row:
     runs: Mapping[str, Sequence[Record]]
     """Task -> records."""
 
+    @property
+    def steps(self) -> int:
+        """Updates of every run."""
+        steps: int = next(iter(self.runs.values()))[0]["steps"]
+        return steps
+
     def scores(self, task: str) -> list[float]:
         """Return the last score of every seed on a task."""
         return [score for record in self.runs[task] for score in record["scores"]]

@@ -15,7 +15,14 @@ from fake_runs import SETTINGS, add_scores, config, make_run
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import evidence, evidence_page, evidence_plot, evidence_runs, evidence_tables  # noqa: E402
+from benchmarks import (  # noqa: E402
+    evidence,
+    evidence_guidance,
+    evidence_page,
+    evidence_plot,
+    evidence_runs,
+    evidence_tables,
+)
 from gtp_fast import cli, collect, runs, train  # noqa: E402
 from gtp_fast.errors import UserError  # noqa: E402
 from gtp_fast.runs import Run  # noqa: E402
@@ -116,6 +123,34 @@ def test_averages_are_over_the_tasks_that_every_label_has(found: Path) -> None:
 def test_every_task_weighs_the_same_in_an_average() -> None:
     strata = [[10.0, 20.0, 60.0], [100.0]]
     assert evidence_tables.average(strata)([10.0, 20.0, 60.0, 100.0]) == 65.0
+
+
+def test_guidance_is_compared_with_cloning_task_by_task(found: Path) -> None:
+    cell(found, MAZES[1], "gtp-clone", 0, NONE)
+    for seed, (ours, clone) in enumerate([(ONE, HALF), (ONE, NONE)]):
+        wide = {"agent_settings": SETTINGS | {"width": 32}}
+        cell(found / "wide", MAZES[0], "gtp", seed, ours, **wide)
+        wide["agent_settings"] |= {"eta": [0.0]}
+        cell(found / "wide", MAZES[0], "gtp-clone", seed, clone, **wide)
+    page = evidence_page.page(evidence_runs.collect(found), CAMPAIGN)
+    table = page[page.index("## Guidance against cloning") :]
+    assert line(table, "task") == ["task", "width 16, 100 updates", "width 32"]
+    # At width 16 the intervals are [50, 100] and [0, 50] and touch; one seed has none.
+    assert line(table, "pointmaze-umaze")[1:] == ["+50.0 (2, 2)", "+75.0, apart (2, 2)"]
+    assert line(table, "pointmaze-large")[1:] == ["+100.0 (1, 1)", "-"]
+    count = line(table, "**intervals apart**")[1:]
+    assert count == ["above 0, below 0, of 2", "above 1, below 0, of 1"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "clone", "side"),
+    [([3, 4], [1, 2], 1), ([1, 2], [3, 4], -1), ([1, 3], [2, 4], 0), ([9], [1, 2], 0),
+     ([0, 0], [0, 0], 0)],
+)  # fmt: skip
+def test_intervals_are_apart_where_they_do_not_touch(
+    ours: list[float], clone: list[float], side: int
+) -> None:
+    assert evidence_guidance.apart(ours, clone) == side
 
 
 def test_missing_cells_are_named(found: Path) -> None:

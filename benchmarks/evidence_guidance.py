@@ -1,0 +1,111 @@
+"""What value guidance is worth: GTP against its clone, in a sentence and task by task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.evidence_runs import CLONE, Campaign
+from benchmarks.evidence_tables import OURS, Row, chance
+from gtp_fast.studies import stats
+from gtp_fast.studies.markdown import table as markdown
+
+Pair = tuple[Row, Row]
+
+
+def pairs(table: Sequence[Row]) -> list[Pair]:
+    """Return GTP's and its clone's rows of one length and width, with a common task."""
+    clones = {row.name: row for row in table}
+    found = []
+    for row in table:
+        label, *rest = row.name.split(", ", 1)
+        clone = clones.get(", ".join([CLONE, *rest]))
+        if label == OURS and clone is not None and set(row.runs) & set(clone.runs):
+            found.append((row, clone))
+    return found
+
+
+def headline(table: Sequence[Row], order: Sequence[str], again: bool) -> list[str]:
+    """Return the sentence on averages, at the campaign's length and width.
+
+    again: whether some scores are of checkpoints that were evaluated again.
+    """
+    main = [pair for pair in pairs(table) if pair[0].main]
+    if not main:
+        return []
+    ours, clone = main[0]
+    both = _both(main[0], order)
+    levels = [np.mean([np.mean(row.scores(task)) for task in both]) for row in (ours, clone)]
+    then = [np.mean([np.mean(_then(row, task)) for task in both]) for row in (ours, clone)]
+    by_map = (
+        f" Both act by their flow; as they acted while they were trained, most of them by the map, "
+        f"`{OURS}` scores {then[0]:.1f} and `{CLONE}` {then[1]:.1f}."
+    )
+    higher = sum(np.mean(ours.scores(task)) > np.mean(clone.scores(task)) for task in both)
+    over = f"{len(both)} task{'s' * (len(both) > 1)}"
+    return [
+        f"With value guidance `{OURS}` scores {levels[0]:.1f} on average, without it (`{CLONE}`) "
+        f"{levels[1]:.1f}, over {over} that both have; it is the higher one on {higher}. A run "
+        "with guidance scores higher than one without with probability "
+        f"{chance(ours, clone, order)}." + by_map * again
+    ]
+
+
+def section(table: Sequence[Row], order: Sequence[str], campaign: Campaign) -> list[str]:
+    """Return the section that compares both task by task, at every length and width."""
+    found = pairs(table)
+    if not found:
+        return []
+    tasks = [task for task in order if any(task in _both(pair, order) for pair in found)]
+    lines = [[task, *(_cell(pair, task) for pair in found)] for task in tasks]
+    lines.append(["**intervals apart**", *(_count(pair, order) for pair in found)])
+    names = [_name(ours, campaign) for ours, _ in found]
+    return [
+        "## Guidance against cloning, task by task",
+        markdown(["task", *names], lines, aligned=False),
+        f"Score of `{OURS}` less that of `{CLONE}`; in parentheses: seeds of each. *Apart*: both "
+        "have two seeds or more and the 95 % intervals of their means do not touch. Two or three "
+        "seeds make them too narrow: read such a cell as a hint.",
+    ]
+
+
+def apart(ours: Sequence[float], clone: Sequence[float]) -> int:
+    """Return 1 or -1 where our interval lies above or below the clone's, else 0.
+
+    ours, clone: a score of each seed. One seed has no interval, so nothing is said.
+    """
+    if min(len(ours), len(clone)) < 2:
+        return 0
+    mine, other = (stats.bootstrap_interval([scores], stats.mean) for scores in (ours, clone))
+    return int(mine[0] > other[1]) - int(mine[1] < other[0])
+
+
+def _both(pair: Pair, order: Sequence[str]) -> list[str]:
+    return [task for task in order if all(task in row.runs for row in pair)]
+
+
+def _name(ours: Row, campaign: Campaign) -> str:
+    rest = ours.name.split(", ", 1)[1:]
+    return rest[0] if rest else f"width {campaign.width}, {campaign.steps:,} updates"
+
+
+def _cell(pair: Pair, task: str) -> str:
+    """Return the distance of the means, whether it is apart, and the numbers of seeds."""
+    if task not in _both(pair, [task]):
+        return "-"
+    ours, clone = (row.scores(task) for row in pair)
+    distance = np.mean(ours) - np.mean(clone)
+    words = f"{distance:+.1f}" + ", apart" * bool(apart(ours, clone))
+    return f"{words} ({len(ours)}, {len(clone)})"
+
+
+def _count(pair: Pair, order: Sequence[str]) -> str:
+    both = _both(pair, order)
+    sides = [apart(pair[0].scores(task), pair[1].scores(task)) for task in both]
+    return f"above {sides.count(1)}, below {sides.count(-1)}, of {len(both)}"
+
+
+def _then(row: Row, task: str) -> list[float]:
+    """Return the last scores of a row's runs as they were evaluated in training."""
+    return [score for record in row.runs[task] for score in record["curve"]["scores"][-1]]
