@@ -73,10 +73,8 @@ def section(table: Sequence[Row], order: Sequence[str], campaign: Campaign) -> l
 def apart(ours: Sequence[float], clone: Sequence[float]) -> int:
     """Return 1 or -1 where our interval lies above or below the clone's, else 0.
 
-    ours, clone: a score of each seed. One seed has no interval, so nothing is said.
+    ours, clone: a score of each seed. One seed has no interval (NaN), which lies nowhere.
     """
-    if min(len(ours), len(clone)) < 2:
-        return 0
     mine, other = (stats.bootstrap_interval([scores], stats.mean) for scores in (ours, clone))
     return int(mine[0] > other[1]) - int(mine[1] < other[0])
 
