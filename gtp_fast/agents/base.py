@@ -51,6 +51,8 @@ class Agent(ABC):
     """When a short run is timed on behalf of a long one, the long one's length."""
     k_is_free: ClassVar[bool] = True
     """Whether K may be chosen when acting."""
+    layer_norms: ClassVar[bool] = False
+    """Whether the critic has layer norms."""
     act_by: ActBy | None = None
     """What acts of a flow map; None where there is no choice."""
 
@@ -65,7 +67,9 @@ class Agent(ABC):
         self.device, self.dtype = torch.device(setup.device), setup.dtype
         self.backend = setup.backend
         self.keys = philox.key_tensor(self.seeds, self.device)
-        self.ops = ops.resolve(setup.backend, self.device, setup.dtype, setup.precision)
+        self.ops = ops.resolve(
+            setup.backend, self.device, setup.dtype, setup.precision, self.layer_norms
+        )
         self.diverged = torch.full((len(self.seeds),), -1, device=self.device)
         self.standard = [
             torch.tensor(x, dtype=self.dtype, device=self.device)

@@ -30,15 +30,12 @@ class DoubleQ:
         agent: Agent,
         *,
         activation: str = "mish",
-        layer_norm: bool = False,
         aggregate: reference.Aggregate = "min",
         decays: bool = True,
         law: Law = "fan_in",
     ):
         c, seeds = agent.config, len(agent.seeds)
         self.agent, self.aggregate, self.decays = agent, aggregate, decays
-        if layer_norm:
-            agent.ops = agent.ops.with_norms(agent.backend)
         self.network = TwinCritic(
             agent.observation_dim,
             agent.action_dim,
@@ -46,7 +43,7 @@ class DoubleQ:
             c.depth,
             agent.ops.mlp,
             activation,
-            layer_norm,
+            agent.layer_norms,
         )
         parameters = Parameters(2 * seeds, self.network.shapes, agent.device, agent.dtype)
         initialise(parameters, agent.keys, (1, 2), law)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -99,27 +99,13 @@ class Operations:
             lines.append(f"products in {self.precision}{by}")
         return "; ".join(lines)
 
-    def with_norms(self, backend: str) -> Operations:
-        """Return these, `forms` saying what computes a critic with layer norms.
-
-        UserError where fused forms were asked for and there is none.
-        """
-        if self.forms["mlp"].name != "triton":
-            return self
-        reason = "no Triton kernel has layer norms"
-        if backend == "fused":
-            raise UserError(
-                f"--backend fused is not available for this agent's critic: {reason}; use "
-                "--backend auto."
-            )
-        return replace(self, forms=self.forms | {"critic": Form("reference", reason)})
-
 
 def resolve(
     backend: str = "auto",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     precision: str = "fp32",
+    layer_norms: bool = False,
 ) -> Operations:
     """Choose the form of every operation.
 
@@ -130,9 +116,12 @@ def resolve(
     precision: what the matrix products of training read (`ops.precision.TRAINING`), in networks
     and sampler. CPU: fp32 or bf16 (the sampler of single operations stays fp32). GPU: fp32, tf32,
     bf16. Anything but fp32 needs fused operations; UserError otherwise.
+    layer_norms: whether the critic has them, which no Triton kernel does.
     """
     device = torch.device(device)
     forms = {name: _form(name, backend, device, dtype) for name in TABLE}
+    if layer_norms and forms["mlp"].name == "triton":
+        forms["critic"] = _pytorch_critic(backend)
     _check_precision(precision, forms["mlp"], backend, device)
     draws = philox.FORMS[forms["philox"].name]
     context = Context(draws.normals, reference.mlp, precision, backend == "fused")
@@ -214,6 +203,17 @@ def _form(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> 
     if reason:
         return Form("reference", reason)
     return Form("triton" if "triton" in TABLE[name] and _triton_trains(device.type) else "native")
+
+
+def _pytorch_critic(backend: str) -> Form:
+    """Return the form of a critic with layer norms on a GPU; UserError where it must be fused."""
+    reason = "no Triton kernel has layer norms"
+    if backend == "fused":
+        raise UserError(
+            f"--backend fused is not available for this agent's critic: {reason}; use --backend "
+            "auto."
+        )
+    return Form("reference", reason)
 
 
 def _triton_trains(device_type: str) -> bool:

@@ -68,6 +68,7 @@ class FQL(Agent):
 
     Config = FQLConfig
     k_is_free = False
+    layer_norms = True
     loss_names = ("critic_loss", "flow_loss", "distillation_loss", "guidance_loss")
     metric_names = (*loss_names, "q", "flow_gradient", "actor_gradient", "critic_gradient")
 
@@ -86,9 +87,7 @@ class FQL(Agent):
             self._learner(network, number)
             for number, network in ((3, self.velocity), (0, self.one_step))
         )
-        self.critic = DoubleQ(
-            self, activation="gelu", layer_norm=True, aggregate=c.q_aggregate, law="fan_avg"
-        )
+        self.critic = DoubleQ(self, activation="gelu", aggregate=c.q_aggregate, law="fan_avg")
         self.alpha = self.per_seed(c.alpha, "alpha")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         like = self.actor.parameters.flat

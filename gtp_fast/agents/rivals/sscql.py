@@ -103,6 +103,7 @@ class SSCQL(Agent):
 
     Config = SSCQLConfig
     k_is_free = False
+    layer_norms = True
     loss_names = ("critic_loss", "flow_loss", "completion_loss", "guidance_loss")
     metric_names = (*loss_names, "q", "actor_gradient", "critic_gradient")
 
@@ -120,9 +121,7 @@ class SSCQL(Agent):
         frequencies = philox.normals(self.keys, 0, Stream.FOURIER, 1, FEATURES // 2, self.dtype)
         parameters.views["fourier"].data.copy_(0.2 * frequencies[:, 0])
         self.actor = Learner(parameters, count)
-        self.critic = DoubleQ(
-            self, activation="gelu", layer_norm=True, aggregate=c.q_aggregate, law="fan_avg"
-        )
+        self.critic = DoubleQ(self, activation="gelu", aggregate=c.q_aggregate, law="fan_avg")
         self.alpha_flow = self.per_seed(c.alpha_flow, "alpha-flow")
         self.alpha_completion = self.per_seed(c.alpha_completion, "alpha-completion")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
