@@ -24,6 +24,7 @@ from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import ActorNetwork
 from gtp_fast.networks.learner import Learner
+from gtp_fast.networks.mlp import mlp
 from gtp_fast.networks.parameters import Parameters, initialise
 from gtp_fast.ops.candidates import Score
 from gtp_fast.reference import FoldedPolicy, Plan, philox
@@ -80,15 +81,31 @@ class CompletionNetwork(ActorNetwork):
 
     def features(self, views: Mapping[str, Tensor], t: Tensor) -> Tensor:
         """Return the features of (t, d) [S, B, 2]: [S, B, FEATURES]."""
-        total = torch.zeros((), dtype=t.dtype, device=t.device)
-        for i, clock in enumerate(_CLOCKS):
-            h = reference.fourier(t[..., i], views["fourier"])
-            weights, biases = (
-                [views[f"{clock}.{layer}.{kind}"] for layer in (0, 1)]
-                for kind in ("weight", "bias")
-            )
-            total = total + self.form(h, weights, biases, self.activation)
-        return total
+        of_t, of_d = (self._of_clock(views, clock, t[..., i]) for i, clock in enumerate(_CLOCKS))
+        return of_t + of_d
+
+    def _of_clock(self, views: Mapping[str, Tensor], clock: str, time: Tensor) -> Tensor:
+        """Return a clock's part of the features at times [S, B]: [S, B, FEATURES]."""
+        h = reference.fourier(time, views["fourier"])
+        weights, biases = (
+            [views[f"{clock}.{layer}.{kind}"] for layer in (0, 1)] for kind in ("weight", "bias")
+        )
+        return self.form(h, weights, biases, self.activation)
+
+    def velocity_and_jump(
+        self, views: Mapping[str, Tensor], x: Tensor, t: Tensor, observation: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return h(s, x, t, 0) and h(s, x, t, 1 - t), [S, B, A] each, in one pass.
+
+        x: [S, B, A]; t: [S, B]; observation: [S, B, O]. Both share the features of t, and all rows
+        those of d = 0.
+        """
+        of_t = self._of_clock(views, "t", t)
+        of_d = self._of_clock(views, "d", torch.cat((torch.zeros_like(t[:, :1]), 1.0 - t), 1))
+        features = torch.cat((of_t + of_d[:, :1], of_t + of_d[:, 1:]), 1)
+        output = mlp(views, (x, features, observation), self.depth, self.form, self.activation)
+        velocity, jump = output.chunk(2, 1)
+        return velocity, jump
 
 
 class SSCQL(Agent):
@@ -170,13 +187,8 @@ class SSCQL(Agent):
         # The square puts most of the mass near noise.
         t = unit_times(self, step, rows).square()
         x_t = reference.bridge(z, a, t)
-        zero = torch.zeros_like(t)
-        times = torch.stack((torch.cat((t, t), 1), torch.cat((zero, 1.0 - t), 1)), -1)
-        output = self.network(
-            self.actor.views, x_t.repeat(1, 2, 1), times, batch.observation.repeat(1, 2, 1)
-        )
-        velocity, to_end = output.chunk(2, 1)
-        completed = reference.completion(x_t, to_end, t)
+        velocity, jump = self.network.velocity_and_jump(self.actor.views, x_t, t, batch.observation)
+        completed = reference.completion(x_t, jump, t)
         values = self.critic.policy_values(batch.observation, completed.clamp(-1.0, 1.0))
         return (
             reference.velocity_loss(velocity, z, a),
