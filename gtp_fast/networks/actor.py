@@ -72,10 +72,20 @@ class ActorNetwork:
         a: scaled noisy actions [S, B, A]; t: times [S, B]; observation: [S, B, O]. a and t are None
         where the network does not take them.
         """
-        inputs = [] if a is None else [a]
-        inputs += [] if t is None else [self.features(views, t)]
-        x = torch.cat((*inputs, observation), -1)
-        return mlp(views, x, self.depth, self.form, self.activation)
+        return self.of_features(
+            views, a, None if t is None else self.features(views, t), observation
+        )
+
+    def of_features(
+        self,
+        views: Mapping[str, Tensor],
+        a: Tensor | None,
+        features: Tensor | None,
+        observation: Tensor,
+    ) -> Tensor:
+        """Return F [S, B, A] of features of time [S, n, .], whose n rows repeat."""
+        pieces = [x for x in (a, features, observation) if x is not None and x.shape[-1]]
+        return mlp(views, pieces, self.depth, self.form, self.activation)
 
     def fold(self, views: Mapping[str, Tensor], plan: Plan) -> FoldedPolicy:
         """Fold the K steps of a plan into the weights; no gradient."""
@@ -110,8 +120,9 @@ class ActorNetwork:
         """Run the K steps with gradient: what `reference.folded_sample` computes of `fold`."""
         a = plan.initial_scale * (noise[:, 0] if plan.stochastic else noise)
         before, steps = torch.zeros_like(a), plan.schedule
-        for k, time in enumerate(plan.times):
-            output = self(views, steps.c_in[k] * a, time.expand(a.shape[:2]), observation)
+        features = self.features(views, plan.times.expand(len(a), *plan.times.shape))
+        for k in range(len(plan.times)):
+            output = self.of_features(views, steps.c_in[k] * a, features[:, k : k + 1], observation)
             phi = steps.skip[k] * a + steps.out[k] * output
             if plan.squash:
                 phi = phi.tanh()
