@@ -29,7 +29,8 @@ def write(records: Sequence[Record], campaign: Campaign, output: Path) -> list[P
     files = [output / f"results.{ending}" for ending in ("json", "md", "png")]
     table = rows(records, campaign)
     compared = [row for pair in evidence_guidance.pairs(table) for row in pair]
-    shown = [row for row in table if row.main or (row in compared and row.steps == campaign.steps)]
+    alike = [row for row in compared if row.first["steps"] == campaign.steps]
+    shown = [row for row in table if row.main or row in alike]
     curves = [(row.name, row.runs) for row in shown]
     write_atomically(files[0], _json(records, campaign))
     write_atomically(files[1], page(records, campaign) + "\n")
@@ -47,17 +48,17 @@ def page(records: Sequence[Record], campaign: Campaign) -> str:
         "`python -m benchmarks.evidence` writes this page, `results.json` (every run with its "
         "settings, scores and origin) and the picture from its runs; no figure here is typed by "
         "hand.",
-        *evidence_guidance.headline(table, order, again=bool(_evaluated_again(table))),
+        *evidence_guidance.headline(table, order),
         "## Scores",
         score_table(table, order, common, records),
         _how_to_read(common, campaign),
-        *evidence_guidance.section(table, order, campaign),
+        *evidence_guidance.section(table, order),
         "## How sure, and at what cost",
         sum_table(table, order),
         _about_sums(table, records, campaign),
         *_picture(table, campaign),
         "## What was trained on what",
-        *_sources(records, order),
+        *_sources(table, records, order),
         *_remarks(table, order),
         "## What is missing",
         _missing(records, campaign),
@@ -115,20 +116,21 @@ def _picture(table: Sequence[Row], campaign: Campaign) -> list[str]:
     ]
 
 
-def _sources(records: Sequence[Record], order: Sequence[str]) -> list[str]:
+def _sources(table: Sequence[Row], records: Sequence[Record], order: Sequence[str]) -> list[str]:
     """Return what each task's data were, and what made the runs."""
     kinds: dict[tuple[str, ...], list[str]] = {}
-    for record in sorted(records, key=lambda record: order.index(record["task"])):
-        facts = (
-            record["task"], record["dataset"], f"{record['transitions']:,}",
-            f"{record['environment']}, {record['episodes']} episodes a seed",
-            "made locally" if record["made_locally"] else "official", record["description"],
-        )  # fmt: skip
-        kinds.setdefault(facts, []).append(record["label"])
+    for task in order:
+        for label, record in ((x.name, r) for x in table for r in x.runs.get(task, ())):
+            facts = (
+                task, record["dataset"], f"{record['transitions']:,}",
+                f"{record['environment']}, {record['episodes']} episodes a seed",
+                "made locally" if record["made_locally"] else "official", record["description"],
+            )  # fmt: skip
+            kinds.setdefault(facts, []).append(label)
     tasks = [facts[0] for facts in kinds]
     lines = []
     for (task, dataset, size, environment, origin, description), labels in kinds.items():
-        who = f" (of {', '.join(dict.fromkeys(labels))})" if tasks.count(task) > 1 else ""
+        who = f" (of {'; '.join(dict.fromkeys(labels))})" if tasks.count(task) > 1 else ""
         lines.append(
             f"- **{task}**{who}: `{dataset}`, {origin}, {size} transitions; evaluated in "
             f"{environment}. {description}"

@@ -25,7 +25,7 @@ _LOOKS = {
     "fql": ("#cc79a7", "-", "P"),
     "sscql": ("#b8860b", "-", "X"),
 }
-# The same label at another width.
+# The same label, compared at another width.
 _WIDER = {"gtp": ("#f0a35e", "-", "h"), "gtp-clone": ("#5e4fa2", "--", "h")}
 _OTHERS = ("#8c564b", "#9467bd", "#17becf", "#bcbd22")
 _PROMINENT = ("gtp", "gtp-clone")

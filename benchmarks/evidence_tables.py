@@ -25,10 +25,9 @@ class Row:
     """Task -> records."""
 
     @property
-    def steps(self) -> int:
-        """Updates of every run."""
-        steps: int = next(iter(self.runs.values()))[0]["steps"]
-        return steps
+    def first(self) -> Record:
+        """A record; all of a row share length and width."""
+        return next(iter(self.runs.values()))[0]
 
     def scores(self, task: str) -> list[float]:
         """Return the last score of every seed on a task."""
@@ -126,7 +125,7 @@ def sum_table(table: Sequence[Row], order: Sequence[str]) -> str:
         hours = [record["hours_per_seed"] for record in members]
         seeds = sum(len(record["seeds"]) for record in members)
         lines.append([
-            row.name, f"{members[0]['steps']:,}", str(len(row.runs)), str(seeds),
+            row.name, f"{row.first['steps']:,}", str(len(row.runs)), str(seeds),
             "-" if ours in (None, row) else chance(ours, row, order), f"{np.mean(hours):.2f}",
         ])  # fmt: skip
     return markdown(head, lines, aligned=False)

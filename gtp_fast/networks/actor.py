@@ -83,7 +83,10 @@ class ActorNetwork:
         features: Tensor | None,
         observation: Tensor,
     ) -> Tensor:
-        """Return F [S, B, A] of features of time [S, n, .], whose n rows repeat."""
+        """Return F [S, B, A] of features of time in place of times.
+
+        The rows of the shorter ones of a, features and observation repeat.
+        """
         pieces = [x for x in (a, features, observation) if x is not None and x.shape[-1]]
         return mlp(views, pieces, self.depth, self.form, self.activation)
 

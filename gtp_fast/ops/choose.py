@@ -116,7 +116,7 @@ def resolve(
     precision: what the matrix products of training read (`ops.precision.TRAINING`), in networks
     and sampler. CPU: fp32 or bf16 (the sampler of single operations stays fp32). GPU: fp32, tf32,
     bf16. Anything but fp32 needs fused operations; UserError otherwise.
-    layer_norms: whether the critic has them, which no Triton kernel does.
+    layer_norms: whether the critic has them, which no Triton kernel has.
     """
     device = torch.device(device)
     forms = {name: _form(name, backend, device, dtype) for name in TABLE}

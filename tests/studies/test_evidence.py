@@ -127,25 +127,45 @@ def test_every_task_weighs_the_same_in_an_average() -> None:
 
 def test_guidance_is_compared_with_cloning_task_by_task(found: Path) -> None:
     cell(found, MAZES[1], "gtp-clone", 0, NONE)
-    for seed, (ours, clone) in enumerate([(ONE, HALF), (ONE, NONE)]):
+    cell(found, MAZES[0], "gtp", 2, HALF)
+    cell(found, MAZES[0], "gtp-clone", 2, NONE)
+    for seed, (ours, clone) in enumerate([(ONE, HALF), (ONE, NONE), (ONE, NONE)]):
         wide = {"agent_settings": SETTINGS | {"width": 32}}
         cell(found / "wide", MAZES[0], "gtp", seed, ours, **wide)
         wide["agent_settings"] |= {"eta": [0.0]}
         cell(found / "wide", MAZES[0], "gtp-clone", seed, clone, **wide)
     page = evidence_page.page(evidence_runs.collect(found), CAMPAIGN)
     table = page[page.index("## Guidance against cloning") :]
-    assert line(table, "task") == ["task", "width 16, 100 updates", "width 32"]
-    # At width 16 the intervals are [50, 100] and [0, 50] and touch; one seed has none.
-    assert line(table, "pointmaze-umaze")[1:] == ["+50.0 (2, 2)", "+75.0, apart (2, 2)"]
+    assert line(table, "task") == ["task", "width 16, 100 updates", "width 32, 100 updates"]
+    # At width 16 the intervals are [50, 100] and [0, 50] and touch; one seed is not enough.
+    assert line(table, "pointmaze-umaze")[1:] == ["+50.0 (3, 3)", "+83.3, apart (3, 3)"]
     assert line(table, "pointmaze-large")[1:] == ["+100.0 (1, 1)", "-"]
-    count = line(table, "**intervals apart**")[1:]
-    assert count == ["above 0, below 0, of 2", "above 1, below 0, of 1"]
+    count = line(table, "**apart, of 3 seeds each**")[1:]
+    assert count == ["above 0, below 0, of 1", "above 1, below 0, of 1"]
+
+
+def test_both_widths_of_a_compared_pair_are_drawn(
+    found: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label, eta in (("gtp", 1.0), ("gtp-clone", 0.0)):
+        wide = SETTINGS | {"width": 32, "eta": [eta]}
+        cell(found / "wide", MAZES[0], label, 0, ONE, agent_settings=wide)
+        cell(found, MAZES[0], label, 0, ONE, agent_settings=SETTINGS | {"eta": [eta]}, steps=300)
+    drawn: list[str] = []
+    draw = evidence_plot.draw
+    monkeypatch.setattr(
+        evidence_plot, "draw", lambda rows, *to: (drawn.extend(n for n, _ in rows), draw(rows, *to))
+    )
+    output = tmp_path_factory.mktemp("out")
+    evidence_page.write(evidence_runs.collect(found), CAMPAIGN, output)
+    assert drawn == ["gtp", "gtp-clone", "bc", "gtp, width 32", "gtp-clone, width 32"]
+    assert (output / "results.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
     ("ours", "clone", "side"),
-    [([3, 4], [1, 2], 1), ([1, 2], [3, 4], -1), ([1, 3], [2, 4], 0), ([9], [1, 2], 0),
-     ([0, 0], [0, 0], 0)],
+    [([4, 5, 6], [1, 2, 3], 1), ([1, 2, 3], [4, 5, 6], -1), ([3, 4, 5], [1, 2, 3], 0),
+     ([9, 9], [1, 2, 3], 0), ([9, 9, 9], [1, 2], 0), ([0, 0, 0], [0, 0, 0], 0)],
 )  # fmt: skip
 def test_intervals_are_apart_where_they_do_not_touch(
     ours: list[float], clone: list[float], side: int

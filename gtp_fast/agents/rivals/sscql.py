@@ -24,7 +24,6 @@ from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import ActorNetwork
 from gtp_fast.networks.learner import Learner
-from gtp_fast.networks.mlp import mlp
 from gtp_fast.networks.parameters import Parameters, initialise
 from gtp_fast.ops.candidates import Score
 from gtp_fast.reference import FoldedPolicy, Plan, philox
@@ -103,7 +102,7 @@ class CompletionNetwork(ActorNetwork):
         of_t = self._of_clock(views, "t", t)
         of_d = self._of_clock(views, "d", torch.cat((torch.zeros_like(t[:, :1]), 1.0 - t), 1))
         features = torch.cat((of_t + of_d[:, :1], of_t + of_d[:, 1:]), 1)
-        output = mlp(views, (x, features, observation), self.depth, self.form, self.activation)
+        output = self.of_features(views, x, features, observation)
         velocity, jump = output.chunk(2, 1)
         return velocity, jump
 
