@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.reference import adam
 from gtp_fast.reference.adam import Step, guarded, plain
@@ -56,7 +57,7 @@ def native_adam(
 
 def compiled_adam() -> Callable[..., Tensor]:
     """Return the optimiser's plain form compiled; the number of the update goes in as a tensor."""
-    inner: Any = torch.compile(plain, dynamic=False)
+    inner = compiled(plain)
 
     def step(*arguments: Any) -> Tensor:
         *buffers, updates, rate, ema_rate, max_norm, frozen = arguments

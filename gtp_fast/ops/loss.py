@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.reference import Perturbation
 from gtp_fast.system import native
@@ -94,7 +95,7 @@ def triton_loss(
 
 FORMS: dict[str, Callable[[Context], Callable[..., tuple[Tensor, Tensor]]]] = {
     "reference": lambda _: reference.flow_map_loss,
-    "compiled": lambda _: torch.compile(reference.flow_map_loss, dynamic=False),
+    "compiled": lambda _: compiled(reference.flow_map_loss),
     "native": lambda _: native_loss,
     "triton": lambda _: triton_loss,
 }

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
+from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.ops.gradients import destination, summed_to
 from gtp_fast.ops.mlp_triton import triton_mlp
@@ -238,7 +239,7 @@ def _triton(context: Context) -> Callable[..., Tensor]:
 
 FORMS: dict[str, Callable[[Context], Callable[..., Tensor]]] = {
     "reference": lambda _: reference.mlp,
-    "compiled": lambda _: torch.compile(reference.mlp, dynamic=False),
+    "compiled": lambda _: compiled(reference.mlp),
     "native": _native,
     "triton": _triton,
 }

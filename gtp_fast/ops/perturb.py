@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.reference import (
     CONSISTENCY_WEIGHTS,
@@ -85,7 +86,7 @@ def triton_perturb(*arguments: Any, kind: str = "edm", **options: Any) -> Pertur
 
 def compiled_perturb(normals: Callable[..., Tensor]) -> Callable[..., Perturbation]:
     """Return `reference.perturb` with its arithmetic compiled; the draws stay as they are."""
-    inner = torch.compile(reference.perturb_at, dynamic=False)
+    inner = compiled(reference.perturb_at)
 
     def draw(
         a: Tensor,
