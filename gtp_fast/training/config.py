@@ -176,8 +176,8 @@ def _by_advantage(settings: Any, asked: set[str]) -> Any:
         return settings
     print(
         f"note: {named} asks for weights by advantage, so a critic learns and they act from the "
-        "first update on (--advantage-start 0). By default a run of this length is guided by whole "
-        "episodes alone, which scored higher (docs/guidance.md).",
+        "first update on (--advantage-start 0). By default whole episodes alone guide a run, which "
+        "scored higher (docs/guidance.md).",
         file=sys.stderr,
     )
     return dataclasses.replace(settings, advantage_start=0)

@@ -24,17 +24,23 @@ def settings(name: str = MAZE, *given: Any) -> GTPConfig:
     return found
 
 
-def test_short_runs_learn_fast_and_train_no_critic() -> None:
+def test_short_runs_learn_fast() -> None:
     for short in (settings(MAZE, 200_000), settings(MAZE, task_settings.SHORT - 1)):
-        assert short.advantage_start is None
         assert short.cosine_decay and short.learning_rate > GTPConfig().learning_rate
 
 
-def test_long_runs_have_the_papers_rates_and_let_the_critic_learn_first() -> None:
+def test_long_runs_have_the_papers_rates() -> None:
     long, maze = settings(MAZE, task_settings.SHORT), tasks.find(MAZE)
-    assert long.advantage_start is not None and 0 < long.advantage_start < task_settings.SHORT
     assert long.learning_rate == GTPConfig().learning_rate and not long.cosine_decay
     assert settings(MAZE) == settings(MAZE, maze.updates)
+
+
+@pytest.mark.parametrize("steps", [1000, task_settings.SHORT, 2_000_000])
+def test_no_length_trains_a_critic_that_was_not_asked_for(steps: int) -> None:
+    words = ["--task", MAZE, "--steps", str(steps)]
+    assert config.parse(words).agent.advantage_start is None
+    assert config.parse([*words, "--advantage-start", "900"]).agent.advantage_start == 900
+    assert config.parse([*words, "--preset", "paper"]).agent.advantage_start == 0
 
 
 @pytest.mark.parametrize(
