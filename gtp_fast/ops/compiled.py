@@ -15,7 +15,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return torch.compile of a function: a graph for every shape that it meets.
 
     All agents and networks of a process share the graphs of one function. PyTorch's own limit of 8
-    is less than one agent with several networks needs.
+    is less than one agent with several networks needs, so this raises it for the whole process.
+    Beyond `GRAPHS` shapes PyTorch runs them uncompiled, with a warning of its own.
     """
     from torch._dynamo import config
 

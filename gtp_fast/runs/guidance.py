@@ -32,8 +32,8 @@ Figures = dict[str, float]
 LEAST_ESS, LEAST_CORRELATION, LEAST_ORDER, MOST_ERROR = 0.3, 0.5, 0.95, 1.2
 MENDS = {
     "ess": "a lower --weight-maximum",
-    "correlation": "--advantage-start None, where episodes guide, or a higher --value-samples",
-    "order": "a longer run, or a later --advantage-start",
+    "correlation": "guidance by episodes alone, or a higher --value-samples",
+    "order": "guidance by episodes alone, or a later --advantage-start",
     "map": "lower --last-nodes",
 }
 """What mends each fault."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from fake_runs import make_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -36,7 +38,7 @@ def test_returns_start_at_the_states_with_the_actions() -> None:
             states.append(environment._get_obs())
             rewards = [environment.step(a)[1] for a in (action, np.zeros(6))]
             expected.append(rewards[0] + 0.5 * rewards[1])
-    found = critic_truth.returns(spec, np.array(states), actions, Rests(), 2, 0.5)
+    found = critic_truth.returns(spec, np.array(states), actions, Rests(), 2, 0.5, 0)
     # The simulator's solver starts from the last step's forces, which an observation lacks.
     assert found == pytest.approx(expected, rel=1e-3)
 
@@ -44,19 +46,51 @@ def test_returns_start_at_the_states_with_the_actions() -> None:
 def test_an_environment_that_hides_its_state_is_refused() -> None:
     states, actions = np.zeros((1, 4)), np.zeros((1, 1))
     with pytest.raises(UserError, match="does not show its whole state: name a run in Hopper"):
-        critic_truth.returns(gymnasium.spec("CartPole-v1"), states, actions, Rests(), 1, 0.9)
+        critic_truth.returns(gymnasium.spec("CartPole-v1"), states, actions, Rests(), 1, 0.9, 0)
 
 
 def test_correlations_are_those_of_advantages_and_of_values() -> None:
     said = np.array([1.0, 2.0, 3.0, 5.0]), np.zeros(4)
-    true = np.array([1.0, 2.0, 3.0, 5.0]), np.array([2.0, 4.0, 6.0, 109.0])
-    lines = critic_truth.report(said, true, OPTIONS).splitlines()
+    first = np.array([1.0, 2.0, 3.0, 5.0]), np.array([2.0, 4.0, 6.0, 109.0])
+    second = np.array([5.0, 3.0, 2.0, 1.0]), np.array([6.0, 5.0, 5.0, 105.0])
+    lines = critic_truth.report(said, (first, second), OPTIONS).splitlines()
     assert lines[2:5] == [
-        "| values of the data's actions | 1.00 |",
-        "| advantages over the policy's | -0.89 |",
-        "| the same, by ranks | -1.00 |",
+        "| values of the data's actions | 1.00 | -0.94 | - |",
+        "| advantages over the policy's | -0.89 | 1.00 | 1.00 |",
+        "| the same, by ranks | -1.00 | 1.00 | 1.00 |",
     ]
-    assert "below 1.00 in 95 of 100 tries" in lines[-1]
+    assert "deviation of the advantages: 1.48 by the critic, 44.2 by a rollout" in lines[-1]
+
+
+def test_a_run_is_judged_at_states_that_are_shown_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mujoco")
+    environment = gymnasium.spec("HalfCheetah-v5").to_json()
+    run = make_run(
+        tmp_path / "run", observation_dim=17, action_dim=6, action_low=[-1.0] * 6,
+        action_high=[1.0] * 6, observation_keys=[], evaluation={"environment": environment},
+    )  # fmt: skip
+    observation = 0.1 * torch.randn(8, 17, generator=torch.Generator().manual_seed(0))
+    observation[:4, 12] = 10.0
+    rows = SimpleNamespace(observation=observation, action=torch.zeros(8, 6))
+    table = SimpleNamespace(all=lambda: rows)
+    monkeypatch.setattr(critic_truth.restore, "table_of", lambda config: table)
+    seen = []
+    returns = critic_truth.returns
+
+    def watched(spec: object, states: np.ndarray, *rest: object) -> np.ndarray:
+        seen.append((states, rest[0], rest[-1]))
+        return returns(spec, states, *rest)
+
+    monkeypatch.setattr(critic_truth, "returns", watched)
+    page = critic_truth.judged(critic_truth.Options(str(run.path), states=4, horizon=2))
+    assert "4 states, rollouts of 2 steps" in page and "nan" not in page
+    assert [seed for *_, seed in seen] == [0, 0, 1, 1]
+    assert all((np.abs(states) < 10).all() for states, *_ in seen)
+    assert not seen[0][1].any() and seen[1][1].any()
+    with pytest.raises(UserError, match="--states is 5, the data have 4 whole ones"):
+        critic_truth.judged(critic_truth.Options(str(run.path), states=5))
 
 
 def test_a_run_without_environment_and_too_few_states_are_one_sentence(tmp_path: Path) -> None:
