@@ -14,6 +14,7 @@ from fake_runs import make_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import gtp_fast
 from benchmarks import critic_truth
 from gtp_fast.errors import UserError
 
@@ -76,8 +77,14 @@ def test_a_run_is_judged_at_states_that_are_shown_whole(
     rows = SimpleNamespace(observation=observation, action=torch.zeros(8, 6))
     table = SimpleNamespace(all=lambda: rows)
     monkeypatch.setattr(critic_truth.restore, "table_of", lambda config: table)
-    seen = []
-    returns = critic_truth.returns
+    seen, loaded = [], []
+    returns, load = critic_truth.returns, gtp_fast.load
+
+    def loading(*given: object, **options: object) -> object:
+        loaded.append(options)
+        return load(*given, **options)
+
+    monkeypatch.setattr(gtp_fast, "load", loading)
 
     def watched(spec: object, states: np.ndarray, *rest: object) -> np.ndarray:
         seen.append((states, rest[0], rest[-1]))
@@ -86,6 +93,9 @@ def test_a_run_is_judged_at_states_that_are_shown_whole(
     monkeypatch.setattr(critic_truth, "returns", watched)
     page = critic_truth.judged(critic_truth.Options(str(run.path), states=4, horizon=2))
     assert "4 states, rollouts of 2 steps" in page and "nan" not in page
+    # Compared with what the map draws with all noise; followed as the policy acts.
+    assert (loaded[0]["noise_scale"], loaded[0]["act_by"]) == (1.0, "map")
+    assert list(loaded[1]) == ["checkpoint"]
     assert [seed for *_, seed in seen] == [0, 0, 1, 1]
     assert all((np.abs(states) < 10).all() for states, *_ in seen)
     assert not seen[0][1].any() and seen[1][1].any()
