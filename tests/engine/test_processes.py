@@ -100,7 +100,9 @@ class Recorder:
 def test_every_process_trains_in_the_precision_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, resolve = [], ops.resolve
 
-    def resolve_anywhere(backend: str, device: Any, dtype: Any, precision: str) -> Any:
+    def resolve_anywhere(
+        backend: str, device: Any, dtype: Any, precision: str, layer_norms: bool
+    ) -> Any:
         # Not every processor has bf16, and only what is asked for matters here.
         asked.append(precision)
         return resolve(backend, device, dtype)

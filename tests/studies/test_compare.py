@@ -87,8 +87,10 @@ def settings(agent: str, options: compare.Options) -> Any:
 @pytest.mark.parametrize("given", [None, 3])
 def test_agents_act_with_their_authors_candidates_unless_told_otherwise(given: int | None) -> None:
     options = compare.Options(task="hopper-medium", num_candidates=given)
-    for agent, own in (("gtp", 1), ("diffusion-ql", 50), ("consistency-ac", 50), ("iql", 1)):
+    for agent, own in (("diffusion-ql", 50), ("consistency-ac", 50), ("iql", 1)):
         assert settings(agent, options).num_candidates == (given or own)
+    # Without a critic nothing chooses among candidates.
+    assert settings("gtp", options).num_candidates == 1
     assert not hasattr(settings("bc", options), "num_candidates")
 
 
