@@ -213,6 +213,22 @@ def test_the_figures_of_cube_single_are_the_committed_ones() -> None:
         assert row in guidance
 
 
+def test_the_figures_of_the_critics_weights_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "guidance.md").read_text()
+    table = page[page.index("## The critic's weights in a longer run") :]
+    found = json.loads((ROOT / "docs" / "critic_weights.json").read_text())
+    for task, scores in found["normalised_return"].items():
+        shown = [f"{score:.1f}" for step, score in scores.items() if int(step) >= 75_000]
+        assert f"| {task} | {' | '.join(shown)} |" in table
+    for task, runs in found["softer_weights"]["runs"].items():
+        (row,) = (line for line in table.splitlines() if line.startswith(f"| {task}, from update"))
+        for run in runs:
+            assert f"| {run['normalised_return']:.1f} |" in row
+    for run, rows in found["critic_truth"]["runs"].items():
+        shown = [f"{critic:.2f}, {perfect:.2f}" for critic, _, perfect in rows.values()]
+        assert f"| {run} updates | {' | '.join(shown)} |" in table
+
+
 def test_the_citation_names_the_version_of_the_package() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == gtp_fast.__version__
