@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import gymnasium
 import numpy as np
 import torch
 import tyro
-from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 import gtp_fast
@@ -76,19 +76,19 @@ def judged(options: Options) -> str:
     drawn, policy = load(noise_scale=1.0, num_candidates=1, **map_of), load()
     actions = [action, drawn.act(observation, seed=0)]
     said = [score(observation[None], each[None])[0].detach().double().numpy() for each in actions]
-    states, discount = observation.double().numpy(), agent.config.discount
+    states, rest = observation.double().numpy(), (policy, options.horizon, agent.config.discount)
+    environments = [vector.make(spec) for _ in rows]
     true = [
-        [
-            returns(spec, states, a.double().numpy(), policy, options.horizon, discount, seed)
-            for a in actions
-        ]
+        [returns(environments, states, a.double().numpy(), *rest, seed) for a in actions]
         for seed in (0, 1)
     ]
+    for environment in environments:
+        environment.close()
     return report(said, true, options)
 
 
 def returns(
-    spec: EnvSpec,
+    environments: Sequence[gymnasium.Env[Any, Any]],
     states: Floats,
     actions: Floats,
     policy: Policy,
@@ -98,25 +98,24 @@ def returns(
 ) -> Floats:
     """Return the discounted returns [N] of actions [N, A] at states [N, O], then of the policy.
 
-    seed: of the policy's noise. UserError where the environment's state cannot be told from an
-    observation.
+    environments: one for each state. seed: of the policy's noise. UserError where the environment's
+    state cannot be told from an observation.
     """
-    environments = [vector.make(spec).unwrapped for _ in states]
-    for environment, state in zip(environments, states, strict=True):
-        _put(environment, state, spec.id)
+    # Without the time limit, which a rollout from the middle of an episode does not know.
+    bare: list[Any] = [environment.unwrapped for environment in environments]
+    for environment, state in zip(bare, states, strict=True):
+        _put(environment, state)
     total, alive, observations = np.zeros(len(states)), np.ones(len(states), bool), states.copy()
     for step in range(horizon):
         for i in np.flatnonzero(alive):
-            seen, reward, ended, *_ = environments[i].step(actions[i])
+            seen, reward, ended, *_ = bare[i].step(actions[i])
             observations[i], alive[i] = seen, not ended
             total[i] += discount**step * float(reward)
         actions = np.asarray(policy.act(observations, seed=seed, step=step + 1), np.float64)
-    for environment in environments:
-        environment.close()
     return total
 
 
-def _put(environment: Any, state: Floats, name: str) -> None:
+def _put(environment: Any, state: Floats) -> None:
     """Put a locomotion environment into the state that an observation shows."""
     environment.reset(seed=0)
     positions, velocities = (
@@ -124,7 +123,8 @@ def _put(environment: Any, state: Floats, name: str) -> None:
     )
     if len(state) != positions + velocities - 1:
         raise UserError(
-            f"{name} does not show its whole state: name a run in Hopper, HalfCheetah or Walker2d."
+            f"{vector.name_of(environment)} does not show its whole state: name a run in Hopper, "
+            "HalfCheetah or Walker2d."
         )
     # The place along the track is left out of observations and of rewards.
     environment.set_state(np.concatenate(([0.0], state[: positions - 1])), state[positions - 1 :])

@@ -18,14 +18,11 @@ ENOUGH = 3
 
 def pairs(table: Sequence[Row]) -> list[Pair]:
     """Return GTP's and its clone's rows of one length and width, with a common task."""
-    clones = {row.name: row for row in table}
-    found = []
-    for row in table:
-        label, *rest = row.name.split(", ", 1)
-        clone = clones.get(", ".join([CLONE, *rest]))
-        if label == OURS and clone is not None and set(row.runs) & set(clone.runs):
-            found.append((row, clone))
-    return found
+    alike = {(r.first["label"], r.first["steps"], r.first["width"]): r for r in table}
+    found = [
+        (row, alike.get((CLONE, *size))) for (label, *size), row in alike.items() if label == OURS
+    ]
+    return [(row, clone) for row, clone in found if clone and set(row.runs) & set(clone.runs)]
 
 
 def headline(table: Sequence[Row], order: Sequence[str]) -> list[str]:
@@ -76,8 +73,8 @@ def section(table: Sequence[Row], order: Sequence[str]) -> list[str]:
 def apart(ours: Sequence[float], clone: Sequence[float]) -> int:
     """Return 1 or -1 where our interval lies above or below the clone's, else 0.
 
-    ours, clone: a score of each seed. Of fewer than `ENOUGH` nothing is said: an interval of two
-    seeds is the way from one to the other, and equal agents would be apart one time in three.
+    ours, clone: a score of each seed. The answer is 0 for fewer than `ENOUGH` seeds: by two seeds
+    each, agents that are equal would come out apart one time in three.
     """
     if min(len(ours), len(clone)) < ENOUGH:
         return 0
@@ -98,7 +95,7 @@ def _cell(pair: Pair, task: str) -> str:
     if task not in _both(pair, [task]):
         return "-"
     ours, clone = (row.scores(task) for row in pair)
-    # The zero takes the sign from a rounded -0.
+    # Adding 0.0 makes -0.0, which a difference may be rounded to, a plain 0.0.
     distance = round(float(np.mean(ours) - np.mean(clone)), 1) + 0.0
     words = f"{distance:+.1f}" + ", apart" * bool(apart(ours, clone))
     return f"{words} ({len(ours)}, {len(clone)})"

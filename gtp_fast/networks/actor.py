@@ -83,9 +83,9 @@ class ActorNetwork:
         features: Tensor | None,
         observation: Tensor,
     ) -> Tensor:
-        """Return F [S, B, A] of features of time in place of times.
+        """Return F [S, B, A] as a call does, from features of time instead of times.
 
-        The rows of the shorter ones of a, features and observation repeat.
+        features: [S, n, .]. Where a, features or observation has fewer rows, they repeat.
         """
         pieces = [x for x in (a, features, observation) if x is not None and x.shape[-1]]
         return mlp(views, pieces, self.depth, self.form, self.activation)

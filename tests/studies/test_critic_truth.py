@@ -30,8 +30,7 @@ class Rests:
 
 def test_returns_start_at_the_states_with_the_actions() -> None:
     pytest.importorskip("mujoco")
-    spec = gymnasium.spec("HalfCheetah-v5")
-    with gymnasium.make(spec) as made:
+    with gymnasium.make("HalfCheetah-v5") as made:
         environment = made.unwrapped
         environment.reset(seed=1)
         states, actions, expected = [], np.random.default_rng(0).uniform(-1, 1, (3, 6)), []
@@ -39,7 +38,8 @@ def test_returns_start_at_the_states_with_the_actions() -> None:
             states.append(environment._get_obs())
             rewards = [environment.step(a)[1] for a in (action, np.zeros(6))]
             expected.append(rewards[0] + 0.5 * rewards[1])
-    found = critic_truth.returns(spec, np.array(states), actions, Rests(), 2, 0.5, 0)
+    environments = [gymnasium.make("HalfCheetah-v5") for _ in states]
+    found = critic_truth.returns(environments, np.array(states), actions, Rests(), 2, 0.5, 0)
     # The simulator's solver starts from the last step's forces, which an observation lacks.
     assert found == pytest.approx(expected, rel=1e-3)
 
@@ -47,7 +47,7 @@ def test_returns_start_at_the_states_with_the_actions() -> None:
 def test_an_environment_that_hides_its_state_is_refused() -> None:
     states, actions = np.zeros((1, 4)), np.zeros((1, 1))
     with pytest.raises(UserError, match="does not show its whole state: name a run in Hopper"):
-        critic_truth.returns(gymnasium.spec("CartPole-v1"), states, actions, Rests(), 1, 0.9, 0)
+        critic_truth.returns([gymnasium.make("CartPole-v1")], states, actions, Rests(), 1, 0.9, 0)
 
 
 def test_correlations_are_those_of_advantages_and_of_values() -> None:
@@ -86,9 +86,9 @@ def test_a_run_is_judged_at_states_that_are_shown_whole(
 
     monkeypatch.setattr(gtp_fast, "load", loading)
 
-    def watched(spec: object, states: np.ndarray, *rest: object) -> np.ndarray:
+    def watched(environments: object, states: np.ndarray, *rest: object) -> np.ndarray:
         seen.append((states, rest[0], rest[-1]))
-        return returns(spec, states, *rest)
+        return returns(environments, states, *rest)
 
     monkeypatch.setattr(critic_truth, "returns", watched)
     page = critic_truth.judged(critic_truth.Options(str(run.path), states=4, horizon=2))
