@@ -162,7 +162,9 @@ class Update(Workload):
         seeds: int | None = None,
     ) -> GTP:
         own = range(seeds or self.seeds), self.device, backend, dtype, precision
-        setup = Setup(OBSERVATIONS, ACTIONS, *own, launches=self.launches)
+        # Judges have no launches to choose from.
+        launches = self.launches if backend == "auto" else DEFAULT
+        setup = Setup(OBSERVATIONS, ACTIONS, *own, launches=launches)
         agent = GTP(self.config, setup)
         agent.prepare(UPDATES)
         return agent

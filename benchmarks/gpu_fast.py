@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import bench_update, recorded
 from benchmarks.bench_sampler_gpu import in_a_graph
-from benchmarks.gpu_report import Place, Record
+from benchmarks.gpu_report import Place, Record, skipped
 from benchmarks.gpu_right import Plans
 from benchmarks.workload import OURS, Row, Unavailable
 from gtp_fast.errors import UserError
@@ -79,10 +79,7 @@ def _figures(
     except Unavailable as reason:
         return {**about, "skipped": str(reason)}
     except UserError as reason:
-        # Only this option may be refused: a card may have no clusters.
-        if not work.launches.critics_together:
-            raise
-        return {**about, "skipped": str(reason)}
+        return {**about, **skipped(reason, work.launches)}
     return {**about, **measure(made)}
 
 

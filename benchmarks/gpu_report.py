@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from gtp_fast.errors import UserError
+from gtp_fast.ops.launches import Launches
 from gtp_fast.system.files import write_atomically
 
 Record = Mapping[str, Any]
@@ -32,6 +34,14 @@ class Place:
 
 
 Stage = Callable[[Place], Iterator[Record]]
+
+
+def skipped(reason: UserError, launches: Launches) -> Record:
+    """Return the record of a refused launch option; raise where none was asked for."""
+    # Only this option may be refused: a card may have no clusters.
+    if not launches.critics_together:
+        raise reason
+    return {"skipped": str(reason)}
 
 
 class Report:

@@ -18,7 +18,7 @@ import torch
 from folded import Folded, Sizes
 from tolerance import assert_as_accurate
 
-from benchmarks.gpu_report import Place, Record
+from benchmarks.gpu_report import Place, Record, skipped
 from gtp_fast.errors import UserError
 from gtp_fast.ops import sampler
 from gtp_fast.ops.launches import DEFAULT
@@ -121,10 +121,7 @@ def update(place: Place) -> Iterator[Record]:
         try:
             fast, plain, exact = work.judged(precision)
         except UserError as reason:
-            # Only this option may be refused: a card may have no clusters.
-            if not work.launches.critics_together:
-                raise
-            yield {**about, "skipped": str(reason)}
+            yield {**about, **skipped(reason, work.launches)}
             continue
         for name, gradient in fast.items():
             yield {

@@ -44,22 +44,22 @@ class ClusterCritics:
     ):
         """Raise UserError with the reason where the kernel cannot serve."""
         if precision != "bf16":
-            raise _refused(
+            raise refused(
                 f"it is built for bf16, not {precision}: a cluster holds the weights of four "
                 "networks in two bytes each"
             )
         if any(x.dtype != torch.bfloat16 for x in copies):
-            raise _refused("it reads bf16 copies of the weights, which the option copies makes")
+            raise refused("it reads bf16 copies of the weights, which the option copies makes")
         observation, action, width, depth, _ = self.sizes = sizes
         count = (observation + action + 2) * width + (depth - 1) * (width + 1) * width + 1
         shapes = [tuple(x.shape) for x in (*parameters, *copies)]
         if shapes != [(len(parameters[0]), count)] * 4:
-            raise _refused(f"critics of {count} parameters each came as tensors of {shapes}")
+            raise refused(f"critics of {count} parameters each came as tensors of {shapes}")
         device = parameters[0].device
         for pair, dtype in ((parameters, torch.float32), (copies, torch.bfloat16)):
             found = [(x.dtype, x.device, x.stride()) for x in pair]
             if found != [(dtype, device, (pair[0].stride(0), 1))] * 2:
-                raise _refused(f"it reads rows of one stride in {dtype} on {device}, not {found}")
+                raise refused(f"it reads rows of one stride in {dtype} on {device}, not {found}")
         self.parameters, self.copies = parameters, copies
         self.native = prepared(device, sizes)
 
@@ -104,17 +104,18 @@ class ClusterCritics:
 def prepared(device: torch.device, sizes: tuple[int, ...]) -> Any:
     """Return the native critics of these sizes on a device; UserError with the reason."""
     if device.type != "cuda":
-        raise _refused(f"it runs on a GPU, not on {device}")
+        raise refused(f"it runs on a GPU, not on {device}")
     if reason := native.missing("cuda"):
-        raise _refused(reason)
+        raise refused(reason)
     try:
         with torch.cuda.device(device):
             return native.module().CudaCritics(*sizes)
     except ValueError as error:
-        raise _refused(str(error)) from error
+        raise refused(str(error)) from error
 
 
-def _refused(reason: str) -> UserError:
+def refused(reason: str) -> UserError:
+    """Return the error of a launch option that cannot be had, with the reason."""
     return UserError(f"The launch option critics_together is not available: {reason}.")
 
 

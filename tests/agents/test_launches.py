@@ -139,6 +139,8 @@ def test_critics_together_are_refused_with_the_reason_where_they_are_not_built()
     without = dataclasses.replace(together, copies=False)
     with pytest.raises(UserError, match="the option copies makes"):
         updated(agent(without, precision="bf16"))
+    with pytest.raises(UserError, match="not available: it is a part of Triton's update"):
+        updated(agent(together, backend="reference"))
 
 
 def test_every_option_has_another_way() -> None:

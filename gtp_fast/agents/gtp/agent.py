@@ -14,6 +14,7 @@ from gtp_fast.agents.gtp.config import GTPConfig
 from gtp_fast.agents.gtp.state import GTPState
 from gtp_fast.agents.trajectories import favoured
 from gtp_fast.data.table import Batch
+from gtp_fast.ops import critics
 from gtp_fast.ops.candidates import Score
 from gtp_fast.reference import FoldedPolicy, Totals
 from gtp_fast.reference.philox import Stream
@@ -44,6 +45,9 @@ class GTP(GTPState):
         if self.do is None:
             fused = FORMS.get(self.ops.forms["mlp"].name)
             self.do = fused.build(self) if fused and fused.serves(self) else update.build(self)
+            together = self.setup.launches.critics_together and not self.clones
+            if together and not isinstance(self.do, update_triton.TritonUpdate):
+                raise critics.refused("it is a part of Triton's update, which does not serve here")
         if isinstance(self.do, update_triton.TritonUpdate):
             self.do.refresh()
 
