@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import Run, open_run
 from gtp_fast.runs.evaluations import read
+from gtp_fast.studies import conditions
 
 SCORE, SUCCESS, RETURN = "normalised return", "success rate (%)", "return"
 _NEEDED = ("task", "dataset", "agent", "agent_settings", "steps", "episodes")
@@ -51,6 +53,11 @@ class Group:
         """The agent's settings."""
         settings: dict[str, Any] = self.config["agent_settings"]
         return settings
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What decides its scores besides the seeds, by name."""
+        return conditions.of_run(self.config, self.task, self.unit)
 
     @property
     def clones(self) -> bool:
@@ -119,19 +126,45 @@ def collect(paths: Sequence[str], unscored: bool = False) -> list[Group]:
 
 
 def labels(groups: Sequence[Group]) -> list[str]:
-    """Return each group's agent, with the settings that differ within its task."""
-    names = []
-    for group in groups:
-        agent, settings = group.config["agent"], group.settings
-        rivals = [
-            other.settings
-            for other in groups
-            if (other.config["agent"], other.task.name) == (agent, group.task.name)
+    """Return each group's agent, with what differs within its task.
+
+    No two of a task are alike: where nothing else differs the seeds are named, and the run folder
+    where they are the same.
+    """
+    names = [_label(group, groups) for group in groups]
+    for more in (_seeds, _folders):
+        count = Counter((group.task.name, name) for group, name in zip(groups, names, strict=True))
+        names = [
+            name if count[group.task.name, name] == 1 else _with(name, more(group))
+            for group, name in zip(groups, names, strict=True)
         ]
-        differing = [key for key in settings if any(r.get(key) != settings[key] for r in rivals)]
-        shown = [f"{key}={_short(settings[key])}" for key in differing]
-        names.append(f"{agent} ({', '.join(shown)})" if shown else agent)
     return names
+
+
+def _label(group: Group, groups: Sequence[Group]) -> str:
+    own, agent = group.conditions, group.config["agent"]
+    rivals = [
+        other.conditions
+        for other in groups
+        if (other.config["agent"], other.task.name) == (agent, group.task.name)
+    ]
+    name = str(agent)
+    for key in conditions.differing(own, rivals):
+        value = group.dataset if key == "dataset" else own.get(key)
+        name = _with(name, f"{key}={conditions.short(value)}")
+    return name
+
+
+def _with(name: str, more: str) -> str:
+    return f"{name[:-1]}, {more})" if name.endswith(")") else f"{name} ({more})"
+
+
+def _seeds(group: Group) -> str:
+    return f"seeds={'/'.join(map(str, sorted(group.seeds)))}"
+
+
+def _folders(group: Group) -> str:
+    return f"run={group.runs[0]}"
 
 
 def _single(run: Run) -> Group:
@@ -174,11 +207,8 @@ def _unscored(run: Run) -> str:
 
 
 def _same(one: Group, other: Group) -> bool:
-    alike = all(one.config.get(key) == other.config.get(key) for key in (*_NEEDED, "rules"))
+    alike = (one.task.name, one.config["agent"]) == (other.task.name, other.config["agent"])
+    alike = alike and one.conditions == other.conditions
     # A row needs a step that all of its seeds were evaluated at.
     joint = one.scores.keys() & other.scores.keys() or not (one.scores or other.scores)
     return alike and bool(joint) and not one.seeds & other.seeds
-
-
-def _short(value: Any) -> str:
-    return "/".join(f"{v:g}" for v in value) if isinstance(value, list) else str(value)

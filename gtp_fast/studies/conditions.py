@@ -1,0 +1,71 @@
+"""What decides a run's scores besides its seeds, and how a label says it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gtp_fast.tasks import Rules, Task
+
+_SPEC = ("entry_point", "max_episode_steps", "additional_wrappers")
+"""Entries of an environment's specification that change an episode, besides id and arguments."""
+_LONGEST = 40
+
+
+def of_run(config: Mapping[str, Any], task: Task, unit: str) -> dict[str, Any]:
+    """Return by name what runs share that differ in their seeds alone.
+
+    Task and agent are left to the caller. Engine, backend and number of processes are left out:
+    they compute the same. A value that an older run folder lacks is the one it was trained with.
+    """
+    rules = config.get("rules")
+    return {
+        **config["agent_settings"],
+        "dataset": config["dataset"],
+        "steps": config["steps"],
+        "episodes": config["episodes"],
+        **({} if rules is None else dataclasses.asdict(Rules()) | rules),
+        "precision": config.get("precision", "fp32"),
+        # The moments themselves belong to the dataset; their last bits depend on the device.
+        "normalise_observations": bool(config.get("observation_mean")),
+        **_environment((config.get("evaluation") or {}).get("environment")),
+        "reference": task.reference,
+        "unit": unit,
+    }
+
+
+def differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of conditions that some other run has otherwise."""
+    names = dict.fromkeys(name for conditions in (own, *others) for name in conditions)
+    found = [name for name in names if any(o.get(name) != own.get(name) for o in others)]
+    if "env" not in found:
+        return found
+    # Where the environments have other names, what follows from them needs no words.
+    return [n for n in found if not n.startswith("env.") and n not in ("reference", "unit")]
+
+
+def short(value: Any) -> str:
+    """Return a value as a label shows it; only nested values are cut."""
+    if isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
+        return "/".join(f"{v:g}" for v in value)
+    text = str(value)
+    nested = isinstance(value, list | tuple | dict)
+    return f"{text[:_LONGEST]}..." if nested and len(text) > _LONGEST else text
+
+
+def _environment(spec: Any) -> dict[str, Any]:
+    """Return an environment's id, arguments and wrappers from its specification in JSON.
+
+    The rest, such as its checker, changes no episode and differs between versions of Gymnasium.
+    """
+    if spec is None:
+        return {"env": "unnamed"}
+    try:
+        facts = json.loads(spec)
+        given = {name: facts.get(name) for name in _SPEC} | facts["kwargs"]
+        return {"env": facts["id"], **{f"env.{name}": value for name, value in given.items()}}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        # Report reads folders from anybody.
+        return {"env": str(spec)}

@@ -1,0 +1,116 @@
+"""Which runs become one row of a report, and what their rows are called."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runs import SETTINGS, add_scores, config
+
+from gtp_fast import tasks
+from gtp_fast.runs import Run
+from gtp_fast.studies import groups
+
+HOPPER, MAZE = tasks.find("hopper-medium"), tasks.find("pointmaze-umaze")
+RULES = {"goal": "none", "reward": "none"}
+
+
+def spec(name: str = "Toy-v0", **changes: Any) -> dict[str, Any]:
+    """Return what a run folder keeps of its environment."""
+    facts = {"id": name, "entry_point": "toy:Toy", "max_episode_steps": 5, "kwargs": {}}
+    return {"environment": json.dumps(facts | {"additional_wrappers": []} | changes)}
+
+
+def scored(
+    folder: Path, seed: int, at: tuple[int, ...] = (100,), value: float = 1.0, **changes: Any
+) -> str:
+    """Make a run of one seed with an evaluation at each step."""
+    folder.mkdir()
+    run = Run(folder)
+    run.write_config(config(seeds=[seed], **{"evaluation": spec(), "rules": RULES} | changes))
+    for step in at:
+        add_scores(run, step, [[value]], [seed])
+    return str(run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evaluation": spec("Big-v0")}, ["env=Toy-v0", "env=Big-v0"]),
+        ({"evaluation": {"environment": None}}, ["env=Toy-v0", "env=unnamed"]),
+        ({"evaluation": spec(kwargs={"bonus": 2})}, ["env.bonus=None", "env.bonus=2"]),
+        ({"evaluation": spec(max_episode_steps=9)},
+         ["env.max_episode_steps=5", "env.max_episode_steps=9"]),
+        ({"evaluation": {"environment": "torn {"}}, ["env=Toy-v0", "env=torn {"]),
+        ({"observation_mean": [0.5], "observation_scale": [2.0]},
+         ["normalise_observations=False", "normalise_observations=True"]),
+        ({"precision": "bf16"}, ["precision=fp32", "precision=bf16"]),
+        ({"rules": RULES | {"reward": "cql"}}, ["reward=none", "reward=cql"]),
+        ({"dataset": "other/set-v0"}, ["dataset=some/set-v0", "dataset=other/set-v0"]),
+        ({"steps": 200}, ["steps=100", "steps=200"]),
+        ({"agent_settings": SETTINGS | {"k": 2}}, ["k=3", "k=2"]),
+        ({"task_facts": MAZE.facts() | {"reference": [0, 2]}}, ["reference=0/1", "reference=0/2"]),
+    ],
+)  # fmt: skip
+def test_runs_that_differ_in_more_than_their_seeds_keep_rows_with_names_of_their_own(
+    tmp_path: Path, changes: dict[str, Any], words: list[str]
+) -> None:
+    found = groups.collect([scored(tmp_path / "a", 0), scored(tmp_path / "b", 1, **changes)])
+    assert groups.labels(found) == [f"gtp ({one})" for one in words]
+
+
+def test_runs_with_other_references_keep_rows_of_their_own(tmp_path: Path) -> None:
+    preset = {"task": HOPPER.name, "task_facts": HOPPER.facts()}
+    raw = {"task_facts": HOPPER.without_reference("Toy-v0").facts()}
+    paths = [
+        scored(tmp_path / "a", 0, **preset),
+        scored(tmp_path / "b", 1, **preset | raw),
+        scored(tmp_path / "c", 2, **preset | raw, evaluation=spec("Big-v0")),
+    ]
+    found = groups.collect(paths)
+    assert [group.unit for group in found] == [groups.SCORE, groups.SUCCESS, groups.SUCCESS]
+    # Where the environments tell rows apart, what follows from them is left out.
+    assert groups.labels([found[0], found[2]]) == ["gtp (env=Toy-v0)", "gtp (env=Big-v0)"]
+    assert len(set(groups.labels(found))) == 3
+
+
+def test_what_changes_no_result_or_an_older_version_did_not_write_splits_no_seeds(
+    tmp_path: Path,
+) -> None:
+    young = {
+        "task_facts": MAZE.facts(), "precision": "fp32", "engine": "eager", "preset": "auto",
+        "observation_mean": [], "observation_scale": [], "checkpoint_every": 3,
+        "rules": RULES | {"action_low": None, "terminals": "auto"},
+        "evaluation": spec(reward_threshold=7.0, disable_env_checker=True) | {"reason": ""},
+    }  # fmt: skip
+    paths = [
+        scored(tmp_path / "a", 0, engine="fused", backend="reference"),
+        scored(tmp_path / "b", 1, **young),
+        scored(tmp_path / "c", 2, **young | {"engine": "captured", "backend": "fused"}),
+    ]
+    (group,) = groups.collect(paths)
+    assert group.seeds == {0, 1, 2}
+
+
+def test_moments_that_another_device_summed_up_split_no_seeds(tmp_path: Path) -> None:
+    paths = [
+        scored(tmp_path / str(seed), seed, observation_mean=[mean], observation_scale=[1.0])
+        for seed, mean in enumerate((0.1, 0.1 + 1e-16))
+    ]
+    assert len(groups.collect(paths)) == 1
+
+
+def test_rows_that_differ_in_their_seeds_or_folders_alone_are_named_by_them(
+    tmp_path: Path,
+) -> None:
+    paths = [scored(tmp_path / "a", 0), scored(tmp_path / "b", 1, (60,)), scored(tmp_path / "c", 0)]
+    first, other, again = groups.labels(groups.collect(paths))
+    assert other == "gtp (seeds=1)"
+    assert first == f"gtp (seeds=0, run={paths[0]})" and again == f"gtp (seeds=0, run={paths[2]})"
+
+
+def test_returns_and_success_rates_are_told_apart() -> None:
+    found = [groups.Group(config(), "a", unit=unit) for unit in (groups.SUCCESS, groups.RETURN)]
+    assert groups.labels(found) == ["gtp (unit=success rate (%))", "gtp (unit=return)"]
