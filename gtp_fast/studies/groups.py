@@ -210,5 +210,5 @@ def _same(one: Group, other: Group) -> bool:
     alike = (one.task.name, one.config["agent"]) == (other.task.name, other.config["agent"])
     alike = alike and one.conditions == other.conditions
     # A row needs a step that all of its seeds were evaluated at.
-    joint = one.scores.keys() & other.scores.keys() or not (one.scores or other.scores)
+    joint = set(one.steps()) & set(other.steps()) or not (one.scores or other.scores)
     return alike and bool(joint) and not one.seeds & other.seeds

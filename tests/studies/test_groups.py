@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from fake_runs import SETTINGS, add_scores, config
 
 from gtp_fast import tasks
 from gtp_fast.runs import Run
-from gtp_fast.studies import groups
+from gtp_fast.studies import groups, tables
+from gtp_fast.studies.page.read import members
 
 HOPPER, MAZE = tasks.find("hopper-medium"), tasks.find("pointmaze-umaze")
 RULES = {"goal": "none", "reward": "none"}
@@ -114,3 +116,16 @@ def test_rows_that_differ_in_their_seeds_or_folders_alone_are_named_by_them(
 def test_returns_and_success_rates_are_told_apart() -> None:
     found = [groups.Group(config(), "a", unit=unit) for unit in (groups.SUCCESS, groups.RETURN)]
     assert groups.labels(found) == ["gtp (unit=success rate (%))", "gtp (unit=return)"]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")))
+def test_a_row_has_a_step_at_which_all_its_seeds_were_evaluated(
+    tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    """The first shares a step with each of the others, which share none."""
+    steps = {"a": (10, 20), "b": (20,), "c": (10,)}
+    paths = [scored(tmp_path / name, ord(name), steps[name]) for name in order]
+    found = groups.collect(paths)
+    assert all(group.steps() for group in found) and len(found) == 2
+    assert "gtp" in tables.run_table(found)
+    assert all(member.scored for member in members(paths))
