@@ -59,24 +59,37 @@ def run_table(groups: Sequence[Group]) -> str:
                 str(group.episodes), str(group.k), str(group.num_candidates), *acting(way, extra),
                 *_figures([group.values(step)]), "-" if np.isnan(success) else f"{success:.3f}",
             ))  # fmt: skip
+    over = False
     for name in dict.fromkeys(names):
-        members = [group for group, label in zip(groups, names, strict=True) if label == name]
+        members = [g for g, n in zip(groups, names, strict=True) if n == name and g.unit == SCORE]
         if len({group.task.name for group in members}) > 1:
+            over = True
             figures = _figures([group.values(group.steps()[-1]) for group in members])
             blank = ("",) * (4 + len(extra))
             rows.append((f"all {len(members)}", "", name, "", "last", *blank, *figures, ""))
     head = (*_HEADER, *extra, "mean [95 %]", "IQM [95 %]", "success")
-    others = [
-        f" {name}: of the {unit}, for want of references." for name, unit in dict.fromkeys(
-            (group.task.name, group.unit) for group in groups if group.unit != SCORE
-        )
-    ]  # fmt: skip
+    others = _without_reference(groups, names)
+    if over and others:
+        others.append(" all: over the tasks with references alone.")
     return markdown.table(head, rows) + (
         "\n\nMean and IQM over seeds of the normalised return 100 (R - min) / (max - min); "
         f"intervals: 95 % stratified bootstrap.{''.join(others)}\n"
         "success: share of episodes with a success. best: the evaluation with the highest mean, "
         "chosen on these same episodes."
     )
+
+
+def _without_reference(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
+    """Return the notes on rows that hold something else than normalised returns."""
+    units: dict[str, set[str]] = {}
+    for group in groups:
+        units.setdefault(group.task.name, set()).add(group.unit)
+    rows = dict.fromkeys(
+        (group.task.name if len(units[group.task.name]) == 1 else f"{group.task.name}, {name}",
+         group.unit)
+        for group, name in zip(groups, names, strict=True) if group.unit != SCORE
+    )  # fmt: skip
+    return [f" {row}: of the {unit}, for want of references." for row, unit in rows]
 
 
 def _ways(group: Group) -> dict[str, Any]:

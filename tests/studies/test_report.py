@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_runs import SETTINGS, add_scores, config
 
-from gtp_fast import cli, report
+from gtp_fast import cli, report, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
 from gtp_fast.runs.metrics import MetricsLog
@@ -113,6 +113,31 @@ def test_several_tasks_get_a_row_together(tmp_path: Path) -> None:
     assert row[0] == "all 2"
     # Scores 100, 0 and 100, 100: only the maze's two can change in the bootstrap.
     assert row[9] == "75.0 [50.0, 100.0]"
+
+
+def test_the_row_over_tasks_leaves_out_those_without_references(tmp_path: Path) -> None:
+    facts = tasks.find("hopper-medium").without_reference("Toy-v0").facts()
+    runs = {
+        "maze": scored(tmp_path / "a", {10: [[1.0], [0.0]]}),
+        "hopper": scored(tmp_path / "b", {10: [[3234.3], [3234.3]]}, task="hopper-medium"),
+        "raw": scored(tmp_path / "c", {10: [[1e6], [1e6]]}, task="raw", task_facts=facts | {
+            "name": "raw"}),
+    }  # fmt: skip
+    text = tables.run_table(groups.collect(list(map(str, runs.values()))))
+    assert cells(text, 6)[0] == "all 2" and cells(text, 6)[9] == "75.0 [50.0, 100.0]"
+    assert "raw: of the success rate (%), for want of references. all: over the tasks with" in text
+    # Of a single task with references there is nothing to average.
+    text = tables.run_table(groups.collect([str(runs["maze"]), str(runs["raw"])]))
+    assert "all " not in text.split("\n\n")[0] and "all: over" not in text
+
+
+def test_a_task_with_two_units_names_the_row_without_references(tmp_path: Path) -> None:
+    facts = tasks.find("hopper-medium").without_reference("Toy-v0").facts()
+    preset = scored(tmp_path / "a", {10: [[1.0], [0.0]]}, task="hopper-medium")
+    raw = scored(tmp_path / "b", {10: [[1.0], [0.0]]}, task="hopper-medium", task_facts=facts)
+    (ours, theirs) = groups.labels(found := groups.collect([str(preset), str(raw)]))
+    assert ours != theirs
+    assert f"hopper-medium, {theirs}: of the success rate" in tables.run_table(found)
 
 
 def test_a_step_that_only_some_seeds_reached_is_no_result(tmp_path: Path) -> None:
