@@ -139,6 +139,17 @@ def trainer(job: Job) -> Trainer:
     return start.start(job.command, folder=job.folder)
 
 
+def held(folder: Path, wait: float = 0.0) -> Hold:
+    """Make the folder of a study and hold it; UserError where that fails. wait: as for `Hold`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be made ({error.strerror}): choose another --output."
+        ) from error
+    return Hold(Run(folder), wait)
+
+
 def run(job: Job) -> Result:
     """Do a job to its end, in whatever process: what fails becomes part of the result."""
     found, began, begun = Run(job.home), time.perf_counter(), 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from gtp_fast.system.files import write_atomically
 from gtp_fast.tasks import Task
 from gtp_fast.training.config import Command
 from gtp_fast.training.options import RunConfig
+
+_PATIENCE = 600.0
+"""Seconds that a study waits for its file: another process holds it while it loads its data."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,9 @@ class Study:
     def __init__(self, path: Path, protocol: Protocol):
         self.path, self.protocol = path, protocol
 
-    @cached_property
+    @property
     def kept(self) -> dict[str, dict[str, Any]]:
-        """What earlier calls have begun; UserError when the file cannot be read."""
+        """What this call and others have begun; UserError when the file cannot be read."""
         if not self.path.exists():
             return {}
         try:
@@ -109,21 +112,37 @@ class Study:
 
     def train(self, name: str, agent: str, changes: Mapping[str, Any]) -> int:
         """Train a run to its end, or continue it, unless finished; return the exit code."""
-        self.check(name, agent, changes)
-        if name in self.kept and self.finished(name):
-            print(f"done before: {self.kept[name]['run']}")
-            return 0
-        folder = Path(self.kept[name]["run"]) if name in self.kept else None
-        command = self.protocol.command(agent, changes, self.path.parent)
-        trainer = jobs.trainer(Job(command, folder))
-        self.note(name, run=str(trainer.run), protocol=self.protocol.facts(agent, changes))
+        with self._alone():
+            # Whoever comes second finds the folder, and that it is being trained.
+            self.check(name, agent, changes)
+            kept = self.kept.get(name)
+            if kept is not None and self.finished(name):
+                print(f"done before: {kept['run']}")
+                return 0
+            command = self.protocol.command(agent, changes, self.path.parent)
+            trainer = jobs.trainer(Job(command, None if kept is None else Path(kept["run"])))
+            facts = {"run": str(trainer.run), "protocol": self.protocol.facts(agent, changes)}
+            self._note(name, facts)
         return trainer.train()
 
     def note(self, name: str, **facts: Any) -> None:
-        """Keep facts of a run in the file."""
-        self.kept[name] = self.kept.get(name, {}) | facts
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, json.dumps(self.kept, indent=1) + "\n")
+        """Keep facts of a run in the file, next to what other processes keep there."""
+        with self._alone():
+            self._note(name, facts)
+
+    def _note(self, name: str, facts: Mapping[str, Any]) -> None:
+        kept = self.kept
+        kept[name] = {**kept.get(name, {}), **facts}
+        write_atomically(self.path, json.dumps(kept, indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the file against other processes; UserError where one takes too long."""
+        hold = jobs.held(self.path.parent, _PATIENCE)
+        try:
+            yield
+        finally:
+            hold.release()
 
     def finished(self, name: str) -> bool:
         """Return whether a run has ended with its evaluation, or has diverged."""

@@ -12,7 +12,6 @@ import numpy as np
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation import record as evaluation
 from gtp_fast.runs import Run
-from gtp_fast.runs.lock import Hold
 from gtp_fast.studies import jobs, markdown
 from gtp_fast.studies.jobs import Job, Result
 from gtp_fast.system.files import write_atomically
@@ -25,13 +24,7 @@ class Record:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"{folder} cannot be made ({error.strerror}): choose another --output."
-            ) from error
-        self.hold = Hold(Run(folder))
+        self.hold = jobs.held(folder)
         try:
             self.jobs = read(folder)
         except BaseException:

@@ -1,0 +1,88 @@
+"""A study: its file under several processes, and runs that ended without their scores."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fake_runs import empty_run
+
+from gtp_fast.errors import UserError
+from gtp_fast.runs import Run
+from gtp_fast.runs.lock import Hold
+from gtp_fast.studies import jobs, protocol
+from gtp_fast.studies.protocol import Protocol, Study
+
+PROTOCOL = Protocol("hopper-medium", (0,), steps=3, dataset="no-such-set.npz", device="cpu")
+
+
+def study(folder: Path) -> Study:
+    return Study(folder / "agents.json", PROTOCOL)
+
+
+def test_two_studies_of_one_folder_keep_the_runs_of_both(tmp_path: Path) -> None:
+    first, other = study(tmp_path), study(tmp_path)
+    assert first.kept == other.kept == {}
+    first.note("gtp", run="a")
+    other.note("iql", run="b")
+    first.note("gtp", diverged="all")
+    assert json.loads(first.path.read_text()) == other.kept == first.kept
+    assert first.kept == {"gtp": {"run": "a", "diverged": "all"}, "iql": {"run": "b"}}
+
+
+def test_notes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    def note(writer: int) -> None:
+        mine = study(tmp_path)
+        for number in range(5):
+            mine.note(f"{writer}-{number}", run="a")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(note, range(4)))
+    assert len(study(tmp_path).kept) == 20
+
+
+def test_a_file_that_another_process_holds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_PATIENCE", 0.0)
+    with ThreadPoolExecutor(1) as other:
+        hold = other.submit(Hold, Run(tmp_path)).result()
+        with pytest.raises(UserError, match="is being trained by process"):
+            study(tmp_path).note("gtp", run="a")
+        other.submit(hold.release).result()
+    study(tmp_path).note("gtp", run="a")
+    # What fails inside frees the file.
+    with pytest.raises(UserError, match=r"no-such-set\.npz"):
+        study(tmp_path).train("iql", "iql", {})
+    study(tmp_path).note("gtp", run="b")
+
+
+def test_two_processes_do_not_train_one_agent_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = study(tmp_path), study(tmp_path)
+    assert not second.kept
+    trainer = jobs.trainer
+
+    class Training:
+        run = empty_run(tmp_path / "run")
+
+        def train(self) -> int:
+            monkeypatch.setattr(jobs, "trainer", trainer)
+            with pytest.raises(UserError, match=r"run is being trained by process"):
+                second.train("gtp", "gtp", {})
+            return 0
+
+    hold = Hold(Training.run)
+    monkeypatch.setattr(jobs, "trainer", lambda job: Training())
+    assert first.train("gtp", "gtp", {}) == 0
+    hold.release()
+    assert first.kept["gtp"]["run"] == second.kept["gtp"]["run"] == str(Training.run)
+
+
+def test_a_study_without_a_place_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/a cannot be made \(Not a directory\): choose"):
+        study(tmp_path / "file" / "a").note("gtp", run="a")
