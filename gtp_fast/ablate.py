@@ -52,7 +52,7 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Time, train, evaluate and write every row; return the exit code."""
+    """Time, train, evaluate and write every row; return 1 where a row has no scores, else 0."""
     options = cli.parse(Options, argv, "python -m gtp_fast.ablate", __doc__)
     unknown = [name for name in options.rows if name not in ROWS]
     if unknown:
@@ -64,7 +64,10 @@ def main(argv: Sequence[str]) -> int:
         if code := train(rows, name):
             return code
         print(rows.write(), flush=True)
-    return 0
+    lacking = rows.study.unfinished(options.rows)
+    for sentence in lacking:
+        print(sentence, file=sys.stderr)
+    return 1 if lacking else 0
 
 
 def prepare(options: Options) -> Ablation:

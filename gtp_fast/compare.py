@@ -63,7 +63,7 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Compare as the command line says; return the exit code."""
+    """Compare as the command line says; return 1 where an agent has no scores, else 0."""
     options = cli.parse(Options, argv, "python -m gtp_fast.compare", __doc__)
     if not options.task:
         raise UserError("Say which task to compare on: --task hopper-medium-expert, for example.")
@@ -89,13 +89,16 @@ def main(argv: Sequence[str]) -> int:
         given = {name: changes_of(name, long, options) for name in chosen}
         costs = comparison.costs(long, given, about)
     print()
-    if not any(map(study.scored, chosen)):
+    lacking = study.unfinished(chosen)
+    if not lacking and not any(map(study.scored, chosen)):
         print("no scores: the dataset brings no environment to evaluate in\n")
     for table in comparison.write(study, chosen, costs, about):
         print(table + "\n")
     folder = study.path.parent
     print(f"tables: {folder}/scores.md, costs.md, and the same in .csv; comparison.json")
-    return 0
+    for sentence in lacking:
+        print(sentence, file=sys.stderr)
+    return 1 if lacking else 0
 
 
 def protocol(options: Options) -> Protocol:

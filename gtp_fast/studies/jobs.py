@@ -116,10 +116,20 @@ def name(command: Command) -> str:
 
 def finished(run: Run) -> bool:
     """Return whether a run has done all its updates, and its evaluation where it has one."""
-    last, config = checkpoint.last(run), run.config()
-    if last is None or checkpoint.load(last).step < config["steps"]:
+    last = checkpoint.last(run)
+    if last is None or checkpoint.load(last).step < run.config()["steps"]:
         return False
-    return config["evaluation"]["environment"] is None or bool(run.summary())
+    return not unfinished(run)
+
+
+def unfinished(run: Run) -> str:
+    """Return what a run that has ended lacks, and the mend; empty where it lacks nothing."""
+    if run.summary() or run.config().get("evaluation", {}).get("environment") is None:
+        return ""
+    return (
+        f"{run} has ended without summary.json, where its scores belong: repeat the command, and "
+        "should that not help, delete this folder first."
+    )
 
 
 def trainer(job: Job) -> Trainer:
@@ -160,7 +170,8 @@ def run(job: Job) -> Result:
     try:
         with _alone(job):
             code, begun = (0, updates(job.command)) if _is_finished(found) else _trained(job)
-        state = "stopped" if code else "finished"
+        reason = "" if code else unfinished(found)
+        state = "stopped" if code else "failed" if reason else "finished"
     except UserError as error:
         reason = str(error)
     except Exception as error:

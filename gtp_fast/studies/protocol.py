@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,16 @@ class Study:
         """Return whether a run has ended with its evaluation, or has diverged."""
         if name not in self.kept or "diverged" in self.kept[name]:
             return name in self.kept
-        return jobs.finished(open_run(self.kept[name]["run"]))
+        # A folder that was deleted is trained again in its place.
+        return jobs.finished(Run(Path(self.kept[name]["run"])))
+
+    def unfinished(self, names: Iterable[str]) -> list[str]:
+        """Return a sentence for each run that has ended without its scores: why, and the mend."""
+        return [
+            f"no scores of {name}: {jobs.unfinished(open_run(self.kept[name]['run']))}"
+            for name in names
+            if not self.finished(name)
+        ]
 
     def scored(self, name: str) -> tuple[Run, Group] | None:
         """Return a finished run with its scores; None where there are none."""

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from agent_cases import synthetic_table
+from fake_runs import make_run
+from sweep_cases import arrays
 
-from gtp_fast import agents
+from gtp_fast import ablate, agents, cli, data
 from gtp_fast.agents import task_settings
+from gtp_fast.studies import jobs
 from gtp_fast.studies.ablation import ROWS, Ablation
 from gtp_fast.studies.protocol import Protocol, Study
 
@@ -22,3 +25,25 @@ def test_every_row_is_an_agent_that_acts_by_the_map(row: str, steps: int, tmp_pa
     _, config = protocol.settings("gtp", rows.changes(row))
     assert config.act_by == "map" and config.width == 8
     agents.build("gtp", replace(config, k=2), 3, 2, (0,)).acting()
+
+
+def test_a_row_that_ended_without_its_scores_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = arrays(tmp_path)
+    given = ["--dataset", str(file), "--rows", "gtp", "flow", "--steps", "3", "--width", "8"]
+    given += ["--output", str(tmp_path / "out"), "--task", "hopper-medium", "--device", "cpu"]
+    home = make_run(tmp_path / "run", 100, evaluation={"environment": "{}"})
+
+    class Ended:
+        run = home
+
+        def train(self) -> int:
+            return 0
+
+    monkeypatch.setattr(jobs, "trainer", lambda job: Ended())
+    monkeypatch.setattr(Ablation, "measure", lambda *_: None)
+    monkeypatch.setattr(data, "load_table", lambda *_: synthetic_table())
+    assert cli.run(ablate.main, given) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"no scores of {n}: {jobs.unfinished(home)}" for n in ("gtp", "flow")]

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gtp_fast import agents, cli, collect, compare, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.environments import ogbench_names
 from gtp_fast.studies import published, tables
+from gtp_fast.training.trainer import Trainer
 
 SMALL = ["--seeds", "0", "1", "--steps", "3", "--width", "8", "--episodes", "1", "--rounds", "2"]
 SMALL += ["--timed-updates", "2", "--agents", "gtp", "bc", "consistency-ac"]
@@ -281,3 +283,31 @@ def test_rewards_and_lengths_are_those_of_the_agents_authors(
     theirs = task_settings.for_agent(tasks.find(task), agent)
     assert (theirs.rules.reward, theirs.updates) == (reward, updates)
     assert theirs.rules.goal == tasks.find(task).rules.goal
+
+
+def test_an_agent_that_ended_without_its_scores_is_named(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = ["--timed-updates", "0", "--agents", "bc", "iql"]
+    assert call(dataset, tmp_path, *more) == 0
+    kept = json.loads((tmp_path / "compare-pointmaze-demo" / "agents.json").read_text())
+    (Path(kept["iql"]["run"]) / "summary.json").unlink()
+    monkeypatch.setattr(Trainer, "train", lambda self: self.hold.release() or 0)
+    capsys.readouterr()
+    assert call(dataset, tmp_path, *more) == 1
+    said = capsys.readouterr()
+    assert "| bc" in said.out and "| iql" not in said.out
+    assert said.err.startswith(f"no scores of iql: {kept['iql']['run']} has ended without")
+    (Path(kept["bc"]["run"]) / "summary.json").unlink()
+    assert call(dataset, tmp_path, *more) == 1
+    said = capsys.readouterr()
+    assert said.err.count("no scores of") == 2 and "brings no environment" not in said.out
+    # What the sentence advises helps.
+    monkeypatch.undo()
+    for name in ("bc", "iql"):
+        shutil.rmtree(kept[name]["run"])
+    assert call(dataset, tmp_path, *more) == 0
+    assert "| iql" in capsys.readouterr().out

@@ -326,3 +326,30 @@ def test_a_job_is_shown_by_the_figure_that_policies_are_judged_by(
 ) -> None:
     (tmp_path / "summary.json").write_text(json.dumps({"last": last}))
     assert record.headline(Run(tmp_path)) == said
+
+
+def test_a_job_that_ends_without_its_summary_is_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = jobs_of(write(tmp_path), tmp_path / "out")
+    (job,) = given
+    home = make_run(job.home, 100, evaluation={"environment": "{}"})
+
+    class Ended:
+        start = 100
+
+        def train(self) -> int:
+            return 0
+
+    monkeypatch.setattr(jobs, "trainer", lambda job: Ended())
+    engine = Plain()
+    assert drive.run(given, engine, tmp_path / "out") == 1
+    sentence = f"{home} has ended without summary.json, where its scores belong: repeat the command"
+    assert sentence in capsys.readouterr().out
+    # An older version has called such a job finished.
+    kept = tmp_path / "out" / "sweep.json"
+    kept.write_text(kept.read_text().replace('"failed"', '"finished"'))
+    assert drive.run(given, engine, tmp_path / "out") == 1 and len(engine.ran) == 2
+    home.write_summary({"updates": 100})
+    assert drive.run(given, engine, tmp_path / "out") == 0 and len(engine.ran) == 3
+    assert drive.run(given, engine, tmp_path / "out") == 0 and len(engine.ran) == 3

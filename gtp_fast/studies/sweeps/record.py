@@ -39,8 +39,9 @@ class Record:
             kept = self.jobs.setdefault(name, {"state": "waiting"})
             kept |= {key: facts[key] for key in ("agent", "seeds", "steps")}
             kept["task"] = job.command.task.name
-            there = (job.home / "config.yaml").exists()
-            if kept["state"] == "finished" and there:
+            run = Run(job.home)
+            there = (run.path / "config.yaml").exists()
+            if kept["state"] == "finished" and there and not jobs.unfinished(run):
                 continue
             kept["state"] = "waiting"
             left.append(job)
