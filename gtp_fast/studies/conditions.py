@@ -43,7 +43,7 @@ def differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> li
     if "env" not in found:
         return found
     # Where the environments have other names, what follows from them needs no words.
-    return [n for n in found if not n.startswith("env.") and n not in ("reference", "unit")]
+    return [n for n in found if not str(n).startswith("env.") and n not in ("reference", "unit")]
 
 
 def short(value: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import Run
 from gtp_fast.studies import stats
-from gtp_fast.studies.groups import Group, collect, labels
+from gtp_fast.studies.groups import SUCCESS, Group, collect, labels
 from gtp_fast.system.figure import figure as canvas
 
 
@@ -25,17 +25,17 @@ def learning_curve(run: Run, clone: Run | None = None, path: Path | None = None)
 
 
 def draw(groups: Sequence[Group], path: Path) -> None:
-    """Draw one panel a task into a file; its ending chooses the format.
+    """Draw one panel a task and unit into a file; its ending chooses the format.
 
     Lines are means over seeds, bands their 95 % bootstrap intervals. UserError without matplotlib,
     or when the file cannot be written.
     """
     names = dict(zip(map(id, groups), labels(groups), strict=True))
-    panels = list(dict.fromkeys(group.task.name for group in groups))
+    panels = list(dict.fromkeys((group.task.name, unit(group)) for group in groups))
     figure, save = canvas(6.4 * len(panels), 4.2)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, task in zip(axes, panels, strict=True):
-        members = [group for group in groups if group.task.name == task]
+    for axis, (task, measure) in zip(axes, panels, strict=True):
+        members = [group for group in groups if (group.task.name, unit(group)) == (task, measure)]
         colours = {id(group): f"C{i}" for i, group in enumerate(members)}
         end = max(group.steps()[-1] for group in members)
         for group in members:
@@ -54,15 +54,19 @@ def draw(groups: Sequence[Group], path: Path) -> None:
         level = next((m.data_level for m in members if m.data_level is not None), None)
         if level is not None:
             axis.axhline(level, color="black", linestyle=":", label="the data's own policy")
-        goal = members[0].task.goal_reaching
         datasets = " / ".join(dict.fromkeys(member.dataset for member in members))
         axis.set(
             title=f"{task}, trained on {datasets}", xlabel="updates", xlim=(0, end * 1.02),
-            ylabel="success rate (%)" if goal else members[0].unit,
+            ylabel=measure,
         )  # fmt: skip
         axis.grid(alpha=0.3)
         axis.legend(loc="best", fontsize="small")
     save(path)
+
+
+def unit(group: Group) -> str:
+    """Return the unit of what `plotted` returns."""
+    return SUCCESS if group.task.goal_reaching else group.unit
 
 
 def plotted(group: Group, step: int) -> Figures:

@@ -12,7 +12,7 @@ from gtp_fast import cli, report, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
 from gtp_fast.runs.metrics import MetricsLog
-from gtp_fast.studies import curves, groups, losses, tables
+from gtp_fast.studies import curves, groups, losses, page, tables
 from gtp_fast.studies.protocol import Protocol, Study
 
 
@@ -172,6 +172,32 @@ def test_the_plot_shows_curve_clone_and_data(
     assert set(lines["the data's own policy"]) == {25.0}
     assert "named/set-v0" in axis.get_title()
     assert axis.get_ylabel() == "success rate (%)"
+
+
+def test_scores_and_raw_figures_of_one_task_have_panels_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: drawn.append(self))
+    returns = {50: [[1.0], [0.0]], 100: [[1.0], [1.0]]}
+    facts = tasks.find("hopper-medium").without_reference("Toy-v0").facts()
+    paths = [
+        str(scored(tmp_path / "a", returns, task="hopper-medium")),
+        str(scored(tmp_path / "b", returns, task="hopper-medium", task_facts=facts)),
+    ]
+    curves.draw(groups.collect(paths), tmp_path / "plot.png")
+    units = ["normalised return", "success rate (%)"]
+    assert [axis.get_ylabel() for axis in drawn[0].axes] == units
+    assert all(len(axis.lines) == 1 for axis in drawn[0].axes)
+    page.write(paths, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    shown = text[text.index('id="curves"') :]
+    for unit in units:
+        assert f"{unit}, trained on" in text
+        assert unit in shown[: shown.index("</section>")]
 
 
 def test_drawing_leaves_the_callers_backend_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.studies import stats
-from gtp_fast.studies.curves import band, plotted
+from gtp_fast.studies.curves import band, plotted, unit
 from gtp_fast.studies.groups import RETURN, SCORE, SUCCESS
 from gtp_fast.studies.page import html
 from gtp_fast.studies.page.html import Html, tag
@@ -36,7 +36,11 @@ def scores(members: Sequence[Member]) -> Html | None:
     # The last column stands only where some environment reports successes.
     tells = any(not np.isnan(m.group.success(m.group.steps()[-1])).all() for m in members)
     head = _HEAD if tells else _HEAD[:-1]
-    bodies = [_task(n, [m for m in members if m.task == n], tells) for n in tasks(members)]
+    parts = dict.fromkeys((m.task, m.group.unit) for m in members)
+    bodies = [
+        _task(name, [m for m in members if (m.task, m.group.unit) == (name, unit)], tells)
+        for name, unit in parts
+    ]
     titles = tag("tr", *(html.cell("th", c or " ", i, _NUMBERS, "col") for i, c in enumerate(head)))
     table = tag("table", tag("thead", titles), *bodies, *_over_tasks(members, tells))
     units = {m.group.unit for m in members}
@@ -72,8 +76,7 @@ def _task(name: str, members: Sequence[Member], tells: bool) -> Html:
             group.num_candidates, *["" if np.isnan(success) else f"{success:.3f}"] * tells,
         )))  # fmt: skip
     datasets = " / ".join(dict.fromkeys(m.group.dataset for m in members))
-    units = " / ".join(dict.fromkeys(m.group.unit for m in members))
-    return _part(name, f"{units}, trained on {datasets}", rows)
+    return _part(name, f"{members[0].group.unit}, trained on {datasets}", rows)
 
 
 def _part(title: str, about: str, rows: Sequence[Html]) -> Html:
@@ -196,8 +199,8 @@ def curves(members: Sequence[Member]) -> Html | None:
     """Return one learning curve a task, with the level of the data's own policy."""
     members = [m for m in members if m.scored]
     charts = []
-    for task in tasks(members):
-        own = [m for m in members if m.task == task]
+    for task, measure in dict.fromkeys((m.task, unit(m.group)) for m in members):
+        own = [m for m in members if (m.task, unit(m.group)) == (task, measure)]
         lines = []
         for member in own:
             steps = member.group.steps()
@@ -207,10 +210,9 @@ def curves(members: Sequence[Member]) -> Html | None:
             lines.append(Line(member.name, member.colour, np.array(steps, float), mean, *edges.T))
         level = next((m.group.data_level for m in own if m.group.data_level is not None), None)
         levels = [] if level is None else [(level, "the data's own policy")]
-        unit = SUCCESS if own[0].group.task.goal_reaching else own[0].group.unit
         # One evaluation is no curve; the table has it.
         if any(len(line.x) > 1 for line in lines):
-            charts.append(Chart(task, lines, unit, levels, pinned=(0.0,)))
+            charts.append(Chart(task, lines, measure, levels, pinned=(0.0,)))
     drawn = panels(charts, least=1, most=2)
     if drawn is None:
         return None
