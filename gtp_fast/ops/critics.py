@@ -115,7 +115,7 @@ def prepared(device: torch.device, sizes: tuple[int, ...]) -> Any:
 
 
 def refused(reason: str) -> UserError:
-    """Return the error of a launch option that cannot be had, with the reason."""
+    """Return the error of a launch option that is not available, with the reason."""
     return UserError(f"The launch option critics_together is not available: {reason}.")
 
 
