@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from gtp_fast.data import (
-    aliases,
     cache,
     files,
     flat,
@@ -100,7 +99,10 @@ def _build(
 
 def _read(task: Task, source: locate.Source, chosen: Rules, box: Box | None) -> Recording:
     if source.kind == "flat":
-        arrays = files.read(source.path) if source.data is None else _named(source)
+        if source.data is None:
+            arrays = files.read(source.path)
+        else:
+            arrays = files.named(source.name, source.data, source.data.__getitem__)
         hdf5 = source.data is None and files.content(source.path) == "hdf5"
         if hdf5 and "timeouts" in arrays:
             # D4RL's loader never used the stored next observations, which some files lack.
@@ -118,12 +120,6 @@ def _read(task: Task, source: locate.Source, chosen: Rules, box: Box | None) -> 
     if source.data is not None:
         return minari.read_object(source.data, keys, positions)
     return minari.read(source.path, keys, positions, box)
-
-
-def _named(source: locate.Source) -> files.Arrays:
-    arrays: Mapping[str, Any] = source.data
-    own = aliases.chosen(source.name, arrays)
-    return {canonical: np.asarray(arrays[name]) for canonical, name in own.items()}
 
 
 def _boxed(recording: Recording, chosen: Rules, box: Box | None) -> Recording:
