@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,7 @@ Box = tuple[Sequence[float], Sequence[float]]
 def load_table(
     task: Task | str,
     dataset: Any = None,
-    rules_override: Rules | None = None,
+    rules_override: Rules | Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
     use_cache: bool = True,
     box: Box | None = None,
@@ -42,13 +42,17 @@ def load_table(
     """Return a dataset as one table.
 
     dataset: Minari id or folder, or a file (docs/formats.md), by default the task's own; or a dict
-    of arrays or a `minari.MinariDataset`. box: of the environment, for data without a box of their
-    own. Raises UserError naming dataset, episode or row when the data are not available or not
-    valid.
+    of arrays or a `minari.MinariDataset`. rules_override: a whole set of rules, or some by name
+    over those that the dataset has by default. box: of the environment, for data without a box of
+    their own. Raises UserError naming dataset, episode or row when the data are not available or
+    not valid.
     """
     task = find(task) if isinstance(task, str) else task
     sources = locate.find(task, dataset)
-    chosen = rules_override or default_rules(task, sources[0])
+    if isinstance(rules_override, Rules):
+        chosen = rules_override
+    else:
+        chosen = replace(default_rules(task, sources[0]), **(rules_override or {}))
     place = None
     if use_cache and sources[0].data is None:
         own = None if sources[0].kind == "minari" else box
