@@ -55,8 +55,7 @@ def load_table(
         chosen = replace(default_rules(task, sources[0]), **(rules_override or {}))
     place = None
     if use_cache and sources[0].data is None:
-        own = None if sources[0].kind == "minari" else box
-        place = cache.place(cache.key(sources, task.name, chosen, own))
+        place = cache.place(cache.key(sources, task.name, chosen, _needed(box, sources)))
     table = None if place is None else cache.load(place)
     if table is None:
         # Numbers beyond float32 are refused by a sentence, which needs no warning before it.
@@ -65,6 +64,12 @@ def load_table(
         if place is not None:
             cache.store(table, place)
     return table.to(device)
+
+
+def _needed(box: Box | None, sources: tuple[locate.Source, ...]) -> Box | None:
+    """Return the box where a table depends on it; None where the data state their own."""
+    known = all(one.kind == "minari" and minari.states_box(one.path) for one in sources)
+    return None if known else box
 
 
 def default_rules(task: Task, source: locate.Source) -> Rules:

@@ -51,6 +51,11 @@ def metadata(folder: Path) -> dict[str, Any]:
     return content
 
 
+def states_box(folder: Path) -> bool:
+    """Return whether the dataset in `folder` states its action space."""
+    return metadata(folder).get("action_space") is not None
+
+
 def read(
     folder: Path,
     observation_keys: tuple[str, ...] | None,
