@@ -135,12 +135,11 @@ def _boxed(recording: Recording, chosen: Rules, box: Box | None) -> Recording:
     """Return the recording with its action box: asked for, its own, the environment's, assumed."""
     given = (chosen.action_low, chosen.action_high)
     if any(given):
-        box = tuple(
-            own if end is None else end
-            for end, own in zip(
-                given, (recording.action_low.tolist(), recording.action_high.tolist()), strict=True
-            )
-        )  # type: ignore[assignment]
+        own: Box = (recording.action_low.tolist(), recording.action_high.tolist())
+        if box is not None and not recording.box_is_known:
+            own = box
+        low, high = (other if end is None else end for end, other in zip(given, own, strict=True))
+        box = low, high
     elif recording.box_is_known:
         return recording
     if box is None:
