@@ -165,7 +165,9 @@ def fits_environment(table: TransitionTable, environment: gym.Env[Any, Any]) -> 
             f"{table.dataset_id} does not fit {name}: its actions have {table.action_dim} numbers,"
             f" the environment takes {box}; use the environment the data were collected in"
         )
-    if not (np.allclose(box.low, table.action_low) and np.allclose(box.high, table.action_high)):
+    ends = ((box.low, table.action_low), (box.high, table.action_high))
+    # An environment without a limit takes any end.
+    if not all(np.all(np.isclose(own, end) | np.isinf(own)) for own, end in ends):
         raise UserError(
             f"{table.dataset_id} does not fit {name}: the action boxes differ;"
             " use the environment the data were collected in"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +47,12 @@ def read(path: Path) -> Arrays:
 
 def _of_npz(path: Path, place: Any) -> Arrays:
     with np.load(place, allow_pickle=False) as file:
-        return _named(path, file, file.files, check_npz)
+
+        def held(name: str) -> Any:
+            check_npz(file, name)
+            return file[name]
+
+        return named(path.name, file.files, held)
 
 
 def _of_hdf5(path: Path, place: Any) -> Arrays:
@@ -57,7 +62,13 @@ def _of_hdf5(path: Path, place: Any) -> Arrays:
             if isinstance(file.get(key), h5py.Dataset):
                 inside.checked(file[key].id, own, f"{path}: {key}")
                 present.append(key)
-        return _named(path, file, present, _check_hdf5)
+
+        def held(name: str) -> Any:
+            # No array may promise far more than its compressed bytes can hold.
+            inside.sized(file[name].id, f"{path.name}: {name}")
+            return file[name][()]
+
+        return named(path.name, present, held)
 
 
 def groups(path: Path) -> list[str]:
@@ -79,18 +90,14 @@ def check_npz(file: Any, name: str) -> None:
         raise ValueError(f"{name} promises {shape} numbers and holds fewer")
 
 
-def _check_hdf5(file: Any, name: str) -> None:
-    """Raise UserError where an array promises far more than its compressed bytes can hold."""
-    inside.sized(file[name].id, f"{Path(file.filename).name}: {name}")
+def named(name: str, present: Iterable[str], held: Callable[[str], Any]) -> Arrays:
+    """Return the arrays that have a known name, under the canonical one.
 
-
-def _named(
-    path: Path, file: Mapping[str, Any], present: list[str], check: Callable[[Any, str], None]
-) -> Arrays:
-    own = aliases.chosen(path.name, present)
-    for name in own.values():
-        check(file, name)
-    arrays = {canonical: np.asarray(file[name][()]) for canonical, name in own.items()}
+    name: of the dataset; held: gives an array by its own name. Of `done` beside timeouts only
+    terminal states stay terminal.
+    """
+    own = aliases.chosen(name, present)
+    arrays = {canonical: np.asarray(held(key)) for canonical, key in own.items()}
     if own.get("terminals") in aliases.DONE and "timeouts" in arrays:
         arrays["terminals"] = _terminal(arrays["terminals"], arrays["timeouts"])
     return arrays
@@ -98,9 +105,11 @@ def _named(
 
 def _terminal(done: NDArray[Any], timeouts: NDArray[Any]) -> NDArray[Any]:
     """Return terminal states out of ends for any reason: those without a time-out."""
-    if done.shape != timeouts.shape:
+    if done.size != timeouts.size or timeouts.dtype.kind not in "biuf":
         return done
-    return np.where(timeouts.astype(bool), np.zeros_like(done), done)
+    # One may be [N] and the other [N, 1].
+    timed_out = timeouts.astype(bool).reshape(done.shape)
+    return np.where(timed_out, np.zeros_like(done), done)
 
 
 def _packed(path: Path) -> bool:

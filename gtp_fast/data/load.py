@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from gtp_fast.data import (
-    aliases,
     cache,
     files,
     flat,
@@ -35,7 +34,7 @@ Box = tuple[Sequence[float], Sequence[float]]
 def load_table(
     task: Task | str,
     dataset: Any = None,
-    rules_override: Rules | None = None,
+    rules_override: Rules | Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
     use_cache: bool = True,
     box: Box | None = None,
@@ -43,17 +42,20 @@ def load_table(
     """Return a dataset as one table.
 
     dataset: Minari id or folder, or a file (docs/formats.md), by default the task's own; or a dict
-    of arrays or a `minari.MinariDataset`. box: of the environment, for data without a box of their
-    own. Raises UserError naming dataset, episode or row when the data are not available or not
-    valid.
+    of arrays or a `minari.MinariDataset`. rules_override: a whole set of rules, or some by name
+    over those that the dataset has by default. box: of the environment, for data without a box of
+    their own. Raises UserError naming dataset, episode or row when the data are not available or
+    not valid.
     """
     task = find(task) if isinstance(task, str) else task
     sources = locate.find(task, dataset)
-    chosen = rules_override or default_rules(task, sources[0])
+    if isinstance(rules_override, Rules):
+        chosen = rules_override
+    else:
+        chosen = replace(default_rules(task, sources[0]), **(rules_override or {}))
     place = None
     if use_cache and sources[0].data is None:
-        own = None if sources[0].kind == "minari" else box
-        place = cache.place(cache.key(sources, task.name, chosen, own))
+        place = cache.place(cache.key(sources, task.name, chosen, _needed(box, sources)))
     table = None if place is None else cache.load(place)
     if table is None:
         # Numbers beyond float32 are refused by a sentence, which needs no warning before it.
@@ -62,6 +64,12 @@ def load_table(
         if place is not None:
             cache.store(table, place)
     return table.to(device)
+
+
+def _needed(box: Box | None, sources: tuple[locate.Source, ...]) -> Box | None:
+    """Return the box where a table depends on it; None where the data state their own."""
+    known = all(one.kind == "minari" and minari.states_box(one.path) for one in sources)
+    return None if known else box
 
 
 def default_rules(task: Task, source: locate.Source) -> Rules:
@@ -100,7 +108,10 @@ def _build(
 
 def _read(task: Task, source: locate.Source, chosen: Rules, box: Box | None) -> Recording:
     if source.kind == "flat":
-        arrays = files.read(source.path) if source.data is None else _named(source)
+        if source.data is None:
+            arrays = files.read(source.path)
+        else:
+            arrays = files.named(source.name, source.data, source.data.__getitem__)
         hdf5 = source.data is None and files.content(source.path) == "hdf5"
         if hdf5 and "timeouts" in arrays:
             # D4RL's loader never used the stored next observations, which some files lack.
@@ -120,22 +131,15 @@ def _read(task: Task, source: locate.Source, chosen: Rules, box: Box | None) -> 
     return minari.read(source.path, keys, positions, box)
 
 
-def _named(source: locate.Source) -> files.Arrays:
-    arrays: Mapping[str, Any] = source.data
-    own = aliases.chosen(source.name, arrays)
-    return {canonical: np.asarray(arrays[name]) for canonical, name in own.items()}
-
-
 def _boxed(recording: Recording, chosen: Rules, box: Box | None) -> Recording:
     """Return the recording with its action box: asked for, its own, the environment's, assumed."""
     given = (chosen.action_low, chosen.action_high)
     if any(given):
-        box = tuple(
-            own if end is None else end
-            for end, own in zip(
-                given, (recording.action_low.tolist(), recording.action_high.tolist()), strict=True
-            )
-        )  # type: ignore[assignment]
+        own: Box = (recording.action_low.tolist(), recording.action_high.tolist())
+        if box is not None and not recording.box_is_known:
+            own = box
+        low, high = (other if end is None else end for end, other in zip(given, own, strict=True))
+        box = low, high
     elif recording.box_is_known:
         return recording
     if box is None:

@@ -43,12 +43,19 @@ def metadata(folder: Path) -> dict[str, Any]:
         if not (folder / _METADATA).is_file():
             with h5py.File(folder / _MAIN_FILE, "r") as file:
                 return {key: _plain(value) for key, value in file.attrs.items()}
-        content: dict[str, Any] = json.loads((folder / _METADATA).read_text())
+        content = json.loads((folder / _METADATA).read_text())
+        if not isinstance(content, dict):
+            raise ValueError("they are no JSON object")
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"the metadata of {folder} cannot be read ({error}); fetch the dataset again"
         ) from error
     return content
+
+
+def states_box(folder: Path) -> bool:
+    """Return whether the dataset in `folder` states its action space."""
+    return metadata(folder).get("action_space") is not None
 
 
 def read(

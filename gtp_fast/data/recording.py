@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gtp_fast.data.environment import kind
 from gtp_fast.data.table import Columns
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UNREADABLE, UserError
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -78,19 +80,14 @@ def joined(observation: Any, action: Any, following: Any) -> Float32:
 
 
 def concatenate(parts: list[Recording]) -> Recording:
-    """One Recording out of several of the same shape; UserError when they do not fit."""
+    """One Recording out of several that fit; UserError when they do not.
+
+    A note says where they come from other forms of one environment: the first one's is kept.
+    """
     first = parts[0]
     if len(parts) == 1:
         return first
-    for part in parts[1:]:
-        same_box = np.array_equal(part.action_low, first.action_low) and np.array_equal(
-            part.action_high, first.action_high
-        )
-        if part.rows.shape[1] != first.rows.shape[1] or not same_box:
-            raise UserError(
-                f"{part.name} cannot be joined to {first.name}: observations or actions differ"
-                " in shape; choose one with --dataset"
-            )
+    notes = [note for part in parts[1:] for note in _joint(first, part)]
     offsets = np.cumsum([0] + [int(p.episode[-1]) + 1 for p in parts[:-1]])
     return Recording(
         name="+".join(p.name for p in parts),
@@ -110,8 +107,47 @@ def concatenate(parts: list[Recording]) -> Recording:
         description=" / ".join(dict.fromkeys(p.description for p in parts if p.description)),
         official=all(p.official for p in parts),
         box_is_known=first.box_is_known,
-        notes=[note for p in parts for note in p.notes],
+        notes=[note for p in parts for note in p.notes] + notes,
     )
+
+
+def _joint(a: Recording, b: Recording) -> list[str]:
+    """Return notes on joining `b` to `a`; UserError when they do not fit."""
+    (one, of_a), (other, of_b) = _origin(a.environment), _origin(b.environment)
+    keys = [", ".join(part.observation_keys) or "no keys" for part in (a, b)]
+    for differ, how in (
+        (one and other and kind(one) != kind(other), f"they come from {one} and {other}"),
+        (
+            a.observation_dim != b.observation_dim,
+            f"their states have {a.observation_dim} and {b.observation_dim} numbers",
+        ),
+        (
+            a.action_dim != b.action_dim,
+            f"their actions have {a.action_dim} and {b.action_dim} numbers",
+        ),
+        (keys[0] != keys[1], f"their states hold {keys[0]} and {keys[1]}, in these orders"),
+        (
+            not np.array_equal((a.action_low, a.action_high), (b.action_low, b.action_high)),
+            "their action boxes differ",
+        ),
+    ):
+        if differ:
+            raise UserError(
+                f"{b.name} cannot be joined to {a.name}: {how}; choose one with --dataset"
+            )
+    if not (one and other) or of_a == of_b:
+        return []
+    return [f"{a.name} comes from {of_a} and {b.name} from {of_b}: the first one is kept for both"]
+
+
+def _origin(environment: str | None) -> tuple[str, str]:
+    """Return the id in a specification, and the id with the time limit; empty without one."""
+    try:
+        facts = json.loads(environment or "{}")
+        name, limit = str(facts.get("id", "")), facts.get("max_episode_steps")
+    except UNREADABLE:
+        return "", ""
+    return name, name if limit is None else f"{name} of {limit} steps"
 
 
 def _join(arrays: list[Float64 | None]) -> Float64 | None:

@@ -47,7 +47,7 @@ def scale_actions(recording: Recording, clip: bool) -> None:
     ends = low.astype(np.float32), high.astype(np.float32)
     if not box.is_box(*ends):
         raise UserError(
-            f"{recording.name}: its action box, {low.tolist()} to {high.tolist()}, is empty or not"
+            f"{recording.name}: the action box, {low.tolist()} to {high.tolist()}, is empty or not"
             " finite, so actions cannot be scaled; give --action-low and --action-high"
         )
     actions = recording.actions

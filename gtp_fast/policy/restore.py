@@ -15,7 +15,7 @@ import gtp_fast
 from gtp_fast import agents, tasks
 from gtp_fast.agents.acting import ActBy
 from gtp_fast.agents.base import Agent
-from gtp_fast.data import TransitionTable, load_table, trust
+from gtp_fast.data import TransitionTable, load_table, locate, trust
 from gtp_fast.data.environment import registered
 from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
@@ -73,15 +73,19 @@ def table_of(
     """
     task = tasks.of_run(config)
     rules = tasks.Rules(**agents.settings_of(config["rules"]))
-    box = config["action_low"], config["action_high"]
-    plain = set(box[0]) == {-1.0} and set(box[1]) == {1.0}
-    table = load_table(
-        task,
-        config["dataset"] if arrays is None else arrays,
-        rules,
-        device,
-        box=None if plain else box,
-    )
+    dataset = config["dataset"] if arrays is None else arrays
+    low, high = config["action_low"], config["action_high"]
+    plain = set(low) == {-1.0} and set(high) == {1.0}
+    # Data other than Minari's are assumed to lie in such a box, which a note says again.
+    assumed = plain and all(one.kind != "minari" for one in locate.find(task, dataset))
+    table = load_table(task, dataset, rules, device, box=None if assumed else (low, high))
+    keys = tuple(config.get("observation_keys", table.observation_keys))
+    if keys != table.observation_keys:
+        own, learned = (", ".join(names) or "no keys" for names in (table.observation_keys, keys))
+        raise UserError(
+            f"{table.dataset_id} has the state {own} and the run was trained on {learned}; give the"
+            " run its own dataset, which must state its observation space"
+        )
     if config.get("observation_mean"):
         table = table.standardised(config["observation_mean"], config["observation_scale"])
     return table

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gtp_fast import agents, cli, engine, ops, tasks
@@ -45,6 +45,8 @@ class Command:
     rules: Rules
     agent: Any
     task: Task
+    asked_rules: Mapping[str, Any] = field(default_factory=dict)
+    """The rules that were asked for by name, also where they are the task's own."""
 
 
 def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Command:
@@ -109,7 +111,12 @@ def _defaults(
 
 def _checked(run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[str]) -> Command:
     settings = _by_map(_by_advantage(_without_critic(agent, asked), asked), asked)
-    command = Command(run, rules, settings, task)
+    asked_rules = {
+        name: value
+        for name, value in vars(rules).items()
+        if value != getattr(task.rules, name) or asked & {name, f"no_{name}"}
+    }
+    command = Command(run, rules, settings, task, asked_rules)
     _check(run)
     _check_guidance(run, command.agent, task, asked)
     return command

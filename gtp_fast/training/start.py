@@ -43,12 +43,11 @@ def start(
     dataset = run_config.dataset
     if run_config.collect is not None:
         dataset = collected(task, run_config.collect)
-    # The loader adapts the task's own rules to what a flat file lacks.
-    rules = command.rules if command.rules != task.rules else None
     table = data.load_table(
         task,
         dataset if arrays is None else arrays,
-        rules,
+        # The loader adapts the rest of the task's rules to what a flat file lacks.
+        command.asked_rules,
         device,
         box=asked_box(run_config, environment),
     )

@@ -64,6 +64,22 @@ def test_a_layout_gives_the_plain_ones_table(change: Callable[[Arrays], Arrays])
     assert same(load(change(arrays)), load(arrays))
 
 
+@pytest.mark.parametrize("form", ["dict", "npz"])
+@pytest.mark.parametrize("column", [False, True])
+def test_a_done_beside_a_timeout_is_no_terminal_state(
+    form: str, column: bool, tmp_path: Path
+) -> None:
+    arrays: Any = sets.flat() | {"next_observations": sets.flat()["observations"] + 1}
+    expected = load(arrays)
+    assert expected.statistics.terminals == 1
+    done = arrays.pop("terminals") | arrays["timeouts"]
+    arrays["dones"] = done[:, None] if column else done
+    if form == "npz":
+        np.savez(tmp_path / "old.npz", **arrays)
+        arrays = tmp_path / "old.npz"
+    assert same(load(arrays), expected)
+
+
 @pytest.mark.parametrize("form", ["npz", "npz.gz", "hdf5", "hdf5.gz", "npz as .dat"])
 def test_a_format_is_told_by_its_content(form: str, tmp_path: Path) -> None:
     arrays = sets.flat()
@@ -199,6 +215,10 @@ def test_the_action_box_is_given_or_the_environments_or_assumed_aloud() -> None:
         (lambda a: renamed(rewards="reward")(a) | {"rews": a["rewards"]}, "both mean rewards"),
         (cast("terminals", lambda x: 2 * x), "row 3: terminals is 2; it must be 0 or 1"),
         (cast("terminals", lambda x: x * np.nan), "row 0: terminals is nan"),
+        (
+            lambda a: renamed(terminals="done")(a) | {"timeouts": np.array(["a"] * 12)},
+            "timeouts holds <U1",
+        ),
         (lambda a: {k: v for k, v in a.items() if k != "rewards"}, "lacks rewards; OGBench's"),
         (lambda a: {k: v[:0] for k, v in a.items()}, "holds no transition"),
         (lambda a: a | {"episode_ends": np.array([4, 8])}, "episode_ends must rise to"),

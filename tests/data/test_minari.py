@@ -206,6 +206,15 @@ def test_sets_from_before_minari_0_5_keep_their_metadata_in_the_file(
         minari.read(folder, None)
 
 
+def test_metadata_that_are_no_object_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path, monkeypatch)
+    (folder / "data/metadata.json").write_text("[]")
+    with pytest.raises(UserError, match=r"metadata of .* cannot be read .*no JSON object"):
+        minari.read(folder, None)
+
+
 def test_spaces_left_to_the_environment_are_its_spaces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,6 +209,31 @@ def test_demonstrations_train_like_other_files(tmp_path: Path) -> None:
     gtp_fast.fit(resume=run)
 
 
+@pytest.mark.parametrize("options", [{}, {"reward": "cql"}, {"clip_actions": True}])
+def test_an_option_of_the_data_leaves_a_flat_maze_file_its_other_rules(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    # The second step of an episode of four reaches its goal.
+    arrays = sets.flat(steps=40) | {"rewards": np.tile([0.0, 1.0, 0.0, 0.0], 10)}
+    np.savez(tmp_path / "ant.npz", **arrays)
+    more = {"task": "antmaze-umaze", "agent": "bc", "env": "none", "output": tmp_path}
+    small = {key: value for key, value in SMALL.items() if key != "k"}
+    run = gtp_fast.fit(tmp_path / "ant.npz", **more, **small, **options)
+    expected = {"goal": "none", "cut_at_goal": False, "reward": "minus_one", "clip_actions": False}
+    kept = run.run.config()["rules"]
+    assert {name: kept[name] for name in expected} == expected | options
+    whole = gtp_fast.data.load_table("antmaze-umaze", tmp_path / "ant.npz")
+    assert gtp_fast.data.load_table("antmaze-umaze", tmp_path / "ant.npz", options).rows.shape == (
+        whole.rows.shape
+    )
+
+
+def test_a_goal_rule_that_a_flat_file_cannot_serve_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "ant.npz", **sets.flat(steps=40))
+    with pytest.raises(UserError, match=r"lacks the goal of each step.*load it with goal=none"):
+        gtp_fast.fit(tmp_path / "ant.npz", task="antmaze-umaze", goal="concat", env="none", **SMALL)
+
+
 def test_another_environment_may_be_named_for_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

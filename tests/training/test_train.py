@@ -132,6 +132,15 @@ def test_without_a_critic_the_tasks_candidates_are_left_out(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_rule_that_was_asked_for_is_taken_though_it_is_the_tasks_own() -> None:
+    task = ["--task", "antmaze-umaze"]
+    given = [*task, "--goal", "concat", "--no-clip-actions", "--cut-at-goal", "--width", "16"]
+    own = {"goal": "concat", "clip_actions": False, "cut_at_goal": True}
+    assert config.parse(given).asked_rules == own
+    assert config.parse(task).asked_rules == {}
+    assert config.of_keywords(None, "gtp", {"task": task[1], **own}).asked_rules == own
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
