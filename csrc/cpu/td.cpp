@@ -26,11 +26,12 @@ float median(std::vector<float>& x) {
   return *middle;
 }
 
-// 1.4826 times the median absolute deviation from the median; NaN if `mean`, that of the values, is, or if the median is
-// infinite, from which infinite values deviate by NaN.
-float robust_scale(const float* values, size_t count, double mean) {
-  if (std::isnan(mean)) return static_cast<float>(mean);
+// 1.4826 times the median absolute deviation from the median; NaN if a value is, or if the median is infinite, from
+// which infinite values deviate by NaN.
+float robust_scale(const float* values, size_t count) {
   std::vector<float> x(values, values + count);
+  // Each by itself: the mean of infinities of both signs is NaN too.
+  if (std::any_of(x.begin(), x.end(), [](float v) { return std::isnan(v); })) return NAN;
   const float middle = median(x);
   if (std::isinf(middle)) return NAN;
   for (float& v : x) v = std::abs(v - middle);
@@ -87,8 +88,7 @@ void weigh(const TwinShape& shape, const float* values, int actions, const float
       total += to[b];
     }
     const double mean = total / static_cast<double>(B);
-    const float deviation =
-        scale == AdvantageScale::kMad ? robust_scale(to, B, mean) : deviation_of(to, B, mean);
+    const float deviation = scale == AdvantageScale::kMad ? robust_scale(to, B) : deviation_of(to, B, mean);
     float largest = 0.0f;
     for (size_t b = 0; b < B; ++b) {
       const float exponent = eta[s] * (to[b] < 0.0f ? 0.0f : to[b]) / (deviation + 1e-6f);

@@ -89,6 +89,23 @@ def test_a_nan_reaches_the_native_scale() -> None:
 
 
 @needs_native
+def test_infinite_advantages_of_both_signs_leave_the_median_finite() -> None:
+    values = torch.zeros(2, 1, 8)
+    values[:, 0, :4] = torch.tensor([math.inf, -math.inf, 1.0, 2.0])
+    fast, plain, exact = (
+        function(v, torch.ones(1, dtype=v.dtype), 4, 100.0, "mad")
+        for function, v in (
+            (weigh.native_weigh, values),
+            (reference.weigh, values),
+            (reference.weigh, values.double()),
+        )
+    )
+    assert fast[2].item() == pytest.approx(1.4826, rel=1e-6)
+    for name, i in (("w", 0), ("scale", 2), ("mean", 3), ("largest", 4)):
+        assert_as_accurate(name, fast[i], plain[i], exact[i])
+
+
+@needs_native
 def test_the_whole_native_update_serves_it_and_reports_it() -> None:
     config = replace(TINY, advantage_scale="mad", value_samples=3)
     agents = [build(config, (0, 1), backend=backend) for backend in ("fused", "reference")]
