@@ -59,8 +59,9 @@ inline __attribute__((always_inline)) void activate(const V* x, V* y, V* slope) 
   for (int i = 0; i < N; ++i) {
     if constexpr (kKind == Activation::kGelu) gelu(x[i], y[i], slope[i]);
     if constexpr (kKind == Activation::kRelu) {
-      y[i] = x[i] > 0.0f ? x[i] : x[i] * 0.0f;
-      slope[i] = x[i] >= 0.0f ? broadcast(1.0f) : broadcast(0.0f);
+      // As PyTorch: slope 0 at 0; for a NaN `larger` returns its second operand, the NaN, and the slope is 1.
+      y[i] = larger(V{}, x[i]);
+      slope[i] = x[i] <= 0.0f ? broadcast(0.0f) : broadcast(1.0f);
     }
   }
 }
