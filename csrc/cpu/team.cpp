@@ -3,8 +3,10 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -59,16 +61,45 @@ class Gate {
   std::condition_variable changed_;
 };
 
-struct Crew {
+// The first exception of several threads.
+class Failure {
+ public:
+  void keep() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!first_) first_ = std::current_exception();
+  }
+  // After all threads are done.
+  void rethrow() const {
+    if (first_) std::rethrow_exception(first_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::exception_ptr first_;
+};
+
+// At most `count` threads that run `work`(1), `work`(2), ...: fewer where the system starts no more.
+template <class Work>
+std::vector<std::thread> start(int count, const Work& work) {
   std::vector<std::thread> threads;
+  threads.reserve(count);
+  try {
+    for (int w = 1; w <= count; ++w) threads.emplace_back(work, w);
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
+  return threads;
+}
+
+struct Crew {
+  const int others;  // that were asked for
   Gate calls, done;
   int made = 0;                                    // calls so far
   int workers = 0;                                 // in the last call
   const std::function<void(int)>* work = nullptr;  // null: the crew is dismissed
+  std::vector<std::thread> threads;
 
-  explicit Crew(int others) {
-    for (int w = 1; w <= others; ++w) threads.emplace_back(&Crew::stand_by, this, w);
-  }
+  explicit Crew(int asked) : others(asked), threads(start(asked, [this](int w) { stand_by(w); })) {}
 
   void call(int count, const std::function<void(int)>* what) {
     workers = count;
@@ -114,16 +145,29 @@ Team::~Team() {
 }
 
 void run_workers(int workers, const std::function<void(int)>& work) {
-  if (crew && workers <= static_cast<int>(crew->threads.size()) + 1) {
-    crew->call(workers, &work);
-    work(0);
+  Failure failure;
+  const std::function<void(int)> safe = [&work, &failure](int w) {
+    try {
+      work(w);
+    } catch (...) {
+      failure.keep();
+    }
+  };
+  // The caller's own part, and those for which no thread could be started.
+  const auto run_rest = [workers, &safe](size_t threads) {
+    safe(0);
+    for (int w = static_cast<int>(threads) + 1; w < workers; ++w) safe(w);
+  };
+  if (crew && workers <= crew->others + 1) {
+    crew->call(workers, &safe);
+    run_rest(crew->threads.size());
     crew->done.wait_for(crew->made * static_cast<int>(crew->threads.size()));
-    return;
+  } else {
+    std::vector<std::thread> others = start(workers - 1, safe);
+    run_rest(others.size());
+    for (std::thread& other : others) other.join();
   }
-  std::vector<std::thread> others;
-  for (int w = 1; w < workers; ++w) others.emplace_back(std::cref(work), w);
-  work(0);
-  for (std::thread& other : others) other.join();
+  failure.rethrow();
 }
 
 }  // namespace gtp

@@ -23,7 +23,8 @@ class Team {
 // `threads`, limited to the cores that this process may use.
 int at_most_cores(int threads);
 
-// Calls work(w) for w = 0..workers-1, each on its own thread: of the team if there is one, else new ones.
+// Calls work(w) for w = 0..workers-1, each on its own thread: of the team if there is one, else new ones. The caller
+// runs those for which the system starts no thread. All are done before the first exception of any is thrown again.
 void run_workers(int workers, const std::function<void(int)>& work);
 
 // Calls work(i, worker) for i = 0..count-1 on `threads` threads, each a range in order; calls must be independent.
