@@ -115,7 +115,7 @@ PYBIND11_MODULE(_native, m) {
            py::arg("steps"), py::arg("activation") = "mish", py::arg("clamp") = false, py::arg("stochastic") = false,
            py::arg("squash") = false, py::arg("precision") = "fp32")
       .def("load", &load, py::arg("flat"), py::arg("count"), py::arg("initial_scale"),
-           "Pack the flat policy at an address; allocates nothing.")
+           "Pack the flat policy at an address. A call that samples meanwhile ends with the weights it began with.")
       .def("sample", &sample, py::arg("observation"), py::arg("noise"), py::arg("out"), py::arg("rows"),
            py::arg("threads") = 1,
            "Map observation [S, B, O] and noise [S, B, A] ([S, K, B, A] if stochastic) to clipped actions out; "

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -85,9 +84,7 @@ AlignedFloats allocate_floats(size_t count) {
 Sampler::Sampler(const Shape& shape, Precision precision)
     : kernels_(select_sampler(precision)),
       layout_(make_layout(checked(shape), kernels_, precision)),
-      flat_(shape),
-      packed_(allocate_floats(layout_.seed_size * shape.seeds)),
-      schedule_(allocate_floats(StepSchedule::kFields * static_cast<size_t>(shape.steps))) {}
+      flat_(shape) {}
 
 void Sampler::pack_panels(const float* weight, int inputs, int outputs, int panel, float* to) const {
   for (int first = 0; first < outputs; first += panel)
@@ -114,12 +111,22 @@ void Sampler::load(const float* flat, float initial_scale) {
 }
 
 void Sampler::load(const PolicyParts& parts, float initial_scale) {
-  const std::unique_lock<std::shared_mutex> lock(mutex_);
+  const size_t size = layout_.seed_size * layout_.shape.seeds;
+  const size_t coefficients = StepSchedule::kFields * static_cast<size_t>(layout_.shape.steps);
+  // Zeros: packing writes no padding.
+  policies_.write([&] { return Policy{allocate_floats(size), allocate_floats(coefficients), 0.0f}; },
+                  [&](Policy& policy) {
+                    pack(parts, policy);
+                    policy.initial_scale = initial_scale;
+                  });
+}
+
+void Sampler::pack(const PolicyParts& parts, Policy& policy) const {
   const Shape& shape = layout_.shape;
   const size_t A = shape.action, H = shape.width, K = shape.steps;
   const int panel = layout_.panel;
   for (size_t s = 0; s < static_cast<size_t>(shape.seeds); ++s) {
-    float* to = packed_.get() + s * layout_.seed_size;
+    float* to = policy.packed.get() + s * layout_.seed_size;
     const auto of = [s](const PolicyField& field) { return field.data + s * field.stride; };
     pack_panels(of(parts.first_action), shape.action, shape.width, panel, to + layout_.first_action);
     pack_panels(of(parts.first_observation), shape.observation, shape.width, panel, to + layout_.first_observation);
@@ -139,14 +146,12 @@ void Sampler::load(const PolicyParts& parts, float initial_scale) {
     pack_panels(of(parts.last_weight), shape.width, shape.action, layout_.last_lanes, to + layout_.last_weight);
     std::memcpy(to + layout_.last_bias, of(parts.last_bias), A * sizeof(float));
   }
-  std::memcpy(schedule_.get(), parts.schedule, StepSchedule::kFields * K * sizeof(float));
-  initial_scale_ = initial_scale;
-  loaded_ = true;
+  std::memcpy(policy.schedule.get(), parts.schedule, StepSchedule::kFields * K * sizeof(float));
 }
 
-void Sampler::run_blocks(const Task& task, int64_t first, int64_t last) const {
+void Sampler::run_blocks(const Task& task, const Policy& policy, int64_t first, int64_t last) const {
   const Shape& shape = layout_.shape;
-  const StepSchedule schedule{schedule_.get(), shape.steps};
+  const StepSchedule schedule{policy.schedule.get(), shape.steps};
   const int64_t draw = task.rows * shape.action;
   float* scratch = thread_scratch(layout_.scratch);
   for (int64_t t = first; t < last; ++t) {
@@ -156,20 +161,20 @@ void Sampler::run_blocks(const Task& task, int64_t first, int64_t last) const {
     const float* rows =
         task.noise == nullptr ? nullptr : task.noise + seed * draws_of(shape) * draw + begin * shape.action;
     const Noise noise{rows, draw, task.key, task.step, begin, task.rows};
-    kernels_.sample(layout_, packed_.get() + seed * layout_.seed_size, schedule, initial_scale_,
+    kernels_.sample(layout_, policy.packed.get() + seed * layout_.seed_size, schedule, policy.initial_scale,
                     task.observation + row * shape.observation, noise, task.out + row * shape.action,
                     static_cast<int>(end - begin), scratch);
   }
 }
 
 void Sampler::run(const Task& task, int threads) const {
-  const std::shared_lock<std::shared_mutex> lock(mutex_);
-  if (!loaded_) throw std::logic_error("the sampler has no weights yet: call load first");
+  const auto policy = policies_.read();
+  if (!policy) throw std::logic_error("the sampler has no weights yet: call load first");
   const int64_t total = task.blocks * layout_.shape.seeds;
   const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(threads, total));
-  if (workers == 1) return run_blocks(task, 0, total);
+  if (workers == 1) return run_blocks(task, *policy, 0, total);
   run_workers(static_cast<int>(workers),
-              [&](int w) { run_blocks(task, total * w / workers, total * (w + 1) / workers); });
+              [&](int w) { run_blocks(task, *policy, total * w / workers, total * (w + 1) / workers); });
 }
 
 void Sampler::sample(const float* observation, const float* noise, float* out, int64_t rows, int threads) const {

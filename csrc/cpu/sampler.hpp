@@ -2,10 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <shared_mutex>
 #include <vector>
 
 #include "cpu/sampler_kernels.hpp"
+#include "cpu/versions.hpp"
 
 namespace gtp {
 
@@ -35,7 +35,8 @@ class Sampler {
   // cache, int8 quarters them. Throws std::invalid_argument for sizes out of range.
   Sampler(const Shape& shape, Precision precision);
 
-  // Pack a flat policy (FlatLayout), or one in separate arrays, in place.
+  // Pack a flat policy (FlatLayout), or one in separate arrays. A call that samples meanwhile ends with the weights it
+  // began with. Allocates only where every packed policy is in use: the first two times, and while others sample.
   void load(const float* flat, float initial_scale);
   void load(const PolicyParts& parts, float initial_scale);
 
@@ -60,19 +61,19 @@ class Sampler {
     uint32_t step;
     int64_t blocks;
   };
+  struct Policy {
+    AlignedFloats packed, schedule;
+    float initial_scale;
+  };
   void run(const Task& task, int threads) const;
-  void run_blocks(const Task& task, int64_t first, int64_t last) const;
+  void run_blocks(const Task& task, const Policy& policy, int64_t first, int64_t last) const;
+  void pack(const PolicyParts& parts, Policy& policy) const;
   void pack_panels(const float* weight, int inputs, int outputs, int panel, float* to) const;
 
   const SamplerKernels& kernels_;
   PackedLayout layout_;
   FlatLayout flat_;
-  AlignedFloats packed_;
-  AlignedFloats schedule_;
-  float initial_scale_ = 0.0f;
-  bool loaded_ = false;
-  // Samplers read, `load` writes: one thread may sample while another replaces the weights.
-  mutable std::shared_mutex mutex_;
+  Versions<Policy> policies_;
 };
 
 }  // namespace gtp

@@ -1,7 +1,7 @@
-"""C++ under the compiler's sanitizers: the policy header, the thread team, the kernels of the CPU.
+"""C++ under the compiler's sanitizers: the policy header, what threads share, the CPU's kernels.
 
-`python tests/faults/sanitize.py [header] [team] [kernels]` runs those parts, by default all, and
-prints a table. A part is left out, with its reason, where g++ has no such sanitizer.
+`python tests/faults/sanitize.py [header] [team] [versions] [kernels]` runs those parts, by default
+all, and prints a table. A part is left out, with its reason, where g++ has no such sanitizer.
 """
 
 from __future__ import annotations
@@ -91,15 +91,25 @@ def header(folder: Path, count: int = FILES, seed: int = SEED) -> Found:
 
 def team(folder: Path) -> Found:
     """Run the thread team under TSan."""
-    flags = (f"-I{ROOT / 'csrc'}", str(ROOT / "csrc/cpu/team.cpp"), "-pthread")
-    program = _compiled(folder, "tests/faults/team_driver.cpp", *flags, "-fsanitize=thread")
+    fault = _raced(folder, "team", str(ROOT / "csrc/cpu/team.cpp"))
+    return Found("loops of nested teams in 3 threads", 6000, fault)
+
+
+def versions(folder: Path) -> Found:
+    """Replace a value under TSan while threads read it."""
+    return Found("writes of a value that 3 threads read", 60_000, _raced(folder, "versions"))
+
+
+def _raced(folder: Path, name: str, *sources: str) -> str:
+    """Run a driver under TSan; return its fault."""
+    flags = (f"-I{ROOT / 'csrc'}", *sources, "-pthread")
+    program = _compiled(folder, f"tests/faults/{name}_driver.cpp", *flags, "-fsanitize=thread")
     # Its shadow memory does not fit a layout with much randomness.
     still = ["setarch", "-R"] if shutil.which("setarch") else []
     found = subprocess.run(
         [*still, program], text=True, capture_output=True, timeout=600, check=False
     )
-    fault = _first(found.stderr or found.stdout) if found.returncode else ""
-    return Found("loops of nested teams in 3 threads", 6000, fault)
+    return _first(found.stderr or found.stdout) if found.returncode else ""
 
 
 def kernels(folder: Path) -> Found:
@@ -139,6 +149,7 @@ def _first(said: str) -> str:
 PARTS: dict[str, tuple[Callable[[Path], Found], str, str]] = {
     "header": (header, "libasan", "ASan, UBSan"),
     "team": (team, "libtsan", "TSan"),
+    "versions": (versions, "libtsan", "TSan"),
     "kernels": (kernels, "libasan", "ASan, UBSan"),
 }
 

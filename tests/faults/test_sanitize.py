@@ -25,6 +25,11 @@ def test_the_thread_team_has_no_race(tmp_path: Path) -> None:
     assert sanitize.team(tmp_path).fault == ""
 
 
+@needs("libtsan")
+def test_weights_that_are_replaced_while_threads_read_them_have_no_race(tmp_path: Path) -> None:
+    assert sanitize.versions(tmp_path).fault == ""
+
+
 @needs("libasan")
 def test_the_sanitizers_see_what_is_wrong(tmp_path: Path) -> None:
     source = tmp_path / "wrong.cpp"
