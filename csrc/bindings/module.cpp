@@ -102,6 +102,8 @@ PYBIND11_MODULE(_native, m) {
   m.attr("cuda_reason") = GTP_FAST_CUDA_REASON;
   m.attr("cuda_architectures") = GTP_FAST_CUDA_ARCHITECTURES;
   m.def("isa", &gtp::isa_in_use, "Name of the widest instruction set in use.");
+  m.def("limit_isa", &gtp::limit_isa, py::arg("name"),
+        "Put a name in the place of GTP_FAST_ISA, which is read once; returns what was there. Only tests do so.");
 
   py::class_<Sampler>(m, "Sampler", "The K-step sampler of S policies on the CPU.")
       .def(py::init([](int seeds, int observation, int action, int width, int layers, int steps,

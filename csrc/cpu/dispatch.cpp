@@ -1,9 +1,9 @@
 #include "cpu/dispatch.hpp"
 
 #include <cstdlib>
-#include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "cpu/bf16_kernels.hpp"
 #include "cpu/mlp_kernels.hpp"
@@ -50,6 +50,13 @@ extern const SamplerKernels kSampler;
 
 namespace {
 
+// GTP_FAST_ISA, empty if unset. Read when Python loads this and holds its lock: later another thread may be changing
+// the environment, and what was built by one set must not run by another.
+std::string limit = [] {
+  const char* const name = std::getenv("GTP_FAST_ISA");
+  return std::string(name == nullptr ? "" : name);
+}();
+
 unsigned features() {
 #if GTP_X86
   unsigned found = 0;
@@ -86,17 +93,15 @@ unsigned amx() {
 
 // The row that GTP_FAST_ISA names; null if it is unset.
 const InstructionSet* named() {
-  const char* const name = std::getenv("GTP_FAST_ISA");
-  if (name == nullptr || *name == '\0') return nullptr;
+  if (limit.empty()) return nullptr;
   const unsigned mine = features();
   std::string offered;
   for (const InstructionSet& set : kInstructionSets) {
     if (!runs(set, mine)) continue;
-    if (std::strcmp(set.name, name) == 0) return &set;
+    if (limit == set.name) return &set;
     offered += (offered.empty() ? "" : ", ") + std::string(set.name);
   }
-  throw std::invalid_argument("instruction set '" + std::string(name) + "' is not one of those this machine runs: " +
-                              offered);
+  throw std::invalid_argument("instruction set '" + limit + "' is not one of those this machine runs: " + offered);
 }
 
 unsigned usable() {
@@ -150,6 +155,8 @@ const Bf16Kernels* select_bf16() {
 #endif
   return nullptr;
 }
+
+std::string limit_isa(std::string name) { return std::exchange(limit, std::move(name)); }
 
 const char* isa_in_use() {
   const unsigned found = usable();

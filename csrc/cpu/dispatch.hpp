@@ -1,8 +1,10 @@
 // Chooses the instruction set of every kernel by the features of the processor, each feature by itself.
 //
-// GTP_FAST_ISA names a row of kInstructionSets that this machine runs: the choice is then limited to the features that
-// the row allows. Unset, it uses all that the machine has, AMX too.
+// GTP_FAST_ISA, read once, names a row of kInstructionSets that this machine runs: the choice is then limited to the
+// features that the row allows. Unset, it uses all that the machine has, AMX too.
 #pragma once
+
+#include <string>
 
 #include "policy.hpp"
 
@@ -66,5 +68,8 @@ const MlpKernels& select_mlp();
 const Bf16Kernels* select_bf16();
 // Name of the widest instruction set in use.
 const char* isa_in_use();
+// Puts `name` in the place of GTP_FAST_ISA and returns what was there. Only tests do so: no other call may be running,
+// and what was built before, but a Sampler, must not be used while another name is in place.
+std::string limit_isa(std::string name);
 
 }  // namespace gtp

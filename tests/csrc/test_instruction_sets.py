@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from native_cases import needs_native
+from on_arrays import limited_to
 
 from gtp_fast.system import native
 
@@ -77,8 +81,7 @@ def test_only_names_that_run_are_offered(processor: str, program: Path) -> None:
 @pytest.mark.skipif(
     not native.available() or not Path("/proc/cpuinfo").exists(), reason="needs Linux on x86"
 )
-def test_the_module_follows_the_choice(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GTP_FAST_ISA", raising=False)
+def test_the_module_follows_the_choice(program: Path) -> None:
     line = next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if "flags" in x.lower())
     flags = set(line.split())
     if "fma" not in flags:
@@ -87,8 +90,32 @@ def test_the_module_follows_the_choice(program: Path, monkeypatch: pytest.Monkey
     features = tuple(name for name, flag in words.items() if flag in flags)
     choices = chosen(program, features)
     for name, choice in choices.items():
-        monkeypatch.setenv("GTP_FAST_ISA", "" if name == "-" else name)
-        assert native.module().isa() == (list(choices)[-1] if name == "-" else name)
-        for precision, isa in zip(("fp32", "bf16", "int8"), choice.split(), strict=False):
-            sampler = native.module().Sampler(1, 2, 2, 8, 1, 1, precision=precision)
-            assert sampler.isa == isa, (name, precision)
+        with limited_to("" if name == "-" else name):
+            assert native.module().isa() == (list(choices)[-1] if name == "-" else name)
+            for precision, isa in zip(("fp32", "bf16", "int8"), choice.split(), strict=False):
+                sampler = native.module().Sampler(1, 2, 2, 8, 1, 1, precision=precision)
+                assert sampler.isa == isa, (name, precision)
+
+
+CHANGED = """
+import os
+from gtp_fast.system import native
+before, wide = native.module().isa(), os.environ.pop("GTP_FAST_ISA", "") == ""
+for name in ("portable", "none such") if wide else ("", "none such"):
+    os.environ["GTP_FAST_ISA"] = name
+    assert native.module().isa() == before, (name, before)
+print(before)
+"""
+
+
+@needs_native
+@pytest.mark.parametrize("name", ["portable", ""])
+def test_a_process_keeps_its_choice_although_the_environment_changes(name: str) -> None:
+    """What was built by one instruction set, and saved by it, is not read by another."""
+    kept = {key: value for key, value in os.environ.items() if key != "GTP_FAST_ISA"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGED], env=kept | {"GTP_FAST_ISA": name} if name else kept,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    with limited_to(name):
+        assert (done.stdout.strip(), done.stderr) == (native.module().isa(), "")

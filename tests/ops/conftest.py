@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from on_arrays import ISAS
+from on_arrays import ISAS, limited_to
 
 
 @pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("GTP_FAST_ISA", request.param)
-    name: str = request.param
-    return name
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    with limited_to(request.param):
+        yield request.param

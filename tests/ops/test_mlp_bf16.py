@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 import torch
 from agent_cases import TINY, synthetic_table, tiny
 from native_cases import needs_native
+from on_arrays import limited_to
 from rounded import round_products, rounded_pieces
 from tolerance import assert_as_accurate
 from torch import Tensor
@@ -40,15 +41,15 @@ CASES = [
 
 
 @pytest.fixture(params=["amx", "avx512bf16"])
-def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("GTP_FAST_ISA", "" if request.param == "amx" else request.param)
-    try:
-        found = native.module().bf16()
-    except ValueError:
-        found = ""
-    if found != request.param:
-        pytest.skip(f"this machine has no {request.param}")
-    return request.param
+def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
+    with limited_to("" if request.param == "amx" else request.param):
+        try:
+            found = native.module().bf16()
+        except ValueError:
+            found = ""
+        if found != request.param:
+            pytest.skip(f"this machine has no {request.param}")
+        yield request.param
 
 
 class Case:
@@ -135,11 +136,11 @@ def test_a_nan_reaches_its_own_row_alone(instructions: str) -> None:
     assert y[3].isnan().all() and torch.isfinite(y[torch.arange(40) != 3]).all()
 
 
-def test_machines_without_it_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GTP_FAST_ISA", "portable")
-    assert native.module().bf16() == ""
-    with pytest.raises(ValueError, match="multiplies no bfloat16"):
-        native.module().MlpShape(1, 1, (2, 3), 0, True)
+def test_machines_without_it_say_so() -> None:
+    with limited_to("portable"):
+        assert native.module().bf16() == ""
+        with pytest.raises(ValueError, match="multiplies no bfloat16"):
+            native.module().MlpShape(1, 1, (2, 3), 0, True)
 
 
 def updated(updates: int, *how: Any, plainly: bool = False) -> dict[str, Tensor]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from agent_cases import TINY
+from native_cases import needs_native
+from on_arrays import limited_to
 
 from gtp_fast import agents, ops
 from gtp_fast.errors import UserError
 from gtp_fast.ops import precision as ops_precision
-from gtp_fast.system import native
 from gtp_fast.training import config
 
 
@@ -21,11 +22,10 @@ def test_a_cpu_refuses_what_only_a_gpu_has() -> None:
         agents.build("gtp", TINY, 3, 2, (0,), "cpu", "auto", "tf32")
 
 
-def test_a_cpu_that_multiplies_no_bf16_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not native.available():
-        pytest.skip(native.missing())
-    monkeypatch.setenv("GTP_FAST_ISA", "portable")
-    with pytest.raises(UserError, match="multiplies no bfloat16, for which it needs AMX or"):
+@needs_native
+def test_a_cpu_that_multiplies_no_bf16_refuses_it() -> None:
+    message = "multiplies no bfloat16, for which it needs AMX or"
+    with limited_to("portable"), pytest.raises(UserError, match=message):
         agents.build("gtp", TINY, 3, 2, (0,), "cpu", "auto", "bf16")
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
-import pytest
 import torch
 from folded import Folded
 
 from gtp_fast.ops import sampler
 from gtp_fast.system import native
+
+
+@contextlib.contextmanager
+def limited_to(name: str) -> Iterator[None]:
+    """Let native code choose as by GTP_FAST_ISA=name, which a process reads only once."""
+    before = native.module().limit_isa(name)
+    try:
+        yield
+    finally:
+        native.module().limit_isa(before)
 
 
 def instruction_sets() -> list[str]:
@@ -18,8 +30,7 @@ def instruction_sets() -> list[str]:
 
 
 def _runs(name: str) -> bool:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GTP_FAST_ISA", name)
+    with limited_to(name):
         try:
             native.module().isa()
         except ValueError:
@@ -36,9 +47,7 @@ class OnArrays:
     """A native sampler whose inputs and outputs are arrays."""
 
     def __init__(self, policy: Folded, isa: str = "", precision: str = "fp32"):
-        with pytest.MonkeyPatch.context() as patch:
-            if isa:
-                patch.setenv("GTP_FAST_ISA", isa)
+        with limited_to(isa) if isa else contextlib.nullcontext():
             self.sampler = sampler.NativeSampler(policy.policy(), precision)
         self.isa = self.sampler.native.isa
         self.act, self.action = self.sampler.native.act, self.sampler.action
