@@ -32,6 +32,13 @@ _PREFIX = "step_"
 _BEST = "best.json"
 
 
+class Best(NamedTuple):
+    """The checkpoint that was marked best, and the mean score it was marked for."""
+
+    path: Path
+    score: float
+
+
 class Checkpoint(NamedTuple):
     """A checkpoint; tensors lie on the CPU, meta is what the caller of `save` added."""
 
@@ -122,16 +129,22 @@ def last_good(run: str | os.PathLike[str]) -> str:
 
 def best(run: str | os.PathLike[str]) -> Path | None:
     """Return the checkpoint that was marked best, or None."""
+    found = marked(run)
+    return None if found is None else found.path
+
+
+def marked(run: str | os.PathLike[str]) -> Best | None:
+    """Return what `mark_best` wrote, or None; UserError where it cannot be read."""
     folder = Run(Path(run)).checkpoints
     try:
-        path = folder / str(json.loads((folder / _BEST).read_text())["checkpoint"])
+        note = json.loads((folder / _BEST).read_text())
+        return Best(folder / str(note["checkpoint"]), float(note["score"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{folder / _BEST} cannot be read: delete it and use --checkpoint last."
         ) from error
-    return path
 
 
 def find(path: str | os.PathLike[str], which: str = "last") -> Path:

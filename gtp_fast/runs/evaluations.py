@@ -56,6 +56,23 @@ class EvaluationLog:
             }
         )
 
+    def at(
+        self, step: int, seeds: Sequence[int], reference: tuple[float, float] | None
+    ) -> Evaluation | None:
+        """Return the evaluation after `step` updates, or None; seeds: of its policies, in order."""
+        rows = read(self.path) if self.path.exists() else {}
+        if not rows or not (rows["step"] == step).any():
+            return None
+        there = {name: column[rows["step"] == step] for name, column in rows.items()}
+        episodes = len(there["seed"]) // len(seeds)
+        if there["seed"].tolist() != np.repeat(np.array(seeds), episodes).tolist():
+            return None
+        returns, lengths, successes = (
+            there[name].reshape(len(seeds), episodes) for name in ("return", "length", "success")
+        )
+        drawn = there["environment_seed"][:episodes]
+        return Evaluation(tuple(seeds), returns, lengths, successes, drawn, reference)
+
     def _write(self, rows: dict[str, Any]) -> None:
         data = io.BytesIO()
         np.savez(data, **rows)

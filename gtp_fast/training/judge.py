@@ -16,8 +16,8 @@ from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.policy import off_policy
 from gtp_fast.policy.evaluation import FQE_STEPS, Options
-from gtp_fast.runs import Run
-from gtp_fast.runs.evaluations import EvaluationLog, by_step, read
+from gtp_fast.runs import Run, checkpoint
+from gtp_fast.runs.evaluations import EvaluationLog
 from gtp_fast.tasks import Task
 
 _SHARE = 0.2
@@ -42,7 +42,7 @@ class Judge:
         progress: Callable[[int, int], object],
     ):
         settings = run.config()
-        self.agent, self.task = agent, task
+        self.agent = agent
         self.steps: int = settings["steps"]
         every = settings["evaluate_every"]
         self.given = every is not None
@@ -70,7 +70,14 @@ class Judge:
                 progress=progress,
             )
         )
-        self.best, self.evaluated = self._so_far()
+        self.kept: Evaluation | None = None
+        """The logged evaluation of the very update that an interrupted run goes on from."""
+        if self.evaluator is not None:
+            self.kept = self.log.at(start, agent.seeds, task.reference)
+        self.evaluated = -1 if self.kept is None else start
+        # What is logged may lack its checkpoint: only a marked one that is there can be the best.
+        marked = checkpoint.marked(run)
+        self.best = marked.score if marked is not None and marked.path.exists() else -np.inf
 
     @property
     def environment(self) -> str | None:
@@ -123,23 +130,6 @@ class Judge:
     @property
     def _episodes(self) -> int:
         return 0 if self.evaluator is None else self.evaluator.episodes
-
-    def _so_far(self) -> tuple[float, int]:
-        """Return the best figure of an interrupted run's whole evaluations and its last step."""
-        if not self.log.path.exists():
-            return -np.inf, -1
-        rows = read(self.log.path)
-        rows["score"] = self.task.score(rows["return"])
-        names = ("score", "success", "return")
-        column = next((name for name in names if not np.isnan(rows[name]).any()), "return")
-        steps, means = by_step(rows, column)
-        whole = self._episodes * len(self.agent.seeds)
-        best = [
-            float(np.mean(mean))
-            for step, mean in zip(steps, means, strict=True)
-            if (rows["step"] == step).sum() >= whole
-        ]
-        return max(best, default=-np.inf), max(steps, default=-1)
 
     def close(self) -> None:
         """Free the environments."""

@@ -1,0 +1,110 @@
+"""The best checkpoint and the summary of a run, whenever its process ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_environments
+import numpy as np
+import pytest
+import sets
+
+import gtp_fast
+from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.runs import checkpoint
+from gtp_fast.training import judge
+from gtp_fast.training.callbacks import Callback
+
+SMALL: dict[str, Any] = {
+    "agent": "bc", "width": 8, "depth": 1, "batch_size": 8, "episodes": 2, "log_every": 10,
+    "device": "cpu", "processes": 1, "steps": 40, "evaluate_every": 10, "checkpoint_every": 5,
+}  # fmt: skip
+
+
+class Ended(Exception):
+    """Stands in for whatever ends a process."""
+
+
+class Ending(Callback):
+    """Ends the run once the checkpoint of an update is there."""
+
+    def __init__(self, at: int):
+        self.at, self.folder = at, Path()
+
+    def on_start(self, agent: Any, folder: Path) -> None:
+        self.folder = folder
+
+    def on_checkpoint(self, step: int, path: Path) -> None:
+        if step == self.at:
+            raise Ended
+
+
+class Scripted:
+    """Stands in for the evaluator: returns and successes of each evaluation come from a list."""
+
+    name = "Scripted-v0"
+    script: Iterator[tuple[float, list[float]]]
+
+    def __init__(self, _: Any, __: Any, seeds: Any, episodes: int, **___: Any):
+        self.seeds, self.episodes = tuple(seeds), episodes
+
+    def evaluate(self, *_: Any) -> Evaluation:
+        paid, successes = next(Scripted.script)
+        shape = (len(self.seeds), self.episodes)
+        drawn = np.arange(self.episodes)
+        return Evaluation(
+            self.seeds, np.full(shape, paid), np.full(shape, 5), np.full(shape, successes), drawn
+        )
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(judge, "Evaluator", Scripted)
+    live = fake_environments.make(fake_environments.spec(flat=True))
+    arrays = sets.flat(steps=40, width=2)
+    return SMALL | {"dataset": arrays, "env": live, "output": tmp_path}
+
+
+def returns(*paid: float) -> None:
+    """Let the coming evaluations give these returns, without successes."""
+    Scripted.script = iter([(one, [np.nan, np.nan]) for one in paid])
+
+
+def again(place: dict[str, Any], folder: Path) -> gtp_fast.TrainedRun:
+    return gtp_fast.fit(place["dataset"], env=place["env"], resume=folder)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_best_checkpoint_outlives_an_end_of_the_process_at_it(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    ending = Ending(10)
+    if lost:
+        # The process ends between the checkpoint and its mark.
+        monkeypatch.setattr(checkpoint, "mark_best", lambda *_: None)
+    returns(4.0, 1.0, 2.0, 3.0)
+    with pytest.raises(Ended):
+        gtp_fast.fit(**place, callbacks=[ending])
+    assert (checkpoint.best(ending.folder) is None) == lost
+    if lost:
+        monkeypatch.undo()
+        monkeypatch.setattr(judge, "Evaluator", Scripted)
+    run = again(place, ending.folder)
+    assert checkpoint.load(run, "best").step == 10
+    assert run.summary["best_mean_score"] == 4.0
+
+
+def test_a_best_figure_without_its_checkpoint_is_none(place: dict[str, Any]) -> None:
+    ending = Ending(20)
+    returns(4.0, 1.0, 2.0, 3.0)
+    with pytest.raises(Ended):
+        gtp_fast.fit(**place, callbacks=[ending])
+    # As in folders of earlier versions: the best figure is logged, and nothing is marked.
+    (ending.folder / "checkpoints" / "best.json").unlink()
+    run = again(place, ending.folder)
+    assert checkpoint.load(run, "best").step == 40
