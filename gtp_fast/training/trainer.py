@@ -131,20 +131,25 @@ class Trainer:
             )
             return 128 + received
         if self.judge.last is not None:
-            seconds = time.perf_counter() - self.began - self.judge.seconds - self.noting
-            rate = (done - self.start) / seconds
-            diverged = self.watch.diverged()
-            console.summarise(
-                self.facts,
-                console.Outcome(self.judge.last, self.judge.best, diverged, done, rate),
-            )
-        elif (
-            self.judge.evaluator is None
-            and done == self.steps
-            and self.settings["evaluation"].get("reason") != NO_ENVIRONMENT
-        ):
-            print(judge.by_data(self.run, self.agent, self.table, self.steps))
+            console.summarise(self.facts, self._outcome(done))
+        elif self.judge.evaluator is None:
+            if done > self.start or self._unsaid(done):
+                self.run.write_summary(console.summary(self.facts, self._outcome(done)))
+            asked = self.settings["evaluation"].get("reason") != NO_ENVIRONMENT
+            if done == self.steps and asked:
+                print(judge.by_data(self.run, self.agent, self.table, self.steps))
         return 0
+
+    def _outcome(self, done: int) -> console.Outcome:
+        """Return what the run reached; without a rate where it did no update."""
+        seconds = time.perf_counter() - self.began - self.judge.seconds - self.noting
+        return console.Outcome(
+            self.judge.last,
+            self.judge.best,
+            self.watch.diverged(),
+            done,
+            (done - self.start) / seconds if done > self.start else None,
+        )
 
     def stopped(self) -> int:
         """Return a number other than 0 once the run is to stop."""
@@ -155,8 +160,15 @@ class Trainer:
         kept, path = self.judge.kept, checkpoint.last(self.run)
         if self.judge.due(self.start):
             self._evaluate(self.start)
-        elif kept is not None and path is not None and self.judge.is_best(kept):
-            checkpoint.mark_best(self.run, path, self.judge.best)
+        elif kept is not None:
+            if path is not None and self.judge.is_best(kept):
+                checkpoint.mark_best(self.run, path, self.judge.best)
+            if self._unsaid(self.start):
+                self.judge.last = kept
+
+    def _unsaid(self, done: int) -> bool:
+        """Return whether summary.json does not tell of a run that ends after this update."""
+        return self.run.summary().get("updates") != done
 
     def _run(self) -> int:
         """Run the updates with everything between them; return how many are done in all."""

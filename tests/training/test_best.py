@@ -108,3 +108,33 @@ def test_a_best_figure_without_its_checkpoint_is_none(place: dict[str, Any]) -> 
     (ending.folder / "checkpoints" / "best.json").unlink()
     run = again(place, ending.folder)
     assert checkpoint.load(run, "best").step == 40
+
+
+def test_a_run_that_ended_before_its_summary_gets_it(place: dict[str, Any]) -> None:
+    ending = Ending(40)
+    returns(4.0, 1.0, 2.0, 3.0)
+    with pytest.raises(Ended):
+        gtp_fast.fit(**place, callbacks=[ending])
+    assert not gtp_fast.TrainedRun(ending.folder).summary
+    run = again(place, ending.folder)
+    assert run.summary["updates"] == 40 and run.summary["last"]["return"] == [3.0]
+    # This process made no update, so it knows no rate.
+    assert run.summary["updates_per_second"] is None
+    written = (run.path / "summary.json").stat().st_mtime_ns
+    again(place, ending.folder)
+    assert (run.path / "summary.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_run_without_an_environment_gets_a_summary(
+    place: dict[str, Any], interrupted: bool
+) -> None:
+    ending = Ending(40 if interrupted else -1)
+    try:
+        run = gtp_fast.fit(**place | {"env": "none"}, callbacks=[ending])
+    except Ended:
+        run = gtp_fast.fit(place["dataset"], env="none", resume=ending.folder)
+    summary = run.summary
+    assert (summary["updates"], summary["last"], summary["best_mean_score"]) == (40, {}, None)
+    assert summary["environment"] is None and summary["mean_of_last_three"] is None
+    assert (summary["updates_per_second"] is None) == interrupted
