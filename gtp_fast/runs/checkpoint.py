@@ -36,6 +36,7 @@ class Best(NamedTuple):
     """The checkpoint that was marked best, and the mean score it was marked for."""
 
     path: Path
+    step: int
     score: float
 
 
@@ -138,7 +139,8 @@ def marked(run: str | os.PathLike[str]) -> Best | None:
     folder = Run(Path(run)).checkpoints
     try:
         note = json.loads((folder / _BEST).read_text())
-        return Best(folder / str(note["checkpoint"]), float(note["score"]))
+        name = str(note["checkpoint"])
+        return Best(folder / name, int(name.removeprefix(_PREFIX)), float(note["score"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -42,7 +42,7 @@ class Judge:
         progress: Callable[[int, int], object],
     ):
         settings = run.config()
-        self.agent = agent
+        self.agent, self.task = agent, task
         self.steps: int = settings["steps"]
         every = settings["evaluate_every"]
         self.given = every is not None
@@ -73,11 +73,13 @@ class Judge:
         self.kept: Evaluation | None = None
         """The logged evaluation of the very update that an interrupted run goes on from."""
         if self.evaluator is not None:
-            self.kept = self.log.at(start, agent.seeds, task.reference)
+            self.kept = self._at(start)
         self.evaluated = -1 if self.kept is None else start
         # What is logged may lack its checkpoint: only a marked one that is there can be the best.
+        self.best, self.best_step = -np.inf, -1
         marked = checkpoint.marked(run)
-        self.best = marked.score if marked is not None and marked.path.exists() else -np.inf
+        if marked is not None and marked.path.exists():
+            self.best, self.best_step = marked.score, marked.step
 
     @property
     def environment(self) -> str | None:
@@ -115,17 +117,25 @@ class Judge:
         self.seconds += took
         self.between += 0.0 if last else took
         self.cost = took / episodes
-        self.last, self.evaluated = found, done
         self.log.append(done, found)
-        return found
+        # Read back: with the successes of the whole run some of its nan are failures.
+        self.last, self.evaluated = self._at(done) or found, done
+        return self.last
 
     def is_best(self, found: Evaluation) -> bool:
         """Return whether an evaluation of all episodes beats those before it."""
-        value = float(np.mean(found.headline()[1]))
-        if found.returns.shape[1] < self._episodes or value <= self.best:
+        if found.returns.shape[1] < self._episodes:
             return False
-        self.best = value
+        # From its episodes: once one has reported success, that is what the whole run is judged by.
+        before = self._at(self.best_step)
+        self.best = self.best if before is None else _figure(before)
+        if _figure(found) <= self.best:
+            return False
+        self.best, self.best_step = _figure(found), self.evaluated
         return True
+
+    def _at(self, step: int) -> Evaluation | None:
+        return self.log.at(step, self.agent.seeds, self.task.reference)
 
     @property
     def _episodes(self) -> int:
@@ -135,6 +145,10 @@ class Judge:
         """Free the environments."""
         if self.evaluator is not None:
             self.evaluator.close()
+
+
+def _figure(found: Evaluation) -> float:
+    return float(np.mean(found.headline()[1]))
 
 
 def figures(found: Evaluation) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import fake_environments
@@ -17,6 +18,7 @@ from gtp_fast import cli, evaluate
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.episodes import ROWS
 from gtp_fast.evaluation.evaluator import Evaluator
+from gtp_fast.evaluation.record import joined
 from gtp_fast.evaluation.vector import flatten, make
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
@@ -121,6 +123,17 @@ def test_success_is_nan_where_the_environment_does_not_tell() -> None:
     evaluation = play(settings={"tells_success": False, "flat": True}, sampler=Flat())
     assert np.isnan(evaluation.successes).all()
     assert "success_rate" not in evaluation.means()
+
+
+def test_a_success_that_is_not_reported_is_a_failure_where_others_are() -> None:
+    told, silent = (
+        play((3, 5), settings={"limit": 4, "tells_failure": tells}) for tells in (True, False)
+    )
+    assert 0.0 < told.successes.mean() < 1.0 and equal(told, silent)
+    nothing = replace(told, successes=np.full_like(told.successes, np.nan))
+    whole = joined([told, nothing])
+    assert whole.successes.tolist() == [*told.successes.tolist(), *np.zeros((2, 20)).tolist()]
+    assert whole.means()["success_rate"] == [*told.successes.mean(1), 0.0, 0.0]
 
 
 class Flat:

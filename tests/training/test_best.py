@@ -13,7 +13,7 @@ import sets
 
 import gtp_fast
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.runs import checkpoint
+from gtp_fast.runs import checkpoint, evaluations
 from gtp_fast.training import judge
 from gtp_fast.training.callbacks import Callback
 
@@ -138,3 +138,37 @@ def test_a_run_without_an_environment_gets_a_summary(
     assert (summary["updates"], summary["last"], summary["best_mean_score"]) == (40, {}, None)
     assert summary["environment"] is None and summary["mean_of_last_three"] is None
     assert (summary["updates_per_second"] is None) == interrupted
+
+
+# An environment that reports a success when it happens, and nothing else.
+YES, MIXED, NEVER = [1.0, 1.0], [np.nan, 1.0], [np.nan, np.nan]
+
+
+@pytest.mark.parametrize(
+    ("successes", "best", "score"),
+    [([YES, MIXED, NEVER, NEVER], 10, 1.0), ([NEVER, NEVER, MIXED, YES], 40, 1.0),
+     ([NEVER, MIXED, YES, NEVER], 30, 1.0), ([NEVER, NEVER, MIXED, NEVER], 30, 0.5)],
+)  # fmt: skip
+@pytest.mark.parametrize("end", [None, 20])
+def test_a_success_that_is_not_reported_is_a_failure(
+    place: dict[str, Any], successes: list[Any], best: int, score: float, end: int | None
+) -> None:
+    paid = [9.0, 700.0, 8.0, 500.0]
+    Scripted.script = iter(zip(paid, successes, strict=True))
+    ending = Ending(end or -1)
+    try:
+        run = gtp_fast.fit(**place, callbacks=[ending])
+    except Ended:
+        run = again(place, ending.folder)
+    assert checkpoint.load(run, "best").step == best
+    assert run.summary["best_mean_score"] == score
+    assert run.summary["last"]["success_rate"] == [np.nan_to_num(successes[-1]).mean()]
+    assert np.isfinite(evaluations.read(run.run.evaluations)["success"]).all()
+
+
+def test_a_run_without_any_success_is_judged_by_its_return(place: dict[str, Any]) -> None:
+    returns(3.0, 4.0, 2.0, 1.0)
+    run = gtp_fast.fit(**place)
+    assert checkpoint.load(run, "best").step == 20
+    assert set(run.summary["last"]) == {"return", "length"}
+    assert np.isnan(evaluations.read(run.run.evaluations)["success"]).all()
