@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
+from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast import tasks
 from gtp_fast.agents.acting import ActBy, Acting
@@ -163,11 +165,27 @@ def evaluate(
         name = evaluator.name
     record = protocol(options, evaluated) | {
         "environment": name,
+        "own_environment": _is_own(environment, options, config, live is not None),
         "episodes": episodes,
         "reference": task.reference,
         "reference_source": task.reference_source,
     }
     return record, evaluation
+
+
+def _is_own(
+    environment: Environment, options: Options, config: Mapping[str, Any], live: bool
+) -> bool:
+    """Return whether a run is judged in its own environment; a live one is where it names none."""
+    stored = config.get("evaluation", {}).get("environment")
+    if options.env is None and (stored is None or not live):
+        return True
+    spec = environment if isinstance(environment, EnvSpec) else environment.spec
+    # Environments of one id may differ in their arguments.
+    try:
+        return spec is not None and bool(json.loads(spec.to_json()) == json.loads(stored))
+    except (TypeError, ValueError):
+        return False
 
 
 def heading(record: Mapping[str, Any], where: str) -> list[str]:
@@ -234,7 +252,10 @@ def write(record: dict[str, Any], evaluation: Evaluation) -> Path:
         "environment_seed": evaluation.environment_seeds,
     }
     content = record | {"means": evaluation.means(), "per_episode": figures}
-    return store(content, f"{acting_name(record)}-{record['episodes']}episodes")
+    name = f"{acting_name(record)}-{record['episodes']}episodes"
+    if not record["own_environment"]:
+        name += f"-{re.sub(r'[^A-Za-z0-9._-]+', '-', record['environment'])}"
+    return store(content, name)
 
 
 def acting_name(record: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import fake_environments
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -210,6 +211,35 @@ def test_the_command_repeats_an_evaluation_and_writes_it_down(
     assert "act_by = euler" in capsys.readouterr().out
     steps = json.loads((path.parent / path.name.replace("-z1-", "-z1-euler-")).read_text())
     assert steps["act_by"] == "euler" and steps["per_episode"] != written["per_episode"]
+
+
+def test_another_environment_has_files_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = gymnasium.spec("Short/Chaos-v0")
+    run = make_run(
+        tmp_path / "run", evaluation={"environment": own.to_json()}, observation_keys=list(KEYS)
+    )
+    words = [str(run), "--episodes", "2", "--processes", "0"]
+    assert cli.run(evaluate.main, words) == 0
+    (path,) = (run.path / "evaluations").iterdir()
+    before = path.read_bytes()
+    assert json.loads(before)["own_environment"] is True
+    assert cli.run(evaluate.main, [*words, "--env", "Short/Chaos-v0"]) == 0
+    assert [*path.parent.iterdir()] == [path]
+    before = path.read_bytes()
+    assert cli.run(evaluate.main, [*words, "--env", "Quiet/Chaos-v0"]) == 0
+    assert path.read_bytes() == before
+    other = json.loads(path.with_name(f"{path.stem}-Quiet-Chaos-v0.json").read_text())
+    assert (other["environment"], other["own_environment"]) == ("Quiet/Chaos-v0", False)
+    # The same id with other arguments is another environment too.
+    changed = run.config() | {"evaluation": {"environment": fake_environments.spec().to_json()}}
+    checkpoint.save(make_run(tmp_path / "changed", **changed), 90, checkpoint.load(run).tensors, {})
+    words[0] = str(tmp_path / "changed")
+    assert cli.run(evaluate.main, [*words, "--env", "Short/Chaos-v0"]) == 0
+    (path,) = (tmp_path / "changed" / "evaluations").iterdir()
+    assert path.stem.endswith("-2episodes-Short-Chaos-v0")
+    assert "every episode is in" in capsys.readouterr().out
 
 
 def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

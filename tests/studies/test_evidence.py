@@ -252,6 +252,7 @@ def test_an_older_run_counts_as_a_new_one_would_act(tmp_path: Path) -> None:
         {"k": 10},
         {"weights": "online"},
         {"seeds": [1]},
+        {"own_environment": False},
     ],
 )
 def test_another_evaluation_does_not_count(tmp_path: Path, changes: dict[str, Any]) -> None:

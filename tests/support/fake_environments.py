@@ -114,3 +114,10 @@ def make(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
 
 for name in ("Chaos", "Drift"):
     gymnasium.register(f"{name}-v0", entry_point=f"fake_environments:{name}")
+for name in ("Short", "Quiet"):
+    gymnasium.register(
+        f"{name}/Chaos-v0",
+        entry_point="fake_environments:Chaos",
+        max_episode_steps=9,
+        kwargs={"tells_success": name == "Short"},
+    )
