@@ -106,7 +106,7 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
     config = saved.config
     which = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
     return {
-        "run": str(saved.path.parent.parent),
+        "run": str(_home(saved.path)),
         "task": config["task"],
         "dataset": config.get("dataset_id", config["dataset"]),
         "agent": config["agent"],
@@ -122,6 +122,12 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
         "evaluation_seed": options.seed,
         "sampler": acting.sampler.describe(),
     }
+
+
+def _home(saved: Path) -> Path:
+    """Return the run folder of a checkpoint, or its own folder where it lies in none."""
+    above = saved.parent.parent
+    return above if (above / "config.yaml").exists() else saved
 
 
 def evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +241,22 @@ def test_another_environment_has_files_of_its_own(
     (path,) = (tmp_path / "changed" / "evaluations").iterdir()
     assert path.stem.endswith("-2episodes-Short-Chaos-v0")
     assert "every episode is in" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_was_copied_away_keeps_its_evaluations(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path / "run",
+        evaluation={"environment": fake_environments.spec().to_json()},
+        observation_keys=list(KEYS),
+    )
+    away = shutil.copytree(run.checkpoints / "step_000000060", tmp_path / "x" / "step_000000060")
+    for folder in (away, run.checkpoints / "step_000000060"):
+        words = [str(folder), "--episodes", "1", "--processes", "0"]
+        assert cli.run(evaluate.main, words) == 0
+    for home in (away, run.path):
+        (path,) = (home / "evaluations").iterdir()
+        assert json.loads(path.read_text())["run"] == str(home)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "x"]
 
 
 def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
