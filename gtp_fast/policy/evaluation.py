@@ -148,7 +148,7 @@ def evaluate(
     task = tasks.of_run(config)
     if live is not None or options.env is not None:
         task = judged_in(task, name_of(environment))
-    episodes = options.episodes or config["episodes"]
+    episodes = config["episodes"] if options.episodes is None else options.episodes
     total = episodes * len(agent.seeds)
     with (
         progress.bar(total, "episode") as bar,

@@ -278,6 +278,7 @@ def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--noise-scale", "11"], "noise_scale = 11 is out of range"),
         (["--checkpoint", "best"], "no best checkpoint"),
         (["--episodes", "-2"], "-2 episodes"),
+        (["--episodes", "0"], "0 episodes"),
         (["--episods", "3"], "did you mean --episodes"),
         ([], "names no environment"),
     ],
