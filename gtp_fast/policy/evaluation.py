@@ -182,7 +182,10 @@ def evaluate(
 def _is_own(
     environment: Environment, options: Options, config: Mapping[str, Any], live: bool
 ) -> bool:
-    """Return whether a run is judged in its own environment; a live one is where it names none."""
+    """Return whether a run is judged in its own environment.
+
+    A live one is its own where the run names none.
+    """
     stored = config.get("evaluation", {}).get("environment")
     if options.env is None and (stored is None or not live):
         return True

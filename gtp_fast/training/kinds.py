@@ -40,6 +40,9 @@ def _fitted(name: str, kind: Any, value: Any) -> Any:
         return tuple(_fitted(name, each, one) for one in (value if several else (value,)))
     either = get_origin(kind) in (Union, types.UnionType)
     known = get_args(kind) if either else (kind,)
+    rows = [one for one in known if get_origin(one) is tuple]
+    if rows and value is not None:
+        return _fitted(name, rows[0], value)
     for one in known:
         fits, found = _as(one, value)
         if fits:

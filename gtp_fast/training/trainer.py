@@ -156,7 +156,7 @@ class Trainer:
         return self.received() or int(self.callbacks.stop)
 
     def _make_up(self) -> None:
-        """Do what an end of the process left undone at the update that the run goes on from."""
+        """Do what an interruption left undone at the update of the last checkpoint."""
         kept, path = self.judge.kept, checkpoint.last(self.run)
         if self.judge.due(self.start):
             self._evaluate(self.start)

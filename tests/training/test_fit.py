@@ -128,7 +128,8 @@ def test_an_unknown_option_is_a_sentence(dataset: Path) -> None:
      ("batch_size", "64", "an integer"), ("batch_size", True, "an integer"),
      ("seeds", (0, "1"), "an integer"), ("seeds", "0", "an integer"), ("eta", "1", "a number"),
      ("discount", None, "a number"), ("log_every", None, "an integer"), ("output", 3, "text"),
-     ("tensorboard", "no", "True or False"), ("cut_at_goal", 1, "True or False")],
+     ("tensorboard", "no", "True or False"), ("cut_at_goal", 1, "True or False"),
+     ("action_low", "x", "a number")],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_a_sentence(
     dataset: Path, tmp_path: Path, option: str, value: Any, said: str
