@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -9,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+import torch
 
 from gtp_fast.errors import UserError
 
@@ -64,4 +66,6 @@ def _as(kind: Any, value: Any) -> tuple[bool, Any]:
         return number, value
     if kind is bool:
         return isinstance(value, bool | np.bool_), value
-    return isinstance(value, kind) or (kind is str and hasattr(value, "__fspath__")), value
+    if kind is str:
+        return isinstance(value, str | os.PathLike | torch.device), value
+    return isinstance(value, kind), value

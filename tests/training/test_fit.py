@@ -145,7 +145,7 @@ def test_a_value_of_another_kind_is_a_sentence(
 
 def test_numbers_that_are_whole_stand_for_integers(dataset: Path, tmp_path: Path) -> None:
     floats = {"steps": 2e1, "batch_size": np.float32(8), "seeds": np.arange(2), "eta": 1}
-    given = SMALL | floats | {"agent": "gtp", "env": "none", "output": tmp_path}
+    given = SMALL | floats | {"env": "none", "output": tmp_path, "device": torch.device("cpu")}
     config = gtp_fast.fit(dataset, **given).run.config()
     assert (config["steps"], config["agent_settings"]["batch_size"]) == (20, 8)
     assert isinstance(config["steps"], int) and config["seeds"] == [0, 1]
