@@ -44,6 +44,7 @@ def of(group: Group, step: int) -> Again | None:
                 # Evaluations from before the choice do not name it.
                 found.get("act_by", "map") == today
                 and found["step"] == step
+                and found.get("own_environment", True)
                 and found["evaluation_seed"] == 0
                 and found["episodes"] == group.episodes
                 and found["noise_scale"] == group.settings.get("noise_scale", 1.0)

@@ -61,7 +61,11 @@ def collect(root: Path, earlier: Path | None = None) -> list[Record]:
     for path in sorted(root.rglob("summary.json")):
         if not (path.parent / "config.yaml").exists():
             continue
-        record = _record(runs.open_run(path.parent))
+        run = runs.open_run(path.parent)
+        # A run without an environment has no scores.
+        if not run.evaluations.exists():
+            continue
+        record = _record(run)
         records.append(record)
         for seed in record["seeds"]:
             key = (record["task"], record["label"], record["steps"], record["width"], seed)
@@ -116,8 +120,8 @@ def _record(run: runs.Run) -> Record:
         "intervals": [_rounded(stats.bootstrap_interval([e], stats.mean)) for e in episodes],
         "episodes": group.episodes,
         "curve": {"steps": steps, "scores": [values.round(4) for values in curve]},
-        "updates_per_second": round(rate, 2),
-        "hours_per_seed": round(config["steps"] / rate / 3600 / len(seeds), 4),
+        "updates_per_second": rate and round(rate, 2),
+        "hours_per_seed": rate and round(config["steps"] / rate / 3600 / len(seeds), 4),
         "diverged": summary.get("diverged", {}),
         "dataset": group.dataset,
         "made_locally": not summary["official_dataset"],

@@ -122,11 +122,13 @@ def sum_table(table: Sequence[Row], order: Sequence[str]) -> str:
     lines = []
     for row in table:
         members = [record for runs in row.runs.values() for record in runs]
-        hours = [record["hours_per_seed"] for record in members]
+        # A run that an interruption kept from its summary knows no rate.
+        hours = [h for record in members if (h := record["hours_per_seed"]) is not None]
         seeds = sum(len(record["seeds"]) for record in members)
         lines.append([
             row.name, f"{row.first['steps']:,}", str(len(row.runs)), str(seeds),
-            "-" if ours in (None, row) else chance(ours, row, order), f"{np.mean(hours):.2f}",
+            "-" if ours in (None, row) else chance(ours, row, order),
+            f"{np.mean(hours):.2f}" if hours else "-",
         ])  # fmt: skip
     return markdown(head, lines, aligned=False)
 

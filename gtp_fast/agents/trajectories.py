@@ -46,10 +46,24 @@ def favoured(
     weights = reference.trajectory_weights(
         advantage, torch.bincount(judged.part), eta, maximum, least_share
     )
-    # Rounded, because the last digits of a weight depend on the machine; the draws must not.
-    units = (weights * _UNITS).round().long()
+    units = _whole(weights, torch.bincount(judged.part))
     lots = reference.alias_table(units[judged.part])
     return replace(table, lots=lots.to(table.device))
+
+
+def _whole(weights: Tensor, rows: Tensor) -> Tensor:
+    """Return weights [P] of at least 1 as whole numbers that `reference.alias_table` can add up.
+
+    rows: of each part [P]. Rounded, because the last digits of a weight depend on the machine; the
+    draws must not.
+    """
+    units, count = (weights * _UNITS).round().long(), int(rows.sum())
+    total, most = int((units * rows).sum()), 2**62 // count
+    if total < most:
+        return units
+    # Coarser ones: rounding adds at most half a unit a row, the least of 1 at most one.
+    share = (most - 2 * count) / total
+    return (weights * (_UNITS * share)).round().long().clamp(min=1)
 
 
 def _episodes(table: TransitionTable) -> _Judged:

@@ -91,7 +91,9 @@ class Processes(Engine):
         """Bring agent and watch up to date."""
         self._request(None)
         tensors = self.memory.tensors
-        self.watch.total.copy_(tensors["total"])
+        # After `means` the processes keep their sums until their next update.
+        if self.watch.count:
+            self.watch.total.copy_(tensors["total"])
         self.watch.bad_step.copy_(tensors["bad_step"])
         self.agent.load_state_dict({name: tensors[name] for name in self.state})
 

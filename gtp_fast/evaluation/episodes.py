@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gtp_fast.data import box
 from gtp_fast.errors import UserError
-from gtp_fast.evaluation.record import Evaluation
+from gtp_fast.evaluation.record import Evaluation, told
 from gtp_fast.evaluation.vector import Floats, Moment, Slots
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
@@ -120,7 +120,7 @@ class Play:
             if ended.any():
                 observation = self.slots.reset(self._follow(ended), ended)
         return Evaluation(
-            self.plan.seeds, self.returns, self.lengths, self.successes, self.seeds,
+            self.plan.seeds, self.returns, self.lengths, told(self.successes), self.seeds,
             self.plan.reference,
         )  # fmt: skip
 

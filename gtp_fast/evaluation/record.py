@@ -25,7 +25,7 @@ class Evaluation:
     lengths: NDArray[np.int64]
     """Steps [S, N]."""
     successes: Figures
-    """1 if any step was a success, else 0; nan if the environment reports none: [S, N]."""
+    """1 if any step was a success, else 0; nan if no episode reports any: [S, N]."""
     environment_seeds: NDArray[np.int64]
     """Seed of each episode's reset, the same for every policy [N]."""
     reference: tuple[float, float] | None = None
@@ -59,6 +59,14 @@ class Evaluation:
         return {name: values.mean(1).tolist() for name, values in figures.items()}
 
 
+def told(successes: Figures) -> Figures:
+    """Return successes with failures where an episode reports none and another one does.
+
+    Some environments report a success only when it happens.
+    """
+    return successes if np.isnan(successes).all() else np.nan_to_num(successes)
+
+
 def joined(parts: Sequence[Evaluation]) -> Evaluation:
     """Return one evaluation out of several of the same episodes, policy after policy."""
     first = parts[0]
@@ -67,6 +75,7 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
         for name in ("returns", "lengths", "successes")
     )
     seeds = tuple(seed for part in parts for seed in part.seeds)
+    successes = told(successes)
     return Evaluation(seeds, returns, lengths, successes, first.environment_seeds, first.reference)
 
 

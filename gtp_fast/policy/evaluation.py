@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
+from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast import tasks
 from gtp_fast.agents.acting import ActBy, Acting
@@ -104,7 +106,7 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
     config = saved.config
     which = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
     return {
-        "run": str(saved.path.parent.parent),
+        "run": str(_home(saved.path)),
         "task": config["task"],
         "dataset": config.get("dataset_id", config["dataset"]),
         "agent": config["agent"],
@@ -120,6 +122,12 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
         "evaluation_seed": options.seed,
         "sampler": acting.sampler.describe(),
     }
+
+
+def _home(saved: Path) -> Path:
+    """Return the run folder of a checkpoint, or its own folder where it lies in none."""
+    above = saved.parent.parent
+    return above if (above / "config.yaml").exists() else saved
 
 
 def evaluate(
@@ -140,7 +148,7 @@ def evaluate(
     task = tasks.of_run(config)
     if live is not None or options.env is not None:
         task = judged_in(task, name_of(environment))
-    episodes = options.episodes or config["episodes"]
+    episodes = config["episodes"] if options.episodes is None else options.episodes
     total = episodes * len(agent.seeds)
     with (
         progress.bar(total, "episode") as bar,
@@ -163,11 +171,30 @@ def evaluate(
         name = evaluator.name
     record = protocol(options, evaluated) | {
         "environment": name,
+        "own_environment": _is_own(environment, options, config, live is not None),
         "episodes": episodes,
         "reference": task.reference,
         "reference_source": task.reference_source,
     }
     return record, evaluation
+
+
+def _is_own(
+    environment: Environment, options: Options, config: Mapping[str, Any], live: bool
+) -> bool:
+    """Return whether a run is judged in its own environment.
+
+    A live one is its own where the run names none.
+    """
+    stored = config.get("evaluation", {}).get("environment")
+    if options.env is None and (stored is None or not live):
+        return True
+    spec = environment if isinstance(environment, EnvSpec) else environment.spec
+    # Environments of one id may differ in their arguments.
+    try:
+        return spec is not None and bool(json.loads(spec.to_json()) == json.loads(stored))
+    except (TypeError, ValueError):
+        return False
 
 
 def heading(record: Mapping[str, Any], where: str) -> list[str]:
@@ -234,7 +261,10 @@ def write(record: dict[str, Any], evaluation: Evaluation) -> Path:
         "environment_seed": evaluation.environment_seeds,
     }
     content = record | {"means": evaluation.means(), "per_episode": figures}
-    return store(content, f"{acting_name(record)}-{record['episodes']}episodes")
+    name = f"{acting_name(record)}-{record['episodes']}episodes"
+    if not record["own_environment"]:
+        name += f"-{re.sub(r'[^A-Za-z0-9._-]+', '-', record['environment'])}"
+    return store(content, name)
 
 
 def acting_name(record: Mapping[str, Any]) -> str:

@@ -32,6 +32,14 @@ _PREFIX = "step_"
 _BEST = "best.json"
 
 
+class Best(NamedTuple):
+    """The checkpoint that was marked best, and the mean score it was marked for."""
+
+    path: Path
+    step: int
+    score: float
+
+
 class Checkpoint(NamedTuple):
     """A checkpoint; tensors lie on the CPU, meta is what the caller of `save` added."""
 
@@ -122,31 +130,49 @@ def last_good(run: str | os.PathLike[str]) -> str:
 
 def best(run: str | os.PathLike[str]) -> Path | None:
     """Return the checkpoint that was marked best, or None."""
+    found = marked(run)
+    return None if found is None else found.path
+
+
+def marked(run: str | os.PathLike[str]) -> Best | None:
+    """Return what `mark_best` wrote, or None; UserError where it cannot be read."""
     folder = Run(Path(run)).checkpoints
     try:
-        path = folder / str(json.loads((folder / _BEST).read_text())["checkpoint"])
+        note = json.loads((folder / _BEST).read_text())
+        name = str(note["checkpoint"])
+        return Best(folder / name, int(name.removeprefix(_PREFIX)), float(note["score"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{folder / _BEST} cannot be read: delete it and use --checkpoint last."
         ) from error
-    return path
 
 
 def find(path: str | os.PathLike[str], which: str = "last") -> Path:
-    """Return a checkpoint folder: the `last` or `best` of a run folder, or `path` itself."""
+    """Return a checkpoint folder: the `last` or `best` of a run folder, or `path` itself.
+
+    which: also a path, or the name of one of the run's. UserError when there is no such checkpoint.
+    """
     folder = Path(path)
     if folder.name in ("state.json", "state.safetensors"):
         folder = folder.parent
     if folder.name.startswith(_PREFIX):
         _recover(folder.parent)
+        if not folder.is_dir():
+            raise _absent(folder, folder.parent)
         return folder
     if (folder / "state.json").exists():
         return folder
     if not folder.is_dir():
         raise UserError(f"There is no run folder or checkpoint {folder}.")
     if which not in ("last", "best"):
+        inside = Run(folder).checkpoints
+        _recover(inside)
+        if Path(which).name == which and (inside / which).is_dir():
+            return inside / which
+        if not Path(which).exists():
+            raise _absent(which, inside)
         return find(which)
     found = last(folder) if which == "last" else best(folder)
     if found is None:
@@ -157,6 +183,13 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
         )
         raise UserError(f"{folder} has no {which} checkpoint: {mend}.")
     return found
+
+
+def _absent(name: object, folder: Path) -> UserError:
+    there = ", ".join(path.name for path in _saved(folder))
+    return UserError(
+        f"There is no checkpoint {name}" + (f"; {folder.parent} has {there}." if there else ".")
+    )
 
 
 def load(path: str | os.PathLike[str], which: str = "last") -> Checkpoint:

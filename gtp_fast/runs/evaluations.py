@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gtp_fast.errors import untrusted
-from gtp_fast.evaluation.record import Evaluation, Figures
+from gtp_fast.evaluation.record import Evaluation, Figures, told
 from gtp_fast.system.files import write_atomically
 
 _COLUMNS = ("step", "seed", "episode", "return", "length", "success", "environment_seed")
@@ -56,6 +56,23 @@ class EvaluationLog:
             }
         )
 
+    def at(
+        self, step: int, seeds: Sequence[int], reference: tuple[float, float] | None
+    ) -> Evaluation | None:
+        """Return the evaluation after `step` updates, or None; seeds: of its policies, in order."""
+        rows = read(self.path) if self.path.exists() else {}
+        if not rows or not (rows["step"] == step).any():
+            return None
+        there = {name: column[rows["step"] == step] for name, column in rows.items()}
+        episodes = len(there["seed"]) // len(seeds)
+        if there["seed"].tolist() != np.repeat(np.array(seeds), episodes).tolist():
+            return None
+        returns, lengths, successes = (
+            there[name].reshape(len(seeds), episodes) for name in ("return", "length", "success")
+        )
+        drawn = there["environment_seed"][:episodes]
+        return Evaluation(tuple(seeds), returns, lengths, successes, drawn, reference)
+
     def _write(self, rows: dict[str, Any]) -> None:
         data = io.BytesIO()
         np.savez(data, **rows)
@@ -63,13 +80,17 @@ class EvaluationLog:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return the columns of evaluations.npz; UserError when it is damaged."""
+    """Return the columns of evaluations.npz; UserError when it is damaged.
+
+    A success that is not reported is a failure where any episode of the run reports one.
+    """
     mend = "move it away and evaluate the run again"
     with untrusted(f"{path} cannot be read", mend), np.load(path, allow_pickle=False) as file:
         columns = {name: file[name] for name in _COLUMNS}
         if len({column.shape for column in columns.values()}) > 1 or columns["step"].ndim != 1:
             raise ValueError("its columns differ in length")
         _check(columns)
+    columns["success"] = told(columns["success"])
     return columns
 
 

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from gtp_fast.agents.gtp.config import GTPConfig
 from gtp_fast.errors import UserError
 from gtp_fast.ops import precision as ops_precision
 from gtp_fast.tasks import Rules, Task
+from gtp_fast.training import kinds
 from gtp_fast.training.options import RunConfig, essential, options_of
 
 _EARLY: dict[str, str | None] = {
@@ -76,11 +77,13 @@ def of_keywords(
     """Return the settings of a run from keywords: the names of the command line's options.
 
     dataset: as --dataset; name: of data that come from memory. A number stands for one value per
-    seed where the option takes several. Raises UserError for an unknown name.
+    seed where the option takes several. Raises UserError for an unknown name or a value of another
+    kind.
     """
     task_name = options.get("task", "")
     if not (task_name or dataset or name):
         raise UserError(_NO_DATA)
+    options = kinds.checked(options, (RunConfig, Rules, agents.find(agent).Config))
     task, config = _defaults(
         task_name, dataset or name, agent, options.get("steps"), options.get("preset", "auto")
     )
@@ -93,11 +96,7 @@ def of_keywords(
                 f"Unknown option {option!r}"
                 + (f": did you mean {', '.join(near)}?" if near else ".")
             )
-        home = groups[homes[option]]
-        several = isinstance(getattr(home, option), tuple)
-        if several and not isinstance(value, str):
-            value = tuple(value) if isinstance(value, Iterable) else (value,)
-        groups[homes[option]] = dataclasses.replace(home, **{option: value})
+        groups[homes[option]] = dataclasses.replace(groups[homes[option]], **{option: value})
     return _checked(groups["run"], groups["data"], groups["agent"], task, set(options))
 
 
@@ -258,3 +257,8 @@ def _check(run: RunConfig) -> None:
         value = getattr(run, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+    if run.evaluate_every is not None and run.evaluate_every < 0:
+        raise UserError(
+            f"--evaluate-every must be at least 0, which is one evaluation at the end, not "
+            f"{run.evaluate_every}."
+        )

@@ -38,14 +38,14 @@ class Facts:
 class Outcome:
     """What a finished run reached."""
 
-    last: Evaluation
-    """Evaluation after the last update."""
+    last: Evaluation | None
+    """Evaluation after the last update; None without an environment."""
     best: float
     """Highest mean score of all evaluations."""
     diverged: Sequence[Diverged]
     updates: int
-    updates_per_second: float
-    """Without the time of evaluations."""
+    updates_per_second: float | None
+    """Without the time of evaluations; None where the process made no update."""
 
 
 def announce(facts: Facts) -> None:
@@ -107,10 +107,13 @@ def announced(facts: Facts) -> list[str]:
 
 
 def summarise(facts: Facts, outcome: Outcome) -> None:
-    """Write summary.json, and print the scores with all that they must be read with."""
+    """Write summary.json, and print the scores with all that they must be read with.
+
+    outcome: with an evaluation.
+    """
     content = summary(facts, outcome)
     facts.run.write_summary(content)
-    means, count = outcome.last.means(), len(facts.agent.seeds)
+    means, count = content["last"], len(facts.agent.seeds)
     print(
         f"\n{content['task']} on {content['dataset']}: {content['episodes_per_seed']} episodes a "
         f"seed in {facts.environment}, last checkpoint (update {outcome.updates:,}), "
@@ -123,10 +126,11 @@ def summarise(facts: Facts, outcome: Outcome) -> None:
     for name, values in means.items():
         each = " ".join(f"{value:.3g}" for value in values)
         print(f"  {name:13s} {np.mean(values):8.3f} +- {np.std(values):.3f} over seeds ({each})")
-    print(
-        f"  updates/s     {outcome.updates_per_second:8.1f} (each advances all {count} seeds; "
-        "evaluation left out)"
-    )
+    if outcome.updates_per_second is not None:
+        print(
+            f"  updates/s     {outcome.updates_per_second:8.1f} (each advances all {count} seeds; "
+            "evaluation left out)"
+        )
     print(f"  run folder    {facts.run.path}")
 
 
@@ -140,7 +144,7 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "official_dataset": table.provenance.official,
         "data": {"description": table.provenance.description, "transitions": len(table)},
         "environment": facts.environment,
-        "episodes_per_seed": outcome.last.returns.shape[1],
+        "episodes_per_seed": 0 if outcome.last is None else outcome.last.returns.shape[1],
         "seeds": list(agent.seeds),
         "diverged": {str(one.seed): one.step for one in outcome.diverged},
         "updates": outcome.updates,
@@ -152,11 +156,11 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "noise_scale": agent.noise_scale,
         "act_by": agent.act_by,
         "effective_rows": 1.0 if table.lots is None else _effective_rows(table.lots),
-        "last": outcome.last.means(),
+        "last": {} if outcome.last is None else outcome.last.means(),
         "mean_of_last_three": _last_three(facts),
         "health": guidance.last(columns),
         "warnings": list(guidance.of_run(columns, settings).values()),
-        "best_mean_score": outcome.best,
+        "best_mean_score": outcome.best if np.isfinite(outcome.best) else None,
         "data_return": table.statistics.mean_return,
         "data_success_rate": table.statistics.success_rate,
         "updates_per_second": outcome.updates_per_second,
@@ -168,6 +172,8 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
 
 def _last_three(facts: Facts) -> list[float] | None:
     """Return each seed's mean success of the last three evaluations, if there are three."""
+    if not facts.run.evaluations.exists():
+        return None
     rows = evaluations.read(facts.run.evaluations)
     means = evaluations.mean_of_last_three(rows, "success")
     return None if means is None or np.isnan(means).any() else means.tolist()

@@ -17,7 +17,7 @@ from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.policy import Policy
 from gtp_fast.policy.evaluation import Options, evaluate, write
 from gtp_fast.runs import Run, metrics, open_run
-from gtp_fast.training import config, start
+from gtp_fast.training import config, kinds, start
 from gtp_fast.training.callbacks import Callback
 from gtp_fast.training.options import RunConfig
 
@@ -106,6 +106,7 @@ def fit(
                 f"{', '.join(options)}."
             )
         named = env if isinstance(env, str) else None
+        known = kinds.checked(known, (RunConfig,))
         again = RunConfig(**known, env=named, resume=str(resume))
         trainer = start.resume(again, arrays, live, callbacks)
     else:

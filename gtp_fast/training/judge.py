@@ -16,8 +16,8 @@ from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.policy import off_policy
 from gtp_fast.policy.evaluation import FQE_STEPS, Options
-from gtp_fast.runs import Run
-from gtp_fast.runs.evaluations import EvaluationLog, by_step, read
+from gtp_fast.runs import Run, checkpoint
+from gtp_fast.runs.evaluations import EvaluationLog
 from gtp_fast.tasks import Task
 
 _SHARE = 0.2
@@ -70,7 +70,16 @@ class Judge:
                 progress=progress,
             )
         )
-        self.best, self.evaluated = self._so_far()
+        self.kept: Evaluation | None = None
+        """The logged evaluation of the very update that an interrupted run goes on from."""
+        if self.evaluator is not None:
+            self.kept = self._at(start)
+        self.evaluated = -1 if self.kept is None else start
+        # What is logged may lack its checkpoint: only a marked one that is there can be the best.
+        self.best, self.best_step = -np.inf, -1
+        marked = checkpoint.marked(run)
+        if marked is not None and marked.path.exists():
+            self.best, self.best_step = marked.score, marked.step
 
     @property
     def environment(self) -> str | None:
@@ -108,43 +117,38 @@ class Judge:
         self.seconds += took
         self.between += 0.0 if last else took
         self.cost = took / episodes
-        self.last, self.evaluated = found, done
         self.log.append(done, found)
-        return found
+        # Read back: with the successes of the whole run some of its nan are failures.
+        self.last, self.evaluated = self._at(done) or found, done
+        return self.last
 
     def is_best(self, found: Evaluation) -> bool:
         """Return whether an evaluation of all episodes beats those before it."""
-        value = float(np.mean(found.headline()[1]))
-        if found.returns.shape[1] < self._episodes or value <= self.best:
+        if found.returns.shape[1] < self._episodes:
             return False
-        self.best = value
+        # From its episodes: once one has reported success, that is what the whole run is judged by.
+        before = self._at(self.best_step)
+        self.best = self.best if before is None else _figure(before)
+        if _figure(found) <= self.best:
+            return False
+        self.best, self.best_step = _figure(found), self.evaluated
         return True
+
+    def _at(self, step: int) -> Evaluation | None:
+        return self.log.at(step, self.agent.seeds, self.task.reference)
 
     @property
     def _episodes(self) -> int:
         return 0 if self.evaluator is None else self.evaluator.episodes
 
-    def _so_far(self) -> tuple[float, int]:
-        """Return the best figure of an interrupted run's whole evaluations and its last step."""
-        if not self.log.path.exists():
-            return -np.inf, -1
-        rows = read(self.log.path)
-        rows["score"] = self.task.score(rows["return"])
-        names = ("score", "success", "return")
-        column = next((name for name in names if not np.isnan(rows[name]).any()), "return")
-        steps, means = by_step(rows, column)
-        whole = self._episodes * len(self.agent.seeds)
-        best = [
-            float(np.mean(mean))
-            for step, mean in zip(steps, means, strict=True)
-            if (rows["step"] == step).sum() >= whole
-        ]
-        return max(best, default=-np.inf), max(steps, default=-1)
-
     def close(self) -> None:
         """Free the environments."""
         if self.evaluator is not None:
             self.evaluator.close()
+
+
+def _figure(found: Evaluation) -> float:
+    return float(np.mean(found.headline()[1]))
 
 
 def figures(found: Evaluation) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,9 +109,8 @@ class Trainer:
         try:
             self.callbacks.call("start", self.agent, self.run.path)
             with self.bar, closing(self.judge), engine.stop_signals() as self.received:
-                # A stop in the middle of an evaluation left its step without one.
-                if self.start and self.judge.due(self.start):
-                    self._evaluate(self.start)
+                if self.start:
+                    self._make_up()
                 done = self._run()
                 received = self.received()
                 if not received and self.callbacks.stop and not self.judge.complete(done):
@@ -133,24 +131,44 @@ class Trainer:
             )
             return 128 + received
         if self.judge.last is not None:
-            seconds = time.perf_counter() - self.began - self.judge.seconds - self.noting
-            rate = (done - self.start) / seconds
-            diverged = self.watch.diverged()
-            console.summarise(
-                self.facts,
-                console.Outcome(self.judge.last, self.judge.best, diverged, done, rate),
-            )
-        elif (
-            self.judge.evaluator is None
-            and done == self.steps
-            and self.settings["evaluation"].get("reason") != NO_ENVIRONMENT
-        ):
-            print(judge.by_data(self.run, self.agent, self.table, self.steps))
+            console.summarise(self.facts, self._outcome(done))
+        elif self.judge.evaluator is None:
+            if done > self.start or self._unsaid(done):
+                self.run.write_summary(console.summary(self.facts, self._outcome(done)))
+            asked = self.settings["evaluation"].get("reason") != NO_ENVIRONMENT
+            if done == self.steps and asked:
+                print(judge.by_data(self.run, self.agent, self.table, self.steps))
         return 0
+
+    def _outcome(self, done: int) -> console.Outcome:
+        """Return what the run reached; without a rate where it did no update."""
+        seconds = time.perf_counter() - self.began - self.judge.seconds - self.noting
+        return console.Outcome(
+            self.judge.last,
+            self.judge.best,
+            self.watch.diverged(),
+            done,
+            (done - self.start) / seconds if done > self.start else None,
+        )
 
     def stopped(self) -> int:
         """Return a number other than 0 once the run is to stop."""
         return self.received() or int(self.callbacks.stop)
+
+    def _make_up(self) -> None:
+        """Do what an interruption left undone at the update of the last checkpoint."""
+        kept, path = self.judge.kept, checkpoint.last(self.run)
+        if self.judge.due(self.start):
+            self._evaluate(self.start)
+        elif kept is not None:
+            if path is not None and self.judge.is_best(kept):
+                checkpoint.mark_best(self.run, path, self.judge.best)
+            if self._unsaid(self.start):
+                self.judge.last = kept
+
+    def _unsaid(self, done: int) -> bool:
+        """Return whether summary.json does not tell of a run that ends after this update."""
+        return self.run.summary().get("updates") != done
 
     def _run(self) -> int:
         """Run the updates with everything between them; return how many are done in all."""
@@ -220,9 +238,7 @@ class Trainer:
         self._note(done, judge.figures(found))
         name, values = found.headline()
         self._show({name: f"{np.mean(values):.3g}"})
-        path = self._save(done)
-        if self.judge.is_best(found):
-            checkpoint.mark_best(self.run, path, self.judge.best)
+        self._save(done, self.judge.is_best(found))
         self.callbacks.call("evaluation", done, found)
         return True
 
@@ -238,12 +254,16 @@ class Trainer:
                 self._say(sentence)
         self.noting += time.perf_counter() - began
 
-    def _save(self, done: int) -> Path:
-        if done != self.saved_step:
+    def _save(self, done: int, best: bool = False) -> None:
+        """Save a checkpoint, mark it where it is the best so far, then call the callbacks."""
+        fresh = done != self.saved_step
+        if fresh:
             self.divergence.check(self._say)
             self.saved = checkpoint.save(
                 self.run, done, self.agent.state_dict(), {"metrics": self.watch.sums()}
             )
             self.saved_step = done
+        if best:
+            checkpoint.mark_best(self.run, self.saved, self.judge.best)
+        if fresh:
             self.callbacks.call("checkpoint", done, self.saved)
-        return self.saved

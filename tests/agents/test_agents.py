@@ -249,6 +249,13 @@ def test_metrics_are_finite_named_and_one_column_a_seed(name: str) -> None:
     assert ("action_std_one_jump" in spread) == agent.k_is_free and "action_std_k_steps" in spread
 
 
+def test_a_grid_of_times_that_would_shrink_is_refused() -> None:
+    sizes = {"first_nodes": 151, "last_nodes": 150}
+    with pytest.raises(UserError, match="--first-nodes 151 is more than --last-nodes 150"):
+        make("consistency-ac", (0,), tiny("consistency-ac", **sizes))
+    make("consistency-ac", (0,), tiny("consistency-ac", first_nodes=150, last_nodes=150))
+
+
 # --- acting --------------------------------------------------------------------------------------
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fake_environments
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -17,6 +20,7 @@ from gtp_fast import cli, evaluate
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.episodes import ROWS
 from gtp_fast.evaluation.evaluator import Evaluator
+from gtp_fast.evaluation.record import joined
 from gtp_fast.evaluation.vector import flatten, make
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
@@ -123,6 +127,17 @@ def test_success_is_nan_where_the_environment_does_not_tell() -> None:
     assert "success_rate" not in evaluation.means()
 
 
+def test_a_success_that_is_not_reported_is_a_failure_where_others_are() -> None:
+    told, silent = (
+        play((3, 5), settings={"limit": 4, "tells_failure": tells}) for tells in (True, False)
+    )
+    assert 0.0 < told.successes.mean() < 1.0 and equal(told, silent)
+    nothing = replace(told, successes=np.full_like(told.successes, np.nan))
+    whole = joined([told, nothing])
+    assert whole.successes.tolist() == [*told.successes.tolist(), *np.zeros((2, 20)).tolist()]
+    assert whole.means()["success_rate"] == [*told.successes.mean(1), 0.0, 0.0]
+
+
 class Flat:
     """A policy of the flat observation."""
 
@@ -199,6 +214,51 @@ def test_the_command_repeats_an_evaluation_and_writes_it_down(
     assert steps["act_by"] == "euler" and steps["per_episode"] != written["per_episode"]
 
 
+def test_another_environment_has_files_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = gymnasium.spec("Short/Chaos-v0")
+    run = make_run(
+        tmp_path / "run", evaluation={"environment": own.to_json()}, observation_keys=list(KEYS)
+    )
+    words = [str(run), "--episodes", "2", "--processes", "0"]
+    assert cli.run(evaluate.main, words) == 0
+    (path,) = (run.path / "evaluations").iterdir()
+    before = path.read_bytes()
+    assert json.loads(before)["own_environment"] is True
+    assert cli.run(evaluate.main, [*words, "--env", "Short/Chaos-v0"]) == 0
+    assert [*path.parent.iterdir()] == [path]
+    before = path.read_bytes()
+    assert cli.run(evaluate.main, [*words, "--env", "Quiet/Chaos-v0"]) == 0
+    assert path.read_bytes() == before
+    other = json.loads(path.with_name(f"{path.stem}-Quiet-Chaos-v0.json").read_text())
+    assert (other["environment"], other["own_environment"]) == ("Quiet/Chaos-v0", False)
+    # The same id with other arguments is another environment too.
+    changed = run.config() | {"evaluation": {"environment": fake_environments.spec().to_json()}}
+    checkpoint.save(make_run(tmp_path / "changed", **changed), 90, checkpoint.load(run).tensors, {})
+    words[0] = str(tmp_path / "changed")
+    assert cli.run(evaluate.main, [*words, "--env", "Short/Chaos-v0"]) == 0
+    (path,) = (tmp_path / "changed" / "evaluations").iterdir()
+    assert path.stem.endswith("-2episodes-Short-Chaos-v0")
+    assert "every episode is in" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_was_copied_away_keeps_its_evaluations(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path / "run",
+        evaluation={"environment": fake_environments.spec().to_json()},
+        observation_keys=list(KEYS),
+    )
+    away = shutil.copytree(run.checkpoints / "step_000000060", tmp_path / "x" / "step_000000060")
+    for folder in (away, run.checkpoints / "step_000000060"):
+        words = [str(folder), "--episodes", "1", "--processes", "0"]
+        assert cli.run(evaluate.main, words) == 0
+    for home in (away, run.path):
+        (path,) = (home / "evaluations").iterdir()
+        assert json.loads(path.read_text())["run"] == str(home)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "x"]
+
+
 def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run", evaluation={"environment": fake_environments.spec().to_json()})
     checkpoint.mark_best(run, run.checkpoints / "step_000000060", 1.0)
@@ -218,6 +278,7 @@ def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--noise-scale", "11"], "noise_scale = 11 is out of range"),
         (["--checkpoint", "best"], "no best checkpoint"),
         (["--episodes", "-2"], "-2 episodes"),
+        (["--episodes", "0"], "0 episodes"),
         (["--episods", "3"], "did you mean --episodes"),
         ([], "names no environment"),
     ],

@@ -197,6 +197,23 @@ def test_a_checkpoint_can_be_named_in_every_way(run: Run, tmp_path: Path) -> Non
     assert checkpoint.load(alone).config == run.config()
 
 
+def test_a_checkpoint_is_found_by_its_name_and_a_mistyped_one_is_refused(
+    run: Run, tmp_path: Path
+) -> None:
+    for step in (10, 20):
+        checkpoint.save(run, step, tensors(), {})
+    assert checkpoint.load(run, "step_000000010").step == 10
+    has = rf"; {run.path} has step_000000010, step_000000020\.$"
+    for path, which in (
+        (run.path, "step_000000030"), (run.path, "nosuch"), (run.path, str(tmp_path / "nosuch")),
+        (run.checkpoints / "step_000000030", "last"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=r"^There is no checkpoint .*(30|nosuch)" + has):
+            checkpoint.load(path, which)
+    with pytest.raises(UserError, match=r"^There is no checkpoint .*/step_000000030\.$"):
+        checkpoint.load(tmp_path / "step_000000030")
+
+
 def test_a_missing_checkpoint_says_what_to_do(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no last checkpoint: train it first"):
         checkpoint.load(run)

@@ -120,6 +120,18 @@ def test_averages_are_over_the_tasks_that_every_label_has(found: Path) -> None:
     assert "(pointmaze-umaze, pointmaze-large)" in page
 
 
+def test_runs_without_scores_or_without_a_rate_do_no_harm(found: Path) -> None:
+    blind = cell(found, MAZES[1], "bc", 1, NONE)
+    blind.evaluations.unlink()
+    cell(found, MAZES[1], "gtp-clone", 1, HALF, steps=200)
+    late = Run(found / MAZES[1] / "gtp-clone" / "1-200")
+    late.write_summary(late.summary() | {"updates_per_second": None})
+    records = evidence_runs.collect(found)
+    assert [r["seeds"] for r in records if (r["task"], r["label"]) == (MAZES[1], "bc")] == [[0]]
+    page = evidence_page.page(records, CAMPAIGN)
+    assert any("gtp-clone" in one and one.rstrip(" |").endswith("-") for one in page.splitlines())
+
+
 def test_every_task_weighs_the_same_in_an_average() -> None:
     strata = [[10.0, 20.0, 60.0], [100.0]]
     assert evidence_tables.average(strata)([10.0, 20.0, 60.0, 100.0]) == 65.0
@@ -240,6 +252,7 @@ def test_an_older_run_counts_as_a_new_one_would_act(tmp_path: Path) -> None:
         {"k": 10},
         {"weights": "online"},
         {"seeds": [1]},
+        {"own_environment": False},
     ],
 )
 def test_another_evaluation_does_not_count(tmp_path: Path, changes: dict[str, Any]) -> None:

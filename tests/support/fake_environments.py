@@ -21,8 +21,10 @@ class Chaos(gymnasium.Env[Any, Any]):
     success is a moment near the top, wherever in the episode.
     """
 
-    def __init__(self, tells_success: bool = True, flat: bool = False) -> None:
-        self.tells_success, self.flat = tells_success, flat
+    def __init__(
+        self, tells_success: bool = True, flat: bool = False, tells_failure: bool = True
+    ) -> None:
+        self.tells_success, self.tells_failure, self.flat = tells_success, tells_failure, flat
         self.action_space = Box(-2.0, 4.0, (2,), np.float32)
         box = Box(-np.inf, np.inf, (2,), np.float64)
         self.observation_space = box if flat else Dict({"goal": Box(-9, 9, (1,)), "state": box})
@@ -40,7 +42,9 @@ class Chaos(gymnasium.Env[Any, Any]):
         self.x = 3.9 * self.x * (1 - self.x) * (0.9 + 0.1 * np.cos(push))
         self.count += 1
         ended = bool(self.x < self.threshold)
-        info = {"success": bool(self.x > 0.93)} if self.tells_success else {}
+        success = bool(self.x > 0.93)
+        told = self.tells_success and (success or self.tells_failure)
+        info = {"success": success} if told else {}
         return self.observe(), self.x, ended, False, info
 
     def observe(self) -> Any:
@@ -110,3 +114,10 @@ def make(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
 
 for name in ("Chaos", "Drift"):
     gymnasium.register(f"{name}-v0", entry_point=f"fake_environments:{name}")
+for name in ("Short", "Quiet"):
+    gymnasium.register(
+        f"{name}/Chaos-v0",
+        entry_point="fake_environments:Chaos",
+        max_episode_steps=9,
+        kwargs={"tells_success": name == "Short"},
+    )

@@ -83,6 +83,22 @@ def test_a_callback_stops_a_run_that_can_go_on(place: dict[str, Any], tmp_path: 
 
 
 @pytest.mark.parametrize("processes", [1, 2])
+def test_a_stop_at_a_row_of_metrics_counts_none_of_it_twice(
+    place: dict[str, Any], tmp_path: Path, processes: int
+) -> None:
+    place |= {"evaluate_every": 0, "checkpoint_every": 40, "processes": processes}
+    whole = gtp_fast.fit(**place | {"output": tmp_path / "whole"})
+    run = gtp_fast.fit(**place, callbacks=[Watcher(stop=10)])
+    sums = checkpoint.load(run.path).meta["metrics"]
+    assert sums["count"] == 0 and not np.any(sums["total"])
+    gtp_fast.fit(place["dataset"], env=place["env"], resume=run, processes=1)
+    for name in ("flow_loss", "consistency_loss"):
+        one, other = (found.metrics for found in (run, whole))
+        at, where = (np.flatnonzero(found["step"] == 15)[:2] for found in (one, other))
+        assert one[name][at].tolist() == other[name][where].tolist()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_stop_between_two_rows_of_metrics_loses_none_of_them(
     place: dict[str, Any], tmp_path: Path, processes: int
 ) -> None:

@@ -122,6 +122,43 @@ def test_an_unknown_option_is_a_sentence(dataset: Path) -> None:
         gtp_fast.fit(steps=5)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("steps", "20", "an integer or None"), ("steps", 20.5, "an integer or None"),
+     ("batch_size", "64", "an integer"), ("batch_size", True, "an integer"),
+     ("seeds", (0, "1"), "an integer"), ("seeds", "0", "an integer"), ("eta", "1", "a number"),
+     ("discount", None, "a number"), ("log_every", None, "an integer"), ("output", 3, "text"),
+     ("tensorboard", "no", "True or False"), ("cut_at_goal", 1, "True or False"),
+     ("action_low", "x", "a number")],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_a_sentence(
+    dataset: Path, tmp_path: Path, option: str, value: Any, said: str
+) -> None:
+    given = {"output": tmp_path / "runs", "env": "none", **SMALL} | {option: value}
+    with pytest.raises(UserError) as caught:
+        gtp_fast.fit(dataset, **given)
+    wrong = value[1] if isinstance(value, tuple) else value
+    option = option.replace("_", "-")
+    assert str(caught.value) == f"--{option} must be {said}, not {wrong!r}."
+    assert not (tmp_path / "runs").exists()
+
+
+def test_numbers_that_are_whole_stand_for_integers(dataset: Path, tmp_path: Path) -> None:
+    floats = {"steps": 2e1, "batch_size": np.float32(8), "seeds": np.arange(2), "eta": 1}
+    given = SMALL | floats | {"env": "none", "output": tmp_path, "device": torch.device("cpu")}
+    config = gtp_fast.fit(dataset, **given).run.config()
+    assert (config["steps"], config["agent_settings"]["batch_size"]) == (20, 8)
+    assert isinstance(config["steps"], int) and config["seeds"] == [0, 1]
+
+
+def test_a_logger_may_be_one_word(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Unknown logger 'wandbb'"):
+        gtp_fast.fit(dataset, env="none", output=tmp_path, logger="wandbb", **SMALL)
+    run = gtp_fast.fit(dataset, env="none", output=tmp_path, **SMALL)
+    with pytest.raises(UserError, match="Unknown logger 'wandbb'"):
+        gtp_fast.fit(resume=run, logger="wandbb")
+
+
 def test_normalised_observations_are_folded_into_the_policy(tmp_path: Path) -> None:
     arrays = pendulum()
     arrays["observations"] = 50.0 + 10.0 * arrays["observations"]

@@ -108,6 +108,8 @@ def test_settings_that_do_not_fit_are_refused(
     )
     assert "none twice" in refusal(arguments(dataset, tmp_path, "--seeds", "1", "1"), capsys)
     assert "at least 1" in refusal(arguments(dataset, tmp_path, "--steps", "0"), capsys)
+    never = refusal(arguments(dataset, tmp_path, "--steps", "4", "--evaluate-every", "-5"), capsys)
+    assert "--evaluate-every must be at least 0" in never and "not -5" in never
     assert "--discount 1.5 is out of range" in refusal(
         arguments(dataset, tmp_path, "--discount", "1.5"), capsys
     )

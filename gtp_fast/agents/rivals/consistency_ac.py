@@ -17,6 +17,8 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.rivals.chain import ChainActorCritic, ChainConfig
+from gtp_fast.agents.setup import Setup
+from gtp_fast.errors import UserError
 from gtp_fast.reference import Plan, philox
 from gtp_fast.reference.philox import Stream
 
@@ -59,6 +61,14 @@ class ConsistencyAC(ChainActorCritic):
     }
 
     config: ConsistencyACConfig
+
+    def __init__(self, config: ConsistencyACConfig, setup: Setup):
+        if config.first_nodes > config.last_nodes:
+            raise UserError(
+                f"--first-nodes {config.first_nodes} is more than --last-nodes "
+                f"{config.last_nodes}: the grid of times only grows."
+            )
+        super().__init__(config, setup)
 
     def sampler_plan(self, k: int | None) -> Plan:
         """Return the sampler: jumps to the clean action, noise to the next time in between."""
