@@ -117,7 +117,7 @@ def _checked(run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[st
         if value != getattr(task.rules, name) or asked & {name, f"no_{name}"}
     }
     command = Command(run, rules, settings, task, asked_rules)
-    _check(run)
+    check(run)
     _check_guidance(run, command.agent, task, asked)
     return command
 
@@ -242,7 +242,8 @@ def _description(short: bool) -> str:
     )
 
 
-def _check(run: RunConfig) -> None:
+def check(run: RunConfig) -> None:
+    """Raise UserError for an option of a run out of range."""
     if run.backend not in ops.BACKENDS:
         raise UserError(
             f"Unknown backend {run.backend!r}: choose one of {', '.join(ops.BACKENDS)}."
