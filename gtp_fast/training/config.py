@@ -8,6 +8,7 @@ import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from gtp_fast import agents, cli, engine, ops, tasks
@@ -31,6 +32,8 @@ RESUMABLE = (
     "resume", "engine", "backend", "device", "processes", "tensorboard", "logger", "env",
     "trust_environment",
 )  # fmt: skip
+_LAST_SEED = 2**63 - 1
+"""The last one that files hold; keys of random numbers have 64 bits."""
 _NO_DATA = (
     "Say what to train on: --task antmaze-large-diverse, for example, or --dataset with a file or "
     "a Minari id of your own; --help lists the options."
@@ -253,6 +256,12 @@ def check(run: RunConfig) -> None:
             f"Unknown engine {run.engine!r}: choose one of {', '.join(engine.ENGINES)}."
         )
     ops_precision.checked(run.precision, ops_precision.TRAINING)
+    for seed in run.seeds:
+        whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+        if not whole or not 0 <= seed <= _LAST_SEED:
+            raise UserError(
+                f"--seeds must be whole numbers from 0 to {_LAST_SEED}, not {seed!r:.40}."
+            )
     if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
         raise UserError("--seeds must name at least one seed and none twice.")
     for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every", "processes"):

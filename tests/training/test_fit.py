@@ -122,6 +122,12 @@ def test_an_unknown_option_is_a_sentence(dataset: Path) -> None:
         gtp_fast.fit(steps=5)
 
 
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "0", 2**64])
+def test_a_seed_is_a_whole_number_that_files_hold(seed: object) -> None:
+    with pytest.raises(UserError, match=rf"--seeds must be whole numbers .* not {seed!r}\."):
+        gtp_fast.fit(task="hopper-medium", dataset="absent.npz", seeds=(0, seed))
+
+
 def test_normalised_observations_are_folded_into_the_policy(tmp_path: Path) -> None:
     arrays = pendulum()
     arrays["observations"] = 50.0 + 10.0 * arrays["observations"]

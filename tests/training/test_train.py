@@ -107,6 +107,9 @@ def test_settings_that_do_not_fit_are_refused(
         arguments(dataset, tmp_path, "--eta", "1", "2", "--seeds", "0", "1", "2"), capsys
     )
     assert "none twice" in refusal(arguments(dataset, tmp_path, "--seeds", "1", "1"), capsys)
+    for seed in ("-1", str(2**63), str(10**20)):
+        said = refusal(arguments(dataset, tmp_path, "--seeds", "0", seed), capsys)
+        assert f"--seeds must be whole numbers from 0 to {2**63 - 1}, not {seed}." in said
     assert "at least 1" in refusal(arguments(dataset, tmp_path, "--steps", "0"), capsys)
     assert "--discount 1.5 is out of range" in refusal(
         arguments(dataset, tmp_path, "--discount", "1.5"), capsys
