@@ -23,15 +23,12 @@ _SHAPE = (17, 6)
 def seconds(given: Sequence[Job]) -> list[float]:
     """Return the seconds of each job's updates, without its evaluations.
 
-    Jobs that differ in their tasks alone, within a family, share a probe.
+    Jobs share a probe where they differ in their task, within a family, or in rates and the like.
     """
     kinds: dict[Any, Job] = {}
-    keys = []
-    for job in given:
-        run, family = job.command.run, job.command.task.family
-        key = run.agent, family, len(run.seeds), run.device, _size(job)
+    keys = [_kind(job) for job in given]
+    for key, job in zip(keys, given, strict=True):
         kinds.setdefault(key, job)
-        keys.append(key)
     taken = {key: _probe(job) for key, job in kinds.items()}
     return [taken[key] * jobs.updates(job.command) for key, job in zip(keys, given, strict=True)]
 
@@ -47,10 +44,22 @@ def describe(total: float, count: int, slots: int, where: str) -> str:
     )
 
 
-def _size(job: Job) -> tuple[Any, ...]:
-    settings = job.command.agent
-    names = ("width", "depth", "batch_size", "k", "flow_steps", "diffusion_steps", "support")
-    return tuple(getattr(settings, name, None) for name in names)
+def _kind(job: Job) -> tuple[Any, ...]:
+    """Return all of a job that an update's time may depend on."""
+    run, settings = job.command.run, vars(job.command.agent)
+    of_run = (run.device, run.engine, run.backend, run.precision)
+    of_agent = tuple((name, _weighed(value)) for name, value in settings.items())
+    return run.agent, job.command.task.family, len(run.seeds), of_run, of_agent
+
+
+def _weighed(value: Any) -> Any:
+    """Return a setting as it may change the cost: of a rate or a weight whether there is one.
+
+    eta = 0, for one, trains no critic.
+    """
+    if isinstance(value, tuple):
+        return any(value)
+    return value is not None and value != 0.0 if isinstance(value, float) else value
 
 
 def _probe(job: Job) -> float:
