@@ -24,6 +24,7 @@ from gtp_fast.policy.restore import check_acting, environment_of, restore
 from gtp_fast.runs import checkpoint, plain
 from gtp_fast.system import progress
 from gtp_fast.system.files import write_atomically
+from gtp_fast.system.numbers import many
 
 FQE_STEPS = 20_000
 
@@ -213,7 +214,7 @@ def table(record: dict[str, Any], evaluation: Evaluation) -> str:
     columns = {t: (means[name], places) for name, (t, places) in titles.items() if name in means}
     lines = [
         *heading(record, f"in {record['environment']}"),
-        f"{record['episodes']} episodes for each of {count} seed{'s' * (count > 1)}, "
+        f"{many(record['episodes'], 'episode')} for each of {many(count, 'seed')}, "
         f"evaluation seed {record['evaluation_seed']}",
         "",
         *grid(evaluation.seeds, columns),

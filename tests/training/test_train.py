@@ -46,9 +46,21 @@ def test_a_run_leaves_everything_a_user_expects(
         "K = 2",
         "num_candidates = 1",
         "2 episodes a seed",
+        "standard deviation over 2 seeds (",
+        "each advances 2 seeds;",
         str(run),
     ):
         assert fact in out
+
+
+def test_one_seed_has_no_deviation(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = arguments(dataset, tmp_path, "--steps", "2", "--eta", "0", "--episodes", "1")
+    assert cli.run(train.main, args) == 0
+    out = capsys.readouterr().out
+    assert "1 episode a seed" in out and "each advances 1 seed;" in out
+    assert "+-" not in out and "over 1 seed" not in out
 
 
 def test_unknown_names_are_refused_with_the_nearest_ones(

@@ -11,6 +11,7 @@ from gtp_fast import agents, data, engine, tasks
 from gtp_fast.studies import costs, jobs
 from gtp_fast.studies.jobs import Job
 from gtp_fast.system.device import chosen_device
+from gtp_fast.system.numbers import many
 
 _UPDATES, _ROUNDS, _WARM = 2, 2, 1
 """Timed updates of a round, rounds, and updates before the timed ones of each round."""
@@ -38,9 +39,9 @@ def describe(total: float, count: int, slots: int, where: str) -> str:
     hours = total / 3600
     shared = f", {hours / min(slots, count):,.1f} h on {where}" if slots > 1 < count else ""
     return (
-        f"estimate: {hours:,.1f} h for {count:,} jobs one after another{shared}; from a probe "
-        f"here, {_UPDATES * _ROUNDS} updates of each agent with random numbers; evaluations and "
-        "what an agent does once a run are left out"
+        f"estimate: {hours:,.1f} h for {many(count, 'job')} one after another{shared}; from a "
+        f"probe here, {_UPDATES * _ROUNDS} updates of each agent with random numbers; evaluations "
+        "and what an agent does once a run are left out"
     )
 
 
