@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +80,8 @@ def announce(facts: Facts) -> None:
             f"evaluation  none ({facts.settings['evaluation'].get('reason') or 'no environment'}); "
             "`gtp_fast evaluate RUN --fqe` judges by the data"
         )
-    elif settings["steps"] < TRY and settings["episodes"] < facts.task.evaluation_episodes:
-        print(
-            f"evaluation  {settings['episodes']} episodes, as less than {TRY:,} updates are a try; "
-            f"--episodes {facts.task.evaluation_episodes} for the protocol"
-        )
+    elif settings["episodes"] < facts.task.evaluation_episodes:
+        print(f"evaluation  {_fewer(settings, facts.task)}")
     print(f"run folder  {facts.run.path}", flush=True)
 
 
@@ -105,6 +102,16 @@ def announced(facts: Facts) -> list[str]:
     if owner is not None:
         notes.append(f"taken as stored; --task {owner.name} adds its rules and reference returns")
     return notes
+
+
+def _fewer(settings: Mapping[str, Any], task: Task) -> str:
+    """Return why an evaluation has fewer episodes than the protocol."""
+    episodes, whole = many(settings["episodes"], "episode"), task.evaluation_episodes
+    if settings["episodes"] != task.episodes(settings["steps"]):
+        return f"{episodes} as asked; the protocol has {whole}"
+    return (
+        f"{episodes}, as less than {TRY:,} updates are a try; --episodes {whole} for the protocol"
+    )
 
 
 def summarise(facts: Facts, outcome: Outcome) -> None:

@@ -61,6 +61,7 @@ def test_one_seed_has_no_deviation(
     out = capsys.readouterr().out
     assert "1 episode a seed" in out and "each advances 1 seed;" in out
     assert "+-" not in out and "over 1 seed" not in out
+    assert "evaluation  1 episode as asked; the protocol has 100\n" in out
 
 
 def test_unknown_names_are_refused_with_the_nearest_ones(
