@@ -51,6 +51,10 @@ def test_a_run_leaves_everything_a_user_expects(
         str(run),
     ):
         assert fact in out
+    formats = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    keys = [*config, *config["rules"], *summary, *summary["data"], *summary["last"]]
+    assert [key for key in keys if f"`{key}`" not in formats] == []
 
 
 def test_one_seed_has_no_deviation(
