@@ -54,9 +54,9 @@ def _kind(job: Job) -> tuple[Any, ...]:
 
 
 def _weighed(value: Any) -> Any:
-    """Return a setting as it may change the cost: of a rate or a weight whether there is one.
+    """Return a setting as far as it may change the cost.
 
-    eta = 0, for one, trains no critic.
+    Of a rate or a weight that is whether there is one: eta = 0, for one, trains no critic.
     """
     if isinstance(value, tuple):
         return any(value)
