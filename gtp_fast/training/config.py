@@ -130,7 +130,10 @@ def parse_resumed(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -
 
     UserError for an option that would change the result.
     """
-    if _early(argv)[0].resume is None:
+    resume = _early(argv)[0].resume
+    if not resume and any(word.split("=")[0] == "--resume" for word in argv):
+        raise UserError("--resume needs a run folder.")
+    if resume is None:
         return None
     parsed: Any = cli.parse(options_of({"run": RunConfig(), "data": Rules()}), argv, prog)
     changed = [

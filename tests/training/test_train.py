@@ -133,6 +133,8 @@ def test_settings_that_do_not_fit_are_refused(
     )
     assert "u-mode" in refusal(arguments(dataset, tmp_path, "--u-mode", "sideways"), capsys)
     assert "no run folder" in refusal(["--resume", str(tmp_path / "absent")], capsys)
+    for words in (["--resume"], ["--resume="], ["--resume", "--task", "hopper-medium"]):
+        assert "--resume needs a run folder." in refusal(words, capsys)
     assert "leave out --steps" in refusal(["--resume", "somewhere", "--steps", "9"], capsys)
 
 
