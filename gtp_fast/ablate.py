@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gtp_fast import cli, data, tasks
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, at_least
 from gtp_fast.studies import ablation
 from gtp_fast.studies.ablation import ROWS, Ablation
 from gtp_fast.studies.protocol import Protocol, Study
@@ -57,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
     unknown = [name for name in options.rows if name not in ROWS]
     if unknown:
         raise UserError(f"Unknown rows {', '.join(unknown)}: choose among {', '.join(ROWS)}.")
+    at_least(1, rounds=options.rounds)
     rows = prepare(options)
     rows.measure(options.rows)
     for name in options.rows:
@@ -77,9 +78,11 @@ def prepare(options: Options) -> Ablation:
         task=options.task, seeds=options.seeds, dataset=options.dataset, steps=options.steps,
         episodes=options.episodes, device=options.device, backend=options.backend,
     )  # fmt: skip
+    shared = {"width": options.width, "batch_size": options.batch_size}
+    # Refuse what is out of range before the data are read.
+    protocol.settings("gtp", shared)
     study = Study(options.output / "runs.json", protocol)
     table = data.load_table(tasks.find(options.task), options.dataset, None, device)
-    shared = {"width": options.width, "batch_size": options.batch_size}
     rows = Ablation(study, table, shared, options.rounds)
     for name in study.kept:
         study.check(name, "gtp", rows.changes(name))

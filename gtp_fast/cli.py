@@ -26,6 +26,14 @@ _OF_MACHINE = {
 }  # fmt: skip
 """What a machine may refuse at any place, and the mend; any other error of a file is ours."""
 
+_KINDS = {
+    "INT": "a whole number", "FLOAT": "a number", "[INT [INT ...]]": "whole numbers",
+    "[FLOAT [FLOAT ...]]": "numbers", "{FLOAT FLOAT}": "two numbers",
+}  # fmt: skip
+_KINDS |= {f"{{None}}|{kind}": f"{one} or None" for kind, one in _KINDS.items()}
+_KINDS["{None}|{[FLOAT [FLOAT ...]]}"] = "numbers or None"
+"""What tyro calls a kind of value, and a reader."""
+
 
 def parse(
     options: Callable[..., Options],
@@ -110,4 +118,24 @@ def _sentence(box: str, prog: str) -> str:
             said.append(line)
     nearest = [word for line in advice for word in line.split()[:1] if word.startswith("--")]
     hint = f" (did you mean {', '.join(nearest)}?)" if nearest and "Perhaps" in advice[0] else ""
-    return f"{' '.join(said).rstrip('.') or 'The options cannot be read'}{hint}; see {prog} --help."
+    plainly = _plainly(" ".join(said), advice).rstrip(".")
+    return f"{plainly or 'The options cannot be read'}{hint}; see {prog} --help."
+
+
+def _plainly(said: str, advice: Sequence[str]) -> str:
+    """Return tyro's complaint about a value in plain words; others as they are.
+
+    advice: has the option's kind, after its name.
+    """
+    if missing := re.match(r"Missing value for argument '(--\S+)'", said):
+        return f"{missing[1]} needs a value"
+    wrong = re.match(r"Error parsing (--\S+): (.*)", said)
+    if wrong is None:
+        return said
+    option, reason = wrong.groups()
+    kind = next((line.split(maxsplit=1)[1] for line in advice if line.startswith(f"{option} ")), "")
+    given = re.search(r"\[('.*?')\](?: |\.|$)|('[^']*')$", reason)
+    if kind not in _KINDS or given is None:
+        return said.split(" Got errors")[0]
+    words = (given[1] or given[2]).replace("', '", "' '")
+    return f"{option} takes {_KINDS[kind]}, not {words}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gtp_fast import agents, cli, tasks
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, at_least
 from gtp_fast.studies import comparison, tables
 from gtp_fast.studies.costs import PUBLISHED_UPDATES
 from gtp_fast.studies.protocol import Protocol, Study
@@ -67,10 +67,13 @@ def main(argv: Sequence[str]) -> int:
     options = cli.parse(Options, argv, "python -m gtp_fast.compare", __doc__)
     if not options.task:
         raise UserError("Say which task to compare on: --task hopper-medium-expert, for example.")
+    at_least(1, rounds=options.rounds, num_candidates=options.num_candidates)
+    at_least(0, timed_updates=options.timed_updates)
     chosen, task = chosen_agents(options.agents), tasks.find(options.task)
+    shared = protocol(options)
     if options.collect is not None:
-        options = dataclasses.replace(options, dataset=start.collected(task, options.collect))
-    study = Study(Path(options.output) / f"compare-{task.name}" / "agents.json", protocol(options))
+        shared = dataclasses.replace(shared, dataset=start.collected(task, options.collect))
+    study = Study(Path(options.output) / f"compare-{task.name}" / "agents.json", shared)
     changes = {name: changes_of(name, study.protocol, options) for name in chosen}
     for name in chosen:
         study.check(name, name, changes[name])
@@ -130,8 +133,9 @@ def changes_of(name: str, protocol: Protocol, options: Options) -> dict[str, Any
 
 def common(options: Options) -> dict[str, Any]:
     """Return the settings that the command line gives to all agents alike."""
-    given = {name: getattr(options, name) for name in ("width", "learning_rate", "cosine_decay")}
-    return {name: value for name, value in given.items() if value}
+    given = {"width": options.width, "learning_rate": options.learning_rate}
+    decay = {"cosine_decay": True} if options.cosine_decay else {}
+    return {name: value for name, value in given.items() if value is not None} | decay
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from gtp_fast.studies import jobs
 from gtp_fast.studies.curves import learning_curve
 from gtp_fast.studies.jobs import Job
 from gtp_fast.studies.protocol import Protocol
+from gtp_fast.system.numbers import many, mean_and_deviation
 
 TASK = "pointmaze-demo"
 RUNS: dict[str, dict[str, Any]] = {"behaviour cloning": {"eta": (0.0,)}, "GTP": {}}
@@ -79,23 +80,25 @@ def evaluate_every(steps: int, name: str) -> int:
 
 
 def table(results: dict[str, tuple[Run, Evaluation]], source: data.TransitionTable) -> str:
-    """Return the comparison as text: means over seeds and their standard deviations."""
+    """Return the comparison as text: means of several seeds with their standard deviations."""
     facts = source.statistics
     lines = [
         f"{'':20s}{'success within the limit':>26s}{'steps to the goal, at most the limit':>40s}",
         f"{'data (its episodes)':20s}{100 * (facts.success_rate or 0.0):>24.1f} "
-        f"%{facts.mean_length:>40.1f}",
+        f"%{facts.mean_length:>40.0f}",
     ]
     for name, (_, evaluation) in results.items():
         success, length = 100 * evaluation.successes.mean(1), evaluation.lengths.mean(1)
         lines.append(
-            f"{name:20s}{f'{success.mean():.1f} +- {success.std():.1f} %':>26s}"
-            f"{f'{length.mean():.1f} +- {length.std():.1f}':>40s}"
+            f"{name:20s}{mean_and_deviation(success, 1) + ' %':>26s}"
+            f"{mean_and_deviation(length, 0):>40s}"
         )
     count = len(next(iter(results.values()))[1].seeds)
+    episodes = many(evaluation.returns.shape[1], "episode")
     lines.append(
-        f"mean and standard deviation over {count} seeds, {evaluation.returns.shape[1]} episodes "
-        "each"
+        f"mean and standard deviation over {count} seeds, {episodes} each"
+        if count > 1
+        else f"1 seed, {episodes}"
     )
     return "\n".join(lines)
 

@@ -14,6 +14,13 @@ class UserError(ValueError):
     """Something the user gave cannot be used; the message says which thing and the mend."""
 
 
+def at_least(least: int, **options: int | None) -> None:
+    """Raise UserError for an option below `least`; None leaves it to its default."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {value}.")
+
+
 UNREADABLE = (
     OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError,
     ArithmeticError, AssertionError, MemoryError, SyntaxError, struct.error, tokenize.TokenError,

@@ -27,6 +27,8 @@ def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Pa
 
     Raises UserError when the folder cannot be written, leaving nothing behind.
     """
+    # Minari joins a relative folder twice.
+    root = root.absolute()
     folder = root / task.local_dataset
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ import difflib
 import importlib
 import io
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -140,7 +141,19 @@ def register_mazes() -> None:
     gym.register_envs(gymnasium_robotics)
 
 
-def fits_environment(table: TransitionTable, environment: gym.Env[Any, Any]) -> None:
+class Shape(NamedTuple):
+    """What the policy of a run takes of an environment, by the names of a table."""
+
+    dataset_id: str
+    """Name in messages."""
+    observation_keys: Sequence[str]
+    observation_dim: int
+    action_dim: int
+    action_low: Sequence[float]
+    action_high: Sequence[float]
+
+
+def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, Any]) -> None:
     """Compare the spaces of data and environment; raises UserError when they differ."""
     name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
     space = environment.observation_space

@@ -136,10 +136,8 @@ def _download(dataset_id: str) -> str:
 
 
 def _missing(task: Task, dataset_id: str, reason: str) -> str:
-    ways = [f"python -m gtp_fast.collect {task.name}", "--dataset PATH"]
-    if task.family == "locomotion":
-        # No behaviour policy for these bodies is at hand, so there is nothing to collect with.
-        ways = ["--dataset PATH"]
+    # Elsewhere no behaviour policy is at hand, so there is nothing to collect with.
+    ways = [f"python -m gtp_fast.collect {task.name}"] * task.goal_reaching + ["--dataset PATH"]
     if not dataset_id.startswith("local/"):
         ways.insert(0, f"minari download {dataset_id}")
     local = task.local_dataset

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import at_least
 from gtp_fast.evaluation.episodes import OneOf, Plan, Play, Samples
 from gtp_fast.evaluation.record import Evaluation, joined
 from gtp_fast.evaluation.vector import Environment, Floats, LocalSlots, name_of
@@ -41,11 +41,8 @@ class Evaluator:
         high: Sequence[float] | None = None, device: torch.device | str = "cpu",
         progress: Callable[[int, int], object] | None = None,
     ):  # fmt: skip
-        if min(episodes, environments) < 1 or seed < 0 or (processes or 0) < 0:
-            raise UserError(
-                f"Evaluation cannot have {episodes} episodes, {environments} environments, seed "
-                f"{seed} and {processes} processes: give at least 1, 1, 0 and 0."
-            )
+        at_least(1, episodes=episodes, environments=environments)
+        at_least(0, seed=seed, processes=processes)
         self.environment = environment
         self.name = name_of(self.environment)
         self.keys, self.seeds = tuple(observation_keys), tuple(seeds)

@@ -16,16 +16,17 @@ from gymnasium.envs.registration import EnvSpec
 from gtp_fast import tasks
 from gtp_fast.agents.acting import ActBy, Acting
 from gtp_fast.agents.base import Agent
-from gtp_fast.data.environment import judged_in
+from gtp_fast.data.environment import Shape, judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.evaluation.vector import Environment, name_of
 from gtp_fast.ops.candidates import Rule
-from gtp_fast.policy.restore import check_acting, environment_of, restore
+from gtp_fast.policy.restore import check_acting, check_fit, environment_of, restore
 from gtp_fast.runs import checkpoint, plain
 from gtp_fast.system import progress
 from gtp_fast.system.files import write_atomically
+from gtp_fast.system.numbers import many
 
 FQE_STEPS = 20_000
 
@@ -148,6 +149,8 @@ def evaluate(
     task = tasks.of_run(config)
     if live is not None or options.env is not None:
         task = judged_in(task, name_of(environment))
+        shape = {name: config[name] for name in Shape._fields if name != "dataset_id"}
+        check_fit(Shape(options.run, **shape), environment)
     episodes = config["episodes"] if options.episodes is None else options.episodes
     total = episodes * len(agent.seeds)
     with (
@@ -240,7 +243,7 @@ def table(record: dict[str, Any], evaluation: Evaluation) -> str:
     columns = {t: (means[name], places) for name, (t, places) in titles.items() if name in means}
     lines = [
         *heading(record, f"in {record['environment']}"),
-        f"{record['episodes']} episodes for each of {count} seed{'s' * (count > 1)}, "
+        f"{many(record['episodes'], 'episode')} for each of {many(count, 'seed')}, "
         f"evaluation seed {record['evaluation_seed']}",
         "",
         *grid(evaluation.seeds, columns),

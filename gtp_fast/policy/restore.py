@@ -16,8 +16,9 @@ from gtp_fast import agents, tasks
 from gtp_fast.agents.acting import ActBy
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable, load_table, locate, trust
-from gtp_fast.data.environment import registered
+from gtp_fast.data.environment import Shape, fits_environment, registered
 from gtp_fast.errors import UserError
+from gtp_fast.evaluation.vector import Environment, make
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
@@ -105,6 +106,18 @@ def environment_of(
         return registered(env)
     stored = config.get("evaluation", {}).get("environment")
     return None if stored is None else trust.parse(stored, str(source), trusted)
+
+
+def check_fit(table: TransitionTable | Shape, environment: Environment) -> None:
+    """Raise UserError where the spaces of data, or of a policy, and environment differ."""
+    if not isinstance(environment, EnvSpec):
+        fits_environment(table, environment)
+        return
+    built = make(environment)
+    try:
+        fits_environment(table, built)
+    finally:
+        built.close()
 
 
 def check_acting(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gtp_fast import agents, tasks
+from gtp_fast.agents import settings
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run, open_run, plain
 from gtp_fast.studies import jobs
@@ -18,6 +19,7 @@ from gtp_fast.studies.groups import Group, collect
 from gtp_fast.studies.jobs import Job
 from gtp_fast.system.files import write_atomically
 from gtp_fast.tasks import Task
+from gtp_fast.training import config
 from gtp_fast.training.config import Command
 from gtp_fast.training.options import RunConfig
 
@@ -38,25 +40,29 @@ class Protocol:
     engine: str = "auto"
     backend: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Raise UserError for an option out of range, as `train` does."""
+        config.check(RunConfig(**vars(self)))
+
     def settings(self, agent: str, changes: Mapping[str, Any]) -> tuple[Task, Any]:
         """Return the task and the Config of an agent.
 
         changes: setting -> value; settings that the agent lacks are left out.
-        Raises UserError for an unknown task or agent.
+        Raises UserError for an unknown task or agent, and for a setting out of range.
         """
-        task, config = agents.defaults(agent, tasks.find(self.task), self.steps)
-        fields = {field.name for field in dataclasses.fields(config)}
-        return task, dataclasses.replace(
-            config, **{k: v for k, v in changes.items() if k in fields}
-        )
+        task, defaults = agents.defaults(agent, tasks.find(self.task), self.steps)
+        fields = {field.name for field in dataclasses.fields(defaults)}
+        given = dataclasses.replace(defaults, **{k: v for k, v in changes.items() if k in fields})
+        settings.check(given, {})
+        return task, given
 
     def facts(self, agent: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return what two runs must agree on to be the same run, as plain values."""
-        task, config = self.settings(agent, changes)
+        task, given = self.settings(agent, changes)
         facts: dict[str, Any] = plain({
             "seeds": self.seeds, "steps": self.steps or task.updates, "dataset": self.dataset,
             "episodes": self.episodes or task.episodes(self.steps or task.updates),
-            "settings": dataclasses.asdict(config),
+            "settings": dataclasses.asdict(given),
         })  # fmt: skip
         return facts
 
@@ -68,13 +74,12 @@ class Protocol:
         evaluate_every: int = 0,
     ) -> Command:
         """Return the settings of a run; output: folder of runs with a dated folder."""
-        task, config = self.settings(agent, changes)
-        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        task, given = self.settings(agent, changes)
         run_config = RunConfig(
-            **shared | {"task": task.name}, agent=agent, evaluate_every=evaluate_every,
+            **vars(self) | {"task": task.name}, agent=agent, evaluate_every=evaluate_every,
             output=str(output),
         )  # fmt: skip
-        return Command(run_config, task.rules, config, task)
+        return Command(run_config, task.rules, given, task)
 
 
 class Study:

@@ -8,6 +8,7 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from gtp_fast import agents, cli, engine, ops, tasks
@@ -32,6 +33,8 @@ RESUMABLE = (
     "resume", "engine", "backend", "device", "processes", "tensorboard", "logger", "env",
     "trust_environment",
 )  # fmt: skip
+_LAST_SEED = 2**63 - 1
+"""The last one that files hold; keys of random numbers have 64 bits."""
 _NO_DATA = (
     "Say what to train on: --task antmaze-large-diverse, for example, or --dataset with a file or "
     "a Minari id of your own; --help lists the options."
@@ -116,7 +119,7 @@ def _checked(run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[st
         if value != getattr(task.rules, name) or asked & {name, f"no_{name}"}
     }
     command = Command(run, rules, settings, task, asked_rules)
-    _check(run)
+    check(run)
     _check_guidance(run, command.agent, task, asked)
     return command
 
@@ -126,7 +129,10 @@ def parse_resumed(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -
 
     UserError for an option that would change the result.
     """
-    if _early(argv)[0].resume is None:
+    resume = _early(argv)[0].resume
+    if not resume and any(word.split("=")[0] == "--resume" for word in argv):
+        raise UserError("--resume needs a run folder.")
+    if resume is None:
         return None
     parsed: Any = cli.parse(options_of({"run": RunConfig(), "data": Rules()}), argv, prog)
     changed = [
@@ -241,7 +247,8 @@ def _description(short: bool) -> str:
     )
 
 
-def _check(run: RunConfig) -> None:
+def check(run: RunConfig) -> None:
+    """Raise UserError for an option of a run out of range."""
     if run.backend not in ops.BACKENDS:
         raise UserError(
             f"Unknown backend {run.backend!r}: choose one of {', '.join(ops.BACKENDS)}."
@@ -251,6 +258,12 @@ def _check(run: RunConfig) -> None:
             f"Unknown engine {run.engine!r}: choose one of {', '.join(engine.ENGINES)}."
         )
     ops_precision.checked(run.precision, ops_precision.TRAINING)
+    for seed in run.seeds:
+        whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+        if not whole or not 0 <= seed <= _LAST_SEED:
+            raise UserError(
+                f"--seeds must be whole numbers from 0 to {_LAST_SEED}, not {seed!r:.40}."
+            )
     if len(set(run.seeds)) != len(run.seeds) or not run.seeds:
         raise UserError("--seeds must name at least one seed and none twice.")
     for name in ("steps", "episodes", "checkpoint_every", "collect", "log_every", "processes"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from gtp_fast.data import TransitionTable
 from gtp_fast.engine import Choice, Diverged
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run, evaluations, guidance
+from gtp_fast.system.numbers import many, mean_and_deviation
 from gtp_fast.tasks import TRY, Task
 
 
@@ -52,8 +53,8 @@ def announce(facts: Facts) -> None:
     """Print what is trained, on what, and how."""
     table, agent, choice, settings = facts.table, facts.agent, facts.engine, facts.settings
     print(
-        f"dataset     {table.dataset_id}: {len(table):,} transitions of "
-        f"{table.statistics.episodes:,} episodes"
+        f"dataset     {table.dataset_id}: {many(len(table), 'transition')} of "
+        f"{many(table.statistics.episodes, 'episode')}"
     )
     for note in announced(facts):
         print(f"            {note}")
@@ -79,11 +80,8 @@ def announce(facts: Facts) -> None:
             f"evaluation  none ({facts.settings['evaluation'].get('reason') or 'no environment'}); "
             "`gtp_fast evaluate RUN --fqe` judges by the data"
         )
-    elif settings["steps"] < TRY and settings["episodes"] < facts.task.evaluation_episodes:
-        print(
-            f"evaluation  {settings['episodes']} episodes, as less than {TRY:,} updates are a try; "
-            f"--episodes {facts.task.evaluation_episodes} for the protocol"
-        )
+    elif settings["episodes"] < facts.task.evaluation_episodes:
+        print(f"evaluation  {_fewer(settings, facts.task)}")
     print(f"run folder  {facts.run.path}", flush=True)
 
 
@@ -106,6 +104,16 @@ def announced(facts: Facts) -> list[str]:
     return notes
 
 
+def _fewer(settings: Mapping[str, Any], task: Task) -> str:
+    """Return why an evaluation has fewer episodes than the protocol."""
+    episodes, whole = many(settings["episodes"], "episode"), task.evaluation_episodes
+    if settings["episodes"] != task.episodes(settings["steps"]):
+        return f"{episodes} as asked; the protocol has {whole}"
+    return (
+        f"{episodes}, as less than {TRY:,} updates are a try; --episodes {whole} for the protocol"
+    )
+
+
 def summarise(facts: Facts, outcome: Outcome) -> None:
     """Write summary.json, and print the scores with all that they must be read with.
 
@@ -115,21 +123,22 @@ def summarise(facts: Facts, outcome: Outcome) -> None:
     facts.run.write_summary(content)
     means, count = content["last"], len(facts.agent.seeds)
     print(
-        f"\n{content['task']} on {content['dataset']}: {content['episodes_per_seed']} episodes a "
-        f"seed in {facts.environment}, last checkpoint (update {outcome.updates:,}), "
-        f"K = {content['k']}, num_candidates = {content['num_candidates']}, "
-        f"noise_scale = {content['noise_scale']:g}"
+        f"\n{content['task']} on {content['dataset']}: "
+        f"{many(content['episodes_per_seed'], 'episode')} a seed in {facts.environment}, "
+        f"last checkpoint (update {outcome.updates:,}), K = {content['k']}, "
+        f"num_candidates = {content['num_candidates']}, noise_scale = {content['noise_scale']:g}"
         + (", act_by = euler" if content["act_by"] == "euler" else "")
     )
     for one in outcome.diverged:
         print(f"  seed {one.seed} diverged at update {one.step:,} and stayed as it was before")
     for name, values in means.items():
         each = " ".join(f"{value:.3g}" for value in values)
-        print(f"  {name:13s} {np.mean(values):8.3f} +- {np.std(values):.3f} over seeds ({each})")
+        spread = f" standard deviation over {many(count, 'seed')} ({each})" * (count > 1)
+        print(f"  {name:13s} {mean_and_deviation(values, 3, 8)}{spread}")
     if outcome.updates_per_second is not None:
         print(
-            f"  updates/s     {outcome.updates_per_second:8.1f} (each advances all {count} seeds; "
-            "evaluation left out)"
+            f"  updates/s     {outcome.updates_per_second:8.1f} (each advances "
+            f"{many(count, 'seed')}; evaluation left out)"
         )
     print(f"  run folder    {facts.run.path}")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast import data, tasks
 from gtp_fast.data.environment import box_of, judged_in, registered
 from gtp_fast.errors import UserError
-from gtp_fast.evaluation.vector import Environment, make, name_of
+from gtp_fast.evaluation.vector import make, name_of
 from gtp_fast.training.options import NO_ENVIRONMENT, RunConfig
 
 
@@ -52,18 +51,6 @@ def evaluation_place(
     finally:
         environment.close()
     return Place(spec.to_json())
-
-
-def check_fit(table: data.TransitionTable, environment: Environment) -> None:
-    """Raise UserError where the spaces of data and environment differ."""
-    if not isinstance(environment, EnvSpec):
-        data.fits_environment(table, environment)
-        return
-    built = make(environment)
-    try:
-        data.fits_environment(table, built)
-    finally:
-        built.close()
 
 
 def asked_box(

@@ -16,12 +16,12 @@ from gtp_fast import agents, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
 from gtp_fast.evaluation.vector import Environment
-from gtp_fast.policy.restore import environment_of, restore, table_of
+from gtp_fast.policy.restore import check_fit, environment_of, restore, table_of
 from gtp_fast.system.device import current_device
 from gtp_fast.training.callbacks import Callback
 from gtp_fast.training.config import Command
 from gtp_fast.training.options import RunConfig
-from gtp_fast.training.place import Place, asked_box, check_fit, evaluation_place, judged
+from gtp_fast.training.place import Place, asked_box, evaluation_place, judged
 from gtp_fast.training.trainer import Trainer
 
 

@@ -132,6 +132,17 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         collect("pointmaze-demo", 50, output=tmp_path / "file", progress=False)
 
 
+def test_a_relative_folder_is_that_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = collect("pointmaze-demo", 50, output=Path("sets"), progress=False)
+    assert read(tmp_path / "sets" / made.dataset_id)[0].total_steps == 50
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "others")
+    made = collect("pointmaze-demo", 50, progress=False)
+    assert read(tmp_path / "others" / made.dataset_id)[0].total_steps == 50
+
+
 def test_nothing_is_left_behind_when_writing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

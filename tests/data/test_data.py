@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from gtp_fast.data import TransitionTable, cache, load_table
 from gtp_fast.errors import UserError
-from gtp_fast.tasks import TASKS, Rules
+from gtp_fast.tasks import TASKS, Rules, of_dataset
 
 PLAIN = Rules(goal="concat", cut_at_goal=False, reward="none")
 
@@ -217,6 +217,8 @@ def test_a_missing_dataset_gets_three_ways(tmp_path: Path, monkeypatch: pytest.M
         "python -m gtp_fast.collect antmaze-large-diverse",
     ):
         assert part in message
+    with pytest.raises(UserError, match=r"local/none-v0 is not in .* of these: --dataset PATH$"):
+        load_table(of_dataset("", "local/none-v0"), "local/none-v0")
 
 
 def test_a_download_that_works_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

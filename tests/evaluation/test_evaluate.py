@@ -174,7 +174,7 @@ def test_progress_counts_finished_episodes() -> None:
 
 
 def test_a_bad_protocol_is_refused() -> None:
-    with pytest.raises(UserError, match="0 episodes"):
+    with pytest.raises(UserError, match="--episodes must be at least 1, not 0"):
         Evaluator(fake_environments.spec(), KEYS, (0,), 0)
 
 
@@ -277,8 +277,12 @@ def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--weights", "both"], "Unknown weights 'both'"),
         (["--noise-scale", "11"], "noise_scale = 11 is out of range"),
         (["--checkpoint", "best"], "no best checkpoint"),
-        (["--episodes", "-2"], "-2 episodes"),
-        (["--episodes", "0"], "0 episodes"),
+        (["--episodes", "-2"], "--episodes must be at least 1, not -2."),
+        (["--episodes", "0"], "--episodes must be at least 1, not 0."),
+        (["--seed", "-1"], "--seed must be at least 0, not -1."),
+        (["--environments", "0"], "--environments must be at least 1, not 0."),
+        (["--processes", "-1"], "--processes must be at least 0, not -1."),
+        (["--env", "Pendulum-v1"], "no observation state, goal"),
         (["--episods", "3"], "did you mean --episodes"),
         ([], "names no environment"),
     ],
@@ -292,6 +296,15 @@ def test_bad_options_are_one_sentence_and_exit_code_two(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("gtp_fast: ")
     assert complaint in said
+
+
+def test_another_environment_must_fit_as_in_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run", observation_keys=[], observation_dim=11)
+    assert cli.run(evaluate.main, [str(run), "--env", "Pendulum-v1"]) == 2
+    said = "run does not fit Pendulum-v1: its states have 11 numbers, the environment's 3;"
+    assert said in capsys.readouterr().err
 
 
 def test_a_run_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,7 +145,7 @@ def judged_run(folder: Path, **changes: Any) -> Path:
         timeouts=np.arange(count) % 10 == 9,
         next_observations=random.standard_normal((count, 3)).astype(np.float32),
     )
-    plain = {"dataset": str(folder / "set.npz"), "rules": {"goal": "none"}}
+    plain = {"dataset": str(folder / "set.npz"), "rules": {"goal": "none"}, "observation_keys": []}
     return make_run(folder / "run", **(plain | changes)).path
 
 

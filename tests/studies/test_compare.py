@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gtp_fast import agents, cli, collect, compare, tasks
+from gtp_fast import ablate, agents, cli, collect, compare, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.environments import ogbench_names
 from gtp_fast.studies import published, tables
@@ -123,6 +123,47 @@ def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert cli.run(compare.main, ["--task", "hopper-medium", "--agents", "diffusion-q"]) == 2
     assert "did you mean diffusion-ql" in capsys.readouterr().err
     assert cli.run(compare.main, []) == 2
+
+
+REFUSED = {
+    "--seeds 0 0": "--seeds must name at least one seed and none twice.",
+    "--steps 0": "--steps must be at least 1, not 0.",
+    "--episodes 0": "--episodes must be at least 1, not 0.",
+    "--width 0": "--width 0 is out of range: 1 to 4096.",
+    "--rounds 0": "--rounds must be at least 1, not 0.",
+    "--engine quick": "Unknown engine 'quick': choose one of",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        *REFUSED.items(),
+        ("--timed-updates -4", "--timed-updates must be at least 0, not -4."),
+        ("--num-candidates 0", "--num-candidates must be at least 1, not 0."),
+        ("--num-candidates 2000 --agents gtp iql", "--num-candidates 2000 is out of range"),
+        ("--learning-rate -1", "--learning-rate -1 is out of range"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_the_data_are_read(
+    options: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--task", "hopper-medium", "--dataset", str(tmp_path / "no.npz"), "--agents", "bc"]
+    given += ["--output", str(tmp_path / "out")]
+    assert cli.run(compare.main, [*given, *options.split()]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [one for one in REFUSED.items() if "engine" not in one[0]]
+)
+def test_the_ablation_refuses_them_too(
+    options: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--rows", "gtp", "--dataset", str(tmp_path / "no.npz"), *options.split()]
+    assert cli.run(ablate.main, [*given, "--output", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
 
 
 def result(scores: list[float], shown: float | None = None) -> dict[str, object]:

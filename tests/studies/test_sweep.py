@@ -17,7 +17,7 @@ from gtp_fast.runs import Run
 from gtp_fast.runs.lock import Hold
 from gtp_fast.studies import jobs
 from gtp_fast.studies.jobs import Job, Result
-from gtp_fast.studies.sweeps import board, drive, plan, record
+from gtp_fast.studies.sweeps import board, drive, estimate, plan, record
 from gtp_fast.system import words
 
 GRID = """
@@ -276,6 +276,27 @@ def test_a_dry_run_lists_jobs_and_hours_and_starts_nothing(
     assert [line.split()[2] for line in listed] == ["0", "1"]
     assert estimate.startswith("estimate: 0.0 h for 2 jobs") and "from a probe" in estimate
     assert not (tmp_path / "out").exists()
+
+
+def test_jobs_share_a_probe_unless_their_updates_cost_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[Job] = []
+
+    def probe(job: Job) -> float:
+        probed.append(job)
+        return 1.0
+
+    monkeypatch.setattr(estimate, "_probe", probe)
+    base = {"task": "hopper-medium", "steps": 10, "trajectory_eta": 0}
+    free = [{"learning_rate": rate} for rate in (1e-3, 3e-4)] + [{"task": "walker2d-medium"}]
+    dear = [
+        {"eta": 0, "advantage_start": None}, {"advantage_start": 0}, {"objective": "linear-q"},
+        {"precision": "bf16"}, {"value_samples": 4, "advantage_start": 0}, {"width": 64},
+    ]  # fmt: skip
+    file = write(tmp_path, base=base, jobs=free + dear)
+    assert estimate.seconds(jobs_of(file, tmp_path)) == [10.0] * len(free + dear)
+    assert len(probed) == 1 + len(dear)
 
 
 def test_a_machine_without_the_gpus_of_the_jobs_lists_them_all_the_same(

@@ -21,6 +21,12 @@ class Options:
     """How many."""
     name: str = "x"
     """Which."""
+    most: int | None = None
+    """At most so many."""
+    rates: tuple[float, ...] = ()
+    """How fast."""
+    goal: tuple[float, float] | None = None
+    """Where to."""
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -67,9 +73,13 @@ def test_options_are_parsed() -> None:
             ["--episods", "5"],
             r"--episods.*\(did you mean --episodes\?\); see python -m command --help",
         ),
-        (["--episodes", "many"], r"--episodes.*'many'.*; see python -m command --help"),
+        (["--episodes", "many"], r"^--episodes takes a whole number, not 'many'; see python -m"),
+        (["--most", "1e3"], r"^--most takes a whole number or None, not '1e3'; see"),
+        (["--most=a,b"], r"^--most takes a whole number or None, not 'a,b'; see"),
+        (["--rates", "1", "fast"], r"^--rates takes numbers, not '1' 'fast'; see"),
+        (["--goal", "1"], r"^--goal takes two numbers or None, not '1'; see"),
         (["stray"], r"stray.*; see python -m command --help"),
-        (["--episodes"], r"--episodes.*; see python -m command --help"),
+        (["--episodes"], r"^--episodes needs a value; see python -m command --help"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(argv: list[str], said: str) -> None:

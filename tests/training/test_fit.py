@@ -126,7 +126,8 @@ def test_an_unknown_option_is_a_sentence(dataset: Path) -> None:
     ("option", "value", "said"),
     [("steps", "20", "an integer or None"), ("steps", 20.5, "an integer or None"),
      ("batch_size", "64", "an integer"), ("batch_size", True, "an integer"),
-     ("seeds", (0, "1"), "an integer"), ("seeds", "0", "an integer"), ("eta", "1", "a number"),
+     ("seeds", (0, "1"), "an integer"), ("seeds", "0", "an integer"),
+     ("seeds", (0, 1.5), "an integer"), ("seeds", (0, True), "an integer"), ("eta", "1", "a number"),
      ("discount", None, "a number"), ("log_every", None, "an integer"), ("output", 3, "text"),
      ("tensorboard", "no", "True or False"), ("cut_at_goal", 1, "True or False"),
      ("action_low", "x", "a number")],
@@ -157,6 +158,12 @@ def test_a_logger_may_be_one_word(dataset: Path, tmp_path: Path) -> None:
     run = gtp_fast.fit(dataset, env="none", output=tmp_path, **SMALL)
     with pytest.raises(UserError, match="Unknown logger 'wandbb'"):
         gtp_fast.fit(resume=run, logger="wandbb")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_is_a_whole_number_that_files_hold(seed: object) -> None:
+    with pytest.raises(UserError, match=rf"--seeds must be whole numbers .* not {seed!r}\."):
+        gtp_fast.fit(task="hopper-medium", dataset="absent.npz", seeds=(0, seed))
 
 
 def test_normalised_observations_are_folded_into_the_policy(tmp_path: Path) -> None:

@@ -46,9 +46,26 @@ def test_a_run_leaves_everything_a_user_expects(
         "K = 2",
         "num_candidates = 1",
         "2 episodes a seed",
+        "standard deviation over 2 seeds (",
+        "each advances 2 seeds;",
         str(run),
     ):
         assert fact in out
+    formats = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    keys = [*config, *config["rules"], *summary, *summary["data"], *summary["last"]]
+    assert [key for key in keys if f"`{key}`" not in formats] == []
+
+
+def test_one_seed_has_no_deviation(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = arguments(dataset, tmp_path, "--steps", "2", "--eta", "0", "--episodes", "1")
+    assert cli.run(train.main, args) == 0
+    out = capsys.readouterr().out
+    assert "1 episode a seed" in out and "each advances 1 seed;" in out
+    assert "+-" not in out and "over 1 seed" not in out
+    assert "evaluation  1 episode as asked; the protocol has 100\n" in out
 
 
 def test_unknown_names_are_refused_with_the_nearest_ones(
@@ -107,6 +124,9 @@ def test_settings_that_do_not_fit_are_refused(
         arguments(dataset, tmp_path, "--eta", "1", "2", "--seeds", "0", "1", "2"), capsys
     )
     assert "none twice" in refusal(arguments(dataset, tmp_path, "--seeds", "1", "1"), capsys)
+    for seed in ("-1", str(2**63), str(10**20)):
+        said = refusal(arguments(dataset, tmp_path, "--seeds", "0", seed), capsys)
+        assert f"--seeds must be whole numbers from 0 to {2**63 - 1}, not {seed}." in said
     assert "at least 1" in refusal(arguments(dataset, tmp_path, "--steps", "0"), capsys)
     never = refusal(arguments(dataset, tmp_path, "--steps", "4", "--evaluate-every", "-5"), capsys)
     assert "--evaluate-every must be at least 0" in never and "not -5" in never
@@ -115,6 +135,8 @@ def test_settings_that_do_not_fit_are_refused(
     )
     assert "u-mode" in refusal(arguments(dataset, tmp_path, "--u-mode", "sideways"), capsys)
     assert "no run folder" in refusal(["--resume", str(tmp_path / "absent")], capsys)
+    for words in (["--resume"], ["--resume="], ["--resume", "--task", "hopper-medium"]):
+        assert "--resume needs a run folder." in refusal(words, capsys)
     assert "leave out --steps" in refusal(["--resume", "somewhere", "--steps", "9"], capsys)
 
 

@@ -11,6 +11,7 @@ from gtp_fast import agents, data, engine, tasks
 from gtp_fast.studies import costs, jobs
 from gtp_fast.studies.jobs import Job
 from gtp_fast.system.device import chosen_device
+from gtp_fast.system.numbers import many
 
 _UPDATES, _ROUNDS, _WARM = 2, 2, 1
 """Timed updates of a round, rounds, and updates before the timed ones of each round."""
@@ -23,15 +24,12 @@ _SHAPE = (17, 6)
 def seconds(given: Sequence[Job]) -> list[float]:
     """Return the seconds of each job's updates, without its evaluations.
 
-    Jobs that differ in their tasks alone, within a family, share a probe.
+    Jobs share a probe where they differ in their task, within a family, or in rates and the like.
     """
     kinds: dict[Any, Job] = {}
-    keys = []
-    for job in given:
-        run, family = job.command.run, job.command.task.family
-        key = run.agent, family, len(run.seeds), run.device, _size(job)
+    keys = [_kind(job) for job in given]
+    for key, job in zip(keys, given, strict=True):
         kinds.setdefault(key, job)
-        keys.append(key)
     taken = {key: _probe(job) for key, job in kinds.items()}
     return [taken[key] * jobs.updates(job.command) for key, job in zip(keys, given, strict=True)]
 
@@ -41,16 +39,28 @@ def describe(total: float, count: int, slots: int, where: str) -> str:
     hours = total / 3600
     shared = f", {hours / min(slots, count):,.1f} h on {where}" if slots > 1 < count else ""
     return (
-        f"estimate: {hours:,.1f} h for {count:,} jobs one after another{shared}; from a probe "
-        f"here, {_UPDATES * _ROUNDS} updates of each agent with random numbers; evaluations and "
-        "what an agent does once a run are left out"
+        f"estimate: {hours:,.1f} h for {many(count, 'job')} one after another{shared}; from a "
+        f"probe here, {_UPDATES * _ROUNDS} updates of each agent with random numbers; evaluations "
+        "and what an agent does once a run are left out"
     )
 
 
-def _size(job: Job) -> tuple[Any, ...]:
-    settings = job.command.agent
-    names = ("width", "depth", "batch_size", "k", "flow_steps", "diffusion_steps", "support")
-    return tuple(getattr(settings, name, None) for name in names)
+def _kind(job: Job) -> tuple[Any, ...]:
+    """Return all of a job that an update's time may depend on."""
+    run, settings = job.command.run, vars(job.command.agent)
+    of_run = (run.device, run.engine, run.backend, run.precision)
+    of_agent = tuple((name, _weighed(value)) for name, value in settings.items())
+    return run.agent, job.command.task.family, len(run.seeds), of_run, of_agent
+
+
+def _weighed(value: Any) -> Any:
+    """Return a setting as far as it may change the cost.
+
+    Of a rate or a weight that is whether there is one: eta = 0, for one, trains no critic.
+    """
+    if isinstance(value, tuple):
+        return any(value)
+    return value is not None and value != 0.0 if isinstance(value, float) else value
 
 
 def _probe(job: Job) -> float:
