@@ -112,8 +112,12 @@ class NativeUpdate:
         return [x.data_ptr() for x in buffers], buffers[0].shape[1], average_rate, learner.limit
 
     def __call__(self, table: TransitionTable, step: int | Tensor) -> Tensor:
-        """Do update number `step`; return the metrics [len(metric_names), S]."""
+        """Do update number `step`; return the metrics [len(metric_names), S].
+
+        UserError for a table of another task.
+        """
         state = self.state
+        gather.check_fit(table, state.observation_dim, state.action_dim)
         metrics = torch.empty(len(state.metric_names), len(state.seeds))
         rates = [rate.data_ptr() for rate in (state.rate, state.critic.rate)]
         self.native.run(
