@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.operands import seed_keys
 from gtp_fast.reference import philox
 from gtp_fast.system import native
 
@@ -68,7 +69,7 @@ def native_gather(
     table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
 ) -> tuple[Tensor, ...]:
     """Compute `reference_gather` in one pass; each field is contiguous, as later passes need."""
-    widths = (table.observation_dim, table.action_dim)
+    keys, widths = seed_keys(keys), (table.observation_dim, table.action_dim)
     seeds, (O, A) = keys.shape[0], widths  # noqa: E741
     shapes = (seeds, rows, O), (seeds, rows, A), (seeds, rows), (seeds, rows, O), (seeds, rows)
     out = tuple(torch.empty(shape) for shape in shapes)

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.errors import UserError
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.operands import operand
 from gtp_fast.reference import Perturbation
 from gtp_fast.system import native
 
@@ -25,10 +27,18 @@ def flow_map_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return both losses [S], and the gradient [S, 2 B, A] of their sum by the student.
 
-    rows: what of the perturbation `loss_rows` names, then w.
+    rows: what of the perturbation `loss_rows` names, then w. UserError for other shapes and dtypes.
     """
     S, B, A = a.shape
-    inputs = [x.contiguous() for x in (student, teacher, a, *rows)]
+    if B < 1 or A < 1:
+        raise UserError(f"actions {list(a.shape)} are no batch: a loss needs rows and actions.")
+    inputs = [
+        operand(student, (S, 2 * B, A), "student"),
+        operand(teacher, (S, B, A), "teacher"),
+        operand(a, (S, B, A), "a"),
+        *[operand(x, (S, B, A), "a_t and a_u") for x in rows[:2]],
+        *[operand(x, (S, B), "q, skip, out and w") for x in rows[2:]],
+    ]
     losses, gradient = torch.empty(2, S), torch.empty(S, 2 * B, A)
     native.module().flow_map_loss(
         (S, B, A),

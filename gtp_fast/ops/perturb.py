@@ -11,6 +11,7 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.operands import operand
 from gtp_fast.reference import (
     CONSISTENCY_WEIGHTS,
     PRECONDITIONINGS,
@@ -38,7 +39,7 @@ def native_perturb(
     t_min: float = 0.002,
     consistency_weight: str = "none",
 ) -> Perturbation:
-    """Do `reference.perturb` in native code, float32 on the CPU."""
+    """Do `reference.perturb` in native code, float32 on the CPU; UserError for another dtype."""
     choices = (u_mode, U_MODES), (kind, PRECONDITIONINGS), (consistency_weight, CONSISTENCY_WEIGHTS)
     if any(given not in known for given, known in choices):
         raise ValueError(f"no such option: {', '.join(repr(given) for given, _ in choices)}")
@@ -46,12 +47,10 @@ def native_perturb(
     count = int(num_nodes)
     if not 2 <= count <= nodes.shape[0]:
         raise ValueError(f"num_nodes must lie in 2..{nodes.shape[0]}, not {count}")
-    if cdf is not None and (cdf.shape != nodes.shape or cdf.dtype != torch.int64):
-        raise ValueError(
-            f"cdf must be {list(nodes.shape)} int64, not {list(cdf.shape)} {cdf.dtype}"
-        )
-    module, a, nodes = native.module(), a.contiguous(), nodes.contiguous()
-    cdf = None if cdf is None else cdf.contiguous()
+    module, row = native.module(), nodes.shape[:1]
+    a, nodes = operand(a, (S, B, A), "a"), operand(nodes, row, "nodes")
+    cdf = None if cdf is None else operand(cdf, row, "cdf", torch.int64)
+    keys = operand(keys, (S,), "keys", torch.int64)
     z, rows, actions = torch.empty(S, B, A), torch.empty(11, S, B), torch.empty(2, S, B, A)
     student_x, student_levels = torch.empty(S, 2 * B, A), torch.empty(S, 2 * B, 2)
     teacher_x, teacher_levels = torch.empty(S, B, A), torch.empty(S, B, 2)
