@@ -12,7 +12,7 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.ops import mlp
 from gtp_fast.ops.context import Context
-from gtp_fast.ops.gradients import destination
+from gtp_fast.ops.gradients import destination, first_order
 from gtp_fast.ops.mlp import Buffer
 from gtp_fast.ops.mlp_network import Network
 from gtp_fast.ops.mlp_triton import empty_like
@@ -79,6 +79,7 @@ class _NativeEmbed(torch.autograd.Function):
         return out
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         sines, *parameters = ctx.saved_tensors
         results = [destination(p) for p in parameters]
@@ -102,6 +103,7 @@ class _TritonEmbed(torch.autograd.Function):
         return y
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         from gtp_fast.kernels import embed as kernel
 

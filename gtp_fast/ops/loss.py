@@ -12,6 +12,7 @@ from gtp_fast import reference
 from gtp_fast.errors import UserError
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.gradients import first_order
 from gtp_fast.ops.operands import operand
 from gtp_fast.reference import Perturbation
 from gtp_fast.system import native
@@ -65,6 +66,7 @@ class _Loss(torch.autograd.Function):
         return consistency, flow
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, g_consistency: Tensor, g_flow: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         S, rows, A = gradient.shape

@@ -13,7 +13,7 @@ from gtp_fast import reference
 from gtp_fast.errors import UserError
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
-from gtp_fast.ops.gradients import destination, summed_to
+from gtp_fast.ops.gradients import destination, first_order, summed_to
 from gtp_fast.ops.mlp_network import Network, native_layers, read
 from gtp_fast.ops.mlp_triton import triton_mlp
 from gtp_fast.ops.operands import operand
@@ -170,6 +170,7 @@ class _Mlp(torch.autograd.Function):
         return out
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         count, wanted = ctx.count, ctx.needs_input_grad[3:]
         pieces, parameters = ctx.saved_tensors[:count], ctx.saved_tensors[count:]

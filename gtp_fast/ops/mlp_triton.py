@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops.gradients import summed_to
+from gtp_fast.ops.gradients import first_order, summed_to
 
 
 def holds(width: int, outputs: int) -> bool:
@@ -88,6 +88,7 @@ class _Mlp(torch.autograd.Function):
         return y
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         from gtp_fast.kernels import mlp as kernel
         from gtp_fast.kernels import mlp_backward

@@ -11,6 +11,7 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.gradients import first_order
 from gtp_fast.ops.operands import operand
 from gtp_fast.system import native
 
@@ -59,6 +60,7 @@ class _TdLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         scaled = (gradient * upstream[:, None, None]).transpose(0, 1)
