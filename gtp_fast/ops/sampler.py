@@ -21,11 +21,13 @@ class ReferenceSampler(ActsBySampling):
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
         self.draws, self.precision = policy.draws, checked(precision)
         self.fit, self.like = fit_of(policy), policy.first_action
+        self.kind = _Kind(policy)
         self.rounds = precision in ("bf16", "int8")
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
-        """Take new weights."""
+        """Take new weights of the same shapes and form; UserError for others."""
+        self.kind.check(policy)
         self.policy = policy.rounded(self.precision) if self.rounds else policy
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
@@ -51,7 +53,8 @@ class NativeSampler(ActsBySampling):
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
         self.like = policy.first_action
         self.on_gpu = self.like.device.type == "cuda"
-        self.sizes, self.form = _sizes(policy), _form(policy)
+        self.kind = _Kind(policy)
+        self.sizes = self.kind.sizes
         module = native.module()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
         self.draws, self.precision = policy.draws, check_sampler(precision, self.on_gpu)
@@ -73,12 +76,7 @@ class NativeSampler(ActsBySampling):
 
     def load(self, policy: FoldedPolicy) -> None:
         """Pack new weights of the same shapes and form in place; UserError for others."""
-        if (new := (_sizes(policy), _form(policy))) != (self.sizes, self.form):
-            raise UserError(
-                "This sampler was made for a policy of S, O, A, H, layers, K = "
-                f"{self.sizes} and activation, clamp, squash = {self.form}, not {new[0]} and "
-                f"{new[1]}: make a new sampler."
-            )
+        self.kind.check(policy)
         # Kept alive: on a GPU the copy may still run when this returns.
         self.flat = self._own(policy.flatten(), "policy")
         self.native.load(
@@ -174,8 +172,31 @@ def _sizes(policy: FoldedPolicy) -> tuple[int, ...]:
     return seeds, observation_dim, policy.first_action.shape[1], width, layers, steps
 
 
-def _form(policy: FoldedPolicy) -> tuple[str, bool, bool]:
-    return policy.activation, policy.clamp, policy.squash
+class _Kind:
+    """What a policy must have in common with the one that a sampler was made for."""
+
+    def __init__(self, policy: FoldedPolicy):
+        self.sizes, self.spread = _sizes(policy), policy.schedule.spread
+        self.form = self._form(policy, policy.draws > 1)
+
+    @staticmethod
+    def _form(policy: FoldedPolicy, noisy: bool) -> tuple[str, bool, bool, bool]:
+        return policy.activation, policy.clamp, policy.squash, noisy
+
+    def check(self, policy: FoldedPolicy) -> None:
+        """Raise UserError unless a policy is of this kind."""
+        spread, noisy = policy.schedule.spread, self.form[-1]
+        # To read it waits for the device; within a run the constants of the steps stay the same.
+        if spread is not self.spread:
+            noisy = policy.draws > 1
+        new = _sizes(policy), self._form(policy, noisy)
+        if new != (self.sizes, self.form):
+            raise UserError(
+                f"This sampler was made for a policy of S, O, A, H, layers, K = {self.sizes} and "
+                f"activation, clamp, squash, noise in each step = {self.form}, not {new[0]} and "
+                f"{new[1]}: make a new sampler."
+            )
+        self.spread = spread
 
 
 FORMS: dict[str, Callable[..., Sampler]] = {

@@ -60,7 +60,7 @@ def test_what_is_no_float32_of_this_device_is_not_read_by_its_address() -> None:
         with pytest.raises(UserError, match=r"torch.float64 on cpu|made for a policy of S, O, A"):
             made.load(wrong)
     for change in ({"squash": True}, {"clamp": True}, {"activation": "relu"}):
-        with pytest.raises(UserError, match=r"activation, clamp, squash = \('mish', False, False"):
+        with pytest.raises(UserError, match=r"squash, noise in each step = \('mish', False, False"):
             made.load(policy.policy()._replace(**change))
     flat = policy.policy().flatten()
     for wrong in (flat.double(), torch.stack((flat, flat), 1)[:, 0]):
@@ -70,6 +70,20 @@ def test_what_is_no_float32_of_this_device_is_not_read_by_its_address() -> None:
         with pytest.raises(UserError, match="The packed policy is"):
             other.take(flat, policy.initial_scale, 4, wrong)
     assert torch.equal(made.sample(observation, noise), wanted)
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_a_policy_of_another_kind_is_not_loaded(backend: str) -> None:
+    sizes = Sizes(S=2, O=5, A=3, H=16, K=3)
+    plain, noisy = (
+        Folded(sizes, form=Form(carries=True, stochastic=stochastic)).policy()
+        for stochastic in (False, True)
+    )
+    for own, other in ((plain, noisy), (noisy, plain), (plain, plain.select(0))):
+        made = ops.make_sampler(own, backend)
+        made.load(own)
+        with pytest.raises(UserError, match="This sampler was made for a policy of S, O, A"):
+            made.load(other)
 
 
 @pytest.mark.parametrize(
