@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops.precision import check_sampler, checked
+from gtp_fast.ops.precision import check_reference_sampler, check_sampler
 from gtp_fast.ops.sampling import ActsBySampling, Rows, Sampler, fit_of
 from gtp_fast.reference import FoldedPolicy
 from gtp_fast.system import native
@@ -19,7 +19,7 @@ class ReferenceSampler(ActsBySampling):
     """`reference.folded_sample` behind the interface, on any device."""
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
-        self.draws, self.precision = policy.draws, checked(precision)
+        self.draws, self.precision = policy.draws, check_reference_sampler(precision)
         self.fit, self.like = fit_of(policy), policy.first_action
         self.kind = _Kind(policy)
         self.rounds = precision in ("bf16", "int8")
