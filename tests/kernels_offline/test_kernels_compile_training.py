@@ -178,6 +178,7 @@ def test_draws_and_gather_compile_lean(compiled: Build, capability: int) -> None
         (gather, "_gather_kernel", lambda: gather.gather(table, O, A, keys, STEP, 0, B)),
         (gather, "_gather_kernel", lambda: gather.gather(table, O, A, keys, STEP, 0, B, lots)),
         (philox, "_normals_kernel", lambda: philox.normals(keys, STEP, 3, B, A)),
+        (philox, "_normals_kernel", lambda: philox.normals(keys, STEP, 3, B, 32 * 17)),
         (philox, "_integers_kernel", lambda: philox.integers(keys, STEP, 3, B, 1000)),
     ]
     for module, kernel, launch in launches:
