@@ -130,7 +130,7 @@ def resolve(
         name: TABLE[name][forms[name].name](context)
         for name in ("perturb", "loss", "weigh", "td", "embed", "adam", "tally", "gather")
     }
-    makes_sampler: Callable[..., sampling.Sampler] = sampler.FORMS[forms["sampler"].name]
+    makes_sampler = _sampler_form(forms["sampler"], backend)
     differentiate = gradients.FORMS.get(forms["mlp"].name, Parameters.differentiate)
     chain = makes_sampler
     # Where the interpreter stands in for a GPU, the sampler is the CPU's, which has no tf32.
@@ -170,8 +170,7 @@ def make_sampler(
     if device is not None and elsewhere(device, weight.device):
         policy = policy.to(device)
     form = _form("sampler", backend, policy.first_action.device, weight.dtype)
-    made: sampling.Sampler = sampler.FORMS[form.name](policy, precision=precision)
-    return made
+    return _sampler_form(form, backend)(policy, precision=precision)
 
 
 def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
@@ -179,6 +178,11 @@ def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> l
     device = torch.device(device)
     reasons = {name: _unavailable(name, device, dtype) for name in TABLE}
     return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+
+
+def _sampler_form(form: Form, backend: str) -> Callable[..., sampling.Sampler]:
+    made = sampler.FORMS[form.name]
+    return functools.partial(made, strict=backend == "fused") if form.name == "native" else made
 
 
 def _check_precision(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.ops.gradients import first_order
+from gtp_fast.ops.limits import beyond
 from gtp_fast.ops.operands import operand
 from gtp_fast.reference import Perturbation
 from gtp_fast.system import native
@@ -97,11 +99,19 @@ def native_loss(
 
 
 def triton_loss(
-    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
+    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor, strict: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Do `reference.flow_map_loss` with its gradient in one Triton launch."""
-    from gtp_fast.kernels import loss
+    """Do `reference.flow_map_loss` with its gradient in one Triton launch.
 
+    More actions than the kernel holds go through the reference, which is reported once; strict:
+    they raise UserError.
+    """
+    from gtp_fast.kernels import loss
+    from gtp_fast.kernels.perturb import MAX_ACTIONS
+
+    if (A := a.shape[2]) > MAX_ACTIONS:
+        beyond(f"the loss of {A} action dimensions", f"at most {MAX_ACTIONS}", strict)
+        return reference.flow_map_loss(student, teacher, a, p, w)
     return _loss(loss.flow_map_loss, student, teacher, a, p, w)
 
 
@@ -109,5 +119,5 @@ FORMS: dict[str, Callable[[Context], Callable[..., tuple[Tensor, Tensor]]]] = {
     "reference": lambda _: reference.flow_map_loss,
     "compiled": lambda _: compiled(reference.flow_map_loss),
     "native": lambda _: native_loss,
-    "triton": lambda _: triton_loss,
+    "triton": lambda context: functools.partial(triton_loss, strict=context.strict),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.limits import beyond
 from gtp_fast.ops.operands import operand
 from gtp_fast.reference import (
     CONSISTENCY_WEIGHTS,
@@ -76,11 +78,21 @@ def native_perturb(
     )
 
 
-def triton_perturb(*arguments: Any, kind: str = "edm", **options: Any) -> Perturbation:
-    """Do `reference.perturb` in one Triton launch; its arguments and options."""
+def triton_perturb(
+    a: Tensor, *arguments: Any, strict: bool = False, kind: str = "edm", **options: Any
+) -> Perturbation:
+    """Do `reference.perturb` in one Triton launch; its arguments and options.
+
+    More actions than the kernel holds go through the reference, which is reported once; strict:
+    they raise UserError.
+    """
     from gtp_fast.kernels import perturb
 
-    return Perturbation(**perturb.perturb(*arguments, kind=kind, **options))
+    if (A := a.shape[2]) > perturb.MAX_ACTIONS:
+        limits = f"at most {perturb.MAX_ACTIONS}"
+        beyond(f"the perturbation of {A} action dimensions", limits, strict)
+        return reference_perturb(a, *arguments, kind=kind, **options)
+    return Perturbation(**perturb.perturb(a, *arguments, kind=kind, **options))
 
 
 def compiled_perturb(normals: Callable[..., Tensor]) -> Callable[..., Perturbation]:
@@ -116,5 +128,5 @@ FORMS: dict[str, Callable[[Context], Callable[..., Perturbation]]] = {
     "reference": lambda _: reference_perturb,
     "compiled": lambda context: compiled_perturb(context.normals),
     "native": lambda _: native_perturb,
-    "triton": lambda _: triton_perturb,
+    "triton": lambda context: functools.partial(triton_perturb, strict=context.strict),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -44,6 +46,10 @@ class ReferenceSampler(ActsBySampling):
         return "reference PyTorch" + (f", {self.precision} weights" if self.rounds else "")
 
 
+class Beyond(UserError):
+    """A policy has a size that the native sampler does not hold."""
+
+
 class NativeSampler(ActsBySampling):
     """The sampler of csrc: all steps of all rows in one call or CUDA launch.
 
@@ -56,6 +62,8 @@ class NativeSampler(ActsBySampling):
         self.kind = _Kind(policy)
         self.sizes = self.kind.sizes
         module = native.module()
+        if not self.on_gpu:
+            _check_isa()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
         self.draws, self.precision = policy.draws, check_sampler(precision, self.on_gpu)
         try:
@@ -66,7 +74,7 @@ class NativeSampler(ActsBySampling):
                     precision,
                 )  # fmt: skip
         except ValueError as error:
-            raise UserError(f"The native sampler is not available: {error}.") from error
+            raise Beyond(f"The native sampler is not available: {error}.") from error
         self.fit = fit_of(policy)
         self.threads = torch.get_num_threads()
         if not self.on_gpu:
@@ -165,6 +173,14 @@ class NativeSampler(ActsBySampling):
         return (torch.cuda.current_stream(self.like.device).cuda_stream,) if self.on_gpu else ()
 
 
+def _check_isa() -> None:
+    """Raise UserError for an unknown GTP_FAST_ISA, which is no limit of a size."""
+    try:
+        native.module().isa()
+    except ValueError as error:
+        raise UserError(f"The native sampler is not available: {error}.") from error
+
+
 def _sizes(policy: FoldedPolicy) -> tuple[int, ...]:
     """Return S, O, A, H, the number of hidden layers, and K."""
     seeds, observation_dim, width = policy.first_observation.shape
@@ -199,7 +215,27 @@ class _Kind:
         self.spread = spread
 
 
+def native_sampler(policy: FoldedPolicy, precision: str = "fp32", strict: bool = False) -> Sampler:
+    """Return the native sampler of a policy.
+
+    Sizes beyond it go through the reference's, which is reported once; strict: they raise
+    UserError.
+    """
+    try:
+        return NativeSampler(policy, precision)
+    except Beyond as error:
+        if strict:
+            raise UserError(f"{error} Use --backend auto.") from error
+        _say_beyond(str(error))
+        return ReferenceSampler(policy, precision)
+
+
+@functools.cache
+def _say_beyond(reason: str) -> None:
+    warnings.warn(f"{reason} The sampler runs through PyTorch.", stacklevel=3)
+
+
 FORMS: dict[str, Callable[..., Sampler]] = {
     "reference": ReferenceSampler,
-    "native": NativeSampler,
+    "native": native_sampler,
 }

@@ -9,7 +9,7 @@ import pytest
 import torch
 from folded import Folded, Form, Sizes
 from native_cases import needs_native
-from on_arrays import FLOAT_ISAS, OnArrays
+from on_arrays import FLOAT_ISAS, OnArrays, limited_to
 
 from gtp_fast import ops
 from gtp_fast.errors import UserError
@@ -138,3 +138,22 @@ def test_an_instruction_set_can_be_forced() -> None:
         check=True,
     )
     assert result.stdout.decode().strip() == "portable"
+
+
+def test_auto_samples_sizes_beyond_the_native_sampler_by_the_reference_and_says_so() -> None:
+    wide = Folded(Sizes(O=16385, A=2, H=8, L=2, K=2))
+    policy = wide.policy()
+    observation, noise, _ = (torch.tensor(x) for x in wide.inputs(3))
+    with pytest.raises(UserError, match=r"must be 1\.\.16384, not 16385\. Use --backend auto"):
+        ops.make_sampler(policy, "fused")
+    sampler._say_beyond.cache_clear()
+    with pytest.warns(UserWarning, match=r"not 16385\. The sampler runs through PyTorch"):
+        made = ops.resolve("auto").chain(policy)
+    plain = ops.make_sampler(policy, "reference")
+    assert made.describe() == plain.describe() == "reference PyTorch"
+    assert torch.equal(made.sample(observation, noise), plain.sample(observation, noise))
+
+
+def test_auto_does_not_take_the_reference_for_an_instruction_set_that_is_unknown() -> None:
+    with limited_to("sse9"), pytest.raises(UserError, match="'sse9' is not one of"):
+        ops.make_sampler(Folded(Sizes(H=8)).policy(), "auto")
