@@ -102,12 +102,13 @@ def _box_muller(radius_word, angle_word):
 
 
 @triton.jit
-def normals_tile(seed, step, stream: tl.constexpr, row, WIDTH: tl.constexpr):
+def normals_tile(seed, step, stream: tl.constexpr, row, WIDTH: tl.constexpr, first=0):
     """Draw a [rows, WIDTH] tile of standard normals.
 
-    Element j is component j % 4 of column j // 4. row: [rows]; WIDTH: a power of two, at least 4.
+    Element j is component j % 4 of column first + j // 4. row: [rows]; WIDTH: a power of two, at
+    least 4.
     """
-    column = tl.arange(0, WIDTH // 4)
+    column = first + tl.arange(0, WIDTH // 4)
     w0, w1, w2, w3 = words(seed, step, stream, row[:, None], column[None, :])
     z0, z1 = _box_muller(w0, w1)
     z2, z3 = _box_muller(w2, w3)
@@ -122,8 +123,9 @@ def _normals_kernel(
 ):
     s = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
-    column = tl.arange(0, BLOCK_W)
-    tile = normals_tile(tl.load(seeds + s), value(step), STREAM, row, BLOCK_W)
+    start = tl.program_id(2) * BLOCK_W
+    column = start + tl.arange(0, BLOCK_W)
+    tile = normals_tile(tl.load(seeds + s), value(step), STREAM, row, BLOCK_W, start // 4)
     inside = (row < B)[:, None] & (column < W)[None, :]
     tl.store(z + (s * B + row)[:, None] * W + column[None, :], tile, mask=inside)
 
@@ -140,15 +142,17 @@ def normals(seeds: Tensor, step: int | Tensor, stream: int, rows: int, columns: 
     """Draw float32 standard normals [S, rows, columns] in one launch.
 
     Element j is of Philox column j // 4. seeds: [S] int64; step: an integer or a 0-d integer tensor
-    on the device. Raises ValueError unless there are 1 to 512 columns.
+    on the device. Raises ValueError unless there is a column.
     """
-    if not 1 <= columns <= _TILE:
-        raise ValueError(f"normals takes 1 to {_TILE} columns, not {columns}")
+    if columns < 1:
+        raise ValueError(f"normals takes at least one column, not {columns}")
     z = torch.empty((seeds.shape[0], rows, columns), dtype=torch.float32, device=seeds.device)
-    block_w = max(4, triton.next_power_of_2(columns))
+    block_w = min(_TILE, max(4, triton.next_power_of_2(columns)))
     block_b = _TILE // block_w
     with torch.cuda.device(seeds.get_device()):
-        _normals_kernel[(triton.cdiv(rows, block_b), seeds.shape[0])](
+        _normals_kernel[
+            triton.cdiv(rows, block_b), seeds.shape[0], triton.cdiv(columns, block_w)
+        ](
             seeds.contiguous(), step, z, rows, columns, STREAM=int(stream), BLOCK_B=block_b,
             BLOCK_W=block_w, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

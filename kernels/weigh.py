@@ -75,7 +75,7 @@ def weight_at(
     _, a = _advantage(data, policy, data_apart, policy_apart, row, live, B, M)
     gain = strength * tl.maximum(a, 0.0, propagate_nan=_NAN)
     exponent = tl.div_rn(gain, tl.zeros_like(gain) + (spread + EPS))
-    if CEILING > 0:
+    if CEILING is not None:
         exponent = tl.minimum(exponent, CEILING, propagate_nan=_NAN)
     return tl.exp(exponent)
 
@@ -143,13 +143,18 @@ def weighing(data: Tensor, policy: Tensor, eta: Tensor, statistics: Tensor) -> W
     return Weighing(data, policy, eta, w, statistics)
 
 
+def _ceiling(maximum: float | None) -> float | None:
+    """Return the clamp of the exponent; None for none, since 0 is the clamp of w at 1."""
+    return None if maximum is None else math.log(maximum)
+
+
 def weighing_constants(
     given: Weighing | None, maximum: float | None, eps: float
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Return the constants of a kernel that weighs; given: None where it does not."""
     rows, actions = (given.data.shape[1], given.policy.shape[1]) if given else (1, 1)
     return {
-        "V": actions // rows, "CEILING": math.log(maximum) if maximum else 0.0, "EPS": eps,
+        "V": actions // rows, "CEILING": _ceiling(maximum), "EPS": eps,
         "BLOCK_W": min(_BLOCK, triton.next_power_of_2(rows)),
     }  # fmt: skip
 
@@ -210,7 +215,7 @@ def weigh(
     with torch.cuda.device(values.get_device()):
         _weigh_kernel[(S,)](
             values.contiguous(), eta.contiguous(), w, metrics, rows, M=total // rows - 1,
-            CEILING=math.log(maximum) if maximum else 0.0, EPS=eps, BLOCK=_BLOCK, num_warps=4,
+            CEILING=_ceiling(maximum), EPS=eps, BLOCK=_BLOCK, num_warps=4,
             enable_fp_fusion=True,
         )  # fmt: skip
     return Weights(w, *metrics.unbind(0))

@@ -21,6 +21,7 @@ from gtp_fast.data.table import Batch
 from gtp_fast.errors import UserError
 from gtp_fast.networks.learner import Learner
 from gtp_fast.ops.candidates import Rule, Score
+from gtp_fast.ops.gather import check_fit
 from gtp_fast.ops.sampling import draw_noise
 from gtp_fast.reference import FoldedPolicy, Totals, philox
 from gtp_fast.reference.philox import Stream
@@ -211,7 +212,8 @@ class Agent(ABC):
         return table
 
     def batch(self, table: TransitionTable, step: int | Tensor) -> Batch:
-        """Draw the transitions of an update, [S, B] of them."""
+        """Draw the transitions of an update, [S, B] of them; UserError for another task's table."""
+        check_fit(table, self.observation_dim, self.action_dim)
         fields = self.ops.gather(table, self.keys, step, Stream.BATCH, self.config.batch_size)
         return Batch(*(field.to(self.dtype) for field in fields))
 

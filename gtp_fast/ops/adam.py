@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.operands import buffer, operand
 from gtp_fast.reference import adam
 from gtp_fast.reference.adam import Step, guarded, plain
 from gtp_fast.system import native
@@ -30,12 +31,17 @@ def native_adam(
     limit: float,
     diverged: Tensor,
 ) -> Tensor:
-    """Do `guarded(plain)` of `reference.adam` in one pass of native code, float32 on the CPU."""
+    """Do `guarded(plain)` of `reference.adam` in one pass of native code, float32 on the CPU.
+
+    UserError for other shapes and dtypes, and for gaps in what is written.
+    """
     seeds, count = parameter.shape
-    rate, loss, norm = rate.contiguous(), loss.contiguous(), torch.empty(seeds)
     arrays = (parameter, gradient, first, second, average)
-    if not all(array.is_contiguous() for array in (*arrays, diverged)):
-        raise ValueError("the buffers of the optimiser must be contiguous")
+    for array in arrays:
+        buffer(array, (seeds, count), "a buffer of the optimiser")
+    buffer(diverged, (seeds,), "diverged", torch.int64)
+    rate, loss = operand(rate, (seeds,), "rate"), operand(loss, (seeds,), "loss")
+    norm = torch.empty(seeds)
     native.module().adam(
         [array.data_ptr() for array in arrays],
         seeds,

@@ -122,7 +122,7 @@ def resolve(
     forms = {name: _form(name, backend, device, dtype) for name in TABLE}
     if layer_norms and forms["mlp"].name == "triton":
         forms["critic"] = _pytorch_critic(backend)
-    _check_precision(precision, forms["mlp"], backend, device)
+    _check_precision(precision, forms, backend, device)
     draws = philox.FORMS[forms["philox"].name]
     context = Context(draws.normals, reference.mlp, precision, backend == "fused")
     context = context._replace(mlp=mlp.FORMS[forms["mlp"].name](context))
@@ -130,7 +130,7 @@ def resolve(
         name: TABLE[name][forms[name].name](context)
         for name in ("perturb", "loss", "weigh", "td", "embed", "adam", "tally", "gather")
     }
-    makes_sampler: Callable[..., sampling.Sampler] = sampler.FORMS[forms["sampler"].name]
+    makes_sampler = _sampler_form(forms["sampler"], backend)
     differentiate = gradients.FORMS.get(forms["mlp"].name, Parameters.differentiate)
     chain = makes_sampler
     # Where the interpreter stands in for a GPU, the sampler is the CPU's, which has no tf32.
@@ -170,8 +170,7 @@ def make_sampler(
     if device is not None and elsewhere(device, weight.device):
         policy = policy.to(device)
     form = _form("sampler", backend, policy.first_action.device, weight.dtype)
-    made: sampling.Sampler = sampler.FORMS[form.name](policy, precision=precision)
-    return made
+    return _sampler_form(form, backend)(policy, precision=precision)
 
 
 def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
@@ -181,10 +180,23 @@ def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> l
     return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
-def _check_precision(asked: str, form: Form, backend: str, device: torch.device) -> None:
+def _sampler_form(form: Form, backend: str) -> Callable[..., sampling.Sampler]:
+    made = sampler.FORMS[form.name]
+    return functools.partial(made, strict=backend == "fused") if form.name == "native" else made
+
+
+def _check_precision(
+    asked: str, forms: dict[str, Form], backend: str, device: torch.device
+) -> None:
+    form, sampling = forms["mlp"], forms["sampler"]
     reason = form.reason if backend in ("auto", "fused") else f"--backend is {backend}"
     fused = form.name in ("native", "triton")
     precision.check(asked, fused, form.name == "triton", device, reason)
+    if asked == "tf32" and device.type == "cuda" and sampling.name == "reference":
+        raise UserError(
+            f"--precision tf32 is not available: the sampler of an update has no fused form here, "
+            f"{sampling.reason}; use --precision fp32."
+        )
 
 
 def _form(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> Form:

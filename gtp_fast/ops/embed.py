@@ -12,9 +12,11 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.ops import mlp
 from gtp_fast.ops.context import Context
-from gtp_fast.ops.gradients import destination
+from gtp_fast.ops.gradients import destination, first_order
 from gtp_fast.ops.mlp import Buffer
+from gtp_fast.ops.mlp_network import Network
 from gtp_fast.ops.mlp_triton import empty_like
+from gtp_fast.ops.operands import operand
 from gtp_fast.system import native
 
 # Of weight, bias, weight, bias of one clock: the weights, then the biases.
@@ -41,16 +43,14 @@ def forward(
 ) -> tuple[Tensor, Tensor, list[tuple[Any, Any]]]:
     """Return the embedding, its sines, and what each clock's pass keeps."""
     (S, B, _), features = levels.shape, parameters[0].shape[1]
-    levels, rate = levels.contiguous(), rates(features // 2)
+    levels, rate = operand(levels, (S, B, 2), "levels"), rates(features // 2)
     sines, out = torch.empty(2, S, B, features), torch.empty(S, B, 2 * features)
     native.module().sinusoid(
         levels.data_ptr(), S * B, rate.data_ptr(), features // 2, sines.data_ptr()
     )
     halves = (out[..., :features], out[..., features:])
     clocks = zip(sines.unbind(0), (parameters[:4], parameters[4:]), halves, strict=True)
-    kept = [
-        mlp.forward("mish", (x,), mlp.Network(p[::2], p[1::2]), keep, y)[1:] for x, p, y in clocks
-    ]
+    kept = [mlp.forward("mish", (x,), Network(p[::2], p[1::2]), keep, y)[1:] for x, p, y in clocks]
     return out, sines, kept
 
 
@@ -65,7 +65,7 @@ def backward(
     gradient = gradient.contiguous()
     for clock, dy in enumerate(gradient.chunk(2, -1)):
         own, to = (
-            mlp.Network.split([tensors[4 * clock + i] for i in WEIGHTS_FIRST], 2)
+            Network.split([tensors[4 * clock + i] for i in WEIGHTS_FIRST], 2)
             for tensors in (parameters, results)
         )
         mlp.backward(*kept[clock], dy, gradient.shape[2], (sines[clock],), own, (False,), to)
@@ -79,6 +79,7 @@ class _NativeEmbed(torch.autograd.Function):
         return out
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         sines, *parameters = ctx.saved_tensors
         results = [destination(p) for p in parameters]
@@ -102,6 +103,7 @@ class _TritonEmbed(torch.autograd.Function):
         return y
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         from gtp_fast.kernels import embed as kernel
 

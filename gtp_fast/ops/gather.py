@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.operands import seed_keys
 from gtp_fast.reference import philox
 from gtp_fast.system import native
 
@@ -25,18 +27,41 @@ def reference_gather(
     return drawn
 
 
+def check_fit(table: Any, observation_dim: int, action_dim: int) -> None:
+    """Raise UserError unless a table has observations [O] and actions [A] of these sizes."""
+    if table.observation_dim != observation_dim or table.action_dim != action_dim:
+        raise UserError(
+            f"The table has observations of {table.observation_dim} numbers and actions of "
+            f"{table.action_dim}, the agent was made for {observation_dim} and {action_dim}: give "
+            "it a table of its own task."
+        )
+
+
 def addresses(table: Any) -> tuple[int, int]:
     """Return the addresses of a table's rows and lots, 0 for no lots.
 
-    Raises ValueError unless native code can read them.
+    Raises UserError unless native code can read them.
     """
     data, lots = table.rows, table.lots
-    if data.dtype != torch.float32 or not data.is_contiguous():
-        raise ValueError(f"the table must be contiguous float32, not {data.dtype}")
+    width = 2 * table.observation_dim + table.action_dim + 2
+    if data.dtype != torch.float32 or not data.is_contiguous() or not data.is_cpu:
+        raise UserError(
+            f"the table must be contiguous float32 on the CPU, not {data.dtype} on {data.device}"
+        )
+    if data.dim() != 2 or data.shape[1] != width:
+        raise UserError(f"the rows of the table must be [N, {width}], not {list(data.shape)}")
     if lots is None:
         return int(data.data_ptr()), 0
-    if lots.dtype != torch.int64 or not lots.is_contiguous() or lots.shape != data.shape[:1]:
-        raise ValueError(f"the lots must be {len(data)} contiguous int64, not {lots.dtype}")
+    if (
+        lots.dtype != torch.int64
+        or not lots.is_contiguous()
+        or lots.shape != data.shape[:1]
+        or not lots.is_cpu
+    ):
+        raise UserError(
+            f"the lots must be {len(data)} contiguous int64 on the CPU, not {lots.dtype} on "
+            f"{lots.device}"
+        )
     return int(data.data_ptr()), int(lots.data_ptr())
 
 
@@ -44,7 +69,7 @@ def native_gather(
     table: Any, keys: Tensor, step: int | Tensor, stream: int, rows: int
 ) -> tuple[Tensor, ...]:
     """Compute `reference_gather` in one pass; each field is contiguous, as later passes need."""
-    widths = (table.observation_dim, table.action_dim)
+    keys, widths = seed_keys(keys), (table.observation_dim, table.action_dim)
     seeds, (O, A) = keys.shape[0], widths  # noqa: E741
     shapes = (seeds, rows, O), (seeds, rows, A), (seeds, rows), (seeds, rows, O), (seeds, rows)
     out = tuple(torch.empty(shape) for shape in shapes)

@@ -1,16 +1,42 @@
-"""Let native backward passes write straight into the flat gradient buffer."""
+"""Gradients of fused forms: they fill the flat buffer, and have no second derivative."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gtp_fast.errors import UserError
 from gtp_fast.networks.parameters import Parameters
 
 _slices: dict[int, Tensor] = {}
+
+
+Backward = Callable[..., tuple[Tensor | None, ...]]
+
+
+def first_order(backward: Backward) -> Backward:
+    """Let the backward of a fused form raise UserError under create_graph=True.
+
+    PyTorch's once_differentiable would say nothing where the gradient from above is a constant, and
+    what the second derivative adds would be lost.
+    """
+
+    @functools.wraps(backward)
+    def refusing(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        # PyTorch enables gradients in a backward pass for create_graph=True alone.
+        if torch.is_grad_enabled():
+            raise UserError(
+                "A fused form has no second derivative: leave out create_graph=True, or take "
+                "--backend reference."
+            )
+        return backward(ctx, *gradients)
+
+    return refusing
 
 
 @contextmanager

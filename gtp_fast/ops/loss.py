@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,12 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.errors import UserError
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.gradients import first_order
+from gtp_fast.ops.limits import beyond
+from gtp_fast.ops.operands import operand
 from gtp_fast.reference import Perturbation
 from gtp_fast.system import native
 
@@ -25,10 +30,18 @@ def flow_map_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return both losses [S], and the gradient [S, 2 B, A] of their sum by the student.
 
-    rows: what of the perturbation `loss_rows` names, then w.
+    rows: what of the perturbation `loss_rows` names, then w. UserError for other shapes and dtypes.
     """
     S, B, A = a.shape
-    inputs = [x.contiguous() for x in (student, teacher, a, *rows)]
+    if B < 1 or A < 1:
+        raise UserError(f"actions {list(a.shape)} are no batch: a loss needs rows and actions.")
+    inputs = [
+        operand(student, (S, 2 * B, A), "student"),
+        operand(teacher, (S, B, A), "teacher"),
+        operand(a, (S, B, A), "a"),
+        *[operand(x, (S, B, A), "a_t and a_u") for x in rows[:2]],
+        *[operand(x, (S, B), "q, skip, out and w") for x in rows[2:]],
+    ]
     losses, gradient = torch.empty(2, S), torch.empty(S, 2 * B, A)
     native.module().flow_map_loss(
         (S, B, A),
@@ -55,6 +68,7 @@ class _Loss(torch.autograd.Function):
         return consistency, flow
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, g_consistency: Tensor, g_flow: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         S, rows, A = gradient.shape
@@ -85,11 +99,19 @@ def native_loss(
 
 
 def triton_loss(
-    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor
+    student: Tensor, teacher: Tensor, a: Tensor, p: Perturbation, w: Tensor, strict: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Do `reference.flow_map_loss` with its gradient in one Triton launch."""
-    from gtp_fast.kernels import loss
+    """Do `reference.flow_map_loss` with its gradient in one Triton launch.
 
+    More actions than the kernel holds go through the reference, which is reported once; strict:
+    they raise UserError.
+    """
+    from gtp_fast.kernels import loss
+    from gtp_fast.kernels.perturb import MAX_ACTIONS
+
+    if (A := a.shape[2]) > MAX_ACTIONS:
+        beyond(f"the loss of {A} action dimensions", f"at most {MAX_ACTIONS}", strict)
+        return reference.flow_map_loss(student, teacher, a, p, w)
     return _loss(loss.flow_map_loss, student, teacher, a, p, w)
 
 
@@ -97,5 +119,5 @@ FORMS: dict[str, Callable[[Context], Callable[..., tuple[Tensor, Tensor]]]] = {
     "reference": lambda _: reference.flow_map_loss,
     "compiled": lambda _: compiled(reference.flow_map_loss),
     "native": lambda _: native_loss,
-    "triton": lambda _: triton_loss,
+    "triton": lambda context: functools.partial(triton_loss, strict=context.strict),
 }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,8 +13,10 @@ from gtp_fast import reference
 from gtp_fast.errors import UserError
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
-from gtp_fast.ops.gradients import destination, summed_to
+from gtp_fast.ops.gradients import destination, first_order, summed_to
+from gtp_fast.ops.mlp_network import Network, native_layers, read
 from gtp_fast.ops.mlp_triton import triton_mlp
+from gtp_fast.ops.operands import operand
 from gtp_fast.system import native
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
@@ -45,46 +46,6 @@ def native_mlp(
     return forward(activation, pieces, network, None, precision=precision)[0]
 
 
-class Network(NamedTuple):
-    """The parameters of a perceptron, or their gradients.
-
-    weights: [G, in, out] each; biases: [G, out]; scales, shifts: [G, out] of every hidden layer's
-    norm, or none.
-    """
-
-    weights: Sequence[Tensor]
-    biases: Sequence[Tensor]
-    scales: Sequence[Tensor] = ()
-    shifts: Sequence[Tensor] = ()
-
-    @staticmethod
-    def of(
-        weights: Sequence[Tensor], biases: Sequence[Tensor], norms: Sequence[reference.Norm]
-    ) -> Network:
-        """Take the norms apart; UserError unless every hidden layer has one, or none has."""
-        if len(norms) not in (0, len(weights) - 1):
-            raise UserError(
-                f"A perceptron of {len(weights) - 1} hidden layers takes as many norms or none, "
-                f"not {len(norms)}."
-            )
-        return Network(weights, biases, [n[0] for n in norms], [n[1] for n in norms])
-
-    @staticmethod
-    def split(tensors: Sequence[Tensor], layers: int) -> Network:
-        """Undo `flat`, for a network of so many layers."""
-        ends = (layers, 2 * layers, 3 * layers - 1)
-        parts = zip((0, *ends), (*ends, len(tensors)), strict=True)
-        return Network(*[tensors[begin:end] for begin, end in parts])
-
-    def flat(self) -> list[Tensor]:
-        """Return weights, biases, scales, shifts in one list."""
-        return [*self.weights, *self.biases, *self.scales, *self.shifts]
-
-    def dense(self) -> Network:
-        """Return the parameters as native code reads them, copied only where they must be."""
-        return Network(*[[_inner(x) for x in part] for part in self])
-
-
 class Buffer:
     """Floats that a forward pass keeps until its graph is gone.
 
@@ -103,36 +64,26 @@ class Buffer:
         self._free[self.tensor.numel()].append(self.tensor)
 
 
-def _inner(tensor: Tensor) -> Tensor:
-    """Return the tensor with contiguous groups, copied only where they are not."""
-    strides, shape = tensor.stride(), tensor.shape
-    dense = strides[-1] == 1 and (len(shape) == 2 or strides[1] == shape[2])
-    return tensor if dense else tensor.contiguous()
-
-
 @functools.lru_cache(maxsize=64)
 def _shape(groups: int, rows: int, activation: str, precision: str, norm: bool, *sizes: int) -> Any:
     code, bf16 = _CODES[activation], precision == "bf16"
     return native.module().MlpShape(groups, rows, sizes, code, bf16, norm)
 
 
-@functools.lru_cache(maxsize=256)
-def _made_layers(*layers: tuple[tuple[int, int], ...]) -> Any:
-    return native.module().MlpLayers(layers)
+Part = tuple[int, int, int, int]
+"""Address, width, groups and rows of a piece of the input."""
 
 
-def native_layers(network: Network) -> Any:
-    """Return the layers as native code has them: the same object while nothing moves."""
-    rows = zip_longest(*network)
-    return _made_layers(*[tuple(_address(x) for x in row) for row in rows])
-
-
-def _address(x: Tensor | None) -> tuple[int, int]:
-    return (0, 0) if x is None else (x.data_ptr(), x.stride(0))
-
-
-def _parts(pieces: Sequence[Tensor]) -> list[tuple[int, ...]]:
-    return [(x.data_ptr(), x.shape[2], x.shape[0], x.shape[1]) for x in pieces]
+def _read_pieces(pieces: Sequence[Tensor]) -> tuple[list[Tensor], list[Part]]:
+    """Return the pieces as native code reads them; the tensors must outlive the call."""
+    kept, parts = [], []
+    for x in pieces:
+        shape = x.shape
+        if len(shape) != 3:
+            raise UserError(f"a piece of x must be [G, B, n], not {list(shape)}")
+        kept.append(operand(x, shape, "x"))
+        parts.append((kept[-1].data_ptr(), shape[2], shape[0], shape[1]))
+    return kept, parts
 
 
 def forward(
@@ -145,21 +96,24 @@ def forward(
 ) -> tuple[Tensor, Any, Any]:
     """Return y, its native shape, and the buffer of saved values from `keep`.
 
-    out: where y is to go, if anywhere; its rows lie equally spaced.
+    out: where y is to go, if anywhere; its rows lie equally spaced. UserError for parameters and
+    inputs of another shape, dtype or device.
     """
     module = native.module()
     # Bound to names: temporaries would be gone before the call reads their memory.
-    pieces, network = [x.contiguous() for x in pieces], network.dense()
-    weights = network.weights
-    groups, rows = weights[0].shape[0], max([x.shape[1] for x in pieces])
-    sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
+    (pieces, parts), (sizes, layers, _kept) = _read_pieces(pieces), read(network)
+    groups, rows = network.weights[0].shape[0], max([rows for *_, rows in parts])
     shape = _shape(groups, rows, activation, precision, bool(network.scales), *sizes)
-    out = torch.empty(groups, rows, sizes[-1]) if out is None else out
+    result = (groups, rows, sizes[-1])
+    if out is None:
+        out = torch.empty(result)
+    elif out.shape != result:
+        raise UserError(f"the network returns {list(result)}, not {list(out.shape)}")
     saved = keep(shape.saved) if keep is not None else None
     module.mlp_forward(
         shape,
-        _parts(pieces),
-        native_layers(network),
+        parts,
+        layers,
         (out.data_ptr(), out.stride(1)),
         0 if saved is None else saved.tensor.data_ptr(),
         torch.get_num_threads(),
@@ -184,7 +138,7 @@ def backward(
 
     gradient: [G, B, out], its rows `stride` apart.
     """
-    pieces, network = [x.contiguous() for x in pieces], network.dense()
+    (pieces, parts), (_, layers, _kept) = _read_pieces(pieces), read(network)
     inputs = [
         torch.empty(*gradient.shape[:2], x.shape[2]) if want else None
         for x, want in zip(pieces, wanted, strict=True)
@@ -192,9 +146,9 @@ def backward(
     native.module().mlp_backward(
         shape,
         (gradient.data_ptr(), stride),
-        native_layers(network),
+        layers,
         saved.tensor.data_ptr(),
-        _parts(pieces),
+        parts,
         [0 if dx is None else dx.data_ptr() for dx in inputs],
         None if results is None else native_layers(results),
         torch.get_num_threads(),
@@ -216,6 +170,7 @@ class _Mlp(torch.autograd.Function):
         return out
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         count, wanted = ctx.count, ctx.needs_input_grad[3:]
         pieces, parameters = ctx.saved_tensors[:count], ctx.saved_tensors[count:]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
-from gtp_fast.errors import UserError
-from gtp_fast.ops.gradients import summed_to
+from gtp_fast.ops.gradients import first_order, summed_to
+from gtp_fast.ops.limits import beyond
 
 
 def holds(width: int, outputs: int) -> bool:
@@ -46,17 +44,11 @@ def triton_mlp(
     return result
 
 
-@functools.cache
 def _say_beyond(depth: int, width: int, outputs: int, norm: bool, strict: bool) -> None:
     size = f"a network of {depth} hidden layers of {width} with {outputs} outputs"
     size += " and layer norm" if norm else ""
     limits = "at least one hidden layer, of 8 to 512, at most 64 outputs, and no layer norm"
-    if strict:
-        raise UserError(
-            f"--backend fused is not available for {size}: the kernel holds {limits}; use "
-            "--backend auto."
-        )
-    warnings.warn(f"{size} runs through PyTorch: the kernel holds {limits}", stacklevel=3)
+    beyond(size, limits, strict)
 
 
 def empty_like(parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -88,6 +80,7 @@ class _Mlp(torch.autograd.Function):
         return y
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         from gtp_fast.kernels import mlp as kernel
         from gtp_fast.kernels import mlp_backward

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.limits import beyond
+from gtp_fast.ops.operands import operand
 from gtp_fast.reference import (
     CONSISTENCY_WEIGHTS,
     PRECONDITIONINGS,
@@ -38,7 +41,7 @@ def native_perturb(
     t_min: float = 0.002,
     consistency_weight: str = "none",
 ) -> Perturbation:
-    """Do `reference.perturb` in native code, float32 on the CPU."""
+    """Do `reference.perturb` in native code, float32 on the CPU; UserError for another dtype."""
     choices = (u_mode, U_MODES), (kind, PRECONDITIONINGS), (consistency_weight, CONSISTENCY_WEIGHTS)
     if any(given not in known for given, known in choices):
         raise ValueError(f"no such option: {', '.join(repr(given) for given, _ in choices)}")
@@ -46,12 +49,10 @@ def native_perturb(
     count = int(num_nodes)
     if not 2 <= count <= nodes.shape[0]:
         raise ValueError(f"num_nodes must lie in 2..{nodes.shape[0]}, not {count}")
-    if cdf is not None and (cdf.shape != nodes.shape or cdf.dtype != torch.int64):
-        raise ValueError(
-            f"cdf must be {list(nodes.shape)} int64, not {list(cdf.shape)} {cdf.dtype}"
-        )
-    module, a, nodes = native.module(), a.contiguous(), nodes.contiguous()
-    cdf = None if cdf is None else cdf.contiguous()
+    module, row = native.module(), nodes.shape[:1]
+    a, nodes = operand(a, (S, B, A), "a"), operand(nodes, row, "nodes")
+    cdf = None if cdf is None else operand(cdf, row, "cdf", torch.int64)
+    keys = operand(keys, (S,), "keys", torch.int64)
     z, rows, actions = torch.empty(S, B, A), torch.empty(11, S, B), torch.empty(2, S, B, A)
     student_x, student_levels = torch.empty(S, 2 * B, A), torch.empty(S, 2 * B, 2)
     teacher_x, teacher_levels = torch.empty(S, B, A), torch.empty(S, B, 2)
@@ -77,11 +78,21 @@ def native_perturb(
     )
 
 
-def triton_perturb(*arguments: Any, kind: str = "edm", **options: Any) -> Perturbation:
-    """Do `reference.perturb` in one Triton launch; its arguments and options."""
+def triton_perturb(
+    a: Tensor, *arguments: Any, strict: bool = False, kind: str = "edm", **options: Any
+) -> Perturbation:
+    """Do `reference.perturb` in one Triton launch; its arguments and options.
+
+    More actions than the kernel holds go through the reference, which is reported once; strict:
+    they raise UserError.
+    """
     from gtp_fast.kernels import perturb
 
-    return Perturbation(**perturb.perturb(*arguments, kind=kind, **options))
+    if (A := a.shape[2]) > perturb.MAX_ACTIONS:
+        limits = f"at most {perturb.MAX_ACTIONS}"
+        beyond(f"the perturbation of {A} action dimensions", limits, strict)
+        return reference_perturb(a, *arguments, kind=kind, **options)
+    return Perturbation(**perturb.perturb(a, *arguments, kind=kind, **options))
 
 
 def compiled_perturb(normals: Callable[..., Tensor]) -> Callable[..., Perturbation]:
@@ -117,5 +128,5 @@ FORMS: dict[str, Callable[[Context], Callable[..., Perturbation]]] = {
     "reference": lambda _: reference_perturb,
     "compiled": lambda context: compiled_perturb(context.normals),
     "native": lambda _: native_perturb,
-    "triton": lambda _: triton_perturb,
+    "triton": lambda context: functools.partial(triton_perturb, strict=context.strict),
 }

@@ -40,6 +40,16 @@ def check_sampler(precision: str, on_gpu: bool) -> str:
     return precision
 
 
+def check_reference_sampler(precision: str) -> str:
+    """Return a precision; UserError unless the reference's sampler computes in it."""
+    if checked(precision) == "tf32":
+        raise UserError(
+            "Precision tf32 is not available: the native sampler of a GPU has it, PyTorch's "
+            "computes in fp32, bf16 or int8; choose one of these."
+        )
+    return precision
+
+
 def check(precision: str, fused: bool, triton: bool, device: torch.device, reason: str) -> None:
     """Raise UserError, with the reason, unless networks train in this precision on a device.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops.precision import check_sampler, checked
+from gtp_fast.ops.precision import check_reference_sampler, check_sampler
 from gtp_fast.ops.sampling import ActsBySampling, Rows, Sampler, fit_of
 from gtp_fast.reference import FoldedPolicy
 from gtp_fast.system import native
@@ -19,13 +21,15 @@ class ReferenceSampler(ActsBySampling):
     """`reference.folded_sample` behind the interface, on any device."""
 
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
-        self.draws, self.precision = policy.draws, checked(precision)
+        self.draws, self.precision = policy.draws, check_reference_sampler(precision)
         self.fit, self.like = fit_of(policy), policy.first_action
+        self.kind = _Kind(policy)
         self.rounds = precision in ("bf16", "int8")
         self.load(policy)
 
     def load(self, policy: FoldedPolicy) -> None:
-        """Take new weights."""
+        """Take new weights of the same shapes and form; UserError for others."""
+        self.kind.check(policy)
         self.policy = policy.rounded(self.precision) if self.rounds else policy
 
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
@@ -42,6 +46,10 @@ class ReferenceSampler(ActsBySampling):
         return "reference PyTorch" + (f", {self.precision} weights" if self.rounds else "")
 
 
+class Beyond(UserError):
+    """A policy has a size that the native sampler does not hold."""
+
+
 class NativeSampler(ActsBySampling):
     """The sampler of csrc: all steps of all rows in one call or CUDA launch.
 
@@ -51,8 +59,11 @@ class NativeSampler(ActsBySampling):
     def __init__(self, policy: FoldedPolicy, precision: str = "fp32"):
         self.like = policy.first_action
         self.on_gpu = self.like.device.type == "cuda"
-        self.sizes, self.form = _sizes(policy), _form(policy)
+        self.kind = _Kind(policy)
+        self.sizes = self.kind.sizes
         module = native.module()
+        if not self.on_gpu:
+            _check_isa()
         kind = module.CudaSampler if self.on_gpu else module.Sampler
         self.draws, self.precision = policy.draws, check_sampler(precision, self.on_gpu)
         try:
@@ -63,7 +74,7 @@ class NativeSampler(ActsBySampling):
                     precision,
                 )  # fmt: skip
         except ValueError as error:
-            raise UserError(f"The native sampler is not available: {error}.") from error
+            raise Beyond(f"The native sampler is not available: {error}.") from error
         self.fit = fit_of(policy)
         self.threads = torch.get_num_threads()
         if not self.on_gpu:
@@ -73,12 +84,7 @@ class NativeSampler(ActsBySampling):
 
     def load(self, policy: FoldedPolicy) -> None:
         """Pack new weights of the same shapes and form in place; UserError for others."""
-        if (new := (_sizes(policy), _form(policy))) != (self.sizes, self.form):
-            raise UserError(
-                "This sampler was made for a policy of S, O, A, H, layers, K = "
-                f"{self.sizes} and activation, clamp, squash = {self.form}, not {new[0]} and "
-                f"{new[1]}: make a new sampler."
-            )
+        self.kind.check(policy)
         # Kept alive: on a GPU the copy may still run when this returns.
         self.flat = self._own(policy.flatten(), "policy")
         self.native.load(
@@ -167,6 +173,14 @@ class NativeSampler(ActsBySampling):
         return (torch.cuda.current_stream(self.like.device).cuda_stream,) if self.on_gpu else ()
 
 
+def _check_isa() -> None:
+    """Raise UserError for an unknown GTP_FAST_ISA, which is no limit of a size."""
+    try:
+        native.module().isa()
+    except ValueError as error:
+        raise UserError(f"The native sampler is not available: {error}.") from error
+
+
 def _sizes(policy: FoldedPolicy) -> tuple[int, ...]:
     """Return S, O, A, H, the number of hidden layers, and K."""
     seeds, observation_dim, width = policy.first_observation.shape
@@ -174,11 +188,54 @@ def _sizes(policy: FoldedPolicy) -> tuple[int, ...]:
     return seeds, observation_dim, policy.first_action.shape[1], width, layers, steps
 
 
-def _form(policy: FoldedPolicy) -> tuple[str, bool, bool]:
-    return policy.activation, policy.clamp, policy.squash
+class _Kind:
+    """What a policy must have in common with the one that a sampler was made for."""
+
+    def __init__(self, policy: FoldedPolicy):
+        self.sizes, self.spread = _sizes(policy), policy.schedule.spread
+        self.form = self._form(policy, policy.draws > 1)
+
+    @staticmethod
+    def _form(policy: FoldedPolicy, noisy: bool) -> tuple[str, bool, bool, bool]:
+        return policy.activation, policy.clamp, policy.squash, noisy
+
+    def check(self, policy: FoldedPolicy) -> None:
+        """Raise UserError unless a policy is of this kind."""
+        spread, noisy = policy.schedule.spread, self.form[-1]
+        # To read it waits for the device; within a run the constants of the steps stay the same.
+        if spread is not self.spread:
+            noisy = policy.draws > 1
+        new = _sizes(policy), self._form(policy, noisy)
+        if new != (self.sizes, self.form):
+            raise UserError(
+                f"This sampler was made for a policy of S, O, A, H, layers, K = {self.sizes} and "
+                f"activation, clamp, squash, noise in each step = {self.form}, not {new[0]} and "
+                f"{new[1]}: make a new sampler."
+            )
+        self.spread = spread
+
+
+def native_sampler(policy: FoldedPolicy, precision: str = "fp32", strict: bool = False) -> Sampler:
+    """Return the native sampler of a policy.
+
+    Sizes beyond it go through the reference's, which is reported once; strict: they raise
+    UserError.
+    """
+    try:
+        return NativeSampler(policy, precision)
+    except Beyond as error:
+        if strict:
+            raise UserError(f"{error} Use --backend auto.") from error
+        _say_beyond(str(error))
+        return ReferenceSampler(policy, precision)
+
+
+@functools.cache
+def _say_beyond(reason: str) -> None:
+    warnings.warn(f"{reason} The sampler runs through PyTorch.", stacklevel=3)
 
 
 FORMS: dict[str, Callable[..., Sampler]] = {
     "reference": ReferenceSampler,
-    "native": NativeSampler,
+    "native": native_sampler,
 }

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.operands import buffer, operand
 from gtp_fast.system import native
 
 
@@ -20,11 +22,16 @@ def native_tally(
     step: int | Tensor,
     advance: bool = False,
 ) -> None:
-    """Do `reference.tally` in one pass of native code, float32 on the CPU."""
-    if not all(x.is_contiguous() for x in (metrics, total, limits, bad_step)):
-        raise ValueError("the buffers of the tally must be contiguous")
+    """Do `reference.tally` in one pass of native code, float32 on the CPU.
+
+    UserError for other shapes and dtypes, and for gaps in what is written.
+    """
+    (n, S), losses = metrics.shape, len(bad_step)
+    metrics, limits = operand(metrics, (n, S), "metrics"), operand(limits, (losses,), "limits")
+    buffer(total, (n, S), "total")
+    buffer(bad_step, (losses, S), "bad_step", torch.int64)
     native.module().tally(
-        metrics.data_ptr(), (len(metrics), len(bad_step), metrics.shape[1]),
+        metrics.data_ptr(), (n, losses, S),
         limits.data_ptr(), int(step), total.data_ptr(), bad_step.data_ptr(),
     )  # fmt: skip
     if advance and isinstance(step, Tensor):

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.gradients import first_order
+from gtp_fast.ops.operands import operand
 from gtp_fast.system import native
 
 
@@ -18,13 +21,23 @@ def td_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss [S] and its gradient by the values [S, twins, B].
 
-    next_values: [S, twins, m B].
+    next_values: [S, twins, m B]; reward, mask: [S, B]. UserError for other shapes and dtypes.
     """
-    S, T, B = values.shape
-    inputs = [x.contiguous() for x in (values, next_values, reward, mask)]
+    (S, T, B), width = values.shape, next_values.shape[-1]
+    if T < 1 or B < 1 or width < B or width % B:
+        raise UserError(
+            f"values {list(values.shape)} and {list(next_values.shape)} do not hold [S, twins, B] "
+            "and [S, twins, m B]: a TD loss needs twins, rows and next actions."
+        )
+    inputs = [
+        operand(values, (S, T, B), "values"),
+        operand(next_values, (S, T, width), "next_values"),
+        operand(reward, (S, B), "reward"),
+        operand(mask, (S, B), "mask"),
+    ]
     loss, gradient = torch.empty(S), torch.empty(S, T, B)
     native.module().td_loss(
-        (S, T, B, next_values.shape[2] // max(B, 1)),
+        (S, T, B, width // B),
         discount,
         [x.data_ptr() for x in inputs],
         loss.data_ptr(),
@@ -47,6 +60,7 @@ class _TdLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         scaled = (gradient * upstream[:, None, None]).transpose(0, 1)

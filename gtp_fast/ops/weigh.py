@@ -9,19 +9,27 @@ import torch
 from torch import Tensor
 
 from gtp_fast import reference
+from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
+from gtp_fast.ops.operands import operand
 from gtp_fast.system import native
 
 
 def native_weigh(
     values: Tensor, eta: Tensor, rows: int, maximum: float | None, scale: str = "std"
 ) -> tuple[Tensor, ...]:
-    """Do `reference.weigh` in one native pass, float32 on the CPU."""
-    values, eta = values.detach().transpose(0, 1).contiguous(), eta.contiguous()
+    """Do `reference.weigh` in one native pass; UserError for another shape or dtype."""
+    values = values.detach().transpose(0, 1)
     S, T, count = values.shape
+    if T < 1 or rows < 1 or count < 2 * rows or count % rows:
+        raise UserError(
+            f"values {[T, S, count]} do not hold (1 + m) x {rows} rows of twins: weights need the "
+            "values of data actions and of policy actions."
+        )
+    values, eta = operand(values, (S, T, count), "values"), operand(eta, (S,), "eta")
     w, statistics = torch.empty(S, rows), torch.empty(4, S)
     native.module().weigh(
-        (S, T, rows, count // max(rows, 1) - 1),
+        (S, T, rows, count // rows - 1),
         values.data_ptr(),
         eta.data_ptr(),
         math.inf if maximum is None else maximum,

@@ -25,6 +25,8 @@ from gtp_fast.agents.gtp import GTP
 from gtp_fast.agents.gtp.update_triton import TritonUpdate
 from gtp_fast.agents.setup import Setup
 from gtp_fast.engine.loop import Captured
+from gtp_fast.errors import UserError
+from gtp_fast.ops.launches import Launches
 from gtp_fast.reference import adam
 
 CONFIG = dataclasses.replace(TINY, width=16, eta=(1.0, 2.0), max_q_backup=2, max_gradient_norm=1.0)
@@ -63,6 +65,26 @@ def test_updates_match_the_reference_agent(
         for name, value in one.items():
             if step in judged and value.is_floating_point():
                 assert_as_accurate(f"{name} after {step}", value, plain[name], exact[name])
+
+
+def test_a_table_of_another_task_is_refused() -> None:
+    made, table = agent("fused"), synthetic_table().to(DEVICE)
+    made.update(table, 0)
+    assert isinstance(made.do, TritonUpdate)
+    # Rows of one width: only the sizes of their fields tell the two tasks apart.
+    with pytest.raises(UserError, match="observations of 2 numbers and actions of 4, the agent"):
+        made.update(dataclasses.replace(table, observation_dim=2, action_dim=4), 1)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("maximum", [1.0, 1.25])
+def test_the_largest_weight_is_that_of_the_settings(maximum: float, beside: bool) -> None:
+    config = dataclasses.replace(CONFIG, eta=(3.0,), weight_maximum=maximum)
+    made = GTP(config, Setup(3, 2, (3, 5), DEVICE, "fused", launches=Launches(actor_beside=beside)))
+    metrics = made.update(synthetic_table().to(DEVICE), 0)
+    assert isinstance(made.do, TritonUpdate)
+    largest = metrics[made.metric_names.index("weight_max")]
+    assert largest.tolist() == pytest.approx([maximum] * 2)
 
 
 @pytest.mark.parametrize("weight", ["gap", "nodes"])

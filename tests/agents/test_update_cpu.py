@@ -13,6 +13,7 @@ from tolerance import assert_as_accurate
 from gtp_fast.agents.gtp import GTP, update
 from gtp_fast.agents.gtp.update_native import NativeUpdate
 from gtp_fast.agents.setup import Setup
+from gtp_fast.errors import UserError
 from gtp_fast.networks import EMBEDDING, FlowMapNetwork
 from gtp_fast.ops import mlp
 from gtp_fast.system import native
@@ -130,6 +131,21 @@ def test_a_table_it_cannot_read_is_refused() -> None:
     agent, table = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused")), synthetic_table()
     with pytest.raises(ValueError, match="contiguous float32"):
         agent.update(replace(table, rows=table.rows.double()), 0)
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_a_table_of_another_task_is_refused(backend: str) -> None:
+    agent, table = GTP(BASE, Setup(3, 2, (3, 5), "cpu", backend)), synthetic_table()
+    agent.update(table, 0)
+    before = agent.actor.parameters.flat.clone()
+    # Rows of one width: only the sizes of their fields tell the two tasks apart.
+    other = replace(table, observation_dim=2, action_dim=4)
+    with pytest.raises(UserError, match="observations of 2 numbers and actions of 4, the agent"):
+        agent.update(other, 1)
+    if backend == "fused":
+        with pytest.raises(UserError, match=r"rows of the table must be \[N, 10\], not \[64, 9\]"):
+            agent.update(replace(table, rows=table.rows[:, 1:].contiguous()), 1)
+    assert torch.equal(agent.actor.parameters.flat, before)
 
 
 def test_networks_that_do_not_fit_are_refused() -> None:

@@ -159,11 +159,13 @@ def test_td_and_weights_compile_lean(compiled: Build, backups: int, capability: 
 
     assert_lean(*compiled(td, "_td_kernel", launch, capability))
     more = torch.zeros(S, 2, (1 + backups) * B)
-    weights = compiled(
-        weigh, "_weigh_kernel", lambda: weigh.weigh(more, torch.zeros(S), B), capability
-    )
-    assert_lean(*weights)
-    assert "max.f32" not in weights[0], "a maximum would drop a NaN"
+    for maximum in (100.0, 1.0, None):
+        weights = compiled(
+            weigh, "_weigh_kernel",
+            lambda maximum=maximum: weigh.weigh(more, torch.zeros(S), B, maximum), capability,
+        )  # fmt: skip
+        assert_lean(*weights)
+        assert "max.f32" not in weights[0], "a maximum would drop a NaN"
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
@@ -176,6 +178,7 @@ def test_draws_and_gather_compile_lean(compiled: Build, capability: int) -> None
         (gather, "_gather_kernel", lambda: gather.gather(table, O, A, keys, STEP, 0, B)),
         (gather, "_gather_kernel", lambda: gather.gather(table, O, A, keys, STEP, 0, B, lots)),
         (philox, "_normals_kernel", lambda: philox.normals(keys, STEP, 3, B, A)),
+        (philox, "_normals_kernel", lambda: philox.normals(keys, STEP, 3, B, 32 * 17)),
         (philox, "_integers_kernel", lambda: philox.integers(keys, STEP, 3, B, 1000)),
     ]
     for module, kernel, launch in launches:

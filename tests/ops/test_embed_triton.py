@@ -12,6 +12,9 @@ from torch import Tensor
 from triton_cases import DEVICE, generator, normal, poisoned_outputs, pytestmark  # noqa: F401
 
 from gtp_fast import reference
+from gtp_fast.errors import UserError
+from gtp_fast.ops.embed import triton_embed
+from gtp_fast.ops.mlp_triton import triton_mlp
 
 
 @pytest.mark.parametrize(("S", "B"), [(1, 1), (2, 150)])
@@ -52,3 +55,17 @@ def test_embed_refuses_a_wrong_shape() -> None:
     two = torch.zeros(2, 2, 4, device=DEVICE)
     with pytest.raises(ValueError, match="powers of two"):
         embed(two, [two] * 8)
+
+
+@pytest.mark.parametrize("name", ["mlp", "embed"])
+def test_a_second_derivative_is_refused_instead_of_left_out(name: str) -> None:
+    def value(w: Tensor) -> Tensor:
+        first, second = normal(2, 1, 32), normal(3, 1, 16)
+        if name == "embed":
+            return triton_embed(normal(1, 1, 3, 2), [w, first, w.transpose(1, 2), second] * 2).sum()
+        return triton_mlp(normal(1, 1, 3, 16), [w, w.transpose(1, 2)], [first, second]).sum()
+
+    w = normal(4, 1, 16, 32).requires_grad_()
+    assert torch.autograd.grad(value(w), w)[0].abs().sum() > 0
+    with pytest.raises(UserError, match="no second derivative: leave out create_graph=True"):
+        torch.autograd.grad(value(w), w, create_graph=True)

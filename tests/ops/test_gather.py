@@ -45,6 +45,10 @@ def test_a_batch_is_the_rows_that_the_reference_draws(by_lots: bool) -> None:
     strided = replace(table, rows=table.rows.repeat(1, 2)[:, ::2])
     with pytest.raises(ValueError, match="must be contiguous float32"):
         ops_gather.native_gather(strided, keys(1), 0, 0, 4)
+    with pytest.raises(ValueError, match=r"on the CPU, not torch\.float32 on meta"):
+        ops_gather.native_gather(table.to("meta"), keys(1), 0, 0, 4)
+    with pytest.raises(ValueError, match=r"must be \[N, 8\], not \[64, 10\]"):
+        ops_gather.native_gather(replace(table, observation_dim=2), keys(1), 0, 0, 4)
     for wrong in (lots[1:], lots.int(), lots.repeat(2)[::2]):
         with pytest.raises(ValueError, match="the lots must be 64 contiguous int64"):
             ops_gather.native_gather(replace(table, lots=wrong), keys(1), 0, 0, 4)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from native_cases import needs_native
+from native_cases import draw, needs_native
 
 from gtp_fast import reference
+from gtp_fast.errors import UserError
 from gtp_fast.networks import mlp
 from gtp_fast.networks.parameters import Parameters, initialise, mlp_shapes
-from gtp_fast.ops import gradients
+from gtp_fast.ops import embed, gradients, td
+from gtp_fast.ops import loss as ops_loss
 from gtp_fast.ops import mlp as ops_mlp
 from gtp_fast.reference import philox
 
@@ -62,3 +66,34 @@ def test_an_error_on_the_way_back_leaves_nothing_on_offer() -> None:
         gradients.destination(view).data_ptr()
         != parameters.gradient_views["layer0.weight"].data_ptr()
     )
+
+
+def embedded(x: torch.Tensor) -> torch.Tensor:
+    clock = [x, x[:, 0], x.transpose(1, 2), x[:, 0, :2]]
+    return embed.native_embed(draw(2, 2, 3, 2), clock * 2)
+
+
+def mapped(x: torch.Tensor) -> torch.Tensor:
+    a, row = torch.ones(2, 1, 4), torch.ones(2, 1)
+    consistency, flow = ops_loss._Loss.apply(
+        ops_loss.flow_map_gradient, x, a, a, row, a, a, *[row] * 6
+    )
+    return consistency + flow
+
+
+ROWS = torch.ones(2, 4)
+FUSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mlp": lambda x: ops_mlp.native_mlp(x, [draw(3, 2, 4, 3)], [draw(4, 2, 3)]),
+    "embed": embedded,
+    "td": lambda x: td.native_td_loss(x, x, ROWS, ROWS, 0.9),
+    "loss": mapped,
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_second_derivative_is_refused_instead_of_left_out(name: str) -> None:
+    x = draw(1, 2, 2, 4).requires_grad_()
+    value = FUSED[name](x).sum()
+    assert torch.autograd.grad(value, x, retain_graph=True)[0].abs().sum() > 0
+    with pytest.raises(UserError, match="no second derivative: leave out create_graph=True"):
+        torch.autograd.grad(value, x, create_graph=True)

@@ -13,12 +13,14 @@ from triton_cases import (  # noqa: F401
     STEP,
     draw_actions,
     generator,
+    normal,
     poisoned_outputs,
     pytestmark,
     seeds,
 )
 
-from gtp_fast import reference
+from gtp_fast import ops, reference
+from gtp_fast.errors import UserError
 from gtp_fast.reference import Perturbation
 
 
@@ -127,3 +129,18 @@ def test_loss_refuses_a_wrong_shape(field: str, message: str) -> None:
     setattr(case, field, getattr(case, field)[:, 1:])
     with pytest.raises(ValueError, match=message):
         case.fast()
+
+
+def test_more_actions_than_the_kernel_holds_go_through_the_reference_and_say_so() -> None:
+    from gtp_fast.ops import limits
+
+    a, nodes = draw_actions(2, 3, 65), reference.karras_nodes(11).to(DEVICE)
+    p, w = reference.perturb(a, nodes, 11, seeds(2), STEP), torch.ones(2, 3, device=DEVICE)
+    given = normal(1, 2, 6, 65), normal(2, 2, 3, 65), a, p, w
+    limits.beyond.cache_clear()
+    with pytest.warns(UserWarning, match="the loss of 65 action dimensions runs through PyTorch"):
+        made = ops.resolve("auto", DEVICE).loss(*given)
+    for one, other in zip(made, reference.flow_map_loss(*given), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(UserError, match="not available for the loss of 65 action dimensions"):
+        ops.resolve("fused", DEVICE).loss(*given)

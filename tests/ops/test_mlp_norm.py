@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops import mlp, mlp_triton
+from gtp_fast.ops import limits, mlp, mlp_triton
 
 # --- reference -----------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ def test_a_gpu_says_that_pytorch_computes_networks_with_norms() -> None:
         with_norms, mlp_triton.triton_mlp, 2, case.x, case.parameters[::2],
         case.parameters[1::2], "gelu",
     )  # fmt: skip
-    mlp_triton._say_beyond.cache_clear()
+    limits.beyond.cache_clear()
     with pytest.warns(UserWarning, match="with 2 outputs and layer norm runs through") as told:
         results = [call() for _ in range(2)]
     assert len(told) == 1

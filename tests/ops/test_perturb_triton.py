@@ -18,7 +18,8 @@ from triton_cases import (  # noqa: F401
     seeds,
 )
 
-from gtp_fast import reference
+from gtp_fast import ops, reference
+from gtp_fast.errors import UserError
 from gtp_fast.reference import Perturbation
 
 TIMES = ("t", "u", "tau")
@@ -170,3 +171,18 @@ def test_perturb_refuses(changes: dict[str, object], message: str) -> None:
             0,
             **options,
         )
+
+
+def test_more_actions_than_the_kernel_holds_go_through_the_reference_and_say_so() -> None:
+    from gtp_fast.ops import limits, perturb
+
+    given = draw_actions(2, 3, 65), reference.karras_nodes(11).to(DEVICE), 11, seeds(2), STEP
+    limits.beyond.cache_clear()
+    with pytest.warns(UserWarning, match="perturbation of 65 action dimensions runs through PyTor"):
+        made = perturb.triton_perturb(*given)
+    for one, other in zip(made, reference.perturb(*given), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(UserError, match="not available for the perturbation of 65 action"):
+        perturb.triton_perturb(*given, strict=True)
+    with pytest.raises(UserError, match="not available for the perturbation of 65 action"):
+        ops.resolve("fused", DEVICE).perturb(*given)

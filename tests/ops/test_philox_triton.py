@@ -112,7 +112,8 @@ def test_box_muller_of_the_largest_word_is_zero() -> None:
     assert (result == 0).all()
 
 
-@pytest.mark.parametrize("columns", [1, 6, 17])
+# More than 512 columns are drawn by several programs.
+@pytest.mark.parametrize("columns", [1, 6, 17, 513])
 def test_draws_match_the_definition(columns: int) -> None:
     from gtp_fast.kernels.philox import integers, normals
 
@@ -127,8 +128,8 @@ def test_draws_match_the_definition(columns: int) -> None:
     assert torch.equal(drawn, philox.integers(seeds(2), STEP, Stream.VALUE, 600, 12_345))
 
 
-def test_normals_refuse_too_many_columns() -> None:
+def test_normals_refuse_no_columns() -> None:
     from gtp_fast.kernels.philox import normals
 
-    with pytest.raises(ValueError, match="1 to 512 columns"):
-        normals(seeds(2), 0, 3, 4, 513)
+    with pytest.raises(ValueError, match="at least one column"):
+        normals(seeds(2), 0, 3, 4, 0)

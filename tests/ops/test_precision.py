@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 from agent_cases import TINY
+from folded import Folded, Sizes
 from native_cases import needs_native
 from on_arrays import limited_to
 
 from gtp_fast import agents, ops
 from gtp_fast.errors import UserError
 from gtp_fast.ops import precision as ops_precision
+from gtp_fast.system import native
 from gtp_fast.training import config
 
 
@@ -47,6 +49,22 @@ def test_an_old_card_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Turing")
     with pytest.raises(UserError, match=r"capability 8\.0 or newer, and Turing is older"):
         ops_precision.check("tf32", True, True, torch.device("cuda"), "")
+
+
+def test_a_gpu_without_a_native_sampler_refuses_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(native, "missing", lambda kind="cpu": "no CUDA part")
+    assert ops.resolve("auto", "cuda").forms["sampler"].name == "reference"
+    with pytest.raises(UserError, match="sampler of an update has no fused form here, no CUDA par"):
+        ops.resolve("auto", "cuda", precision="tf32")
+    assert ops.resolve("auto", "cuda", precision="bf16").describe().endswith("products in bf16")
+
+
+def test_the_sampler_of_the_reference_refuses_what_it_would_compute_in_fp32() -> None:
+    policy = Folded(Sizes(H=16, K=2)).policy()
+    with pytest.raises(UserError, match="PyTorch's computes in fp32, bf16 or int8; choose"):
+        ops.make_sampler(policy, "reference", precision="tf32")
 
 
 def test_the_command_line_takes_it_and_names_what_it_does_not_know() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from folded import Folded, Form, Sizes
 from native_cases import needs_native
-from on_arrays import FLOAT_ISAS, OnArrays
+from on_arrays import FLOAT_ISAS, OnArrays, limited_to
 
 from gtp_fast import ops
 from gtp_fast.errors import UserError
@@ -60,7 +60,7 @@ def test_what_is_no_float32_of_this_device_is_not_read_by_its_address() -> None:
         with pytest.raises(UserError, match=r"torch.float64 on cpu|made for a policy of S, O, A"):
             made.load(wrong)
     for change in ({"squash": True}, {"clamp": True}, {"activation": "relu"}):
-        with pytest.raises(UserError, match=r"activation, clamp, squash = \('mish', False, False"):
+        with pytest.raises(UserError, match=r"squash, noise in each step = \('mish', False, False"):
             made.load(policy.policy()._replace(**change))
     flat = policy.policy().flatten()
     for wrong in (flat.double(), torch.stack((flat, flat), 1)[:, 0]):
@@ -70,6 +70,20 @@ def test_what_is_no_float32_of_this_device_is_not_read_by_its_address() -> None:
         with pytest.raises(UserError, match="The packed policy is"):
             other.take(flat, policy.initial_scale, 4, wrong)
     assert torch.equal(made.sample(observation, noise), wanted)
+
+
+@pytest.mark.parametrize("backend", ["fused", "reference"])
+def test_a_policy_of_another_kind_is_not_loaded(backend: str) -> None:
+    sizes = Sizes(S=2, O=5, A=3, H=16, K=3)
+    plain, noisy = (
+        Folded(sizes, form=Form(carries=True, stochastic=stochastic)).policy()
+        for stochastic in (False, True)
+    )
+    for own, other in ((plain, noisy), (noisy, plain), (plain, plain.select(0))):
+        made = ops.make_sampler(own, backend)
+        made.load(own)
+        with pytest.raises(UserError, match="This sampler was made for a policy of S, O, A"):
+            made.load(other)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +138,22 @@ def test_an_instruction_set_can_be_forced() -> None:
         check=True,
     )
     assert result.stdout.decode().strip() == "portable"
+
+
+def test_auto_samples_sizes_beyond_the_native_sampler_by_the_reference_and_says_so() -> None:
+    wide = Folded(Sizes(O=16385, A=2, H=8, L=2, K=2))
+    policy = wide.policy()
+    observation, noise, _ = (torch.tensor(x) for x in wide.inputs(3))
+    with pytest.raises(UserError, match=r"must be 1\.\.16384, not 16385\. Use --backend auto"):
+        ops.make_sampler(policy, "fused")
+    sampler._say_beyond.cache_clear()
+    with pytest.warns(UserWarning, match=r"not 16385\. The sampler runs through PyTorch"):
+        made = ops.resolve("auto").chain(policy)
+    plain = ops.make_sampler(policy, "reference")
+    assert made.describe() == plain.describe() == "reference PyTorch"
+    assert torch.equal(made.sample(observation, noise), plain.sample(observation, noise))
+
+
+def test_auto_does_not_take_the_reference_for_an_instruction_set_that_is_unknown() -> None:
+    with limited_to("sse9"), pytest.raises(UserError, match="'sse9' is not one of"):
+        ops.make_sampler(Folded(Sizes(H=8)).policy(), "auto")

@@ -79,7 +79,7 @@ def test_weigh_takes_the_lesser_twin_and_the_mean_of_policy_actions() -> None:
 
 
 @needs_native
-@pytest.mark.parametrize("maximum", [100.0, 1.5, None])
+@pytest.mark.parametrize("maximum", [100.0, 1.5, 1.0, None])
 @pytest.mark.parametrize(("S", "B", "m"), [(1, 2, 1), (2, 63, 3), (3, 257, 1)])
 def test_weights(S: int, B: int, m: int, maximum: float | None) -> None:
     values, eta = 30 * draw(4, 2, S, (1 + m) * B), torch.tensor([1.0, 0.0, 2.5][:S])

@@ -13,7 +13,7 @@ from gtp_fast import reference
 
 @pytest.mark.parametrize(
     ("S", "B", "M", "maximum"),
-    [(1, 2, 1, 100.0), (2, 63, 3, 100.0), (1, 1025, 1, 1.5), (2, 63, 1, None)],
+    [(1, 2, 1, 100.0), (2, 63, 3, 100.0), (1, 1025, 1, 1.5), (2, 63, 1, None), (2, 63, 1, 1.0)],
 )
 def test_weights_match_the_reference(S: int, B: int, M: int, maximum: float | None) -> None:
     from gtp_fast.kernels.weigh import weigh

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gtp_fast.ops import gather
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.reference.philox import Stream
 
@@ -53,10 +54,14 @@ class Beginning:
         return torch.zeros(count, dtype=kind, device=state.device)
 
     def __call__(self, table: TransitionTable, step: int | Tensor) -> tuple[Any, Any]:
-        """Return the batch and the embedded times of students and teacher."""
+        """Return the batch and the embedded times of students and teacher.
+
+        UserError for a table of another task.
+        """
         from gtp_fast.kernels import batch, begin, fold
 
         state, c = self.state, self.state.config
+        gather.check_fit(table, state.observation_dim, state.action_dim)
         dims = state.observation_dim, state.action_dim
         of_batch = (
             table.rows, (*dims, c.batch_size), self.repeats, state.nodes, state.node_count,

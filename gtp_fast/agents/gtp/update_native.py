@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gtp_fast.agents.gtp.config import wholly_fused
 from gtp_fast.networks import layers
-from gtp_fast.ops import embed, gather, mlp
+from gtp_fast.ops import embed, gather
+from gtp_fast.ops.mlp_network import Network, native_layers
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.reference import ADVANTAGE_SCALES, CONSISTENCY_WEIGHTS, PRECONDITIONINGS, adam
 from gtp_fast.reference.philox import Stream
@@ -93,7 +94,7 @@ class NativeUpdate:
         def net(parts: list[tuple[list[Tensor], list[Tensor]]]) -> tuple[Any, ...]:
             weights = parts[0][0]
             sizes = [weights[0].shape[1], *[w.shape[2] for w in weights]]
-            return sizes, *[mlp.native_layers(mlp.Network(*part)) for part in parts]
+            return sizes, *[native_layers(Network(*part)) for part in parts]
 
         def clock(number: int) -> tuple[Any, ...]:
             order = [4 * number + i for i in embed.WEIGHTS_FIRST]
@@ -112,8 +113,12 @@ class NativeUpdate:
         return [x.data_ptr() for x in buffers], buffers[0].shape[1], average_rate, learner.limit
 
     def __call__(self, table: TransitionTable, step: int | Tensor) -> Tensor:
-        """Do update number `step`; return the metrics [len(metric_names), S]."""
+        """Do update number `step`; return the metrics [len(metric_names), S].
+
+        UserError for a table of another task.
+        """
         state = self.state
+        gather.check_fit(table, state.observation_dim, state.action_dim)
         metrics = torch.empty(len(state.metric_names), len(state.seeds))
         rates = [rate.data_ptr() for rate in (state.rate, state.critic.rate)]
         self.native.run(
