@@ -164,10 +164,10 @@ def take_step(
     partial sums of a seed's squared gradient; losses: [terms, S, parts], summed into `terms`
     [terms, S]; norms: [S], output; diverged: [S] int64, the first step at which a seed's loss or
     norm was not finite, -1 before: such a seed takes no step; step: from 0, an integer or a 0-d
-    integer tensor on the device; rate: [S]; decay_over: length of its cosine decay; weight_decay: as in `adam`; parts:
-    [S, n, m], whose n sums are still to be written as the gradient's first m numbers, and are not
-    in `sums`; copies: of parameter and average by `dense.aligned_rows`, which follow;
-    account: totals that the update's metrics are added to; `step` is a tensor that
+    integer tensor on the device; rate: [S]; decay_over: length of its cosine decay; weight_decay:
+    as in `adam`; parts: [S, n, m], whose n sums are still to be written as the gradient's first m
+    numbers, and are not in `sums`; copies: of parameter and average by `dense.aligned_rows`, which
+    follow; account: totals that the update's metrics are added to; `step` is a tensor that
     `actor_gradients` has advanced then.
     Raises ValueError for another shape of the buffers.
     """
