@@ -68,8 +68,8 @@ def rate_at(rate, count, TOTAL: tl.constexpr):
 @triton.jit
 def adam_block(
     i, end, parameter, gradient, first, second, average, norm, rate, count, follow,
-    MAX_NORM: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr, LOG1: tl.constexpr,
-    LOG2: tl.constexpr, EPS: tl.constexpr,
+    MAX_NORM: tl.constexpr, DECAY: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr,
+    LOG1: tl.constexpr, LOG2: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     """Take the step of a seed's numbers i < end, and move their average; return both."""
     correct1 = _one_less_power(count.to(tl.float32), LOG1)
@@ -84,6 +84,8 @@ def adam_block(
     mean = tl.load(average + i, mask=mask, other=0.0)
     m = BETA1 * m + (1 - BETA1) * g
     v = BETA2 * v + (1 - BETA2) * (g * g)
+    if DECAY > 0:
+        w *= 1.0 - rate * DECAY
     w -= (rate / correct1) * (m / (tl.sqrt_rn(v / correct2) + EPS))
     tl.store(first + i, m, mask=mask)
     tl.store(second + i, v, mask=mask)
@@ -117,6 +119,7 @@ def _adam_kernel(
     EMA_RATE: tl.constexpr,
     MAX_NORM: tl.constexpr,
     TOTAL: tl.constexpr,
+    DECAY: tl.constexpr,
     BETA1: tl.constexpr,
     BETA2: tl.constexpr,
     LOG1: tl.constexpr,
@@ -140,14 +143,14 @@ def _adam_kernel(
         tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), end, parameter + s * parameter_stride,
         gradient + s * gradient_stride, first + s * first_stride, second + s * second_stride,
         average + s * average_stride, norm, rate_at(tl.load(rates + s), count, TOTAL), count,
-        follow, MAX_NORM, BETA1, BETA2, LOG1, LOG2, EPS,
+        follow, MAX_NORM, DECAY, BETA1, BETA2, LOG1, LOG2, EPS,
     )  # fmt: skip
 
 
-def constants(betas: tuple[float, float], eps: float) -> dict[str, float]:
+def constants(betas: tuple[float, float], eps: float, weight_decay: float) -> dict[str, float]:
     """Return Adam's settings as constants of `adam_block`."""
     logs = {"LOG1": math.log(betas[0]), "LOG2": math.log(betas[1])}
-    return {"BETA1": betas[0], "BETA2": betas[1], "EPS": eps} | logs
+    return {"BETA1": betas[0], "BETA2": betas[1], "EPS": eps, "DECAY": weight_decay} | logs
 
 
 def adam(
@@ -162,6 +165,7 @@ def adam(
     max_norm: float | None = None,
     frozen: Tensor | None = None,
     decay_over: int | None = None,
+    weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> Tensor:
@@ -170,7 +174,8 @@ def adam(
     parameter, gradient, first, second, average: [S, P] float32, rows contiguous; updates: from 1,
     an integer or a 0-d integer tensor on the device; rate: [S]; ema_rate: a number or a 0-d tensor;
     max_norm: clip of a seed's norm; frozen: [S] bool, seeds that take no step; nor does a seed with
-    a norm that is not finite; decay_over: length of a cosine decay of the rate, from update 1 on.
+    a norm that is not finite; decay_over: length of a cosine decay of the rate, from update 1 on;
+    weight_decay: the parameters first shrink by this share of the rate.
     The gradient is only read. Raises ValueError for another shape or type.
     """
     S, P = parameter.shape
@@ -193,6 +198,6 @@ def adam(
             sums if constant_rate else ema_rate, blocks, P, FROZEN=frozen is not None,
             EMA_RATE=ema_rate if constant_rate else -1.0, MAX_NORM=max_norm or 0.0,
             TOTAL=decay_over or 0, BLOCK=BLOCK, SUMS=SUMS, num_warps=4, enable_fp_fusion=True,
-            **constants(betas, eps),
+            **constants(betas, eps, weight_decay),
         )  # fmt: skip
     return norms

@@ -67,6 +67,7 @@ def _step_kernel(
     EMA_RATE: tl.constexpr,
     MAX_NORM: tl.constexpr,
     TOTAL: tl.constexpr,
+    DECAY: tl.constexpr,
     BETA1: tl.constexpr,
     BETA2: tl.constexpr,
     LOG1: tl.constexpr,
@@ -128,7 +129,7 @@ def _step_kernel(
     w, mean = adam_block(
         i, end, parameter + at, gradient + at,
         first + at, second + at, average + at, norm, rate_at(tl.load(rates + s), count, TOTAL),
-        count, EMA_RATE, MAX_NORM, BETA1, BETA2, LOG1, LOG2, EPS,
+        count, EMA_RATE, MAX_NORM, DECAY, BETA1, BETA2, LOG1, LOG2, EPS,
     )  # fmt: skip
     if copied is not None:
         place = (s * (P // ROW) + i // ROW) * copy_stride + i % ROW
@@ -150,6 +151,7 @@ def take_step(
     ema_rate: float,
     max_norm: float | None,
     decay_over: int | None,
+    weight_decay: float,
     betas: tuple[float, float],
     eps: float,
     parts: Tensor | None = None,
@@ -162,10 +164,10 @@ def take_step(
     partial sums of a seed's squared gradient; losses: [terms, S, parts], summed into `terms`
     [terms, S]; norms: [S], output; diverged: [S] int64, the first step at which a seed's loss or
     norm was not finite, -1 before: such a seed takes no step; step: from 0, an integer or a 0-d
-    integer tensor on the device; rate: [S]; decay_over: length of its cosine decay; parts:
-    [S, n, m], whose n sums are still to be written as the gradient's first m numbers, and are not
-    in `sums`; copies: of parameter and average by `dense.aligned_rows`, which follow;
-    account: totals that the update's metrics are added to; `step` is a tensor that
+    integer tensor on the device; rate: [S]; decay_over: length of its cosine decay; weight_decay:
+    as in `adam`; parts: [S, n, m], whose n sums are still to be written as the gradient's first m
+    numbers, and are not in `sums`; copies: of parameter and average by `dense.aligned_rows`, which
+    follow; account: totals that the update's metrics are added to; `step` is a tensor that
     `actor_gradients` has advanced then.
     Raises ValueError for another shape of the buffers.
     """
@@ -185,7 +187,7 @@ def take_step(
             EMA_RATE=ema_rate, MAX_NORM=max_norm or 0.0, TOTAL=decay_over or 0,
             BLOCK=BLOCK, SUMS=SUMS, PIECES=_PIECES, COUNT=rows, LOSSES=judged,
             CELLS=triton.next_power_of_2(max(1, rows)), num_warps=4, enable_fp_fusion=True,
-            **constants(betas, eps),
+            **constants(betas, eps, weight_decay),
         )  # fmt: skip
 
 

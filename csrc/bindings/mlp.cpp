@@ -78,8 +78,8 @@ void sinusoid(uintptr_t levels, size_t count, uintptr_t rates, int half, uintptr
 }
 
 void adam(const std::array<uintptr_t, 5>& arrays, int seeds, size_t count, uintptr_t rate, double updates,
-          const std::array<double, 2>& betas, double epsilon, double average_rate, double max_norm, uintptr_t loss,
-          double limit, uintptr_t diverged, uintptr_t norm, int threads) {
+          const std::array<double, 2>& betas, double epsilon, double average_rate, double max_norm,
+          double weight_decay, uintptr_t loss, double limit, uintptr_t diverged, uintptr_t norm, int threads) {
   if (seeds == 0) return;
   const gtp::AdamArrays all{pointer<float>(arrays[0], "parameter"), pointer<float>(arrays[2], "first"),
                             pointer<float>(arrays[3], "second"),    pointer<float>(arrays[4], "average"),
@@ -88,7 +88,7 @@ void adam(const std::array<uintptr_t, 5>& arrays, int seeds, size_t count, uintp
   const gtp::Health health{pointer<const float>(loss, "loss"), limit, pointer<int64_t>(diverged, "diverged")};
   float* norms = pointer<float>(norm, "norm");
   const py::gil_scoped_release release;
-  gtp::adam_step(all, rates, updates, betas[0], betas[1], epsilon, average_rate, max_norm,
+  gtp::adam_step(all, rates, updates, betas[0], betas[1], epsilon, average_rate, max_norm, weight_decay,
                  health, norms, threads);
 }
 
@@ -127,8 +127,8 @@ void bind_mlp(py::module_& m) {
   m.def("sinusoid", &sinusoid, py::arg("levels"), py::arg("count"), py::arg("rates"), py::arg("half"), py::arg("out"),
         "Sines and cosines of two levels of each row, [count, 2] -> [2, count, 2 half].");
   m.def("adam", &adam, py::arg("arrays"), py::arg("seeds"), py::arg("count"), py::arg("rate"), py::arg("updates"),
-        py::arg("betas"), py::arg("epsilon"), py::arg("average_rate"), py::arg("max_norm"), py::arg("loss"),
-        py::arg("limit"), py::arg("diverged"), py::arg("norm"), py::arg("threads") = 1,
+        py::arg("betas"), py::arg("epsilon"), py::arg("average_rate"), py::arg("max_norm"), py::arg("weight_decay"),
+        py::arg("loss"), py::arg("limit"), py::arg("diverged"), py::arg("norm"), py::arg("threads") = 1,
         "One step of Adam and of the moving average on parameter, gradient, first, second, average [S, P].");
   m.def("tally", &tally, py::arg("metrics"), py::arg("shape"), py::arg("limits"), py::arg("step"), py::arg("total"),
         py::arg("bad_step"),

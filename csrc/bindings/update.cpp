@@ -9,7 +9,7 @@ namespace {
 // Sizes of a network, then its parameters, gradients and moving average.
 using Net = std::tuple<std::vector<int>, const Layers*, const Layers*, const Layers*>;
 // Parameter, gradient, first, second, average [S, count]; count, rate of the average, largest loss.
-using Buffers = std::tuple<std::array<uintptr_t, 5>, size_t, double, double>;
+using Buffers = std::tuple<std::array<uintptr_t, 5>, size_t, double, double, double>;
 
 gtp::Trained trained(const Net& net) {
   const auto& [sizes, online, gradient, average] = net;
@@ -18,12 +18,13 @@ gtp::Trained trained(const Net& net) {
 }
 
 gtp::Learning learning(const Buffers& buffers, int seeds) {
-  const auto& [arrays, count, rate, limit] = buffers;
+  const auto& [arrays, count, rate, limit, decay] = buffers;
   return {{pointer<float>(arrays[0], "parameter"), pointer<float>(arrays[2], "first"),
            pointer<float>(arrays[3], "second"), pointer<float>(arrays[4], "average"),
            pointer<const float>(arrays[1], "gradient"), seeds, count},
           rate,
-          limit};
+          limit,
+          decay};
 }
 
 void check(const gtp::UpdateSettings& s, const gtp::Shape& sampler) {

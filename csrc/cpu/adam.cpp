@@ -11,7 +11,8 @@
 namespace gtp {
 
 void adam_step(const AdamArrays& a, const float* rate, double updates, double first_beta, double second_beta,
-               double epsilon, double average_rate, double max_norm, const Health& health, float* norm, int threads) {
+               double epsilon, double average_rate, double max_norm, double weight_decay, const Health& health,
+               float* norm, int threads) {
   const MlpKernels& k = select_mlp();
   parallel_for(threads, a.seeds, [&](int s, int) {
     const size_t at = s * a.count;
@@ -30,6 +31,7 @@ void adam_step(const AdamArrays& a, const float* rate, double updates, double fi
     scalars.second_correction = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(second_beta, updates)));
     scalars.epsilon = static_cast<float>(epsilon);
     scalars.average_rate = static_cast<float>(average_rate);
+    scalars.kept = static_cast<float>(1.0 - weight_decay * rate[s]);
     k.adam(a.parameter + at, a.gradient + at, a.first + at, a.second + at, a.average + at, a.count, scalars);
   });
 }

@@ -28,6 +28,7 @@ constexpr float kTimeScale = 250.0f;
 
 struct AdamScalars {
   float gradient_scale, rate, first_decay, second_decay, second_correction, epsilon, average_rate;
+  float kept;  // of a parameter, by weight decay
 };
 
 struct MlpKernels {

@@ -20,10 +20,11 @@ struct Trained {
   std::vector<LayerPointers> online, gradient, average;
 };
 
-// The optimiser's buffers, rate of the moving average and largest sound loss, for networks that share one buffer.
+// The optimiser's buffers, rate of the moving average, largest sound loss and weight decay, for networks that share one
+// buffer.
 struct Learning {
   AdamArrays arrays;
-  double average_rate, limit;
+  double average_rate, limit, weight_decay;
 };
 
 struct UpdateSettings {

@@ -26,6 +26,8 @@ class Learner:
         self.diverged = torch.full((seeds,), -1, device=parameters.flat.device)
         self.limit = math.inf
         """Loss above which a seed freezes."""
+        self.weight_decay = 0.0
+        """What AdamW takes off the parameters, as a share of them for each unit of the rate."""
 
     def connect(
         self,
@@ -90,6 +92,7 @@ class Learner:
             loss,
             self.limit,
             self.diverged,
+            weight_decay=self.weight_decay,
         )
 
     def buffers(self) -> tuple[Tensor, ...]:

@@ -30,6 +30,7 @@ def native_adam(
     loss: Tensor,
     limit: float,
     diverged: Tensor,
+    weight_decay: float = 0.0,
 ) -> Tensor:
     """Do `guarded(plain)` of `reference.adam` in one pass of native code, float32 on the CPU.
 
@@ -52,6 +53,7 @@ def native_adam(
         adam.EPSILON,
         float(ema_rate),
         math.inf if max_norm is None else max_norm,
+        weight_decay,
         loss.data_ptr(),
         limit,
         diverged.data_ptr(),
@@ -66,19 +68,21 @@ def compiled_adam() -> Callable[..., Tensor]:
     inner = compiled(plain)
 
     def step(*arguments: Any) -> Tensor:
-        *buffers, updates, rate, ema_rate, max_norm, frozen = arguments
+        *buffers, updates, rate, ema_rate, max_norm, frozen, weight_decay = arguments
         count = torch.as_tensor(updates, device=rate.device)
-        result: Tensor = inner(*buffers, count, rate, ema_rate, max_norm, frozen)
+        result: Tensor = inner(*buffers, count, rate, ema_rate, max_norm, frozen, weight_decay)
         return result
 
     return step
 
 
-def triton_adam(*buffers: Any) -> Tensor:
+def triton_adam(*arguments: Any) -> Tensor:
     """Do `reference.adam.plain` in two launches: the norm's first sums, then the rest."""
     from gtp_fast.kernels import adam as kernel
 
-    norm: Tensor = kernel.adam(*buffers, betas=adam.BETAS, eps=adam.EPSILON)
+    *buffers, weight_decay = arguments
+    settings: dict[str, Any] = {"weight_decay": weight_decay, "betas": adam.BETAS}
+    norm: Tensor = kernel.adam(*buffers, **settings, eps=adam.EPSILON)
     return norm
 
 

@@ -19,7 +19,8 @@ from gtp_fast.reference.tally import finite_within
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 Step = Callable[..., Tensor]
 """(parameter, gradient, first, second, average, updates, rate, average_rate, max_norm, loss, limit,
-diverged) -> gradient norm [S]; the first nine as `plain` takes them."""
+diverged, weight_decay=0.0) -> gradient norm [S]; weight_decay and the first nine as `plain` takes
+them."""
 
 
 def plain(
@@ -33,13 +34,15 @@ def plain(
     average_rate: float | Tensor,
     max_norm: float | None,
     frozen: Tensor,
+    weight_decay: float = 0.0,
 ) -> Tensor:
     """Take one Adam step in place; return the gradient norm before clipping, [S].
 
     parameter, gradient, Adam's first and second moment, moving average: [S, P]; updates: counted
     from 1, an integer or a 0-d tensor; rate: the learning rate [S]; average_rate: the average moves
     to average + average_rate (parameter - average); max_norm: clip of the gradient norm, None for
-    none; frozen: [S].
+    none; frozen: [S]; weight_decay: a step first multiplies the parameters by 1 - rate weight_decay
+    (AdamW; Loshchilov, Hutter 2019).
     """
     # The corrections are taken in float64: 1 - 0.999 ** n loses four digits in float32 at n = 1.
     count = updates.double() if isinstance(updates, Tensor) else updates
@@ -53,6 +56,8 @@ def plain(
         second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
         scale = second.sqrt().mul_((1 - BETAS[1] ** count) ** -0.5).add_(EPSILON)
         speed = (rate / (1 - BETAS[0] ** count))[:, None]
+        if weight_decay:
+            parameter.mul_(1 - (weight_decay * rate)[:, None].masked_fill(still, 0.0))
         parameter.sub_(torch.div(first, scale).mul_(speed.masked_fill(still, 0.0)))
         goal = torch.where(still, average, parameter)
         average.lerp_(goal, average_rate)
@@ -62,11 +67,11 @@ def plain(
 def guarded(step: Callable[..., Tensor]) -> Step:
     """Return the `Step` around a function that takes `frozen`, as `plain` does."""
 
-    def guarded_step(*arguments: Any) -> Tensor:
+    def guarded_step(*arguments: Any, weight_decay: float = 0.0) -> Tensor:
         *buffers, updates, rate, average_rate, max_norm, loss, limit, diverged = arguments
         healthy = diverged < 0
         learns = healthy & finite_within(loss, limit)
-        norm = step(*buffers, updates, rate, average_rate, max_norm, ~learns)
+        norm = step(*buffers, updates, rate, average_rate, max_norm, ~learns, weight_decay)
         # A healthy seed that did not learn has diverged in this update.
         fresh = healthy ^ (learns & (norm < math.inf))
         diverged.copy_(torch.where(fresh, updates - 1, diverged))

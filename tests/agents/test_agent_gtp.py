@@ -35,6 +35,7 @@ VARIANTS = {
     "one step, shallow": replace(TINY, k=1, depth=1),
     "clipped": replace(TINY, max_gradient_norm=0.01),
     "clones": replace(TINY, eta=(0.0,)),
+    "weight decay": replace(TINY, weight_decay=5.0),
 }
 
 

@@ -29,7 +29,9 @@ from gtp_fast.errors import UserError
 from gtp_fast.ops.launches import Launches
 from gtp_fast.reference import adam
 
-CONFIG = dataclasses.replace(TINY, width=16, eta=(1.0, 2.0), max_q_backup=2, max_gradient_norm=1.0)
+CONFIG = dataclasses.replace(
+    TINY, width=16, eta=(1.0, 2.0), max_q_backup=2, max_gradient_norm=1.0, weight_decay=5.0
+)
 
 
 def agent(backend: str, dtype: torch.dtype = torch.float32, pick: slice = slice(None)) -> GTP:

@@ -84,7 +84,7 @@ def stepped(losses: Tensor, diverged: Tensor, sums: Tensor) -> tuple[list[Tensor
     terms, norms = torch.full((2, S), -1.0, device=DEVICE), torch.full((S,), -1.0, device=DEVICE)
     take_step(
         buffers, sums, losses, terms, norms, torch.full((S,), 0.1, device=DEVICE), diverged,
-        torch.tensor(6, device=DEVICE), 0.5, None, None, (0.9, 0.999), 1e-8,
+        torch.tensor(6, device=DEVICE), 0.5, None, None, 0.0, (0.9, 0.999), 1e-8,
     )  # fmt: skip
     return list(buffers), terms, norms
 

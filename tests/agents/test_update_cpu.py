@@ -28,6 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
     "shares, one layer": {"lambda_flow": (0.3, 2.0), "depth": 1, "weight_maximum": 3.0},
     "decay": {"cosine_decay": True, "learning_rate": (1e-3, 1e-2), "max_gradient_norm": None},
     "cloning": {"eta": (0.0,)},
+    "weight decay": {"weight_decay": 5.0, "cosine_decay": True, "learning_rate": (1e-3, 1e-2)},
     "by lots": {"trajectory_eta": 2.0},
     "by lots alone": {"trajectory_eta": 2.0, "advantage_start": None},
     "weights later": {"advantage_start": 3},

@@ -141,7 +141,9 @@ def test_adam_compiles_lean(compiled: Build, kernel: str, capability: int) -> No
 
     def launch() -> object:
         rate = torch.zeros(S)
-        return adam.adam(*(buffer,) * 5, STEP, rate, 0.005, 1.0, frozen, decay_over=1000)
+        return adam.adam(
+            *(buffer,) * 5, STEP, rate, 0.005, 1.0, frozen, decay_over=1000, weight_decay=0.1
+        )
 
     assert_lean(*compiled(adam, kernel, launch, capability))
 

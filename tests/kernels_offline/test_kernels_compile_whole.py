@@ -211,7 +211,7 @@ def test_what_lies_around_the_passes_compiles_lean(
                 step, "_step_kernel",
                 lambda given=given: step.take_step(
                     (flat,) * 5, sums, losses, five[1:3], five[4], seeds, keys, STEP, 0.005, 1.0,
-                    1000, (0.9, 0.999), 1e-8, torch.zeros(S, 4, CLOCKS), copies, given,
+                    1000, 0.1, (0.9, 0.999), 1e-8, torch.zeros(S, 4, CLOCKS), copies, given,
                 ),
             )
             for given in (None, tally.Account(five, five, torch.zeros(3), bad, 1, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +15,15 @@ from gtp_fast.ops import adam as ops_adam
 from gtp_fast.reference.adam import guarded, plain
 
 
-def test_adam_is_the_one_of_torch() -> None:
+@pytest.mark.parametrize("weight_decay", [0.0, 3.0])
+def test_adam_is_the_one_of_torch(weight_decay: float) -> None:
     rates = (1e-3, 2e-2)
     start = noise(2, 7, 1, step=10)[..., 0]
     theirs = [start[s].clone().requires_grad_() for s in range(2)]
-    optimisers = [torch.optim.Adam([x], lr=lr) for x, lr in zip(theirs, rates, strict=True)]
+    optimisers = [
+        torch.optim.AdamW([x], lr=lr, weight_decay=weight_decay)
+        for x, lr in zip(theirs, rates, strict=True)
+    ]
     ours, average = start.clone(), start.clone()
     first, second = torch.zeros_like(start), torch.zeros_like(start)
     expected_average = start.clone()
@@ -29,7 +34,8 @@ def test_adam_is_the_one_of_torch() -> None:
             x.grad = g.clone()
             optimiser.step()
         buffers = (ours, gradient, first, second, average)
-        plain(*buffers, step, rate, 0.05, None, torch.zeros(2, dtype=torch.bool))
+        frozen = torch.zeros(2, dtype=torch.bool)
+        plain(*buffers, step, rate, 0.05, None, frozen, weight_decay)
         now = torch.stack([x.detach() for x in theirs])
         expected_average = 0.95 * expected_average + 0.05 * now
         assert torch.allclose(ours, now, rtol=1e-11, atol=1e-13)
@@ -53,7 +59,13 @@ def test_average_forgets_its_start_geometrically() -> None:
 PLAIN = guarded(plain)
 
 
-def adam(function, dtype: torch.dtype, max_norm: float | None, diverged=(-1, -1, -1)):
+def adam(
+    function,
+    dtype: torch.dtype,
+    max_norm: float | None,
+    diverged=(-1, -1, -1),
+    weight_decay: float = 0.0,
+):
     """Return the buffers and norms after five updates of three seeds."""
     start = normals(70, 3, 1000).to(dtype)
     buffers = [start.clone(), torch.zeros_like(start), torch.zeros_like(start), start.clone()]
@@ -64,16 +76,18 @@ def adam(function, dtype: torch.dtype, max_norm: float | None, diverged=(-1, -1,
         norm = function(
             parameter, gradient, first, second, average, updates, rate, 0.01, max_norm,
             torch.zeros(3, dtype=dtype), math.inf, torch.tensor(diverged),
+            weight_decay=weight_decay,
         )  # fmt: skip
     return [*buffers, norm]
 
 
 @needs_native
-@pytest.mark.parametrize("max_norm", [None, 0.5])
-def test_adam_and_the_average(max_norm: float | None, isa: str) -> None:
-    fast = adam(ops_adam.native_adam, torch.float32, max_norm)
-    plain = adam(PLAIN, torch.float32, max_norm)
-    exact = adam(PLAIN, torch.float64, max_norm)
+@pytest.mark.parametrize(("max_norm", "weight_decay"), [(None, 0.0), (0.5, 0.0), (0.5, 5.0)])
+def test_adam_and_the_average(max_norm: float | None, weight_decay: float, isa: str) -> None:
+    decay: dict[str, Any] = {"weight_decay": weight_decay}
+    fast = adam(ops_adam.native_adam, torch.float32, max_norm, **decay)
+    plain = adam(PLAIN, torch.float32, max_norm, **decay)
+    exact = adam(PLAIN, torch.float64, max_norm, **decay)
     for name, *values in zip(
         ("parameter", "first", "second", "average", "norm"), fast, plain, exact, strict=True
     ):
@@ -83,8 +97,8 @@ def test_adam_and_the_average(max_norm: float | None, isa: str) -> None:
 @needs_native
 @pytest.mark.parametrize("function", [ops_adam.native_adam, PLAIN])
 def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function) -> None:
-    free = adam(function, torch.float32, 0.5)
-    held = adam(function, torch.float32, 0.5, (-1, 0, -1))
+    free = adam(function, torch.float32, 0.5, weight_decay=5.0)
+    held = adam(function, torch.float32, 0.5, (-1, 0, -1), weight_decay=5.0)
     start = normals(70, 3, 1000)
     for i in (0, 3):
         assert torch.equal(held[i][1], start[1])

@@ -34,22 +34,26 @@ class AdamCase:
         return [norm, *buffers]
 
     def reference(
-        self, dtype: torch.dtype, updates: int, max_norm: float | None = None, factor: float = 1.0
+        self,
+        dtype: torch.dtype,
+        updates: int,
+        max_norm: float | None = None,
+        factor: float = 1.0,
+        weight_decay: float = 0.0,
     ) -> list[Tensor]:
         w, g, m, v, average = (x.to(dtype) for x in self.buffers)
         learning = torch.zeros(len(w), dtype=torch.bool, device=DEVICE)
         rate = self.rate.to(dtype) * factor
         buffers = [x.clone() for x in (w, g, m, v, average)]
-        norm = plain(*buffers, updates, rate, 0.005, max_norm, learning)
+        norm = plain(*buffers, updates, rate, 0.005, max_norm, learning, weight_decay)
         # The definition clips the gradient in place; the kernel only reads it.
         return [norm, buffers[0], g, *buffers[2:]]
 
     def check(self, updates: int, factor: float = 1.0, **options: object) -> None:
         names = ("norm", "parameter", "gradient", "first", "second", "average")
-        max_norm = options.get("max_norm")
+        given = options.get("max_norm"), factor, options.get("weight_decay", 0.0)
         plain, exact = (
-            self.reference(dtype, updates, max_norm, factor)
-            for dtype in (torch.float32, torch.float64)
+            self.reference(dtype, updates, *given) for dtype in (torch.float32, torch.float64)
         )
         for name, *values in zip(names, self.fast(updates, **options), plain, exact, strict=True):
             assert_as_accurate(name, *values)
@@ -59,12 +63,13 @@ class AdamCase:
 def test_adam_matches_the_reference(updates: int) -> None:
     AdamCase().check(updates, max_norm=7.0)
     AdamCase(1, 3).check(updates)
+    AdamCase().check(updates, weight_decay=5.0)
 
 
 @pytest.mark.parametrize("updates", [1, 6, 10])
 def test_adam_lets_the_rate_fall_along_a_cosine(updates: int) -> None:
     factor = 0.5 * (1 + math.cos(math.pi * (updates - 1) / 10))
-    AdamCase(1, 40).check(updates, factor, decay_over=10)
+    AdamCase(1, 40).check(updates, factor, decay_over=10, weight_decay=5.0)
 
 
 def test_adam_reads_its_scalars_from_the_device_and_gives_a_seed_alone_the_same_bits() -> None:

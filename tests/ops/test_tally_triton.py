@@ -51,7 +51,7 @@ def test_a_step_that_accounts_adds_up_what_the_tally_does() -> None:
         step.take_step(
             tuple(buffers), torch.full((S, 3), 3.0, device=DEVICE), losses, metrics[1:3],
             metrics[4], torch.full((S,), 0.1, device=DEVICE), diverged, at + int(accounts), 0.5,
-            None, None, (0.9, 0.999), 1e-8, account=account if accounts else None,
+            None, None, 0.0, (0.9, 0.999), 1e-8, account=account if accounts else None,
         )  # fmt: skip
         if not accounts:
             reference.tally(metrics, total, limits, bad, 7)

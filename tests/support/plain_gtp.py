@@ -75,7 +75,9 @@ class PlainGTP:
         pick = [values[index if len(values) > 1 else 0] for values in
                 (c.eta, c.lambda_flow, c.learning_rate, c.critic_learning_rate)]  # fmt: skip
         self.eta, self.lambda_flow, rate, critic_rate = pick
-        self.actor_adam = torch.optim.Adam(self.actor.parameters(), lr=rate)
+        self.actor_adam = torch.optim.AdamW(
+            self.actor.parameters(), lr=rate, weight_decay=c.weight_decay
+        )
         self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=critic_rate)
 
     def act(self, s: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

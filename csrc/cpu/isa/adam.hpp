@@ -20,7 +20,7 @@ void adam(float* __restrict parameter, const float* __restrict gradient, float* 
     const float g = s.gradient_scale * gradient[i];
     const float m = first[i] + s.first_decay * (g - first[i]);
     const float v = second[i] + s.second_decay * (g * g - second[i]);
-    const float p = parameter[i] - s.rate * m / (__builtin_sqrtf(v) * s.second_correction + s.epsilon);
+    const float p = s.kept * parameter[i] - s.rate * m / (__builtin_sqrtf(v) * s.second_correction + s.epsilon);
     first[i] = m;
     second[i] = v;
     parameter[i] = p;

@@ -76,6 +76,10 @@ class GTPConfig(AgentConfig):
     consistency_weight: Literal["none", "gap", "nodes"] = "none"
     """Weight of the consistency loss: none (the paper's), gap (1 / (t - u), iCT's), nodes (N - 1).
     """
+    weight_decay: float = 0.0
+    """Weight decay of the actor (AdamW): a step first takes weight_decay x learning_rate of every
+    parameter off it, against overfitting small data. 0, the paper's, for none.
+    """
     huber: bool = False
     """Pseudo-Huber distance for the consistency loss in place of the squared one."""
     first_nodes: int = 10
@@ -114,6 +118,7 @@ def ranges(config: GTPConfig) -> Ranges:
         "trajectory_piece": (1, math.inf),
         "lambda_flow": ANY,
         "lambda_q": ANY,
+        "weight_decay": (0, 10),
         "k": (1, 64),
         "solver_steps": (1, 64),
         "sigma_data": (1e-6, math.inf),

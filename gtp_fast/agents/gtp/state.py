@@ -80,6 +80,7 @@ class GTPState(Agent):
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)
+        self.actor.weight_decay = c.weight_decay
         self.actor.limit = max(self.loss_limits.values(), default=math.inf)
         self.full_eta = self.per_seed(c.eta, "eta")
         self.lambda_flow = self.per_seed(c.lambda_flow, "lambda-flow")

@@ -110,7 +110,8 @@ class NativeUpdate:
     @staticmethod
     def _buffers(learner: Learner, average_rate: float) -> tuple[Any, ...]:
         buffers = learner.buffers()
-        return [x.data_ptr() for x in buffers], buffers[0].shape[1], average_rate, learner.limit
+        pointers, scalars = [x.data_ptr() for x in buffers], (learner.limit, learner.weight_decay)
+        return pointers, buffers[0].shape[1], average_rate, *scalars
 
     def __call__(self, table: TransitionTable, step: int | Tensor) -> Tensor:
         """Do update number `step`; return the metrics [len(metric_names), S].

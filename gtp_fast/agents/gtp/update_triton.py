@@ -222,6 +222,6 @@ class TritonUpdate:
         kernel.take_step(
             learner.buffers(), squares.view(self.seeds, -1), losses,
             terms, norms, rate, state.diverged, step, ema_rate, c.max_gradient_norm,
-            state.total_updates if c.cosine_decay else None, adam.BETAS, adam.EPSILON,
-            parts, self.copies.written(learner), account,
+            state.total_updates if c.cosine_decay else None, learner.weight_decay, adam.BETAS,
+            adam.EPSILON, parts, self.copies.written(learner), account,
         )  # fmt: skip
