@@ -151,49 +151,11 @@ def test_a_length_is_read_as_the_command_reads_numbers(steps: str) -> None:
     assert command.run.steps == 100_000 and command.agent.advantage_start is None
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (["--eta", "2", "--advantage-start", "None"], "--eta does nothing in a run without"),
-        (["--value-samples", "4", "--advantage-start", "None"], "--value-samples does nothing"),
-        (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
-        (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
-    ],
-)
-def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -> None:
-    short = ["--task", "hopper-medium", "--steps", "1000"]
-    with pytest.raises(UserError, match=said):
-        config.parse([*short, *given])
-
-
-@pytest.mark.parametrize("given", [["--eta", "2"], ["--value-samples", "4"]])
-def test_what_is_asked_of_the_critic_brings_one(
-    given: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    short = ["--task", "hopper-medium", "--steps", "1000"]
-    assert config.parse([*short, *given]).agent.advantage_start == 0
-    assert f"{given[0]} asks for weights by advantage" in capsys.readouterr().err
-    assert config.parse([*short, "--eta", "0"]).agent.advantage_start is None
-
-
 def test_the_mean_of_candidates_needs_no_critic_to_be_asked_for() -> None:
     words = ["--task", "hopper-medium", "--eta", "0", "--candidate-rule", "mean"]
     assert config.parse([*words, "--num-candidates", "4"]).agent.num_candidates == 4
     with pytest.raises(UserError, match="softmax, argmax, mean"):
         restore.check_acting(None, None, None, candidate_rule="maen")
-
-
-@pytest.mark.parametrize(
-    "option", ["--value-by=network", "--advantage-scale=mad", "--weight-maximum=3"]
-)
-@pytest.mark.parametrize("more", [[], ["--advantage-start", "0"]])
-def test_what_is_asked_of_a_critic_that_eta_0_trains_not_is_refused(
-    option: str, more: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--task", "hopper-medium", "--steps", "1000", "--eta", "0", option, *more]
-    with pytest.raises(UserError, match=f"{option.split('=')[0]} does nothing with --eta 0"):
-        config.parse(words)
-    assert "so a critic learns" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""What was asked of a run's guidance: brought about and said, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+from gtp_fast.agents.gtp.config import GTPConfig
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import Task
+from gtp_fast.training.options import RunConfig
+
+_OF_CRITIC = (
+    "value_samples", "weight_maximum", "advantage_scale", "value_by", "max_q_backup",
+    "critic_learning_rate",
+)  # fmt: skip
+
+
+def settled(settings: Any, asked: set[str]) -> Any:
+    """Return an agent's settings, with what the options that were asked for bring along."""
+    return _by_advantage(_without_critic(settings, asked), asked)
+
+
+def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
+    """Raise UserError when something was asked of advantage weights that never come to act."""
+    if run.preset != "auto" and run.agent != "gtp":
+        raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
+    if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
+        return
+    steps, start = run.steps or task.updates, settings.advantage_start
+    named = _named_of_critic(settings, asked)
+    if named is not None and not any(settings.eta):
+        raise UserError(f"{named} does nothing with --eta 0, which trains no critic: leave it out.")
+    if named is not None and start is None:
+        raise UserError(
+            f"{named} does nothing in a run without a critic: give --advantage-start 0 instead "
+            "of None, or guide by --trajectory-eta."
+        )
+    if start is not None and start >= steps and any(settings.eta):
+        raise UserError(
+            f"--advantage-start {start} lies behind the last of {steps:,} updates: give an earlier "
+            "one, or None."
+        )
+
+
+def _without_critic(settings: Any, asked: set[str]) -> Any:
+    """Return an agent's settings, with one candidate where eta = 0 trains no critic.
+
+    A number of candidates that was asked for stays.
+    """
+    by_mean = getattr(settings, "candidate_rule", "") == "mean"
+    if by_mean or "num_candidates" in asked or any(getattr(settings, "eta", (1.0,))):
+        return settings
+    return dataclasses.replace(settings, num_candidates=1)
+
+
+def _by_advantage(settings: Any, asked: set[str]) -> Any:
+    """Return settings whose critic learns where something was asked of it, and say so."""
+    named = _named_of_critic(settings, asked)
+    if named is None or "advantage_start" in asked or not any(settings.eta):
+        return settings
+    if settings.advantage_start is not None:
+        return settings
+    print(
+        f"note: {named} asks for weights by advantage, so a critic learns and they act from the "
+        "first update on (--advantage-start 0). By default whole episodes alone guide a run, which "
+        "scored higher (docs/guidance.md).",
+        file=sys.stderr,
+    )
+    return dataclasses.replace(settings, advantage_start=0)
+
+
+def _named_of_critic(settings: Any, asked: set[str]) -> str | None:
+    """Return an option that was asked for and needs a critic of GTP; None without one."""
+    if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
+        return None
+    named = [name for name in _OF_CRITIC if name in asked]
+    named += ["eta"] if any(eta not in (0.0, 1.0) for eta in settings.eta) else []
+    return f"--{named[0].replace('_', '-')}" if named else None

@@ -1,0 +1,45 @@
+"""What an option asks of a run's guidance: brought about and said, or refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from gtp_fast.errors import UserError
+from gtp_fast.training import config
+
+SHORT = ["--task", "hopper-medium", "--steps", "1000"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--eta", "2", "--advantage-start", "None"], "--eta does nothing in a run without"),
+        (["--value-samples", "4", "--advantage-start", "None"], "--value-samples does nothing"),
+        (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
+        (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
+    ],
+)
+def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        config.parse([*SHORT, *given])
+
+
+@pytest.mark.parametrize("given", [["--eta", "2"], ["--value-samples", "4"]])
+def test_what_is_asked_of_the_critic_brings_one(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert config.parse([*SHORT, *given]).agent.advantage_start == 0
+    assert f"{given[0]} asks for weights by advantage" in capsys.readouterr().err
+    assert config.parse([*SHORT, "--eta", "0"]).agent.advantage_start is None
+
+
+@pytest.mark.parametrize(
+    "option", ["--value-by=network", "--advantage-scale=mad", "--weight-maximum=3"]
+)
+@pytest.mark.parametrize("more", [[], ["--advantage-start", "0"]])
+def test_what_is_asked_of_a_critic_that_eta_0_trains_not_is_refused(
+    option: str, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match=f"{option.split('=')[0]} does nothing with --eta 0"):
+        config.parse([*SHORT, "--eta", "0", option, *more])
+    assert "so a critic learns" not in capsys.readouterr().err
