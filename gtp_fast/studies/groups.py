@@ -61,8 +61,12 @@ class Group:
 
     @property
     def clones(self) -> bool:
-        """Whether this is behaviour cloning: eta = 0 for every seed."""
-        return "eta" in self.settings and not np.any(self.settings["eta"])
+        """Whether this is behaviour cloning: eta = 0 for every seed, or nothing else guides."""
+        own = self.settings
+        by_nothing = own.get("trajectory_eta") == 0 and own.get("advantage_start") is None
+        return "eta" in own and (
+            not np.any(own["eta"]) or (by_nothing and own.get("objective") != "linear-q")
+        )
 
     @property
     def num_candidates(self) -> int:

@@ -23,7 +23,10 @@ def settled(settings: Any, asked: set[str]) -> Any:
 
 
 def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
-    """Raise UserError when something was asked of advantage weights that never come to act."""
+    """Raise UserError when something was asked of advantage weights that never come to act.
+
+    A note says where nothing guides a run that was not asked to clone.
+    """
     if run.preset != "auto" and run.agent != "gtp":
         raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
     if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
@@ -41,6 +44,12 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
         raise UserError(
             f"--advantage-start {start} lies behind the last of {steps:,} updates: give an earlier "
             "one, or None."
+        )
+    if any(settings.eta) and settings.trajectory_eta == 0 and start is None:
+        print(
+            "note: --trajectory-eta 0 without a critic guides by nothing, so this run clones the "
+            "data: add --advantage-start 0 for the paper's weights.",
+            file=sys.stderr,
         )
 
 

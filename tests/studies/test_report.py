@@ -84,6 +84,24 @@ def test_labels_show_the_settings_that_differ(tmp_path: Path) -> None:
     assert [group.clones for group in found] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("changes", "clones"),
+    [
+        ({}, True),
+        ({"trajectory_eta": 3.0}, False),
+        ({"advantage_start": 500}, False),
+        ({"objective": "linear-q"}, False),
+    ],
+)
+def test_a_run_that_nothing_guides_is_a_clone(
+    tmp_path: Path, changes: dict[str, object], clones: bool
+) -> None:
+    unguided = SETTINGS | {"trajectory_eta": 0.0, "advantage_start": None}
+    run = scored(tmp_path / "a", {9: [[0.0], [0.0]]}, agent_settings=unguided | changes)
+    (group,) = groups.collect([str(run)])
+    assert group.clones == clones
+
+
 def test_a_run_from_before_a_setting_had_its_default(tmp_path: Path) -> None:
     young = SETTINGS | {"act_by": "map", "value_by": "samples", "lambda_flow": [1.0]}
     old = scored(tmp_path / "a", {9: [[0.0]]}, seeds=[0])

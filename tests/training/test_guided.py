@@ -43,3 +43,27 @@ def test_what_is_asked_of_a_critic_that_eta_0_trains_not_is_refused(
     with pytest.raises(UserError, match=f"{option.split('=')[0]} does nothing with --eta 0"):
         config.parse([*SHORT, "--eta", "0", option, *more])
     assert "so a critic learns" not in capsys.readouterr().err
+
+
+CLONES = "note: --trajectory-eta 0 without a critic guides by nothing, so this run clones the data"
+
+
+@pytest.mark.parametrize(
+    ("given", "clones"),
+    [
+        (["--trajectory-eta", "0"], True),
+        ([], False),
+        (["--trajectory-eta", "0", "--advantage-start", "0"], False),
+        (["--trajectory-eta", "0", "--value-samples", "4"], False),
+        (["--trajectory-eta", "0", "--eta", "0"], False),
+        (["--trajectory-eta", "0", "--objective", "linear-q"], False),
+        (["--trajectory-eta", "0", "--preset", "paper"], False),
+    ],
+)
+def test_a_run_that_nothing_guides_says_that_it_clones(
+    given: list[str], clones: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.parse([*SHORT, *given])
+    said = capsys.readouterr().err
+    assert (CLONES in said) == clones
+    assert not clones or "add --advantage-start 0 for the paper's weights." in said

@@ -33,7 +33,8 @@ class GTPConfig(AgentConfig):
     trajectory_eta: float = 0.0
     """Strength of guidance by whole episodes: rows of an episode are drawn in proportion to
     exp(trajectory_eta max(0, A)), A its return (its success, where the task has a goal) above what
-    its first state promises, in standard deviations. 0 draws all rows alike, as the paper does.
+    its first state promises, in standard deviations. 0 draws all rows alike; the paper's weights
+    then need --advantage-start 0.
     """
     trajectory_maximum: float = 20.0
     """Largest weight of an episode in these draws; an episode as good as promised has 1."""
