@@ -85,5 +85,6 @@ def _named_of_critic(settings: Any, asked: set[str]) -> str | None:
     if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
         return None
     named = [name for name in _OF_CRITIC if name in asked]
-    named += ["eta"] if any(eta not in (0.0, 1.0) for eta in settings.eta) else []
+    # By being asked for and not by its value: a sweep over eta compares runs of one algorithm.
+    named += ["eta"] if "eta" in asked and any(settings.eta) else []
     return f"--{named[0].replace('_', '-')}" if named else None

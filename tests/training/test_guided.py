@@ -14,6 +14,7 @@ SHORT = ["--task", "hopper-medium", "--steps", "1000"]
     ("given", "said"),
     [
         (["--eta", "2", "--advantage-start", "None"], "--eta does nothing in a run without"),
+        (["--eta", "1", "--advantage-start", "None"], "--eta does nothing in a run without"),
         (["--value-samples", "4", "--advantage-start", "None"], "--value-samples does nothing"),
         (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
         (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
@@ -24,12 +25,14 @@ def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -
         config.parse([*SHORT, *given])
 
 
-@pytest.mark.parametrize("given", [["--eta", "2"], ["--value-samples", "4"]])
+@pytest.mark.parametrize(
+    "given", [["--eta", "2"], ["--eta", "1"], ["--eta=0.5"], ["--value-samples", "4"]]
+)
 def test_what_is_asked_of_the_critic_brings_one(
     given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert config.parse([*SHORT, *given]).agent.advantage_start == 0
-    assert f"{given[0]} asks for weights by advantage" in capsys.readouterr().err
+    assert f"{given[0].split('=')[0]} asks for weights by advantage" in capsys.readouterr().err
     assert config.parse([*SHORT, "--eta", "0"]).agent.advantage_start is None
 
 
@@ -45,6 +48,15 @@ def test_what_is_asked_of_a_critic_that_eta_0_trains_not_is_refused(
     assert "so a critic learns" not in capsys.readouterr().err
 
 
+def test_every_eta_of_a_sweep_trains_by_one_algorithm() -> None:
+    found = [
+        config.of_keywords(None, "gtp", {"task": "hopper-medium", "steps": 1000, "eta": eta}).agent
+        for eta in (0.5, 1.0, 2.0)
+    ]
+    assert [one.eta for one in found] == [(0.5,), (1.0,), (2.0,)]
+    assert [one.advantage_start for one in found] == [0, 0, 0]
+
+
 CLONES = "note: --trajectory-eta 0 without a critic guides by nothing, so this run clones the data"
 
 
@@ -52,6 +64,7 @@ CLONES = "note: --trajectory-eta 0 without a critic guides by nothing, so this r
     ("given", "clones"),
     [
         (["--trajectory-eta", "0"], True),
+        (["--task", "pointmaze-demo", "--advantage-start", "None"], True),
         ([], False),
         (["--trajectory-eta", "0", "--advantage-start", "0"], False),
         (["--trajectory-eta", "0", "--value-samples", "4"], False),
