@@ -48,15 +48,15 @@ def weight_figures(
 
     `weight_ess`: effective sample size of w as a share of the rows. `weight_correlation`: between
     two draws of w with different policy actions for V(s). `weight_quartile_1..4`: mean of w times
-    how often the row is drawn (1 if all alike), by the quartile of the episode's return, lowest
-    first; nan for an empty quartile.
+    how often the row is drawn (1 if all alike), by the quartile of the episode's score, by which
+    whole episodes guide, lowest first; nan for an empty quartile.
     """
     drawn = [agent.weights_of(table, index, draw, step) for draw in range(2)]
     if drawn[0] is None or drawn[1] is None:
         return {}
     # The paper's unclamped weights may be infinite, where neither figure is defined.
     w, again = (one.double().clamp(max=_LARGEST) for one in drawn if one is not None)
-    quartile = reference.quartiles(table.episode_returns())[table.episode[index].long()]
+    quartile = reference.quartiles(table.episode_scores())[table.episode[index].long()]
     means = reference.quartile_means(w * _frequency(table, index), quartile)
     return {
         "weight_ess": reference.effective_share(w).tolist(),

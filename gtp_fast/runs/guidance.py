@@ -32,11 +32,12 @@ Figures = dict[str, float]
 LEAST_ESS, LEAST_CORRELATION, LEAST_ORDER, MOST_ERROR = 0.3, 0.5, 0.95, 1.2
 MENDS = {
     "ess": "a lower --weight-maximum",
-    "correlation": "guidance by episodes alone, or a higher --value-samples",
-    "order": "guidance by episodes alone, or a later --advantage-start",
+    "correlation": "--advantage-start None with --trajectory-eta 3, or a higher --value-samples",
+    "order": "--advantage-start None with --trajectory-eta 3, or a later --advantage-start",
+    "draws": "a lower --trajectory-eta",
     "map": "lower --last-nodes",
 }
-"""What mends each fault."""
+"""What mends each fault; `draws` is that of `order` where no weights act."""
 
 _ESS, _CORRELATION = "weight_ess", "weight_correlation"
 _QUARTILES = tuple(f"weight_quartile_{i}" for i in range(1, 5))
@@ -117,9 +118,10 @@ def _faults(figures: Figures) -> list[str]:
         )
     quartiles = [figures[name] for name in _QUARTILES if name in figures]
     if quartiles and quartiles[-1] < LEAST_ORDER * quartiles[0]:
+        mend = MENDS["order" if _ESS in figures else "draws"]
         faults.append(
             f"the best episodes have the mean weight {quartiles[-1]:.2f}, the worst "
-            f"{quartiles[0]:.2f} ({MENDS['order']} may mend it)"
+            f"{quartiles[0]:.2f} ({mend} may mend it)"
         )
     return faults
 
@@ -135,7 +137,7 @@ def describe(figures: Figures) -> str:
     parts = [f"{key} {value}" for key, value in shown(figures).items()]
     quartiles = [f"{figures[name]:.2f}" for name in _QUARTILES if name in figures]
     if quartiles:
-        parts.append(f"w by quartile of return {' '.join(quartiles)}")
+        parts.append(f"w by quartile of score {' '.join(quartiles)}")
     if {"map_error", "euler_error"} <= figures.keys():
         parts.append(
             f"error of the mean action {figures['map_error']:.3g} by the map, "

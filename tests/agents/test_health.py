@@ -167,6 +167,26 @@ def test_quartiles_follow_the_returns_of_the_episodes(monkeypatch: pytest.Monkey
         assert 2 * i < found[f"weight_quartile_{i + 1}"][0] < 2 * i + 1
 
 
+def test_quartiles_follow_success_where_guidance_goes_by_it() -> None:
+    agent, data = build(replace(GUIDED, advantage_start=None), (0,)), table()
+    # The four episodes of the lowest returns end at the goal, and are drawn three times as often.
+    mask = torch.ones(64)
+    mask[7:32:8] = 0.0
+    data.rows[:, data.columns.mask] = mask
+    data = replace(
+        data,
+        lots=reference.alias_table(torch.tensor([3, 1]).repeat_interleave(32)),
+        rules=replace(data.rules, cut_at_goal=True),
+        statistics=replace(data.statistics, success_rate=0.5),
+    )
+    assert data.episode_scores().tolist() == [1.0] * 4 + [0.0] * 4
+    found = health.weight_figures(agent, data, health.rows(agent, data))
+    quartiles = [found[f"weight_quartile_{i}"][0] for i in range(1, 5)]
+    # Episodes that score alike share their middle rank, which leaves two quartiles empty.
+    assert [math.isnan(one) for one in quartiles] == [True, False, True, False]
+    assert (quartiles[1], quartiles[3]) == pytest.approx((0.5, 1.5))
+
+
 def test_quartiles_count_how_often_an_episode_is_drawn() -> None:
     agent = build(replace(GUIDED, advantage_start=None), (0,))
     weights = torch.tensor([1.0, 2.0, 3.0, 4.0]).repeat_interleave(16)

@@ -52,7 +52,7 @@ def test_a_sound_run_has_figures_and_no_warning(tmp_path: Path) -> None:
     assert guidance.sentences(found, 100, "map") == {}
     assert guidance.shown(guidance.last(found)) == {"ess": "0.60", "r": "0.80"}
     said = guidance.describe(guidance.last(found))
-    assert said.startswith("ess 0.60, r 0.80, w by quartile of return 1.00 1.10 1.20 1.30, error")
+    assert said.startswith("ess 0.60, r 0.80, w by quartile of score 1.00 1.10 1.20 1.30, error")
     assert "0.11 by the map, 0.1 by Euler, deviation 0.3 by K steps, 0.2 by one jump" in said
 
 
@@ -125,11 +125,18 @@ def test_a_run_guided_by_episodes_alone_shows_its_order_and_is_judged_by_it(
     figures = guidance.last(found)
     assert not {"weight_ess", "weight_correlation"} & figures.keys()
     assert guidance.shown(figures) == {} and guidance.sentences(found, 100, "map") == {}
-    assert guidance.describe(figures).startswith("w by quartile of return 1.00 1.20 1.30, error")
+    assert guidance.describe(figures).startswith("w by quartile of score 1.00 1.20 1.30, error")
     (tmp_path / "metrics.csv").unlink()
     worse = columns(tmp_path, (60, alone | {"weight_quartile_4": 0.5}))
-    assert guidance.MENDS["order"] in guidance.sentences(worse, 100, "map")["guidance"]
-    assert "--advantage-start" in guidance.MENDS["order"]
+    said = guidance.sentences(worse, 100, "map")["guidance"]
+    # What such a run does already mends nothing.
+    assert guidance.MENDS["draws"] in said and "--trajectory-eta 3" not in said
+    assert "--advantage-start" not in said
+
+
+@pytest.mark.parametrize("kind", ["correlation", "order"])
+def test_a_mend_of_weights_names_its_options(kind: str) -> None:
+    assert "--advantage-start None with --trajectory-eta 3" in guidance.MENDS[kind]
 
 
 def test_quartiles_without_a_row_are_left_out_of_the_order(tmp_path: Path) -> None:
@@ -139,7 +146,7 @@ def test_quartiles_without_a_row_are_left_out_of_the_order(tmp_path: Path) -> No
     assert "the best episodes have the mean weight 0.50, the worst 1.00" in str(
         guidance.sentences(found, 100, "map")
     )
-    assert "w by quartile of return 1.00 0.50," in guidance.describe(guidance.last(found))
+    assert "w by quartile of score 1.00 0.50," in guidance.describe(guidance.last(found))
 
 
 def test_tables_without_such_figures_say_nothing(tmp_path: Path) -> None:

@@ -98,6 +98,19 @@ def test_a_missing_piece_shows_no_box(tmp_path: Path) -> None:
     assert "<svg" in text and "<figure" not in text
 
 
+def test_quartiles_without_an_episode_are_left_out_of_their_panel(tmp_path: Path) -> None:
+    run = make(tmp_path / "a", {100: [[1.0], [0.0]]})
+    panel = "Weight against score"
+    assert written([str(run)], tmp_path / "whole.html").count(panel) > 0
+    # Episodes that reach the goal or not fill two quartiles.
+    columns = {"weight_quartile_1": math.nan, "weight_quartile_2": 0.8}
+    columns |= {"weight_quartile_3": math.nan, "weight_quartile_4": 1.2}
+    MetricsLog(run.metrics, (4, 7), 100).write(200, {"weight_ess": 1.0, **columns})
+    text = written([str(run)], tmp_path / "gaps.html")
+    titles = re.findall(r"<title>([^<]*\((?:worst|2nd|3rd|best)\))", text)
+    assert [title.split(": ")[1] for title in titles] == ["0.8 (2nd)", "1.2 (best)"]
+
+
 def test_what_a_run_folder_says_is_text(tmp_path: Path) -> None:
     changes = {"dataset": EVIL, "agent_settings": SETTINGS | {"note": EVIL, EVIL: 1}}
     run = make(tmp_path / EVIL.replace("/", "_")[:60], {100: [[1.0], [0.0]]}, **changes)

@@ -30,8 +30,8 @@ def health(members: Sequence[Member]) -> Html | None:
             Chart("Agreement", _over(own, "weight_correlation", weighted=True),
                   "correlation of two draws of the weights",
                   [(guidance.LEAST_CORRELATION, "noise below")], pinned=(0.0, 1.0)),
-            Chart("Weight against return", _by_quartile(own), "mean weight",
-                  names=_QUARTILES, x_label="quartile of episodes by return", pinned=(0.0,)),
+            Chart("Weight against score", _by_quartile(own), "mean weight",
+                  names=_QUARTILES, x_label="quartile of episodes by score", pinned=(0.0,)),
             Chart("Error of the mean action",
                   [*_over(own, "map_error"), *_over(own, "euler_error", dashed=True)],
                   "line: K-step map, dashes: Euler", pinned=(0.0,)),
@@ -48,7 +48,8 @@ def health(members: Sequence[Member]) -> Html | None:
         parts.append(html.note(
             "Means over seeds, bands from the lowest to the highest seed. A healthy run has an "
             "effective sample size and an agreement above the dotted levels, weights that rise "
-            "from the worst quartile of episodes to the best, and a map no worse than Euler steps."
+            "from the worst quartile of episodes to the best (by success where the task has a "
+            "goal, else by return), and a map no worse than Euler steps."
         ))  # fmt: skip
     return html.joined(parts) if any(parts) else None
 
@@ -125,7 +126,9 @@ def _by_quartile(members: Sequence[Member]) -> list[Line]:
     lines = []
     for member in members:
         figures = guidance.last(guidance.rows(member.columns))
-        values = [figures.get(f"weight_quartile_{i}", np.nan) for i in range(1, 5)]
-        if np.isfinite(values).any() and np.ptp(values) > 0:
-            lines.append(Line(member.name, member.colour, np.arange(4.0), np.array(values)))
+        values = np.array([figures.get(f"weight_quartile_{i}", np.nan) for i in range(1, 5)])
+        # Episodes of one score share a quartile, and leave others empty.
+        held = values[np.isfinite(values)]
+        if len(held) and np.ptp(held) > 0:
+            lines.append(Line(member.name, member.colour, np.arange(4.0), values))
     return lines
