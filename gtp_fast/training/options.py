@@ -17,8 +17,8 @@ from gtp_fast.agents import task_settings
 
 NO_ENVIRONMENT = "--env none"
 ESSENTIAL = (
-    "task", "dataset", "env", "agent", "seeds", "steps", "eta", "width", "episodes", "device",
-    "output", "resume",
+    "task", "dataset", "env", "agent", "seeds", "steps", "eta", "trajectory_eta", "width",
+    "episodes", "device", "output", "resume",
 )  # fmt: skip
 """Options that --help shows; --help-all shows all."""
 

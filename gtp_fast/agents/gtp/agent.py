@@ -28,7 +28,11 @@ FORMS: dict[str, Any] = {"native": update_native, "triton": update_triton}
 
 
 class GTP(GTPState):
-    """Generative Trajectory Policy: double-Q critic, advantage weights, a flow map as the actor."""
+    """Generative Trajectory Policy: a flow map as the actor, guided by episodes or by weights.
+
+    Whole episodes guide by how often their rows are drawn, weights by the advantages of a double-Q
+    critic, which is trained where they are asked for.
+    """
 
     do: Callable[[TransitionTable, int | Tensor], Tensor] | None
     """The update in the form that was chosen, made before the first of a run."""

@@ -27,7 +27,8 @@ class GTPConfig(AgentConfig):
     linear-q: w = 1, and minus lambda-q times Q of the actor's own actions.
     """
     eta: tuple[float, ...] = (1.0,)
-    """Strength of value guidance: w = exp(eta max(0, A) / std A). 0 clones the data. One value, or
+    """Strength of the advantage weights w = exp(eta max(0, A) / std A); by default no critic is
+    trained and whole episodes guide instead (--trajectory-eta). 0 clones the data. One value, or
     one per seed.
     """
     trajectory_eta: float = 0.0
