@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from typing import Any
 
+from gtp_fast.agents.acting import rule_of
 from gtp_fast.agents.gtp.config import GTPConfig
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
@@ -13,7 +14,10 @@ from gtp_fast.training.options import RunConfig
 
 _OF_CRITIC = (
     "value_samples", "weight_maximum", "advantage_scale", "value_by", "max_q_backup",
-    "critic_learning_rate",
+    "critic_learning_rate", "critic_ema_rate",
+)  # fmt: skip
+_OF_EPISODES = (
+    "trajectory_eta", "trajectory_maximum", "trajectory_least_share", "trajectory_piece",
 )  # fmt: skip
 
 
@@ -23,29 +27,48 @@ def settled(settings: Any, asked: set[str]) -> Any:
 
 
 def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
-    """Raise UserError when something was asked of advantage weights that never come to act.
+    """Raise UserError when something was asked of guidance or candidates that never come to act.
 
     A note says where nothing guides a run that was not asked to clone.
     """
     if run.preset != "auto" and run.agent != "gtp":
         raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
+    if "candidate_rule" in asked and settings.num_candidates == 1:
+        rule_of(1, settings.candidate_rule, settings.candidate_rule)
     if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
         return
     steps, start = run.steps or task.updates, settings.advantage_start
-    named = _named_of_critic(settings, asked)
-    if named is not None and not any(settings.eta):
-        raise UserError(f"{named} does nothing with --eta 0, which trains no critic: leave it out.")
-    if named is not None and start is None:
-        raise UserError(
-            f"{named} does nothing in a run without a critic: give --advantage-start 0 instead "
-            "of None, or guide by --trajectory-eta."
-        )
-    if start is not None and start >= steps and any(settings.eta):
+    if not any(settings.eta):
+        _check_clone(settings, asked)
+    elif start is None:
+        _check_without_critic(settings, asked)
+    elif start >= steps:
         raise UserError(
             f"--advantage-start {start} lies behind the last of {steps:,} updates: give an earlier "
             "one, or None."
         )
-    if any(settings.eta) and settings.trajectory_eta == 0 and start is None:
+
+
+def _check_clone(settings: GTPConfig, asked: set[str]) -> None:
+    if named := _named_of_critic(settings, asked):
+        raise UserError(f"{named} does nothing with --eta 0, which trains no critic: leave it out.")
+    if named := next((n for n in _OF_EPISODES if n in asked and getattr(settings, n)), None):
+        raise UserError(f"{_option(named)} does nothing with --eta 0, which clones: leave it out.")
+
+
+def _check_without_critic(settings: GTPConfig, asked: set[str]) -> None:
+    if named := _named_of_critic(settings, asked):
+        raise UserError(
+            f"{named} does nothing in a run without a critic: give --advantage-start 0 instead "
+            "of None, or guide by --trajectory-eta."
+        )
+    if settings.num_candidates > 1 and settings.candidate_rule != "mean":
+        raise UserError(
+            f"--num-candidates {settings.num_candidates} needs a critic to choose with, and this "
+            "run trains none: add --advantage-start 0, leave it at 1, or take --candidate-rule "
+            "mean."
+        )
+    if settings.trajectory_eta == 0:
         print(
             "note: --trajectory-eta 0 without a critic guides by nothing, so this run clones the "
             "data: add --advantage-start 0 for the paper's weights.",
@@ -87,4 +110,8 @@ def _named_of_critic(settings: Any, asked: set[str]) -> str | None:
     named = [name for name in _OF_CRITIC if name in asked]
     # By being asked for and not by its value: a sweep over eta compares runs of one algorithm.
     named += ["eta"] if "eta" in asked and any(settings.eta) else []
-    return f"--{named[0].replace('_', '-')}" if named else None
+    return _option(named[0]) if named else None
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

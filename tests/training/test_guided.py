@@ -26,7 +26,14 @@ def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -
 
 
 @pytest.mark.parametrize(
-    "given", [["--eta", "2"], ["--eta", "1"], ["--eta=0.5"], ["--value-samples", "4"]]
+    "given",
+    [
+        ["--eta", "2"],
+        ["--eta", "1"],
+        ["--eta=0.5"],
+        ["--value-samples", "4"],
+        ["--critic-ema-rate", "0.02"],
+    ],
 )
 def test_what_is_asked_of_the_critic_brings_one(
     given: list[str], capsys: pytest.CaptureFixture[str]
@@ -37,15 +44,46 @@ def test_what_is_asked_of_the_critic_brings_one(
 
 
 @pytest.mark.parametrize(
-    "option", ["--value-by=network", "--advantage-scale=mad", "--weight-maximum=3"]
+    "option",
+    [
+        "--value-by=network",
+        "--advantage-scale=mad",
+        "--weight-maximum=3",
+        "--critic-ema-rate=0.02",
+        "--trajectory-eta=2",
+        "--trajectory-piece=25",
+    ],
 )
 @pytest.mark.parametrize("more", [[], ["--advantage-start", "0"]])
-def test_what_is_asked_of_a_critic_that_eta_0_trains_not_is_refused(
+def test_what_is_asked_of_guidance_that_eta_0_leaves_out_is_refused(
     option: str, more: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UserError, match=f"{option.split('=')[0]} does nothing with --eta 0"):
         config.parse([*SHORT, "--eta", "0", option, *more])
     assert "so a critic learns" not in capsys.readouterr().err
+
+
+def test_a_clone_may_say_that_no_episode_guides_it_either() -> None:
+    assert config.parse([*SHORT, "--eta", "0", "--trajectory-eta", "0"]).agent.eta == (0.0,)
+
+
+@pytest.mark.parametrize("rule", ["argmax", "mean"])
+def test_a_rule_for_one_candidate_is_refused(rule: str) -> None:
+    words = [*SHORT, "--candidate-rule", rule]
+    with pytest.raises(UserError, match=f"--candidate-rule {rule} has one candidate"):
+        config.parse(words)
+    given = [*words, "--num-candidates", "4", "--advantage-start", "0"]
+    assert config.parse(given).agent.candidate_rule == rule
+    theirs = ["--agent", "diffusion-ql", "--candidate-rule", "argmax"]
+    assert config.parse([*SHORT, *theirs]).agent.num_candidates == 50
+
+
+def test_candidates_of_a_run_without_a_critic_are_refused_with_what_brings_one() -> None:
+    words = [*SHORT, "--num-candidates", "4"]
+    with pytest.raises(UserError, match="this run trains none: add --advantage-start 0, leave it"):
+        config.parse(words)
+    for more in (["--advantage-start", "0"], ["--eta", "1"], ["--candidate-rule", "mean"]):
+        assert config.parse([*words, *more]).agent.num_candidates == 4
 
 
 def test_every_eta_of_a_sweep_trains_by_one_algorithm() -> None:
