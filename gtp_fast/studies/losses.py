@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,12 @@ Columns = Mapping[str, NDArray[np.float64]]
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def names(columns: Iterable[str]) -> list[str]:
-    """Return the columns of metrics.csv that hold a loss."""
-    return [name for name in columns if name.endswith(_ENDING)]
+def names(columns: Columns) -> list[str]:
+    """Return the columns of metrics.csv that hold a loss which was trained.
+
+    One that is 0 throughout was not: the critic's, in a run without a critic.
+    """
+    return [name for name in columns if name.endswith(_ENDING) and np.any(columns[name])]
 
 
 def title(name: str) -> str:
@@ -69,8 +72,10 @@ def draw(groups: Sequence[Group], path: Path) -> None:
         for axis, name in zip(row, titles, strict=True):
             for i, (label, columns) in enumerate(members):
                 steps, values = curve(columns, name)
-                if len(steps):
-                    axis.plot(steps, values, color=f"C{i}", label=label)
+                if len(steps) and name in names(columns):
+                    # A line through one point is nothing to see.
+                    marker = "o" if len(steps) == 1 else None
+                    axis.plot(steps, values, color=f"C{i}", label=label, marker=marker)
             axis.set(title=f"{task}: {title(name).lower()}", xlabel="updates")
             axis.grid(alpha=0.3)
             if axis.lines:

@@ -188,7 +188,9 @@ class Trainer:
             self.divergence.check(self._say)
             means = self.watch.means()
             self._write(done, means)
-            self._show({name: f"{np.mean(means[name]):.3g}" for name in self.agent.loss_names})
+            # A loss that is 0 is not trained: that of the critic in a run without one.
+            trained = [n for n in self.agent.loss_names if n in self.shown or np.any(means[n])]
+            self._show({name: f"{np.mean(means[name]):.3g}" for name in trained})
         if self.judge.due(done) and self._evaluate(done, last):
             return
         if done % self.checkpoint_every == 0 or last:

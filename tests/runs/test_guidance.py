@@ -219,7 +219,7 @@ def test_an_evaluated_run_notes_its_health_and_warns_once(
     # Both evaluations lie in the second half.
     assert said.count("Value guidance is mostly noise") == 1
     assert guidance.MENDS["correlation"] in said
-    assert "ess=" in said and "r=" in said
+    assert "ess=" in said and "r=" in said and "critic_loss=" in said
     run = only_run(tmp_path / "runs")
     found = metrics.read(run.metrics)
     noted = found["step"][~np.isnan(found["weight_ess"])]
@@ -248,6 +248,10 @@ def test_a_clone_shows_nothing_of_guidance(
     assert cli.run(train.main, [*arguments, "--eta", "0"]) == 0
     said = capsys.readouterr().err
     assert "ess=" not in said and "Value guidance" not in said
+    # Its critic learns nothing; the table keeps the column.
+    assert "critic_loss=" not in said and "flow_loss=" in said
+    columns = metrics.read(only_run(tmp_path / "runs").metrics)
+    assert not np.nansum(np.abs(columns["critic_loss"]))
     summary = json.loads((only_run(tmp_path / "runs").path / "summary.json").read_text())
     assert "weight_ess" not in summary["health"] and "map_error" in summary["health"]
 

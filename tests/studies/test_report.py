@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_runs import SETTINGS, add_scores, config
@@ -14,6 +15,7 @@ from gtp_fast.runs import Run
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.studies import curves, groups, losses, page, tables
 from gtp_fast.studies.protocol import Protocol, Study
+from gtp_fast.system import figure
 
 
 def scored(folder: Path, returns: dict[int, list[list[float]]], **changes: object) -> Run:
@@ -292,3 +294,39 @@ def test_losses_are_drawn_from_the_metrics(
     # Means over the seeds are 2 step; each point is the mean of three neighbours.
     assert len(steps) == 167 and steps[:2].tolist() == [3, 6] and steps[-1] == 500
     assert values[:2].tolist() == [4, 10] and values[-1] == 999
+
+
+def test_a_loss_that_nothing_trains_has_no_panel(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run, out = scored(tmp_path / "a", {}, seeds=[4]), tmp_path / "losses.svg"
+    log = MetricsLog(run.metrics, (4,))
+    log.write(500, {"critic_loss": 0.0, "flow_loss": 2.0})
+    paths = [str(run)]
+    assert report.main([*paths, "--plot", str(out), "--losses"]) == 0
+    drawn = out.read_text()
+    assert "flow loss" in drawn and "critic loss" not in drawn
+    assert report.main([*paths, "--html", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "Flow loss" in page and "Critic loss" not in page
+    trained = scored(tmp_path / "b", {}, seeds=[4], agent_settings=SETTINGS | {"k": 2})
+    MetricsLog(trained.metrics, (4,)).write(500, {"critic_loss": 1.0, "flow_loss": 2.0})
+    assert report.main([*paths, str(trained), "--plot", str(out), "--losses"]) == 0
+    assert "critic loss" in out.read_text()
+
+
+def test_a_loss_of_one_row_is_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    figures: list[Any] = []
+
+    def kept(width: float, height: float) -> Any:
+        made = figure.figure(width, height)
+        figures.append(made[0])
+        return made
+
+    monkeypatch.setattr(losses, "canvas", kept)
+    run = scored(tmp_path / "a", {}, seeds=[4])
+    log = MetricsLog(run.metrics, (4,))
+    for step in (500, 1000):
+        log.write(step, {"flow_loss": 2.0})
+        losses.draw(groups.collect([str(run)], True), tmp_path / "losses.svg")
+    assert [made.axes[0].lines[0].get_marker() for made in figures] == ["o", "None"]

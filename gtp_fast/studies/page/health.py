@@ -85,7 +85,7 @@ def losses(members: Sequence[Member]) -> Html | None:
         charts = [
             Chart(losses_of.title(n), [
                 Line(m.name, m.colour, *losses_of.curve(m.columns, n)) for m in own
-                if n in m.columns
+                if n in losses_of.names(m.columns)
             ]) for n in names
         ]  # fmt: skip
         drawn = panels(charts)
