@@ -40,12 +40,13 @@ _GTP = (
 
 SHORT = 1_000_000
 """Updates below which a run of GTP counts as short."""
+_OURS = "ours: docs/guidance.md"
 _OURS_BUDGET = "ours, by the length of the run: docs/guidance.md"
 _GTP_ANY_LENGTH = {
     "t_law": "lognormal", "trajectory_eta": 3.0, "advantage_start": None, "noise_scale": 0.25,
 }  # fmt: skip
 _GTP_SHORT = {"learning_rate": one(1e-3), "cosine_decay": True, "act_by": "euler"}
-_GTP_PAPER = {"weight_maximum": Sourced(None, "the paper: no clamp in eq. 14")}
+_GTP_PAPER = {"weight_maximum": Sourced(None, "the paper's (--preset paper), no clamp in eq. 14")}
 Preset = Literal["auto", "paper"]
 
 TABLE: dict[str, tuple[Entry, ...]] = rivals.TABLE | {"gtp": _GTP}
@@ -76,8 +77,10 @@ def of(
 def _budget(steps: int, preset: Preset) -> dict[str, Sourced]:
     if preset == "paper":
         return dict(_GTP_PAPER)
-    chosen = _GTP_ANY_LENGTH | (_GTP_SHORT if steps < SHORT else {})
-    return {name: Sourced(value, _OURS_BUDGET) for name, value in chosen.items()}
+    by_length = _GTP_SHORT if steps < SHORT else {}
+    return {name: Sourced(value, _OURS) for name, value in _GTP_ANY_LENGTH.items()} | {
+        name: Sourced(value, _OURS_BUDGET) for name, value in by_length.items()
+    }
 
 
 def for_agent(task: Task, agent: str, steps: int | None = None, preset: Preset = "auto") -> Task:

@@ -90,6 +90,17 @@ def test_a_run_shorter_than_its_tasks_start_of_guidance_is_guided_at_once() -> N
         assert task_settings.of("gtp", task, steps)["advantage_start"].value == start
 
 
+def test_a_default_says_that_it_goes_by_the_length_only_where_it_does() -> None:
+    task = tasks.find(MAZE)
+    short, long = (task_settings.of("gtp", task, steps) for steps in (1000, task_settings.SHORT))
+    for name, found in short.items():
+        by_length = found != long.get(name)
+        assert ("by the length of the run" in found.source) == by_length, name
+        assert found.source.startswith("ours") and "docs/guidance.md" in found.source
+    paper = {one.source for one in task_settings.of("gtp", task, 1000, "paper").values()}
+    assert paper == {"the paper's (--preset paper), no clamp in eq. 14"}
+
+
 def test_other_agents_are_the_same_at_any_length() -> None:
     for name in ("diffusion-ql", "iql"):
         assert (
