@@ -15,9 +15,8 @@ import torch
 from gtp_fast import agents, engine
 from gtp_fast.data import TransitionTable
 from gtp_fast.errors import UserError
-from gtp_fast.studies import costs, markdown, stats
+from gtp_fast.studies import costs, markdown, stats, tables
 from gtp_fast.studies.protocol import Study
-from gtp_fast.studies.tables import interval
 from gtp_fast.system.files import write_atomically
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -121,6 +120,7 @@ class Ablation:
             "the seeds; time: medians of "
             f"{self.rounds} rounds in turns on {data.device}, one update advancing all seeds.\n\n"
             + markdown.table(head + ["published"] * published, lines, aligned=False)
+            + (f"\n\n{tables.guidance_note(published)}" if config.advantage_start is None else "")
             + "\n"
         )
 
@@ -136,7 +136,7 @@ class Ablation:
             f"seed {seed} at update {step:,}" for seed, step in run.summary()["diverged"].items()
         ]
         note = f" (diverged: {'; '.join(lost)})" if lost else ""
-        mean = interval(float(scores.mean()), [scores], stats.mean)
+        mean = tables.interval(float(scores.mean()), [scores], stats.mean)
         return mean + note, " ".join(f"{score:.1f}" for score in scores)
 
 

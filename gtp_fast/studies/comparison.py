@@ -49,6 +49,7 @@ def write(
         **about,
         "machine": str(facts["gpu" if on_gpu else "processor"]),
         "published_source": published.SOURCE,
+        "by_episodes": study.protocol.settings(tables.OURS, {})[1].advantage_start is None,
     }
     for name in names:
         scored = study.scored(name)

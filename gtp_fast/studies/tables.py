@@ -21,6 +21,7 @@ OURS = "gtp"
 _CANDIDATES = (
     "num_candidates: actions drawn for each decision; the target critic chooses one of them."
 )
+_BY_EPISODES = "gtp is guided by whole episodes and trains no critic (docs/guidance.md)"
 _ACTING = {"candidate_rule": "softmax", "noise_scale": 1.0, "act_by": "map"}
 """How a policy acts by default."""
 _HEADER = (
@@ -110,6 +111,14 @@ def interval(value: float, strata: Sequence[Any], statistic: stats.Statistic) ->
     return _interval(value, *stats.bootstrap_interval(strata, statistic))
 
 
+def guidance_note(published: bool) -> str:
+    """Return what a table with GTP guided by episodes is to be read with.
+
+    published: whether published scores stand beside it.
+    """
+    return _BY_EPISODES + ("; the published gtp has a critic's weights." if published else ".")
+
+
 def score_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row of figures for each agent; found: agent -> scores [seeds] and protocol."""
     rows = []
@@ -155,6 +164,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
         f"of the agent. {_CANDIDATES}",
         _dataset_note(about, published),
     ]
+    if about.get("by_episodes") and any(row["agent"] == OURS for row in rows):
+        notes.append(guidance_note(published))
     if about["common"]:
         said = ", ".join(f"{name} {value}" for name, value in about["common"].items())
         notes.append(f"Instead of their own settings all agents have {said}.")
@@ -185,6 +196,8 @@ def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
         f"{about['rounds']} rounds of {about['timed_updates']} updates, extrapolated to 2,000,000 "
         f"updates. An action: one observation through Policy.act. {_CANDIDATES}"
     )
+    if about.get("by_episodes") and OURS in costs:
+        note += f"\n{guidance_note(False)}"
     return f"{markdown.table(head, lines)}\n\n{note}"
 
 

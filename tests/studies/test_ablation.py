@@ -12,6 +12,7 @@ from sweep_cases import arrays
 
 from gtp_fast import ablate, agents, cli, data
 from gtp_fast.agents import task_settings
+from gtp_fast.data.table import Provenance
 from gtp_fast.studies import jobs
 from gtp_fast.studies.ablation import ROWS, Ablation
 from gtp_fast.studies.protocol import Protocol, Study
@@ -47,3 +48,24 @@ def test_a_row_that_ended_without_its_scores_is_named(
     assert cli.run(ablate.main, given) == 1
     said = capsys.readouterr().err.splitlines()
     assert said == [f"no scores of {n}: {jobs.unfinished(home)}" for n in ("gtp", "flow")]
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "said"),
+    [
+        ("pointmaze-demo", "any", None),
+        ("hopper-medium-expert", "any", "trains no critic (docs/guidance.md)."),
+        (
+            "hopper-medium-expert",
+            "hopper_medium_expert-v2.hdf5",
+            "trains no critic (docs/guidance.md); the published gtp has a critic's weights.",
+        ),
+    ],
+)
+def test_the_table_says_what_guides_gtp(
+    task: str, dataset: str, said: str | None, tmp_path: Path
+) -> None:
+    study = Study(tmp_path / "runs.json", Protocol(task, (0,), steps=1000))
+    table = replace(synthetic_table(), provenance=Provenance(dataset, True, "made by a test"))
+    text = Ablation(study, table, {}, 1).table()
+    assert said in text if said else "trains no critic" not in text

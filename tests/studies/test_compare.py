@@ -51,6 +51,8 @@ def test_all_agents_are_trained_once_and_both_tables_written(
         seconds = cost["seconds_per_update"] * 2e6 + cost["seconds_once"]
         assert cost["hours"] == pytest.approx(seconds / 3600)
     assert "made locally; not the published set" in said and "published |" not in said
+    # The demo's own settings train a critic.
+    assert whole["about"]["by_episodes"] is False and "trains no critic" not in said
     for table in ("scores", "costs"):
         assert (folder / f"{table}.md").read_text().strip() in said
         with open(folder / f"{table}.csv") as file:
@@ -198,6 +200,23 @@ def test_published_scores_show_only_where_there_are_some() -> None:
     assert "a paper" in tables.score_table(rows, ABOUT)
     rows = tables.score_rows({"gtp": result([90.0])})
     assert "| published" not in tables.score_table(rows, ABOUT)
+
+
+def test_tables_say_that_no_critic_guides_gtp_where_none_does() -> None:
+    cost = {"hours": 1.0, "seconds_per_update": 1e-3, "milliseconds_per_action": 2.0, "k": 5}
+    cost |= {"num_candidates": 1, "batch_size": 256, "network": "3 x 256"}
+    about = ABOUT | {"machine": "a machine", "rounds": 2, "timed_updates": 2}
+    said = "gtp is guided by whole episodes and trains no critic (docs/guidance.md)"
+    plain = tables.score_rows({"gtp": result([90.0])})
+    shown = tables.score_rows({"gtp": result([90.0], 90.3)})
+    for by_episodes in (True, False):
+        told = about | {"by_episodes": by_episodes}
+        costs = tables.cost_table({"gtp": cost}, told)
+        scores = tables.score_table(plain, told)
+        assert [f"{said}." in table for table in (costs, scores)] == [by_episodes] * 2
+        published = f"{said}; the published gtp has a critic's weights."
+        assert (published in tables.score_table(shown, told)) == by_episodes
+    assert said not in tables.cost_table({"bc": cost}, about | {"by_episodes": True})
 
 
 _ANT = "Ant_maze_{}_noisy_multistart_True_multigoal_{}_sparse_fixed.hdf5"
