@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gtp_fast import cli
 from gtp_fast.policy import off_policy, video
-from gtp_fast.policy.evaluation import Options, evaluate, table, write
+from gtp_fast.policy.evaluation import Options, evaluate
+from gtp_fast.policy.results import table, write
 
 
 def main(argv: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from gtp_fast import data, engine, reference, tasks
 from gtp_fast.agents.fqe import FQE, FQEConfig
 from gtp_fast.errors import UserError
-from gtp_fast.policy import evaluation
+from gtp_fast.policy import evaluation, results
 from gtp_fast.policy.evaluation import Options, Subject
 from gtp_fast.policy.restore import table_of
 from gtp_fast.reference.philox import Stream
@@ -146,11 +146,11 @@ def table(record: Mapping[str, Any]) -> str:
     }
     settings = record["fqe_settings"]
     lines = [
-        *evaluation.heading(record, "without an environment"),
+        *results.heading(record, "without an environment"),
         f"fitted Q evaluation: {record['fqe_steps']:,} updates, width {settings['width']}, "
         f"evaluation seed {record['evaluation_seed']}",
         "",
-        *evaluation.grid(record["seeds"], columns),
+        *results.grid(record["seeds"], columns),
         "",
         f"FQE value, data's return: discounted by {settings['discount']:g}, from the first states "
         "of the data's episodes, in the rewards of training; a time limit ends neither",
@@ -169,5 +169,5 @@ def table(record: Mapping[str, Any]) -> str:
 
 def write(record: Mapping[str, Any]) -> Path:
     """Write the result into RUN/evaluations/; return the file, named by its protocol."""
-    name = f"fqe-{evaluation.acting_name(record)}-{record['fqe_steps']}updates"
-    return evaluation.store(record, name)
+    name = f"fqe-{results.acting_name(record)}-{record['fqe_steps']}updates"
+    return results.store(record, name)

@@ -15,7 +15,8 @@ from gtp_fast import policy
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.policy import Policy
-from gtp_fast.policy.evaluation import Options, evaluate, write
+from gtp_fast.policy.evaluation import Options, evaluate
+from gtp_fast.policy.results import write
 from gtp_fast.runs import Run, metrics, open_run
 from gtp_fast.training import config, kinds, start
 from gtp_fast.training.callbacks import Callback
