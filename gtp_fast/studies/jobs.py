@@ -126,10 +126,7 @@ def unfinished(run: Run) -> str:
     """Return what a run that has ended lacks, and the mend; empty where it lacks nothing."""
     if run.summary() or run.config().get("evaluation", {}).get("environment") is None:
         return ""
-    return (
-        f"{run} has ended without summary.json, where its scores belong: repeat the command, and "
-        "should that not help, delete this folder first."
-    )
+    return f"{run} has ended without summary.json, where its scores belong: repeat the command."
 
 
 def trainer(job: Job) -> Trainer:

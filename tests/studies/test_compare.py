@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -365,9 +364,12 @@ def test_an_agent_that_ended_without_its_scores_is_named(
     assert call(dataset, tmp_path, *more) == 1
     said = capsys.readouterr()
     assert said.err.count("no scores of") == 2 and "brings no environment" not in said.out
-    # What the sentence advises helps.
+    assert all(line.endswith("belong: repeat the command.") for line in said.err.splitlines())
+    # What the sentence advises helps, without the evaluation too, and trains nothing again.
     monkeypatch.undo()
-    for name in ("bc", "iql"):
-        shutil.rmtree(kept[name]["run"])
+    (Path(kept["iql"]["run"]) / "evaluations.npz").unlink()
+    before = {name: sorted(Path(kept[name]["run"]).glob("checkpoints/*")) for name in kept}
     assert call(dataset, tmp_path, *more) == 0
-    assert "| iql" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "| bc" in said.out and "| iql" in said.out and "no scores" not in said.err
+    assert before == {n: sorted(Path(kept[n]["run"]).glob("checkpoints/*")) for n in kept}
