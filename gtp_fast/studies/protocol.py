@@ -13,7 +13,7 @@ from typing import Any
 from gtp_fast import agents, tasks
 from gtp_fast.agents import settings
 from gtp_fast.errors import UserError
-from gtp_fast.runs import Run, open_run, plain
+from gtp_fast.runs import Run, plain
 from gtp_fast.studies import jobs
 from gtp_fast.studies.groups import Group, collect
 from gtp_fast.studies.jobs import Job
@@ -85,7 +85,8 @@ class Protocol:
 class Study:
     """Runs of one protocol by name, kept in a JSON file next to their folders.
 
-    The file maps a name to its run folder and to what it was trained under.
+    The file maps a name to its run folder and to what it was trained under. The folders lie next to
+    it, wherever both were moved.
     """
 
     def __init__(self, path: Path, protocol: Protocol):
@@ -120,12 +121,18 @@ class Study:
         with self._alone():
             # Whoever comes second finds the folder, and that it is being trained.
             self.check(name, agent, changes)
-            kept = self.kept.get(name)
-            if kept is not None and self.finished(name):
-                print(f"done before: {kept['run']}")
+            home = self._run(name).path if name in self.kept else None
+            if self.finished(name):
+                print(f"done before: {home}")
                 return 0
             command = self.protocol.command(agent, changes, self.path.parent)
-            trainer = jobs.trainer(Job(command, None if kept is None else Path(kept["run"])))
+            try:
+                trainer = jobs.trainer(Job(command, home))
+            except BaseException:
+                if home is not None and not home.exists():
+                    # It had no checkpoint, made room for its second start, and that failed.
+                    self._forget(name)
+                raise
             facts = {"run": str(trainer.run), "protocol": self.protocol.facts(agent, changes)}
             self._note(name, facts)
         return trainer.train()
@@ -138,6 +145,12 @@ class Study:
     def _note(self, name: str, facts: Mapping[str, Any]) -> None:
         kept = self.kept
         kept[name] = {**kept.get(name, {}), **facts}
+        self._keep(kept)
+
+    def _forget(self, name: str) -> None:
+        self._keep({other: facts for other, facts in self.kept.items() if other != name})
+
+    def _keep(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
         write_atomically(self.path, json.dumps(kept, indent=1) + "\n")
 
     @contextlib.contextmanager
@@ -153,13 +166,22 @@ class Study:
         """Return whether a run has ended with its evaluation, or has diverged."""
         if name not in self.kept or "diverged" in self.kept[name]:
             return name in self.kept
-        # A folder that was deleted is trained again in its place.
-        return jobs.finished(Run(Path(self.kept[name]["run"])))
+        return jobs.finished(self._run(name))
+
+    def _run(self, name: str) -> Run:
+        """Return the folder of a run; UserError where it is not next to the file."""
+        run = Run(self.path.parent / Path(self.kept[name]["run"]).name)
+        if not run.path.is_dir():
+            raise UserError(
+                f"There is no run folder {run}, which {self.path} names for {name}: put it back, or "
+                f"delete {name} from that file to train it again."
+            )
+        return run
 
     def unfinished(self, names: Iterable[str]) -> list[str]:
         """Return a sentence for each run that has ended without its scores: why, and the mend."""
         return [
-            f"no scores of {name}: {jobs.unfinished(open_run(self.kept[name]['run']))}"
+            f"no scores of {name}: {jobs.unfinished(self._run(name))}"
             for name in names
             if not self.finished(name)
         ]
@@ -168,7 +190,7 @@ class Study:
         """Return a finished run with its scores; None where there are none."""
         if not self.finished(name):
             return None
-        run = open_run(self.kept[name]["run"])
+        run = self._run(name)
         if not run.summary() or not run.evaluations.exists():
             return None
         (group,) = collect([str(run)])

@@ -34,7 +34,7 @@ def test_a_row_that_ended_without_its_scores_is_named(
     file = arrays(tmp_path)
     given = ["--dataset", str(file), "--rows", "gtp", "flow", "--steps", "3", "--width", "8"]
     given += ["--output", str(tmp_path / "out"), "--task", "hopper-medium", "--device", "cpu"]
-    home = make_run(tmp_path / "run", 100, evaluation={"environment": "{}"})
+    home = make_run(tmp_path / "out" / "run", 100, evaluation={"environment": "{}"})
 
     class Ended:
         run = home

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fake_runs import empty_run
+from fake_runs import empty_run, make_run
 
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
@@ -86,3 +86,37 @@ def test_a_study_without_a_place_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/a cannot be made \(Not a directory\): choose"):
         study(tmp_path / "file" / "a").note("gtp", run="a")
+
+
+def test_a_study_that_was_moved_finds_its_runs_next_to_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    make_run(old / "run-1", 100, evaluation={"environment": None})
+    facts = PROTOCOL.facts("gtp", {})
+    # A path that was relative to the folder in which the command ran.
+    study(old).note("gtp", run="runs/compare/run-1", protocol=facts)
+    old.rename(new)
+    assert study(new).train("gtp", "gtp", {}) == 0
+    assert capsys.readouterr().out == f"done before: {new / 'run-1'}\n"
+    assert study(new).unfinished(["gtp"]) == []
+
+
+def test_a_run_folder_that_is_gone_is_a_sentence_and_no_second_training(tmp_path: Path) -> None:
+    study(tmp_path).note("gtp", run="run-1", protocol=PROTOCOL.facts("gtp", {}))
+    said = rf"There is no run folder {tmp_path / 'run-1'}, which .*agents\.json names for gtp: put"
+    for asked in (study(tmp_path).finished, study(tmp_path).scored):
+        with pytest.raises(UserError, match=said):
+            asked("gtp")
+    with pytest.raises(UserError, match=said):
+        study(tmp_path).train("gtp", "gtp", {})
+    assert "gtp" in study(tmp_path).kept
+
+
+def test_a_second_start_that_fails_can_be_tried_again(tmp_path: Path) -> None:
+    """A run without a checkpoint makes room before its data are loaded again."""
+    empty_run(tmp_path / "run-1")
+    study(tmp_path).note("gtp", run="run-1", protocol=PROTOCOL.facts("gtp", {}))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"no-such-set\.npz"):
+            study(tmp_path).train("gtp", "gtp", {})
