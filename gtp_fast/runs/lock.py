@@ -12,8 +12,16 @@ from gtp_fast.runs.folder import Run
 from gtp_fast.system.files import unwritable
 
 
+class InUse(UserError):
+    """Another process holds the folder; `holder` names it."""
+
+    def __init__(self, sentence: str, holder: str):
+        super().__init__(sentence)
+        self.holder = holder
+
+
 class Hold:
-    """Holds a run folder from its making to `release`; UserError naming who holds it already.
+    """Holds a run folder from its making to `release`; InUse where another process holds it.
 
     The operating system frees the lock of a process that was killed. wait: seconds for another
     holder to end.
@@ -27,8 +35,8 @@ class Hold:
             self.holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         except Timeout as error:
             who = self.holder.read_text().strip() if self.holder.exists() else "another process"
-            raise UserError(
-                f"{run} is being trained by {who}: wait for its end, or stop it first."
+            raise InUse(
+                f"{run} is being trained by {who}: wait for its end, or stop it first.", who
             ) from error
         except OSError as error:
             self.lock.release()

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 import socket
+import sys
 import time
 import traceback
 import zlib
@@ -18,7 +19,7 @@ import torch
 
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run, checkpoint, plain
-from gtp_fast.runs.lock import Hold
+from gtp_fast.runs.lock import Hold, InUse
 from gtp_fast.training import start
 from gtp_fast.training.config import RESUMABLE, Command
 from gtp_fast.training.options import RunConfig
@@ -30,6 +31,8 @@ _ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "seeds", "steps",
 """Options that change no result, or that `facts` holds resolved."""
 _PATIENCE = 120.0
 """Seconds that a job waits for its folder: the process of a lost machine may outlive it a while."""
+_UNSAID = 1.0
+"""Seconds of waiting for a folder that need no words: another command notes a run in it."""
 
 
 @dataclass(frozen=True)
@@ -147,14 +150,32 @@ def trainer(job: Job) -> Trainer:
 
 
 def held(folder: Path, wait: float = 0.0) -> Hold:
-    """Make the folder of a study and hold it; UserError where that fails. wait: as for `Hold`."""
+    """Make the folder of a study and hold it; UserError where that fails.
+
+    wait: seconds for another command in it to end; one that is long is announced on stderr.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be made ({error.strerror}): choose another --output."
         ) from error
-    return Hold(Run(folder), wait)
+    try:
+        return Hold(Run(folder), min(wait, _UNSAID))
+    except InUse as error:
+        if wait > _UNSAID:
+            print(
+                f"waiting up to {wait:g} seconds for {error.holder}, which works in {folder}",
+                file=sys.stderr,
+                flush=True,
+            )
+    try:
+        return Hold(Run(folder), max(0.0, wait - _UNSAID))
+    except InUse as error:
+        raise UserError(
+            f"Another command ({error.holder}) works in {folder}: wait for its end, or stop it "
+            "first."
+        ) from error
 
 
 def run(job: Job) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,15 +45,25 @@ def test_notes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
 
 
 def test_a_file_that_another_process_holds_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(protocol, "_PATIENCE", 0.0)
+    said = rf"Another command \(process {os.getpid()} on .*\) works in {tmp_path}: wait for its end"
     with ThreadPoolExecutor(1) as other:
         hold = other.submit(Hold, Run(tmp_path)).result()
-        with pytest.raises(UserError, match="is being trained by process"):
+        monkeypatch.setattr(protocol, "_PATIENCE", 0.0)
+        with pytest.raises(UserError, match=said):
             study(tmp_path).note("gtp", run="a")
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(jobs, "_UNSAID", 0.01)
+        monkeypatch.setattr(protocol, "_PATIENCE", 0.02)
+        with pytest.raises(UserError, match=said):
+            study(tmp_path).note("gtp", run="a")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"waiting up to 0.02 seconds for process {os.getpid()} on ")
+        assert line.endswith(f", which works in {tmp_path}")
         other.submit(hold.release).result()
     study(tmp_path).note("gtp", run="a")
+    assert capsys.readouterr().err == ""
     # What fails inside frees the file.
     with pytest.raises(UserError, match=r"no-such-set\.npz"):
         study(tmp_path).train("iql", "iql", {})

@@ -224,7 +224,7 @@ def test_one_process_at_a_time_drives_a_sweep(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     hold = Hold(Run(folder))
-    with pytest.raises(UserError, match="is being trained by process"):
+    with pytest.raises(UserError, match=r"Another command \(process .*\) works in .*out: wait"):
         drive.run(jobs_of(write(tmp_path), folder), Plain(), folder)
     hold.release()
     (folder / "sweep.json").write_text("{")
