@@ -64,10 +64,53 @@ def test_a_file_that_another_process_holds_is_waited_for(
         other.submit(hold.release).result()
     study(tmp_path).note("gtp", run="a")
     assert capsys.readouterr().err == ""
-    # What fails inside frees the file.
+
+
+def test_what_fails_while_the_file_is_held_frees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, take = [], jobs.held
+    # A hold that nobody refers to any more is freed even without its release.
+    monkeypatch.setattr(jobs, "held", lambda *given: held.append(take(*given)) or held[-1])
     with pytest.raises(UserError, match=r"no-such-set\.npz"):
         study(tmp_path).train("iql", "iql", {})
-    study(tmp_path).note("gtp", run="b")
+    assert [one.lock.is_locked for one in held] == [False]
+
+
+def test_a_job_that_fails_frees_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    monkeypatch.setattr(jobs, "Hold", lambda *given: held.append(Hold(*given)) or held[-1])
+    job = jobs.Job(PROTOCOL.command("gtp", {}), tmp_path / "run")
+    assert "no-such-set.npz" in jobs.run(job).reason
+    assert [one.lock.is_locked for one in held] == [False]
+
+
+def test_the_file_is_held_while_a_run_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = study(tmp_path), study(tmp_path)
+    monkeypatch.setattr(protocol, "_PATIENCE", 0.0)
+    begun = []
+
+    class Training:
+        run = empty_run(tmp_path / "run")
+
+        def train(self) -> int:
+            return 0
+
+    def trainer(job: jobs.Job) -> Training:
+        begun.append(job)
+        if len(begun) == 1:
+            with (
+                ThreadPoolExecutor(1) as other,
+                pytest.raises(UserError, match="Another command .* works in"),
+            ):
+                other.submit(second.train, "gtp", "gtp", {}).result()
+        return Training()
+
+    monkeypatch.setattr(jobs, "trainer", trainer)
+    assert first.train("gtp", "gtp", {}) == 0
+    assert len(begun) == 1
 
 
 def test_two_processes_do_not_train_one_agent_twice(
