@@ -14,9 +14,10 @@ _SPEC = ("entry_point", "max_episode_steps", "additional_wrappers")
 _LONGEST = 40
 
 
-def of_run(config: Mapping[str, Any], task: Task, unit: str) -> dict[str, Any]:
+def of_run(config: Mapping[str, Any], task: Task, unit: str, played: Any = None) -> dict[str, Any]:
     """Return by name what runs share that differ in their seeds alone.
 
+    played: name of the environment that the summary tells of; None where it tells of none.
     Task and agent are left to the caller. Engine, backend and number of processes are left out:
     they compute the same. A value that an older run folder lacks is the one it was trained with.
     """
@@ -30,7 +31,7 @@ def of_run(config: Mapping[str, Any], task: Task, unit: str) -> dict[str, Any]:
         "precision": config.get("precision", "fp32"),
         # The moments themselves belong to the dataset; their last bits depend on the device.
         "normalise_observations": bool(config.get("observation_mean")),
-        **_environment((config.get("evaluation") or {}).get("environment")),
+        **_environment((config.get("evaluation") or {}).get("environment"), played),
         "reference": task.reference,
         "unit": unit,
     }
@@ -55,17 +56,21 @@ def short(value: Any) -> str:
     return f"{text[:_LONGEST]}..." if nested and len(text) > _LONGEST else text
 
 
-def _environment(spec: Any) -> dict[str, Any]:
+def _environment(spec: Any, played: Any) -> dict[str, Any]:
     """Return an environment's id, arguments and wrappers from its specification in JSON.
 
     The rest, such as its checker, changes no episode and differs between versions of Gymnasium.
+    A live environment has no specification, and a run that went on with --env keeps its old one:
+    there its name in the summary is all that is known.
     """
-    if spec is None:
-        return {"env": "unnamed"}
-    try:
-        facts = json.loads(spec)
-        given = {name: facts.get(name) for name in _SPEC} | facts["kwargs"]
-        return {"env": facts["id"], **{f"env.{name}": value for name, value in given.items()}}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        # Report reads folders from anybody.
-        return {"env": str(spec)}
+    found: dict[str, Any] = {"env": "unnamed"}
+    if spec is not None:
+        try:
+            facts = json.loads(spec)
+            given = {f"env.{name}": facts.get(name) for name in _SPEC}
+            arguments = {f"env.kwargs.{name}": value for name, value in facts["kwargs"].items()}
+            found = {"env": str(facts["id"]), **given, **arguments}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            # Report reads folders from anybody.
+            found = {"env": str(spec)}
+    return found if played in (None, found["env"]) else {"env": str(played)}

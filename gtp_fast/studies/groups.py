@@ -40,6 +40,8 @@ class Group:
     """Steps of the sampler."""
     data_level: float | None = None
     """What the data's own policy reaches, in the unit of the plot."""
+    environment: Any = None
+    """Name of the environment of the last evaluation, by the summary."""
     runs: list[Run] = field(default_factory=list)
     """The run folders."""
 
@@ -57,7 +59,7 @@ class Group:
     @property
     def conditions(self) -> dict[str, Any]:
         """What decides its scores besides the seeds, by name."""
-        return conditions.of_run(self.config, self.task, self.unit)
+        return conditions.of_run(self.config, self.task, self.unit, self.environment)
 
     @property
     def clones(self) -> bool:
@@ -180,6 +182,7 @@ def _single(run: Run) -> Group:
     dataset = summary.get("dataset", config["dataset"])
     k = summary.get("k", settings.get("k", "-"))
     group = Group(config, str(dataset), episodes=config["episodes"], k=k, runs=[run])
+    group.environment = summary.get("environment")
     if not run.evaluations.exists():
         return group
     rows, task = read(run.evaluations), group.task

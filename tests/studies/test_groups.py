@@ -26,7 +26,12 @@ def spec(name: str = "Toy-v0", **changes: Any) -> dict[str, Any]:
 
 
 def scored(
-    folder: Path, seed: int, at: tuple[int, ...] = (100,), value: float = 1.0, **changes: Any
+    folder: Path,
+    seed: int,
+    at: tuple[int, ...] = (100,),
+    value: float = 1.0,
+    summary: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> str:
     """Make a run of one seed with an evaluation at each step."""
     folder.mkdir()
@@ -34,6 +39,8 @@ def scored(
     run.write_config(config(seeds=[seed], **{"evaluation": spec(), "rules": RULES} | changes))
     for step in at:
         add_scores(run, step, [[value]], [seed])
+    if summary is not None:
+        run.write_summary(summary)
     return str(run)
 
 
@@ -42,7 +49,7 @@ def scored(
     [
         ({"evaluation": spec("Big-v0")}, ["env=Toy-v0", "env=Big-v0"]),
         ({"evaluation": {"environment": None}}, ["env=Toy-v0", "env=unnamed"]),
-        ({"evaluation": spec(kwargs={"bonus": 2})}, ["env.bonus=None", "env.bonus=2"]),
+        ({"evaluation": spec(kwargs={"bonus": 2})}, ["env.kwargs.bonus=None", "env.kwargs.bonus=2"]),
         ({"evaluation": spec(max_episode_steps=9)},
          ["env.max_episode_steps=5", "env.max_episode_steps=9"]),
         ({"evaluation": {"environment": "torn {"}}, ["env=Toy-v0", "env=torn {"]),
@@ -61,6 +68,43 @@ def test_runs_that_differ_in_more_than_their_seeds_keep_rows_with_names_of_their
 ) -> None:
     found = groups.collect([scored(tmp_path / "a", 0), scored(tmp_path / "b", 1, **changes)])
     assert groups.labels(found) == [f"gtp ({one})" for one in words]
+
+
+LIVE: dict[str, Any] = {"evaluation": {"environment": None}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # No file holds a live environment, but the summary names it.
+        (({**LIVE, "summary": {"environment": "Toy-v0"}},
+          {**LIVE, "summary": {"environment": "Big-v0"}}), ["env=Toy-v0", "env=Big-v0"]),
+        # A run that went on with --env keeps its configuration.
+        (({"summary": {"environment": "Toy-v0"}}, {"summary": {"environment": "Big-v0"}}),
+         ["env=Toy-v0", "env=Big-v0"]),
+        (({}, {"evaluation": spec("Big-v0"), "summary": {"environment": "Toy-v0"}}),
+         ["env.entry_point=toy:Toy, env.max_episode_steps=5, env.additional_wrappers=",
+          "env.entry_point=None, env.max_episode_steps=None, env.additional_wrappers=None"]),
+        # An argument is no entry of the specification, though it has its name.
+        (({"evaluation": spec(max_episode_steps=9)},
+          {"evaluation": spec(kwargs={"max_episode_steps": 9})}),
+         ["env.max_episode_steps=9, env.kwargs.max_episode_steps=None",
+          "env.max_episode_steps=5, env.kwargs.max_episode_steps=9"]),
+    ],
+)  # fmt: skip
+def test_the_environment_is_the_one_in_which_a_run_was_evaluated(
+    tmp_path: Path, changes: tuple[dict[str, Any], dict[str, Any]], words: list[str]
+) -> None:
+    paths = [scored(tmp_path / str(seed), seed, **one) for seed, one in enumerate(changes)]
+    assert groups.labels(groups.collect(paths)) == [f"gtp ({one})" for one in words]
+
+
+@pytest.mark.parametrize("changes", [LIVE, {}])
+def test_runs_of_one_environment_by_their_summaries_are_joined(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    named = changes | {"summary": {"environment": "Toy-v0"}}
+    assert len(groups.collect([scored(tmp_path / str(i), i, **named) for i in range(2)])) == 1
 
 
 def test_runs_with_other_references_keep_rows_of_their_own(tmp_path: Path) -> None:
