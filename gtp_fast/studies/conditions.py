@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,16 @@ from gtp_fast.tasks import Rules, Task
 _SPEC = ("entry_point", "max_episode_steps", "additional_wrappers")
 """Entries of an environment's specification that change an episode, besides id and arguments."""
 _LONGEST = 40
+
+
+class _Absent:
+    """Stands for a condition that a run does not have, which is not the value None."""
+
+    def __str__(self) -> str:
+        return "absent"
+
+
+ABSENT = _Absent()
 
 
 def of_run(config: Mapping[str, Any], task: Task, unit: str, played: Any = None) -> dict[str, Any]:
@@ -37,23 +48,46 @@ def of_run(config: Mapping[str, Any], task: Task, unit: str, played: Any = None)
     }
 
 
-def differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of conditions that some other run has otherwise."""
-    names = dict.fromkeys(name for conditions in (own, *others) for name in conditions)
-    found = [name for name in names if any(o.get(name) != own.get(name) for o in others)]
-    if "env" not in found:
-        return found
-    # Where the environments have other names, what follows from them needs no words.
-    return [n for n in found if not str(n).startswith("env.") and n not in ("reference", "unit")]
+def differing(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return for each of some runs the names of conditions that another one has otherwise.
+
+    What follows from the environment is compared within one environment only: where their names
+    differ, that says enough.
+    """
+    kin: dict[Any, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        kin.setdefault(run.get("env"), []).append(run)
+    anywhere = _varying(runs)
+    within = {env: set(_varying(those)) for env, those in kin.items()}
+    return [
+        [name for name in anywhere if not _follows(name) or name in within[run.get("env")]]
+        for run in runs
+    ]
+
+
+def _varying(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = dict.fromkeys(name for conditions in runs for name in conditions)
+    return [
+        name
+        for name in names
+        if any(run.get(name, ABSENT) != runs[0].get(name, ABSENT) for run in runs)
+    ]
+
+
+def _follows(name: Any) -> bool:
+    return str(name).startswith("env.") or name in ("reference", "unit")
 
 
 def short(value: Any) -> str:
-    """Return a value as a label shows it; only nested values are cut."""
+    """Return a value as a label shows it; what is cut has a digest of the whole."""
     if isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
-        return "/".join(f"{v:g}" for v in value)
-    text = str(value)
-    nested = isinstance(value, list | tuple | dict)
-    return f"{text[:_LONGEST]}..." if nested and len(text) > _LONGEST else text
+        text = "/".join(f"{v:g}" if float(f"{v:g}") == v else str(v) for v in value)
+    else:
+        text = str(value)
+    if len(text) <= _LONGEST:
+        return text
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+    return f"{text[:_LONGEST]}... {digest[:6]}"
 
 
 def _environment(spec: Any, played: Any) -> dict[str, Any]:

@@ -51,6 +51,11 @@ class Group:
         return tasks.of_run(self.config)
 
     @property
+    def kind(self) -> tuple[str, str]:
+        """Agent and task: what only groups with the same of both are compared by."""
+        return self.config["agent"], self.task.name
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The agent's settings."""
         settings: dict[str, Any] = self.config["agent_settings"]
@@ -137,7 +142,15 @@ def labels(groups: Sequence[Group]) -> list[str]:
     No two of a task are alike: where nothing else differs the seeds are named, and the run folder
     where they are the same.
     """
-    names = [_label(group, groups) for group in groups]
+    names = [str(group.config["agent"]) for group in groups]
+    rivals: dict[tuple[str, str], list[int]] = {}
+    for place, group in enumerate(groups):
+        rivals.setdefault(group.kind, []).append(place)
+    for places in rivals.values():
+        words = _differences([groups[place] for place in places])
+        for place, more in zip(places, words, strict=True):
+            for one in more:
+                names[place] = _with(names[place], one)
     for more in (_seeds, _folders):
         count = Counter((group.task.name, name) for group, name in zip(groups, names, strict=True))
         names = [
@@ -147,18 +160,19 @@ def labels(groups: Sequence[Group]) -> list[str]:
     return names
 
 
-def _label(group: Group, groups: Sequence[Group]) -> str:
-    own, agent = group.conditions, group.config["agent"]
-    rivals = [
-        other.conditions
-        for other in groups
-        if (other.config["agent"], other.task.name) == (agent, group.task.name)
-    ]
-    name = str(agent)
-    for key in conditions.differing(own, rivals):
-        value = group.dataset if key == "dataset" else own.get(key)
-        name = _with(name, f"{key}={conditions.short(value)}")
-    return name
+def _differences(groups: Sequence[Group]) -> list[list[str]]:
+    """Return in words what sets each of some groups of one kind apart from the others."""
+    alike = Counter(name for _, name in {(str(g.config["dataset"]), g.dataset) for g in groups})
+    found = []
+    for group, keys in zip(
+        groups, conditions.differing([group.conditions for group in groups]), strict=True
+    ):
+        shown = group.conditions
+        if alike[group.dataset] == 1:
+            shown = shown | {"dataset": group.dataset}
+        values = {key: shown.get(key, conditions.ABSENT) for key in keys}
+        found.append([f"{key}={conditions.short(value)}" for key, value in values.items()])
+    return found
 
 
 def _with(name: str, more: str) -> str:
@@ -214,8 +228,7 @@ def _unscored(run: Run) -> str:
 
 
 def _same(one: Group, other: Group) -> bool:
-    alike = (one.task.name, one.config["agent"]) == (other.task.name, other.config["agent"])
-    alike = alike and one.conditions == other.conditions
+    alike = one.kind == other.kind and one.conditions == other.conditions
     # A row needs a step that all of its seeds were evaluated at.
     joint = set(one.steps()) & set(other.steps()) or not (one.scores or other.scores)
     return alike and bool(joint) and not one.seeds & other.seeds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fake_runs import SETTINGS, add_scores, config
 
 from gtp_fast import tasks
 from gtp_fast.runs import Run
-from gtp_fast.studies import groups, tables
+from gtp_fast.studies import conditions, groups, tables
 from gtp_fast.studies.page.read import members
 
 HOPPER, MAZE = tasks.find("hopper-medium"), tasks.find("pointmaze-umaze")
@@ -49,7 +50,7 @@ def scored(
     [
         ({"evaluation": spec("Big-v0")}, ["env=Toy-v0", "env=Big-v0"]),
         ({"evaluation": {"environment": None}}, ["env=Toy-v0", "env=unnamed"]),
-        ({"evaluation": spec(kwargs={"bonus": 2})}, ["env.kwargs.bonus=None", "env.kwargs.bonus=2"]),
+        ({"evaluation": spec(kwargs={"bonus": 2})}, ["env.kwargs.bonus=absent", "env.kwargs.bonus=2"]),
         ({"evaluation": spec(max_episode_steps=9)},
          ["env.max_episode_steps=5", "env.max_episode_steps=9"]),
         ({"evaluation": {"environment": "torn {"}}, ["env=Toy-v0", "env=torn {"]),
@@ -84,11 +85,13 @@ LIVE: dict[str, Any] = {"evaluation": {"environment": None}}
          ["env=Toy-v0", "env=Big-v0"]),
         (({}, {"evaluation": spec("Big-v0"), "summary": {"environment": "Toy-v0"}}),
          ["env.entry_point=toy:Toy, env.max_episode_steps=5, env.additional_wrappers=",
-          "env.entry_point=None, env.max_episode_steps=None, env.additional_wrappers=None"]),
+          "env.entry_point=absent, env.max_episode_steps=absent, env.additional_wrappers=absent"]),
         # An argument is no entry of the specification, though it has its name.
+        (({}, {"evaluation": spec(kwargs={"bonus": None})}),
+         ["env.kwargs.bonus=absent", "env.kwargs.bonus=None"]),
         (({"evaluation": spec(max_episode_steps=9)},
           {"evaluation": spec(kwargs={"max_episode_steps": 9})}),
-         ["env.max_episode_steps=9, env.kwargs.max_episode_steps=None",
+         ["env.max_episode_steps=9, env.kwargs.max_episode_steps=absent",
           "env.max_episode_steps=5, env.kwargs.max_episode_steps=9"]),
     ],
 )  # fmt: skip
@@ -119,7 +122,71 @@ def test_runs_with_other_references_keep_rows_of_their_own(tmp_path: Path) -> No
     assert [group.unit for group in found] == [groups.SCORE, groups.SUCCESS, groups.SUCCESS]
     # Where the environments tell rows apart, what follows from them is left out.
     assert groups.labels([found[0], found[2]]) == ["gtp (env=Toy-v0)", "gtp (env=Big-v0)"]
-    assert len(set(groups.labels(found))) == 3
+    low, high = HOPPER.reference or ()
+    assert groups.labels(found) == [
+        f"gtp (env=Toy-v0, reference={low!r}/{high!r}, unit=normalised return)",
+        "gtp (env=Toy-v0, reference=None, unit=success rate (%))",
+        "gtp (env=Big-v0)",
+    ]
+
+
+def test_another_environment_hides_nothing_that_differs_within_one(tmp_path: Path) -> None:
+    specs = [spec(kwargs={"bonus": 1}), spec(kwargs={"bonus": 2}), spec("Big-v0"), spec("Big-v0")]
+    more = [{}, {}, {}, {"precision": "bf16"}]
+    paths = [
+        scored(tmp_path / str(seed), seed, evaluation=one, **more[seed])
+        for seed, one in enumerate(specs)
+    ]
+    assert groups.labels(groups.collect(paths)) == [
+        "gtp (precision=fp32, env=Toy-v0, env.kwargs.bonus=1)",
+        "gtp (precision=fp32, env=Toy-v0, env.kwargs.bonus=2)",
+        "gtp (precision=fp32, env=Big-v0)",
+        "gtp (precision=bf16, env=Big-v0)",
+    ]
+
+
+LONG = "x" * 40
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "key"),
+    [
+        ({"evaluation": {"environment": f"{LONG}a"}}, {"evaluation": {"environment": f"{LONG}b"}},
+         "env"),
+        ({"evaluation": spec(kwargs={"map": [LONG, "a"]})},
+         {"evaluation": spec(kwargs={"map": [LONG, "b"]})}, "env.kwargs.map"),
+        ({"dataset": f"{LONG}a"}, {"dataset": f"{LONG}b"}, "dataset"),
+    ],
+)  # fmt: skip
+def test_values_that_read_alike_when_cut_have_digests(
+    tmp_path: Path, one: dict[str, Any], other: dict[str, Any], key: str
+) -> None:
+    paths = [scored(tmp_path / "a", 0, **one), scored(tmp_path / "b", 1, **other)]
+    names = groups.labels(groups.collect(paths))
+    assert len(set(names)) == 2
+    for name in names:
+        assert re.fullmatch(rf"gtp \({key}=.{{40}}\.\.\. [0-9a-f]{{6}}\)", name), name
+
+
+def test_a_dataset_is_shown_by_its_own_name_unless_another_has_the_same(tmp_path: Path) -> None:
+    files = {"a": ("here/x.npz", "x.npz"), "b": ("there/x.npz", "x.npz"), "c": ("y.npz", "own")}
+    paths = [
+        scored(tmp_path / folder, ord(folder), dataset=given, summary={"dataset": name})
+        for folder, (given, name) in files.items()
+    ]
+    found = groups.collect(paths)
+    shown = ["gtp (dataset=here/x.npz)", "gtp (dataset=there/x.npz)", "gtp (dataset=own)"]
+    assert groups.labels(found) == shown
+    assert groups.labels(found[1:]) == ["gtp (dataset=x.npz)", "gtp (dataset=own)"]
+
+
+def test_a_value_of_forty_characters_is_shown_whole() -> None:
+    assert conditions.short(LONG) == LONG
+    assert conditions.short([LONG[:36]]) == str([LONG[:36]])
+
+
+def test_numbers_that_round_alike_are_shown_whole() -> None:
+    assert conditions.short([3e-4, 0.12345678, 5]) == "0.0003/0.12345678/5"
 
 
 def test_what_changes_no_result_or_an_older_version_did_not_write_splits_no_seeds(
