@@ -80,7 +80,7 @@ def _follows(name: Any) -> bool:
 
 def short(value: Any) -> str:
     """Return a value as a label shows it; what is cut has a digest of the whole."""
-    if isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
+    if value and isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value):
         text = "/".join(f"{v:g}" if float(f"{v:g}") == v else str(v) for v in value)
     else:
         text = str(value)

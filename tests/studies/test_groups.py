@@ -56,7 +56,7 @@ def scored(
         ({"evaluation": spec(entry_point="toy:Other")},
          ["env.entry_point=toy:Toy", "env.entry_point=toy:Other"]),
         ({"evaluation": spec(additional_wrappers=["still"])},
-         ["env.additional_wrappers=", "env.additional_wrappers=['still']"]),
+         ["env.additional_wrappers=[]", "env.additional_wrappers=['still']"]),
         ({"episodes": 5}, ["episodes=3", "episodes=5"]),
         ({"evaluation": {"environment": "torn {"}}, ["env=Toy-v0", "env=torn {"]),
         ({"observation_mean": [0.5], "observation_scale": [2.0]},
@@ -89,7 +89,7 @@ LIVE: dict[str, Any] = {"evaluation": {"environment": None}}
         (({"summary": {"environment": "Toy-v0"}}, {"summary": {"environment": "Big-v0"}}),
          ["env=Toy-v0", "env=Big-v0"]),
         (({}, {"evaluation": spec("Big-v0"), "summary": {"environment": "Toy-v0"}}),
-         ["env.entry_point=toy:Toy, env.max_episode_steps=5, env.additional_wrappers=",
+         ["env.entry_point=toy:Toy, env.max_episode_steps=5, env.additional_wrappers=[]",
           "env.entry_point=absent, env.max_episode_steps=absent, env.additional_wrappers=absent"]),
         # An argument is no entry of the specification, though it has its name.
         (({}, {"evaluation": spec(kwargs={"bonus": None})}),
