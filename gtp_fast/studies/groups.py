@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,12 @@ class Group:
     runs: list[Run] = field(default_factory=list)
     """The run folders."""
 
-    @property
+    @cached_property
     def task(self) -> tasks.Task:
         """The task of every run in the group."""
         return tasks.of_run(self.config)
 
-    @property
+    @cached_property
     def kind(self) -> tuple[str, str]:
         """Agent and task: what only groups with the same of both are compared by."""
         return self.config["agent"], self.task.name
@@ -61,7 +62,7 @@ class Group:
         settings: dict[str, Any] = self.config["agent_settings"]
         return settings
 
-    @property
+    @cached_property
     def conditions(self) -> dict[str, Any]:
         """What decides its scores besides the seeds, by name."""
         return conditions.of_run(self.config, self.task, self.unit, self.environment)
@@ -114,6 +115,7 @@ def collect(paths: Sequence[str], unscored: bool = False) -> list[Group]:
     if not paths:
         raise UserError("Name at least one run folder to report.")
     groups: list[Group] = []
+    kinds: dict[tuple[str, str], list[Group]] = {}
     for path in paths:
         run = open_run(path)
         if not run.evaluations.exists() and not unscored:
@@ -121,7 +123,8 @@ def collect(paths: Sequence[str], unscored: bool = False) -> list[Group]:
         single = _single(run)
         if not single.scores and not unscored:
             raise UserError(_unscored(run))
-        for group in groups:
+        rivals = kinds.setdefault(single.kind, [])
+        for group in rivals:
             if _same(group, single):
                 for mine, theirs in (
                     (group.scores, single.scores),
@@ -133,6 +136,7 @@ def collect(paths: Sequence[str], unscored: bool = False) -> list[Group]:
                 break
         else:
             groups.append(single)
+            rivals.append(single)
     return groups
 
 
@@ -148,8 +152,8 @@ def labels(groups: Sequence[Group]) -> list[str]:
         rivals.setdefault(group.kind, []).append(place)
     for places in rivals.values():
         words = _differences([groups[place] for place in places])
-        for place, more in zip(places, words, strict=True):
-            for one in more:
+        for place, those in zip(places, words, strict=True):
+            for one in those:
                 names[place] = _with(names[place], one)
     for more in (_seeds, _folders):
         count = Counter((group.task.name, name) for group, name in zip(groups, names, strict=True))
@@ -195,8 +199,10 @@ def _single(run: Run) -> Group:
     config = config | {"agent_settings": settings}
     dataset = summary.get("dataset", config["dataset"])
     k = summary.get("k", settings.get("k", "-"))
-    group = Group(config, str(dataset), episodes=config["episodes"], k=k, runs=[run])
-    group.environment = summary.get("environment")
+    group = Group(
+        config, str(dataset), episodes=config["episodes"], k=k, runs=[run],
+        environment=summary.get("environment"),
+    )  # fmt: skip
     if not run.evaluations.exists():
         return group
     rows, task = read(run.evaluations), group.task
@@ -228,7 +234,8 @@ def _unscored(run: Run) -> str:
 
 
 def _same(one: Group, other: Group) -> bool:
-    alike = one.kind == other.kind and one.conditions == other.conditions
+    """Return whether two groups of one kind become one row."""
+    alike = one.conditions == other.conditions
     # A row needs a step that all of its seeds were evaluated at.
     joint = set(one.steps()) & set(other.steps()) or not (one.scores or other.scores)
     return alike and bool(joint) and not one.seeds & other.seeds

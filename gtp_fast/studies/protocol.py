@@ -173,8 +173,8 @@ class Study:
         run = Run(self.path.parent / Path(self.kept[name]["run"]).name)
         if not run.path.is_dir():
             raise UserError(
-                f"There is no run folder {run}, which {self.path} names for {name}: put it back, or "
-                f"delete {name} from that file to train it again."
+                f"There is no run folder {run}, which {self.path} names for {name}: put it back, "
+                f"or delete {name} from that file to train it again."
             )
         return run
 

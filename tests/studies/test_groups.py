@@ -50,7 +50,8 @@ def scored(
     [
         ({"evaluation": spec("Big-v0")}, ["env=Toy-v0", "env=Big-v0"]),
         ({"evaluation": {"environment": None}}, ["env=Toy-v0", "env=unnamed"]),
-        ({"evaluation": spec(kwargs={"bonus": 2})}, ["env.kwargs.bonus=absent", "env.kwargs.bonus=2"]),
+        ({"evaluation": spec(kwargs={"bonus": 2})},
+         ["env.kwargs.bonus=absent", "env.kwargs.bonus=2"]),
         ({"evaluation": spec(max_episode_steps=9)},
          ["env.max_episode_steps=5", "env.max_episode_steps=9"]),
         ({"evaluation": spec(entry_point="toy:Other")},
@@ -245,3 +246,25 @@ def test_a_row_has_a_step_at_which_all_its_seeds_were_evaluated(
     assert all(group.steps() for group in found) and len(found) == 2
     assert "gtp" in tables.run_table(found)
     assert all(member.scored for member in members(paths))
+
+
+def test_a_run_is_read_once_however_many_it_is_compared_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"task": 0, "conditions": 0, "same": 0}
+
+    def counted(name: str, real: Any) -> Any:
+        def call(*given: Any) -> Any:
+            counts[name] += 1
+            return real(*given)
+
+        return call
+
+    monkeypatch.setattr(tasks, "of_run", counted("task", tasks.of_run))
+    monkeypatch.setattr(conditions, "of_run", counted("conditions", conditions.of_run))
+    monkeypatch.setattr(groups, "_same", counted("same", groups._same))
+    more = [{"steps": 1}, {"steps": 2}, {"task": "hopper-medium"}, {"task": "walker2d-medium"}]
+    paths = [scored(tmp_path / str(i), i, **changes) for i, changes in enumerate(more)]
+    assert len(set(groups.labels(groups.collect(paths)))) == 3
+    # Two of one agent and task are the only pair.
+    assert counts == {"task": 4, "conditions": 4, "same": 1}

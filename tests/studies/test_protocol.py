@@ -103,7 +103,7 @@ def test_the_file_is_held_while_a_run_begins(
         if len(begun) == 1:
             with (
                 ThreadPoolExecutor(1) as other,
-                pytest.raises(UserError, match="Another command .* works in"),
+                pytest.raises(UserError, match=r"Another command .* works in"),
             ):
                 other.submit(second.train, "gtp", "gtp", {}).result()
         return Training()
