@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -81,9 +83,14 @@ def sync_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Replace `path` in one step; on failure the old file stays (UserError)."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Replace `path` in one step; on failure the old file stays (UserError).
+
+    Of several writers the last one counts.
+    """
+    # Processes of other machines may have the same number, threads have the same one.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
+        sweep(path.parent, f".{glob.escape(path.name)}.*.tmp")
         write_durably(temporary, data.encode() if isinstance(data, str) else data)
         temporary.replace(path)
         sync_folder(path.parent)
