@@ -49,7 +49,7 @@ def of_run(config: Mapping[str, Any], task: Task, unit: str, played: Any = None)
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return for each of some runs the names of conditions that another one has otherwise.
+    """Return for each run the names of conditions that another one has otherwise.
 
     What follows from the environment is compared within one environment only: where their names
     differ, that says enough.

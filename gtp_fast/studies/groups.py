@@ -53,7 +53,7 @@ class Group:
 
     @cached_property
     def kind(self) -> tuple[str, str]:
-        """Agent and task: what only groups with the same of both are compared by."""
+        """Agent and task: only groups that share both are compared."""
         return self.config["agent"], self.task.name
 
     @property
@@ -165,7 +165,7 @@ def labels(groups: Sequence[Group]) -> list[str]:
 
 
 def _differences(groups: Sequence[Group]) -> list[list[str]]:
-    """Return in words what sets each of some groups of one kind apart from the others."""
+    """Return in words what sets each group of one kind apart from the others."""
     alike = Counter(name for _, name in {(str(g.config["dataset"]), g.dataset) for g in groups})
     found = []
     for group, keys in zip(
