@@ -229,6 +229,16 @@ def test_the_figures_of_the_critics_weights_are_the_committed_ones() -> None:
         assert f"| {run} updates | {' | '.join(shown)} |" in table
 
 
+def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "guidance.md").read_text()
+    found = json.loads((ROOT / "docs" / "weight_decay.json").read_text())
+    for decay, tasks in found["score"].items():
+        for task, scores in tasks.items():
+            shown = [f"{score:.1f}" for score in scores.values()]
+            shown = [""] * 4 + shown if len(shown) == 1 else shown
+            assert f"| {task} | {decay} | {' | '.join(shown)}".replace("|  ", "| ") in page
+
+
 def test_the_citation_names_the_version_of_the_package() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == gtp_fast.__version__
