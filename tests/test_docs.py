@@ -232,8 +232,8 @@ def test_the_figures_of_the_critics_weights_are_the_committed_ones() -> None:
 def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
     page = (ROOT / "docs" / "guidance.md").read_text()
     found = json.loads((ROOT / "docs" / "weight_decay.json").read_text())
-    for decay, tasks in found["score"].items():
-        for task, scores in tasks.items():
+    for decay, curves in found["score"].items():
+        for task, scores in curves.items():
             shown = [f"{score:.1f}" for score in scores.values()]
             shown = [""] * 4 + shown if len(shown) == 1 else shown
             assert f"| {task} | {decay} | {' | '.join(shown)}".replace("|  ", "| ") in page

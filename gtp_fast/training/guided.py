@@ -68,6 +68,13 @@ def _check_without_critic(settings: GTPConfig, asked: set[str]) -> None:
             "run trains none: add --advantage-start 0, leave it at 1, or take --candidate-rule "
             "mean."
         )
+    if "eta" in asked and settings.trajectory_eta:
+        print(
+            "note: --eta 1 is the default and has no effect, as no critic is trained and whole "
+            "episodes guide: add --advantage-start 0 for the paper's weights, in every run of a "
+            "sweep over eta.",
+            file=sys.stderr,
+        )
     if settings.trajectory_eta == 0:
         print(
             "note: --trajectory-eta 0 without a critic guides by nothing, so this run clones the "
@@ -108,8 +115,8 @@ def _named_of_critic(settings: Any, asked: set[str]) -> str | None:
     if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
         return None
     named = [name for name in _OF_CRITIC if name in asked]
-    # By being asked for and not by its value: a sweep over eta compares runs of one algorithm.
-    named += ["eta"] if "eta" in asked and any(settings.eta) else []
+    # Giving a default changes no run.
+    named += ["eta"] if "eta" in asked and {*settings.eta} - {0.0, *GTPConfig.eta} else []
     return _option(named[0]) if named else None
 
 

@@ -14,7 +14,6 @@ SHORT = ["--task", "hopper-medium", "--steps", "1000"]
     ("given", "said"),
     [
         (["--eta", "2", "--advantage-start", "None"], "--eta does nothing in a run without"),
-        (["--eta", "1", "--advantage-start", "None"], "--eta does nothing in a run without"),
         (["--value-samples", "4", "--advantage-start", "None"], "--value-samples does nothing"),
         (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
         (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
@@ -29,7 +28,6 @@ def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -
     "given",
     [
         ["--eta", "2"],
-        ["--eta", "1"],
         ["--eta=0.5"],
         ["--value-samples", "4"],
         ["--critic-ema-rate", "0.02"],
@@ -82,17 +80,19 @@ def test_candidates_of_a_run_without_a_critic_are_refused_with_what_brings_one()
     words = [*SHORT, "--num-candidates", "4"]
     with pytest.raises(UserError, match="this run trains none: add --advantage-start 0, leave it"):
         config.parse(words)
-    for more in (["--advantage-start", "0"], ["--eta", "1"], ["--candidate-rule", "mean"]):
+    for more in (["--advantage-start", "0"], ["--eta", "2"], ["--candidate-rule", "mean"]):
         assert config.parse([*words, *more]).agent.num_candidates == 4
 
 
-def test_every_eta_of_a_sweep_trains_by_one_algorithm() -> None:
-    found = [
-        config.of_keywords(None, "gtp", {"task": "hopper-medium", "steps": 1000, "eta": eta}).agent
-        for eta in (0.5, 1.0, 2.0)
-    ]
-    assert [one.eta for one in found] == [(0.5,), (1.0,), (2.0,)]
-    assert [one.advantage_start for one in found] == [0, 0, 0]
+def test_a_default_eta_that_is_given_changes_no_run_and_says_what_it_lacks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = config.parse(SHORT).agent
+    assert "note" not in capsys.readouterr().err
+    assert config.parse([*SHORT, "--eta", "1"]).agent == plain
+    assert "note: --eta 1 is the default and has no effect" in capsys.readouterr().err
+    assert config.parse([*SHORT, "--eta", "1", "--advantage-start", "0"]).agent.eta == (1.0,)
+    assert "has no effect" not in capsys.readouterr().err
 
 
 CLONES = "note: --trajectory-eta 0 without a critic guides by nothing, so this run clones the data"
