@@ -8,7 +8,8 @@ namespace {
 
 // Sizes of a network, then its parameters, gradients and moving average.
 using Net = std::tuple<std::vector<int>, const Layers*, const Layers*, const Layers*>;
-// Parameter, gradient, first, second, average [S, count]; count, rate of the average, largest loss.
+// Parameter, gradient, first, second, average [S, count]; count, rate of the average, largest loss, weight
+// decay.
 using Buffers = std::tuple<std::array<uintptr_t, 5>, size_t, double, double, double>;
 
 gtp::Trained trained(const Net& net) {

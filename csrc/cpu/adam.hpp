@@ -23,7 +23,8 @@ struct Health {
 };
 
 // One step of Adam and of the moving average for each seed. Writes the gradient's norm [S] before it is clipped to
-// max_norm. The parameters first shrink by rate * weight_decay. A seed freezes for good when its loss is not sound or its norm not finite.
+// max_norm. The parameters first shrink by rate * weight_decay. A seed freezes for good when its loss is not sound or its
+// norm not finite.
 void adam_step(const AdamArrays& arrays, const float* rate, double updates, double first_beta, double second_beta,
                double epsilon, double average_rate, double max_norm, double weight_decay, const Health& health,
                float* norm, int threads);

@@ -94,7 +94,8 @@ void Update::descend(const Learning& learning, const float* rate, const float* l
   const Stopwatch watch(spent_[kOptimiser]);
   for (int s = 0; s < s_.seeds; ++s) rate_[s] = now.decay * rate[s];
   adam_step(learning.arrays, rate_, static_cast<double>(now.step + 1), s_.first_beta, s_.second_beta, s_.epsilon,
-            learning.average_rate, s_.max_norm, learning.weight_decay, {loss, learning.limit, s_.diverged}, norm, threads_);
+            learning.average_rate, s_.max_norm, learning.weight_decay, {loss, learning.limit, s_.diverged}, norm,
+            threads_);
 }
 
 void Update::draw(const TransitionRows& table, const UpdateInputs& now) {

@@ -123,7 +123,7 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
 
 def _home(saved: Path) -> Path:
     """Return the run folder of a checkpoint, or its own folder where it lies in none."""
-    above = saved.parent.parent
+    above = saved.resolve().parent.parent
     return above if (above / "config.yaml").exists() else saved
 
 

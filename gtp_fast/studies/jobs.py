@@ -29,6 +29,8 @@ State = Literal["waiting", "finished", "failed", "stopped"]
 _RETURNED = ("config.yaml", "summary.json", "evaluations.npz")
 _ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "seeds", "steps", "episodes")
 """Options that change no result, or that `facts` holds resolved."""
+_YOUNGER: dict[str, Any] = {"weight_decay": 0.0}
+"""Settings that came later, with what runs did before: jobs of older sweeps keep their names."""
 _PATIENCE = 120.0
 """Seconds that a job waits for its folder: the process of a lost machine may outlive it a while."""
 _UNSAID = 1.0
@@ -103,10 +105,12 @@ def facts(command: Command) -> dict[str, Any]:
     }
     # `env` may be given to a run that goes on, but a new one is judged by it.
     given |= {} if run.env is None else {"env": run.env}
+    settings = dataclasses.asdict(command.agent)
+    older = {key: value for key, value in settings.items() if _YOUNGER.get(key, ...) != value}
     content: dict[str, Any] = plain({
         "task": task.facts(), "agent": run.agent, "seeds": run.seeds, "steps": steps,
         "episodes": run.episodes or task.episodes(steps), "options": given,
-        "rules": dataclasses.asdict(command.rules), "settings": dataclasses.asdict(command.agent),
+        "rules": dataclasses.asdict(command.rules), "settings": older,
     })  # fmt: skip
     return content
 

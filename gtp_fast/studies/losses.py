@@ -25,7 +25,8 @@ def names(columns: Columns) -> list[str]:
 
     One that is 0 throughout was not: the critic's, in a run without a critic.
     """
-    return [name for name in columns if name.endswith(_ENDING) and np.any(columns[name])]
+    # Rows of evaluations have no losses.
+    return [n for n in columns if n.endswith(_ENDING) and np.any(np.nan_to_num(columns[n]))]
 
 
 def title(name: str) -> str:

@@ -35,7 +35,15 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
         raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
     if "candidate_rule" in asked and settings.num_candidates == 1:
         rule_of(1, settings.candidate_rule, settings.candidate_rule)
-    if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
+    if not isinstance(settings, GTPConfig):
+        return
+    named = next((n for n in _OF_EPISODES if n in asked and getattr(settings, n)), None)
+    if named and not settings.trajectory_eta and any(settings.eta):
+        raise UserError(
+            f"{_option(named)} does nothing with --trajectory-eta 0: leave it out, or give a "
+            "--trajectory-eta above 0."
+        )
+    if settings.objective == "linear-q":
         return
     steps, start = run.steps or task.updates, settings.advantage_start
     if not any(settings.eta):
@@ -115,8 +123,9 @@ def _named_of_critic(settings: Any, asked: set[str]) -> str | None:
     if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
         return None
     named = [name for name in _OF_CRITIC if name in asked]
-    # Giving a default changes no run.
-    named += ["eta"] if "eta" in asked and {*settings.eta} - {0.0, *GTPConfig.eta} else []
+    # A default that is given changes no run; next to another eta, a clone's too, it parts seeds.
+    apart = len({*settings.eta}) > 1 or {*settings.eta} - {0.0, *GTPConfig.eta}
+    named += ["eta"] if "eta" in asked and apart else []
     return _option(named[0]) if named else None
 
 

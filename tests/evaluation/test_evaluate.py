@@ -243,14 +243,17 @@ def test_another_environment_has_files_of_its_own(
     assert "every episode is in" in capsys.readouterr().out
 
 
-def test_a_checkpoint_that_was_copied_away_keeps_its_evaluations(tmp_path: Path) -> None:
+def test_a_checkpoint_that_was_copied_away_keeps_its_evaluations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(
         tmp_path / "run",
         evaluation={"environment": fake_environments.spec().to_json()},
         observation_keys=list(KEYS),
     )
     away = shutil.copytree(run.checkpoints / "step_000000060", tmp_path / "x" / "step_000000060")
-    for folder in (away, run.checkpoints / "step_000000060"):
+    monkeypatch.chdir(run.checkpoints)
+    for folder in (away, "step_000000060"):
         words = [str(folder), "--episodes", "1", "--processes", "0"]
         assert cli.run(evaluate.main, words) == 0
     for home in (away, run.path):

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from gtp_fast.ops import mlp
+from gtp_fast.ops import adam, mlp
 from gtp_fast.ops.compiled import GRAPHS
 from gtp_fast.ops.context import Context
+from gtp_fast.reference.adam import guarded, plain
 
 
 def test_every_shape_has_a_graph_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +36,14 @@ def test_every_shape_has_a_graph_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
             assert y.shape == (1, rows, 1) and float(y[0, 0, 0]) == 10.0
     assert len(graphs) == 12 < GRAPHS
     reset()
+
+
+def test_the_optimiser_takes_every_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    found = []
+    for step in (guarded(adam.compiled_adam()), guarded(plain)):
+        buffers = [torch.linspace(0.1, 1.0, 6).view(2, 3) for _ in range(5)]
+        rate, loss, diverged = torch.tensor([0.1, 0.2]), torch.zeros(2), torch.tensor([-1, -1])
+        step(*buffers, 3, rate, 0.5, 0.5, loss, 1.0, diverged, weight_decay=2.0)
+        found.append(torch.stack(buffers))
+    assert torch.equal(*found) and not torch.equal(found[0][0], found[0][1])

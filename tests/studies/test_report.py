@@ -301,6 +301,7 @@ def test_a_loss_that_nothing_trains_has_no_panel(tmp_path: Path) -> None:
     run, out = scored(tmp_path / "a", {}, seeds=[4]), tmp_path / "losses.svg"
     log = MetricsLog(run.metrics, (4,))
     log.write(500, {"critic_loss": 0.0, "flow_loss": 2.0})
+    log.write(500, {"weight_ess": 1.0})
     paths = [str(run)]
     assert report.main([*paths, "--plot", str(out), "--losses"]) == 0
     drawn = out.read_text()

@@ -76,6 +76,11 @@ def test_a_job_is_named_by_what_decides_its_result(tmp_path: Path) -> None:
     assert jobs.name(wider) != name() and name().startswith("hopper-medium-gtp-")
 
 
+def test_a_setting_that_comes_later_renames_no_job_of_an_older_sweep(tmp_path: Path) -> None:
+    (one,) = read(tmp_path, "base: {task: hopper-medium, steps: 1000, seeds: [0]}")
+    assert jobs.name(one) == "hopper-medium-gtp-9fa7accf3382"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -15,6 +15,11 @@ SHORT = ["--task", "hopper-medium", "--steps", "1000"]
     [
         (["--eta", "2", "--advantage-start", "None"], "--eta does nothing in a run without"),
         (["--value-samples", "4", "--advantage-start", "None"], "--value-samples does nothing"),
+        (
+            ["--trajectory-eta", "0", "--trajectory-maximum", "5"],
+            "--trajectory-maximum does nothing with --trajectory-eta 0",
+        ),
+        (["--preset", "paper", "--trajectory-piece", "25"], "--trajectory-piece does nothing"),
         (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
         (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
     ],
@@ -29,6 +34,7 @@ def test_guidance_that_would_never_act_is_refused(given: list[str], said: str) -
     [
         ["--eta", "2"],
         ["--eta=0.5"],
+        ["--eta", "0", "1", "--seeds", "0", "1", "--trajectory-eta", "0"],
         ["--value-samples", "4"],
         ["--critic-ema-rate", "0.02"],
     ],
