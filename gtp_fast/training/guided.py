@@ -44,6 +44,7 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
             "--trajectory-eta above 0."
         )
     if settings.objective == "linear-q":
+        _check_linear(settings, asked)
         return
     steps, start = run.steps or task.updates, settings.advantage_start
     if not any(settings.eta):
@@ -55,6 +56,15 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
             f"--advantage-start {start} lies behind the last of {steps:,} updates: give an earlier "
             "one, or None."
         )
+
+
+def _check_linear(settings: GTPConfig, asked: set[str]) -> None:
+    for name in ("eta", "weight_maximum"):
+        if name in asked and getattr(settings, name) != getattr(GTPConfig, name):
+            raise UserError(
+                f"{_option(name)} does nothing with --objective linear-q, whose weights are 1: "
+                "leave it out, or set --lambda-q."
+            )
 
 
 def _check_clone(settings: GTPConfig, asked: set[str]) -> None:

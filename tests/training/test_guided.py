@@ -19,6 +19,7 @@ SHORT = ["--task", "hopper-medium", "--steps", "1000"]
             ["--trajectory-eta", "0", "--trajectory-maximum", "5"],
             "--trajectory-maximum does nothing with --trajectory-eta 0",
         ),
+        (["--objective", "linear-q", "--eta", "2"], "--eta does nothing with --objective linear-q"),
         (["--preset", "paper", "--trajectory-piece", "25"], "--trajectory-piece does nothing"),
         (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
         (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
