@@ -34,7 +34,7 @@ def activate(z, KIND: tl.constexpr):
         steep = 1.5957691216057308 * (1.0 + 0.134145 * z * z)
         return z * share, share + z * (e * inverse * inverse) * steep
     else:
-        return tl.maximum(z, 0.0, tl.PropagateNan.ALL), tl.where(z > 0.0, 1.0, 0.0)
+        return tl.maximum(z, 0.0, tl.PropagateNan.ALL), tl.where(z <= 0.0, 0.0, 1.0)
 
 
 @triton.jit

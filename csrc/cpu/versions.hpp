@@ -7,12 +7,12 @@
 
 namespace gtp {
 
-template <class T>
+template <class T, template <class> class Atomic = std::atomic>
 class Versions {
   static constexpr int kWritten = -1;
   struct Version {
     T value;
-    std::atomic<int> readers;  // how many, or kWritten; the newest version is never kWritten
+    Atomic<int> readers;  // how many, or kWritten; the newest version is never kWritten
     Version* older;
   };
 
@@ -84,7 +84,7 @@ class Versions {
     return nullptr;
   }
 
-  std::atomic<Version*> all_{nullptr}, newest_{nullptr};
+  Atomic<Version*> all_{nullptr}, newest_{nullptr};
 };
 
 }  // namespace gtp

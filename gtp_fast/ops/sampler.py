@@ -85,11 +85,11 @@ class NativeSampler(ActsBySampling):
     def load(self, policy: FoldedPolicy) -> None:
         """Pack new weights of the same shapes and form in place; UserError for others."""
         self.kind.check(policy)
+        # Held here: another thread may load while native code reads it.
+        flat = self._own(policy.flatten(), "policy")
+        self.native.load(flat.data_ptr(), flat.numel(), policy.initial_scale, *self._stream())
         # Kept alive: on a GPU the copy may still run when this returns.
-        self.flat = self._own(policy.flatten(), "policy")
-        self.native.load(
-            self.flat.data_ptr(), self.flat.numel(), policy.initial_scale, *self._stream()
-        )
+        self.flat = flat
 
     def padded(self) -> tuple[tuple[int, int], int]:
         """Return the layout that `take` reads: padded hidden and action width, number of floats."""

@@ -36,7 +36,7 @@ def test_the_slope_at_zero_is_that_of_the_reference(isa: str) -> None:
 
 
 @pytest.mark.parametrize("unit", [0, 17, 19])
-def test_minus_infinity_becomes_zero_and_passes_no_error_back(unit: int, isa: str) -> None:
+def test_minus_infinity_becomes_zero_and_passes_no_finite_error_back(unit: int, isa: str) -> None:
     case = Case(1, 3, (3, 20, 2), "relu")
     case.parameters[1][0, unit] = -math.inf
     compare(case)

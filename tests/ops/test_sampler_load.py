@@ -6,13 +6,18 @@ import contextlib
 import os
 import signal
 import threading
+import time
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from folded import Folded, Sizes
 from native_cases import needs_native
 from on_arrays import OnArrays
+
+from gtp_fast.ops.sampler import NativeSampler
 
 pytestmark = needs_native
 ROWS, CALLS = 4000, 8
@@ -35,7 +40,7 @@ def sampling(sampler: OnArrays) -> Iterator[list[np.ndarray]]:
 
     thread = threading.Thread(target=work)
     thread.start()
-    first.wait()
+    assert first.wait(60)
     try:
         yield results
     finally:
@@ -50,9 +55,11 @@ def test_a_call_has_the_weights_before_or_after_and_no_mixture() -> None:
     sampler.sample(observation, noise, before)
     OnArrays(NEW).sample(observation, noise, after)
     with sampling(sampler) as results:
-        while len(results) < CALLS:
+        deadline = time.monotonic() + 300
+        while len(results) < CALLS and time.monotonic() < deadline:
             sampler.load(NEW)
             sampler.load(OLD)
+    assert len(results) == CALLS
     assert not np.array_equal(before, after)
     assert all(np.array_equal(x, before) or np.array_equal(x, after) for x in results)
 
@@ -72,3 +79,29 @@ def test_a_forked_child_loads_although_a_thread_was_sampling() -> None:
                 os._exit(0)
             statuses.append(os.waitpid(child, 0)[1])
     assert statuses == [0] * 5
+
+
+def test_a_load_keeps_its_numbers_while_another_thread_loads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = NativeSampler(OLD.policy())
+    flattened: list[weakref.ref[Any]] = []
+    own, alive = made._own, []
+
+    def noted(x: Any, name: str) -> Any:
+        flat = own(x, name)
+        flattened.append(weakref.ref(flat))
+        return flat
+
+    class Interrupted:
+        """Native code in whose first call another one begins and ends."""
+
+        def load(self, *arguments: Any) -> None:
+            if len(flattened) == 1:
+                made.load(NEW.policy())
+                alive.append(flattened[0]() is not None)
+
+    monkeypatch.setattr(made, "_own", noted)
+    monkeypatch.setattr(made, "native", Interrupted())
+    made.load(OLD.policy())
+    assert alive == [True]
