@@ -67,7 +67,9 @@ def main(argv: Sequence[str]) -> int:
     options = cli.parse(Options, argv, "python -m gtp_fast.compare", __doc__)
     if not options.task:
         raise UserError("Say which task to compare on: --task hopper-medium-expert, for example.")
-    at_least(1, rounds=options.rounds, num_candidates=options.num_candidates)
+    at_least(
+        1, rounds=options.rounds, num_candidates=options.num_candidates, collect=options.collect
+    )
     at_least(0, timed_updates=options.timed_updates)
     chosen, task = chosen_agents(options.agents), tasks.find(options.task)
     shared = protocol(options)
@@ -77,6 +79,11 @@ def main(argv: Sequence[str]) -> int:
     changes = {name: changes_of(name, study.protocol, options) for name in chosen}
     for name in chosen:
         study.check(name, name, changes[name])
+        if options.num_candidates is not None and "num_candidates" not in changes[name]:
+            print(
+                f"note: --num-candidates is left out for {name}, which has no critic to choose by.",
+                file=sys.stderr,
+            )
     about: dict[str, Any] = {
         "rounds": options.rounds, "timed_updates": options.timed_updates,
         "common": common(options),

@@ -112,7 +112,13 @@ def facts(command: Command) -> dict[str, Any]:
         "episodes": run.episodes or task.episodes(steps), "options": given,
         "rules": dataclasses.asdict(command.rules), "settings": older,
     })  # fmt: skip
-    return content
+    # A flat file has other rules by default, so that a task's own count where they were asked for.
+    own = {
+        key: value
+        for key, value in command.asked_rules.items()
+        if key in ("goal", "cut_at_goal") and value == getattr(task.rules, key)
+    }
+    return content | ({"asked_rules": own} if own and run.dataset else {})
 
 
 def name(command: Command) -> str:

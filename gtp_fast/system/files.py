@@ -88,16 +88,20 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     Of several writers the last one counts.
     """
     # Processes of other machines may have the same number, threads have the same one.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    # A name may have 255 bytes.
+    short = path.name[:180]
+    temporary = path.with_name(f".{short}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        sweep(path.parent, f".{glob.escape(path.name)}.*.tmp")
+        sweep(path.parent, f".{glob.escape(short)}.*.tmp")
         write_durably(temporary, data.encode() if isinstance(data, str) else data)
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         raise UserError(unwritable(path, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # The reason is told already.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, error: OSError) -> str:

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from numbers import Integral, Real
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -36,6 +36,12 @@ def checked(options: Mapping[str, Any], homes: Iterable[type]) -> dict[str, Any]
 
 
 def _fitted(name: str, kind: Any, value: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if value in (words := get_args(kind)):
+            return value
+        raise UserError(
+            f"--{name.replace('_', '-')} must be one of {', '.join(words)}, not {value!r:.40}."
+        )
     if get_origin(kind) is tuple:
         several = isinstance(value, Iterable) and not isinstance(value, str)
         each = get_args(kind)[0]
@@ -55,7 +61,9 @@ def _fitted(name: str, kind: Any, value: Any) -> Any:
 
 def _as(kind: Any, value: Any) -> tuple[bool, Any]:
     """Return whether a value is of a kind, and the value as that kind."""
-    # What is one of several words is checked where the words are known.
+    if isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 0:
+        value = value.item()
+    # Unions of words are checked where the words are known.
     if kind not in _SAID:
         return True, value
     number = isinstance(value, Real) and not isinstance(value, bool)

@@ -141,6 +141,7 @@ REFUSED = {
     [
         *REFUSED.items(),
         ("--timed-updates -4", "--timed-updates must be at least 0, not -4."),
+        ("--collect 0", "--collect must be at least 1, not 0."),
         ("--num-candidates 0", "--num-candidates must be at least 1, not 0."),
         ("--num-candidates 2000 --agents gtp iql", "--num-candidates 2000 is out of range"),
         ("--learning-rate -1", "--learning-rate -1 is out of range"),

@@ -76,6 +76,13 @@ def test_a_job_is_named_by_what_decides_its_result(tmp_path: Path) -> None:
     assert jobs.name(wider) != name() and name().startswith("hopper-medium-gtp-")
 
 
+def test_a_rule_of_the_task_that_is_asked_for_names_a_job_of_its_own(tmp_path: Path) -> None:
+    base = "base: {task: antmaze-umaze, dataset: flat.npz, seeds: [0]"
+    plain, asked = (read(tmp_path, f"{base}{more}}}")[0] for more in ("", ", cut_at_goal: true"))
+    # A flat file is not cut by default.
+    assert plain.rules == asked.rules and jobs.name(plain) != jobs.name(asked)
+
+
 def test_a_setting_that_comes_later_renames_no_job_of_an_older_sweep(tmp_path: Path) -> None:
     (one,) = read(tmp_path, "base: {task: hopper-medium, steps: 1000, seeds: [0]}")
     assert jobs.name(one) == "hopper-medium-gtp-9fa7accf3382"

@@ -37,3 +37,16 @@ def test_what_killed_writers_left_is_removed_after_an_hour(tmp_path: Path) -> No
         os.utime(one, (0, 0))
     files.write_atomically(tmp_path / "a[1].json", "whole")
     assert not left.exists() and young.exists() and other.exists()
+
+
+@pytest.mark.parametrize("length", [240, 255])
+def test_a_name_of_any_legal_length_is_written(tmp_path: Path, length: int) -> None:
+    path = tmp_path / ("a" * length)
+    files.write_atomically(path, "whole")
+    assert path.read_text() == "whole" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(files.UserError, match="could not be written"):
+        files.write_atomically(tmp_path / ("a" * 300), "whole")
+    assert not list(tmp_path.iterdir())
