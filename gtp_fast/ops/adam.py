@@ -81,8 +81,9 @@ def triton_adam(*arguments: Any) -> Tensor:
     from gtp_fast.kernels import adam as kernel
 
     *buffers, weight_decay = arguments
-    settings: dict[str, Any] = {"weight_decay": weight_decay, "betas": adam.BETAS}
-    norm: Tensor = kernel.adam(*buffers, **settings, eps=adam.EPSILON)
+    norm: Tensor = kernel.adam(
+        *buffers, weight_decay=weight_decay, betas=adam.BETAS, eps=adam.EPSILON
+    )
     return norm
 
 

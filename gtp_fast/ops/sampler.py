@@ -202,7 +202,7 @@ class _Kind:
     def check(self, policy: FoldedPolicy) -> None:
         """Raise UserError unless a policy is of this kind."""
         spread, noisy = policy.schedule.spread, self.form[-1]
-        # To read it waits for the device; within a run the constants of the steps stay the same.
+        # Reading the noise waits for the device; the same tensor needs no second reading.
         if spread is not self.spread:
             noisy = policy.draws > 1
         new = _sizes(policy), self._form(policy, noisy)

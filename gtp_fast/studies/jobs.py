@@ -30,7 +30,7 @@ _RETURNED = ("config.yaml", "summary.json", "evaluations.npz")
 _ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "seeds", "steps", "episodes")
 """Options that change no result, or that `facts` holds resolved."""
 _YOUNGER: dict[str, Any] = {"weight_decay": 0.0}
-"""Settings that came later, with what runs did before: jobs of older sweeps keep their names."""
+"""Settings added since the first sweeps, with the value that changes nothing: it renames no job."""
 _PATIENCE = 120.0
 """Seconds that a job waits for its folder: the process of a lost machine may outlive it a while."""
 _UNSAID = 1.0
@@ -112,7 +112,7 @@ def facts(command: Command) -> dict[str, Any]:
         "episodes": run.episodes or task.episodes(steps), "options": given,
         "rules": dataclasses.asdict(command.rules), "settings": older,
     })  # fmt: skip
-    # A flat file has other rules by default, so that a task's own count where they were asked for.
+    # A flat file loses these rules of a task unless they are asked for, which makes another job.
     own = {
         key: value
         for key, value in command.asked_rules.items()

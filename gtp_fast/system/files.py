@@ -87,8 +87,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
     Of several writers the last one counts.
     """
-    # Processes of other machines may have the same number, threads have the same one.
-    # A name may have 255 bytes.
+    # The random part tells threads apart, and processes of two machines; a name has 255 bytes.
     short = path.name[:180]
     temporary = path.with_name(f".{short}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

@@ -37,10 +37,10 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
         rule_of(1, settings.candidate_rule, settings.candidate_rule)
     if not isinstance(settings, GTPConfig):
         return
-    named = next((n for n in _OF_EPISODES if n in asked and getattr(settings, n)), None)
+    named = _named_of_episodes(settings, asked)
     if named and not settings.trajectory_eta and any(settings.eta):
         raise UserError(
-            f"{_option(named)} does nothing with --trajectory-eta 0: leave it out, or give a "
+            f"{named} does nothing with --trajectory-eta 0: leave it out, or give a "
             "--trajectory-eta above 0."
         )
     if settings.objective == "linear-q":
@@ -70,8 +70,8 @@ def _check_linear(settings: GTPConfig, asked: set[str]) -> None:
 def _check_clone(settings: GTPConfig, asked: set[str]) -> None:
     if named := _named_of_critic(settings, asked):
         raise UserError(f"{named} does nothing with --eta 0, which trains no critic: leave it out.")
-    if named := next((n for n in _OF_EPISODES if n in asked and getattr(settings, n)), None):
-        raise UserError(f"{_option(named)} does nothing with --eta 0, which clones: leave it out.")
+    if named := _named_of_episodes(settings, asked):
+        raise UserError(f"{named} does nothing with --eta 0, which clones: leave it out.")
 
 
 def _check_without_critic(settings: GTPConfig, asked: set[str]) -> None:
@@ -133,9 +133,15 @@ def _named_of_critic(settings: Any, asked: set[str]) -> str | None:
     if not isinstance(settings, GTPConfig) or settings.objective == "linear-q":
         return None
     named = [name for name in _OF_CRITIC if name in asked]
-    # A default that is given changes no run; next to another eta, a clone's too, it parts seeds.
+    # The default value alone changes no run; several values mean that the seeds are to differ.
     apart = len({*settings.eta}) > 1 or {*settings.eta} - {0.0, *GTPConfig.eta}
     named += ["eta"] if "eta" in asked and apart else []
+    return _option(named[0]) if named else None
+
+
+def _named_of_episodes(settings: GTPConfig, asked: set[str]) -> str | None:
+    """Return an option that was asked for and needs guidance by episodes; None without one."""
+    named = [name for name in _OF_EPISODES if name in asked and getattr(settings, name)]
     return _option(named[0]) if named else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -84,10 +83,9 @@ def adam(
 @needs_native
 @pytest.mark.parametrize(("max_norm", "weight_decay"), [(None, 0.0), (0.5, 0.0), (0.5, 5.0)])
 def test_adam_and_the_average(max_norm: float | None, weight_decay: float, isa: str) -> None:
-    decay: dict[str, Any] = {"weight_decay": weight_decay}
-    fast = adam(ops_adam.native_adam, torch.float32, max_norm, **decay)
-    plain = adam(PLAIN, torch.float32, max_norm, **decay)
-    exact = adam(PLAIN, torch.float64, max_norm, **decay)
+    fast = adam(ops_adam.native_adam, torch.float32, max_norm, weight_decay=weight_decay)
+    plain = adam(PLAIN, torch.float32, max_norm, weight_decay=weight_decay)
+    exact = adam(PLAIN, torch.float64, max_norm, weight_decay=weight_decay)
     for name, *values in zip(
         ("parameter", "first", "second", "average", "norm"), fast, plain, exact, strict=True
     ):
