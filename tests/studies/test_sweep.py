@@ -186,6 +186,14 @@ def test_a_failed_job_is_a_sentence_and_does_not_stop_the_rest(
     assert "| failed " in table and table.count("| finished ") == 2 and "gone.npz" in table
 
 
+def test_a_seed_that_stands_in_two_entries_is_one_job(tmp_path: Path) -> None:
+    file = write(tmp_path, jobs=[{"seeds": [0, 1]}, {"seeds": [1, 2]}])
+    given, engine = jobs_of(file, tmp_path / "out"), Plain()
+    assert [job.command.run.seeds for job in given] == [(0,), (1,), (2,)]
+    assert drive.run(given, engine, tmp_path / "out") == 0
+    assert engine.ran == [job.home.name for job in given]
+
+
 def test_a_job_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     (job,) = jobs_of(write(tmp_path), tmp_path / "out")
     assert job.folder is not None

@@ -18,11 +18,13 @@ from gtp_fast.training.config import Command
 
 
 def jobs_of(commands: Sequence[Command], device: str, folder: Path) -> list[Job]:
-    """Return the jobs of runs, each with a folder named by its digest, with absolute paths."""
+    """Return the jobs of runs, each once, in a folder named by its digest, with absolute paths."""
     # A job on another machine finds the folder where that machine sees the same disk.
     root = folder.absolute()
     packed = plan.packed(commands, device)
-    return [Job(_absolute(command), root / jobs.name(command)) for command in packed]
+    given = [Job(_absolute(command), root / jobs.name(command)) for command in packed]
+    # One seed may stand in two entries of the file.
+    return list({job.home: job for job in given}.values())
 
 
 def run(given: Sequence[Job], engine: Engine, folder: Path) -> int:
