@@ -160,7 +160,7 @@ def trainer(job: Job) -> Trainer:
 
 
 def held(folder: Path, wait: float = 0.0) -> Hold:
-    """Make the folder of a study and hold it; UserError where that fails.
+    """Make the folder of a study or of a job's log and hold it; UserError where that fails.
 
     wait: seconds for another command in it to end; one that is long is announced on stderr.
     """
@@ -228,8 +228,7 @@ def _is_finished(run: Run) -> bool:
 @contextlib.contextmanager
 def _alone(job: Job) -> Iterator[None]:
     """Hold a job against all other processes; what it prints goes into its log."""
-    job.log.mkdir(parents=True, exist_ok=True)
-    hold = Hold(Run(job.log), _PATIENCE)
+    hold = held(job.log, _PATIENCE)
     try:
         with (
             (job.log / "output.txt").open("a") as said,

@@ -85,6 +85,22 @@ def test_a_job_that_fails_frees_its_folder(tmp_path: Path, monkeypatch: pytest.M
     assert [one.lock.is_locked for one in held] == [False]
 
 
+def test_a_job_says_that_it_waits_for_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = jobs.Job(PROTOCOL.command("gtp", {}), tmp_path / "run")
+    job.log.mkdir(parents=True)
+    monkeypatch.setattr(jobs, "_UNSAID", 0.01)
+    monkeypatch.setattr(jobs, "_PATIENCE", 0.02)
+    with ThreadPoolExecutor(1) as other:
+        hold = other.submit(Hold, Run(job.log)).result()
+        result = jobs.run(job)
+        (line,) = capsys.readouterr().err.splitlines()
+        other.submit(hold.release).result()
+    assert line.startswith(f"waiting up to 0.02 seconds for process {os.getpid()} on ")
+    assert result.state == "failed" and f"works in {job.log}: wait for its end" in result.reason
+
+
 def test_the_file_is_held_while_a_run_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
