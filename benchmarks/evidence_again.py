@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gtp_fast import agents
 from gtp_fast.errors import UserError
-from gtp_fast.studies.groups import Group
+from gtp_fast.studies.group import Group
 
 
 @dataclass(frozen=True)

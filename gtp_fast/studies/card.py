@@ -12,7 +12,7 @@ import yaml
 from gtp_fast.policy.file import Packed
 from gtp_fast.runs import Run
 from gtp_fast.studies import groups, markdown, tables
-from gtp_fast.studies.groups import RETURN, SCORE, SUCCESS, Group
+from gtp_fast.studies.group import RETURN, SCORE, SUCCESS, Group
 from gtp_fast.studies.page import read
 
 _TAGS = ("reinforcement-learning", "offline-reinforcement-learning", "gtp_fast")

@@ -10,7 +10,8 @@ import numpy as np
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import Run
 from gtp_fast.studies import stats
-from gtp_fast.studies.groups import SUCCESS, Group, collect, labels
+from gtp_fast.studies.group import SUCCESS, Group
+from gtp_fast.studies.groups import collect, labels
 from gtp_fast.system.figure import figure as canvas
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gtp_fast.errors import UserError
 from gtp_fast.runs import metrics
-from gtp_fast.studies.groups import Group, labels
+from gtp_fast.studies.group import Group
+from gtp_fast.studies.groups import labels
 from gtp_fast.system.figure import figure as canvas
 
 _MOST_POINTS = 200

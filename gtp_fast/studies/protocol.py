@@ -15,7 +15,8 @@ from gtp_fast.agents import settings
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run, plain
 from gtp_fast.studies import jobs
-from gtp_fast.studies.groups import Group, collect
+from gtp_fast.studies.group import Group
+from gtp_fast.studies.groups import collect
 from gtp_fast.studies.jobs import Job
 from gtp_fast.system.files import write_atomically
 from gtp_fast.tasks import Task

@@ -14,7 +14,8 @@ import numpy as np
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import plain
 from gtp_fast.studies import markdown, stats
-from gtp_fast.studies.groups import SCORE, Group, labels
+from gtp_fast.studies.group import SCORE, Group
+from gtp_fast.studies.groups import labels
 from gtp_fast.system.files import write_atomically
 
 OURS = "gtp"

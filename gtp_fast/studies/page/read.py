@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from gtp_fast.runs import Run
 from gtp_fast.studies import losses
-from gtp_fast.studies.groups import Group, collect, labels
+from gtp_fast.studies.group import Group
+from gtp_fast.studies.groups import collect, labels
 
 _KINDS = {".mp4": "video/mp4", ".webm": "video/webm"}
 _MOST_BYTES, _MOST_IN_ALL = 8 << 20, 32 << 20

@@ -9,7 +9,7 @@ import numpy as np
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.studies import stats
 from gtp_fast.studies.curves import band, plotted, unit
-from gtp_fast.studies.groups import RETURN, SCORE, SUCCESS
+from gtp_fast.studies.group import RETURN, SCORE, SUCCESS
 from gtp_fast.studies.page import html
 from gtp_fast.studies.page.html import Html, tag
 from gtp_fast.studies.page.read import Member
