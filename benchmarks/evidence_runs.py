@@ -16,6 +16,7 @@ from gtp_fast import runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import evaluations
 from gtp_fast.studies import groups, stats
+from gtp_fast.studies.group import Group
 from gtp_fast.tasks import Rules
 
 CLONE = "gtp-clone"
@@ -65,9 +66,9 @@ def collect(root: Path, earlier: Path | None = None) -> list[Record]:
         # A run without an environment has no scores.
         if not run.evaluations.exists():
             continue
-        record = _record(run)
-        records.append(record)
-        for seed in record["seeds"]:
+        found = [_record(run, group) for group in groups.collect([str(run)])]
+        records += found
+        for seed, record in ((seed, one) for one in found for seed in one["seeds"]):
             key = (record["task"], record["label"], record["steps"], record["width"], seed)
             if key in places:
                 raise UserError(
@@ -93,10 +94,11 @@ def _kept(path: Path | None) -> list[Record]:
     return records
 
 
-def _record(run: runs.Run) -> Record:
-    """Return the record of a run; scores of mazes are success rates in percent."""
-    (group,) = groups.collect([str(run)])
+def _record(run: runs.Run, group: Group) -> Record:
+    """Return the record of a run's group; scores of mazes are success rates in percent."""
     config, summary, rows = run.config(), run.summary(), evaluations.read(run.evaluations)
+    held = np.isin(rows["seed"], sorted(group.seeds))
+    rows = {name: column[held] for name, column in rows.items()}
     goal = group.task.goal_reaching
     rows["score"] = 100.0 * rows["success"] if goal else group.task.score(rows["return"])
     steps, curve = evaluations.by_step(rows, "score")
@@ -121,8 +123,8 @@ def _record(run: runs.Run) -> Record:
         "episodes": group.episodes,
         "curve": {"steps": steps, "scores": [values.round(4) for values in curve]},
         "updates_per_second": rate and round(rate, 2),
-        "hours_per_seed": rate and round(config["steps"] / rate / 3600 / len(seeds), 4),
-        "diverged": summary.get("diverged", {}),
+        "hours_per_seed": rate and round(config["steps"] / rate / 3600 / len(config["seeds"]), 4),
+        "diverged": group.diverged,
         "dataset": group.dataset,
         "made_locally": not summary["official_dataset"],
         **summary["data"],

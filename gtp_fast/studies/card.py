@@ -22,8 +22,10 @@ _METRICS = {SCORE: "normalised_return", SUCCESS: "success_rate", RETURN: "mean_r
 
 def text(run: Run, packed: Packed, repo: str) -> str:
     """Return README.md of a repository that holds a policy of a run."""
-    about, config, summary = packed.description, run.config(), run.summary()
-    (group,) = groups.collect([str(run)], unscored=True)
+    about, summary = packed.description, run.summary()
+    found = groups.collect([str(run)], unscored=True)
+    # Seeds may have settings of their own.
+    group = next(one for one in found if about["seed"] in one.named)
     metadata = yaml.safe_dump(_metadata(group, about, repo), sort_keys=False, allow_unicode=True)
     parts = [
         f"---\n{metadata}---",
@@ -33,9 +35,9 @@ def text(run: Run, packed: Packed, repo: str) -> str:
         _use(packed, repo),
     ]
     if group.scores:
-        parts += ["## Scores", tables.run_table([group]), *_candidates(about)]
+        parts += ["## Scores", tables.run_table(found), *_candidates(about)]
     parts += ["## Data", _data(group, summary), "## Made with", _made(run, summary)]
-    parts += ["## Settings", _settings(config["agent_settings"])]
+    parts += ["## Settings", _settings(group.settings)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,13 +47,14 @@ def _metadata(group: Group, about: Mapping[str, Any], repo: str) -> dict[str, An
         "pipeline_tag": "reinforcement-learning",
         "tags": [*_TAGS, about["agent"], about["task"]],
     }
-    steps = [step for step in group.steps() if about["seed"] in group.scores[step]]
-    if not steps:
+    value = group.scores.get(about["step"], {}).get(about["seed"])
+    # The file draws one action, so a score by candidates is not its own.
+    if value is None or about["num_candidates"] > 1:
         return data
     metric = {
         "type": _METRICS[group.unit],
-        "name": f"{group.unit}, update {steps[-1]}",
-        "value": round(group.scores[steps[-1]][about["seed"]], 3),
+        "name": f"{group.unit}, update {about['step']}",
+        "value": round(value, 3),
     }
     result = {
         "task": {"type": "reinforcement-learning", "name": about["task"]},

@@ -23,6 +23,8 @@ class _Absent:
 
 
 ABSENT = _Absent()
+UNNAMED = "unnamed"
+"""Stands for an environment that nothing names."""
 
 
 def of_run(config: Mapping[str, Any], task: Task, unit: str, played: Any = None) -> dict[str, Any]:
@@ -42,10 +44,29 @@ def of_run(config: Mapping[str, Any], task: Task, unit: str, played: Any = None)
         "precision": config.get("precision", "fp32"),
         # The moments themselves belong to the dataset; their last bits depend on the device.
         "normalise_observations": bool(config.get("observation_mean")),
-        **_environment((config.get("evaluation") or {}).get("environment"), played),
+        **environment(config, played),
         "reference": task.reference,
         "unit": unit,
     }
+
+
+def by_settings(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a run's configuration once for each setting of its seeds, with the seeds that have it.
+
+    Settings that have a value for each seed make seeds of several configurations in one run.
+    """
+    seeds, settings = config.get("seeds") or [], config["agent_settings"]
+    each = {
+        name: value
+        for name, value in settings.items()
+        if isinstance(value, list | tuple) and len(value) == len(seeds) > 1
+    }
+    parts: dict[str, dict[str, Any]] = {}
+    for place, seed in enumerate(seeds):
+        own = {name: [value[place]] for name, value in each.items()}
+        part = {"seeds": [], "agent_settings": {**settings, **own}}
+        parts.setdefault(str(own), {**config, **part})["seeds"].append(seed)
+    return list(parts.values()) or [dict(config)]
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -90,14 +111,15 @@ def short(value: Any) -> str:
     return f"{text[:_LONGEST]}... {digest[:6]}"
 
 
-def _environment(spec: Any, played: Any) -> dict[str, Any]:
-    """Return an environment's id, arguments and wrappers from its specification in JSON.
+def environment(config: Mapping[str, Any], played: Any) -> dict[str, Any]:
+    """Return id, arguments and wrappers of a run's environment, from its specification in JSON.
 
     The rest, such as its checker, changes no episode and differs between versions of Gymnasium.
     A live environment has no specification, and a run that went on with --env keeps its old one:
-    there its name in the summary is all that is known.
+    there its name in the summary, `played`, is all that is known.
     """
-    found: dict[str, Any] = {"env": "unnamed"}
+    spec = (config.get("evaluation") or {}).get("environment")
+    found: dict[str, Any] = {"env": UNNAMED}
     if spec is not None:
         try:
             facts = json.loads(spec)

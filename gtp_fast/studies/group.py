@@ -30,7 +30,7 @@ class Group:
     """Step -> seed -> share of successful episodes; nan if the environment does not report it."""
     episodes: int = 0
     played: dict[int, int] = field(default_factory=dict)
-    """Step -> episodes of a seed's evaluation there."""
+    """Step -> episodes of a seed's evaluation there, of the seed with the fewest."""
     unit: str = SCORE
     """What `scores` holds: normalised returns, success rates in percent, or returns."""
     k: Any = "-"
@@ -41,11 +41,21 @@ class Group:
     """Name of the environment of the last evaluation, by the summary."""
     runs: list[Run] = field(default_factory=list)
     """The run folders."""
+    named: set[int] = field(default_factory=set)
+    """Training seeds by the configuration."""
+    diverged: dict[int, int] = field(default_factory=dict)
+    """Seed -> update of its divergence, by the summary."""
 
     @cached_property
     def task(self) -> tasks.Task:
-        """The task of every run in the group."""
-        return tasks.of_run(self.config)
+        """The task of every run in the group, as its environment judges it."""
+        task = tasks.of_run(self.config)
+        known = "environment" in (self.config.get("evaluation") or {})
+        own = conditions.environment(self.config, None)["env"]
+        # A run that went on with --env keeps its task, but not in another kind of environment.
+        if not known or self.environment in (None, own):
+            return task
+        return judged_in(task, str(self.environment))
 
     @cached_property
     def kind(self) -> tuple[str, str]:
@@ -80,8 +90,23 @@ class Group:
     @property
     def seeds(self) -> set[int]:
         """Training seeds in the group."""
-        scored = {seed for figures in self.scores.values() for seed in figures}
-        return scored or {seed for run in self.runs for seed in run.config().get("seeds", [])}
+        return {seed for figures in self.scores.values() for seed in figures} or self.named
+
+    @property
+    def lost(self) -> list[str]:
+        """Say which seeds diverged, and when."""
+        return [f"seed {seed} at update {step:,}" for seed, step in sorted(self.diverged.items())]
+
+    def join(self, other: Group) -> None:
+        """Take in the seeds of another group of the same configuration."""
+        for mine, theirs in ((self.scores, other.scores), (self.successes, other.successes)):
+            for step, figures in theirs.items():
+                mine.setdefault(step, {}).update(figures)
+        for step, count in other.played.items():
+            self.played[step] = min(count, self.played.get(step, count))
+        self.named |= other.named
+        self.diverged |= other.diverged
+        self.runs += other.runs
 
     def steps(self) -> list[int]:
         """Return the steps at which every seed was evaluated, ascending."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,33 +21,30 @@ _NEEDED = ("task", "dataset", "agent", "agent_settings", "steps", "episodes")
 def collect(paths: Sequence[str], unscored: bool = False) -> list[Group]:
     """Read runs and join those that differ in their seeds only.
 
-    UserError when one has no scores, unless `unscored` lets it stand in a group without any.
+    Seeds of one run with settings of their own are no seeds of one configuration. UserError when a
+    run has no scores, unless `unscored` lets it stand in a group without any.
     """
     if not paths:
         raise UserError("Name at least one run folder to report.")
+    found = [_read(open_run(path), unscored) for path in paths]
+    telling = {_place(parts[0]) for parts, rows in found if rows and _tells(rows)} - {None}
     groups: list[Group] = []
     kinds: dict[tuple[str, str], list[Group]] = {}
-    for path in paths:
-        run = open_run(path)
-        if not run.evaluations.exists() and not unscored:
-            raise UserError(_unscored(run))
-        single = _single(run)
-        if not single.scores and not unscored:
-            raise UserError(_unscored(run))
-        rivals = kinds.setdefault(single.kind, [])
-        for group in rivals:
-            if _same(group, single):
-                for mine, theirs in (
-                    (group.scores, single.scores),
-                    (group.successes, single.successes),
-                ):
-                    for step, figures in theirs.items():
-                        mine.setdefault(step, {}).update(figures)
-                group.runs += single.runs
-                break
-        else:
-            groups.append(single)
-            rivals.append(single)
+    for parts, rows in found:
+        if rows and _place(parts[0]) in telling:
+            # A run without a success says nothing where its environment reports only those.
+            rows["success"] = np.nan_to_num(rows["success"])
+        for part in parts:
+            _score(part, rows)
+            if not part.scores and not unscored:
+                raise UserError(_unscored(part.runs[0]))
+            rivals = kinds.setdefault(part.kind, [])
+            same = next((group for group in rivals if _same(group, part)), None)
+            if same is not None:
+                same.join(part)
+                continue
+            groups.append(part)
+            rivals.append(part)
     return groups
 
 
@@ -101,33 +99,69 @@ def _folders(group: Group) -> str:
     return f"run={group.runs[0]}"
 
 
-def _single(run: Run) -> Group:
+def _read(run: Run, unscored: bool) -> tuple[list[Group], dict[str, Any]]:
+    """Return a run's groups without their scores, one for each setting, and its episodes."""
+    if not run.evaluations.exists() and not unscored:
+        raise UserError(_unscored(run))
     config, summary = run.config(), run.summary()
     if missing := [key for key in _NEEDED if key not in config]:
         raise UserError(f"{run.path}/config.yaml lacks {', '.join(missing)}: restore it.")
     settings = agents.completed(config["agent"], config["agent_settings"])
-    config = config | {"agent_settings": settings}
-    dataset = summary.get("dataset", config["dataset"])
-    k = summary.get("k", settings.get("k", "-"))
-    group = Group(
-        config, str(dataset), episodes=config["episodes"], k=k, runs=[run],
+    parts = [
+        _group(run, part, summary)
+        for part in conditions.by_settings(config | {"agent_settings": settings})
+    ]
+    rows = read(run.evaluations) if run.evaluations.exists() else {}
+    if len(parts) == 1 and len(rows.get("seed", ())):
+        parts[0].named = set(np.unique(rows["seed"]).tolist())
+    return parts, rows
+
+
+def _group(run: Run, config: dict[str, Any], summary: dict[str, Any]) -> Group:
+    seeds = {seed for seed in config.get("seeds", []) if isinstance(seed, int)}
+    lost = summary.get("diverged")
+    steps = {seed: lost.get(str(seed)) for seed in seeds} if isinstance(lost, dict) else {}
+    return Group(
+        config,
+        str(summary.get("dataset", config["dataset"])),
+        episodes=config["episodes"],
+        k=summary.get("k", config["agent_settings"].get("k", "-")),
         environment=summary.get("environment"),
-    )  # fmt: skip
-    if not run.evaluations.exists():
-        return group
-    rows, task = read(run.evaluations), group.task
+        runs=[run],
+        named=seeds,
+        diverged={seed: step for seed, step in steps.items() if isinstance(step, int)},
+    )
+
+
+def _place(group: Group) -> str | None:
+    """Return the environment of a group's episodes, None where nothing names it."""
+    found = conditions.environment(group.config, group.environment)
+    return None if found["env"] == conditions.UNNAMED else str(sorted(found.items()))
+
+
+def _tells(rows: dict[str, Any]) -> bool:
+    """Return whether some episode reports a success or a failure."""
+    return not np.isnan(rows["success"]).all()
+
+
+def _score(group: Group, rows: dict[str, Any]) -> None:
+    """Give a group the scores of its seeds, from the episodes of its run."""
+    if not rows:
+        return
+    (run,), task = group.runs, group.task
     figures, group.unit = rows["return"], RETURN
     if task.reference is not None:
         figures, group.unit = task.score(figures), SCORE
-    elif not np.isnan(rows["success"]).any():
+    elif _tells(rows):
         figures, group.unit = 100.0 * rows["success"], SUCCESS
     for step in np.unique(rows["step"]).tolist():
-        for seed in np.unique(rows["seed"]).tolist():
+        for seed in sorted(group.named):
             at = (rows["step"] == step) & (rows["seed"] == seed)
             if at.any():
                 group.scores.setdefault(step, {})[seed] = float(figures[at].mean())
-                group.played[step] = int(at.sum())
+                group.played[step] = min(int(at.sum()), group.played.get(step, int(at.sum())))
                 group.successes.setdefault(step, {})[seed] = float(rows["success"][at].mean())
+    summary = run.summary()
     reached, level = (
         value if isinstance(value, int | float) else None
         for value in (summary.get("data_success_rate"), summary.get("data_return"))
@@ -136,7 +170,6 @@ def _single(run: Run) -> Group:
         group.data_level = 100 * reached
     elif level is not None and not task.goal_reaching and group.unit != SUCCESS:
         group.data_level = float(task.score(level)) if group.unit == SCORE else level
-    return group
 
 
 def _unscored(run: Run) -> str:

@@ -88,8 +88,16 @@ def draw(groups: Sequence[Group], path: Path) -> None:
 
 
 def joined(group: Group) -> dict[str, NDArray[np.float64]]:
-    """Return metrics.csv of all runs of a group, one below the other; nan where one lacks some."""
-    tables = [metrics.read(run.metrics) for run in group.runs if run.metrics.exists()]
+    """Return metrics.csv of all runs of a group, one below the other; nan where one lacks some.
+
+    Rows of the group's seeds alone: its runs may have others, with settings of their own.
+    """
+    whole = [metrics.read(run.metrics) for run in group.runs if run.metrics.exists()]
+    seeds = sorted(group.seeds)
+    tables = [
+        {name: column[np.isin(table["seed"], seeds)] for name, column in table.items()}
+        for table in whole
+    ]
     return {
         name: np.concatenate(
             [table.get(name, np.full(len(table["step"]), np.nan)) for table in tables]

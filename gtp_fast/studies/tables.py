@@ -58,7 +58,8 @@ def run_table(groups: Sequence[Group]) -> str:
             success = group.success(step).mean()
             rows.append((
                 group.task.name, group.dataset, name, f"{step:,}", kind, str(len(group.seeds)),
-                str(group.episodes), str(group.k), str(group.num_candidates), *acting(way, extra),
+                str(group.played.get(step, group.episodes)), str(group.k),
+                str(group.num_candidates), *acting(way, extra),
                 *_figures([group.values(step)]), "-" if np.isnan(success) else f"{success:.3f}",
             ))  # fmt: skip
     over = False
@@ -71,13 +72,19 @@ def run_table(groups: Sequence[Group]) -> str:
             rows.append((f"all {len(members)}", "", name, "", "last", *blank, *figures, ""))
     head = (*_HEADER, *extra, "mean [95 %]", "IQM [95 %]", "success")
     others = _without_reference(groups, names)
+    lost = [
+        f"{group.task.name}, {name}, {', '.join(group.lost)}"
+        for group, name in zip(groups, names, strict=True)
+        if group.lost
+    ]
+    diverged = f"\nDiverged, and evaluated as before: {'; '.join(lost)}." if lost else ""
     if over and others:
         others.append(" all: over the tasks with references alone.")
     return markdown.table(head, rows) + (
         "\n\nMean and IQM over seeds of the normalised return 100 (R - min) / (max - min); "
         f"intervals: 95 % stratified bootstrap.{''.join(others)}\n"
         "success: share of episodes with a success. best: the evaluation with the highest mean, "
-        "chosen on these same episodes."
+        f"chosen on these same episodes.{diverged}"
     )
 
 

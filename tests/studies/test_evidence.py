@@ -106,6 +106,22 @@ def test_the_tables_have_the_figures_of_the_runs(found: Path) -> None:
     assert "no task has a run of every label" in page and line(page, "**average**")[2:] == ["-"] * 3
 
 
+def test_seeds_with_settings_of_their_own_are_cells_of_their_own(tmp_path: Path) -> None:
+    run = cell(tmp_path, MAZES[0], "gtp", 0, ONE)
+    own = SETTINGS | {"eta": [0.0, 1.0]}
+    run.write_config(config(seeds=[3, 5], agent_settings=own, episodes=2))
+    run.evaluations.unlink()
+    finish(run, {100: [ONE, NONE]}, diverged={"5": 7})
+    ours, clone = evidence_runs.collect(tmp_path)
+    assert [(r["label"], r["seeds"], r["scores"]) for r in (ours, clone)] == [
+        ("gtp", [5], [0.0]), ("gtp-clone", [3], [100.0]),
+    ]  # fmt: skip
+    assert ours["curve"]["scores"] == [[0.0]] and clone["curve"]["scores"] == [[100.0]]
+    assert (ours["diverged"], clone["diverged"]) == ({"5": 7}, {})
+    # 100 updates at 0.1 a second are shared by two seeds.
+    assert ours["hours_per_seed"] == clone["hours_per_seed"] == 0.1389
+
+
 def test_averages_are_over_the_tasks_that_every_label_has(found: Path) -> None:
     cell(found, MAZES[1], "gtp", 1, NONE)
     for seed in (0, 1):

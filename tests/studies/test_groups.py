@@ -8,12 +8,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_runs import SETTINGS, add_scores, config
 
 from gtp_fast import tasks
 from gtp_fast.runs import Run
-from gtp_fast.studies import conditions, groups, tables
+from gtp_fast.runs.metrics import MetricsLog
+from gtp_fast.studies import conditions, groups, losses, page, tables
 from gtp_fast.studies.page.read import members
 
 HOPPER, MAZE = tasks.find("hopper-medium"), tasks.find("pointmaze-umaze")
@@ -90,8 +92,11 @@ LIVE: dict[str, Any] = {"evaluation": {"environment": None}}
         (({"summary": {"environment": "Toy-v0"}}, {"summary": {"environment": "Big-v0"}}),
          ["env=Toy-v0", "env=Big-v0"]),
         (({}, {"evaluation": spec("Big-v0"), "summary": {"environment": "Toy-v0"}}),
-         ["env.entry_point=toy:Toy, env.max_episode_steps=5, env.additional_wrappers=[]",
-          "env.entry_point=absent, env.max_episode_steps=absent, env.additional_wrappers=absent"]),
+         # The references are the task's: its own environment is of another kind.
+         ["env.entry_point=toy:Toy, env.max_episode_steps=5, env.additional_wrappers=[], "
+          "reference=0/1, unit=normalised return",
+          "env.entry_point=absent, env.max_episode_steps=absent, env.additional_wrappers=absent, "
+          "reference=None, unit=success rate (%)"]),
         # An argument is no entry of the specification, though it has its name.
         (({}, {"evaluation": spec(kwargs={"bonus": None})}),
          ["env.kwargs.bonus=absent", "env.kwargs.bonus=None"]),
@@ -268,3 +273,89 @@ def test_a_run_is_read_once_however_many_it_is_compared_with(
     assert len(set(groups.labels(groups.collect(paths)))) == 3
     # Two of one agent and task are the only pair.
     assert counts == {"task": 4, "conditions": 4, "same": 1}
+
+
+def test_seeds_with_settings_of_their_own_are_no_seeds_of_one_configuration(tmp_path: Path) -> None:
+    (tmp_path / "both").mkdir()
+    run = Run(tmp_path / "both")
+    own = SETTINGS | {"eta": [0.0, 2.0, 2.0], "lambda_flow": [0.5, 0.5, 0.5]}
+    changes = {"evaluation": spec(), "rules": RULES, "agent_settings": own}
+    run.write_config(config(seeds=[3, 4, 5], **changes))
+    add_scores(run, 100, [[1.0], [0.0], [1.0]], [3, 4, 5])
+    MetricsLog(run.metrics, (3, 4, 5)).write(100, {"critic_loss": [1.0, 2.0, 4.0]})
+    alone = SETTINGS | {"eta": [2.0], "lambda_flow": [0.5]}
+    found = groups.collect([str(run), scored(tmp_path / "one", 6, agent_settings=alone)])
+    assert groups.labels(found) == ["gtp (eta=0)", "gtp (eta=2)"]
+    assert [sorted(group.seeds) for group in found] == [[3], [4, 5, 6]]
+    assert [group.values(100).tolist() for group in found] == [[100.0], [0.0, 100.0, 100.0]]
+    assert [group.clones for group in found] == [True, False]
+    means = [losses.curve(losses.joined(group), "critic_loss")[1].tolist() for group in found]
+    assert means == [[1.0], [3.0]]
+    unscored = groups.collect([str(run)], unscored=True)
+    assert [sorted(group.seeds) for group in unscored] == [[3], [4, 5]]
+
+
+RAW = {"task": "raw", "task_facts": tasks.Task(name="raw").facts()}
+
+
+def test_a_seed_that_never_succeeds_stays_with_those_that_do(tmp_path: Path) -> None:
+    """Its environment reports a success only when it happens."""
+
+    def run(name: str, seed: int, success: float, **changes: Any) -> str:
+        path = scored(tmp_path / name, seed, value=success, **RAW | changes)
+        rows = dict(np.load(f"{path}/evaluations.npz"))
+        if not success:
+            rows["success"] = np.full(len(rows["success"]), np.nan)
+        np.savez(f"{path}/evaluations.npz", **rows)
+        return path
+
+    paths = [run("a", 0, 0.0), run("b", 1, 1.0), run("c", 2, 0.0, evaluation=spec("Big-v0"))]
+    joint, other = groups.collect(paths)
+    assert joint.unit == groups.SUCCESS and joint.values(100).tolist() == [0.0, 100.0]
+    assert joint.success(100).tolist() == [0.0, 1.0]
+    # Nothing says that another environment reports successes at all.
+    assert other.unit == groups.RETURN and np.isnan(other.success(100)).all()
+    (one,) = groups.collect(paths[:1])
+    assert one.unit == groups.RETURN
+
+
+@pytest.mark.parametrize("played", ["Walker2d-v5", "Hopper-v4"])
+def test_a_run_that_went_on_elsewhere_is_judged_there(tmp_path: Path, played: str) -> None:
+    run = scored(
+        tmp_path / "a", 0, task=HOPPER.name, task_facts=HOPPER.facts(), value=3234.3,
+        evaluation=spec("Hopper-v5"), summary={"environment": played},
+    )  # fmt: skip
+    (group,) = groups.collect([run])
+    own = played.startswith("Hopper")
+    assert group.unit == (groups.SCORE if own else groups.SUCCESS)
+    assert (group.task.reference is not None) == own
+    assert group.conditions["reference"] == group.task.reference
+
+
+def test_an_evaluation_counts_by_its_least_seed(tmp_path: Path) -> None:
+    paths = []
+    for seed, few in enumerate((50, 60)):
+        (tmp_path / str(seed)).mkdir()
+        run = Run(tmp_path / str(seed))
+        run.write_config(config(seeds=[seed], evaluation=spec(), rules=RULES))
+        for step in (50, 60, 70):
+            value = 0.0 if step == 70 else 1.0
+            add_scores(run, step, [[value] * (1 if step == few else 3)], [seed])
+        paths.append(str(run))
+    (group,) = groups.collect(paths)
+    assert group.played == {50: 1, 60: 1, 70: 3}
+    # The others have their score by luck of fewer episodes.
+    assert group.best() == 70
+
+
+def test_diverged_seeds_are_named(tmp_path: Path) -> None:
+    lost = {"diverged": {"1": 30, "9": 5, "x": None}}
+    paths = [scored(tmp_path / str(i), i, summary=lost if i else None) for i in range(3)]
+    (group,) = groups.collect(paths)
+    assert group.diverged == {1: 30}
+    said = "Diverged, and evaluated as before: pointmaze-umaze, gtp, seed 1 at update 30."
+    assert said in tables.run_table([group])
+    assert "Diverged" not in tables.run_table(groups.collect(paths[:1]))
+    text = page.render(members(paths))
+    assert "<b>gtp on pointmaze-umaze</b>: seed 1 at update 30 diverged" in text
+    assert "diverged" not in page.render(members(paths[:1]))

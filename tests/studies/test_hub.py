@@ -104,7 +104,35 @@ def test_scores_of_candidates_are_not_those_of_the_file(store: Path, tmp_path: P
     run = make_run(tmp_path / "run", agent_settings=settings)
     add_scores(run, 60, [[1.0], [0.0]], [4, 7])
     hub.push(str(run), "me/maze")
-    assert "choose among 50 candidates" in (store / "me/maze/README.md").read_text()
+    text = (store / "me/maze/README.md").read_text()
+    assert "choose among 50 candidates" in text and "model-index" not in text
+
+
+def test_the_metric_is_of_the_policy_that_is_pushed(store: Path, run: Run, tmp_path: Path) -> None:
+    def metadata() -> Any:
+        hub.push(str(run), "me/maze")
+        return yaml.safe_load((store / "me/maze/README.md").read_text().split("---\n", 2)[1])
+
+    # A later evaluation is of another policy.
+    add_scores(run, 80, [[0, 0, 0], [0, 0, 1]], [4, 7])
+    (result,) = metadata()["model-index"][0]["results"]
+    assert result["metrics"][0]["name"] == "normalised return, update 60"
+    assert result["metrics"][0]["value"] == pytest.approx(66.667)
+    run.evaluations.unlink()
+    add_scores(run, 80, [[0, 0, 0], [0, 0, 1]], [4, 7])
+    assert "model-index" not in metadata()
+
+
+def test_a_card_has_the_settings_of_its_seed(store: Path, tmp_path: Path) -> None:
+    own = SETTINGS | {"eta": [0.25, 2.0]}
+    run = make_run(tmp_path / "run", agent_settings=own)
+    add_scores(run, 60, [[1.0], [0.0]], [4, 7])
+    hub.push(str(run), "me/maze", seed_index=1)
+    text = (store / "me/maze/README.md").read_text()
+    assert "| eta | [2.0] |" in text
+    assert "gtp (eta=0.25)" in text and "gtp (eta=2)" in text
+    metrics = yaml.safe_load(text.split("---\n", 2)[1])["model-index"][0]["results"][0]["metrics"]
+    assert metrics[0]["value"] == 0.0
 
 
 @pytest.mark.parametrize("name", ["policy.gtp", "other.bin"])

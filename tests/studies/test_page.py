@@ -71,6 +71,18 @@ def sections(text: str) -> list[str]:
     return re.findall(r'<h2 id="(\w+)"', text)
 
 
+def test_a_run_of_two_configurations_shows_its_pieces_once(both: list[str], tmp_path: Path) -> None:
+    run = Run(Path(both[0]))
+    run.write_config(config(agent_settings=SETTINGS | {"eta": [0.5, 2.0]}))
+    text = written([str(run)], tmp_path / "out.html")
+    assert "gtp (eta=0.5), gtp (eta=2)" in text and "1 run, 2 seeds" in text
+    assert text.count("<video") == 1 and text.count("a histogram holds") == 1
+    assert text[text.index('id="latency"') :].count("Some CPU") == 1
+    assert len(re.findall(r"<td[^>]*>9\.5</td>", text)) == 1
+    warned = re.findall(r"<b>one</b>: [^<]*", text)
+    assert warned and len(warned) == len(set(warned))
+
+
 def test_the_page_has_every_piece(both: list[str], tmp_path: Path) -> None:
     text = written(both, tmp_path / "out.html")
     assert sections(text) == [

@@ -46,6 +46,13 @@ def test_figures_of_last_and_best(tmp_path: Path) -> None:
     assert best[9:] == ["83.3 [66.7, 100.0]", "83.3 [66.7, 100.0]", "0.833"]
 
 
+def test_a_row_says_how_many_episodes_it_is_of(tmp_path: Path) -> None:
+    run = scored(tmp_path / "a", {50: [[1, 0, 1]] * 2, 80: [[1.0]] * 2}, seeds=[4, 7])
+    text = tables.run_table(groups.collect([str(run)]))
+    # The run has three an evaluation; the one at 80 had less time.
+    assert [cells(text, row)[6] for row in (0, 1)] == ["1", "3"]
+
+
 def test_scores_are_normalised_by_the_tasks_reference(tmp_path: Path) -> None:
     run = scored(tmp_path / "a", {10: [[3234.3, -20.272305]]}, task="hopper-medium", seeds=[0])
     assert cells(tables.run_table(groups.collect([str(run)])), 0)[9] == "50.0"

@@ -68,7 +68,7 @@ def _title(members: Sequence[Member]) -> str:
 
 
 def _lead(members: Sequence[Member]) -> Html:
-    runs = sum(len(member.group.runs) for member in members)
+    runs = len({run for member in members for run in member.group.runs})
     agents = ", ".join(dict.fromkeys(member.name for member in members))
     seeds = len({seed for member in members for seed in member.group.seeds})
     return html.joined([

@@ -130,8 +130,9 @@ def _folders(members: Sequence[Member]) -> Html:
     for member in members:
         for run in member.group.runs:
             about = facts(run)
+            seeds = [seed for seed in run.config().get("seeds", []) if seed in member.group.named]
             rows.append((
-                run.path.name, member.name, _said(run.config().get("seeds", [])),
+                run.path.name, member.name, _said(seeds),
                 _said(about.get("gtp_fast")), str(about.get("git") or "")[:10],
                 _said(about.get("torch")),
             ))  # fmt: skip

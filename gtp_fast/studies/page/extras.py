@@ -19,8 +19,10 @@ _MOST_BINS = 200
 def latency(members: Sequence[Member]) -> Html | None:
     """Return how long the runs' policies take to act, where that was measured."""
     rows, charts, processors = [], [], []
+    # Seeds with settings of their own make a run part of several agents.
+    first = {run: member for member in reversed(members) for run in member.group.runs}
     for member in members:
-        for run in member.group.runs:
+        for run in (run for run in member.group.runs if first[run] is member):
             for found in latencies(run):
                 processors.append(str(mapping(found.get("machine")).get("processor", "")))
                 for row in map(mapping, found["rows"]):
@@ -62,7 +64,7 @@ def _histogram(row: Mapping[Any, Any], title: str) -> Html | None:
 
 def recordings(members: Sequence[Member]) -> Html | None:
     """Return the videos of the run folders, as part of the page."""
-    found, left = videos([run for member in members for run in member.group.runs])
+    found, left = videos(list(dict.fromkeys(run for m in members for run in m.group.runs)))
     if not found:
         return None
     figures = [

@@ -106,7 +106,7 @@ def _warnings(members: Sequence[Member]) -> Html | None:
     ]
     if not said:
         return None
-    items = (tag("li", tag("b", name), ": ", sentence) for name, sentence in said)
+    items = (tag("li", tag("b", name), ": ", text) for name, text in dict.fromkeys(said))
     return tag("ul", *items, class_="warnings")
 
 

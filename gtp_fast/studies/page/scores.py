@@ -51,7 +51,7 @@ def scores(members: Sequence[Member]) -> Html | None:
     }
     meant = "; ".join(said[unit] for unit in said if unit in units)
     return html.joined([
-        _unfinished(members),
+        _warnings(members),
         html.scrolling(table, "scores"),
         html.note(
             f"Last checkpoint. Mean and interquartile mean (IQM) over seeds of the {meant}. "
@@ -109,15 +109,20 @@ def _over_tasks(members: Sequence[Member], tells: bool) -> list[Html]:
     return parts
 
 
-def _unfinished(members: Sequence[Member]) -> Html | None:
-    """Return which agents have not been evaluated at their last update."""
+def _warnings(members: Sequence[Member]) -> Html | None:
+    """Return which agents lack their last evaluation, and which of their seeds diverged."""
     said = [
-        tag("li", tag("b", f"{m.name} on {m.task}"),
-            f": {m.group.steps()[-1]:,} of {m.group.config['steps']:,} updates are evaluated.")
+        (m, f"{m.group.steps()[-1]:,} of {m.group.config['steps']:,} updates are evaluated.")
         for m in members
         if m.group.steps()[-1] < m.group.config["steps"]
-    ]  # fmt: skip
-    return tag("ul", *said, class_="warnings") if said else None
+    ]
+    said += [
+        (m, f"{', '.join(m.group.lost)} diverged and was evaluated as before.")
+        for m in members
+        if m.group.lost
+    ]
+    items = [tag("li", tag("b", f"{m.name} on {m.task}"), f": {text}") for m, text in said]
+    return tag("ul", *items, class_="warnings") if items else None
 
 
 def _row(
