@@ -14,6 +14,7 @@ from gtp_fast import cli, runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import guidance
 from gtp_fast.studies import curves, groups, losses, page, tables
+from gtp_fast.studies.group import Group
 from gtp_fast.studies.sweeps import record
 
 
@@ -39,22 +40,28 @@ def main(argv: Sequence[str]) -> int:
     options = cli.parse(Options, argv, "python -m gtp_fast.report", "Compare trained runs.")
     if options.losses and options.plot is None:
         raise UserError("--losses says what --plot draws: add --plot FILE.")
-    paths, said = record.spread(options.runs)
     # The page and the losses have something to show of runs without scores too.
     shows_all = options.html is not None or options.losses
+    paths, said = record.spread(options.runs, shows_all)
+    found: list[Group] = []
+    scored: list[Group] = []
     if paths or not said:
         found = groups.collect(paths, unscored=shows_all)
         scored = [group for group in found if group.scores]
         said += [tables.run_table(scored)] if scored else []
         notes = [line for path in paths for line in guidance.report(runs.open_run(path))]
         said += ["\n".join(notes)] if notes else []
-    if options.plot is not None and paths:
-        (losses if options.losses else curves).draw(found, Path(options.plot))
+    drawn = found if options.losses else scored
+    if options.plot is not None and drawn:
+        (losses if options.losses else curves).draw(drawn, Path(options.plot))
         said.append(f"plot: {options.plot}")
-    if options.html is not None and paths:
+    if options.html is not None and found:
         page.write(paths, Path(options.html))
         said.append(f"page: {options.html}")
     print("\n\n".join(said))
+    if (options.plot is not None and not drawn) or (options.html is not None and not found):
+        missing = "begun" if shows_all and not found else "evaluated"
+        raise UserError(f"No run has been {missing} yet, so there is nothing to draw: train one.")
     return 0
 
 

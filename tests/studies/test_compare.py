@@ -15,6 +15,7 @@ from gtp_fast import ablate, agents, cli, collect, compare, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.environments import ogbench_names
 from gtp_fast.studies import published, tables
+from gtp_fast.training.divergence import AllDiverged
 from gtp_fast.training.trainer import Trainer
 
 SMALL = ["--seeds", "0", "1", "--steps", "3", "--width", "8", "--episodes", "1", "--rounds", "2"]
@@ -347,6 +348,37 @@ def test_rewards_and_lengths_are_those_of_the_agents_authors(
     theirs = task_settings.for_agent(tasks.find(task), agent)
     assert (theirs.rules.reward, theirs.updates) == (reward, updates)
     assert theirs.rules.goal == tasks.find(task).rules.goal
+
+
+def test_an_agent_whose_seeds_all_diverge_stops_no_other(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train = Trainer.train
+
+    def diverging(self: Trainer) -> int:
+        if self.settings["agent"] == "bc":
+            self.hold.release()
+            raise AllDiverged("the loss of seed 0 diverged at update 2: start again.")
+        return train(self)
+
+    monkeypatch.setattr(Trainer, "train", diverging)
+    assert call(dataset, tmp_path, "--timed-updates", "0", "--agents", "bc", "iql") == 1
+    said = capsys.readouterr()
+    assert "| iql" in said.out and "| bc" not in said.out
+    lines = [line for line in said.err.splitlines() if line.startswith("no scores of")]
+    assert lines == ["no scores of bc: the loss of seed 0 diverged at update 2: start again."]
+
+
+def test_diverged_seeds_stand_below_the_scores() -> None:
+    found = {"gtp": result([90.0, 10.0]) | {"diverged": ["seed 7 at update 3"]}, "bc": result([1.0])}
+    rows = tables.score_rows(found)
+    assert [row["diverged"] for row in rows] == ["seed 7 at update 3", ""]
+    said = "Diverged, and evaluated as before: gtp, seed 7 at update 3."
+    assert said in tables.score_table(rows, ABOUT)
+    assert "Diverged" not in tables.score_table(rows[1:], ABOUT)
 
 
 def test_an_agent_that_ended_without_its_scores_is_named(

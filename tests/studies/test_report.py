@@ -142,6 +142,17 @@ def test_several_tasks_get_a_row_together(tmp_path: Path) -> None:
     assert row[9] == "75.0 [50.0, 100.0]"
 
 
+def test_the_row_over_tasks_gives_each_one_weight(tmp_path: Path) -> None:
+    many = scored(tmp_path / "a", {10: [[1.0]] * 5}, seeds=[0, 1, 2, 3, 4])
+    one = scored(tmp_path / "b", {10: [[-20.272305]]}, seeds=[0], task="hopper-medium")
+    paths = [str(many), str(one)]
+    # Scores 100 of five seeds and 0 of one, whose spread is unknown.
+    assert cells(tables.run_table(groups.collect(paths)), 4)[9] == "50.0"
+    page.write(paths, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "50.0" in text[text.index("Over 2 tasks") :].split("</tbody>")[0]
+
+
 def test_the_row_over_tasks_leaves_out_those_without_references(tmp_path: Path) -> None:
     facts = tasks.find("hopper-medium").without_reference("Toy-v0").facts()
     runs = {
@@ -261,6 +272,20 @@ def test_runs_without_scores_and_odd_plots_are_refused(
     done = scored(tmp_path / "b", {10: [[1.0], [0.0]]})
     assert cli.run(report.main, [str(done), "--plot", str(tmp_path / "x.doc")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_plot_beside_a_page_leaves_out_runs_without_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    none = scored(tmp_path / "a", {}, agent_settings=SETTINGS | {"k": 2})
+    done = scored(tmp_path / "b", {10: [[1.0], [0.0]]})
+    out = ["--html", str(tmp_path / "x.html"), "--plot", str(tmp_path / "x.svg")]
+    assert cli.run(report.main, [str(none), str(done), *out]) == 0
+    assert "<svg" in (tmp_path / "x.svg").read_text() and (tmp_path / "x.html").exists()
+    capsys.readouterr()
+    assert cli.run(report.main, [str(none), *out]) == 2
+    assert "No run has been evaluated yet" in capsys.readouterr().err
 
 
 def test_unusual_ways_to_act_have_columns_of_their_own(tmp_path: Path) -> None:

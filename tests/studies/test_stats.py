@@ -47,6 +47,20 @@ def test_one_seed_has_no_interval() -> None:
     assert all(math.isnan(edge) for edge in stats.bootstrap_interval([[3.0]]))
 
 
+def test_a_task_of_one_seed_leaves_no_interval() -> None:
+    # Nothing is known of its spread, which is part of that of all.
+    assert np.isnan(stats.bootstrap_interval([[1.0, 2.0], [3.0]])).all()
+    assert np.isnan(stats.improvement_interval([[3, 4]], [[1]])).all()
+    assert np.isnan(stats.improvement_interval([[3, 4], [1, 2]], [[1, 2], [5]])).all()
+
+
+def test_the_average_gives_every_task_one_weight() -> None:
+    strata = [[0.0] * 5, [100.0, 50.0]]
+    average = stats.average(strata)
+    assert average(np.concatenate(strata)) == 37.5
+    assert average(np.array([[0.0] * 7, [1.0] * 5 + [3.0] * 2])).tolist() == [0.0, 2.0]
+
+
 def test_interval_is_the_same_twice() -> None:
     scores = [[1.0, 4.0, 2.0], [8.0, 5.0, 7.0]]
     assert stats.bootstrap_interval(scores, seed=3) == stats.bootstrap_interval(scores, seed=3)

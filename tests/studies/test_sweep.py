@@ -194,6 +194,24 @@ def test_a_seed_that_stands_in_two_entries_is_one_job(tmp_path: Path) -> None:
     assert engine.ran == [job.home.name for job in given]
 
 
+def test_a_sweep_without_an_environment_has_a_page_and_losses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    given = jobs_of(write(tmp_path, grid={"eta": [0, 1]}), tmp_path / "out")
+    assert drive.run(given[:1], Plain(), tmp_path / "out") == 0
+    page, plot = tmp_path / "page.html", tmp_path / "plot.svg"
+    for option in (["--html", str(page)], ["--plot", str(plot), "--losses"]):
+        assert cli.run(report.main, [str(tmp_path / "out"), *option]) == 0
+    assert given[0].home.name in page.read_text() and "<svg" in plot.read_text()
+    plot.unlink()
+    # What is asked for and cannot be made is said.
+    capsys.readouterr()
+    assert cli.run(report.main, [str(tmp_path / "out"), "--plot", str(plot)]) == 2
+    said = capsys.readouterr()
+    assert given[0].home.name in said.out and "No run has been evaluated yet" in said.err
+
+
 def test_a_job_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     (job,) = jobs_of(write(tmp_path), tmp_path / "out")
     assert job.folder is not None

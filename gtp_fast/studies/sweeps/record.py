@@ -81,8 +81,11 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     return kept
 
 
-def spread(paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return run folders, those of sweeps included, and a table of each sweep's jobs."""
+def spread(paths: Sequence[str], unscored: bool = False) -> tuple[list[str], list[str]]:
+    """Return run folders, those of sweeps included, and a table of each sweep's jobs.
+
+    unscored: also those of a sweep's jobs that have not been evaluated.
+    """
     found, tables = [], []
     for path in paths:
         kept = read(Path(path))
@@ -90,7 +93,8 @@ def spread(paths: Sequence[str]) -> tuple[list[str], list[str]]:
             found.append(path)
             continue
         runs = [Run(Path(path) / name) for name in kept]
-        found += [str(run) for run in runs if run.evaluations.exists()]
+        made = [run for run in runs if (run.path / "config.yaml").exists()]
+        found += [str(run) for run in made if unscored or run.evaluations.exists()]
         tables.append(f"{path}\n\n{_table(Path(path), kept)}")
     return found, tables
 
