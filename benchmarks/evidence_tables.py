@@ -52,12 +52,6 @@ def rows(records: Sequence[Record], campaign: Campaign) -> list[Row]:
     return table
 
 
-def average(strata: Sequence[Sequence[float]]) -> stats.Statistic:
-    """Return the statistic that gives every task one weight, however many seeds each has."""
-    cuts = np.cumsum([len(scores) for scores in strata])[:-1]
-    return lambda values: np.mean([v.mean(-1) for v in np.split(values, cuts, axis=-1)], axis=0)
-
-
 def order_of(table: Sequence[Row], campaign: Campaign) -> list[str]:
     """Return the tasks that have runs: those of the campaign, then the others."""
     found = sorted({task for row in table for task in row.runs})
@@ -82,7 +76,7 @@ def score_table(
     for task in order:
         level = "-" if levels[task] is None else f"{levels[task]:.1f}"
         lines.append([task, level, *(_cell(row.runs.get(task, ())) for row in table)])
-    for name, of in (("average", average), ("IQM", lambda strata: stats.iqm)):
+    for name, of in (("average", stats.average), ("IQM", lambda strata: stats.iqm)):
         cells = []
         for row in table:
             strata = [row.scores(task) for task in common if task in row.runs]

@@ -28,6 +28,15 @@ def iqm(values: ArrayLike) -> Any:
     return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
 
 
+def average(strata: Sequence[ArrayLike]) -> Statistic:
+    """Return the mean that gives every task one weight, however many seeds each has.
+
+    strata: of the scores that it is taken of, one below the other on the last axis.
+    """
+    cuts = np.cumsum([np.size(scores) for scores in strata])[:-1]
+    return lambda values: np.mean([v.mean(-1) for v in np.split(values, cuts, axis=-1)], axis=0)
+
+
 def bootstrap_interval(
     strata: Sequence[ArrayLike],
     statistic: Statistic = iqm,
@@ -38,10 +47,10 @@ def bootstrap_interval(
     """Return the percentile interval of a statistic; every stratum is resampled by itself.
 
     strata: one sequence of scores a task; statistic: reduces the last axis.
-    Returns (nan, nan) when no stratum has two scores, for then nothing is known of the spread.
+    Returns (nan, nan) when a stratum has a single score, for nothing is known of its spread.
     """
     scores = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
-    if max(len(s) for s in scores) < 2:
+    if min(len(s) for s in scores) < 2:
         return float("nan"), float("nan")
     draw = np.random.default_rng(seed)
     resampled = [s[draw.integers(len(s), size=(repetitions, len(s)))] for s in scores]
@@ -73,12 +82,12 @@ def improvement_interval(
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of `probability_of_improvement`; seeds are resampled.
 
-    Returns (nan, nan) when no task has two scores of either.
+    Returns (nan, nan) when a task has a single score of either.
     """
     pairs = [
         (np.asarray(x, float), np.asarray(y, float)) for x, y in zip(ours, theirs, strict=True)
     ]
-    if max(max(len(x), len(y)) for x, y in pairs) < 2:
+    if min(min(len(x), len(y)) for x, y in pairs) < 2:
         return float("nan"), float("nan")
     draw = np.random.default_rng(seed)
     chances = []

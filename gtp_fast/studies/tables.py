@@ -77,9 +77,11 @@ def run_table(groups: Sequence[Group]) -> str:
         for group, name in zip(groups, names, strict=True)
         if group.lost
     ]
-    diverged = f"\nDiverged, and evaluated as before: {'; '.join(lost)}." if lost else ""
+    diverged = f"\n{_diverged_note(lost)}" if lost else ""
     if over and others:
         others.append(" all: over the tasks with references alone.")
+    if over:
+        others.append(" all: every task has one weight in the mean, every seed in the IQM.")
     return markdown.table(head, rows) + (
         "\n\nMean and IQM over seeds of the normalised return 100 (R - min) / (max - min); "
         f"intervals: 95 % stratified bootstrap.{''.join(others)}\n"
@@ -110,13 +112,17 @@ def _ways(group: Group) -> dict[str, Any]:
 def _figures(strata: Sequence[Figures]) -> list[str]:
     return [
         interval(float(statistic(np.concatenate(strata))), strata, statistic)
-        for statistic in (stats.mean, stats.iqm)
+        for statistic in (stats.average(strata), stats.iqm)
     ]
 
 
 def interval(value: float, strata: Sequence[Any], statistic: stats.Statistic) -> str:
-    """Return a figure with its 95 % bootstrap interval, if a task has two scores."""
+    """Return a figure with its 95 % bootstrap interval, if every task has two scores."""
     return _interval(value, *stats.bootstrap_interval(strata, statistic))
+
+
+def _diverged_note(lost: Sequence[str]) -> str:
+    return f"Diverged, and evaluated as before: {'; '.join(lost)}."
 
 
 def guidance_note(published: bool) -> str:
@@ -143,6 +149,7 @@ def score_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             "gtp_better": chance, "published": result["published"], "seeds": len(scores),
             **{key: result[key] for key in ("updates", "k", "num_candidates", "episodes")},
             **{key: result.get(key) for key in _ACTING},
+            "diverged": ", ".join(result.get("diverged", ())),
         })  # fmt: skip
     return rows
 
@@ -172,6 +179,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
         f"of the agent. {_CANDIDATES}",
         _dataset_note(about, published),
     ]
+    if lost := [f"{row['agent']}, {row['diverged']}" for row in rows if row["diverged"]]:
+        notes.append(_diverged_note(lost))
     if about.get("by_episodes") and any(row["agent"] == OURS for row in rows):
         notes.append(guidance_note(published))
     if about["common"]:

@@ -148,11 +148,6 @@ def test_runs_without_scores_or_without_a_rate_do_no_harm(found: Path) -> None:
     assert any("gtp-clone" in one and one.rstrip(" |").endswith("-") for one in page.splitlines())
 
 
-def test_every_task_weighs_the_same_in_an_average() -> None:
-    strata = [[10.0, 20.0, 60.0], [100.0]]
-    assert evidence_tables.average(strata)([10.0, 20.0, 60.0, 100.0]) == 65.0
-
-
 def test_guidance_is_compared_with_cloning_task_by_task(found: Path) -> None:
     cell(found, MAZES[1], "gtp-clone", 0, NONE)
     cell(found, MAZES[0], "gtp", 2, HALF)

@@ -55,6 +55,7 @@ def scores(members: Sequence[Member]) -> Html | None:
         html.scrolling(table, "scores"),
         html.note(
             f"Last checkpoint. Mean and interquartile mean (IQM) over seeds of the {meant}. "
+            "Over tasks the mean gives every task one weight, the IQM every seed. "
             "Intervals: 95 % stratified bootstrap over seeds, none for a single seed. best: the "
             "highest mean of all evaluations, chosen on these same episodes. The bar shows the "
             "mean with its interval, on one scale within a task."
@@ -129,13 +130,14 @@ def _row(
     member: Member, strata: Sequence[Figures], span: tuple[float, float], rest: Sequence[object]
 ) -> Html:
     values = np.concatenate(strata)
-    low, high = stats.bootstrap_interval(strata, stats.mean)
+    mean = stats.average(strata)
+    low, high = stats.bootstrap_interval(strata, mean)
     head = tag("th", html.swatch(member.colour), member.name, scope="row")
     drawn = drawable(values).all()
-    cells = [strip(float(values.mean()), low, high, span, member.colour) if drawn else ""]
+    cells = [strip(float(mean(values)), low, high, span, member.colour) if drawn else ""]
     cells += [
         _with_interval(interval(float(statistic(values)), strata, statistic))
-        for statistic in (stats.mean, stats.iqm)
+        for statistic in (mean, stats.iqm)
     ]
     found = (html.cell("td", c, i, _NUMBERS) for i, c in enumerate((*cells, *rest), 1))
     return tag("tr", head, *found)
