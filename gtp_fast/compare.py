@@ -15,6 +15,7 @@ from gtp_fast.studies import comparison, tables
 from gtp_fast.studies.costs import PUBLISHED_UPDATES
 from gtp_fast.studies.protocol import Protocol, Study
 from gtp_fast.training import start
+from gtp_fast.training.divergence import AllDiverged
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,14 @@ def main(argv: Sequence[str]) -> int:
         "rounds": options.rounds, "timed_updates": options.timed_updates,
         "common": common(options),
     }  # fmt: skip
+    diverged: dict[str, str] = {}
     for number, name in enumerate(chosen, start=1):
         print(f"--- {name} ({number} of {len(chosen)})", flush=True)
-        if code := study.train(name, name, changes[name]):
-            return code
+        try:
+            if code := study.train(name, name, changes[name]):
+                return code
+        except AllDiverged as error:
+            diverged[name] = f"no scores of {name}: {error}"
         comparison.write(study, chosen, {}, about)
     costs = {}
     if options.timed_updates:
@@ -99,7 +104,8 @@ def main(argv: Sequence[str]) -> int:
         given = {name: changes_of(name, long, options) for name in chosen}
         costs = comparison.costs(long, given, about)
     print()
-    lacking = study.unfinished(chosen)
+    lacking = study.unfinished(name for name in chosen if name not in diverged)
+    lacking += diverged.values()
     if not lacking and not any(map(study.scored, chosen)):
         print("no scores: the dataset brings no environment to evaluate in\n")
     for table in comparison.write(study, chosen, costs, about):

@@ -130,12 +130,9 @@ class Ablation:
         found = self.study.scored(name)
         if diverged or found is None:
             return f"diverged ({diverged})" if diverged else "-", "-"
-        run, group = found
+        _, group = found
         scores = group.values(group.steps()[-1])
-        lost = [
-            f"seed {seed} at update {step:,}" for seed, step in run.summary()["diverged"].items()
-        ]
-        note = f" (diverged: {'; '.join(lost)})" if lost else ""
+        note = f" (diverged: {'; '.join(group.lost)})" if group.lost else ""
         mean = tables.interval(float(scores.mean()), [scores], stats.mean)
         return mean + note, " ".join(f"{score:.1f}" for score in scores)
 

@@ -66,7 +66,7 @@ def write(
         several = summary["num_candidates"] > 1
         found[name] = {
             "run": str(run), "scores": group.values(group.steps()[-1]).tolist(),
-            "seeds": sorted(group.seeds), "episodes": group.episodes,
+            "seeds": sorted(group.seeds), "episodes": group.episodes, "diverged": group.lost,
             "updates": summary["updates"], "k": summary["k"],
             "num_candidates": summary["num_candidates"],
             "candidate_rule": summary.get("candidate_rule") if several else None,

@@ -373,7 +373,10 @@ def test_an_agent_whose_seeds_all_diverge_stops_no_other(
 
 
 def test_diverged_seeds_stand_below_the_scores() -> None:
-    found = {"gtp": result([90.0, 10.0]) | {"diverged": ["seed 7 at update 3"]}, "bc": result([1.0])}
+    found = {
+        "gtp": result([90.0, 10.0]) | {"diverged": ["seed 7 at update 3"]},
+        "bc": result([1.0]),
+    }
     rows = tables.score_rows(found)
     assert [row["diverged"] for row in rows] == ["seed 7 at update 3", ""]
     said = "Diverged, and evaluated as before: gtp, seed 7 at update 3."
