@@ -51,9 +51,9 @@ def of_run(config: Mapping[str, Any], task: Task, unit: str, played: Any = None)
 
 
 def by_settings(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a run's configuration once for each setting of its seeds, with the seeds that have it.
+    """Return a run's configuration once for each setting of its seeds.
 
-    Settings that have a value for each seed make seeds of several configurations in one run.
+    Each has the seeds with that setting: values of their own make them several configurations.
     """
     seeds, settings = config.get("seeds") or [], config["agent_settings"]
     each = {
