@@ -70,6 +70,13 @@ def _ends(
     none = np.zeros(count, np.bool_)
     timeouts = marked.get("timeouts", none)
     stored = marked.get("terminals", none)
+    other = _other_ends(name, arrays, marked, count)
+    ends = stored | timeouts | other
+    if not ends.any() and "next_observations" not in arrays:
+        raise UserError(
+            f"{name} marks no end of an episode; give {_ENDS}, or next_observations, so that no"
+            " transition runs from one episode into the next"
+        )
     if meaning == "auto":
         meaning = "trajectory_end" if "masks" in arrays else "terminal_state"
     if meaning == "trajectory_end":
@@ -79,17 +86,9 @@ def _ends(
                 "terminals mark the end of a trajectory, "
                 + ("masks the terminal states" if "masks" in arrays else "no state is terminal")
             )
-        split = stored | timeouts | _other_ends(name, arrays, marked, count)
-        return terminal, split & ~terminal, split
-    other = _other_ends(name, arrays, marked, count)
-    ends = stored | timeouts | other
+        return terminal, ends & ~terminal, ends
     # A cluster of terminal rows is one episode that went on after its goal, so it is not split.
     inside = np.r_[stored[:-1] & stored[1:], False] & ~timeouts & ~other
-    if not ends.any() and "next_observations" not in arrays:
-        raise UserError(
-            f"{name} marks no end of an episode; give {_ENDS}, or next_observations, so that no"
-            " transition runs from one episode into the next"
-        )
     return stored, timeouts | (other & ~stored), ends & ~inside
 
 
@@ -102,7 +101,9 @@ def _other_ends(
         ends |= np.r_[marked["episode_starts"][1:], True]
     if "episode_ids" in arrays:
         ids = arrays["episode_ids"].reshape(count)
-        ends |= np.r_[ids[1:] != ids[:-1], True]
+        last = np.r_[ids[1:] != ids[:-1], True]
+        _check_returns(name, ids, np.r_[True, last[:-1]])
+        ends |= last
     if "episode_ends" in arrays:
         places = arrays["episode_ends"].astype(np.int64).reshape(-1)
         if not (
@@ -114,6 +115,18 @@ def _other_ends(
             )
         ends[places - 1] = True
     return ends
+
+
+def _check_returns(name: str, ids: NDArray[Any], first: NDArray[np.bool_]) -> None:
+    """Raise UserError where an episode goes on after rows of another; first [N]: its first rows."""
+    rows = np.flatnonzero(first)
+    _, own = np.unique(ids[rows], return_index=True)
+    if len(own) < len(rows):
+        row = int(rows[np.setdiff1d(np.arange(len(rows)), own)[0]])
+        raise UserError(
+            f"{name}, row {row}: the episode {ids[row]} of episode_ids returns after another one;"
+            " keep the rows of an episode together, in time, under a number of its own"
+        )
 
 
 def _flags(name: str, key: str, stored: NDArray[Any], count: int) -> NDArray[np.bool_]:
