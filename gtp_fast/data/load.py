@@ -45,14 +45,16 @@ def load_table(
     of arrays or a `minari.MinariDataset`. rules_override: a whole set of rules, or some by name
     over those that the dataset has by default. box: of the environment, for data without a box of
     their own. Raises UserError naming dataset, episode or row when the data are not available or
-    not valid.
+    not valid, and for a rule given by name that would change nothing.
     """
     task = find(task) if isinstance(task, str) else task
     sources = locate.find(task, dataset)
     if isinstance(rules_override, Rules):
         chosen = rules_override
     else:
-        chosen = replace(default_rules(task, sources[0]), **(rules_override or {}))
+        asked = rules_override or {}
+        chosen = replace(default_rules(task, sources[0]), **asked)
+        rules.check_asked(sources[0].name, asked, chosen, task.goal_reaching, sources[0].kind)
     place = None
     if use_cache and sources[0].data is None:
         place = cache.place(cache.key(sources, task.name, chosen, _needed(box, sources)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +17,27 @@ from gtp_fast.tasks import RewardRule, Rules
 Mask = NDArray[np.bool_]
 # A stored action may miss the box by the rounding of its own file format.
 _ACTION_SLACK = 1e-4
+
+
+def check_asked(
+    name: str, asked: Mapping[str, Any], chosen: Rules, goal_reaching: bool, kind: str
+) -> None:
+    """Raise UserError for a rule that was asked for and that would change nothing.
+
+    asked: rules by name, the only ones to be refused; chosen: all that hold; kind: of the source.
+    """
+    aimed = chosen.goal != "none"
+    for option, acts, need in (
+        ("cut_at_goal", aimed or goal_reaching, "--goal concat or relabel"),
+        ("success_radius", aimed, "--goal concat or relabel"),
+        ("evaluation_goal", chosen.goal == "relabel", "--goal relabel"),
+        ("terminals", kind == "flat", "a flat file"),
+    ):
+        if not acts and asked.get(option) not in (None, False, "auto"):
+            raise UserError(
+                f"--{option.replace('_', '-')} changes nothing of {name}: it needs {need}; leave it"
+                " out"
+            )
 
 
 def check(recording: Recording) -> None:

@@ -1,0 +1,65 @@
+"""Rules of the data that are asked for come to act, or are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sets
+
+from gtp_fast.data import load_table
+from gtp_fast.errors import UserError
+from gtp_fast.tasks import Rules, find, of_dataset
+
+
+@pytest.fixture
+def ant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    episodes = [sets.walk(0, 6, 4), sets.walk(1, 5, None)]
+    return str(sets.save(tmp_path, monkeypatch, "ant-v0", episodes, sets.ant_space(), 8))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"cut_at_goal": True}, "--cut-at-goal .* needs --goal concat or relabel"),
+        ({"success_radius": 0.45}, "--success-radius .* needs --goal concat or relabel"),
+        ({"evaluation_goal": (1.0, 2.0)}, "--evaluation-goal .* needs --goal relabel"),
+    ],
+)
+def test_goals_of_data_without_a_goal_rule_are_refused(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_table(of_dataset("", "x"), sets.flat(), asked, use_cache=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"goal": "concat", "evaluation_goal": (1.0, 2.0)}, "--evaluation-goal .* --goal relabel"),
+        ({"terminals": "trajectory_end"}, "--terminals .* needs a flat file"),
+    ],
+)
+def test_rules_that_a_minari_set_does_not_follow_are_refused(
+    ant: str, asked: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        load_table(of_dataset("", "x"), ant, asked, use_cache=False)
+
+
+def test_a_flat_file_of_a_maze_has_no_radius_and_can_be_cut() -> None:
+    arrays = sets.flat()
+    with pytest.raises(UserError, match="--success-radius"):
+        load_table(find("antmaze-umaze"), arrays, {"success_radius": 0.5}, use_cache=False)
+    # Each episode ends at its first reward: rows 0 and 1, row 4, row 8.
+    cut = load_table(find("antmaze-umaze"), arrays, {"cut_at_goal": True}, use_cache=False)
+    assert len(cut) == 4 and cut.statistics.terminals == 3
+
+
+def test_what_changes_nothing_by_its_own_value_is_no_fault() -> None:
+    asked = {"cut_at_goal": False, "terminals": "auto", "goal": "none", "evaluation_goal": None}
+    assert len(load_table(of_dataset("", "x"), sets.flat(), asked, use_cache=False)) == 10
+
+
+def test_a_run_with_such_a_rule_from_earlier_goes_on() -> None:
+    whole = Rules(cut_at_goal=True, success_radius=1.0)
+    assert len(load_table(of_dataset("", "x"), sets.flat(), whole, use_cache=False)) == 10
