@@ -54,6 +54,7 @@ def load_table(
     else:
         asked = rules_override or {}
         chosen = replace(default_rules(task, sources[0]), **asked)
+        _check_goal(task, sources[0], chosen)
         rules.check_asked(sources[0].name, asked, chosen, task.goal_reaching, sources[0].kind)
     place = None
     if use_cache and sources[0].data is None:
@@ -79,6 +80,16 @@ def default_rules(task: Task, source: locate.Source) -> Rules:
     if source.kind == "minari" or task.family == "ogbench":
         return task.rules
     return replace(task.rules, goal="none", cut_at_goal=False)
+
+
+def _check_goal(task: Task, source: locate.Source, chosen: Rules) -> None:
+    """Raise UserError for one goal for all in a set whose state keeps the goal of each episode."""
+    if chosen.goal == "relabel" and source.kind == "minari" and task.observation_keys is None:
+        raise UserError(
+            f"{source.name} has a goal for each episode in its state, and its environment draws"
+            " one: --goal relabel needs --task with a maze, such as antmaze-large-diverse; without"
+            " a task take --goal concat"
+        )
 
 
 def _build(

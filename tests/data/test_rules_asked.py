@@ -46,6 +46,14 @@ def test_rules_that_a_minari_set_does_not_follow_are_refused(
         load_table(of_dataset("", "x"), ant, asked, use_cache=False)
 
 
+def test_one_goal_for_all_needs_a_task_that_hides_it_and_is_judged_at_it(ant: str) -> None:
+    one = {"goal": "relabel", "evaluation_goal": (5.0, 5.2)}
+    hidden = load_table(find("antmaze-umaze"), ant, one, use_cache=False)
+    assert hidden.observation_keys == ("achieved_goal", "observation")
+    with pytest.raises(UserError, match=r"ant-v0 .* --goal relabel needs --task"):
+        load_table(of_dataset("", "x"), ant, one, use_cache=False)
+
+
 def test_a_flat_file_of_a_maze_has_no_radius_and_can_be_cut() -> None:
     arrays = sets.flat()
     with pytest.raises(UserError, match="--success-radius"):
