@@ -44,8 +44,13 @@ def _fitted(name: str, kind: Any, value: Any) -> Any:
         )
     if get_origin(kind) is tuple:
         several = isinstance(value, Iterable) and not isinstance(value, str)
-        each = get_args(kind)[0]
-        return tuple(_fitted(name, each, one) for one in (value if several else (value,)))
+        each, *rest = get_args(kind)
+        found = tuple(_fitted(name, each, one) for one in (value if several else (value,)))
+        if rest[0] is not Ellipsis and len(found) != len(rest) + 1:
+            raise UserError(
+                f"--{name.replace('_', '-')} must be {len(rest) + 1} values, not {value!r:.40}."
+            )
+        return found
     either = get_origin(kind) in (Union, types.UnionType)
     known = get_args(kind) if either else (kind,)
     rows = [one for one in known if get_origin(one) is tuple]

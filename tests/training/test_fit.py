@@ -146,6 +146,13 @@ def test_a_value_of_another_kind_is_a_sentence(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("value", [1.0, (1.0,), (1.0, 2.0, 3.0)])
+def test_a_point_has_two_numbers(dataset: Path, tmp_path: Path, value: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        gtp_fast.fit(dataset, output=tmp_path, env="none", evaluation_goal=value, **SMALL)
+    assert str(caught.value) == f"--evaluation-goal must be 2 values, not {value!r}."
+
+
 def test_numbers_that_are_whole_stand_for_integers(dataset: Path, tmp_path: Path) -> None:
     floats = {"steps": 2e1, "batch_size": torch.tensor(8.0), "seeds": torch.arange(2), "eta": 1}
     given = SMALL | floats | {"env": "none", "output": tmp_path, "device": torch.device("cpu")}
