@@ -19,15 +19,10 @@ _D4RL_ELSEWHERE = re.compile(r"(pen|door|hammer|relocate)-(human|cloned|expert)|
 
 def find(name: str) -> Task:
     """Return the preset of a name, with D4RL's version suffix or not; UserError otherwise."""
-    if "singletask" in name.lower():
-        return of_ogbench(ogbench_names.find(name))
-    wanted = name.strip().lower()
-    suffix = re.search(r"-v(\d+)$", wanted)
-    bare = wanted[: suffix.start()] if suffix else wanted
-    task = TASKS.get(bare)
-    if task is not None and (suffix is None or suffix.group(1) in _VERSIONS[task.family]):
-        return task
-    raise UserError(_unknown(name, bare))
+    task = _preset(name)
+    if task is None:
+        raise UserError(_unknown(name, re.sub(r"-v\d+$", "", name.strip().lower())))
+    return task
 
 
 def of_dataset(name: str, dataset: str) -> Task:
@@ -35,8 +30,9 @@ def of_dataset(name: str, dataset: str) -> Task:
 
     UserError for a name that only misses a preset's by a letter or two.
     """
-    if name in TASKS or "singletask" in name.lower():
-        return find(name)
+    preset = _preset(name)
+    if preset is not None:
+        return preset
     near = difflib.get_close_matches(name.lower(), TASKS, n=3, cutoff=0.8) if name else []
     if near:
         raise UserError(
@@ -64,6 +60,17 @@ def of_run(config: Mapping[str, Any]) -> Task:
     with untrusted("the run's task is damaged", "restore task_facts in its config.yaml"):
         task = from_facts(facts)
     return task
+
+
+def _preset(name: str) -> Task | None:
+    """Return the preset of a name; None without one, UserError for a wrong name of OGBench's."""
+    if "singletask" in name.lower():
+        return of_ogbench(ogbench_names.find(name))
+    wanted = name.strip().lower()
+    suffix = re.search(r"-v(\d+)$", wanted)
+    task = TASKS.get(wanted[: suffix.start()] if suffix else wanted)
+    known = task is None or suffix is None or suffix.group(1) in _VERSIONS[task.family]
+    return task if known else None
 
 
 def _unknown(name: str, bare: str) -> str:

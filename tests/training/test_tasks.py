@@ -40,6 +40,8 @@ def test_the_papers_fifteen_tasks_are_there() -> None:
 )
 def test_d4rl_names_are_understood(given: str, name: str) -> None:
     assert tasks.find(given).name == name
+    own = tasks.of_dataset(given, "mine.hdf5")
+    assert own == tasks.find(name), "the same name means the same with a file of one's own"
 
 
 @pytest.mark.parametrize(
