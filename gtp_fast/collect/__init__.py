@@ -10,7 +10,7 @@ from typing import Any
 from gtp_fast.collect import ogbench_sets
 from gtp_fast.collect.buffers import Stored, shorten
 from gtp_fast.collect.plans import PLANS, plan_of
-from gtp_fast.collect.storage import SETTINGS_KEY, write
+from gtp_fast.collect.storage import SETTINGS_KEY, check, reserve, write
 from gtp_fast.collect.workers import episodes
 from gtp_fast.data import locate, minari
 from gtp_fast.environments import ogbench_names
@@ -44,12 +44,17 @@ def collect(
     """Make the task's local dataset below `output`, or reuse it.
 
     output: by default Minari's own folder, or OGBench's for its tasks, which have one worker. The
-    same settings give the same bits, whatever the number of workers. Raises UserError when the
-    dataset is there with other settings, cannot be written, or the task cannot be collected.
+    same settings give the same bits, whatever the number of workers. Raises UserError for settings
+    that make no sense, and when the dataset is there with other settings, cannot be written, or
+    the task cannot be collected.
     """
     task = find(task) if isinstance(task, str) else task
     if task.family == "ogbench":
         single = ogbench_names.find(task.name)
+        if workers != 1:
+            raise UserError(
+                f"{single.dataset} is collected in one process: leave out --workers {workers}"
+            )
         made_at, there = ogbench_sets.collect(single, transitions, seed, noise, output, progress)
         return Collected(single.dataset, made_at, there)
     plan = plan_of(task)
@@ -60,13 +65,13 @@ def collect(
         "noise": plan.noise if noise is None else noise,
         "limit": plan.limit,
     }
-    if settings["transitions"] < 1 or settings["noise"] < 0.0 or seed < 0:
-        raise UserError("transitions must be at least 1, and noise and seed not negative")
+    check(settings, workers)
     root = output if output is not None else locate.root()
     folder = root / task.local_dataset
     if folder.exists():
         _require_same(folder, settings)
         return Collected(task.local_dataset, folder, reused=True)
+    reserve(task, root)
     made = _gather(task, settings, workers, progress)
     return Collected(task.local_dataset, write(task, made, settings, root), reused=False)
 

@@ -19,12 +19,13 @@ from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast.collect import ogbench_arm, ogbench_maze
 from gtp_fast.collect.ogbench_steps import Arrays, Steps
+from gtp_fast.collect.storage import check
 from gtp_fast.data.ogbench_files import COLLECTED, SETTINGS_KEY, can_collect, folder, made_here
 from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import Numbers, required
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make
-from gtp_fast.system.files import unwritable, write_atomically
+from gtp_fast.system.files import make_writable, unwritable, write_atomically
 from gtp_fast.system.progress import bar
 
 _TRANSITIONS = 100_000
@@ -60,8 +61,7 @@ def collect(
         "seed": seed,
         "noise": default if noise is None else noise,
     }
-    if settings["transitions"] < 1 or settings["noise"] < 0.0 or seed < 0:
-        raise UserError("transitions must be at least 1, and noise and seed not negative")
+    check(settings)
     path = (output or folder()) / f"{single.dataset}.npz"
     if path.exists():
         if made_here(path) != settings:
@@ -76,7 +76,7 @@ def collect(
 
 def _write(path: Path, single: Single, settings: dict[str, Any], progress: bool) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_writable(path.parent)
     except OSError as error:
         raise UserError(unwritable(path, error)) from error
     count = settings["transitions"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 import warnings
@@ -14,12 +15,33 @@ from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.plans import collection_spec, plan_of, stored_evaluation_spec
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make
-from gtp_fast.system.files import sweep, write_atomically
+from gtp_fast.system.files import make_writable, sweep, write_atomically
 from gtp_fast.tasks import Task
 
 SETTINGS_KEY = "gtp_fast_collect"
 _SCRATCH = ".gtp_fast_"
 _NAMESPACE_FILE = "namespace_metadata.json"
+
+
+def check(settings: dict[str, Any], workers: int = 1) -> None:
+    """Raise UserError for numbers that nothing can be collected by."""
+    if (
+        min(settings["transitions"], workers) < 1
+        or settings["seed"] < 0
+        or not 0.0 <= settings["noise"] < math.inf
+    ):
+        raise UserError(
+            "transitions and workers must be at least 1, the seed not negative, and the noise a"
+            " number that is not negative"
+        )
+
+
+def reserve(task: Task, root: Path) -> None:
+    """Make the folder that `write` needs; UserError where nothing can be written into it."""
+    try:
+        make_writable(root)
+    except OSError as error:
+        raise UserError(_unwritable(root / task.local_dataset, error)) from error
 
 
 def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Path) -> Path:
@@ -40,11 +62,15 @@ def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Pa
                 _create(task, episodes, settings)
             _move(made, root, task.local_dataset)
     except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror or error});"
-            " free some space or choose another folder with --output"
-        ) from error
+        raise UserError(_unwritable(folder, error)) from error
     return folder
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return (
+        f"{folder} cannot be written ({error.strerror or error});"
+        " free some space or choose another folder with --output"
+    )
 
 
 def describe(task: Task, settings: dict[str, Any]) -> str:

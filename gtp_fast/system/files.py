@@ -57,6 +57,13 @@ def temporary_files_removed() -> Iterator[None]:
             tempfile.tempdir = kept
 
 
+def make_writable(folder: Path) -> None:
+    """Make a folder and write into it what is gone at once; OSError where that fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def sweep(folder: Path, *patterns: str) -> None:
     """Remove what killed writers left: files and folders of these names, an hour old."""
     for left in (path for pattern in patterns for path in folder.glob(pattern)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -120,16 +121,45 @@ def test_it_is_never_collected_twice(demo: Path, monkeypatch: pytest.MonkeyPatch
         collect("pointmaze-demo", 1500, noise=0.1, output=root)
 
 
-@pytest.mark.parametrize("change", [{"transitions": 0}, {"seed": -1}, {"noise": -0.1}])
-def test_settings_that_make_no_sense(change: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"transitions": 0}, {"seed": -1}, {"noise": -0.1}, {"noise": math.nan}, {"noise": math.inf},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("task", ["pointmaze-demo", "pointmaze-medium-navigate-singletask-v0"])
+def test_settings_that_make_no_sense(task: str, change: dict[str, Any], tmp_path: Path) -> None:
+    few = {"transitions": 20} | change
     with pytest.raises(UserError, match="at least 1"):
-        collect("pointmaze-demo", output=tmp_path, **change)
+        collect(task, output=tmp_path, progress=False, **few)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_nothing_can_be_collected_by(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="workers must be at least 1"):
+        collect("pointmaze-demo", 20, output=tmp_path, workers=0)
+    with pytest.raises(UserError, match="in one process: leave out --workers"):
+        collect("pointmaze-medium-navigate-singletask-v0", 20, output=tmp_path, workers=2)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="--output"):
         collect("pointmaze-demo", 50, output=tmp_path / "file", progress=False)
+
+
+@pytest.mark.parametrize("task", ["pointmaze-demo", "pointmaze-medium-navigate-singletask-v0"])
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(**_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for made in ("gtp_fast.collect._gather", "gtp_fast.collect.ogbench_sets._gathered"):
+        monkeypatch.setattr(made, lambda *_: pytest.fail("collected in vain"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", locked)
+    with pytest.raises(UserError, match="could not be written|cannot be written"):
+        collect(task, 20, output=tmp_path / "sets", progress=False)
 
 
 def test_a_relative_folder_is_that_of_the_working_folder(
