@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,6 +88,21 @@ def check_npz(file: Any, name: str) -> None:
         shape, _, kind = reads[version[0] > 1](member)
     if math.prod(shape) * kind.itemsize > file.zip.getinfo(f"{name}.npy").file_size:
         raise ValueError(f"{name} promises {shape} numbers and holds fewer")
+
+
+def of_memory(name: str, data: Mapping[str, Any]) -> Arrays:
+    """Return the arrays of a dict that have a known name, under the canonical one.
+
+    name: of the dataset. Raises UserError for what NumPy cannot make an array of numbers of.
+    """
+
+    def held(key: str) -> Any:
+        wrong = f"{name}: {key} is no array of numbers"
+        with untrusted(wrong, "give all rows as one NumPy array, episodes one after the other"):
+            array = np.asarray(data[key])
+        return array
+
+    return named(name, data, held)
 
 
 def named(name: str, present: Iterable[str], held: Callable[[str], Any]) -> Arrays:

@@ -179,7 +179,7 @@ def _check_shapes(name: str, arrays: Arrays) -> int:
     for key, values in arrays.items():
         if key == "episode_ends":
             continue
-        if values.dtype == object or values.dtype.kind in "OUSV":
+        if values.dtype.kind not in "biuf":
             raise UserError(f"{name}: {key} holds {values.dtype}, not numbers")
         good = values.ndim == 2 if key in _MATRICES else values.shape in ((count,), (count, 1))
         if not good or len(values) != count:

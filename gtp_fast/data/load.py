@@ -124,7 +124,7 @@ def _read(task: Task, source: locate.Source, chosen: Rules, box: Box | None) -> 
         if source.data is None:
             arrays = files.read(source.path)
         else:
-            arrays = files.named(source.name, source.data, source.data.__getitem__)
+            arrays = files.of_memory(source.name, source.data)
         hdf5 = source.data is None and files.content(source.path) == "hdf5"
         if hdf5 and "timeouts" in arrays:
             # D4RL's loader never used the stored next observations, which some files lack.

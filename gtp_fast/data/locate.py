@@ -61,6 +61,11 @@ def find(task: Task, dataset: Any) -> tuple[Source, ...]:
     if hasattr(dataset, "iterate_episodes"):
         return (Source("minari", Path(), str(dataset.spec.dataset_id), dataset),)
     if dataset is not None:
+        if not isinstance(dataset, str | os.PathLike):
+            raise UserError(
+                f"an object of type {type(dataset).__name__} is no dataset: give an id, a path, a"
+                " dict of arrays or a minari.MinariDataset"
+            )
         whole = str(dataset)
         joined = "+" in whole and not Path(whole).suffix and not Path(whole).exists()
         return tuple(_given(task, part) for part in (whole.split("+") if joined else [whole]))

@@ -165,10 +165,11 @@ def _read_loaded(
 
 def _with_facts(recording: Recording, facts: dict[str, Any], whole: bool) -> Recording:
     name, expected = recording.name, facts.get("total_steps")
-    if whole and expected is not None and int(expected) != len(recording.rows):
+    found = len(recording.rows)
+    if whole and expected is not None and expected not in (found, str(found)):
         raise UserError(
             f"{name}: the metadata promises {expected} steps but the file holds"
-            f" {len(recording.rows)}; remove the folder and fetch or collect the dataset again"
+            f" {found}; remove the folder and fetch or collect the dataset again"
         )
     with untrusted(f"{name}: its environment is not JSON", "fetch the dataset again"):
         recording.environment = minari_spaces.specification(facts.get("env_spec"))

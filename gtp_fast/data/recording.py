@@ -79,11 +79,19 @@ def joined(observation: Any, action: Any, following: Any) -> Float32:
     return rows
 
 
+def check_filled(recording: Recording) -> None:
+    """Raise UserError for a recording without a row."""
+    if not len(recording.rows):
+        raise UserError(f"{recording.name} holds no transition; give another with --dataset")
+
+
 def concatenate(parts: list[Recording]) -> Recording:
     """One Recording out of several that fit; UserError when they do not.
 
     A note says where they come from other forms of one environment: the first one's is kept.
     """
+    for part in parts:
+        check_filled(part)
     first = parts[0]
     if len(parts) == 1:
         return first

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtp_fast.data import box
-from gtp_fast.data.recording import Float32, Float64, Recording
+from gtp_fast.data.recording import Float32, Float64, Recording, check_filled
 from gtp_fast.data.table import Statistics
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import RewardRule, Rules
@@ -42,8 +42,7 @@ def check_asked(
 
 def check(recording: Recording) -> None:
     """Refuse an empty recording and any NaN or infinite value, naming the row."""
-    if not len(recording.rows):
-        raise UserError(f"{recording.name} holds no transition; give another with --dataset")
+    check_filled(recording)
     total = float(np.sum(recording.rows, dtype=np.float64)) + float(np.sum(recording.rewards))
     if np.isfinite(total):
         return

@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(
     for made in ("gtp_fast.collect._gather", "gtp_fast.collect.ogbench_sets._gathered"):
         monkeypatch.setattr(made, lambda *_: pytest.fail("collected in vain"))
     monkeypatch.setattr(tempfile, "TemporaryFile", locked)
-    with pytest.raises(UserError, match="could not be written|cannot be written"):
+    with pytest.raises(UserError, match=r"could not be written|cannot be written"):
         collect(task, 20, output=tmp_path / "sets", progress=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,17 @@ def test_a_set_that_names_no_environment_is_joined(
 ) -> None:
     found = joined(tmp_path, monkeypatch, env_spec=unknown)
     assert len(found) == 8 and not any("comes from" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_set_without_a_step_is_named(order: str) -> None:
+    whole = flat.transitions("a", sets.flat())
+    none = replace(
+        whole, name="b", rows=whole.rows[:0], rewards=whole.rewards[:0], episode=whole.episode[:0]
+    )
+    parts = {"a": whole, "b": none}
+    with pytest.raises(UserError, match="b holds no transition"):
+        concatenate([parts[name] for name in order])
 
 
 def permuted() -> str:

@@ -224,6 +224,8 @@ def test_the_action_box_is_given_or_the_environments_or_assumed_aloud() -> None:
         (lambda a: a | {"episode_ends": np.array([4, 8])}, "episode_ends must rise to"),
         (cast("actions", lambda x: x.reshape(3, 4, 2)), "a stack of 3 episodes of 4 steps"),
         (cast("rewards", lambda x: x[:5]), "rewards has shape"),
+        (cast("rewards", lambda x: x + 1j), "rewards holds complex64, not numbers"),
+        (cast("rewards", lambda x: x.astype("M8[s]")), "rewards holds datetime64[s], not numbers"),
     ],
 )
 def test_a_fault_is_one_sentence(change: Callable[[Arrays], Arrays], said: str | None) -> None:

@@ -215,6 +215,15 @@ def test_metadata_that_are_no_object_are_refused(
         minari.read(folder, None)
 
 
+def test_a_number_of_steps_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path, monkeypatch)
+    change_facts(folder, total_steps="many")
+    with pytest.raises(UserError, match="the metadata promises many steps but the file holds 9"):
+        minari.read(folder, None)
+
+
 def test_spaces_left_to_the_environment_are_its_spaces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
