@@ -25,7 +25,7 @@ from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import Numbers, required
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make
-from gtp_fast.system.files import make_writable, unwritable, write_atomically
+from gtp_fast.system.files import make_folder_of, write_atomically
 from gtp_fast.system.progress import bar
 
 _TRANSITIONS = 100_000
@@ -75,10 +75,7 @@ def collect(
 
 
 def _write(path: Path, single: Single, settings: dict[str, Any], progress: bool) -> None:
-    try:
-        make_writable(path.parent)
-    except OSError as error:
-        raise UserError(unwritable(path, error)) from error
+    make_folder_of(path)
     count = settings["transitions"]
     parts = (
         (path.with_name(f"{path.stem}-val.npz"), max(1, count // 10), settings["seed"] + 1),

@@ -110,6 +110,14 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder_of(path: Path) -> None:
+    """Make the folder of a file that is written later; UserError where it cannot be written."""
+    try:
+        make_writable(path.parent)
+    except OSError as error:
+        raise UserError(unwritable(path, error)) from error
+
+
 def unwritable(path: Path, error: OSError) -> str:
     """Return the sentence for a file that could not be written."""
     return (

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gtp_fast import cli
+from gtp_fast.errors import at_least
 from gtp_fast.system import figure
-from gtp_fast.system.files import write_atomically
+from gtp_fast.system.files import make_folder_of, write_atomically
 from gtp_fast.toy import draw, experiment, report, store
 
 
@@ -45,9 +46,10 @@ def main(argv: Sequence[str]) -> int:
 
         return tables.main(argv[1:])
     options = cli.parse(Options, argv, "python -m gtp_fast.toy", __doc__)
+    at_least(1, updates=options.updates, processes=options.processes)
     figure.require()
     kept = options.output / "results.npz"
-    options.output.mkdir(parents=True, exist_ok=True)
+    make_folder_of(kept)
     if options.redraw:
         results = store.read(kept)
     else:

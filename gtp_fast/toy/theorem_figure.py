@@ -15,6 +15,7 @@ import numpy as np
 
 from gtp_fast import cli
 from gtp_fast.system.figure import figure as canvas
+from gtp_fast.system.files import make_folder_of
 from gtp_fast.toy.methods import COLOURS
 from gtp_fast.toy.theorem import gaps, ideal, teacher
 
@@ -36,6 +37,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Compute both sides and draw them; return the exit code."""
     options = cli.parse(Options, argv, "python -m gtp_fast.toy theorem", __doc__)
+    make_folder_of(options.output)
     figure, save = canvas(9.6, 4.6, dpi=110, colours=128)
     left, right = figure.subplots(1, 2, sharey=True)
     near_h, counts = 2.0 ** -np.arange(0, 9), 2 ** np.arange(0, 8)
@@ -66,7 +68,6 @@ def main(argv: Sequence[str]) -> int:
         axis.set(xscale="log", yscale="log", ylim=(8e-7, 0.4))
         axis.grid(alpha=0.3)
     left.legend(loc="lower right", fontsize=9, title="solid: loss, dashed: gradient")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     save(options.output)
     print(f"figure {options.output}")
     return 0

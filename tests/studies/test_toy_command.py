@@ -211,3 +211,16 @@ def test_published_numbers_stand_beside_the_published_data_only(monkeypatch, tmp
     assert "112.2 +- 0.6" in rows.table()
     other = make_ablation(monkeypatch, "mujoco/hopper/medium-expert-v0", tmp_path)
     assert "112.2" not in other.table()
+
+
+@pytest.mark.parametrize("option", ["updates", "processes"])
+def test_numbers_that_train_nothing_are_refused(option: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"--{option} must be at least 1, not 0"):
+        toy.main([f"--{option}", "0", "--output", str(tmp_path)])
+
+
+@pytest.mark.parametrize("command", [[], ["theorem"]])
+def test_a_place_that_cannot_be_made_is_a_sentence(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="could not be written"):
+        toy.main([*command, "--output", str(tmp_path / "file" / "below" / "toy.png")])
