@@ -23,6 +23,16 @@ _GZIP = b"\x1f\x8b"
 _ACCEPTED = "a flat file is an .npz or an .hdf5, compressed by gzip or not"
 
 
+def absent(path: Path) -> UserError:
+    """Return the error of a file that is not there; a relative path may belong to another folder."""
+    if path.is_absolute():
+        return UserError(f"there is no file {path}; check the path given as --dataset")
+    return UserError(
+        f"there is no file {path} in {Path.cwd()}: check the path given as --dataset, or go to the"
+        " folder that the run was started in"
+    )
+
+
 def content(path: Path) -> Content:
     """Return the format of a file by its first bytes; UserError for any other."""
     start = _start(path)

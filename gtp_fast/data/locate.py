@@ -85,7 +85,7 @@ def _given(task: Task, dataset: str) -> Source:
     if path.is_file():
         return _file(path)
     if path.suffix.lower() in _FLAT:
-        raise UserError(f"there is no file {path}; check the path given as --dataset")
+        raise files.absent(path)
     if minari_source.is_dataset(path):
         return Source("minari", path, path.name)
     if lerobot.is_lerobot(path):

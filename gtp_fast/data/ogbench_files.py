@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gtp_fast.data.files import check_npz
+from gtp_fast.data.files import absent, check_npz
 from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import required
 from gtp_fast.errors import UserError, untrusted
@@ -44,7 +44,7 @@ def located(single: Single, dataset: str | Path | None = None) -> Path:
     if path.is_file():
         return path
     if dataset is not None:
-        raise UserError(f"there is no file {path}; check the path given as --dataset")
+        raise absent(path)
     reason = _downloaded(single)
     if path.is_file():
         return path

@@ -147,6 +147,16 @@ def test_files_that_cannot_be_read(tmp_path: Path, suffix: str) -> None:
         load_table("hopper-medium", path)
 
 
+@pytest.mark.parametrize("task", ["hopper-medium", "cube-single-play-singletask-v0"])
+def test_a_relative_path_is_looked_for_in_the_working_folder(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A run keeps the path as it was given, and may go on in another folder.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"there is no file x.npz in {tmp_path}: .* started in"):
+        load_table(task, "x.npz")
+
+
 def test_a_truncated_minari_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = hopper(tmp_path, monkeypatch, "medium", 400)
     file = folder / "data" / "main_data.hdf5"
