@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from gtp_fast.data.locate import Source
 from gtp_fast.data.table import Provenance, Statistics, TransitionTable
 from gtp_fast.system.files import sweep
-from gtp_fast.tasks import Rules
+from gtp_fast.tasks import Rules, Task
 
 # Raised whenever a rule changes what a table holds, so that older files are not read.
 _VERSION = 6
@@ -28,14 +28,16 @@ _TENSORS = ("rows", "episode")
 _NAME, _PART = "gtp_fast_table_", ".part"
 
 
-def key(sources: Iterable[Source], task: str, rules: Rules, box: Any = None) -> str:
+def key(sources: Iterable[Source], task: Task, rules: Rules, box: Any = None) -> str:
     """Return a digest of everything a table depends on: files, task, rules, action box."""
+    # A dataset without a preset may have the name of one.
+    own = task.name, task.family, task.observation_keys, task.start, task.goal
     files = []
     for source in sources:
         for path in source.contents:
             facts = path.stat()
             files.append((source.kind, str(path.resolve()), facts.st_size, facts.st_mtime_ns))
-    text = json.dumps([_VERSION, files, task, asdict(rules), box])
+    text = json.dumps([_VERSION, files, own, asdict(rules), box])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

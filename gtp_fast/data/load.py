@@ -58,7 +58,7 @@ def load_table(
         rules.check_asked(sources[0].name, asked, chosen, task.goal_reaching, sources[0].kind)
     place = None
     if use_cache and sources[0].data is None:
-        place = cache.place(cache.key(sources, task.name, chosen, _needed(box, sources)))
+        place = cache.place(cache.key(sources, task, chosen, _needed(box, sources)))
     table = None if place is None else cache.load(place)
     if table is None:
         # Numbers beyond float32 are refused by a sentence, which needs no warning before it.

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from gtp_fast.data import TransitionTable, cache, load_table
 from gtp_fast.errors import UserError
-from gtp_fast.tasks import TASKS, Rules, of_dataset
+from gtp_fast.tasks import TASKS, Rules, find, of_dataset
 
 PLAIN = Rules(goal="concat", cut_at_goal=False, reward="none")
 
@@ -276,6 +276,19 @@ def test_the_cache_gives_the_same_table_and_follows_the_file(
 def _with_a_bit_turned(content: bytes, tensor: torch.Tensor) -> bytes:
     stored = tensor.numpy().tobytes()
     return content.replace(stored, stored[:-1] + bytes([stored[-1] ^ 1]))
+
+
+def test_a_file_named_like_a_preset_has_a_cached_table_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "tables"))
+    path = tmp_path / "antmaze-umaze.npz"
+    np.savez(path, **sets.flat())
+    plain, preset = of_dataset("", str(path)), find("antmaze-umaze")
+    assert plain.name == preset.name
+    # The same rules, so that nothing else tells the two apart.
+    found = [load_table(task, path, Rules(reward="minus_one")) for task in (plain, preset)]
+    assert [table.statistics.success_rate for table in found] == [None, 1.0]
 
 
 def test_a_cache_from_before_there_were_episodes_is_rebuilt(
