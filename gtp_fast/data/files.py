@@ -24,7 +24,7 @@ _ACCEPTED = "a flat file is an .npz or an .hdf5, compressed by gzip or not"
 
 
 def absent(path: Path) -> UserError:
-    """Return the error of a file that is not there; a relative path may belong to another folder."""
+    """Return the error of a file that is not there, by a path of this folder or another."""
     if path.is_absolute():
         return UserError(f"there is no file {path}; check the path given as --dataset")
     return UserError(
@@ -48,10 +48,11 @@ def read(path: Path) -> Arrays:
     """Return the arrays of a file that have a known name, under the canonical one."""
     damaged = f"{path} is truncated or holds something else than plain arrays"
     with untrusted(damaged, "fetch or write it again"):
-        place: Any = path
-        if _packed(path):
-            place = io.BytesIO(gzip.decompress(path.read_bytes()))
-        arrays = _of_npz(path, place) if content(path) == "npz" else _of_hdf5(path, place)
+        packed, kind = _packed(path), content(path)
+        place: Any = io.BytesIO(gzip.decompress(path.read_bytes())) if packed else path
+        if kind == "hdf5" and not packed:
+            inside.check_open(path)
+        arrays = _of_npz(path, place) if kind == "npz" else _of_hdf5(path, place)
     return arrays
 
 

@@ -173,14 +173,15 @@ def _check_shapes(name: str, arrays: Arrays) -> int:
             else f"; it needs the arrays {', '.join(REQUIRED)} and {_ENDS}"
         )
         raise UserError(f"{name} lacks {', '.join(missing)}{hint}")
+    for key, values in arrays.items():
+        if values.dtype.kind not in "biuf":
+            raise UserError(f"{name}: {key} holds {values.dtype}, not numbers")
     count = len(arrays["observations"]) if arrays["observations"].ndim else 0
     if not count:
         raise UserError(f"{name} holds no transition; give another with --dataset")
     for key, values in arrays.items():
         if key == "episode_ends":
             continue
-        if values.dtype.kind not in "biuf":
-            raise UserError(f"{name}: {key} holds {values.dtype}, not numbers")
         good = values.ndim == 2 if key in _MATRICES else values.shape in ((count,), (count, 1))
         if not good or len(values) != count:
             raise UserError(

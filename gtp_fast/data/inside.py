@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
-from h5py import h5d, h5o
+from h5py import h5d, h5f, h5o
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, first_line
 
+# Errors of a file that need not be damaged.
+_REFUSED = (errno.EAGAIN, errno.EACCES, errno.EPERM, errno.ENOLCK)
 # Constant arrays compress a thousandfold; what is not written at all has no bytes.
 _LEAST_CHECKED, _LARGEST_RATIO = 1 << 28, 2000
+
+
+def check_open(path: Path) -> None:
+    """Raise UserError for an HDF5 file that is locked, or that may not be read."""
+    try:
+        h5f.open(os.fsencode(path), h5f.ACC_RDONLY).close()
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            return
+        raise UserError(
+            f"{path} cannot be opened ({first_line(error)}): if another process writes it, wait"
+            " until it is written; else check its permissions and its file system"
+        ) from error
 
 
 def number(file: Any) -> int:

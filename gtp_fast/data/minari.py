@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from gtp_fast.data import minari_spaces
+from gtp_fast.data import inside, minari_spaces
 from gtp_fast.data.minari_episodes import Episodes, Loaded, Stored
 from gtp_fast.data.minari_spaces import Box, Layout
 from gtp_fast.data.recording import Float64, Recording, allocate
@@ -41,11 +41,14 @@ def metadata(folder: Path) -> dict[str, Any]:
     """
     try:
         if not (folder / _METADATA).is_file():
+            inside.check_open(folder / _MAIN_FILE)
             with h5py.File(folder / _MAIN_FILE, "r") as file:
                 return {key: _plain(value) for key, value in file.attrs.items()}
         content = json.loads((folder / _METADATA).read_text())
         if not isinstance(content, dict):
             raise ValueError("they are no JSON object")
+    except UserError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"the metadata of {folder} cannot be read ({error}); fetch the dataset again"
@@ -106,6 +109,7 @@ def _read_hdf5(
 ) -> Recording:
     name = str(facts.get("dataset_id", folder.name))
     observation, action = minari_spaces.stated(facts, name, box)
+    inside.check_open(folder / _MAIN_FILE)
     damaged = f"{name}: its file {folder / _MAIN_FILE} is truncated or damaged"
     with untrusted(damaged, "remove the folder and fetch or collect the dataset again"):
         source = Stored(folder / _MAIN_FILE, numbers)

@@ -24,6 +24,7 @@ def load(data: Any) -> TransitionTable:
         ({"rewards": [np.zeros(5), np.zeros(7)]}, "arrays: rewards is no array of numbers"),
         ({"rewards": torch.zeros(12).requires_grad_()}, "arrays: rewards is no array of numbers"),
         ({"rewards": torch.zeros(12, dtype=torch.bfloat16)}, "arrays: rewards is no array"),
+        ({"observations": {"hand": np.zeros(12)}}, "observations holds object, not numbers"),
     ],
 )
 def test_an_array_that_numpy_cannot_make_is_named(change: dict[str, Any], said: str) -> None:
