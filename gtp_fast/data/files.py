@@ -24,7 +24,7 @@ _ACCEPTED = "a flat file is an .npz or an .hdf5, compressed by gzip or not"
 
 
 def absent(path: Path) -> UserError:
-    """Return the error of a file that is not there, by a path of this folder or another."""
+    """Return the error of a file that is not there."""
     if path.is_absolute():
         return UserError(f"there is no file {path}; check the path given as --dataset")
     return UserError(

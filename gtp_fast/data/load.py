@@ -83,7 +83,7 @@ def default_rules(task: Task, source: locate.Source) -> Rules:
 
 
 def _check_goal(task: Task, source: locate.Source, chosen: Rules) -> None:
-    """Raise UserError for one goal for all in a set whose state keeps the goal of each episode."""
+    """Raise UserError for goal=relabel where the state keeps the goal of each episode."""
     if chosen.goal == "relabel" and source.kind == "minari" and task.observation_keys is None:
         raise UserError(
             f"{source.name} has a goal for each episode in its state, and its environment draws"
