@@ -15,6 +15,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "next_observations": ("next_obs", "next_observation", "next_states", "next_state"),
     "masks": (),
     "episode_starts": ("is_first",),
+    "last_steps": ("is_last",),
     "episode_ends": (),
     "episode_ids": ("episode_id", "episode_index", "episodes"),
 }

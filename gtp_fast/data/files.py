@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from gtp_fast.data import aliases, inside
+from gtp_fast.data import aliases, inside, rlds
 from gtp_fast.errors import UNREADABLE, UserError, untrusted
 
 Arrays = dict[str, NDArray[Any]]
@@ -120,12 +120,14 @@ def named(name: str, present: Iterable[str], held: Callable[[str], Any]) -> Arra
     """Return the arrays that have a known name, under the canonical one.
 
     name: of the dataset; held: gives an array by its own name. Of `done` beside timeouts only
-    terminal states stay terminal.
+    terminal states stay terminal. `is_first` with `is_terminal` marks the steps of RLDS.
     """
     own = aliases.chosen(name, present)
     arrays = {canonical: np.asarray(held(key)) for canonical, key in own.items()}
     if own.get("terminals") in aliases.DONE and "timeouts" in arrays:
         arrays["terminals"] = _terminal(arrays["terminals"], arrays["timeouts"])
+    if {"is_first", "is_terminal"} <= set(own.values()) and "last_steps" not in arrays:
+        arrays["last_steps"] = rlds.last_of(arrays["episode_starts"])
     return arrays
 
 

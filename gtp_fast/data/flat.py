@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtp_fast.data import rlds
 from gtp_fast.data.recording import Recording, joined
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Terminals
@@ -16,7 +17,7 @@ Arrays = Mapping[str, NDArray[Any]]
 REQUIRED = ("observations", "actions", "rewards")
 _MATRICES = ("observations", "actions", "next_observations")
 _FLAGS = ("terminals", "timeouts", "episode_starts", "masks")
-_ENDS = "terminals, timeouts, episode_starts, episode_ends or episode_ids"
+_ENDS = "terminals, timeouts, episode_starts, episode_ends, episode_ids or is_last"
 
 
 def transitions(name: str, arrays: Arrays, terminals: Terminals = "auto") -> Recording:
@@ -24,12 +25,16 @@ def transitions(name: str, arrays: Arrays, terminals: Terminals = "auto") -> Rec
 
     arrays: under their canonical names (`aliases.ALIASES`). terminals: what `terminals` mark; by
     default a terminal state, or the end of a trajectory where `masks` (OGBench) mark the states.
+    With `last_steps` they are steps of RLDS, which `rlds.transitions` reads.
     Without `next_observations` s' is the next row's, so timeout rows and the last one go. Raises
     UserError on arrays that disagree.
     """
     notes: list[str] = []
     arrays = _unstacked(name, arrays, notes)
     count = _check_shapes(name, arrays)
+    if "last_steps" in arrays:
+        arrays = _of_steps(name, arrays, count, notes)
+        count = len(arrays["observations"])
     terminal, dropped, split = _ends(name, arrays, count, terminals, notes)
     observations, actions = arrays["observations"], arrays["actions"]
     episode = np.cumsum(np.r_[False, split[:-1]])
@@ -60,6 +65,23 @@ def transitions(name: str, arrays: Arrays, terminals: Terminals = "auto") -> Rec
         box_is_known=False,
         notes=notes,
     )
+
+
+def _of_steps(name: str, arrays: Arrays, count: int, notes: list[str]) -> Arrays:
+    """Return the transitions of steps, with every mark that says where an episode ends."""
+    if "masks" in arrays:
+        raise UserError(
+            f"{name}: masks and last_steps mark terminal states in two ways; leave one of them out"
+        )
+    marked = {key: _flags(name, key, arrays[key], count) for key in _FLAGS if key in arrays}
+    last = _flags(name, "last_steps", arrays["last_steps"], count)
+    last = last | marked.get("timeouts", False) | _other_ends(name, arrays, marked, count)
+    found = rlds.transitions(arrays, last, marked.get("terminals", np.zeros(count, np.bool_)))
+    if not len(found["observations"]):
+        raise UserError(f"{name} holds no transition: each of its episodes is a single step")
+    if "next_observations" not in arrays:
+        notes.append("steps as in RLDS: the last one of an episode is an observation alone")
+    return found
 
 
 def _ends(
