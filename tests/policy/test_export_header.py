@@ -171,6 +171,28 @@ def test_a_nan_observed_never_becomes_an_action(
     assert caught.value.stderr.startswith("the action is not finite: the observation holds NaN")
 
 
+@needs_compiler
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("-ffast-math",),
+        ("-ffinite-math-only",),
+        ("-funsafe-math-optimizations",),
+        ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"),
+        ("-freciprocal-math",),
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_arithmetic_that_drops_nan_or_changes_bits_is_refused(flags: tuple[str, ...]) -> None:
+    # Under -ffinite-math-only a NaN observed became an action; other parts move the bits.
+    command = [COMPILER or "", "-O1", *flags, "-std=c++17", "-fsyntax-only", "-xc++"]
+    done = subprocess.run(
+        [*command, str(FILES / "gtp_policy.hpp")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "gtp_policy.hpp: -ffast-math" in done.stderr
+
+
 SPOILT = packed_policies.damaged(file.pack(make(SMALL)))
 
 

@@ -23,8 +23,10 @@
 #include <string>
 #include <vector>
 
-#if defined(__FAST_MATH__)
-#error "gtp_policy.hpp: -ffast-math changes the actions; compile without it"
+// A part of -ffast-math is enough: where numbers count as finite, no check sees a NaN.
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "gtp_policy.hpp: -ffast-math and its parts change the actions or let NaN pass; compile without them"
 #endif
 
 // Only what is written as `fma` below may be fused: the compiler must not fuse more.
