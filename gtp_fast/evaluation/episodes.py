@@ -128,8 +128,7 @@ class Play:
         """Return the action of every slot [n, A] in the environment's units."""
         plan = self.plan
         playing = self.episode >= 0
-        if not np.isfinite(observation[playing]).all():
-            raise RuntimeError("the environment gave an observation that is not finite")
+        self._require("an observation", np.isfinite(observation).all(1))
         for slot in np.flatnonzero(playing & (self.time % _NOISE_STEPS == 0)):
             self.noise[slot] = self._draw(int(slot))
         actions = np.zeros((len(self.policy), len(plan.low)), dtype=np.float32)
@@ -151,6 +150,17 @@ class Play:
         self._rest(actions)
         scaled: Floats = box.denormalise(actions, *self.scale)
         return scaled
+
+    def _require(self, what: str, finite: NDArray[np.bool_]) -> None:
+        """Raise UserError where an episode got a number that is not finite; finite: [n]."""
+        if (broken := np.flatnonzero((self.episode >= 0) & ~finite)).size:
+            # An observation is that of the step before, a reward that of this one.
+            episode, step = self.episode[broken[0]], self.time[broken[0]] + (what == "a reward")
+            raise UserError(
+                f"The environment gave {what} that is not finite in step {step} of episode "
+                f"{episode} (reset seed {self.seeds[episode]}): look at it there, or name another "
+                "by --env."
+            )
 
     def _rest(self, actions: Floats) -> None:
         """Put diverged policies' actions that are not finite in the middle of the box."""
@@ -178,6 +188,7 @@ class Play:
         """Add one step to the running episodes; return which slots have ended theirs."""
         at = np.flatnonzero(self.episode >= 0)
         place = (self.policy[at], self.episode[at])
+        self._require("a reward", np.isfinite(moment.reward))
         self.returns[place] += moment.reward[at]
         self.lengths[place] += 1
         self.successes[place] = np.fmax(self.successes[place], moment.success[at])

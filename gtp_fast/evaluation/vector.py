@@ -150,7 +150,7 @@ class LocalSlots:
                 return _Resting(make(environment))
             return _Resting(_Borrowed(environment))
 
-        self._keys = tuple(keys)
+        self._keys, self._name = tuple(keys), name_of(environment)
         self._env = SyncVectorEnv(
             [build] * count,
             copy=False,
@@ -177,8 +177,14 @@ class LocalSlots:
         observation, reward, terminated, truncated, info = self._env.step(actions)
         success = np.full(len(reward), np.nan)
         if "success" in info:
+            told = np.asarray(info["success"])
+            if told.size != len(success):
+                raise UserError(
+                    f"{self._name} reports success as {told.size // len(success)} numbers a step: "
+                    "report one."
+                )
             known = info["_success"]
-            success[known] = info["success"][known]
+            success[known] = told.reshape(-1)[known]
         self._observation = flatten(observation, self._keys)
         return Moment(self._observation, reward, terminated | truncated, success)
 
