@@ -81,8 +81,12 @@ def _candidates(about: Mapping[str, Any]) -> list[str]:
     count = about["num_candidates"]
     if count <= 1:
         return []
+    mean = about.get("candidate_rule") == "mean"
+    acts = f"act by the mean of {count} candidates" if mean else (
+        f"choose among {count} candidates by their critic"
+    )  # fmt: skip
     return [
-        f"These scores are of policies that choose among {count} candidates by their critic. "
+        f"These scores are of policies that {acts}. "
         "`policy.gtp` has no critic and draws one action, so it scores otherwise."
     ]
 

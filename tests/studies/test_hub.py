@@ -135,6 +135,15 @@ def test_a_card_has_the_settings_of_its_seed(store: Path, tmp_path: Path) -> Non
     assert metrics[0]["value"] == 0.0
 
 
+def test_the_card_names_the_mean_of_candidates(store: Path, tmp_path: Path) -> None:
+    settings = SETTINGS | {"num_candidates": 50, "candidate_rule": "mean"}
+    run = make_run(tmp_path / "run", agent_settings=settings)
+    add_scores(run, 60, [[1.0], [0.0]], [4, 7])
+    hub.push(str(run), "me/maze")
+    text = (store / "me/maze/README.md").read_text()
+    assert "act by the mean of 50 candidates." in text and "by their critic" not in text
+
+
 @pytest.mark.parametrize("name", ["policy.gtp", "other.bin"])
 def test_what_is_no_policy_is_not_kept(store: Path, run: Run, tmp_path: Path, name: str) -> None:
     hub.push(str(run), "me/maze")
