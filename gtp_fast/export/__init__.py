@@ -131,10 +131,14 @@ def _check_target(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise UserError(f"{folder} exists already: choose another folder, or add --overwrite.")
     ours = {file for files in _FILES.values() for file in files}
-    if not folder.is_dir() or any(entry.name not in ours for entry in folder.iterdir()):
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder, so no export: choose another.")
+    others = sorted({entry.name for entry in folder.iterdir()} - ours)
+    if others:
+        named = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
         raise UserError(
-            f"{folder} holds other things than an export, and --overwrite replaces exports only: "
-            "choose another folder."
+            f"{folder} holds {named}, which are no export's, and --overwrite replaces exports only:"
+            " move them away, or choose another folder."
         )
 
 

@@ -140,8 +140,10 @@ def test_a_folder_is_replaced_only_if_asked_and_an_export(run: Run, tmp_path: Pa
     export(run, out, formats=["cpp"], k=1, overwrite=True)
     assert policy.load(out / "policy.gtp").k == 1
     (out / "mine.txt").write_text("precious")
-    with pytest.raises(UserError, match="holds other things than an export"):
+    (out / "example").write_text("built as docs/export.md says")
+    with pytest.raises(UserError, match=r"out holds example, mine\.txt, which are no export's"):
         export(run, out, overwrite=True)
+    (out / "example").unlink()
     assert names(out) == FILES["cpp"] | {"mine.txt"}
     assert names(tmp_path) == {"out"}
 
