@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gtp_fast import cli
+from gtp_fast.errors import UserError
 from gtp_fast.policy import off_policy, video
-from gtp_fast.policy.evaluation import Options, evaluate
+from gtp_fast.policy.evaluation import FQE_STEPS, Options, evaluate
 from gtp_fast.policy.results import table, write
 
 
@@ -17,6 +18,7 @@ def main(argv: Sequence[str]) -> int:
     options = cli.parse(
         Options, argv, "python -m gtp_fast.evaluate", "Evaluate a trained run again."
     )
+    check(options)
     if options.fqe:
         judged = off_policy.evaluate(options)
         print(off_policy.table(judged))
@@ -32,6 +34,16 @@ def main(argv: Sequence[str]) -> int:
         for recorded in video.record(options, Path(options.video)):
             print(f"video: {recorded}")
     return 0
+
+
+def check(options: Options) -> None:
+    """Raise UserError for an option that would have no effect."""
+    if not options.fqe and options.fqe_steps != FQE_STEPS:
+        raise UserError("--fqe-steps needs --fqe: add it, or leave the steps out.")
+    names = ("env", "episodes", "video")
+    given = [f"--{name}" for name in names if getattr(options, name) is not None]
+    if options.fqe and given:
+        raise UserError(f"--fqe plays no episodes: leave {' and '.join(given)} out.")
 
 
 if __name__ == "__main__":

@@ -287,6 +287,7 @@ def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--processes", "-1"], "--processes must be at least 0, not -1."),
         (["--env", "Pendulum-v1"], "no observation state, goal"),
         (["--episods", "3"], "did you mean --episodes"),
+        (["--fqe-steps", "50"], "--fqe-steps needs --fqe"),
         ([], "names no environment"),
     ],
 )

@@ -194,6 +194,8 @@ def test_agents_without_a_critic_and_with_candidates_are_judged_too(
     ("changes", "options", "complaint"),
     [
         ({}, ["--fqe-steps", "0"], "--fqe-steps 0 is too few"),
+        ({}, ["--env", "Some-v0"], "--fqe plays no episodes: leave --env out."),
+        ({}, ["--video", "v", "--episodes", "3"], "leave --episodes and --video out."),
         ({"dataset": "missing.npz"}, [], "missing.npz"),
     ],
 )
