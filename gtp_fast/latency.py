@@ -7,6 +7,7 @@ transfers and scaling to the environment's units are inside.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,13 +97,13 @@ def check(options: Options) -> None:
     """Raise UserError for a number that cannot be timed, before anything is."""
     if not options.batch or min(options.batch) < 1:
         raise UserError("--batch takes numbers of observations from 1 upwards.")
-    if not options.seconds > 0 or options.rounds < 1:
-        raise UserError("--seconds must be positive and --rounds at least 1.")
+    if not 0 < options.seconds < math.inf or options.rounds < 1:
+        raise UserError("--seconds must be positive and finite, and --rounds at least 1.")
     for path in (options.plot, options.json):
         if path is not None and not Path(path).resolve().parent.is_dir():
             raise UserError(f"There is no folder {Path(path).parent} to write {path} into.")
     if options.plot is not None:
-        figure.require()
+        figure.require_name(Path(options.plot))
 
 
 def prepare(options: Options) -> list[Case]:

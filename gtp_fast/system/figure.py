@@ -22,6 +22,18 @@ def require() -> tuple[Any, Any]:
     return Figure, FigureCanvasAgg
 
 
+def require_name(path: Path) -> None:
+    """Raise UserError unless the ending of a name is a kind of figure; `require` does the rest.
+
+    matplotlib would add an ending where there is none, and refuse a strange one after the work.
+    """
+    _, canvas = require()
+    if path.suffix.lower().removeprefix(".") not in canvas.get_supported_filetypes():
+        raise UserError(
+            f"{path} is no name of a figure: let it end in .png, .svg or .pdf, for example."
+        )
+
+
 def figure(
     width: float, height: float, dpi: int = 150, colours: int | None = None
 ) -> tuple[Any, Callable[[Path], None]]:

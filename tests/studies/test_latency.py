@@ -105,11 +105,14 @@ def test_a_packed_file_can_be_timed(tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         (("--batch", "0"), "--batch takes numbers of observations from 1 upwards"),
         (("--seconds", "0"), "--seconds must be positive"),
+        (("--seconds", "inf"), "--seconds must be positive and finite"),
         (("--rounds", "0"), "--rounds at least 1"),
         (("--k", "0"), "k = 0 is no number of sampler steps"),
         (("--device", "tpu"), "There is no device 'tpu': choose cpu"),
         (("--precision", "fp8"), "Unknown precision 'fp8'"),
         (("--backend", "quick"), "Unknown backend 'quick'"),
+        (("--plot", "l.xyz"), "l.xyz is no name of a figure: let it end in .png, .svg or .pdf"),
+        (("--plot", "figure"), "figure is no name of a figure"),
         (("--plot", "none/here.png"), "There is no folder none to write none/here.png into"),
     ],
 )
