@@ -178,6 +178,11 @@ class Policy:
         return self._scaled(out)[0] if rows.ndim == 1 else self._scaled(out)
 
     def _act_torch(self, observation: Tensor, seed: int | None, step: int) -> Tensor:
+        if observation.is_meta or observation.layout != torch.strided:
+            kind = "meta" if observation.is_meta else "sparse"
+            raise UserError(f"The observation is a {kind} tensor: give it dense, with numbers.")
+        if observation.is_complex() or observation.dtype == torch.bool:
+            raise UserError(f"The observation holds {observation.dtype}: numbers are expected.")
         if observation.device.type == "cpu" and self.device.type == "cpu":
             action: Array = self.act(observation.detach().to(torch.float32).numpy(), seed, step)
             return torch.from_numpy(action)

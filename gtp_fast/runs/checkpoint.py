@@ -164,6 +164,8 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
         return folder
     if (folder / "state.json").exists():
         return folder
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, and no run folder or checkpoint: name one.")
     if not folder.is_dir():
         raise UserError(f"There is no run folder or checkpoint {folder}.")
     if which not in ("last", "best"):
@@ -175,6 +177,10 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
             raise _absent(which, inside)
         return find(which)
     found = last(folder) if which == "last" else best(folder)
+    if found is None and (exported := folder / "policy.gtp").exists():
+        raise UserError(
+            f"{folder} is an export, without checkpoints: name the run folder, or load {exported}."
+        )
     if found is None:
         mend = (
             "train it further, or use the last one"

@@ -253,6 +253,10 @@ def test_any_layout_and_number_type(loaded: Policy) -> None:
         (torch.tensor([1, float("nan"), 1]), "NaN or infinite"),
         ({"state": OBSERVATION[:2]}, "lacks goal: it has state, and this policy needs state, goal"),
         (np.array(["a", "b", "c"]), "numbers are expected"),
+        (torch.ones(3, dtype=torch.complex64), "holds torch.complex64: numbers are expected"),
+        (torch.ones(3, dtype=torch.bool), "holds torch.bool: numbers are expected"),
+        (torch.ones(3).to_sparse(), "is a sparse tensor: give it dense, with numbers"),
+        (torch.ones(3, device="meta"), "is a meta tensor: give it dense, with numbers"),
     ],
 )
 def test_what_is_no_observation_is_refused(
@@ -285,6 +289,17 @@ def test_a_dict_is_refused_where_flat_arrays_are_expected(tmp_path: Path) -> Non
 def test_bad_options_are_refused(run: Run, options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         policy.load(run, **options)
+
+
+def test_what_is_no_run_says_what_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "robot"
+    folder.mkdir()
+    for name in ("policy.gtp", "other.bin"):
+        (folder / name).write_bytes(b"GTPOLICY")
+    with pytest.raises(UserError, match=r"robot is an export.*load \S*robot/policy.gtp"):
+        gtp_fast.load(folder)
+    with pytest.raises(UserError, match=r"other.bin is a file, and no run folder or checkpoint"):
+        gtp_fast.load(folder / "other.bin")
 
 
 def test_a_configuration_of_another_version_is_refused(tmp_path: Path) -> None:
