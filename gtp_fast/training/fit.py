@@ -71,9 +71,11 @@ class TrainedRun(os.PathLike[str]):
     def evaluate(self, episodes: int | None = None, **options: Any) -> Evaluation:
         """Play whole episodes; options: those of `gtp_fast evaluate`, by name.
 
-        The episodes are written into RUN/evaluations too. Raises UserError without an environment.
+        The episodes are written into RUN/evaluations too. Raises UserError without an environment,
+        and for an option of another kind.
         """
-        chosen = Options(run=str(self.run), episodes=episodes, **options)
+        given = kinds.checked({"episodes": episodes, **options}, (Options,))
+        chosen = Options(run=str(self.run), **given)
         record, evaluation = evaluate(chosen, None if chosen.env else self.environment)
         write(record, evaluation)
         return evaluation

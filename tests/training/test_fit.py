@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_environments
+import gymnasium
 import h5py
 import numpy as np
 import pytest
@@ -295,6 +296,8 @@ def test_another_environment_may_be_named_for_a_run(
     run = gtp_fast.fit(tmp_path / "swing.npz", env="none", output=tmp_path, **box, **SMALL)
     with pytest.raises(UserError, match="names no environment to evaluate in"):
         run.evaluate()
+    with pytest.raises(UserError, match="--env must be text or None, not <"):
+        run.evaluate(env=gymnasium.make("Pendulum-v1"))
     assert run.evaluate(episodes=2, env="gymnasium:Pendulum-v1").returns.shape == (1, 2)
     gtp_fast.fit(resume=run, env="Pendulum-v1")
     gtp_fast.fit(resume=run, env="none")
