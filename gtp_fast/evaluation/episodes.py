@@ -128,7 +128,7 @@ class Play:
         """Return the action of every slot [n, A] in the environment's units."""
         plan = self.plan
         playing = self.episode >= 0
-        self._require("an observation", np.isfinite(observation).all(1))
+        self._require("an observation", np.all(np.isfinite(observation), axis=1))
         for slot in np.flatnonzero(playing & (self.time % _NOISE_STEPS == 0)):
             self.noise[slot] = self._draw(int(slot))
         actions = np.zeros((len(self.policy), len(plan.low)), dtype=np.float32)

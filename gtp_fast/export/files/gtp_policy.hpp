@@ -325,7 +325,8 @@ class Policy {
     constexpr std::uint32_t kMost[5] = {16384, 1024, 8192, 64, 1024};
     for (int i = 0; i < 5; ++i)
       if (field(2 + i) < 1 || field(2 + i) > kMost[i]) return "was altered (its sizes are out of range)";
-    const std::size_t O = field(2), A = field(3), H = field(4), L = field(5), K = field(6);
+    // 64 bits everywhere: the sizes of a hostile file would wrap around where a size has 32.
+    const std::uint64_t O = field(2), A = field(3), H = field(4), L = field(5), K = field(6);
     constants_ = 2 * A;
     first_action_ = constants_ + 7 * K;
     first_observation_ = first_action_ + A * H;
@@ -334,11 +335,13 @@ class Policy {
     hidden_bias_ = hidden_weight_ + (L - 1) * H * H;
     last_weight_ = hidden_bias_ + (L - 1) * H;
     last_bias_ = last_weight_ + H * A;
-    const std::size_t count = last_bias_ + A, wanted = kHeader + 4 * count + field(1) + kChecksum;
+    const std::uint64_t numbers_held = last_bias_ + A, wanted = kHeader + 4 * numbers_held + field(1) + kChecksum;
     if (data.size() != wanted)
       return (data.size() < wanted ? "was cut short (" : "has bytes after its end (") + std::to_string(data.size()) +
              " bytes instead of " + std::to_string(wanted) + ")";
-    if (detail::crc32(data.data(), wanted - kChecksum) != detail::word_at(data.data() + wanted - kChecksum))
+    // The file is in memory, so its sizes fit from here on.
+    const std::size_t count = static_cast<std::size_t>(numbers_held), end = data.size() - kChecksum;
+    if (detail::crc32(data.data(), end) != detail::word_at(data.data() + end))
       return "was altered (its checksum differs)";
     if (field(7) > 2 || field(8) > 3) return "names an activation or bounds that this reader does not know";
     O_ = static_cast<int>(O), A_ = static_cast<int>(A), H_ = static_cast<int>(H), L_ = static_cast<int>(L);
@@ -367,7 +370,7 @@ class Policy {
   }
 
   std::shared_ptr<const std::vector<float>> numbers_;
-  std::size_t constants_ = 0, first_action_ = 0, first_observation_ = 0, step_bias_ = 0, hidden_weight_ = 0,
+  std::uint64_t constants_ = 0, first_action_ = 0, first_observation_ = 0, step_bias_ = 0, hidden_weight_ = 0,
               hidden_bias_ = 0, last_weight_ = 0, last_bias_ = 0;
   int O_ = 0, A_ = 0, H_ = 0, L_ = 0, K_ = 0, activation_ = 0;
   bool clamp_ = false, squash_ = false, stochastic_ = false, unit_box_ = true;
