@@ -236,6 +236,10 @@ class Trainer:
             found = self.judge.evaluate(done, episodes, last)
         except _Stopped:
             return True
+        except UserError:
+            # The environment is at fault, and the updates are worth keeping.
+            self._save(done)
+            raise
         self.bar.set_description_str("")
         self._note(done, judge.figures(found))
         name, values = found.headline()

@@ -116,6 +116,27 @@ def test_a_live_environment_plays_the_same_episodes(tmp_path: Path) -> None:
     live.reset(seed=0)  # It is still open.
 
 
+class Broken(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment whose rewards are no numbers."""
+
+    def step(self, action: Any) -> Any:
+        observation, _, *rest = super().step(action)
+        return observation, float("nan"), *rest
+
+
+def test_a_broken_environment_costs_no_update(tmp_path: Path) -> None:
+    spec = fake_environments.spec(flat=True)
+    np.savez(tmp_path / "x.npz", **sets.flat(steps=40, width=2))
+    options = SMALL | {"checkpoint_every": 20, "evaluate_every": 10}
+    broken = Broken(fake_environments.make(spec))
+    with pytest.raises(UserError, match="a reward that is not finite"):
+        gtp_fast.fit(tmp_path / "x.npz", env=broken, output=tmp_path / "runs", **options)
+    run = only_run(tmp_path / "runs")
+    assert checkpoint.load(run).step == 10
+    done = gtp_fast.fit(resume=run, env=fake_environments.make(spec))
+    assert done.summary["updates"] == 20
+
+
 def test_an_unknown_option_is_a_sentence(dataset: Path) -> None:
     with pytest.raises(UserError, match="Unknown option 'setps': did you mean steps"):
         gtp_fast.fit(dataset, setps=5)
