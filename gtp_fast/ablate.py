@@ -54,6 +54,8 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Time, train, evaluate and write every row; return 1 where a row has no scores, else 0."""
     options = cli.parse(Options, argv, "python -m gtp_fast.ablate", __doc__)
+    if not options.rows:
+        raise UserError(f"--rows needs a name: choose among {', '.join(ROWS)}.")
     unknown = [name for name in options.rows if name not in ROWS]
     if unknown:
         raise UserError(f"Unknown rows {', '.join(unknown)}: choose among {', '.join(ROWS)}.")

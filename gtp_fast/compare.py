@@ -124,7 +124,9 @@ def protocol(options: Options) -> Protocol:
 
 
 def chosen_agents(names: Sequence[str]) -> list[str]:
-    """Return the agents by name, gtp first; UserError for an unknown one."""
+    """Return the agents by name, gtp first; UserError for none and for an unknown one."""
+    if not names:
+        raise UserError("--agents needs a name: all, or gtp and bc, for example.")
     wanted = list(agents.REGISTRY) if "all" in names else list(dict.fromkeys(names))
     for name in wanted:
         agents.find(name)

@@ -13,9 +13,8 @@ import tyro
 from gtp_fast import cli, runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import guidance
-from gtp_fast.studies import curves, groups, losses, page, tables
+from gtp_fast.studies import curves, folders, groups, losses, page, tables
 from gtp_fast.studies.group import Group
-from gtp_fast.studies.sweeps import record
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,8 @@ class Options:
     """Which runs are reported, and how."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
-    """Run folders, or folders of sweeps. Runs that differ in nothing but their seeds become one
-    row."""
+    """Run folders, or folders that hold some, such as those of sweeps and comparisons. Runs that
+    differ in nothing but their seeds become one row."""
     plot: str | None = None
     """Write the learning curves into this file (.png, .svg or .pdf); runs with eta = 0 are drawn as
     the level of behaviour cloning."""
@@ -42,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--losses says what --plot draws: add --plot FILE.")
     # The page and the losses have something to show of runs without scores too.
     shows_all = options.html is not None or options.losses
-    paths, said = record.spread(options.runs, shows_all)
+    paths, said = folders.spread(options.runs, shows_all)
     found: list[Group] = []
     scored: list[Group] = []
     if paths or not said:

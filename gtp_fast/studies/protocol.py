@@ -99,17 +99,23 @@ class Study:
         if not self.path.exists():
             return {}
         try:
-            kept: dict[str, dict[str, Any]] = json.loads(self.path.read_text())
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{self.path} cannot be read: delete it to start over.") from error
+            content = json.loads(self.path.read_text())
+            kept: dict[str, dict[str, Any]] = {name: {**facts} for name, facts in content.items()}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise self._unreadable() from error
         return kept
+
+    def _unreadable(self) -> UserError:
+        return UserError(f"{self.path} cannot be read: delete it to start over.")
 
     def check(self, name: str, agent: str, changes: Mapping[str, Any]) -> None:
         """Raise UserError where the file holds that name under another protocol."""
         asked, found = self.protocol.facts(agent, changes), self.kept.get(name)
         if found is None:
             return
-        begun = found["protocol"]
+        begun = found.get("protocol")
+        if not isinstance(begun, dict) or not isinstance(found.get("run"), str):
+            raise self._unreadable()
         begun = begun | {"settings": agents.completed(agent, begun.get("settings", {}))}
         if differing := [key for key, value in asked.items() if begun.get(key) != value]:
             raise UserError(

@@ -121,6 +121,26 @@ def test_unusual_ways_to_act_have_columns_of_their_own() -> None:
     assert ours[-2:] == ["-", "1"] and theirs[-2:] == ["argmax", "0"]
 
 
+@pytest.mark.parametrize(("command", "option"), [(compare, "--agents"), (ablate, "--rows")])
+def test_a_list_without_a_name_is_refused(
+    command: Any, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--task", "hopper-medium-expert", "--output", str(tmp_path), option]
+    assert cli.run(command.main, given) == 2
+    assert f"{option} needs a name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[]", '{"gtp": 3}', '{"gtp": {}}', '{"gtp": {"run": "x"}}'])
+def test_a_file_that_is_no_studys_is_refused(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "compare-hopper-medium-expert").mkdir()
+    (tmp_path / "compare-hopper-medium-expert" / "agents.json").write_text(content)
+    given = ["--task", "hopper-medium-expert", "--output", str(tmp_path), "--agents", "gtp"]
+    assert cli.run(compare.main, given) == 2
+    assert "agents.json cannot be read: delete it to start over" in capsys.readouterr().err
+
+
 def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(compare.main, ["--task", "hopper-medium", "--agents", "diffusion-q"]) == 2
     assert "did you mean diffusion-ql" in capsys.readouterr().err

@@ -81,24 +81,6 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     return kept
 
 
-def spread(paths: Sequence[str], unscored: bool = False) -> tuple[list[str], list[str]]:
-    """Return run folders, those of sweeps included, and a table of each sweep's jobs.
-
-    unscored: also those of a sweep's jobs that have not been evaluated.
-    """
-    found, tables = [], []
-    for path in paths:
-        kept = read(Path(path))
-        if not kept:
-            found.append(path)
-            continue
-        runs = [Run(Path(path) / name) for name in kept]
-        made = [run for run in runs if (run.path / "config.yaml").exists()]
-        found += [str(run) for run in made if unscored or run.evaluations.exists()]
-        tables.append(f"{path}\n\n{_table(Path(path), kept)}")
-    return found, tables
-
-
 def headline(run: Run) -> str:
     """Return a finished run's last figure, as its mean over seeds; empty without one."""
     last = run.summary().get("last")
@@ -108,7 +90,8 @@ def headline(run: Run) -> str:
     return f"{name} {float(np.mean(values)):.3g}"
 
 
-def _table(folder: Path, kept: dict[str, dict[str, Any]]) -> str:
+def table(folder: Path, kept: dict[str, dict[str, Any]]) -> str:
+    """Return a sweep's jobs as a table."""
     rows = [
         [
             name, " ".join(map(str, facts.get("seeds", ()))), str(facts["state"]),
