@@ -86,9 +86,9 @@ def _check_goal(task: Task, source: locate.Source, chosen: Rules) -> None:
     """Raise UserError for goal=relabel where the state keeps the goal of each episode."""
     if chosen.goal == "relabel" and source.kind == "minari" and task.observation_keys is None:
         raise UserError(
-            f"{source.name} has a goal for each episode in its state, and its environment draws"
-            " one: --goal relabel needs --task with a maze, such as antmaze-large-diverse; without"
-            " a task take --goal concat"
+            f"{source.name}: --goal relabel needs --task with a maze, such as"
+            " antmaze-large-diverse, for without one the state keeps each episode's goal and the"
+            " environment draws one; take --goal concat, or none for data without goals"
         )
 
 

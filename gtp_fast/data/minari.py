@@ -12,14 +12,13 @@ import numpy as np
 
 from gtp_fast.data import inside, minari_spaces
 from gtp_fast.data.minari_episodes import Episodes, Loaded, Stored
-from gtp_fast.data.minari_spaces import Box, Layout
+from gtp_fast.data.minari_spaces import GOALS, Box, Layout
 from gtp_fast.data.recording import Float64, Recording, allocate
 from gtp_fast.data.table import Columns
 from gtp_fast.errors import UserError, untrusted
 
 _MAIN_FILE = Path("data") / "main_data.hdf5"
 _METADATA = Path("data") / "metadata.json"
-_GOALS = ("achieved_goal", "desired_goal")
 
 
 def is_dataset(folder: Path) -> bool:
@@ -113,7 +112,8 @@ def _read_hdf5(
     damaged = f"{name}: its file {folder / _MAIN_FILE} is truncated or damaged"
     with untrusted(damaged, "remove the folder and fetch or collect the dataset again"):
         source = Stored(folder / _MAIN_FILE, numbers)
-        layout = minari_spaces.layout(name, observation or source.observation_space(), keys)
+        space = observation or source.observation_space()
+        layout = minari_spaces.layout(name, space, keys, positions)
         ends = minari_spaces.action_box(name, action)
         recording = _read_episodes(source, name, layout, ends, positions)
         source.close()
@@ -158,9 +158,10 @@ def _read_loaded(
     whole: bool,
 ) -> Recording:
     name = str(dataset.id)
-    layout = minari_spaces.layout(name, minari_spaces.described(dataset.observation_space), keys)
+    space = minari_spaces.described(dataset.observation_space)
+    layout = minari_spaces.layout(name, space, keys, positions)
     ends = minari_spaces.action_box(name, minari_spaces.described(dataset.action_space))
-    below = [_path(key) for key in (*layout.keys, *(_GOALS if positions else ()))]
+    below = [_path(key) for key in (*layout.keys, *(GOALS if positions else ()))]
     paths = (*below, "actions", "rewards", "terminations")
     source = Loaded(dataset.iterate_episodes(), paths)
     recording = _read_episodes(source, name, layout, ends, positions)
@@ -193,7 +194,7 @@ def _read_episodes(
     o, a = sum(layout.widths), len(low)
     rows = allocate(total, o, a)
     rewards, terminals = np.empty(total), np.empty(total, np.bool_)
-    goals = {key: np.empty((total, 2)) for key in _GOALS if positions}
+    goals = {key: np.empty((total, 2)) for key in GOALS if positions}
     widths = dict.fromkeys(goals, 2) | dict(zip(layout.keys, layout.widths, strict=True))
     columns = Columns.of(o, a)
     offsets = dict(zip(layout.keys, np.cumsum((0, *layout.widths)).tolist(), strict=False))

@@ -19,6 +19,8 @@ Space = dict[str, Any]
 """A space as Minari's metadata state it: type, and shape, dtype, low, high or subspaces."""
 Box = tuple[Sequence[float], Sequence[float]]
 
+GOALS = ("achieved_goal", "desired_goal")
+"""Keys of the position reached and of the goal, [2] each, which goal rules compare."""
 # Fields of an environment's specification that gymnasium 1.0 dropped.
 _DROPPED = ("apply_api_compatibility", "autoreset")
 
@@ -94,12 +96,17 @@ def described(space: gym.Space[Any]) -> Space:
     return {"type": type(space).__name__}
 
 
-def layout(name: str, space: Space, keys: tuple[str, ...] | None) -> Layout:
+def layout(
+    name: str, space: Space, keys: tuple[str, ...] | None, positions: bool = False
+) -> Layout:
     """Return where the state lies; keys None takes every vector, in the stored order.
 
-    keys: () for flat observations. Raises UserError when the space has no such vectors.
+    keys: () for flat observations. positions: `GOALS` are read too. Raises UserError when the space
+    has no such vectors.
     """
     parts = leaves(space) if space.get("type") == "Dict" else None
+    if positions:
+        _check_goals(name, parts or {})
     if parts is None and not keys and _is_vector(space):
         return Layout(("",), (int(space["shape"][0]),))
     if parts is not None and keys is None:
@@ -117,6 +124,16 @@ def layout(name: str, space: Space, keys: tuple[str, ...] | None) -> Layout:
         f"{name} does not fit this task: its observations have {has}, the task needs {wants};"
         " choose the task that the dataset was made for"
     )
+
+
+def _check_goals(name: str, parts: dict[str, Space]) -> None:
+    """Raise UserError where a goal rule has no positions to compare."""
+    found = [parts.get(key, {}) for key in GOALS]
+    if not all(_is_vector(one) and one["shape"][0] == 2 for one in found):
+        raise UserError(
+            f"{name} has no {' and '.join(GOALS)} of two numbers among its observations, which"
+            " --goal concat and relabel need: take --goal none"
+        )
 
 
 def leaves(space: Space, prefix: str = "") -> dict[str, Space]:

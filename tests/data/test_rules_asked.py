@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import sets
+from minari.data_collector import EpisodeBuffer
 
 from gtp_fast.data import load_table
 from gtp_fast.errors import UserError
@@ -50,8 +53,32 @@ def test_one_goal_for_all_needs_a_task_that_hides_it_and_is_judged_at_it(ant: st
     one = {"goal": "relabel", "evaluation_goal": (5.0, 5.2)}
     hidden = load_table(find("antmaze-umaze"), ant, one, use_cache=False)
     assert hidden.observation_keys == ("achieved_goal", "observation")
-    with pytest.raises(UserError, match=r"ant-v0 .* --goal relabel needs --task"):
+    with pytest.raises(UserError, match="ant-v0: --goal relabel needs --task with a maze"):
         load_table(of_dataset("", "x"), ant, one, use_cache=False)
+
+
+@pytest.mark.parametrize("keys", [(), ("state",), ("state", "achieved_goal"), "wide"], ids=str)
+@pytest.mark.parametrize("task", ["hopper-medium", ""])
+def test_a_goal_rule_is_no_damage_of_data_without_goals(
+    task: str, keys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A goal in space, as of Fetch, is none of a maze.
+    names = ("achieved_goal", "desired_goal") if keys == "wide" else keys
+    one = gym.spaces.Box(-1.0, 1.0, (3 if keys == "wide" else 2,), np.float64)
+    space = gym.spaces.Dict(dict.fromkeys(names, one)) if names else one
+    seen = dict.fromkeys(names, np.zeros((4, *one.shape))) if names else np.zeros((4, 2))
+    ends = np.zeros(3, np.bool_)
+    episode = EpisodeBuffer(
+        id=0, observations=seen, actions=np.zeros((3, 2), np.float32), rewards=np.ones(3),
+        terminations=ends, truncations=ends, infos={},
+    )  # fmt: skip
+    at = str(sets.save(tmp_path, monkeypatch, "plain-v0", [episode], space, 2))
+    with pytest.raises(UserError) as caught:
+        load_table(of_dataset(task, at), at, {"goal": "concat"}, use_cache=False)
+    said = str(caught.value)
+    assert "damaged" not in said and "remove" not in said
+    if not (task and names):
+        assert said.startswith("plain-v0 has no achieved_goal and desired_goal of two numbers")
 
 
 def test_a_flat_file_of_a_maze_has_no_radius_and_can_be_cut() -> None:
