@@ -49,7 +49,7 @@ def is_published(task: Task, dataset: str, description: str, transitions: int) -
     """
     if task.family == "pointmaze" or description != "a D4RL file" or transitions < _SMALLEST:
         return False
-    words = Path(dataset).stem.lower().replace("_", "-")
+    words = Path(dataset.removesuffix(".gz")).stem.lower().replace("_", "-")
     if task.family == "antmaze":
         size, kind = [*task.name.split("-")[1:], ""][:2]
         right_goals = f"multigoal-{kind == 'diverse'}".lower() in words

@@ -250,6 +250,7 @@ _ANT = "Ant_maze_{}_noisy_multistart_True_multigoal_{}_sparse_fixed.hdf5"
         ("hopper-medium", "hopper_medium_replay-v2.hdf5", "a D4RL file", 401_598, False),
         ("hopper-medium-replay", "hopper_medium_replay-v2.hdf5", "a D4RL file", 401_598, True),
         ("hopper-medium", "hopper_medium-v2.hdf5", "a D4RL file", 20_000, False),
+        ("hopper-medium", "hopper_medium-v2.hdf5.gz", "a D4RL file", 999_906, True),
         # Other versions have other data; the first one's file has no version in its name.
         ("hopper-medium", "hopper_medium.hdf5", "a D4RL file", 999_998, False),
         ("hopper-medium", "hopper_medium-v0.hdf5", "a D4RL file", 999_998, False),
