@@ -177,7 +177,8 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
             raise _absent(which, inside)
         return find(which)
     found = last(folder) if which == "last" else best(folder)
-    if found is None and (exported := folder / "policy.gtp").exists():
+    exported = folder / "policy.gtp"
+    if found is None and last(folder) is None and exported.exists():
         raise UserError(
             f"{folder} is an export, without checkpoints: name the run folder, or load {exported}."
         )

@@ -302,6 +302,12 @@ def test_what_is_no_run_says_what_it_is(tmp_path: Path) -> None:
         gtp_fast.load(folder / "other.bin")
 
 
+def test_a_run_that_holds_an_export_too_is_still_a_run(run: Run) -> None:
+    (run.path / "policy.gtp").write_bytes(b"GTPOLICY")
+    with pytest.raises(UserError, match="has no best checkpoint: train it further"):
+        gtp_fast.load(run, checkpoint="best")
+
+
 def test_a_configuration_of_another_version_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     text = run.path / "config.yaml"
