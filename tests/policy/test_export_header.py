@@ -180,6 +180,8 @@ def test_a_nan_observed_never_becomes_an_action(
         ("-funsafe-math-optimizations",),
         ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"),
         ("-freciprocal-math",),
+        # What MSVC defines under /fp:fast.
+        ("-D_M_FP_FAST=1",),
     ],
     ids=lambda flags: flags[0],
 )

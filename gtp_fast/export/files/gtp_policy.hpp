@@ -25,8 +25,8 @@
 
 // A part of -ffast-math is enough: where numbers count as finite, no check sees a NaN.
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
-    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
-#error "gtp_policy.hpp: -ffast-math and its parts change the actions or let NaN pass; compile without them"
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(_M_FP_FAST)
+#error "gtp_policy.hpp: -ffast-math, its parts and /fp:fast change the actions or let NaN pass; compile without them"
 #endif
 
 // Only what is written as `fma` below may be fused: the compiler must not fuse more.
