@@ -36,6 +36,8 @@ def checked(options: Mapping[str, Any], homes: Iterable[type]) -> dict[str, Any]
 
 
 def _fitted(name: str, kind: Any, value: Any) -> Any:
+    if isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 0:
+        value = value.item()
     if get_origin(kind) is Literal:
         if value in (words := get_args(kind)):
             return value
@@ -66,8 +68,6 @@ def _fitted(name: str, kind: Any, value: Any) -> Any:
 
 def _as(kind: Any, value: Any) -> tuple[bool, Any]:
     """Return whether a value is of a kind, and the value as that kind."""
-    if isinstance(value, np.ndarray | torch.Tensor) and value.ndim == 0:
-        value = value.item()
     # Unions of words are checked where the words are known.
     if kind not in _SAID:
         return True, value

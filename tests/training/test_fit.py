@@ -177,10 +177,13 @@ def test_a_point_has_two_numbers(dataset: Path, tmp_path: Path, value: Any) -> N
 
 def test_numbers_that_are_whole_stand_for_integers(dataset: Path, tmp_path: Path) -> None:
     floats = {"steps": 2e1, "batch_size": torch.tensor(8.0), "seeds": torch.arange(2), "eta": 1}
+    floats |= {"learning_rate": np.array(1e-3), "lambda_flow": torch.tensor(0.5)}
     given = SMALL | floats | {"env": "none", "output": tmp_path, "device": torch.device("cpu")}
     config = gtp_fast.fit(dataset, **given).run.config()
     assert (config["steps"], config["agent_settings"]["batch_size"]) == (20, 8)
     assert isinstance(config["steps"], int) and config["seeds"] == [0, 1]
+    own = config["agent_settings"]
+    assert own["learning_rate"] == [1e-3] and own["lambda_flow"] == [0.5]
 
 
 def test_a_logger_may_be_one_word(dataset: Path, tmp_path: Path) -> None:
