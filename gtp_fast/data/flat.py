@@ -121,11 +121,6 @@ def _other_ends(
     ends = np.zeros(count, np.bool_)
     if "episode_starts" in marked:
         ends |= np.r_[marked["episode_starts"][1:], True]
-    if "episode_ids" in arrays:
-        ids = arrays["episode_ids"].reshape(count)
-        last = np.r_[ids[1:] != ids[:-1], True]
-        _check_returns(name, ids, np.r_[True, last[:-1]])
-        ends |= last
     if "episode_ends" in arrays:
         places = arrays["episode_ends"].astype(np.int64).reshape(-1)
         if not (
@@ -136,15 +131,31 @@ def _other_ends(
                 "last one of each episode"
             )
         ends[places - 1] = True
+    if "episode_ids" in arrays:
+        ids = arrays["episode_ids"].reshape(count)
+        last = np.r_[ids[1:] != ids[:-1], True]
+        ended = ends | marked.get("terminals", False) | marked.get("timeouts", False)
+        _check_returns(name, ids, last, ended)
+        ends |= last
     return ends
 
 
-def _check_returns(name: str, ids: NDArray[Any], first: NDArray[np.bool_]) -> None:
-    """Raise UserError where an episode goes on after rows of another; first [N]: its first rows."""
-    rows = np.flatnonzero(first)
-    _, own = np.unique(ids[rows], return_index=True)
-    if len(own) < len(rows):
-        row = int(rows[np.setdiff1d(np.arange(len(rows)), own)[0]])
+def _check_returns(
+    name: str, ids: NDArray[Any], last: NDArray[np.bool_], ended: NDArray[np.bool_]
+) -> None:
+    """Raise UserError where an episode goes on after rows of another.
+
+    last [N]: rows before another number; ended [N]: ends by other marks, after which a number may
+    stand for a new episode, as in recordings that are put together.
+    """
+    ends = np.flatnonzero(last)
+    _, number = np.unique(ids[ends], return_inverse=True)
+    # Pieces in the order of their numbers, those of one number in time.
+    order = np.argsort(number, kind="stable")
+    before, after = order[:-1], order[1:]
+    returned = after[(number[before] == number[after]) & ~ended[ends[before]]]
+    if len(returned):
+        row = int(ends[returned.min() - 1]) + 1
         raise UserError(
             f"{name}, row {row}: the episode {ids[row]} of episode_ids returns after another one;"
             " keep the rows of an episode together, in time, under a number of its own"

@@ -42,6 +42,28 @@ def test_episodes_may_have_any_numbers() -> None:
     assert load(unmarked() | {"episode_ids": np.repeat([7, 3, -1], 4)}).statistics.episodes == 3
 
 
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"terminals": (2, 5, 8)},
+        {"terminals": (2, 8), "timeouts": (5,)},
+        {"episode_starts": (0, 3, 6, 9)},
+    ],
+)
+def test_numbers_may_start_again_where_each_episode_has_ended(
+    marks: dict[str, tuple[int, ...]],
+) -> None:
+    # As two recordings have them, one below the other.
+    marked = {key: np.isin(np.arange(12), rows) for key, rows in marks.items()}
+    twice = np.repeat([0, 1, 0, 1], 3)
+    assert load(unmarked() | marked | {"episode_ids": twice}).statistics.episodes == 4
+    # Without the mark of its end episode 1 goes on after another one.
+    unended = np.arange(12) != (6 if "episode_starts" in marks else 5)
+    marked = {key: rows & unended for key, rows in marked.items()}
+    with pytest.raises(UserError, match="row 9: the episode 1 of episode_ids returns"):
+        load(unmarked() | marked | {"episode_ids": twice})
+
+
 def test_masks_alone_mark_no_end() -> None:
     alone = unmarked() | {"masks": np.arange(12) != 3}
     with pytest.raises(UserError, match="marks no end of an episode"):
