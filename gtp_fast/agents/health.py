@@ -100,6 +100,23 @@ def action_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figur
     }
 
 
+def held_out_figures(agent: Agent, table: TransitionTable, held: TransitionTable) -> Figures:
+    """Return the error of the mean action on rows of both tables.
+
+    `trained_error`: on rows that are trained on; `held_out_error`: on those that are not. Squared
+    and per action number, of SAMPLES actions as the agent acts, with all of their noise.
+    """
+    policy = agent.ops.sampler(agent.acting_policy(noise_scale=1.0))
+    found = {}
+    for name, one in (("trained_error", table), ("held_out_error", held)):
+        batch = one.gather(rows(agent, one))
+        states = agent.raw(batch.observation.to(agent.dtype)).repeat(1, SAMPLES, 1)
+        noise = agent.chain_noise(0, Stream.HEALTH_ACTION, states.shape[1], policy.draws)
+        actions = policy.sample(states, noise).view(len(states), SAMPLES, *batch.action.shape[1:])
+        found[name] = reference.mean_action_error(actions, batch.action).tolist()
+    return found
+
+
 def action_spread(agent: Agent, table: TransitionTable, count: int = 256) -> Figures:
     """Return the standard deviation of `count` actions at the table's first state.
 

@@ -42,6 +42,7 @@ def of_run(config: Mapping[str, Any], task: Task, unit: str, played: Any = None)
         "episodes": config["episodes"],
         **({} if rules is None else dataclasses.asdict(Rules()) | rules),
         "precision": config.get("precision", "fp32"),
+        "hold_out": config.get("hold_out", 0.0),
         # The moments themselves belong to the dataset; their last bits depend on the device.
         "normalise_observations": bool(config.get("observation_mean")),
         **environment(config, played),

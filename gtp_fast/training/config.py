@@ -207,6 +207,8 @@ def check(run: RunConfig) -> None:
         value = getattr(run, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+    if not 0.0 <= run.hold_out < 1.0:
+        raise UserError(f"--hold-out must be at least 0 and below 1, not {run.hold_out}.")
     if run.evaluate_every is not None and run.evaluate_every < 0:
         raise UserError(
             f"--evaluate-every must be at least 0, which is one evaluation at the end, not "

@@ -33,6 +33,8 @@ class Facts:
     environment: str | None
     """Id of the evaluation environment; None where the data bring none."""
     task: Task
+    held_out: int = 0
+    """Transitions that are not trained on."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def announce(facts: Facts) -> None:
     """Print what is trained, on what, and how."""
     table, agent, choice, settings = facts.table, facts.agent, facts.engine, facts.settings
     print(
-        f"dataset     {table.dataset_id}: {many(len(table), 'transition')} of "
+        f"dataset     {table.dataset_id}: {many(len(table) + facts.held_out, 'transition')} of "
         f"{many(table.statistics.episodes, 'episode')}"
     )
     for note in announced(facts):
@@ -69,6 +71,8 @@ def announce(facts: Facts) -> None:
             "batches     better episodes have a larger share; of the rows "
             f"{100 * _effective_rows(table.lots):.0f} % are effective"
         )
+    if facts.held_out:
+        print(f"held out    {many(facts.held_out, 'transition')}, which are not trained on")
     print(f"engine      {choice.describe()}")
     print(f"operations  {agent.ops.describe()}")
     if choice.sharing.count > 1:
@@ -151,7 +155,10 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "task": settings["task"],
         "dataset": table.dataset_id,
         "official_dataset": table.provenance.official,
-        "data": {"description": table.provenance.description, "transitions": len(table)},
+        "data": {
+            "description": table.provenance.description,
+            "transitions": len(table) + facts.held_out,
+        },
         "environment": facts.environment,
         "episodes_per_seed": 0 if outcome.last is None else outcome.last.returns.shape[1],
         "seeds": list(agent.seeds),

@@ -87,6 +87,10 @@ class RunConfig:
     """Train on observations less their mean, divided by their deviation + 1e-3; the policy reads
     raw ones, at the same speed.
     """
+    hold_out: float = 0.0
+    """Share of the episodes, such as 0.05, that is not trained on: metrics.csv notes the policy's
+    error on them, and the run says where it learns the data by heart.
+    """
     log_every: int = 500
     """Updates between rows of metrics.csv."""
     resume: str | None = None

@@ -173,6 +173,7 @@ def describe(
         "episodes": run_config.episodes or task.episodes(steps),
         "checkpoint_every": run_config.checkpoint_every,
         "log_every": run_config.log_every,
+        "hold_out": run_config.hold_out,
         "evaluation": place._asdict(),
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 from gtp_fast import engine, tasks
 from gtp_fast.agents import health
 from gtp_fast.agents.base import Agent
-from gtp_fast.data import TransitionTable
+from gtp_fast.data import TransitionTable, hold_out
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.runs import Run, checkpoint, guidance
@@ -56,8 +56,11 @@ class Trainer:
         self.chosen = chosen
         self.hold, run = hold, hold.run
         self.run, self.agent, self.start = run, agent, start
-        self.table = agent.drawn_from(table)
         self.settings: dict[str, Any] = run.config()
+        # Older run folders lack the setting: they hold nothing out.
+        share = self.settings.get("hold_out", 0.0)
+        parts = hold_out.split(table, share) if share else (table,)
+        self.table, self.held_out = agent.drawn_from(parts[0]), parts[1:]
         self.steps: int = self.settings["steps"]
         task = task or tasks.of_run(self.settings)
         self.judge = judge.Judge(run, agent, table, task, start, environment, self._evaluating)
@@ -77,8 +80,9 @@ class Trainer:
         self.said: set[str] = set()
         self.noting = 0.0
         self.facts = console.Facts(
-            run, self.settings, agent, self.table, self.chosen, self.judge.environment, task
-        )
+            run, self.settings, agent, self.table, self.chosen, self.judge.environment, task,
+            sum(map(len, self.held_out)),
+        )  # fmt: skip
 
     @classmethod
     def held(cls, run: Run, *arguments: Any, **options: Any) -> Trainer:
@@ -251,7 +255,10 @@ class Trainer:
     def _note(self, done: int, figures: Mapping[str, Any]) -> None:
         """Write figures and those of the agent's health; print each new warning once."""
         began = time.perf_counter()
-        self._write(done, {**figures, **health.figures(self.agent, self.table, done - 1)})
+        found = health.figures(self.agent, self.table, done - 1)
+        for held in self.held_out:
+            found |= health.held_out_figures(self.agent, self.table, held)
+        self._write(done, {**figures, **found})
         columns = guidance.read(self.run.metrics)
         self._show(guidance.shown(guidance.last(columns)))
         for kind, sentence in guidance.sentences(columns, self.steps, self.agent.act_by).items():
