@@ -239,6 +239,19 @@ def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
             assert f"| {task} | {decay} | {' | '.join(shown)}".replace("|  ", "| ") in page
 
 
+def test_the_figures_of_episodes_held_out_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "guidance.md").read_text()
+    found = json.loads((ROOT / "docs" / "held_out_error.json").read_text())
+    kinds = {"score": ("score", 1), "trained_error": ("error, trained on", 3)}
+    kinds["held_out_error"] = ("error, held out", 3)
+    for key, (words, digits) in kinds.items():
+        for task, curve in found[key].items():
+            shown = [curve.get(str(step), "") for step in (5_000, *range(20_000, 100_001, 20_000))]
+            cells = [f"{value:.{digits}f}" if value != "" else "" for value in shown]
+            line = f"| {task} | {words} | {' | '.join(cells)} |"
+            assert line.replace("|  |", "| |") in page
+
+
 def test_the_citation_names_the_version_of_the_package() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == gtp_fast.__version__
