@@ -65,11 +65,15 @@ def test_a_share_out_of_range_is_refused(
         gtp_fast.fit(arrays, hold_out=share, output=tmp_path, **SMALL)
 
 
-@pytest.mark.parametrize("agent", ["gtp", "bc", "diffusion-ql", "fql"])
+@pytest.mark.parametrize(
+    ("agent", "normal"),
+    [("gtp", False), ("bc", False), ("diffusion-ql", False), ("fql", False), ("bc", True)],
+)
 def test_nothing_trains_on_what_is_held_out(
-    agent: str, arrays: dict[str, Any], tmp_path: Path
+    agent: str, normal: bool, arrays: dict[str, Any], tmp_path: Path
 ) -> None:
     options = {name: value for name, value in SMALL.items() if agent == "gtp" or name != "k"}
+    options["normalise_observations"] = normal
     chosen = np.isin(np.repeat(np.arange(20), 5), [3, 7, 11, 15, 19])
     other = {key: value.copy() for key, value in arrays.items()}
     for key in ("observations", "actions", "rewards", "next_observations"):
@@ -113,20 +117,27 @@ def test_runs_that_hold_out_otherwise_are_rows_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "said"),
+    ("errors", "trained", "said"),
     [
-        ([0.4, 0.35, 0.36], ""),
-        ([0.4, 0.3, 0.33], "was 0.3 after 2,000 updates and is 0.33 after 3,000"),
-        ([0.2, 0.3, 0.33], "was 0.2 after 1,000 updates and is 0.33 after 3,000"),
-        ([0.4], ""),
+        ([0.4, 0.35, 0.36], [0.4, 0.3, 0.2], ""),
+        ([0.4, 0.3, 0.33], [0.4, 0.3, 0.2], "was 0.3 after 2,000 updates and is 0.33 after 3,000"),
+        ([0.2, 0.3, 0.33], [0.4, 0.3, 0.2], "was 0.2 after 1,000 updates and is 0.33 after 3,000"),
+        ([0.4], [0.4], ""),
+        # Guidance that leaves the data's actions raises both errors alike.
+        ([0.4, 0.3, 0.4], [0.4, 0.3, 0.39], ""),
+        ([0.4, 0.3, 0.4], [0.4, 0.3, 0.35], "was 0.3 after 2,000 updates and is 0.4 after 3,000"),
     ],
 )
-def test_an_error_that_has_risen_is_a_sentence(errors: list[float], said: str) -> None:
+def test_an_error_that_has_risen_on_episodes_held_out_alone_is_a_sentence(
+    errors: list[float], trained: list[float], said: str
+) -> None:
     steps = 1000.0 * np.arange(1, len(errors) + 1)
     # Two seeds, whose mean counts.
+    held, known = (np.array([[1.1 * e, 0.9 * e] for e in x]).ravel() for x in (errors, trained))
     columns = {
         "step": steps.repeat(2),
-        "held_out_error": np.array([[1.1 * e, 0.9 * e] for e in errors]).ravel(),
+        "held_out_error": held,
+        "trained_error": known,
         "map_error": np.full(2 * len(errors), 0.1),
         "euler_error": np.full(2 * len(errors), 0.1),
     }
