@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from gtp_fast import agents, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
+from gtp_fast.data import hold_out
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.policy.restore import check_fit, environment_of, restore, table_of
 from gtp_fast.system.device import current_device
@@ -53,7 +54,7 @@ def start(
     )
     place = evaluation_place(table, task, run_config, environment)
     task = judged(task, run_config, environment)
-    standard = table.moments() if run_config.normalise_observations else ((), ())
+    standard = _moments(table, run_config) if run_config.normalise_observations else ((), ())
     agent = agents.build(
         run_config.agent,
         command.agent,
@@ -186,6 +187,14 @@ def collected(task: tasks.Task, transitions: int | None) -> str:
     done = "was collected here earlier" if made.reused else "has been collected here"
     print(f"{made.dataset_id} {done}: locally made data, not Minari's")
     return str(made.path)
+
+
+def _moments(
+    table: data.TransitionTable, run_config: RunConfig
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of the observations that are trained on."""
+    share = run_config.hold_out
+    return (hold_out.split(table, share)[0] if share else table).moments()
 
 
 def _engine(run_config: RunConfig, device: torch.device, seeds: int) -> engine.Choice:
