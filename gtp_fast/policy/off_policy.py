@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gtp_fast import data, engine, reference, tasks
 from gtp_fast.agents.fqe import FQE, FQEConfig
+from gtp_fast.data import hold_out
 from gtp_fast.errors import UserError
 from gtp_fast.policy import evaluation, results
 from gtp_fast.policy.evaluation import Options, Subject
@@ -21,7 +22,7 @@ from gtp_fast.reference.philox import Stream
 from gtp_fast.system import progress
 
 HELD_OUT = 0.1
-"""Share of the episodes that energy score and coverage are taken on."""
+"""Share of the episodes for energy score and coverage, where a run has held none out."""
 STATES = 4096
 """The most states of them, spread evenly."""
 ACTIONS = 16
@@ -33,26 +34,35 @@ _KEYS = 1 << 63
 _CHUNK = 128
 
 
-def evaluate(options: Options, table: data.TransitionTable | None = None) -> dict[str, Any]:
+def evaluate(options: Options, *tables: data.TransitionTable) -> dict[str, Any]:
     """Return the protocol and the figures of an evaluation; UserError for a bad option.
 
-    table: the data of the run with raw observations; None loads them as its configuration says.
+    tables: what the run trained on, then what it held out if anything, with raw observations; none
+    loads them as its configuration says.
     """
     if options.fqe_steps < 1:
         raise UserError(f"--fqe-steps {options.fqe_steps} is too few: give at least 1.")
     subject = evaluation.subject(options)
-    if table is None:
+    # Older runs lack the setting: they hold nothing out.
+    share = subject.saved.config.get("hold_out", 0.0)
+    if not tables:
         # The policy reads observations as the environment gives them, standardised or not.
         raw = subject.saved.config | {"observation_mean": ()}
-        table = table_of(raw, device=subject.agent.device)
+        whole = table_of(raw, device=subject.agent.device)
+        tables = hold_out.split(whole, share) if share else (whole,)
+    table, judged = tables[0], tables[-1]
     fqe, own_return = critics(subject, table, options.seed)
     loss = fit(fqe, table, options.fqe_steps, options.backend)
-    likeness, states = held_out_likeness(fqe, table)
+    likeness, states = likeness_in(fqe, judged, 1.0 if share else HELD_OUT)
     return evaluation.protocol(options, subject) | {
         "fqe_steps": options.fqe_steps,
         "fqe_settings": fqe.settings,
         "fqe_diverged": [None if step < 0 else step for step in fqe.diverged.tolist()],
-        "held_out": {"share": HELD_OUT, "states": states, "seen_in_training": True},
+        "held_out": {
+            "share": share or HELD_OUT,
+            "states": states,
+            "seen_in_training": not share,
+        },
         "actions": ACTIONS,
         "radius": RADIUS,
         "means": {
@@ -111,9 +121,14 @@ def initial_value(fqe: FQE, table: data.TransitionTable) -> list[float]:
     return (torch.stack(parts).sum(0) / len(states)).tolist()
 
 
-def held_out_likeness(fqe: FQE, table: data.TransitionTable) -> tuple[dict[str, list[float]], int]:
-    """Return energy score and coverage, one value a seed, and the number of their states."""
-    episodes = reference.held_out(int(table.episode[-1]) + 1, HELD_OUT).to(table.device)
+def likeness_in(
+    fqe: FQE, table: data.TransitionTable, share: float
+) -> tuple[dict[str, list[float]], int]:
+    """Return energy score and coverage, one value a seed, and the number of their states.
+
+    share: of the table's episodes, that the states are of.
+    """
+    episodes = reference.held_out(int(table.episode[-1]) + 1, share).to(table.device)
     rows = episodes[table.episode.long()].nonzero()[:, 0]
     rows = rows[:: -(-len(rows) // STATES)]
     batch = table.gather(rows)
@@ -145,6 +160,7 @@ def table(record: Mapping[str, Any]) -> str:
         "coverage": (means["coverage"], 3),
     }
     settings = record["fqe_settings"]
+    seen = "seen them too" if held_out["seen_in_training"] else "not seen them"
     lines = [
         *results.heading(record, "without an environment"),
         f"fitted Q evaluation: {record['fqe_steps']:,} updates, width {settings['width']}, "
@@ -156,8 +172,8 @@ def table(record: Mapping[str, Any]) -> str:
         "of the data's episodes, in the rewards of training; a time limit ends neither",
         f"energy score (lower is better), coverage (share of states with one of "
         f"{record['actions']} actions within {record['radius']:g} of the data's):",
-        f"in {held_out['states']:,} states of the {held_out['share']:.0%} of episodes held out by "
-        "their number; training has seen them too",
+        f"in {held_out['states']:,} states of the {100 * held_out['share']:.3g}% of episodes held "
+        f"out by their number; training has {seen}",
     ]
     lines += [
         f"FQE of seed {seed} diverged at update {step:,}: its value means nothing"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -156,17 +156,19 @@ def figures(found: Evaluation) -> dict[str, Any]:
     return {f"evaluation_{name}": values for name, values in found.means().items()}
 
 
-def by_data(run: Run, agent: Agent, table: TransitionTable, updates: int) -> str:
+def by_data(run: Run, agent: Agent, tables: Sequence[TransitionTable], updates: int) -> str:
     """Judge a run without an environment by its data; return what is printed of it.
 
-    table: as the agent read it. The fitted Q evaluation takes no more updates than the run.
+    tables: as the agent read it, then what was held out, if anything. The fitted Q evaluation takes
+    no more updates than the run.
     """
     steps = min(FQE_STEPS, updates)
     options = Options(run=str(run), fqe=True, fqe_steps=steps, device=str(agent.device))
-    raw = replace(table, lots=None)
+    raw = [replace(table, lots=None) for table in tables]
     if agent.setup.observation_mean:
         mean, scale = (x.double().cpu() for x in agent.standard)
-        raw = raw.standardised((-mean / scale).tolist(), (1.0 / scale).tolist())
-    record = off_policy.evaluate(options, raw)
+        back = (-mean / scale).tolist(), (1.0 / scale).tolist()
+        raw = [table.standardised(*back) for table in raw]
+    record = off_policy.evaluate(options, *raw)
     off_policy.write(record)
     return f"\n{off_policy.table(record)}\n\nrun folder  {run.path}"

@@ -141,7 +141,8 @@ class Trainer:
                 self.run.write_summary(console.summary(self.facts, self._outcome(done)))
             asked = self.settings["evaluation"].get("reason") != NO_ENVIRONMENT
             if done == self.steps and asked:
-                print(judge.by_data(self.run, self.agent, self.table, self.steps))
+                tables = self.table, *self.held_out
+                print(judge.by_data(self.run, self.agent, tables, self.steps))
         return 0
 
     def _outcome(self, done: int) -> console.Outcome:

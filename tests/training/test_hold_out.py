@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from fake_runs import config
 
 import gtp_fast
-from gtp_fast import tasks
+from gtp_fast import cli, evaluate, tasks
 from gtp_fast.data import hold_out, load_table
 from gtp_fast.errors import UserError
 from gtp_fast.runs import checkpoint, guidance
@@ -106,6 +107,21 @@ def test_a_run_that_goes_on_holds_the_same_episodes_out(
     for name in ("held_out_error", "flow_loss"):
         one, two = (run.metrics[name][~np.isnan(run.metrics[name])] for run in (whole, part))
         assert np.array_equal(one, two), name
+
+
+def test_episodes_held_out_judge_a_policy_by_data_that_it_has_not_seen(
+    arrays: dict[str, Any], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "set.npz", **arrays)
+    options = SMALL | {"env": None, "hold_out": 0.25, "output": tmp_path / "a"}
+    run = gtp_fast.fit(tmp_path / "set.npz", **options)
+    (path,) = (run.path / "evaluations").iterdir()
+    first = json.loads(path.read_text())
+    # Five episodes of five rows.
+    assert first["held_out"] == {"share": 0.25, "states": 25, "seen_in_training": False}
+    path.unlink()
+    assert cli.run(evaluate.main, [str(run), "--fqe", "--fqe-steps", "20"]) == 0
+    assert json.loads(path.read_text()) == first
 
 
 def test_runs_that_hold_out_otherwise_are_rows_of_their_own() -> None:
