@@ -104,7 +104,8 @@ def held_out_figures(agent: Agent, table: TransitionTable, held: TransitionTable
     """Return the error of the mean action on rows of both tables.
 
     `trained_error`: on rows that are trained on; `held_out_error`: on those that are not. Squared
-    and per action number, of SAMPLES actions as the agent acts, with all of their noise.
+    and per action number, of SAMPLES actions by the map or the steps that act, with all of their
+    noise and none chosen among candidates.
     """
     policy = agent.ops.sampler(agent.acting_policy(noise_scale=1.0))
     found = {}

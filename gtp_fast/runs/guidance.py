@@ -187,7 +187,7 @@ def _means(columns: Columns, at: NDArray[np.bool_]) -> Figures:
     )
     rows = dict.fromkeys(_WEIGHTS, weighted) | dict.fromkeys(_QUARTILES, ordered)
     found = {}
-    for name in (*_WEIGHTS, *_ACTIONS):
+    for name in (*_WEIGHTS, *_ACTIONS, _TRAINED, _HELD_OUT):
         values = columns[name][rows.get(name, at)] if name in columns else np.empty(0)
         if not np.isnan(values).all():
             found[name] = float(np.nanmean(values))

@@ -107,6 +107,8 @@ def test_a_run_that_goes_on_holds_the_same_episodes_out(
     for name in ("held_out_error", "flow_loss"):
         one, two = (run.metrics[name][~np.isnan(run.metrics[name])] for run in (whole, part))
         assert np.array_equal(one, two), name
+    for name in ("held_out_error", "trained_error"):
+        assert part.summary["health"][name] == part.metrics[name][-1], name
 
 
 def test_episodes_held_out_judge_a_policy_by_data_that_it_has_not_seen(
