@@ -15,8 +15,8 @@ row in which all weights of a seed are the same has no advantage weights: it cou
 the first two figures, and for the third only where whole episodes guide.
 
 Where episodes are held out, their error may end at most 5 % above its least, besides what the error
-on the data that are trained on has risen by since, as guidance that leaves the data's actions raises
-both: above that the policy learns the data by heart.
+on rows that are trained on has risen by since, as guidance away from the data raises both: above
+that the policy learns the data by heart.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 import sets
 import torch
-from fake_runs import config
+from fake_runs import add_scores, config
 
 import gtp_fast
-from gtp_fast import cli, evaluate, tasks
+from gtp_fast import cli, evaluate, report, tasks
 from gtp_fast.data import hold_out, load_table
 from gtp_fast.errors import UserError
-from gtp_fast.runs import checkpoint, guidance
+from gtp_fast.runs import Run, checkpoint, guidance
 from gtp_fast.studies import conditions
 from gtp_fast.tasks import of_dataset
 
@@ -132,6 +133,20 @@ def test_runs_that_hold_out_otherwise_are_rows_of_their_own() -> None:
         for more in ({}, {"hold_out": 0.0}, {"hold_out": 0.05})
     ]
     assert rows[0] == rows[1] != rows[2]
+
+
+def test_a_page_shows_that_one_of_its_runs_holds_out(tmp_path: Path) -> None:
+    runs = []
+    for name, more in (("a", {}), ("b", {"hold_out": 0.05})):
+        run = Run(tmp_path / name)
+        run.path.mkdir()
+        run.write_config(config(**more))
+        add_scores(run, 100, [[1.0] * 3] * 2, [4, 7])
+        runs.append(str(run))
+    page = tmp_path / "page.html"
+    assert cli.run(report.main, [*runs, "--html", str(page)]) == 0
+    (row,) = re.findall(r"<tr>(?:(?!</tr>).)*>hold_out<.*?</tr>", page.read_text(), re.DOTALL)
+    assert re.sub(r"<[^>]+>", " ", row).split() == ["hold_out", "0", "0.05"]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def settings(members: Sequence[Member]) -> Html | None:
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     rules = {f"rules/{k}": v for k, v in mapping(config.get("rules")).items()}
     general = {name: config[name] for name in _GENERAL if name in config}
+    # Older runs lack the setting: they hold nothing out.
+    general["hold_out"] = config.get("hold_out", 0.0)
     own = nested.flat(mapping(config.get("agent_settings")))
     return {"agent": config["agent"]} | own | general | rules
 
