@@ -97,7 +97,7 @@ def sentences(columns: Columns, steps: int, act_by: str | None) -> dict[str, str
 
 
 def _by_heart(columns: Columns) -> str:
-    """Say that the error on episodes held out alone has risen; empty where it has not."""
+    """Say that the error on episodes held out alone has risen; else empty."""
     if not {_HELD_OUT, _TRAINED} <= columns.keys():
         return ""
     steps = np.unique(columns["step"][~np.isnan(columns[_HELD_OUT])])
