@@ -46,6 +46,8 @@ class Command:
     task: Task
     asked_rules: Mapping[str, Any] = field(default_factory=dict)
     """The rules that were asked for by name, also where they are the task's own."""
+    asked: frozenset[str] | None = None
+    """Names of all options that were given; None where nothing may follow from the data."""
 
 
 def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Command:
@@ -113,7 +115,7 @@ def _checked(run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[st
         for name, value in vars(rules).items()
         if value != getattr(task.rules, name) or asked & {name, f"no_{name}"}
     }
-    command = Command(run, rules, settings, task, asked_rules)
+    command = Command(run, rules, settings, task, asked_rules, frozenset(asked))
     check(run)
     guided.check(run, settings, task, asked)
     return command

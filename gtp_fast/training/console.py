@@ -18,6 +18,7 @@ from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run, evaluations, guidance
 from gtp_fast.system.numbers import many, mean_and_deviation
 from gtp_fast.tasks import TRY, Task
+from gtp_fast.training import sized
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def announce(facts: Facts) -> None:
     )
     sources = dict.fromkeys(facts.settings.get("setting_sources", {}).values())
     print(f"defaults    {'; '.join(sources) or 'the same on every task'}")
+    if settings.get("setting_sources", {}).get("width") == sized.SOURCE:
+        print(f"width       {sized.NARROW}, for fewer than {sized.FEW:,} transitions (or --width)")
     if table.lots is not None:
         print(
             "batches     better episodes have a larger share; of the rows "

@@ -19,6 +19,7 @@ from gtp_fast.data import hold_out
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.policy.restore import check_fit, environment_of, restore, table_of
 from gtp_fast.system.device import current_device
+from gtp_fast.training import sized
 from gtp_fast.training.callbacks import Callback
 from gtp_fast.training.config import Command
 from gtp_fast.training.options import RunConfig
@@ -55,9 +56,10 @@ def start(
     place = evaluation_place(table, task, run_config, environment)
     task = judged(task, run_config, environment)
     standard = _moments(table, run_config) if run_config.normalise_observations else ((), ())
+    settings = sized.settings(command, len(table))
     agent = agents.build(
         run_config.agent,
-        command.agent,
+        settings,
         table.observation_dim,
         table.action_dim,
         run_config.seeds,
@@ -79,7 +81,9 @@ def start(
     )
     try:
         steps = run_config.steps or task.updates
-        run.write_config(describe(run_config, task, dataset, table, agent, steps, place))
+        facts = describe(run_config, task, dataset, table, agent, steps, place)
+        facts["setting_sources"] |= sized.sources(command, settings)
+        run.write_config(facts)
         run.write_environment(agent.ops.describe())
         return Trainer.held(
             run,

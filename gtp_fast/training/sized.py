@@ -1,0 +1,34 @@
+"""The width of GTP's networks that follows from the size of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from gtp_fast.agents.gtp.config import GTPConfig
+
+if TYPE_CHECKING:
+    from gtp_fast.training.config import Command
+
+FEW = 150_000
+"""Transitions below which a network of the default width learns the data by heart too soon."""
+NARROW = 128
+SOURCE = "ours, by the size of the data: docs/guidance.md"
+
+
+def settings(command: Command, transitions: int) -> Any:
+    """Return a new run's settings of the agent, narrow where its data are few.
+
+    A width that was asked for, a task's own and the paper's (`--preset paper`) stay.
+    """
+    given = command.agent
+    free = command.asked is not None and "width" not in command.asked
+    by_size = isinstance(given, GTPConfig) and command.run.preset == "auto" and transitions < FEW
+    if not free or not by_size or given.width != GTPConfig.width:
+        return given
+    return dataclasses.replace(given, width=NARROW)
+
+
+def sources(command: Command, chosen: Any) -> dict[str, str]:
+    """Return where the width comes from, where it follows from the size of the data."""
+    return {} if chosen == command.agent else {"width": SOURCE}
