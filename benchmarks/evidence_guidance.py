@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from benchmarks.evidence_runs import CLONE
 from benchmarks.evidence_tables import OURS, Row, chance
 from gtp_fast.studies import stats
 from gtp_fast.studies.markdown import table as markdown
+from gtp_fast.training import sized
 
 Pair = tuple[Row, Row]
 ENOUGH = 3
@@ -56,18 +57,37 @@ def section(table: Sequence[Row], order: Sequence[str]) -> list[str]:
     found = pairs(table)
     if not found:
         return []
-    tasks = [task for task in order if any(task in _both(pair, order) for pair in found)]
-    lines = [[task, *(_cell(pair, task) for pair in found)] for task in tasks]
-    lines.append([f"**apart, of {ENOUGH} seeds each**", *(_count(p, order) for p in found)])
-    names = [_name(ours) for ours, _ in found]
+    columns = {_name(pair[0]): dict.fromkeys(_both(pair, order), pair) for pair in found}
+    default = _by_default(found, order)
+    if len({id(pair) for pair in default.values()}) > 1:
+        columns[f"the default width, {found[0][0].first['steps']:,} updates"] = default
+    tasks = [task for task in order if any(task in column for column in columns.values())]
+    lines = [[task, *(_cell(c.get(task), task) for c in columns.values())] for task in tasks]
+    lines.append([f"**apart, of {ENOUGH} seeds each**", *map(_count, columns.values())])
     return [
         "## Guidance against cloning, task by task",
-        markdown(["task", *names], lines, aligned=False),
+        markdown(["task", *columns], lines, aligned=False),
         f"Score of `{OURS}` less that of `{CLONE}`; in parentheses: seeds of each. *Apart*: both "
         f"have {ENOUGH} seeds or more and the 95 % intervals of their means do not touch. So few "
         "seeds make the intervals too narrow: with three each, agents that are equal come out "
-        "apart about one time in ten, with four each one time in fifteen.",
+        "apart about one time in ten, with four each one time in fifteen. The default width is "
+        f"{sized.NARROW} for fewer than {sized.FEW:,} transitions, else {sized.width(sized.FEW)}.",
     ]
+
+
+def _by_default(found: Sequence[Pair], order: Sequence[str]) -> dict[str, Pair]:
+    """Return by task the pair of the width that a run has by default, at the first one's length."""
+    chosen: dict[str, Pair] = {}
+    for pair in found:
+        size = pair[0].first["steps"], pair[0].first["width"]
+        for task in _both(pair, order):
+            if size == (found[0][0].first["steps"], sized.width(_transitions(pair, task))):
+                chosen[task] = pair
+    return chosen
+
+
+def _transitions(pair: Pair, task: str) -> int:
+    return int(pair[0].runs[task][0]["transitions"])
 
 
 def apart(ours: Sequence[float], clone: Sequence[float]) -> int:
@@ -90,9 +110,9 @@ def _name(ours: Row) -> str:
     return f"width {ours.first['width']}, {ours.first['steps']:,} updates"
 
 
-def _cell(pair: Pair, task: str) -> str:
+def _cell(pair: Pair | None, task: str) -> str:
     """Return the distance of the means, whether it is apart, and the numbers of seeds."""
-    if task not in _both(pair, [task]):
+    if pair is None:
         return "-"
     ours, clone = (row.scores(task) for row in pair)
     # Adding 0.0 makes -0.0, which a difference may be rounded to, a plain 0.0.
@@ -101,8 +121,8 @@ def _cell(pair: Pair, task: str) -> str:
     return f"{words} ({len(ours)}, {len(clone)})"
 
 
-def _count(pair: Pair, order: Sequence[str]) -> str:
-    scores = [[row.scores(task) for row in pair] for task in _both(pair, order)]
+def _count(column: Mapping[str, Pair]) -> str:
+    scores = [[row.scores(task) for row in pair] for task, pair in column.items()]
     enough = [pair for pair in scores if min(map(len, pair)) >= ENOUGH]
     sides = [apart(*pair) for pair in enough]
     return f"above {sides.count(1)}, below {sides.count(-1)}, of {len(sides)}"

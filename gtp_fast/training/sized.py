@@ -16,6 +16,11 @@ NARROW = 128
 SOURCE = "ours, by the size of the data: docs/guidance.md"
 
 
+def width(transitions: int) -> int:
+    """Return GTP's width by default for so many transitions."""
+    return NARROW if transitions < FEW else GTPConfig.width
+
+
 def settings(command: Command, transitions: int) -> Any:
     """Return a new run's settings of the agent, narrow where its data are few.
 
@@ -23,10 +28,10 @@ def settings(command: Command, transitions: int) -> Any:
     """
     given = command.agent
     free = command.asked is not None and "width" not in command.asked
-    by_size = isinstance(given, GTPConfig) and command.run.preset == "auto" and transitions < FEW
+    by_size = isinstance(given, GTPConfig) and command.run.preset == "auto"
     if not free or not by_size or given.width != GTPConfig.width:
         return given
-    return dataclasses.replace(given, width=NARROW)
+    return dataclasses.replace(given, width=width(transitions))
 
 
 def sources(command: Command, chosen: Any) -> dict[str, str]:

@@ -26,6 +26,7 @@ from benchmarks import (  # noqa: E402
 from gtp_fast import cli, collect, runs, train  # noqa: E402
 from gtp_fast.errors import UserError  # noqa: E402
 from gtp_fast.runs import Run  # noqa: E402
+from gtp_fast.training import sized  # noqa: E402
 
 MAZES = ("pointmaze-umaze", "pointmaze-large")
 CAMPAIGN = evidence_runs.Campaign(MAZES, ("gtp", "gtp-clone", "bc"), (0, 1), 100, 16)
@@ -148,7 +149,9 @@ def test_runs_without_scores_or_without_a_rate_do_no_harm(found: Path) -> None:
     assert any("gtp-clone" in one and one.rstrip(" |").endswith("-") for one in page.splitlines())
 
 
-def test_guidance_is_compared_with_cloning_task_by_task(found: Path) -> None:
+def test_guidance_is_compared_with_cloning_task_by_task(
+    found: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cell(found, MAZES[1], "gtp-clone", 0, NONE)
     cell(found, MAZES[0], "gtp", 2, HALF)
     cell(found, MAZES[0], "gtp-clone", 2, NONE)
@@ -157,7 +160,8 @@ def test_guidance_is_compared_with_cloning_task_by_task(found: Path) -> None:
         cell(found / "wide", MAZES[0], "gtp", seed, ours, **wide)
         wide["agent_settings"] |= {"eta": [0.0]}
         cell(found / "wide", MAZES[0], "gtp-clone", seed, clone, **wide)
-    page = evidence_page.page(evidence_runs.collect(found), CAMPAIGN)
+    records = evidence_runs.collect(found)
+    page = evidence_page.page(records, CAMPAIGN)
     table = page[page.index("## Guidance against cloning") :]
     assert line(table, "task") == ["task", "width 16, 100 updates", "width 32, 100 updates"]
     # At width 16 the intervals are [50, 100] and [0, 50] and touch; one seed is not enough.
@@ -165,6 +169,16 @@ def test_guidance_is_compared_with_cloning_task_by_task(found: Path) -> None:
     assert line(table, "pointmaze-large")[1:] == ["+100.0 (1, 1)", "-"]
     count = line(table, "**apart, of 3 seeds each**")[1:]
     assert count == ["above 0, below 0, of 1", "above 1, below 0, of 1"]
+    # By default the network is as wide as the data are many: narrow in the second maze alone.
+    for record in records:
+        record["transitions"] = 1_000 if record["task"] == MAZES[0] else 10
+    monkeypatch.setattr(sized, "width", lambda transitions: 32 if transitions > 100 else 16)
+    page = evidence_page.page(records, CAMPAIGN)
+    table = page[page.index("## Guidance against cloning") :]
+    assert line(table, "task")[3] == "the default width, 100 updates"
+    assert line(table, "pointmaze-umaze")[3] == "+83.3, apart (3, 3)"
+    assert line(table, "pointmaze-large")[3] == "+100.0 (1, 1)"
+    assert line(table, "**apart, of 3 seeds each**")[3] == "above 1, below 0, of 1"
 
 
 def test_both_widths_of_a_compared_pair_are_drawn(
