@@ -76,7 +76,7 @@ def section(table: Sequence[Row], order: Sequence[str]) -> list[str]:
 
 
 def _by_default(found: Sequence[Pair], order: Sequence[str]) -> dict[str, Pair]:
-    """Return by task the pair of the width that a run has by default, at the first one's length."""
+    """Return by task the pair of the default width, at the first one's length."""
     chosen: dict[str, Pair] = {}
     for pair in found:
         size = pair[0].first["steps"], pair[0].first["width"]

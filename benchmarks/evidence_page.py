@@ -91,7 +91,7 @@ def _about_sums(table: Sequence[Row], records: Sequence[Record], campaign: Campa
     lines = [
         "- Hours per seed: training alone, evaluation left out, as the runs took them on "
         f"{_listed(_values(records, 'processor'))}; other work on the machine is in them. Speed is "
-        "measured in [performance.md](performance.md)."
+        "measured in `docs/performance.md`."
     ]
     if any(row.main and row.name == OURS for row in table):
         lines.insert(
