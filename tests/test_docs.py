@@ -252,6 +252,13 @@ def test_the_figures_of_episodes_held_out_are_the_committed_ones() -> None:
             assert line.replace("|  |", "| |") in page
 
 
+def test_the_figures_of_the_long_run_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "guidance.md").read_text()
+    found = json.loads((ROOT / "docs" / "long_run.json").read_text())
+    (scores,) = found["normalised_return"].values()
+    assert f"scores {', '.join(f'{score:.1f}' for score in scores.values())} after each" in page
+
+
 def test_the_citation_names_the_version_of_the_package() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == gtp_fast.__version__
