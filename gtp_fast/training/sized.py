@@ -24,12 +24,12 @@ def width(transitions: int) -> int:
 def settings(command: Command, transitions: int) -> Any:
     """Return a new run's settings of the agent, narrow where its data are few.
 
-    A width that was asked for, a task's own and the paper's (`--preset paper`) stay.
+    A width that was asked for, a task's own and the paper's (`--preset paper`) stay. transitions:
+    of the whole set, held-out episodes included.
     """
     given = command.agent
-    free = command.asked is not None and "width" not in command.asked
-    by_size = isinstance(given, GTPConfig) and command.run.preset == "auto"
-    if not free or not by_size or given.width != GTPConfig.width:
+    chosen = command.asked is None or "width" in command.asked | command.task.settings.keys()
+    if chosen or not isinstance(given, GTPConfig) or command.run.preset == "paper":
         return given
     return dataclasses.replace(given, width=width(transitions))
 

@@ -11,6 +11,7 @@ import sets
 
 import gtp_fast
 from gtp_fast import cli, train
+from gtp_fast.agents import task_settings
 from gtp_fast.studies.protocol import Protocol
 from gtp_fast.studies.sweeps import plan
 from gtp_fast.training import config, sized
@@ -49,11 +50,21 @@ def test_a_width_that_was_asked_for_and_other_agents_stay(
 def test_the_limit_is_a_number_of_transitions() -> None:
     command = config.parse(["--task", "hopper-medium"])
     assert [sized.settings(command, rows).width for rows in (149_999, 150_000)] == [128, 256]
-    asked = config.parse(["--task", "hopper-medium", "--width", "256"])
-    assert sized.settings(asked, 10).width == 256
+    for words in (["--width", "256"], ["--width=256"]):
+        asked = config.parse(["--task", "hopper-medium", *words])
+        assert sized.settings(asked, 10).width == 256
     # The demo's own width is narrower still.
     demo = config.parse(["--task", "pointmaze-demo"])
     assert sized.settings(demo, 10).width == 64
+
+
+def test_a_tasks_own_width_stays_though_it_is_that_of_the_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = task_settings.Entry("hopper-medium", "tried", {"width": 256})
+    monkeypatch.setitem(task_settings.TABLE, "gtp", (own,))
+    assert sized.settings(config.parse(["--task", "hopper-medium"]), 10).width == 256
+    assert sized.settings(config.parse(["--task", "walker2d-medium"]), 10).width == 128
 
 
 def test_studies_give_all_agents_one_width(tmp_path: Path) -> None:
