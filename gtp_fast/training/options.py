@@ -51,7 +51,8 @@ class RunConfig:
     """
     preset: task_settings.Preset = "auto"
     """Settings of gtp that are not given: auto takes what has won here, by --steps
-    (docs/guidance.md says which, and what each bought); paper takes those of the paper.
+    and the size of the data (docs/guidance.md says which, and what each bought); paper takes those
+    of the paper.
     """
     engine: str = "auto"
     """How updates are run: eager, compiled (torch.compile), captured (CUDA graphs), fused (fused

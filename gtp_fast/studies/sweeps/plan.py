@@ -156,7 +156,7 @@ def _command(source: str, entry: Entry) -> Command:
     dataset = typed.pop("dataset", None)
     typed.pop("agent", None)
     try:
-        # All agents of a study have one width, whatever the size of the data.
+        # A study's widths do not follow from the size of the data: its agents are compared.
         command = dataclasses.replace(config.of_keywords(dataset, agent, typed), asked=None)
         if command.run.device not in _DEVICES:
             raise UserError(f"--device must be one of {', '.join(_DEVICES)}.")
