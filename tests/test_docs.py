@@ -259,6 +259,22 @@ def test_the_figures_of_the_long_run_are_the_committed_ones() -> None:
     assert f"scores {', '.join(f'{score:.1f}' for score in scores.values())} after each" in page
 
 
+def test_the_figures_of_both_widths_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "guidance.md").read_text()
+    table = page[page.index("### Few data") : page.index("### Weight decay")]
+    scores: dict[tuple[str, int], list[float]] = {}
+    for file in ("results.json", "other_tasks/results.json"):
+        for run in json.loads((ROOT / "docs" / file).read_text())["runs"]:
+            if (run["label"], run["steps"]) == ("gtp", 100_000):
+                scores.setdefault((run["task"], run["width"]), []).extend(run["scores"])
+    rows = [line.replace("*", "").strip("| ").split(" | ") for line in table.splitlines()]
+    rows = [row for row in rows if row[0].split(",")[0] in {task for task, _ in scores}]
+    assert len(rows) == 10
+    for task, _, *cells in rows:
+        found = [scores[task.split(",")[0], width] for width in (128, 256)]
+        assert cells == [f"{sum(one) / len(one):.1f} ({len(one)})" for one in found]
+
+
 def test_the_citation_names_the_version_of_the_package() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == gtp_fast.__version__

@@ -105,13 +105,15 @@ def layout(
     has no such vectors.
     """
     parts = leaves(space) if space.get("type") == "Dict" else None
-    if positions:
+    fits = parts is not None and all(_is_vector(parts.get(key, {})) for key in keys or ())
+    # Data of another task are that first of all.
+    if positions and (fits or not keys):
         _check_goals(name, parts or {})
     if parts is None and not keys and _is_vector(space):
         return Layout(("",), (int(space["shape"][0]),))
     if parts is not None and keys is None:
         return _inferred(name, parts)
-    if parts is not None and keys and all(_is_vector(parts.get(key, {})) for key in keys):
+    if parts is not None and keys and fits:
         return Layout(keys, tuple(int(parts[key]["shape"][0]) for key in keys))
     has = f"the keys {', '.join(parts)}" if parts is not None else _words(space)
     if keys is None:
