@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gtp_fast.agents.acting import ActBy
     from gtp_fast.agents.base import Agent
     from gtp_fast.data.table import TransitionTable
+    from gtp_fast.reference import FoldedPolicy
 
 Figures = dict[str, list[float]]
 ROWS = 1024
@@ -86,11 +87,7 @@ def action_figures(agent: Agent, table: TransitionTable, index: Tensor) -> Figur
     states = batch.observation.to(agent.dtype).repeat(1, SAMPLES, 1)
     drawn = {}
     for name, policy in (("map", agent.folded(agent.acting_weights)), ("euler", euler)):
-        sampler = agent.ops.sampler(policy)
-        noise = agent.chain_noise(0, Stream.HEALTH_ACTION, states.shape[1], sampler.draws)
-        drawn[name] = sampler.sample(states, noise).view(
-            len(states), SAMPLES, *batch.action.shape[1:]
-        )
+        drawn[name] = _samples(agent, policy, states)
     return {
         **{
             f"{name}_error": reference.mean_action_error(samples, batch.action).tolist()
@@ -107,15 +104,21 @@ def held_out_figures(agent: Agent, table: TransitionTable, held: TransitionTable
     and per action number, of SAMPLES actions by the map or the steps that act, with all of their
     noise and none chosen among candidates.
     """
-    policy = agent.ops.sampler(agent.acting_policy(noise_scale=1.0))
-    found = {}
+    policy, found = agent.acting_policy(noise_scale=1.0), {}
     for name, one in (("trained_error", table), ("held_out_error", held)):
         batch = one.gather(rows(agent, one))
         states = agent.raw(batch.observation.to(agent.dtype)).repeat(1, SAMPLES, 1)
-        noise = agent.chain_noise(0, Stream.HEALTH_ACTION, states.shape[1], policy.draws)
-        actions = policy.sample(states, noise).view(len(states), SAMPLES, *batch.action.shape[1:])
+        actions = _samples(agent, policy, states)
         found[name] = reference.mean_action_error(actions, batch.action).tolist()
     return found
+
+
+def _samples(agent: Agent, policy: FoldedPolicy, states: Tensor) -> Tensor:
+    """Return actions [S, SAMPLES, n, A] at states [S, SAMPLES n, O], always by the same noise."""
+    sampler = agent.ops.sampler(policy)
+    noise = agent.chain_noise(0, Stream.HEALTH_ACTION, states.shape[1], sampler.draws)
+    count = states.shape[1] // SAMPLES
+    return sampler.sample(states, noise).view(len(states), SAMPLES, count, -1)
 
 
 def action_spread(agent: Agent, table: TransitionTable, count: int = 256) -> Figures:

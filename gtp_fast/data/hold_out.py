@@ -12,12 +12,14 @@ from gtp_fast.errors import UserError
 from gtp_fast.system.numbers import many
 
 
-def split(table: TransitionTable, share: float) -> tuple[TransitionTable, TransitionTable]:
+def split(table: TransitionTable, share: float) -> tuple[TransitionTable, ...]:
     """Return the table without a share of its episodes, and those, spread over its length.
 
-    share: from 0 to below 1. The same table and share give the same episodes. Raises UserError
-    where it is less than one episode.
+    share: from 0, which gives the table alone, to below 1. The same table and share give the same
+    episodes. Raises UserError where it is less than one episode.
     """
+    if not share:
+        return (table,)
     count = int(table.episode[-1]) + 1
     at = torch.arange(count + 1, dtype=torch.float64) * share
     # Where the sum of the shares passes a whole number, an episode is held out.

@@ -48,8 +48,7 @@ def evaluate(options: Options, *tables: data.TransitionTable) -> dict[str, Any]:
     if not tables:
         # The policy reads observations as the environment gives them, standardised or not.
         raw = subject.saved.config | {"observation_mean": ()}
-        whole = table_of(raw, device=subject.agent.device)
-        tables = hold_out.split(whole, share) if share else (whole,)
+        tables = hold_out.split(table_of(raw, device=subject.agent.device), share)
     table, judged = tables[0], tables[-1]
     fqe, own_return = critics(subject, table, options.seed)
     loss = fit(fqe, table, options.fqe_steps, options.backend)

@@ -55,7 +55,9 @@ def start(
     )
     place = evaluation_place(table, task, run_config, environment)
     task = judged(task, run_config, environment)
-    standard = _moments(table, run_config) if run_config.normalise_observations else ((), ())
+    standard: tuple[tuple[float, ...], tuple[float, ...]] = (), ()
+    if run_config.normalise_observations:
+        standard = hold_out.split(table, run_config.hold_out)[0].moments()
     settings = sized.settings(command, len(table))
     agent = agents.build(
         run_config.agent,
@@ -191,14 +193,6 @@ def collected(task: tasks.Task, transitions: int | None) -> str:
     done = "was collected here earlier" if made.reused else "has been collected here"
     print(f"{made.dataset_id} {done}: locally made data, not Minari's")
     return str(made.path)
-
-
-def _moments(
-    table: data.TransitionTable, run_config: RunConfig
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation of the observations that are trained on."""
-    share = run_config.hold_out
-    return (hold_out.split(table, share)[0] if share else table).moments()
 
 
 def _engine(run_config: RunConfig, device: torch.device, seeds: int) -> engine.Choice:

@@ -58,9 +58,8 @@ class Trainer:
         self.run, self.agent, self.start = run, agent, start
         self.settings: dict[str, Any] = run.config()
         # Older run folders lack the setting: they hold nothing out.
-        share = self.settings.get("hold_out", 0.0)
-        parts = hold_out.split(table, share) if share else (table,)
-        self.table, self.held_out = agent.drawn_from(parts[0]), parts[1:]
+        trained, *self.held_out = hold_out.split(table, self.settings.get("hold_out", 0.0))
+        self.table = agent.drawn_from(trained)
         self.steps: int = self.settings["steps"]
         task = task or tasks.of_run(self.settings)
         self.judge = judge.Judge(run, agent, table, task, start, environment, self._evaluating)
