@@ -13,10 +13,11 @@ from gtp_fast.system.numbers import many
 
 
 def split(table: TransitionTable, share: float) -> tuple[TransitionTable, ...]:
-    """Return the table without a share of its episodes, and those, spread over its length.
+    """Return the table without some of its episodes, then the table of those.
 
-    share: from 0, which gives the table alone, to below 1. The same table and share give the same
-    episodes. Raises UserError where it is less than one episode.
+    share: what part of the episodes is held out, spread evenly; below 1, and 0 gives the table
+    alone. The same table and share give the same episodes. Raises UserError where the share is
+    less than one episode.
     """
     if not share:
         return (table,)

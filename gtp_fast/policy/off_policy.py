@@ -125,7 +125,7 @@ def likeness_in(
 ) -> tuple[dict[str, list[float]], int]:
     """Return energy score and coverage, one value a seed, and the number of their states.
 
-    share: of the table's episodes, that the states are of.
+    share: what part of the table's episodes the states are taken from.
     """
     episodes = reference.held_out(int(table.episode[-1]) + 1, share).to(table.device)
     rows = episodes[table.episode.long()].nonzero()[:, 0]

@@ -14,9 +14,9 @@ Guidance beyond any of the first three is noise; a map beyond the last lags behi
 row in which all weights of a seed are the same has no advantage weights: it counts for neither of
 the first two figures, and for the third only where whole episodes guide.
 
-Where episodes are held out, their error may end at most 5 % above its least, besides what the error
-on rows that are trained on has risen by since, as guidance away from the data raises both: above
-that the policy learns the data by heart.
+Where episodes are held out, the error on them is followed from its least value on. Guidance away
+from the data raises it and the error on trained rows alike. Where it rises by more than that, and by
+more than 5 % of its least value besides, the policy learns the data by heart.
 """
 
 from __future__ import annotations
