@@ -15,8 +15,8 @@ row in which all weights of a seed are the same has no advantage weights: it cou
 the first two figures, and for the third only where whole episodes guide.
 
 Where episodes are held out, the error on them is followed from its least value on. Guidance away
-from the data raises it and the error on trained rows alike. Where it rises by more than that, and by
-more than 5 % of its least value besides, the policy learns the data by heart.
+from the data raises it and the error on trained rows alike. Where it rises by more than that and
+5 % of its least value together, the policy learns the data by heart.
 """
 
 from __future__ import annotations
