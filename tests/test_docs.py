@@ -192,6 +192,9 @@ def test_the_figures_of_the_readmes_claims_are_generated_ones() -> None:
     )[:3]
     said = re.findall(r"\*\*([\d.]+)\*\*|scores ([\d.]+),|on (\d+) tasks", guided)
     assert ["".join(one) for one in said] == [mine, clone, count]
+    ((above, below),) = re.findall(r"apart.*above (\d+), below (\d+), of \d+ \|$", results, re.M)
+    words = ("none", "one", "two", "three", "four", "five", "six", "seven")
+    assert f"clearly above its clone on {words[int(above)]}," in guided and below == "0"
     table = readme.partition("<!-- benchmarks:begin -->")[2]
     for figure in re.findall(r"([\d.]+)(?= us| ms|x as long)", claims):
         assert figure in table, figure
