@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gtp_fast import reference
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.errors import UserError
 from gtp_fast.system.numbers import many
@@ -15,23 +16,31 @@ from gtp_fast.system.numbers import many
 def split(table: TransitionTable, share: float) -> tuple[TransitionTable, ...]:
     """Return the table without some of its episodes, then the table of those.
 
-    share: what part of the episodes is held out, spread evenly; below 1, and 0 gives the table
-    alone. The same table and share give the same episodes. Raises UserError where the share is
-    less than one episode.
+    share: what part of the episodes is held out, at least one; below 1, and 0 gives the table
+    alone. Raises UserError where none is left to train on.
     """
     if not share:
         return (table,)
-    count = int(table.episode[-1]) + 1
-    at = torch.arange(count + 1, dtype=torch.float64) * share
-    # Where the sum of the shares passes a whole number, an episode is held out.
-    chosen = (at[1:].floor() > at[:-1].floor()).to(table.device)
-    if not chosen.any():
+    rows = _held_out(table, share)
+    if rows.all():
+        episodes = many(int(table.episode[-1]) + 1, "episode")
         raise UserError(
-            f"--hold-out {share:g} of {table.dataset_id} holds out none of "
-            f"{many(count, 'episode')}: name a larger share."
+            f"--hold-out {share:g} of {table.dataset_id} leaves nothing of its {episodes} to "
+            "train on: name a smaller share, or 0 where there is but one episode."
         )
-    rows = chosen[table.episode.long()]
     return _part(table, ~rows), _part(table, rows)
+
+
+def held_out(table: TransitionTable, share: float) -> TransitionTable:
+    """Return the table of the episodes that `split` holds out; of one episode, all of it."""
+    return _part(table, _held_out(table, share))
+
+
+def _held_out(table: TransitionTable, share: float) -> Tensor:
+    """Return which rows [N] are of episodes that are held out."""
+    chosen = reference.held_out(int(table.episode[-1]) + 1, share).to(table.device)
+    rows: Tensor = chosen[table.episode.long()]
+    return rows
 
 
 def _part(table: TransitionTable, rows: Tensor) -> TransitionTable:

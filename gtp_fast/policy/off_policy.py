@@ -49,10 +49,11 @@ def evaluate(options: Options, *tables: data.TransitionTable) -> dict[str, Any]:
         # The policy reads observations as the environment gives them, standardised or not.
         raw = subject.saved.config | {"observation_mean": ()}
         tables = hold_out.split(table_of(raw, device=subject.agent.device), share)
-    table, judged = tables[0], tables[-1]
+    table, *held = tables
+    (judged,) = held or [hold_out.held_out(table, HELD_OUT)]
     fqe, own_return = critics(subject, table, options.seed)
     loss = fit(fqe, table, options.fqe_steps, options.backend)
-    likeness, states = likeness_in(fqe, judged, 1.0 if share else HELD_OUT)
+    likeness, states = likeness_in(fqe, judged)
     return evaluation.protocol(options, subject) | {
         "fqe_steps": options.fqe_steps,
         "fqe_settings": fqe.settings,
@@ -120,16 +121,10 @@ def initial_value(fqe: FQE, table: data.TransitionTable) -> list[float]:
     return (torch.stack(parts).sum(0) / len(states)).tolist()
 
 
-def likeness_in(
-    fqe: FQE, table: data.TransitionTable, share: float
-) -> tuple[dict[str, list[float]], int]:
-    """Return energy score and coverage, one value a seed, and the number of their states.
-
-    share: what part of the table's episodes the states are taken from.
-    """
-    episodes = reference.held_out(int(table.episode[-1]) + 1, share).to(table.device)
-    rows = episodes[table.episode.long()].nonzero()[:, 0]
-    rows = rows[:: -(-len(rows) // STATES)]
+def likeness_in(fqe: FQE, table: data.TransitionTable) -> tuple[dict[str, list[float]], int]:
+    """Return energy score and coverage, one value a seed, and the number of their states."""
+    every = -(-len(table) // STATES)
+    rows = torch.arange(0, len(table), every, device=table.device)
     batch = table.gather(rows)
     observed = torch.split(batch.action.to(fqe.dtype), _CHUNK)
     scores, covered = [], []

@@ -36,11 +36,16 @@ def arrays() -> dict[str, Any]:
     return found | {"episode_ids": np.repeat(np.arange(20), 5)}
 
 
-def test_a_share_of_the_episodes_is_spread_over_the_table(arrays: dict[str, Any]) -> None:
+# What `reference.held_out(20, 0.25)` chooses.
+CHOSEN = [3, 10, 13, 15, 16]
+
+
+def test_a_share_of_the_episodes_is_a_table_of_its_own(arrays: dict[str, Any]) -> None:
     table = load_table(of_dataset("", "x"), arrays, use_cache=False)
     trained, held = hold_out.split(table, 0.25)
     ids = torch.arange(20).repeat_interleave(5)
-    chosen = torch.isin(ids, torch.tensor([3, 7, 11, 15, 19]))
+    chosen = torch.isin(ids, torch.tensor(CHOSEN))
+    assert torch.equal(hold_out.held_out(table, 0.25).rows, held.rows)
     assert torch.equal(held.rows, table.rows[chosen])
     assert torch.equal(trained.rows, table.rows[~chosen])
     assert held.episode.tolist() == [i for i in range(5) for _ in range(5)]
@@ -49,13 +54,19 @@ def test_a_share_of_the_episodes_is_spread_over_the_table(arrays: dict[str, Any]
     assert (trained.episode_returns().shape, held.episode_returns().shape) == ((15,), (5,))
 
 
-@pytest.mark.parametrize(("episodes", "share"), [(1, 0.9), (20, 0.04)])
-def test_a_share_that_holds_out_nothing_is_refused(
+def test_a_small_share_holds_out_one_episode(arrays: dict[str, Any]) -> None:
+    table = load_table(of_dataset("", "x"), arrays, use_cache=False)
+    trained, held = hold_out.split(table, 0.001)
+    assert (len(trained), len(held)) == (95, 5)
+
+
+@pytest.mark.parametrize(("episodes", "share"), [(1, 0.1), (20, 0.99)])
+def test_a_share_that_leaves_nothing_is_refused(
     arrays: dict[str, Any], episodes: int, share: float
 ) -> None:
     arrays["episode_ids"] = np.repeat(np.arange(episodes), 100 // episodes)
     table = load_table(of_dataset("", "x"), arrays, use_cache=False)
-    with pytest.raises(UserError, match=f"holds out none of {episodes} episode"):
+    with pytest.raises(UserError, match=f"leaves nothing of its {episodes} episode"):
         hold_out.split(table, share)
 
 
@@ -76,7 +87,7 @@ def test_nothing_trains_on_what_is_held_out(
 ) -> None:
     options = {name: value for name, value in SMALL.items() if agent == "gtp" or name != "k"}
     options["normalise_observations"] = normal
-    chosen = np.isin(np.repeat(np.arange(20), 5), [3, 7, 11, 15, 19])
+    chosen = np.isin(np.repeat(np.arange(20), 5), CHOSEN)
     other = {key: value.copy() for key, value in arrays.items()}
     for key in ("observations", "actions", "rewards", "next_observations"):
         other[key][chosen] *= -0.5
