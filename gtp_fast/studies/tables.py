@@ -237,8 +237,10 @@ def write(
         write_atomically(
             folder / "costs.csv", _csv([{"agent": n, **cost} for n, cost in costs.items()])
         )
-    whole = {"about": about, "scores": rows, "results": found, "costs": costs}
-    write_atomically(folder / "comparison.json", json.dumps(plain(whole), indent=1) + "\n")
+    whole = json.dumps(plain({"about": about, "scores": rows, "results": found, "costs": costs}))
+    # JSON has no NaN, which stands for the interval of a single seed.
+    strict = json.loads(whole, parse_constant=lambda _: None)
+    write_atomically(folder / "comparison.json", json.dumps(strict, indent=1) + "\n")
     return said
 
 

@@ -214,6 +214,13 @@ def test_figures_of_the_table_of_scores() -> None:
     assert "| bc    | 10.0" in table and "[" not in table.splitlines()[2]
 
 
+def test_the_file_of_a_single_seed_is_strict_json(tmp_path: Path) -> None:
+    tables.write(tmp_path, {"bc": result([10.0])}, {}, ABOUT)
+    whole = (tmp_path / "comparison.json").read_text()
+    (row,) = json.loads(whole, parse_constant=lambda name: pytest.fail(name))["scores"]
+    assert (row["mean"], row["low"], row["iqm_high"]) == (10.0, None, None)
+
+
 def test_published_scores_show_only_where_there_are_some() -> None:
     rows = tables.score_rows({"gtp": result([90.0], 90.3), "iql": result([60.0], 66.3)})
     assert "| published" in tables.score_table(rows, ABOUT)

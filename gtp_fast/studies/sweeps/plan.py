@@ -62,10 +62,14 @@ def entries(source: str, content: Mapping[str, Any]) -> list[Entry]:
         if part not in _PARTS:
             raise UserError(f"{source}: there is no part {part!r}: write {', '.join(_PARTS)}.")
     base = _mapping(source, "base", content.get("base") or {})
-    grid = {
-        _PLURAL.get(key, key): (key, value)
-        for key, value in _mapping(source, "grid", content.get("grid") or {}).items()
-    }
+    grid: dict[str, tuple[str, Any]] = {}
+    for key, value in _mapping(source, "grid", content.get("grid") or {}).items():
+        name = _PLURAL.get(key, key)
+        if name in grid:
+            raise UserError(
+                f"{source}: grid.{grid[name][0]} and grid.{key} are one setting: join the lists."
+            )
+        grid[name] = (key, value)
     given = content.get("jobs") or []
     if not isinstance(given, list):
         raise UserError(f"{source}: jobs must be a list of mappings of settings.")
