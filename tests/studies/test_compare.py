@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -296,7 +296,7 @@ def test_published_columns_have_their_published_averages() -> None:
 
 
 def test_every_setting_names_its_source_and_exists() -> None:
-    places = {"ogbench"} | set(tasks.TASKS) | {task.family for task in tasks.TASKS.values()}
+    places = set(tasks.TASKS) | set(get_args(tasks.Family))
     assert set(task_settings.TABLE) == set(agents.REGISTRY)
     for agent, entries in task_settings.TABLE.items():
         fields = {field.name for field in dataclasses.fields(agents.find(agent).Config)}
@@ -320,6 +320,7 @@ def test_every_setting_names_its_source_and_exists() -> None:
          "num_candidates": 50, "candidate_rule": "softmax"}),
         ("diffusion-ql", "pointmaze-umaze", {"num_candidates": 50}),
         ("diffusion-ql", "pointmaze-demo", {"num_candidates": 1, "ema_start": 100}),
+        ("diffusion-ql", "antmaze-large-navigate-singletask-v0", {"num_candidates": 50}),
         ("consistency-ac", "hopper-medium", {"num_candidates": 50}),
         ("consistency-ac", "antmaze-umaze", {"num_candidates": 50}),
         ("consistency-ac", "pointmaze-demo", {"num_candidates": 1, "ema_start": 100}),
@@ -344,6 +345,12 @@ def test_every_setting_names_its_source_and_exists() -> None:
 def test_published_settings(agent: str, task: str, expected: dict[str, object]) -> None:
     _, config = agents.defaults(agent, tasks.find(task))
     assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("agent", ["diffusion-ql", "consistency-ac"])
+@pytest.mark.parametrize("dataset", ["my.npz", "mujoco/hopper/medium-v0"])
+def test_data_of_ones_own_have_the_authors_candidates(agent: str, dataset: str) -> None:
+    assert agents.defaults(agent, tasks.of_dataset("", dataset))[1].num_candidates == 50
 
 
 def test_a_task_of_its_own_goes_before_its_family(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_a_setting_that_comes_later_renames_no_job_of_an_older_sweep(tmp_path: P
         ("base: {task: hopper-medium, output: x}", "base.output: gtp has no setting 'output'"),
         ("base: {task: hopper-medium}\ngrid: {t_law: [a]}", "grid.t_law: 'a' does not fit"),
         ("base: {steps: 3}\ngrid: {steps: [3]}", "steps stands in base and in grid: leave one out"),
-        ("grid: {task: [hopper-medium], tasks: [hopper-medium]}", "grid.task and grid.tasks are one"),
+        ("grid: {task: [hopper-medium], tasks: [hopper-medium]}", "grid.task and grid.tasks are"),
         ("grid: {tasks: [hopper-mediun]}", "grid.tasks: unknown task 'hopper-mediun'"),
         ("grid: {tasks: hopper-medium}", "grid.tasks must be a list"),
         ("jobs: [{task: hopper-medium, agent: iqq}]", "jobs[0].agent: Unknown agent 'iqq'"),

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from gtp_fast.agents.sourced import DEMO, DEMO_CRITIC, OURS_DEMO, Entry, one, rows
 from gtp_fast.environments import ogbench_names
-
-# What both authors draw for every decision, one of them chosen with probability softmax(Q).
-_CANDIDATES: dict[str, Any] = {"num_candidates": 50}
+from gtp_fast.tasks.task import Family
 
 
 def _acting(source: str) -> tuple[Entry, ...]:
-    """Return the candidates with which these authors evaluate, on both families of the paper."""
-    return tuple(Entry(where, source, _CANDIDATES) for where in ("locomotion", "antmaze"))
+    """Return the candidates with which these authors evaluate, on every family of tasks.
+
+    They draw so many for every decision, and choose one with probability softmax(Q).
+    """
+    return tuple(Entry(where, source, {"num_candidates": 50}) for where in get_args(Family))
 
 
-_OURS_POINTMAZE = (
-    "ours: no such task in the paper; AntMaze's rewards and candidates, defaults otherwise"
-)
+_OURS_POINTMAZE = "ours: no such task in the paper; AntMaze's rewards, defaults otherwise"
 _DEMO_CHAIN = DEMO_CRITIC | {"ema_start": 100, "num_candidates": 1}
 
 _DIFFUSION_QL_SOURCE = "Diffusion-QL's repository, main.py (its AntMaze sets are v0)"
@@ -26,7 +25,7 @@ _DIFFUSION_QL = (
     Entry("locomotion", _DIFFUSION_QL_SOURCE, {"updates": 2_000_000, "reward": "none"}),
     Entry("antmaze", _DIFFUSION_QL_SOURCE, {"updates": 1_000_000, "reward": "cql"}),
     *_acting("Diffusion-QL's repository, agents/ql_diffusion.py, sample_action"),
-    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"} | _CANDIDATES),
+    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"}),
     Entry("pointmaze-demo", OURS_DEMO, _DEMO_CHAIN),
     *rows(
         _DIFFUSION_QL_SOURCE,
@@ -56,7 +55,7 @@ _CONSISTENCY_AC = (
     Entry("locomotion", _CONSISTENCY_AC_SOURCE, {"updates": 2_000_000, "reward": "none"}),
     Entry("antmaze", _CONSISTENCY_AC_SOURCE, {"updates": 1_000_000, "reward": "cql"}),
     *_acting("Consistency-AC's repository, agents/ql_consistency.py, sample_action"),
-    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"} | _CANDIDATES),
+    Entry("pointmaze", _OURS_POINTMAZE, {"reward": "cql"}),
     Entry("pointmaze-demo", OURS_DEMO, _DEMO_CHAIN),
     *rows(
         _CONSISTENCY_AC_SOURCE,
