@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -161,6 +162,13 @@ class TransitionTable:
         observation = self.all().observation.double()
         scale = observation.std(0, correction=0) + 1e-3
         return tuple(observation.mean(0).tolist()), tuple(scale.tolist())
+
+    def facts(self) -> dict[str, Any]:
+        """Return what tells the data apart: their numbers of rows and episodes, and a digest."""
+        digest = hashlib.sha256(self.rows.cpu().contiguous().numpy().data)
+        digest.update(self.episode.cpu().contiguous().numpy().data)
+        episodes = int(self.episode[-1]) + 1
+        return {"transitions": len(self), "episodes": episodes, "sha256": digest.hexdigest()}
 
     def gather(self, index: Tensor) -> Batch:
         """Return rows `index` [S, B] (int64) as a Batch of views [S, B, ...]."""

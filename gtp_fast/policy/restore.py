@@ -24,6 +24,7 @@ from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
 from gtp_fast.runs import checkpoint
 from gtp_fast.system.device import chosen_device
+from gtp_fast.system.numbers import many
 
 _WEIGHTS = ("ema", "online")
 
@@ -87,9 +88,26 @@ def table_of(
             f"{table.dataset_id} has the state {own} and the run was trained on {learned}; give the"
             " run its own dataset, which must state its observation space"
         )
+    _check_same(config, table)
     if config.get("observation_mean"):
         table = table.standardised(config["observation_mean"], config["observation_scale"])
     return table
+
+
+def _check_same(config: Mapping[str, Any], table: TransitionTable) -> None:
+    """Raise UserError where a run was trained on other data; older folders do not tell."""
+    known = config.get("data")
+    if known is None or known == (found := table.facts()):
+        return
+    then, now = (
+        f"{many(facts['transitions'], 'transition')} in {many(facts['episodes'], 'episode')}"
+        for facts in (known, found)
+    )
+    raise UserError(
+        f"{table.dataset_id} is not what the run was trained on: {then} then, "
+        f"{now if now != then else 'as many with other values'} now. Give the run its own data, or "
+        "train a new one."
+    )
 
 
 def environment_of(

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gtp_fast.errors import first_line
 
 if TYPE_CHECKING:
@@ -29,7 +31,11 @@ class Callback:
         """Called before the first update; folder: of the run."""
 
     def on_metrics(self, step: int, figures: Figures) -> bool | None:
-        """Called with the means of the metrics since the last call, every `log_every` updates."""
+        """Called with each row of metrics.csv, by the names that it has there.
+
+        Every `log_every` updates: means over the updates since the last such call. At evaluations
+        and checkpoints: figures of the evaluation and of the agent's health, and no loss.
+        """
 
     def on_evaluation(self, step: int, evaluation: Evaluation) -> bool | None:
         """Called with every episode of an evaluation."""
@@ -95,5 +101,7 @@ class Callbacks:
     def call(self, event: str, *arguments: object) -> None:
         """Call the method `on_<event>` of each, in order."""
         for member in self.members:
-            if getattr(member, f"on_{event}")(*arguments) is True:
+            wish = getattr(member, f"on_{event}")(*arguments)
+            # A comparison of arrays gives NumPy's own True.
+            if isinstance(wish, bool | np.bool_) and wish:
                 self.stop = True

@@ -67,8 +67,12 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
         show = essential(groups) if short else options_of(groups)
         cli.parse(show, ["--help"], prog, _description(short))
     parsed: Any = cli.parse(options_of(groups), argv, prog)
-    asked = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
-    return _checked(parsed.run, parsed.data, parsed.agent, task, asked)
+    return _checked(parsed.run, parsed.data, parsed.agent, task, _asked(argv))
+
+
+def _asked(argv: Sequence[str]) -> set[str]:
+    """Return the names of the options that were given, also where they have their defaults."""
+    return {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
 
 
 def of_keywords(
@@ -132,16 +136,9 @@ def parse_resumed(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -
     if resume is None:
         return None
     parsed: Any = cli.parse(options_of({"run": RunConfig(), "data": Rules()}), argv, prog)
-    changed = [
-        field.name
-        for field in dataclasses.fields(RunConfig)
-        if getattr(parsed.run, field.name) != field.default and field.name not in RESUMABLE
-    ]
-    if changed or parsed.data != Rules():
-        named = (
-            ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-            or "the options of the data"
-        )
+    known = {*RESUMABLE, *(f"no_{name}" for name in RESUMABLE)}
+    if others := sorted(_asked(argv) - known):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         raise UserError(
             f"--resume takes the settings of the run it goes on with: leave out {named}."
         )

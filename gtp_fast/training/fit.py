@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,8 +74,13 @@ class TrainedRun(os.PathLike[str]):
         """Play whole episodes; options: those of `gtp_fast evaluate`, by name.
 
         The episodes are written into RUN/evaluations too. Raises UserError without an environment,
-        and for an option of another kind.
+        for an option of another kind, and for `fqe` and `video`, which the command alone serves.
         """
+        if other := sorted({"fqe", "fqe_steps", "video", "video_episodes"} & options.keys()):
+            raise UserError(
+                f"evaluate() plays episodes and returns them: leave {', '.join(other)} out; the "
+                f"command `gtp_fast evaluate {self}` takes --fqe and --video."
+            )
         given = kinds.checked({"episodes": episodes, **options}, (Options,))
         chosen = Options(run=str(self.run), **given)
         record, evaluation = evaluate(chosen, None if chosen.env else self.environment)
@@ -84,7 +91,7 @@ class TrainedRun(os.PathLike[str]):
 def fit(
     dataset: Any = None,
     *,
-    agent: str = "gtp",
+    agent: str | None = None,
     env: str | gymnasium.Env[Any, Any] | None = None,
     callbacks: Sequence[Callback] = (),
     resume: str | os.PathLike[str] | None = None,
@@ -93,20 +100,23 @@ def fit(
     """Train an agent on a dataset and return its run folder.
 
     dataset: what --dataset takes, a dict of arrays, or a `minari.MinariDataset`; None with `task`.
+    agent: its name, gtp by default.
     env: where to evaluate: an id, a live environment, or "none"; by default the dataset's own.
     callbacks: see `Callback`. resume: run folder to go on with, with its own settings.
     options: every other option of `gtp_fast train`, by its name with underscores, such as `task`,
-    `steps`, `seeds`, `eta`. Raises UserError with one sentence for what cannot be trained.
+    `steps`, `seeds`, `eta`. Raises UserError with one sentence for what cannot be trained; after
+    Ctrl-C and SIGTERM, which save a checkpoint, KeyboardInterrupt and SystemExit.
     """
     live = env if isinstance(env, gymnasium.Env) else None
     in_memory = dataset is not None and not isinstance(dataset, str | os.PathLike)
     arrays = dataset if in_memory else None
     if resume is not None:
         known = {key: options.pop(key) for key in config.RESUMABLE if key in options}
-        if options:
+        own = {"agent": agent, "dataset": None if in_memory else dataset}
+        if taken := [*options, *(name for name, value in own.items() if value is not None)]:
             raise UserError(
                 "fit(resume=...) takes the settings of the run it goes on with: leave out "
-                f"{', '.join(options)}."
+                f"{', '.join(taken)}."
             )
         named = env if isinstance(env, str) else None
         known = kinds.checked(known, (RunConfig,))
@@ -118,7 +128,11 @@ def fit(
         }  # fmt: skip
         name = getattr(getattr(dataset, "spec", None), "dataset_id", _NAME) if in_memory else None
         place = None if dataset is None or in_memory else str(dataset)
-        command = config.of_keywords(place, agent, given, name)
+        command = config.of_keywords(place, agent or "gtp", given, name)
         trainer = start.start(command, arrays, live, callbacks)
-    trainer.train()
+    stopped = trainer.train()
+    if stopped == 128 + signal.SIGINT:
+        raise KeyboardInterrupt
+    if stopped:
+        sys.exit(stopped)
     return TrainedRun(trainer.run, live)

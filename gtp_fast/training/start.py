@@ -155,6 +155,7 @@ def describe(
         # Data from memory have no name to find them by.
         "dataset": dataset or (table.dataset_id if task.datasets else None),
         "dataset_id": table.dataset_id,
+        "data": table.facts(),
         "seeds": list(run_config.seeds),
         "steps": steps,
         "engine": run_config.engine,

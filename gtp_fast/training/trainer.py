@@ -24,7 +24,7 @@ from gtp_fast.system.children import ChildDied
 from gtp_fast.tasks import Task
 from gtp_fast.training import console, judge, loggers
 from gtp_fast.training.callbacks import Callback, Callbacks
-from gtp_fast.training.divergence import Divergence
+from gtp_fast.training.divergence import AllDiverged, Divergence
 from gtp_fast.training.options import NO_ENVIRONMENT
 
 
@@ -185,6 +185,17 @@ class Trainer:
             )
 
     def _after(self, done: int) -> None:
+        try:
+            self._between(done)
+        except AllDiverged:
+            raise
+        except Exception:
+            # The environment or a callback is at fault, and the updates are worth keeping.
+            self._save(done)
+            raise
+
+    def _between(self, done: int) -> None:
+        """Do what is due after an update: metrics, an evaluation, a checkpoint."""
         self.done = done
         self.bar.update(done - self.bar.n)
         last = done == self.steps
@@ -240,10 +251,6 @@ class Trainer:
             found = self.judge.evaluate(done, episodes, last)
         except _Stopped:
             return True
-        except UserError:
-            # The environment is at fault, and the updates are worth keeping.
-            self._save(done)
-            raise
         self.bar.set_description_str("")
         self._note(done, judge.figures(found))
         name, values = found.headline()
