@@ -132,7 +132,7 @@ def action_spread(agent: Agent, table: TransitionTable, count: int = 256) -> Fig
     for name, k in (("one_jump", 1), ("k_steps", None))[not agent.k_is_free :]:
         # Only jumps can collapse in one step: one Euler step is a mean by its nature.
         by: ActBy | None = None if agent.act_by is None else "map"
-        policy = agent.acting("ema", k, num_candidates=1, noise_scale=1.0, act_by=by).sampler
+        policy = agent.acting(None, k, num_candidates=1, noise_scale=1.0, act_by=by).sampler
         samples = policy.sample(states, agent.chain_noise(0, Stream.ACT, count, policy.draws))
         deviation = reference.action_deviation(samples[:, :, None])
         spread[f"action_std_{name}"] = deviation.tolist()

@@ -12,7 +12,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
 
 Ranges = Mapping[str, tuple[float, float]]
-ANY = (0.0, math.inf)
+ANY = (0.0, 1e30)
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,12 @@ _COMMON: Ranges = {
     "max_gradient_norm": (1e-9, math.inf),
     "num_candidates": (1, 1024),
 }
+
+
+def check_times(t_min: float, t_max: float) -> None:
+    """Raise UserError where a grid of times has no length."""
+    if t_min >= t_max:
+        raise UserError(f"--t-min {t_min:g} must lie below --t-max {t_max:g}.")
 
 
 def check(config: Any, ranges: Ranges) -> None:

@@ -123,6 +123,11 @@ def _engine(name: str, backend: str, device: torch.device) -> Choice:
                 "--engine compiled compiles the reference: leave out --backend fused, or take "
                 "--engine fused."
             )
+        if backend == "reference" and not on_gpu:
+            raise UserError(
+                "--engine compiled compiles each operation on a CPU, so none is the reference's: "
+                "leave out --backend reference, or take --engine eager."
+            )
         reason = "the whole update compiled" if on_gpu else "each operation compiled"
         return Choice(name, "reference" if on_gpu else "compiled", reason)
     if name == "fused" and backend not in ("auto", "fused"):

@@ -6,8 +6,10 @@ import dataclasses
 import sys
 from typing import Any
 
+from gtp_fast import reference
 from gtp_fast.agents.acting import rule_of
 from gtp_fast.agents.gtp.config import GTPConfig
+from gtp_fast.agents.rivals.chain import ChainConfig
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task
 from gtp_fast.training.options import RunConfig
@@ -16,6 +18,14 @@ _OF_CRITIC = (
     "value_samples", "weight_maximum", "advantage_scale", "value_by", "max_q_backup",
     "critic_learning_rate", "critic_ema_rate",
 )  # fmt: skip
+_READ_BY = {
+    "lambda_q": ("linear-q",),
+    "solver": ("solver", "flow"),
+    "solver_steps": ("solver",),
+    "u_mode": ("gtp", "linear-q", "consistency", "ctm", "solver"),
+    "huber": ("gtp", "linear-q", "consistency", "ctm", "solver", "shortcut", "mean-flow"),
+}
+"""Option -> objectives that read it, of options that not all do."""
 _OF_EPISODES = (
     "trajectory_eta", "trajectory_maximum", "trajectory_least_share", "trajectory_piece",
 )  # fmt: skip
@@ -35,8 +45,11 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
         raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
     if "candidate_rule" in asked and settings.num_candidates == 1:
         rule_of(1, settings.candidate_rule, settings.candidate_rule)
+    if isinstance(settings, ChainConfig) and not any(settings.eta):
+        _refuse_of_critic(next((_option(name) for name in _OF_CRITIC if name in asked), None))
     if not isinstance(settings, GTPConfig):
         return
+    _check_objective(settings, asked, run.steps or task.updates)
     named = _named_of_episodes(settings, asked)
     if named and not settings.trajectory_eta and any(settings.eta):
         raise UserError(
@@ -58,6 +71,21 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
         )
 
 
+def _check_objective(settings: GTPConfig, asked: set[str], steps: int) -> None:
+    for name, objectives in _READ_BY.items():
+        if name in asked and settings.objective not in objectives:
+            raise UserError(
+                f"{_option(name)} does nothing with --objective {settings.objective}: leave it "
+                f"out, or take --objective {' or '.join(objectives)}."
+            )
+    last = settings.last_nodes or reference.schedule_ceiling(steps, settings.ema_rate)
+    if "first_nodes" in asked and settings.first_nodes > last:
+        raise UserError(
+            f"--first-nodes {settings.first_nodes} is more than the {last} of the last stage: give "
+            "fewer, or more --last-nodes."
+        )
+
+
 def _check_linear(settings: GTPConfig, asked: set[str]) -> None:
     for name in ("eta", "weight_maximum"):
         if name in asked and getattr(settings, name) != getattr(GTPConfig, name):
@@ -68,10 +96,14 @@ def _check_linear(settings: GTPConfig, asked: set[str]) -> None:
 
 
 def _check_clone(settings: GTPConfig, asked: set[str]) -> None:
-    if named := _named_of_critic(settings, asked):
-        raise UserError(f"{named} does nothing with --eta 0, which trains no critic: leave it out.")
+    _refuse_of_critic(_named_of_critic(settings, asked))
     if named := _named_of_episodes(settings, asked):
         raise UserError(f"{named} does nothing with --eta 0, which clones: leave it out.")
+
+
+def _refuse_of_critic(named: str | None) -> None:
+    if named:
+        raise UserError(f"{named} does nothing with --eta 0, which trains no critic: leave it out.")
 
 
 def _check_without_critic(settings: GTPConfig, asked: set[str]) -> None:

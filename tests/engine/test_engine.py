@@ -176,6 +176,8 @@ def test_an_engine_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatc
         engine.choose("quick", "auto", "cpu")
     with pytest.raises(UserError, match="leave out --backend reference"):
         engine.choose("fused", "reference", "cpu")
+    with pytest.raises(UserError, match="compiles each operation on a CPU"):
+        engine.choose("compiled", "reference", "cpu")
     monkeypatch.setattr(native, "missing", lambda kind="cpu": "the native module was not built")
     with pytest.raises(UserError, match=r"fused is not available here: perturb .* was not built"):
         engine.choose("fused", "auto", "cpu")

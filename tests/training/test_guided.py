@@ -68,6 +68,37 @@ def test_what_is_asked_of_guidance_that_eta_0_leaves_out_is_refused(
     assert "so a critic learns" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--lambda-q 1", "--lambda-q does nothing with --objective gtp: leave it out, or take --"),
+        ("--objective consistency --lambda-q 1", "nothing with --objective consistency"),
+        ("--solver heun", "take --objective solver or flow"),
+        ("--objective flow --solver-steps 9", "take --objective solver."),
+        ("--objective flow --u-mode uniform", "--u-mode does nothing with --objective flow"),
+        ("--objective shortcut --u-mode uniform", "--u-mode does nothing"),
+        ("--objective flow --huber", "--huber does nothing"),
+        ("--first-nodes 500", "--first-nodes 500 is more than the 10 of the last stage"),
+        ("--first-nodes 9 --last-nodes 8", "--first-nodes 9 is more than the 8 of"),
+        ("--agent diffusion-ql --eta 0 --max-q-backup 3", "--max-q-backup does nothing with"),
+        ("--agent consistency-ac --eta 0 --critic-learning-rate 1", "trains no critic"),
+    ],
+)
+def test_an_option_that_the_run_does_not_read_is_refused(words: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        config.parse([*SHORT, *words.split()])
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--objective linear-q --lambda-q 1", "--objective flow --solver heun", "--first-nodes 9",
+     "--objective solver --solver heun --solver-steps 2 --u-mode uniform --huber",
+     "--first-nodes 600 --last-nodes 600", "--agent diffusion-ql --max-q-backup 3"],
+)  # fmt: skip
+def test_an_option_that_the_run_reads_is_taken(words: str) -> None:
+    config.parse([*SHORT, *words.split()])
+
+
 def test_a_clone_may_say_that_no_episode_guides_it_either() -> None:
     assert config.parse([*SHORT, "--eta", "0", "--trajectory-eta", "0"]).agent.eta == (0.0,)
 

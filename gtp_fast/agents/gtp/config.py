@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gtp_fast.agents.acting import ActBy
-from gtp_fast.agents.settings import ANY, AgentConfig, Ranges
+from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check_times
 from gtp_fast.errors import UserError
 
 ObjectiveName = Literal[
@@ -110,29 +110,27 @@ class GTPConfig(AgentConfig):
     """
 
 
-def ranges(config: GTPConfig) -> Ranges:
-    """Return the range of each setting of GTP's own."""
-    return {
-        "eta": ANY,
-        "trajectory_eta": (0, 100),
-        "trajectory_maximum": (1, 1e6),
-        "trajectory_least_share": (0, 1),
-        "trajectory_piece": (1, math.inf),
-        "lambda_flow": ANY,
-        "lambda_q": ANY,
-        "weight_decay": (0, 10),
-        "k": (1, 64),
-        "solver_steps": (1, 64),
-        "sigma_data": (1e-6, math.inf),
-        "t_min": (1e-6, config.t_max),
-        "t_max": (1e-6, 1e6),
-        "first_nodes": (1, 1e6),
-        "last_nodes": (1, 1e6),
-        "value_samples": (1, 1024),
-        "weight_maximum": (1, math.inf),
-        "advantage_start": ANY,
-        "noise_scale": (0, 10),
-    }
+RANGES: Ranges = {
+    "eta": ANY,
+    "trajectory_eta": (0, 100),
+    "trajectory_maximum": (1, 1e6),
+    "trajectory_least_share": (0, 1),
+    "trajectory_piece": (1, math.inf),
+    "lambda_flow": ANY,
+    "lambda_q": ANY,
+    "weight_decay": (0, 10),
+    "k": (1, 64),
+    "solver_steps": (1, 64),
+    "sigma_data": (1e-6, math.inf),
+    "t_min": (1e-6, 1e6),
+    "t_max": (1e-6, 1e6),
+    "first_nodes": (1, 1e6),
+    "last_nodes": (1, 1e6),
+    "value_samples": (1, 1024),
+    "weight_maximum": (1, math.inf),
+    "advantage_start": ANY,
+    "noise_scale": (0, 10),
+}
 
 
 JUMP, FLOW, GUIDANCE = "consistency_loss", "flow_loss", "guidance_loss"
@@ -156,6 +154,7 @@ def resolved(config: GTPConfig) -> GTPConfig:
 
     Raises UserError for a setting that has no meaning in the objective.
     """
+    check_times(config.t_min, config.t_max)
     if config.objective == "flow" and config.act_by != "map":
         raise UserError(
             f"--act-by {config.act_by} has no meaning for --objective flow, which acts by "

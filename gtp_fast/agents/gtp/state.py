@@ -16,10 +16,10 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.gtp.config import (
     FACTS,
+    RANGES,
     VALUE,
     GTPConfig,
     limits,
-    ranges,
     resolved,
     term_names,
     unfused,
@@ -68,7 +68,7 @@ class GTPState(Agent):
     config: GTPConfig
 
     def __init__(self, config: GTPConfig, setup: Setup):
-        check(config, ranges(config))
+        check(config, RANGES)
         super().__init__(resolved(config), setup)
         self._note_unfused()
         c, count = self.config, len(self.seeds)

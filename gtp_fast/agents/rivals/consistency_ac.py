@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.rivals.chain import ChainActorCritic, ChainConfig
+from gtp_fast.agents.settings import check_times
 from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
 from gtp_fast.reference import Plan, philox
@@ -67,6 +68,12 @@ class ConsistencyAC(ChainActorCritic):
             raise UserError(
                 f"--first-nodes {config.first_nodes} is more than --last-nodes "
                 f"{config.last_nodes}: the grid of times only grows."
+            )
+        check_times(config.t_min, config.t_max)
+        if not config.t_min <= config.t_last <= config.t_max:
+            raise UserError(
+                f"--t-last {config.t_last:g} must lie within --t-min {config.t_min:g} and --t-max "
+                f"{config.t_max:g}."
             )
         super().__init__(config, setup)
 

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.rivals.chain import ChainActorCritic, ChainConfig
+from gtp_fast.agents.setup import Setup
+from gtp_fast.errors import UserError
 from gtp_fast.reference import Plan
 from gtp_fast.reference.philox import Stream
 
@@ -41,9 +43,18 @@ class DiffusionQL(ChainActorCritic):
 
     Config = DiffusionQLConfig
     k_is_free = False
-    ranges = {"diffusion_steps": (1, 64), "beta_min": (0, 1e6), "beta_max": (0, 1e6)}  # noqa: RUF012
+    # Beyond 80 the signal that the last step leaves is no number of single precision.
+    ranges = {"diffusion_steps": (1, 64), "beta_min": (0, 80), "beta_max": (1e-3, 80)}  # noqa: RUF012
 
     config: DiffusionQLConfig
+
+    def __init__(self, config: DiffusionQLConfig, setup: Setup):
+        if config.beta_min > config.beta_max:
+            raise UserError(
+                f"--beta-min {config.beta_min:g} is more than --beta-max {config.beta_max:g}: the "
+                "noise only grows."
+            )
+        super().__init__(config, setup)
 
     def sampler_plan(self, k: int | None) -> Plan:
         """Return the reverse process: x_0 recovered from eps and clipped, then the posterior."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
-from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check
 from gtp_fast.agents.setup import Setup
 from gtp_fast.agents.state_value import StateValue
 from gtp_fast.networks.actor import output_plan, state_network
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from gtp_fast.data.table import Batch, TransitionTable
 
 _LOG_STD = (-5.0, 2.0)
+_RANGES: Ranges = {
+    "expectile": (1e-4, 1 - 1e-4), "beta": ANY, "weight_maximum": (1, 1e30), "max_q_backup": (0, 0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class IQL(Agent):
     config: IQLConfig
 
     def __init__(self, config: IQLConfig, setup: Setup):
-        check(config, {"expectile": (0, 1), "beta": ANY, "weight_maximum": (1, 1e30)})
+        check(config, _RANGES)
         super().__init__(config, setup)
         count, c = len(self.seeds), config
         self.network = state_network(
