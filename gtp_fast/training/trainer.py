@@ -19,12 +19,12 @@ from gtp_fast.evaluation.vector import Environment
 from gtp_fast.runs import Run, checkpoint, guidance
 from gtp_fast.runs.lock import Hold
 from gtp_fast.runs.metrics import MetricsLog
-from gtp_fast.system import progress
 from gtp_fast.system.children import ChildDied
 from gtp_fast.tasks import Task
 from gtp_fast.training import console, judge, loggers
 from gtp_fast.training.callbacks import Callback, Callbacks
 from gtp_fast.training.divergence import AllDiverged, Divergence
+from gtp_fast.training.line import ProgressLine
 from gtp_fast.training.options import NO_ENVIRONMENT
 
 
@@ -74,9 +74,7 @@ class Trainer:
         self.metrics = MetricsLog(run.metrics, agent.seeds, start)
         self.callbacks = Callbacks([*loggers.named(logged, start), *callbacks])
         self.saved_step = -1
-        self.shown: dict[str, str] = {}
         self.divergence = Divergence(run, agent, self.table, self.watch)
-        self.said: set[str] = set()
         self.noting = 0.0
         self.facts = console.Facts(
             run, self.settings, agent, self.table, self.chosen, self.judge.environment, task,
@@ -108,10 +106,10 @@ class Trainer:
         console.announce(self.facts)
         self.began = time.perf_counter()
         self.done = self.start
-        self.bar = progress.bar(self.steps, "update", initial=self.start, keep=True)
+        self.line = ProgressLine(self.steps, self.start)
         try:
             self.callbacks.call("start", self.agent, self.run.path)
-            with self.bar, closing(self.judge), engine.stop_signals() as self.received:
+            with self.line.bar, closing(self.judge), engine.stop_signals() as self.received:
                 if self.start:
                     self._make_up()
                 done = self._run()
@@ -197,19 +195,21 @@ class Trainer:
     def _between(self, done: int) -> None:
         """Do what is due after an update: metrics, an evaluation, a checkpoint."""
         self.done = done
-        self.bar.update(done - self.bar.n)
+        self.line.reach(done)
         last = done == self.steps
         if done % self.log_every == 0 or last:
-            self.divergence.check(self._say)
+            self.divergence.check(self.line.say)
             means = self.watch.means()
             self._write(done, means)
             # A loss that is 0 is not trained: that of the critic in a run without one.
-            trained = [n for n in self.agent.loss_names if n in self.shown or np.any(means[n])]
-            self._show({name: f"{np.mean(means[name]):.3g}" for name in trained})
+            trained = [
+                n for n in self.agent.loss_names if n in self.line.figures or np.any(means[n])
+            ]
+            self.line.show({name: f"{np.mean(means[name]):.3g}" for name in trained})
         if self.judge.due(done) and self._evaluate(done, last):
             return
         if done % self.checkpoint_every == 0 or last:
-            self.divergence.check(self._say)
+            self.divergence.check(self.line.say)
             if self.judge.evaluator is None or not self.judge.every:
                 self._note(done, {})
             self._save(done)
@@ -220,15 +220,8 @@ class Trainer:
         each = {name: np.broadcast_to(value, seeds).tolist() for name, value in figures.items()}
         self.callbacks.call("metrics", done, each)
 
-    def _show(self, figures: dict[str, str]) -> None:
-        self.shown |= figures
-        self.bar.set_postfix(self.shown, refresh=False)
-
-    def _say(self, sentence: str) -> None:
-        self.bar.write(sentence, file=sys.stderr)
-
     def _evaluating(self, done: int, total: int) -> None:
-        self.bar.set_description_str(f"evaluating, episode {done} of {total}")
+        self.line.label(f"evaluating, episode {done} of {total}")
         if self.received():
             raise _Stopped
 
@@ -237,24 +230,24 @@ class Trainer:
         training = time.perf_counter() - self.began - self.judge.seconds - self.noting
         whole = self.settings["episodes"]
         episodes = self.judge.episodes(last or done == self.steps, training)
-        if episodes < whole and "few" not in self.said:
-            self.said.add("few")
-            self._say(
+        if episodes < whole:
+            self.line.say_once(
+                "few",
                 "evaluations before the last one have fewer episodes, so that they take at most a "
-                f"fifth of the time; --evaluate-every gives each all {whole}"
+                f"fifth of the time; --evaluate-every gives each all {whole}",
             )
         if not episodes:
             return False
-        self.divergence.check(self._say)
-        self.bar.set_description_str("evaluating")
+        self.divergence.check(self.line.say)
+        self.line.label("evaluating")
         try:
             found = self.judge.evaluate(done, episodes, last)
         except _Stopped:
             return True
-        self.bar.set_description_str("")
+        self.line.label("")
         self._note(done, judge.figures(found))
         name, values = found.headline()
-        self._show({name: f"{np.mean(values):.3g}"})
+        self.line.show({name: f"{np.mean(values):.3g}"})
         self._save(done, self.judge.is_best(found))
         self.callbacks.call("evaluation", done, found)
         return True
@@ -267,18 +260,16 @@ class Trainer:
             found |= health.held_out_figures(self.agent, self.table, held)
         self._write(done, {**figures, **found})
         columns = guidance.read(self.run.metrics)
-        self._show(guidance.shown(guidance.last(columns)))
+        self.line.show(guidance.shown(guidance.last(columns)))
         for kind, sentence in guidance.sentences(columns, self.steps, self.agent.act_by).items():
-            if kind not in self.said:
-                self.said.add(kind)
-                self._say(sentence)
+            self.line.say_once(kind, sentence)
         self.noting += time.perf_counter() - began
 
     def _save(self, done: int, best: bool = False) -> None:
         """Save a checkpoint, mark it where it is the best so far, then call the callbacks."""
         fresh = done != self.saved_step
         if fresh:
-            self.divergence.check(self._say)
+            self.divergence.check(self.line.say)
             self.saved = checkpoint.save(
                 self.run, done, self.agent.state_dict(), {"metrics": self.watch.sums()}
             )
