@@ -15,6 +15,7 @@ from gtp_fast.collect.workers import episodes
 from gtp_fast.data import locate, minari
 from gtp_fast.environments import ogbench_names
 from gtp_fast.errors import UserError
+from gtp_fast.system import children
 from gtp_fast.system.machine import cores
 from gtp_fast.system.progress import bar
 from gtp_fast.tasks import Task, find
@@ -78,7 +79,8 @@ def collect(
 
 def default_workers(task: Task) -> int:
     """Processes that pay: one for the cheap point mazes, one per core for the ant."""
-    return min(len(cores()), 8) if task.family == "antmaze" else 1
+    several = children.POSSIBLE and task.family == "antmaze"
+    return min(len(cores()), 8) if several else 1
 
 
 def _require_same(folder: Path, settings: dict[str, Any]) -> None:

@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import count, islice
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from gtp_fast.errors import UserError
@@ -75,6 +76,33 @@ class Child:
             f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         )
         return ChildDied(f"{self.title} (process {self.process.pid}) {how}")
+
+
+def in_order(children: Sequence[Child], jobs: Iterable[Any]) -> Generator[Any]:
+    """Send jobs to whichever child is free; yield the answers in the order of the jobs.
+
+    Raises ChildDied, or the UserError that a child sent.
+    """
+    numbered = enumerate(jobs)
+    busy: dict[Any, tuple[Child, int]] = {}
+    answers: dict[int, Any] = {}
+
+    def occupy(child: Child) -> None:
+        for number, job in islice(numbered, 1):
+            child.send(job)
+            busy[child.pipe] = child, number
+
+    for child in children:
+        occupy(child)
+    for wanted in count():
+        while wanted not in answers:
+            if not busy:
+                return
+            for pipe in wait(list(busy)):
+                child, number = busy.pop(pipe)
+                answers[number] = child.receive()
+                occupy(child)
+        yield answers.pop(wanted)
 
 
 def close(children: Sequence[Child]) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -109,6 +112,33 @@ def test_the_same_seed_gives_the_same_bits(demo: Path, tmp_path: Path) -> None:
     assert same(demo, again)
     other = collect("pointmaze-demo", 1500, seed=1, output=tmp_path / "b", progress=False).path
     assert not np.array_equal(read(other)[1][0].actions[:5], read(demo)[1][0].actions[:5])
+
+
+def test_a_plain_script_collects_in_several_processes(tmp_path: Path) -> None:
+    """Without a guard of its main module, which no other command needs."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from gtp_fast.collect import collect\n"
+        f"print(collect('pointmaze-demo', 60, output=Path({str(tmp_path)!r}), workers=2).path)\n"
+    )
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=surroundings
+    )
+    assert done.returncode == 0, done.stderr
+    assert read(Path(done.stdout.strip()))[0].total_steps == 60
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_missing_package_is_named_whatever_process_needs_it(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gymnasium_robotics.py").write_text("raise ImportError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "gymnasium_robotics")
+    with pytest.raises(UserError, match=r"mazes need gymnasium-robotics.*gtp_fast\[envs\]"):
+        collect("pointmaze-demo", 60, output=tmp_path / "sets", progress=False, workers=workers)
 
 
 def test_it_is_never_collected_twice(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

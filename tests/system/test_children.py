@@ -5,12 +5,18 @@ from __future__ import annotations
 import pickle
 import struct
 import subprocess
+from collections.abc import Iterable
+from contextlib import closing
+from itertools import count, islice
+from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import fake_environments
 import pytest
 from gymnasium.envs.registration import EnvSpec
 
+from gtp_fast.errors import UserError
 from gtp_fast.system import children
 from gtp_fast.system.children import Child
 
@@ -60,3 +66,58 @@ def said(written: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes:
     errors: bytes = child.process.communicate(timeout=60)[1]
     assert child.process.returncode == 0
     return errors
+
+
+class Answering:
+    """A child whose answer to job 0 comes after those to all others."""
+
+    def __init__(self, jobs: int, held: list[Any]) -> None:
+        self.pipe, self.end = Pipe()
+        self.jobs, self.held, self.taken = jobs, held, list[int]()
+
+    def send(self, job: int) -> None:
+        self.taken.append(job)
+        if job == 0:
+            self.held.append(self)
+        else:
+            self.end.send(2 * job)
+        if job == self.jobs - 1:
+            self.held[0].end.send(0)
+
+    def receive(self) -> Any:
+        return self.pipe.recv()
+
+
+def test_answers_come_in_the_order_of_the_jobs_and_a_free_child_takes_the_next() -> None:
+    held: list[Any] = []
+    slow, quick = (Answering(9, held) for _ in range(2))
+    pair: Any = (slow, quick)
+    assert list(children.in_order(pair, range(9))) == [2 * job for job in range(9)]
+    assert (slow.taken, quick.taken) == ([0], [1, 2, 3, 4, 5, 6, 7, 8])
+
+
+def test_fewer_jobs_than_children_and_jobs_without_an_end() -> None:
+    assert answers([]) == []
+    assert answers([7]) == [14]
+    assert answers(count(1), 3) == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [("die", r"an answer \(process \d+\) was ended by SIGKILL"), ("refuse", "no such number")],
+)
+def test_a_child_that_ends_is_never_waited_for(job: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        answers([1, job, 2, 3])
+
+
+def answers(jobs: Iterable[Any], most: int | None = None) -> list[int]:
+    """Return the first answers of two children."""
+    hired: list[Child] = []
+    try:
+        for _ in range(2):
+            hired.append(Child("answering", "an answer"))
+        with closing(children.in_order(hired, jobs)) as found:
+            return list(islice(found, most))
+    finally:
+        children.close(hired)
