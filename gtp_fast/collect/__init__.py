@@ -10,7 +10,7 @@ from typing import Any
 from gtp_fast.collect import ogbench_sets
 from gtp_fast.collect.buffers import Stored, shorten
 from gtp_fast.collect.plans import PLANS, plan_of
-from gtp_fast.collect.storage import SETTINGS_KEY, check, reserve, write
+from gtp_fast.collect.storage import SETTINGS_KEY, alone, check, reserve, write
 from gtp_fast.collect.workers import episodes
 from gtp_fast.data import locate, minari
 from gtp_fast.environments import ogbench_names
@@ -69,12 +69,15 @@ def collect(
     check(settings, workers)
     root = output if output is not None else locate.root()
     folder = root / task.local_dataset
-    if folder.exists():
-        _require_same(folder, settings)
+    if _is_there(folder, settings):
         return Collected(task.local_dataset, folder, reused=True)
     reserve(task, root)
-    made = _gather(task, settings, workers, progress)
-    return Collected(task.local_dataset, write(task, made, settings, root), reused=False)
+    with alone(folder):
+        # Whoever held the place may have collected the same.
+        if _is_there(folder, settings):
+            return Collected(task.local_dataset, folder, reused=True)
+        made = _gather(task, settings, workers, progress)
+        return Collected(task.local_dataset, write(task, made, settings, root), reused=False)
 
 
 def default_workers(task: Task) -> int:
@@ -83,7 +86,10 @@ def default_workers(task: Task) -> int:
     return min(len(cores()), 8) if several else 1
 
 
-def _require_same(folder: Path, settings: dict[str, Any]) -> None:
+def _is_there(folder: Path, settings: dict[str, Any]) -> bool:
+    """Return whether the set was collected; UserError where it was with other settings."""
+    if not folder.exists():
+        return False
     found = minari.metadata(folder).get(SETTINGS_KEY, {})
     unequal = [
         f"{key} {found.get(key)} instead of {value}"
@@ -95,6 +101,7 @@ def _require_same(folder: Path, settings: dict[str, Any]) -> None:
             f"{folder} was already collected with {', '.join(unequal)};"
             " ask for the same settings, remove that folder, or choose another with --output"
         )
+    return True
 
 
 def _gather(task: Task, settings: dict[str, Any], workers: int, progress: bool) -> list[Stored]:

@@ -19,7 +19,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast.collect import ogbench_arm, ogbench_maze
 from gtp_fast.collect.ogbench_steps import Arrays, Steps
-from gtp_fast.collect.storage import check
+from gtp_fast.collect.storage import alone, check
 from gtp_fast.data.ogbench_files import COLLECTED, SETTINGS_KEY, can_collect, folder, made_here
 from gtp_fast.environments.ogbench_names import Single
 from gtp_fast.environments.ogbench_package import Numbers, required
@@ -63,22 +63,37 @@ def collect(
     }
     check(settings)
     path = (output or folder()) / f"{single.dataset}.npz"
-    if path.exists():
-        if made_here(path) != settings:
-            raise UserError(
-                f"{path} is there already, made with other settings or by OGBench;"
-                " remove it, or choose another folder with --output"
-            )
+    if _is_there(path, settings):
         return path, True
-    _write(path, single, settings, progress)
+    make_folder_of(path)
+    with alone(path):
+        # Whoever held the place may have collected the same.
+        if _is_there(path, settings):
+            return path, True
+        # A collection that was killed leaves the second file alone, which is made again.
+        _is_there(_second(path), settings)
+        _write(path, single, settings, progress)
     return path, False
 
 
+def _is_there(path: Path, settings: dict[str, Any]) -> bool:
+    """Return whether a file was collected; UserError where it is another."""
+    if path.exists() and made_here(path) != settings:
+        raise UserError(
+            f"{path} is there already, made with other settings or by OGBench;"
+            " remove it, or choose another folder with --output"
+        )
+    return path.exists()
+
+
+def _second(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-val.npz")
+
+
 def _write(path: Path, single: Single, settings: dict[str, Any], progress: bool) -> None:
-    make_folder_of(path)
     count = settings["transitions"]
     parts = (
-        (path.with_name(f"{path.stem}-val.npz"), max(1, count // 10), settings["seed"] + 1),
+        (_second(path), max(1, count // 10), settings["seed"] + 1),
         (path, count, settings["seed"]),
     )
     required(single.name)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.plans import collection_spec, plan_of, stored_evaluation_spec
@@ -45,6 +48,29 @@ def reserve(task: Task, root: Path) -> None:
         make_writable(root)
     except OSError as error:
         raise UserError(_unwritable(root / task.local_dataset, error)) from error
+
+
+@contextlib.contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Hold the place of a dataset; wait, which stderr says, for a command that collects it.
+
+    Afterwards the dataset may be there. The operating system frees the lock of a process that was
+    killed. Raises UserError where the lock's file, which stays, cannot be written.
+    """
+    lock = FileLock(place.with_name(f".{place.name}.lock"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"waiting for another command that collects {place}", file=sys.stderr, flush=True)
+            lock.acquire()
+    except OSError as error:
+        raise UserError(_unwritable(place, error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Path) -> Path:

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 import torch
 
 from gtp_fast import cli
+from gtp_fast import collect as collecting
 from gtp_fast.collect import PLANS, collect, plans
 from gtp_fast.collect.__main__ import main
 from gtp_fast.collect.ant import DirectionPolicy, _in_frame, _to_actuators, upright
@@ -151,6 +154,35 @@ def test_it_is_never_collected_twice(demo: Path, monkeypatch: pytest.MonkeyPatch
         collect("pointmaze-demo", 1500, noise=0.1, output=root)
 
 
+def test_the_second_of_two_collections_waits_and_reuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gather, seconds = collecting._gather, list[Any]()
+
+    def meanwhile(*given: Any) -> Any:
+        if others:
+            return gather(*given)
+        other = threading.Thread(
+            target=lambda: seconds.append(
+                collect("pointmaze-demo", 50, output=tmp_path, progress=False)
+            )
+        )
+        other.start()
+        others.append(other)
+        while "waiting for another" not in capsys.readouterr().err:
+            assert other.is_alive(), "the second one did not wait"
+            time.sleep(0.01)
+        return gather(*given)
+
+    others: list[threading.Thread] = []
+    monkeypatch.setattr(collecting, "_gather", meanwhile)
+    first = collect("pointmaze-demo", 50, output=tmp_path, progress=False)
+    others[0].join()
+    assert (first.reused, [(one.path, one.reused) for one in seconds]) == (
+        False, [(first.path, True)],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -212,7 +244,7 @@ def test_nothing_is_left_behind_when_writing_fails(
     monkeypatch.setattr("gtp_fast.collect.storage._move", full)
     with pytest.raises(UserError, match="No space left on device"):
         collect("pointmaze-demo", 50, output=tmp_path, progress=False)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".demo-v0.lock"]
 
 
 def test_no_model_files_are_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +241,40 @@ def test_collected_data_say_so_and_are_never_written_over(tmp_path: Path) -> Non
         made(POINT, 20, tmp_path)
     with pytest.raises(UserError, match="cannot be collected"):
         made("antmaze-large-navigate-singletask-v0", 20, tmp_path)
+
+
+def test_the_second_file_of_a_set_is_never_written_over(tmp_path: Path) -> None:
+    second = tmp_path / "pointmaze-medium-navigate-v0-val.npz"
+    np.savez(second, observations=np.zeros((3, 2)))
+    official = second.read_bytes()
+    with pytest.raises(UserError, match=r"-val\.npz is there already, made with other settings"):
+        made(POINT, 20, tmp_path)
+    assert second.read_bytes() == official
+    assert not second.with_name("pointmaze-medium-navigate-v0.npz").exists()
+    # What a collection left that was killed before its main file is made again.
+    second.unlink()
+    path = made(POINT, 20, tmp_path)
+    path.unlink()
+    assert made(POINT, 20, tmp_path) == path and path.exists()
+
+
+def test_the_second_of_two_collections_waits_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds what the first one made, here while it waited for the lock."""
+    path = made(POINT, 20, tmp_path / "first")
+    place = tmp_path / "second" / path.name
+
+    @contextlib.contextmanager
+    def waited(target: Path) -> Iterator[None]:
+        assert target == place
+        place.write_bytes(path.read_bytes())
+        yield
+
+    monkeypatch.setattr(collection, "alone", waited)
+    monkeypatch.setattr(collection, "_write", lambda *_: pytest.fail("collected again"))
+    found = collection.collect(ogbench_names.find(POINT), 20, output=tmp_path / "second")
+    assert found == (place, True)
 
 
 @pytest.mark.parametrize("name", ["cube-single-play-singletask-v0"])
