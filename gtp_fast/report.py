@@ -15,6 +15,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.runs import guidance
 from gtp_fast.studies import curves, folders, groups, losses, page, tables
 from gtp_fast.studies.group import Group
+from gtp_fast.system import figure
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
     options = cli.parse(Options, argv, "python -m gtp_fast.report", "Compare trained runs.")
     if options.losses and options.plot is None:
         raise UserError("--losses says what --plot draws: add --plot FILE.")
+    if options.plot is not None:
+        figure.require_name(Path(options.plot))
     # The page and the losses have something to show of runs without scores too.
     shows_all = options.html is not None or options.losses
     paths, said = folders.spread(options.runs, shows_all)

@@ -18,7 +18,6 @@ from gtp_fast.collect.buffers import Stored
 from gtp_fast.collect.plans import collection_spec, plan_of, stored_evaluation_spec
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make
-from gtp_fast.system import children
 from gtp_fast.system.files import make_writable, sweep, write_atomically
 from gtp_fast.tasks import Task
 
@@ -38,8 +37,6 @@ def check(settings: dict[str, Any], workers: int = 1) -> None:
             "transitions and workers must be at least 1, the seed not negative, and the noise a"
             " number that is not negative"
         )
-    if workers > 1 and not children.POSSIBLE:
-        raise UserError(f"--workers {workers} needs a POSIX system: leave the option out")
 
 
 def reserve(task: Task, root: Path) -> None:

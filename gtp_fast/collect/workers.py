@@ -14,7 +14,6 @@ from gtp_fast.collect.plans import collection_spec, plan_of
 from gtp_fast.data.environment import MAZE_SCALES
 from gtp_fast.evaluation.vector import make
 from gtp_fast.system import children
-from gtp_fast.system.children import Child
 from gtp_fast.tasks import Task
 
 
@@ -42,15 +41,11 @@ def episodes(task: Task, seed: int, noise: float, workers: int) -> Generator[Sto
     if workers <= 1:
         collector = Collector(task, seed, noise)
         yield from map(collector.episode, count())
-    hired: list[Child] = []
-    try:
-        for _ in range(workers):
-            child = Child("gtp_fast.collect.child", f"a process that collects {task.name}")
-            hired.append(child)
-            child.send((task, seed, noise))
-        for child in hired:
-            # Its environment is built, or its UserError says what for want of.
-            child.receive()
-        yield from children.in_order(hired, count())
-    finally:
-        children.close(hired)
+    title = f"a process that collects {task.name}"
+    with children.started(workers, "gtp_fast.collect.child", title) as players:
+        for player in players:
+            player.send((task, seed, noise))
+        for player in players:
+            # Its environment is built, or its UserError says what is missing.
+            player.receive()
+        yield from children.in_order(players, count())

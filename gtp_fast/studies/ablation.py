@@ -6,7 +6,6 @@ import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 
 from gtp_fast import agents, engine
 from gtp_fast.data import TransitionTable
-from gtp_fast.errors import UserError
+from gtp_fast.errors import untrusted
 from gtp_fast.studies import costs, markdown, stats, tables
 from gtp_fast.studies.protocol import Study
 from gtp_fast.system.files import write_atomically
@@ -59,7 +58,7 @@ class Ablation:
         self.study, self.data, self.rounds = study, data, rounds
         self.shared: dict[str, Any] = {"act_by": "map"} | dict(shared)
         self.folder = study.path.parent
-        self.times: dict[str, float] = _read(self.folder / "times.json")
+        self.times = self._kept_times()
 
     def changes(self, row: str) -> dict[str, Any]:
         """Return what sets a row apart from gtp's defaults."""
@@ -86,7 +85,26 @@ class Ablation:
         )
         self.times = {name: float(np.median(seconds)) for name, seconds in taken.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "times.json", json.dumps(self.times, indent=1) + "\n")
+        content = {"protocol": self._timed_under(), "seconds": self.times}
+        write_atomically(self.folder / "times.json", json.dumps(content, indent=1) + "\n")
+
+    def _timed_under(self) -> dict[str, Any]:
+        """Return what the times depend on besides the machine, as plain values."""
+        protocol = self.study.protocol
+        return protocol.facts("gtp", self.shared) | {
+            "dataset": self.data.dataset_id, "engine": protocol.engine,
+            "backend": protocol.backend, "device": str(self.data.device), "rounds": self.rounds,
+        }  # fmt: skip
+
+    def _kept_times(self) -> dict[str, float]:
+        """Return the seconds of an update by row; none where they hold for other settings."""
+        path, asked = self.folder / "times.json", self._timed_under()
+        if not path.exists():
+            return {}
+        with untrusted(f"{path} cannot be read", "delete it to measure again"):
+            content = json.loads(path.read_text())
+            # Files of older versions do not say what they hold for.
+            return {**content["seconds"]} if content.get("protocol") == asked else {}
 
     def write(self) -> str:
         """Write table.md; return its content."""
@@ -152,13 +170,3 @@ class _Timed:
         costs.synchronise(device)
         self.done += _AT_ONCE
         return (time.perf_counter() - began) / _AT_ONCE
-
-
-def _read(path: Path) -> dict[str, float]:
-    if not path.exists():
-        return {}
-    try:
-        times: dict[str, float] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: delete it to measure again.") from error
-    return times

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import count, islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -76,6 +76,20 @@ class Child:
             f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         )
         return ChildDied(f"{self.title} (process {self.process.pid}) {how}")
+
+
+@contextlib.contextmanager
+def started(number: int, module: str, title: str) -> Iterator[list[Child]]:
+    """Start children of one kind; end them afterwards. UserError on another system than POSIX."""
+    if not POSSIBLE:
+        raise UserError(f"Only a POSIX system, such as Linux or macOS, can start {title}.")
+    found: list[Child] = []
+    try:
+        # `extend` keeps those that were started before one that was not.
+        found.extend(Child(module, title) for _ in range(number))
+        yield found
+    finally:
+        close(found)
 
 
 def in_order(children: Sequence[Child], jobs: Iterable[Any]) -> Generator[Any]:

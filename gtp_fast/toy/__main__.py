@@ -17,6 +17,8 @@ from gtp_fast.errors import at_least
 from gtp_fast.system import figure
 from gtp_fast.system.files import make_folder_of, write_atomically
 from gtp_fast.toy import draw, experiment, report, store
+from gtp_fast.training import config
+from gtp_fast.training.options import RunConfig
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
         return tables.main(argv[1:])
     options = cli.parse(Options, argv, "python -m gtp_fast.toy", __doc__)
     at_least(1, updates=options.updates, processes=options.processes)
+    # Its seeds are checked as those of a run.
+    config.check(RunConfig(seeds=options.seeds))
     figure.require()
     kept = options.output / "results.npz"
     make_folder_of(kept)

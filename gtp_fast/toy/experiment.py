@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from gtp_fast.data.table import Batch
 from gtp_fast.engine import Watch
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
+from gtp_fast.system import children
 from gtp_fast.toy.laws import Array, normal_scores
 from gtp_fast.toy.methods import METHODS, Method, config
 from gtp_fast.toy.targets import LIMIT, STEP, Target, targets
@@ -51,22 +51,19 @@ class Result:
 
 
 def run_all(updates: int, seeds: tuple[int, ...], processes: int) -> list[Result]:
-    """Train every method on every target, `processes` targets side by side."""
+    """Train every method on every target, `processes` targets side by side.
+
+    Raises children.ChildDied where a process was ended.
+    """
     began = time.perf_counter()
     jobs = [(name, updates, seeds) for name in targets()]
     results: list[Result] = []
-    with multiprocessing.get_context("spawn").Pool(min(processes, len(jobs))) as pool:
-        for part in pool.imap(_run_named, jobs):
+    count = min(processes, len(jobs))
+    with children.started(count, "gtp_fast.toy.child", "a process that trains the toy") as trainers:
+        for part in children.in_order(trainers, jobs):
             results += part
             print(f"{part[0].target}: done after {time.perf_counter() - began:.0f} s", flush=True)
     return results
-
-
-def _run_named(job: tuple[str, int, tuple[int, ...]]) -> list[Result]:
-    name, updates, seeds = job
-    # One thread each: these networks are too small to feed more.
-    torch.set_num_threads(1)
-    return run(targets()[name], updates, seeds)
 
 
 def run(target: Target, updates: int, seeds: tuple[int, ...]) -> list[Result]:

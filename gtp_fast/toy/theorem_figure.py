@@ -15,6 +15,7 @@ import numpy as np
 
 from gtp_fast import cli
 from gtp_fast.system.figure import figure as canvas
+from gtp_fast.system.figure import require_name
 from gtp_fast.system.files import make_folder_of
 from gtp_fast.toy.methods import COLOURS
 from gtp_fast.toy.theorem import gaps, ideal, teacher
@@ -37,6 +38,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Compute both sides and draw them; return the exit code."""
     options = cli.parse(Options, argv, "python -m gtp_fast.toy theorem", __doc__)
+    require_name(options.output)
     make_folder_of(options.output)
     figure, save = canvas(9.6, 4.6, dpi=110, colours=128)
     left, right = figure.subplots(1, 2, sharey=True)

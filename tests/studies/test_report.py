@@ -270,8 +270,20 @@ def test_runs_without_scores_and_odd_plots_are_refused(
     assert "has not been evaluated yet" in capsys.readouterr().err
     assert cli.run(report.main, []) == 2
     done = scored(tmp_path / "b", {10: [[1.0], [0.0]]})
-    assert cli.run(report.main, [str(done), "--plot", str(tmp_path / "x.doc")]) == 2
+    assert cli.run(report.main, [str(done), "--plot", str(tmp_path / "none" / "x.svg")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x", "x.doc"])
+def test_a_plot_without_a_kind_is_refused_before_anything_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    done = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
+    monkeypatch.setattr(groups, "collect", lambda *_, **__: pytest.fail("read in vain"))
+    assert cli.run(report.main, [str(done), "--plot", str(tmp_path / name)]) == 2
+    assert f"{name} is no name of a figure: let it end in .png" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_plot_beside_a_page_leaves_out_runs_without_scores(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from fake_runs import add_scores, make_run
+from forks import workers
 
 from gtp_fast import ablate
 from gtp_fast.agents.gtp.config import resolved, term_names
@@ -18,7 +23,7 @@ from gtp_fast.data.table import Provenance
 from gtp_fast.errors import UserError
 from gtp_fast.studies import ablation
 from gtp_fast.toy import __main__ as toy
-from gtp_fast.toy import draw, experiment, report, store, tables
+from gtp_fast.toy import draw, experiment, report, store, tables, theorem_figure
 from gtp_fast.toy.methods import METHODS, config
 from gtp_fast.toy.targets import targets
 from gtp_fast.toy.theorem import gaps
@@ -205,6 +210,32 @@ def test_rows_are_timed_in_turns_and_kept(monkeypatch, tmp_path: Path) -> None:
         make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path, episodes=3)
 
 
+@pytest.mark.parametrize("change", [{"width": 16}, {"rounds": 3}, {"backend": "reference"}])
+def test_times_of_other_settings_are_measured_again(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path)
+    rows.measure(("gtp",))
+    kept = tmp_path / "times.json"
+    content = kept.read_text()
+    assert make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path).times == rows.times
+    other = make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path, **change)
+    assert other.times == {}
+    other.measure(("gtp",))
+    assert set(other.times) == {"gtp"} and kept.read_text() != content
+
+
+def test_times_without_their_settings_are_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "times.json").write_text('{"gtp": 0.001}')
+    assert make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path).times == {}
+    for damaged in ("[]", "{"):
+        (tmp_path / "times.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"times\.json cannot be read .*; delete it"):
+            make_ablation(monkeypatch, "mujoco/hopper/medium-v0", tmp_path)
+
+
 def test_published_numbers_stand_beside_the_published_data_only(monkeypatch, tmp_path) -> None:
     rows = make_ablation(monkeypatch, "hopper_medium_expert-v2.hdf5", tmp_path)
     finish(rows, "gtp", [1.0, 1.0])
@@ -217,6 +248,37 @@ def test_published_numbers_stand_beside_the_published_data_only(monkeypatch, tmp
 def test_numbers_that_train_nothing_are_refused(option: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--{option} must be at least 1, not 0"):
         toy.main([f"--{option}", "0", "--output", str(tmp_path)])
+
+
+@pytest.mark.parametrize("seeds", [["--seeds"], ["0", "0"], ["-1"], [str(2**63)]])
+def test_seeds_are_those_that_train_takes(seeds: list[str], tmp_path: Path) -> None:
+    given = seeds if seeds[0] == "--seeds" else ["--seeds", *seeds]
+    with pytest.raises(UserError, match="--seeds must"):
+        toy.main([*given, "--output", str(tmp_path)])
+
+
+def test_a_killed_process_ends_the_toy_in_a_sentence() -> None:
+    def kill() -> None:
+        while not (found := workers(os.getpid())):
+            time.sleep(0.1)
+        os.kill(found[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(UserError, match=r"trains the toy \(process \d+\) was ended by SIGKILL"):
+        experiment.run_all(100_000, (0,), 1)
+    killer.join()
+
+
+@pytest.mark.parametrize("name", ["theorem", "theorem.xyz"])
+def test_a_figure_without_a_kind_is_refused_before_the_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(theorem_figure, "gaps", lambda *_: pytest.fail("computed in vain"))
+    with pytest.raises(UserError, match=f"{name} is no name of a figure"):
+        toy.main(["theorem", "--output", str(tmp_path / "new" / name)])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", [[], ["theorem"]])

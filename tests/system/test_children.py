@@ -113,11 +113,8 @@ def test_a_child_that_ends_is_never_waited_for(job: str, said: str) -> None:
 
 def answers(jobs: Iterable[Any], most: int | None = None) -> list[int]:
     """Return the first answers of two children."""
-    hired: list[Child] = []
-    try:
-        for _ in range(2):
-            hired.append(Child("answering", "an answer"))
-        with closing(children.in_order(hired, jobs)) as found:
-            return list(islice(found, most))
-    finally:
-        children.close(hired)
+    with (
+        children.started(2, "answering", "an answer") as pair,
+        closing(children.in_order(pair, jobs)) as found,
+    ):
+        return list(islice(found, most))
