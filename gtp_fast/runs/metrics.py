@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def read(path: str | Path) -> dict[str, NDArray[np.float64]]:
     """Return the columns of a metrics table, nan for empty cells; UserError for another file."""
     rows = _rows(Path(path)) or [_INDEX]
     body = [row for row in rows[1:] if len(row) == len(rows[0])]
-    with untrusted(f"{path} holds something else than numbers", "move it away"):
+    with _numbers(path):
         figures = np.array([[float(cell or "nan") for cell in row] for row in body])
     return dict(zip(rows[0], figures.reshape(-1, len(rows[0])).T, strict=True))
 
@@ -75,7 +76,10 @@ class MetricsLog:
         if not rows:
             return
         self.columns = rows[0]
-        kept = [row for row in rows[1:] if len(row) == len(self.columns) and int(row[0]) <= step]
+        whole = [row for row in rows[1:] if len(row) == len(self.columns)]
+        with _numbers(self.path):
+            # int, so that nan is no step.
+            kept = [row for row in whole if int(float(row[0])) <= step]
         self._replace(kept)
 
     def _widen(self, new: list[str]) -> None:
@@ -87,6 +91,10 @@ class MetricsLog:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *rows])
         write_atomically(self.path, text.getvalue())
+
+
+def _numbers(path: str | Path) -> AbstractContextManager[None]:
+    return untrusted(f"{path} holds something else than numbers", "move it away")
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -119,7 +119,10 @@ def _runs(folder: Path) -> list[Reader]:
             print(tables.run_table(groups.collect([str(run)])))
 
     def columns() -> dict[str, Any]:
-        return gtp_fast.TrainedRun(run.path).metrics
+        read = gtp_fast.TrainedRun(run.path).metrics
+        # A run that goes on reads it too, and drops the rows beyond its checkpoint.
+        metrics.MetricsLog(run.metrics, (4, 7), resume_step=60)
+        return read
 
     def both() -> None:
         whole()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gtp_fast.errors import UserError
-from gtp_fast.runs.metrics import MetricsLog
+from gtp_fast.runs.metrics import MetricsLog, read
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -74,3 +74,20 @@ def test_a_table_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "gone" / "metrics.csv", seeds=(0,))
     with pytest.raises(UserError, match=r"metrics\.csv could not be written"):
         log.write(1, {"loss": 1.0})
+
+
+def test_steps_are_read_as_any_number_that_pandas_writes(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,seed,loss\n10.0,0,1\n2e1,0,2\n30.0,0,3\n")
+    MetricsLog(path, seeds=(0,), resume_step=20)
+    assert path.read_text() == "step,seed,loss\n10.0,0,1\n2e1,0,2\n"
+    assert read(path)["step"].tolist() == [10.0, 20.0]
+
+
+@pytest.mark.parametrize("step", ["", "ten", "nan", "1,000"])
+def test_a_step_that_is_no_number_is_a_sentence(step: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(content := f'step,seed,loss\n"{step}",0,1\n')
+    with pytest.raises(UserError, match=r"metrics\.csv .* move it away"):
+        MetricsLog(path, seeds=(0,), resume_step=20)
+    assert path.read_text() == content
