@@ -40,10 +40,16 @@ def check(options: Options) -> None:
     """Raise UserError for an option that would have no effect."""
     if not options.fqe and options.fqe_steps != FQE_STEPS:
         raise UserError("--fqe-steps needs --fqe: add it, or leave the steps out.")
-    names = ("env", "episodes", "video")
-    given = [f"--{name}" for name in names if getattr(options, name) is not None]
+    if not options.fqe and options.video is None and _given(options, "video_episodes"):
+        raise UserError("--video-episodes needs --video: add it, or leave the number out.")
+    names = ("env", "episodes", "environments", "processes", "video", "video_episodes")
+    given = [f"--{name.replace('_', '-')}" for name in names if _given(options, name)]
     if options.fqe and given:
         raise UserError(f"--fqe plays no episodes: leave {' and '.join(given)} out.")
+
+
+def _given(options: Options, name: str) -> bool:
+    return bool(getattr(options, name) != getattr(Options, name))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
 from gtp_fast import cli, policy
 from gtp_fast.agents.acting import ActBy
@@ -121,12 +122,22 @@ def prepare(options: Options) -> list[Case]:
         )  # fmt: skip
         draw = np.random.default_rng(0)
         for batch in dict.fromkeys(options.batch):
-            rows = list(draw.standard_normal((4, batch, loaded.observation_dim), np.float32))
+            rows = _drawn(draw, batch, loaded.observation_dim)
             one = [row[0] for row in rows] if batch == 1 else rows
             kind = loaded.k, loaded.num_candidates, device, loaded.backend
             way = loaded.candidate_rule, loaded.noise_scale, loaded.act_by
             cases.append(Case(batch, *kind, *way, loaded.act, one))
     return cases
+
+
+def _drawn(draw: np.random.Generator, batch: int, width: int) -> list[NDArray[np.float32]]:
+    """Return four batches of observations [batch, width]; UserError where they are too large."""
+    try:
+        return list(draw.standard_normal((4, batch, width), np.float32))
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"--batch {batch} is too large for the memory of this machine: choose a smaller one."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -288,6 +288,7 @@ def test_best_and_last_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--env", "Pendulum-v1"], "no observation state, goal"),
         (["--episods", "3"], "did you mean --episodes"),
         (["--fqe-steps", "50"], "--fqe-steps needs --fqe"),
+        (["--video-episodes", "5"], "--video-episodes needs --video: add it, or leave the number"),
         ([], "names no environment"),
     ],
 )

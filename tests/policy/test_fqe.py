@@ -196,6 +196,12 @@ def test_agents_without_a_critic_and_with_candidates_are_judged_too(
         ({}, ["--fqe-steps", "0"], "--fqe-steps 0 is too few"),
         ({}, ["--env", "Some-v0"], "--fqe plays no episodes: leave --env out."),
         ({}, ["--video", "v", "--episodes", "3"], "leave --episodes and --video out."),
+        ({}, ["--environments", "4"], "--fqe plays no episodes: leave --environments out."),
+        (
+            {},
+            ["--processes", "0", "--video-episodes", "2"],
+            "leave --processes and --video-episodes out.",
+        ),
         ({"dataset": "missing.npz"}, [], "missing.npz"),
     ],
 )

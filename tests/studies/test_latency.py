@@ -103,6 +103,8 @@ def test_a_packed_file_can_be_timed(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--batch", "100000000000000"), "--batch 100000000000000 is too large for the memory"),
+        (("--batch", str(10**20)), f"--batch {10**20} is too large for the memory"),
         (("--batch", "0"), "--batch takes numbers of observations from 1 upwards"),
         (("--seconds", "0"), "--seconds must be positive"),
         (("--seconds", "inf"), "--seconds must be positive and finite"),
