@@ -93,7 +93,7 @@ def started(number: int, module: str, title: str) -> Iterator[list[Child]]:
 
 
 def in_order(children: Sequence[Child], jobs: Iterable[Any]) -> Generator[Any]:
-    """Send jobs to whichever child is free; yield the answers in the order of the jobs.
+    """Send jobs to free children; yield the answers in the order of the jobs.
 
     Raises ChildDied, or the UserError that a child sent.
     """
