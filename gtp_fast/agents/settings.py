@@ -12,7 +12,8 @@ from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
 
 Ranges = Mapping[str, tuple[float, float]]
-ANY = (0.0, 1e30)
+ANY = (0.0, math.inf)
+_UNBOUNDED = ("weight_maximum", "max_gradient_norm")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class CloneConfig:
     """Rate at which the target actor follows the actor."""
     max_gradient_norm: float | None = None
     """Clip of each network's gradient norm, per seed; None for no clipping."""
+
+    def check_new(self) -> None:
+        """Raise UserError for what no new run may have, though folders of older ones do."""
+        for name, value in vars(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if name not in _UNBOUNDED and math.inf in numbers:
+                raise UserError(f"--{name.replace('_', '-')} inf is out of range: give a number.")
 
 
 @dataclass(frozen=True)

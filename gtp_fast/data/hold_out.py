@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,20 @@ def split(table: TransitionTable, share: float) -> tuple[TransitionTable, ...]:
             "train on: name a smaller share, or 0 where there is but one episode."
         )
     return _part(table, ~rows), _part(table, rows)
+
+
+def share_of(config: Mapping[str, Any]) -> float:
+    """Return what share of the episodes a run folder's configuration holds out.
+
+    Raises UserError for a run that held out other episodes than `split` does.
+    """
+    # Older runs lack the setting: they hold nothing out.
+    share: float = config.get("hold_out", 0.0)
+    if share and "data" not in config:
+        raise UserError(
+            "An older version has begun this run, and held out other episodes: train a new one."
+        )
+    return share
 
 
 def held_out(table: TransitionTable, share: float) -> TransitionTable:

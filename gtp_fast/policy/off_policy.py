@@ -43,8 +43,7 @@ def evaluate(options: Options, *tables: data.TransitionTable) -> dict[str, Any]:
     if options.fqe_steps < 1:
         raise UserError(f"--fqe-steps {options.fqe_steps} is too few: give at least 1.")
     subject = evaluation.subject(options)
-    # Older runs lack the setting: they hold nothing out.
-    share = subject.saved.config.get("hold_out", 0.0)
+    share = hold_out.share_of(subject.saved.config)
     if not tables:
         # The policy reads observations as the environment gives them, standardised or not.
         raw = subject.saved.config | {"observation_mean": ()}

@@ -33,8 +33,9 @@ class Callback:
     def on_metrics(self, step: int, figures: Figures) -> bool | None:
         """Called with each row of metrics.csv, by the names that it has there.
 
-        Every `log_every` updates: means over the updates since the last such call. At evaluations
-        and checkpoints: figures of the evaluation and of the agent's health, and no loss.
+        Every `log_every` updates: means over the updates since the last such call. At evaluations,
+        and at the checkpoints of a run that is evaluated at its end or never: figures of the
+        evaluation and of the agent's health, and no loss.
         """
 
     def on_evaluation(self, step: int, evaluation: Evaluation) -> bool | None:

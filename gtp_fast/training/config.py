@@ -76,13 +76,17 @@ def _asked(argv: Sequence[str]) -> set[str]:
 
 
 def of_keywords(
-    dataset: str | None, agent: str, options: Mapping[str, Any], name: str | None = None
+    dataset: str | None,
+    agent: str,
+    options: Mapping[str, Any],
+    name: str | None = None,
+    shared: bool = False,
 ) -> Command:
     """Return the settings of a run from keywords: the names of the command line's options.
 
-    dataset: as --dataset; name: of data that come from memory. A number stands for one value per
-    seed where the option takes several. Raises UserError for an unknown name or a value of another
-    kind.
+    dataset: as --dataset; name: of data that come from memory; shared: as for `guided.check`. A
+    number stands for one value per seed where the option takes several. Raises UserError for an
+    unknown name or a value of another kind.
     """
     task_name = options.get("task", "")
     if not (task_name or dataset or name):
@@ -101,7 +105,7 @@ def of_keywords(
                 + (f": did you mean {', '.join(near)}?" if near else ".")
             )
         groups[homes[option]] = dataclasses.replace(groups[homes[option]], **{option: value})
-    return _checked(groups["run"], groups["data"], groups["agent"], task, set(options))
+    return _checked(groups["run"], groups["data"], groups["agent"], task, set(options), shared)
 
 
 def _defaults(
@@ -112,7 +116,9 @@ def _defaults(
     return agents.defaults(agent, task, steps, preset)
 
 
-def _checked(run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[str]) -> Command:
+def _checked(
+    run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[str], shared: bool = False
+) -> Command:
     settings = _by_map(guided.settled(agent, asked), asked)
     asked_rules = {
         name: value
@@ -121,7 +127,7 @@ def _checked(run: RunConfig, rules: Rules, agent: Any, task: Task, asked: set[st
     }
     command = Command(run, rules, settings, task, asked_rules, frozenset(asked))
     check(run)
-    guided.check(run, settings, task, asked)
+    guided.check(run, settings, task, asked, shared)
     return command
 
 

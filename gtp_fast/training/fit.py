@@ -130,9 +130,9 @@ def fit(
         place = None if dataset is None or in_memory else str(dataset)
         command = config.of_keywords(place, agent or "gtp", given, name)
         trainer = start.start(command, arrays, live, callbacks)
-    stopped = trainer.train()
-    if stopped == 128 + signal.SIGINT:
+    trainer.train()
+    if trainer.received() == signal.SIGINT:
         raise KeyboardInterrupt
-    if stopped:
-        sys.exit(stopped)
+    if number := trainer.received():
+        sys.exit(128 + number)
     return TrainedRun(trainer.run, live)

@@ -36,20 +36,24 @@ def settled(settings: Any, asked: set[str]) -> Any:
     return _by_advantage(_without_critic(settings, asked), asked)
 
 
-def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
+def check(run: RunConfig, settings: Any, task: Task, asked: set[str], shared: bool = False) -> None:
     """Raise UserError when something was asked of guidance or candidates that never come to act.
 
-    A note says where nothing guides a run that was not asked to clone.
+    A note says where nothing guides a run that was not asked to clone. shared: runs of several
+    settings share what was asked, so it need not matter to each of them.
     """
+    settings.check_new()
     if run.preset != "auto" and run.agent != "gtp":
         raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
     if "candidate_rule" in asked and settings.num_candidates == 1:
         rule_of(1, settings.candidate_rule, settings.candidate_rule)
-    if isinstance(settings, ChainConfig) and not any(settings.eta):
-        _refuse_of_critic(next((_option(name) for name in _OF_CRITIC if name in asked), None))
+    changed = {n for n in asked if getattr(settings, n, 0) != getattr(type(settings), n, 0)}
+    if isinstance(settings, ChainConfig) and not any(settings.eta) and not shared:
+        _refuse_of_critic(next((_option(name) for name in _OF_CRITIC if name in changed), None))
     if not isinstance(settings, GTPConfig):
         return
-    _check_objective(settings, asked, run.steps or task.updates)
+    if not shared:
+        _check_objective(settings, changed, run.steps or task.updates)
     named = _named_of_episodes(settings, asked)
     if named and not settings.trajectory_eta and any(settings.eta):
         raise UserError(
@@ -71,18 +75,26 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
         )
 
 
-def _check_objective(settings: GTPConfig, asked: set[str], steps: int) -> None:
+def _check_objective(settings: GTPConfig, changed: set[str], steps: int) -> None:
     for name, objectives in _READ_BY.items():
-        if name in asked and settings.objective not in objectives:
+        if name in changed and settings.objective not in objectives:
             raise UserError(
                 f"{_option(name)} does nothing with --objective {settings.objective}: leave it "
                 f"out, or take --objective {' or '.join(objectives)}."
             )
-    last = settings.last_nodes or reference.schedule_ceiling(steps, settings.ema_rate)
-    if "first_nodes" in asked and settings.first_nodes > last:
+    first, last = settings.first_nodes, settings.last_nodes
+    if "first_nodes" not in changed:
+        return
+    if last is not None and first > last:
         raise UserError(
-            f"--first-nodes {settings.first_nodes} is more than the {last} of the last stage: give "
-            "fewer, or more --last-nodes."
+            f"--first-nodes {first} is more than --last-nodes {last}: the grid of times only grows."
+        )
+    most = reference.schedule_ceiling(steps, min(1.0, max(0.0, settings.ema_rate)))
+    if last is None and first > most:
+        print(
+            f"note: --first-nodes {first} is lowered to the {most} of the last stage of {steps:,} "
+            "updates: give --last-nodes for more.",
+            file=sys.stderr,
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from gtp_fast import engine, tasks
 from gtp_fast.agents import health
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable, hold_out
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, first_line
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.runs import Run, checkpoint, guidance
 from gtp_fast.runs.lock import Hold
@@ -55,10 +55,10 @@ class Trainer:
     ):
         self.chosen = chosen
         self.hold, run = hold, hold.run
+        self.received: Callable[[], int] = lambda: 0
         self.run, self.agent, self.start = run, agent, start
         self.settings: dict[str, Any] = run.config()
-        # Older run folders lack the setting: they hold nothing out.
-        trained, *self.held_out = hold_out.split(table, self.settings.get("hold_out", 0.0))
+        trained, *self.held_out = hold_out.split(table, hold_out.share_of(self.settings))
         self.table = agent.drawn_from(trained)
         self.steps: int = self.settings["steps"]
         task = task or tasks.of_run(self.settings)
@@ -115,7 +115,8 @@ class Trainer:
                 done = self._run()
                 received = self.received()
                 if not received and self.callbacks.stop and not self.judge.complete(done):
-                    self._evaluate(done, last=True)
+                    with self._rescued(done):
+                        self._evaluate(done, last=True)
             self._save(done)
         except ChildDied as error:
             raise UserError(
@@ -178,22 +179,34 @@ class Trainer:
         with closing(engine.build(self.chosen, self.agent, self.table, self.watch)) as built:
             # The reported rate leaves the start of processes out.
             self.began, self.judge.seconds, self.noting = time.perf_counter(), 0.0, 0.0
+
+            def after(done: int) -> None:
+                with self._rescued(done, built.settle):
+                    self._after(done)
+
             return engine.run(
-                built, self.agent, self.start, self.steps, intervals, self._after, self.stopped
+                built, self.agent, self.start, self.steps, intervals, after, self.stopped
             )
 
-    def _after(self, done: int) -> None:
+    @contextmanager
+    def _rescued(self, done: int, settle: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Save the updates where the environment or a callback raises an error within.
+
+        settle: brings the agent up to date.
+        """
         try:
-            self._between(done)
+            yield
         except AllDiverged:
             raise
-        except Exception:
-            # The environment or a callback is at fault, and the updates are worth keeping.
-            self._save(done)
+        except Exception as error:
+            try:
+                settle()
+                self._write_checkpoint(done)
+            except Exception as other:
+                error.add_note(f"Update {done} could not be saved: {first_line(other)}")
             raise
 
-    def _between(self, done: int) -> None:
-        """Do what is due after an update: metrics, an evaluation, a checkpoint."""
+    def _after(self, done: int) -> None:
         self.done = done
         self.line.reach(done)
         last = done == self.steps
@@ -270,11 +283,14 @@ class Trainer:
         fresh = done != self.saved_step
         if fresh:
             self.divergence.check(self.line.say)
-            self.saved = checkpoint.save(
-                self.run, done, self.agent.state_dict(), {"metrics": self.watch.sums()}
-            )
-            self.saved_step = done
+            self._write_checkpoint(done)
         if best:
             checkpoint.mark_best(self.run, self.saved, self.judge.best)
         if fresh:
             self.callbacks.call("checkpoint", done, self.saved)
+
+    def _write_checkpoint(self, done: int) -> None:
+        if done != self.saved_step:
+            sums = {"metrics": self.watch.sums()}
+            self.saved = checkpoint.save(self.run, done, self.agent.state_dict(), sums)
+            self.saved_step = done

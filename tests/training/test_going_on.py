@@ -12,12 +12,15 @@ import gymnasium
 import numpy as np
 import pytest
 import sets
+import torch
 from train_runs import only_run
 
 import gtp_fast
 from gtp_fast import cli, evaluate, train
+from gtp_fast.data import hold_out
 from gtp_fast.errors import UserError
 from gtp_fast.runs import checkpoint
+from gtp_fast.training.line import ProgressLine
 
 SMALL: dict[str, Any] = {
     "steps": 20, "width": 8, "k": 2, "batch_size": 8, "episodes": 2, "log_every": 5,
@@ -33,6 +36,13 @@ class At10(gtp_fast.Callback):
 
     def do(self) -> bool | None:
         return True
+
+
+class Stop(gtp_fast.Callback):
+    """Ends a run at update 15."""
+
+    def on_metrics(self, step: int, figures: Any) -> bool:
+        return step == 15
 
 
 @pytest.fixture(autouse=True)
@@ -93,19 +103,31 @@ def test_what_evaluate_does_not_serve_is_refused(place: dict[str, Any]) -> None:
         run.evaluate(1, fqe=True, video="there")
 
 
+@pytest.mark.parametrize("at", [10, 20])
 @pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 )
 def test_a_stop_signal_ends_a_script_of_several_runs(
-    number: int, raised: type[BaseException], place: dict[str, Any], tmp_path: Path
+    number: int, raised: type[BaseException], at: int, place: dict[str, Any], tmp_path: Path
 ) -> None:
-    class Kill(At10):
-        def do(self) -> None:
-            os.kill(os.getpid(), number)
+    class Kill(gtp_fast.Callback):
+        def on_checkpoint(self, step: int, path: Path) -> None:
+            if step == at:
+                os.kill(os.getpid(), number)
 
     with pytest.raises(raised):
         gtp_fast.fit(**place, callbacks=[Kill()])
-    assert checkpoint.load(only_run(tmp_path / "runs")).step < 20
+    assert at <= checkpoint.load(only_run(tmp_path / "runs")).step < at + 5
+
+
+def test_episodes_that_an_older_version_held_out_are_not_trained_on(place: dict[str, Any]) -> None:
+    stopped = gtp_fast.fit(**place, hold_out=0.3, callbacks=[At10()])
+    config = stopped.run.config()
+    del config["data"]
+    stopped.run.write_config(config)
+    with pytest.raises(UserError, match="held out other episodes: train a new one"):
+        gtp_fast.fit(resume=stopped)
+    assert hold_out.share_of({}) == hold_out.share_of({"hold_out": 0.0}) == 0.0
 
 
 def test_numpys_true_stops_a_run(place: dict[str, Any]) -> None:
@@ -127,6 +149,40 @@ def test_a_callback_that_fails_costs_no_update(place: dict[str, Any], tmp_path: 
     assert checkpoint.load(only_run(tmp_path / "runs")).step == 15
 
 
+def test_the_first_error_is_the_one_that_is_raised(place: dict[str, Any], tmp_path: Path) -> None:
+    class Fails(gtp_fast.Callback):
+        def on_metrics(self, step: int, figures: Any) -> None:
+            raise KeyError("the first")
+
+        def on_checkpoint(self, step: int, path: Path) -> None:
+            raise ValueError("the second")
+
+    with pytest.raises(KeyError, match="the first"):
+        gtp_fast.fit(**place, callbacks=[Fails()])
+    assert checkpoint.load(only_run(tmp_path / "runs")).step == 5
+
+
+def test_what_is_saved_after_an_error_is_up_to_date(
+    place: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = place | {"seeds": (0, 1), "log_every": 10**6, "checkpoint_every": 10**6}
+    whole = gtp_fast.fit(**options | {"steps": 3000, "output": tmp_path / "whole"})
+
+    def fails(line: ProgressLine, done: int) -> None:
+        raise OSError("the terminal is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressLine, "reach", fails)
+        with pytest.raises(OSError, match="the terminal is gone"):
+            gtp_fast.fit(**options | {"steps": 3000, "processes": 2})
+    stopped = only_run(tmp_path / "runs")
+    # Between two intervals the processes alone have the new weights.
+    assert 0 < checkpoint.load(stopped).step < 3000
+    gtp_fast.fit(resume=stopped)
+    one, two = (checkpoint.load(run).tensors for run in (whole.path, stopped))
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
 class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
     """An environment whose simulator fails."""
 
@@ -134,9 +190,13 @@ class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
         raise RuntimeError("the simulator is unstable")
 
 
-def test_an_environment_that_fails_costs_no_update(place: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("stops", [False, True])
+def test_an_environment_that_fails_costs_no_update(
+    stops: bool, place: dict[str, Any], tmp_path: Path
+) -> None:
     live = Breaks(fake_environments.make(fake_environments.spec(flat=True)))
-    options = place | {"env": live, "evaluate_every": 15, "checkpoint_every": 20}
+    every = 0 if stops else 15
+    options = place | {"env": live, "evaluate_every": every, "checkpoint_every": 20}
     with pytest.raises((RuntimeError, UserError), match="the simulator is unstable"):
-        gtp_fast.fit(**options)
+        gtp_fast.fit(**options, callbacks=[Stop()] * stops)
     assert checkpoint.load(only_run(tmp_path / "runs")).step == 15

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gtp_fast.errors import UserError
+from gtp_fast.studies.sweeps import plan
 from gtp_fast.training import config
 
 SHORT = ["--task", "hopper-medium", "--steps", "1000"]
@@ -78,8 +81,8 @@ def test_what_is_asked_of_guidance_that_eta_0_leaves_out_is_refused(
         ("--objective flow --u-mode uniform", "--u-mode does nothing with --objective flow"),
         ("--objective shortcut --u-mode uniform", "--u-mode does nothing"),
         ("--objective flow --huber", "--huber does nothing"),
-        ("--first-nodes 500", "--first-nodes 500 is more than the 10 of the last stage"),
-        ("--first-nodes 9 --last-nodes 8", "--first-nodes 9 is more than the 8 of"),
+        ("--first-nodes 9 --last-nodes 8", "--first-nodes 9 is more than --last-nodes 8"),
+        ("--agent iql --max-q-backup 10", "--max-q-backup does nothing in iql"),
         ("--agent diffusion-ql --eta 0 --max-q-backup 3", "--max-q-backup does nothing with"),
         ("--agent consistency-ac --eta 0 --critic-learning-rate 1", "trains no critic"),
     ],
@@ -91,7 +94,9 @@ def test_an_option_that_the_run_does_not_read_is_refused(words: str, said: str) 
 
 @pytest.mark.parametrize(
     "words",
-    ["--objective linear-q --lambda-q 1", "--objective flow --solver heun", "--first-nodes 9",
+    ["--objective linear-q --lambda-q 1", "--objective flow --solver heun", "--first-nodes 20",
+     "--objective flow --solver-steps 3 --u-mode adjacent", "--lambda-q 0.01",
+     "--agent diffusion-ql --eta 0 --max-q-backup 0", "--first-nodes 9",
      "--objective solver --solver heun --solver-steps 2 --u-mode uniform --huber",
      "--first-nodes 600 --last-nodes 600", "--agent diffusion-ql --max-q-backup 3"],
 )  # fmt: skip
@@ -156,3 +161,23 @@ def test_a_run_that_nothing_guides_says_that_it_clones(
     said = capsys.readouterr().err
     assert (CLONES in said) == clones
     assert not clones or "add --advantage-start 0 for the paper's weights." in said
+
+
+def test_a_first_stage_longer_than_the_last_is_lowered_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config.parse([*SHORT, "--first-nodes", "20"])
+    assert "--first-nodes 20 is lowered to the 10 of the last stage" in capsys.readouterr().err
+    config.parse([*SHORT, "--first-nodes", "20", "--last-nodes", "30"])
+    assert not capsys.readouterr().err
+
+
+def test_runs_of_a_sweep_share_options_that_not_all_of_them_read(tmp_path: Path) -> None:
+    texts = [
+        "base: {task: hopper-medium}\ngrid: {objective: [gtp, flow], u_mode: [adjacent, uniform]}",
+        "base: {task: hopper-medium, lambda_q: 0.1}\ngrid: {objective: [gtp, linear-q]}",
+        "base: {task: hopper-medium, agent: diffusion-ql, max_q_backup: 10}\ngrid: {eta: [0, 1]}",
+    ]
+    for text, runs in zip(texts, (4, 2, 2), strict=True):
+        (tmp_path / "sweep.yaml").write_text(text)
+        assert len(plan.read(tmp_path / "sweep.yaml")) == runs

@@ -109,6 +109,11 @@ class GTPConfig(AgentConfig):
     their own, ours).
     """
 
+    def check_new(self) -> None:
+        """Raise UserError for what no new run may have."""
+        super().check_new()
+        check_times(self.t_min, self.t_max)
+
 
 RANGES: Ranges = {
     "eta": ANY,
@@ -154,7 +159,6 @@ def resolved(config: GTPConfig) -> GTPConfig:
 
     Raises UserError for a setting that has no meaning in the objective.
     """
-    check_times(config.t_min, config.t_max)
     if config.objective == "flow" and config.act_by != "map":
         raise UserError(
             f"--act-by {config.act_by} has no meaning for --objective flow, which acts by "

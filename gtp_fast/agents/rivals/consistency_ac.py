@@ -46,6 +46,16 @@ class ConsistencyACConfig(ChainConfig):
     last_nodes: int = 150
     """Nodes of the time grid at the end of the run."""
 
+    def check_new(self) -> None:
+        """Raise UserError for what no new run may have."""
+        super().check_new()
+        check_times(self.t_min, self.t_max)
+        if not self.t_min <= self.t_last <= self.t_max:
+            raise UserError(
+                f"--t-last {self.t_last:g} must lie within --t-min {self.t_min:g} and --t-max "
+                f"{self.t_max:g}."
+            )
+
 
 class ConsistencyAC(ChainActorCritic):
     """A consistency model of the data's actions, guided towards larger Q."""
@@ -68,12 +78,6 @@ class ConsistencyAC(ChainActorCritic):
             raise UserError(
                 f"--first-nodes {config.first_nodes} is more than --last-nodes "
                 f"{config.last_nodes}: the grid of times only grows."
-            )
-        check_times(config.t_min, config.t_max)
-        if not config.t_min <= config.t_last <= config.t_max:
-            raise UserError(
-                f"--t-last {config.t_last:g} must lie within --t-min {config.t_min:g} and --t-max "
-                f"{config.t_max:g}."
             )
         super().__init__(config, setup)
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.agents.rivals.chain import ChainActorCritic, ChainConfig
-from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
 from gtp_fast.reference import Plan
 from gtp_fast.reference.philox import Stream
@@ -37,24 +36,25 @@ class DiffusionQLConfig(ChainConfig):
     beta_max: float = 10.0
     """End of the noise schedule."""
 
+    def check_new(self) -> None:
+        """Raise UserError for what no new run may have."""
+        super().check_new()
+        # Beyond 80 the signal that the last step leaves is no number of single precision.
+        if not (0.0 <= self.beta_min <= self.beta_max and 0.0 < self.beta_max <= 80.0):
+            raise UserError(
+                f"--beta-min {self.beta_min:g} and --beta-max {self.beta_max:g} are no schedule of "
+                "noise: the first is at least 0, the second no less, above 0 and at most 80."
+            )
+
 
 class DiffusionQL(ChainActorCritic):
     """A diffusion model of the data's actions, guided towards larger Q."""
 
     Config = DiffusionQLConfig
     k_is_free = False
-    # Beyond 80 the signal that the last step leaves is no number of single precision.
-    ranges = {"diffusion_steps": (1, 64), "beta_min": (0, 80), "beta_max": (1e-3, 80)}  # noqa: RUF012
+    ranges = {"diffusion_steps": (1, 64), "beta_min": (0, 1e6), "beta_max": (0, 1e6)}  # noqa: RUF012
 
     config: DiffusionQLConfig
-
-    def __init__(self, config: DiffusionQLConfig, setup: Setup):
-        if config.beta_min > config.beta_max:
-            raise UserError(
-                f"--beta-min {config.beta_min:g} is more than --beta-max {config.beta_max:g}: the "
-                "noise only grows."
-            )
-        super().__init__(config, setup)
 
     def sampler_plan(self, k: int | None) -> Plan:
         """Return the reverse process: x_0 recovered from eps and clipped, then the posterior."""

@@ -21,9 +21,10 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
-from gtp_fast.agents.settings import ANY, AgentConfig, Ranges, check
+from gtp_fast.agents.settings import ANY, AgentConfig, check
 from gtp_fast.agents.setup import Setup
 from gtp_fast.agents.state_value import StateValue
+from gtp_fast.errors import UserError
 from gtp_fast.networks.actor import output_plan, state_network
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from gtp_fast.data.table import Batch, TransitionTable
 
 _LOG_STD = (-5.0, 2.0)
-_RANGES: Ranges = {
-    "expectile": (1e-4, 1 - 1e-4), "beta": ANY, "weight_maximum": (1, 1e30), "max_q_backup": (0, 0),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,16 @@ class IQLConfig(AgentConfig):
 
     once: ClassVar[Mapping[str, Any]] = MappingProxyType({"squash": False})
 
+    def check_new(self) -> None:
+        """Raise UserError for what no new run may have."""
+        super().check_new()
+        if not 0.0 < self.expectile < 1.0:
+            raise UserError(f"--expectile {self.expectile:g} must lie between 0 and 1.")
+        if self.max_q_backup:
+            raise UserError(
+                "--max-q-backup does nothing in iql, whose targets take V: leave it out."
+            )
+
 
 class IQL(Agent):
     """Implicit Q-learning with a Gaussian policy."""
@@ -74,7 +82,7 @@ class IQL(Agent):
     config: IQLConfig
 
     def __init__(self, config: IQLConfig, setup: Setup):
-        check(config, _RANGES)
+        check(config, {"expectile": (0, 1), "beta": ANY, "weight_maximum": (1, 1e30)})
         super().__init__(config, setup)
         count, c = len(self.seeds), config
         self.network = state_network(
