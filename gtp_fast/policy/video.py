@@ -49,7 +49,7 @@ def play(options: Options, folder: Path) -> tuple[list[Path], Evaluation]:
             with closing(environment), progress.bar(total, "video") as bar, Evaluator(
                 environment, config["observation_keys"], agent.seeds, options.video_episodes,
                 seed=options.seed, low=config["action_low"], high=config["action_high"],
-                device=agent.device, progress=lambda done, _: bar.update(1),
+                device=agent.device, progress=lambda done, _: bar.update(done - bar.n),
             ) as evaluator:  # fmt: skip
                 evaluation = evaluator.evaluate(acting.sampler, diverged=agent.diverged_seeds)
             return _named(Path(hidden), folder, agent.seeds, options.video_episodes), evaluation

@@ -67,6 +67,14 @@ class Drawn(Chaos):
         return np.full((32, 32, 3), int(255 * self.x), np.uint8)
 
 
+class Endless(Chaos):
+    """Chaos that never ends."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, False, truncated, info
+
+
 class Telling(Chaos):
     """Chaos that tells more of each reset and step, as much as its state has it."""
 
