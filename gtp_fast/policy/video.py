@@ -6,14 +6,11 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from gymnasium.envs.registration import EnvSpec
-
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation import camera
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.policy.evaluation import Options, subject
-from gtp_fast.policy.restore import environment_of
+from gtp_fast.policy.evaluation import Options, place, subject
 from gtp_fast.system import progress
 from gtp_fast.system.files import unwritable
 
@@ -38,8 +35,8 @@ def play(options: Options, folder: Path) -> tuple[list[Path], Evaluation]:
     """Record as `record` does; return the files and what the episodes reached."""
     agent, saved, acting = subject(options)
     config = saved.config
-    spec = environment_of(config, options.run, options.env, options.trust_environment)
-    if not isinstance(spec, EnvSpec):
+    spec = place(options, config)
+    if spec is None:
         raise UserError(f"{options.run} names no environment to record: name one by --env.")
     try:
         folder.mkdir(parents=True, exist_ok=True)

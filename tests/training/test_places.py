@@ -12,11 +12,12 @@ import sets
 import torch
 
 from gtp_fast.data import TransitionTable, load_table
-from gtp_fast.data.environment import judged_in, registered
+from gtp_fast.data.environment import register_mazes, registered
+from gtp_fast.data.judging import judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find, of_dataset
 from gtp_fast.training.options import RunConfig
-from gtp_fast.training.place import evaluation_place
+from gtp_fast.training.place import evaluation_place, judged
 
 TASK = of_dataset("swing", "swing.npz")
 
@@ -95,6 +96,19 @@ def test_references_stay_with_their_environment() -> None:
     assert torch.tensor(task.score([1.0])).isnan().all()
     assert judged_in(find("hopper-medium"), "Hopper-v4").reference is not None
     assert judged_in(find("hopper-medium"), "Walker2d-v5").reference is None
+
+
+def test_a_maze_that_is_named_is_judged_as_it_is_played() -> None:
+    pytest.importorskip("gymnasium_robotics")
+    pytest.importorskip("mujoco")
+    register_mazes()
+    task, name = find("pointmaze-demo"), "PointMaze_UMaze-v3"
+    assert judged(task, RunConfig(env=name), None) == task
+    # A run that goes on plays it as it is registered: on and on at the goal.
+    assert judged(task, RunConfig(env=name, resume="run"), None).reference is None
+    live = gym.make(name)
+    assert judged(task, RunConfig(), live).reference is None
+    live.close()
 
 
 def test_a_live_environment_is_kept_in_no_file() -> None:
