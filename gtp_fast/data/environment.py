@@ -62,9 +62,9 @@ def evaluation_spec(
     """Return the environment to evaluate in; None when there is none.
 
     task: by default the preset that the table names. environment: a registered id, taken instead of
-    the dataset's own, played as `judging.as_judged` says. Mazes of a preset end at the goal, keep it,
-    and use the collection map with one start and one goal cell. Raises UserError for an environment
-    that `trust.parse` refuses.
+    the dataset's own and played as `as_judged` says. Mazes of a preset end at the goal, keep it, and
+    use the collection map with one start and one goal cell. Raises UserError for an environment that
+    `trust.parse` refuses.
     """
     task = task or find(table.task)
     if environment is not None:
@@ -154,8 +154,16 @@ class Shape(NamedTuple):
 
 
 def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, Any]) -> None:
-    """Compare the spaces of data and environment; raises UserError when they differ."""
+    """Compare the spaces of data and environment; raises UserError when they differ.
+
+    Also where the environment's specification sets no limit of steps.
+    """
     name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
+    if environment.spec is not None and environment.spec.max_episode_steps is None:
+        raise UserError(
+            f"{name} has no limit of steps, so that an episode may never end: register it with"
+            " max_episode_steps, also where it counts its steps itself, or name another by --env"
+        )
     space = environment.observation_space
     if table.observation_keys:
         parts = nested.flat(space) if isinstance(space, gym.spaces.Dict) else {}

@@ -53,10 +53,9 @@ def judged_in(task: Task, environment: str, spec: EnvSpec | None = None) -> Task
 
 
 def _of_kind(task: Task, environment: str) -> bool:
-    dense = re.search(r"Dense(-v\d+)?$", environment)
-    return (
-        task.environment is not None and not dense and kind(environment) == kind(task.environment)
-    )
+    if task.environment is None or re.search(r"Dense(-v\d+)?$", environment):
+        return False
+    return kind(environment) == kind(task.environment)
 
 
 def _counts(task: Task, spec: EnvSpec) -> bool:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import fake_environments
 import gymnasium as gym
 import pytest
 import sets
@@ -81,6 +82,25 @@ def test_no_environment_says_how_to_name_one() -> None:
 def test_an_environment_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match="its states have 5 numbers, the environment's 3"):
         evaluation_place(table(None, width=5), TASK, RunConfig(env="Pendulum-v1"))
+
+
+def test_an_environment_without_a_limit_of_steps_is_refused() -> None:
+    said = "Drift-v0 has no limit of steps, so that an episode may never end: .*max_episode_steps"
+    drift = replace(table(None), action_dim=2, action_low=(-2.0,) * 2, action_high=(4.0,) * 2)
+    for words, live in ((RunConfig(env="Drift-v0"), None), (RunConfig(), gym.make("Drift-v0"))):
+        with pytest.raises(UserError, match=said):
+            evaluation_place(drift, TASK, words, live)
+    limited = gym.wrappers.TimeLimit(gym.make("Drift-v0"), 9)
+    assert evaluation_place(drift, TASK, RunConfig(), limited).environment is None
+    # One that was built by hand may count its steps itself, which nobody can see.
+    by_hand = fake_environments.Drift()
+    assert "a live environment" in evaluation_place(drift, TASK, RunConfig(), by_hand).reason
+    stored = json.loads(gym.spec("Pendulum-v1").to_json()) | {"max_episode_steps": None}
+    with pytest.raises(UserError, match="Pendulum-v1 has no limit of steps"):
+        place(stored)
+    wrapper = {"name": "TimeLimit", "entry_point": "gymnasium.wrappers:TimeLimit",
+               "kwargs": {"max_episode_steps": 9}}  # fmt: skip
+    assert place(stored | {"additional_wrappers": [wrapper]}).environment is not None
 
 
 def test_an_unknown_environment_gets_the_nearest_names() -> None:
