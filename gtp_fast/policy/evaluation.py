@@ -23,7 +23,7 @@ from gtp_fast.evaluation.vector import Environment, name_of
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, check_fit, environment_of, restore
 from gtp_fast.runs import checkpoint
-from gtp_fast.system import progress
+from gtp_fast.system import progress, specs
 
 FQE_STEPS = 20_000
 
@@ -199,6 +199,6 @@ def _is_own(
     spec = environment if isinstance(environment, EnvSpec) else environment.spec
     # Environments of one id may differ in their arguments.
     try:
-        return spec is not None and bool(json.loads(spec.to_json()) == json.loads(stored))
+        return spec is not None and bool(json.loads(specs.to_json(spec)) == json.loads(stored))
     except (TypeError, ValueError):
         return False

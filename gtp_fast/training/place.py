@@ -11,6 +11,7 @@ from gtp_fast.data.environment import box_of, registered
 from gtp_fast.data.judging import as_judged, judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make, name_of
+from gtp_fast.system import specs
 from gtp_fast.training.options import NO_ENVIRONMENT, RunConfig
 
 
@@ -51,7 +52,7 @@ def evaluation_place(
         data.fits_environment(table, environment)
     finally:
         environment.close()
-    return Place(spec.to_json())
+    return Place(specs.to_json(spec))
 
 
 def asked_box(

@@ -103,6 +103,14 @@ def test_an_environment_without_a_limit_of_steps_is_refused() -> None:
     assert place(stored | {"additional_wrappers": [wrapper]}).environment is not None
 
 
+def test_a_class_that_is_registered_is_kept_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = gym.envs.registration.EnvSpec("Own-v0", fake_environments.Drift, max_episode_steps=9)
+    monkeypatch.setitem(gym.registry, own.id, own)
+    drift = replace(table(None), action_dim=2, action_low=(-2.0,) * 2, action_high=(4.0,) * 2)
+    found = evaluation_place(drift, TASK, RunConfig(env="Own-v0"))
+    assert json.loads(str(found.environment))["entry_point"] == "fake_environments:Drift"
+
+
 def test_an_unknown_environment_gets_the_nearest_names() -> None:
     with pytest.raises(UserError, match=r"there is no environment Pendulm-v1 .*Pendulum-v1"):
         registered("Pendulm-v1")
