@@ -61,10 +61,10 @@ def evaluation_spec(
 ) -> EnvSpec | None:
     """Return the environment to evaluate in; None when there is none.
 
-    task: by default the preset that the table names. environment: a registered id, taken instead of
-    the dataset's own and played as `as_judged` says. Mazes of a preset end at the goal, keep it, and
-    use the collection map with one start and one goal cell. Raises UserError for an environment that
-    `trust.parse` refuses.
+    task: by default the preset that the table names. environment: a registered id, taken instead
+    of the dataset's own and played as `as_judged` says. Mazes of a preset end at the goal, keep it,
+    and use the collection map with one start and one goal cell. Raises UserError for an environment
+    that `trust.parse` refuses.
     """
     task = task or find(table.task)
     if environment is not None:
