@@ -129,7 +129,7 @@ def _home(saved: Path) -> Path:
 
 
 def place(options: Options, config: Mapping[str, Any]) -> EnvSpec | None:
-    """Return the environment that the options name, as the run's task plays it, or the run's."""
+    """Return the environment that is asked for, by the task's rules, or the run's own."""
     spec = environment_of(config, options.run, options.env, options.trust_environment)
     if spec is None or options.env is None:
         return spec
