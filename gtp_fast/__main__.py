@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -60,9 +62,14 @@ def facts() -> None:
 
 
 def console() -> int:
-    """Entry point of the console command `gtp_fast`."""
+    """Entry point of the console command `gtp_fast`: finds what `python -m gtp_fast` finds."""
+    if not sys.flags.safe_path:
+        # A folder that is gone gets its sentence in `cli.run`.
+        with contextlib.suppress(FileNotFoundError):
+            if (folder := os.getcwd()) not in sys.path:
+                sys.path.insert(0, folder)
     return cli.run(main)
 
 
 if __name__ == "__main__":
-    sys.exit(console())
+    sys.exit(cli.run(main))

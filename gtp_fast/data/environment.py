@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from gtp_fast.data import maze, trust
+from gtp_fast.data.judging import ENDS_AT_GOAL, as_judged, kind
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.environments import d4rl_mazes
 from gtp_fast.errors import UNREADABLE, UserError
@@ -60,13 +61,14 @@ def evaluation_spec(
 ) -> EnvSpec | None:
     """Return the environment to evaluate in; None when there is none.
 
-    task: by default the preset that the table names. environment: a registered id, taken instead of
-    the dataset's own. Mazes of a preset end at the goal, keep it, and use the collection map with
-    one start and one goal cell. Raises UserError for an environment that `trust.parse` refuses.
+    task: by default the preset that the table names. environment: a registered id, taken instead
+    of the dataset's own and played as `as_judged` says. Mazes of a preset end at the goal, keep it,
+    and use the collection map with one start and one goal cell. Raises UserError for an environment
+    that `trust.parse` refuses.
     """
     task = task or find(table.task)
     if environment is not None:
-        return registered(environment)
+        return as_judged(task, registered(environment))
     if table.evaluation_environment is None:
         if task.family == "antmaze" and table.provenance.description == "a D4RL file":
             return d4rl_mazes.evaluation_spec(task.name)
@@ -96,9 +98,7 @@ def _maze_spec(table: TransitionTable, task: Task, trusted: bool) -> EnvSpec:
             f"{table.dataset_id}: its maze has a wall where {task.name} starts or ends;"
             " choose the task that the dataset was made for"
         )
-    spec.kwargs.update(
-        maze_map=chosen, continuing_task=False, reset_target=False, reward_type="sparse"
-    )
+    spec.kwargs.update(ENDS_AT_GOAL, maze_map=chosen)
     spec.max_episode_steps = task.max_episode_steps
     if table.rules.goal == "relabel":
         goal = table.rules.evaluation_goal or evaluation_goal(
@@ -154,8 +154,16 @@ class Shape(NamedTuple):
 
 
 def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, Any]) -> None:
-    """Compare the spaces of data and environment; raises UserError when they differ."""
+    """Compare the spaces of data and environment; raises UserError when they differ.
+
+    Also where the environment's specification sets no limit of steps.
+    """
     name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
+    if environment.spec is not None and environment.spec.max_episode_steps is None:
+        raise UserError(
+            f"{name} has no limit of steps, so that an episode may never end: register it with"
+            " max_episode_steps, also where it counts its steps itself, or name another by --env"
+        )
     space = environment.observation_space
     if table.observation_keys:
         parts = nested.flat(space) if isinstance(space, gym.spaces.Dict) else {}
@@ -194,18 +202,6 @@ def box_of(environment: gym.Env[Any, Any]) -> tuple[list[float], list[float]]:
         name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
         raise UserError(f"{name} takes {space} as actions: gtp_fast needs a vector in a box")
     return space.low.tolist(), space.high.tolist()
-
-
-def judged_in(task: Task, environment: str) -> Task:
-    """Return the task without references where it is judged in another kind of environment."""
-    own = task.environment is not None and kind(environment) == kind(task.environment)
-    return task if own else task.without_reference(environment)
-
-
-def kind(environment: str) -> str:
-    """Return what two versions of an environment have in common: Hopper, AntMaze_Large."""
-    name = environment.split("-v")[0]
-    return "_".join(name.split("_")[:2]).removesuffix("Dense")
 
 
 def _evaluation_map(task: Task, environment: str | None, stored: str | None) -> maze.MazeMap | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gtp_fast.data.environment import kind
+from gtp_fast.data.judging import kind
 from gtp_fast.data.table import Columns
 from gtp_fast.errors import UNREADABLE, UserError
 

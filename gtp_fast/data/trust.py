@@ -14,6 +14,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast.errors import UserError
+from gtp_fast.system import specs
 
 # These change observations, actions or the length of an episode, and touch nothing else.
 _WRAPPERS = re.compile(
@@ -70,7 +71,9 @@ def register_known() -> None:
 def registered_entries() -> set[str]:
     """Return the entry points of all environments that are registered, as text."""
     register_known()
-    return {str(spec.entry_point) for spec in gym.registry.values()}
+    return {
+        specs.place(spec.entry_point) or str(spec.entry_point) for spec in gym.registry.values()
+    }
 
 
 def _check_arguments(value: Any, source: str, name: str = "") -> None:

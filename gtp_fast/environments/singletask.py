@@ -50,10 +50,12 @@ def evaluation_spec(single: Single) -> EnvSpec:
     Raises UserError where ogbench is not installed.
     """
     required(single.name)
-    spec = copy.deepcopy(gym.spec(single.environment))
+    return counted(gym.spec(single.environment))
+
+
+def counted(spec: EnvSpec) -> EnvSpec:
+    """Return the environment of a single task in a SingleTask."""
     entry = f"{SingleTask.__module__}:{SingleTask.__name__}"
-    spec.additional_wrappers = (
-        *spec.additional_wrappers,
-        WrapperSpec(SingleTask.__name__, entry, {}),
-    )
-    return spec
+    counts = copy.deepcopy(spec)
+    counts.additional_wrappers += (WrapperSpec(SingleTask.__name__, entry, {}),)
+    return counts

@@ -9,6 +9,7 @@ environments nor that of processes can change a single bit.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +28,8 @@ from gtp_fast.reference.philox import Stream
 
 ROWS = 16
 """Rows of every batch that the sampler sees."""
+TOLD_SECONDS = 0.1
+"""Seconds between two calls of `progress` while no episode ends."""
 _NOISE_STEPS = 128
 _DRAW_ROWS = 1 << 24
 
@@ -78,7 +81,8 @@ class Plan:
     device: torch.device | str = "cpu"
     """Where the sampler wants its tensors."""
     progress: Callable[[int, int], object] | None = None
-    """Called with the number of finished episodes and of all."""
+    """Called with the number of finished episodes and of all, within long episodes too; what it
+    raises ends the evaluation."""
     diverged: Collection[int] = ()
     """Seeds of diverged policies, which rest where their action is not finite."""
 
@@ -108,6 +112,7 @@ class Play:
         self.keys = philox.key_tensor([(plan.seed << 32) + seed for seed in plan.seeds])
         shape = (len(self.policy), _NOISE_STEPS, sampler.draws, len(plan.low))
         self.noise = np.zeros(shape, dtype=np.float32)
+        self.told = time.monotonic()
 
     def run(self) -> Evaluation:
         """Play until every episode has ended."""
@@ -117,8 +122,10 @@ class Play:
             moment = self.slots.step(self._act(observation))
             observation = moment.observation
             ended = self._count(moment)
-            if ended.any():
-                observation = self.slots.reset(self._follow(ended), ended)
+            starts = self._follow(ended) if ended.any() else []
+            self._tell(bool(starts))
+            if starts:
+                observation = self.slots.reset(starts, ended)
         return Evaluation(
             self.plan.seeds, self.returns, self.lengths, told(self.successes), self.seeds,
             self.plan.reference,
@@ -206,8 +213,15 @@ class Play:
                 self.episode[slot] = self.next[policy]
                 starts[slot] = int(self.seeds[self.next[policy]])
                 self.next[policy] += 1
-        if self.plan.progress is not None:
+        return starts
+
+    def _tell(self, ended: bool) -> None:
+        """Call `progress` where an episode has ended, and now and then where none does."""
+        if self.plan.progress is None:
+            return
+        now = time.monotonic()
+        if ended or now - self.told >= TOLD_SECONDS:
+            self.told = now
             total = len(self.next) * self.plan.episodes
             waiting = int((self.plan.episodes - self.next).clip(min=0).sum())
             self.plan.progress(total - waiting - int((self.episode >= 0).sum()), total)
-        return starts

@@ -31,7 +31,7 @@ class Evaluator:
     seeds: training seed of each policy [S]. environments: parallel ones for each policy.
     processes: 0 keeps them in this process; None measures a step and takes workers where they pay.
     low, high: the action box [A] that [-1, 1] is mapped to, by default the environment's.
-    progress: called with the number of finished episodes and of all.
+    progress: called with the number of finished episodes and of all, as `episodes.Plan` has it.
     """
 
     def __init__(
@@ -77,8 +77,16 @@ class Evaluator:
         parts = []
         for i, seed in enumerate(self.seeds):
             one = OneOf(sampler, i, len(self.seeds))
-            parts.append(Play(replace(plan, seeds=(seed,)), self._slots, one).run())
+            own = replace(plan, seeds=(seed,), progress=self._behind(i))
+            parts.append(Play(own, self._slots, one).run())
         return joined(parts)
+
+    def _behind(self, policies: int) -> Callable[[int, int], object] | None:
+        """Return `progress` of one policy's episodes behind those of so many others."""
+        heard = self.progress
+        if heard is None:
+            return None
+        return lambda done, each: heard(policies * each + done, len(self.seeds) * each)
 
     def episode_seconds(self) -> float:
         """Return about how long the longest episode takes; 0 if unknown."""

@@ -11,7 +11,7 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
@@ -20,13 +20,15 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, first_line
 from gtp_fast.system import nested
 from gtp_fast.system.files import temporary_files_removed
 
 Floats = NDArray[np.float32]
 Environment = EnvSpec | gymnasium.Env[Any, Any]
 """An environment to be built, or a live one."""
+SUCCESS = ("success", "is_success")
+"""Keys of `info` that tell a success, the first before the second."""
 
 
 class Moment(NamedTuple):
@@ -52,7 +54,10 @@ class Slots(Protocol):
 
 
 class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Ignores steps after a reset without a seed, until one with a seed."""
+    """Ignores steps after a reset without a seed, until one with a seed; tells successes alone.
+
+    Gymnasium would stack whatever else `info` holds, and arrays of several lengths it cannot.
+    """
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
         super().__init__(env)
@@ -65,14 +70,25 @@ class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._rests = seed is None
         if self._rests and self._last is not None:
             return self._last, {}
-        self._last, info = self.env.reset(seed=seed)
-        return self._last, info
+        self._last, _ = self.env.reset(seed=seed)
+        return self._last, {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         if self._rests:
             return self._last, 0.0, False, False, {}
         self._last, reward, terminated, truncated, info = self.env.step(action)
-        return self._last, reward, terminated, truncated, info
+        return self._last, reward, terminated, truncated, self._success(info)
+
+    def _success(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        key = next((key for key in SUCCESS if key in info), None)
+        if key is None:
+            return {}
+        told = np.asarray(info[key], np.float64)
+        if told.size != 1:
+            raise UserError(
+                f"{name_of(self.env)} reports {key} as {told.size} numbers a step: report one."
+            )
+        return {"success": told.item()}
 
 
 def make(spec: EnvSpec, checked: bool = False) -> gymnasium.Env[Any, Any]:
@@ -168,25 +184,36 @@ class LocalSlots:
     def reset(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> Floats:
         """Start an episode in each masked slot; without a seed it rests."""
         if mask.any():
-            observation, _ = self._env.reset(seed=list(seeds), options={"reset_mask": mask})
+            with self._named("reset"):
+                observation, _ = self._env.reset(seed=list(seeds), options={"reset_mask": mask})
             self._observation = flatten(observation, self._keys)
         return self._observation
 
     def step(self, actions: Floats) -> Moment:
-        """Apply actions [n, A]."""
-        observation, reward, terminated, truncated, info = self._env.step(actions)
+        """Apply actions [n, A]; UserError for whatever the environment raises, as in `reset`."""
+        with self._named("step"):
+            observation, reward, terminated, truncated, info = self._env.step(actions)
         success = np.full(len(reward), np.nan)
         if "success" in info:
-            told = np.asarray(info["success"])
-            if told.size != len(success):
-                raise UserError(
-                    f"{self._name} reports success as {told.size // len(success)} numbers a step: "
-                    "report one."
-                )
             known = info["_success"]
-            success[known] = told.reshape(-1)[known]
+            success[known] = info["success"][known]
         self._observation = flatten(observation, self._keys)
         return Moment(self._observation, reward, terminated | truncated, success)
+
+    @contextlib.contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Turn what the environment raises into a UserError with its name."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            kind, said = type(error).__name__, first_line(error)
+            raise UserError(
+                f"The environment {self._name} failed in its {what} "
+                f"({kind if said == kind else f'{kind}: {said}'}): mend it there, or name another "
+                "by --env."
+            ) from error
 
     def close(self) -> None:
         """Free the environments."""
@@ -194,10 +221,11 @@ class LocalSlots:
 
 
 def flatten(observation: Any, keys: Sequence[str]) -> Floats:
-    """Return observations [n, O] as float32; a dict's entries are joined in order of `keys`."""
+    """Return observations [n, ...] as float32 [n, O]; a dict's entries are joined by `keys`."""
     if keys:
         parts = nested.flat(observation)
         return np.concatenate(
-            [parts[key] for key in keys], axis=-1, dtype=np.float32, casting="same_kind"
-        )
-    return np.array(observation, dtype=np.float32)
+            [parts[key].reshape(len(parts[key]), -1) for key in keys],
+            axis=-1, dtype=np.float32, casting="same_kind",
+        )  # fmt: skip
+    return np.array(observation, dtype=np.float32).reshape(len(observation), -1)

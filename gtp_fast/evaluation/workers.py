@@ -11,7 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from gtp_fast.evaluation.vector import Floats, LocalSlots, Moment
-from gtp_fast.system import children
+from gtp_fast.system import children, specs
 from gtp_fast.system.children import Child
 
 
@@ -20,12 +20,13 @@ class SharedSlots:
 
     def __init__(self, spec: EnvSpec, counts: Sequence[int], keys: Sequence[str]):
         self._edges = np.cumsum([0, *counts])
+        text = specs.to_json(spec)
         self._workers: list[Child] = []
         try:
             for count in counts:
                 worker = Child("gtp_fast.evaluation.workers", "an evaluation worker")
                 self._workers.append(worker)
-                worker.send((spec.to_json(), count, tuple(keys)))
+                worker.send((text, count, tuple(keys)))
             boxes = [worker.receive() for worker in self._workers]
         except BaseException:
             self.close()

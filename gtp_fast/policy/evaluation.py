@@ -14,7 +14,8 @@ from gymnasium.envs.registration import EnvSpec
 from gtp_fast import tasks
 from gtp_fast.agents.acting import ActBy, Acting
 from gtp_fast.agents.base import Agent
-from gtp_fast.data.environment import Shape, judged_in
+from gtp_fast.data.environment import Shape
+from gtp_fast.data.judging import as_judged, judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
@@ -22,7 +23,7 @@ from gtp_fast.evaluation.vector import Environment, name_of
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy.restore import check_acting, check_fit, environment_of, restore
 from gtp_fast.runs import checkpoint
-from gtp_fast.system import progress
+from gtp_fast.system import progress, specs
 
 FQE_STEPS = 20_000
 
@@ -127,6 +128,14 @@ def _home(saved: Path) -> Path:
     return above if (above / "config.yaml").exists() else saved
 
 
+def place(options: Options, config: Mapping[str, Any]) -> EnvSpec | None:
+    """Return the environment that is asked for, by the task's rules, or the run's own."""
+    spec = environment_of(config, options.run, options.env, options.trust_environment)
+    if spec is None or options.env is None:
+        return spec
+    return as_judged(tasks.of_run(config), spec)
+
+
 def evaluate(
     options: Options, live: Environment | None = None
 ) -> tuple[dict[str, Any], Evaluation]:
@@ -134,9 +143,7 @@ def evaluate(
     evaluated = subject(options)
     agent, saved, acting = evaluated
     config = saved.config
-    environment: Environment | None = live
-    if live is None:
-        environment = environment_of(config, options.run, options.env, options.trust_environment)
+    environment: Environment | None = place(options, config) if live is None else live
     if environment is None:
         raise UserError(
             f"{options.run} names no environment to evaluate in: name one by --env, or judge it by "
@@ -144,7 +151,8 @@ def evaluate(
         )
     task = tasks.of_run(config)
     if live is not None or options.env is not None:
-        task = judged_in(task, name_of(environment))
+        spec = environment if isinstance(environment, EnvSpec) else environment.spec
+        task = judged_in(task, name_of(environment), spec)
         shape = {name: config[name] for name in Shape._fields if name != "dataset_id"}
         check_fit(Shape(options.run, **shape), environment)
     episodes = config["episodes"] if options.episodes is None else options.episodes
@@ -191,6 +199,6 @@ def _is_own(
     spec = environment if isinstance(environment, EnvSpec) else environment.spec
     # Environments of one id may differ in their arguments.
     try:
-        return spec is not None and bool(json.loads(spec.to_json()) == json.loads(stored))
+        return spec is not None and bool(json.loads(specs.to_json(spec)) == json.loads(stored))
     except (TypeError, ValueError):
         return False

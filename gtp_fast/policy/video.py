@@ -6,14 +6,11 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from gymnasium.envs.registration import EnvSpec
-
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation import camera
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.policy.evaluation import Options, subject
-from gtp_fast.policy.restore import environment_of
+from gtp_fast.policy.evaluation import Options, place, subject
 from gtp_fast.system import progress
 from gtp_fast.system.files import unwritable
 
@@ -38,8 +35,8 @@ def play(options: Options, folder: Path) -> tuple[list[Path], Evaluation]:
     """Record as `record` does; return the files and what the episodes reached."""
     agent, saved, acting = subject(options)
     config = saved.config
-    spec = environment_of(config, options.run, options.env, options.trust_environment)
-    if not isinstance(spec, EnvSpec):
+    spec = place(options, config)
+    if spec is None:
         raise UserError(f"{options.run} names no environment to record: name one by --env.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +46,7 @@ def play(options: Options, folder: Path) -> tuple[list[Path], Evaluation]:
             with closing(environment), progress.bar(total, "video") as bar, Evaluator(
                 environment, config["observation_keys"], agent.seeds, options.video_episodes,
                 seed=options.seed, low=config["action_low"], high=config["action_high"],
-                device=agent.device, progress=lambda done, _: bar.update(1),
+                device=agent.device, progress=lambda done, _: bar.update(done - bar.n),
             ) as evaluator:  # fmt: skip
                 evaluation = evaluator.evaluate(acting.sampler, diverged=agent.diverged_seeds)
             return _named(Path(hidden), folder, agent.seeds, options.video_episodes), evaluation

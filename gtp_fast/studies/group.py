@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gtp_fast import tasks
-from gtp_fast.data.environment import judged_in
+from gtp_fast.data.judging import judged_in
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import Run
 from gtp_fast.studies import conditions

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import gymnasium
 
 from gtp_fast import data, tasks
-from gtp_fast.data.environment import box_of, judged_in, registered
+from gtp_fast.data.environment import box_of, registered
+from gtp_fast.data.judging import as_judged, judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make, name_of
+from gtp_fast.system import specs
 from gtp_fast.training.options import NO_ENVIRONMENT, RunConfig
 
 
@@ -50,7 +52,7 @@ def evaluation_place(
         data.fits_environment(table, environment)
     finally:
         environment.close()
-    return Place(spec.to_json())
+    return Place(specs.to_json(spec))
 
 
 def asked_box(
@@ -73,7 +75,10 @@ def judged(
 ) -> tasks.Task:
     """Return the task without references where another kind of environment was asked for."""
     if live is not None:
-        return judged_in(task, name_of(live))
+        return judged_in(task, name_of(live), live.spec)
     if run_config.env in (None, "none"):
         return task
-    return judged_in(task, registered(str(run_config.env)).id)
+    spec = registered(str(run_config.env))
+    # A run that goes on plays in it as it is registered.
+    played = as_judged(task, spec) if run_config.resume is None else spec
+    return judged_in(task, spec.id, played)

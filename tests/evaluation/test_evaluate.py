@@ -21,7 +21,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.evaluation.episodes import ROWS
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import joined
-from gtp_fast.evaluation.vector import flatten, make
+from gtp_fast.evaluation.vector import make
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 from gtp_fast.runs import checkpoint
@@ -39,7 +39,8 @@ def by_hand(
     for step in range(1000):
         states, noise = torch.zeros(1, ROWS, 3), torch.zeros(1, ROWS, 2)
         row = episode % ROWS
-        states[0, row] = torch.from_numpy(flatten(observation, KEYS))
+        whole = np.concatenate([observation[key] for key in KEYS])
+        states[0, row] = torch.from_numpy(whole.astype(np.float32))
         noise[0, row] = philox.normals(key, step, Stream.ACT, torch.tensor([episode]), 2)[0, 0]
         action = policy.sample(states, noise)[0, row].numpy()
         observation, reward, terminated, truncated, info = environment.step(3 * action + 1)

@@ -9,7 +9,7 @@ import fake_environments
 import gymnasium
 import numpy as np
 import pytest
-from fake_policies import KEYS, Linear
+from fake_policies import KEYS, Linear, equal, play
 
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
@@ -33,6 +33,10 @@ class Odd(gymnasium.Wrapper[Any, Any, Any, Any]):
 def played(change: Callable[[Step], Step]) -> Evaluation:
     with Evaluator(Odd(change), KEYS, (3,), 2, seed=5) as evaluator:
         return evaluator.evaluate(Linear(1))
+
+
+def same(moment: Step) -> Step:
+    return moment
 
 
 def bad_observation(moment: Step) -> Step:
@@ -64,10 +68,94 @@ def with_success(shape: tuple[int, ...]) -> Callable[[Step], Step]:
 
 
 def test_a_success_in_an_array_of_one_counts() -> None:
-    one, plain = played(with_success((1,))), played(lambda moment: moment)
+    one, plain = played(with_success((1,))), played(same)
     assert np.array_equal(one.successes, plain.successes)
 
 
 def test_several_successes_of_one_step_are_refused() -> None:
     with pytest.raises(UserError, match="success as 2 numbers a step: report one"):
         played(with_success((2,)))
+
+
+def told(**info: Any) -> Callable[[Step], Step]:
+    return lambda moment: (*moment[:4], info)
+
+
+def test_the_key_of_gymnasium_robotics_counts_where_there_is_no_other() -> None:
+    assert played(told(is_success=np.float32(1.0))).successes.tolist() == [[1.0, 1.0]]
+    both = told(success=False, is_success=True)
+    assert played(both).successes.tolist() == [[0.0, 0.0]]
+    assert not played(told(succeeded=True)).tells_success
+
+
+def test_a_success_that_is_none_is_unknown() -> None:
+    assert not played(told(success=None)).tells_success
+
+
+@pytest.mark.parametrize(("spaces", "flat"), [((1, 2), True), ((2, 1), False)])
+def test_observations_of_several_axes_are_flattened(spaces: tuple[int, ...], flat: bool) -> None:
+    class Tall(gymnasium.ObservationWrapper[Any, Any, Any]):
+        def __init__(self) -> None:
+            super().__init__(make(fake_environments.spec(limit=3, flat=flat)))
+            tall = gymnasium.spaces.Box(-np.inf, np.inf, spaces, np.float64)
+            point = gymnasium.spaces.Box(-9, 9, ())
+            self.observation_space = (
+                tall if flat else gymnasium.spaces.Dict({"goal": point, "state": tall})
+            )
+
+        def observation(self, observation: Any) -> Any:
+            if flat:
+                return observation.reshape(spaces)
+            state = observation["state"].reshape(spaces)
+            return {"goal": observation["goal"].reshape(()), "state": state}
+
+    keys, sampler = ((), Flat(1)) if flat else (KEYS, Linear(1))
+    plain = make(fake_environments.spec(limit=3, flat=flat))
+    returns = []
+    for environment in (Tall(), plain):
+        with Evaluator(environment, keys, (3,), 2, seed=5) as evaluator:
+            returns.append(evaluator.evaluate(sampler).returns.tolist())
+    assert returns[0] == returns[1]
+
+
+class Flat(Linear):
+    """Linear for observations of two numbers."""
+
+    def __init__(self, policies: int) -> None:
+        super().__init__(policies)
+        self.observation = self.observation[:, :2]
+
+
+def test_what_info_holds_beside_the_success_does_not_matter() -> None:
+    options: dict[str, Any] = {"episodes": 4, "environments": 2, "processes": 0}
+    with Evaluator(fake_environments.spec(entry="Telling"), KEYS, (3,), **options) as evaluator:
+        assert equal(evaluator.evaluate(Linear(1)), play(**options))
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("reset", r"reset \(ValueError: no start\)"),
+        ("step", r"step \(ZeroDivisionError\)"),
+    ],
+)
+def test_what_an_environment_raises_is_a_sentence(where: str, what: str, processes: int) -> None:
+    spec = fake_environments.spec(entry="Failing", where=where)
+    said = f"The environment Chaos-v0 failed in its {what}: mend it"
+    with (
+        pytest.raises(UserError, match=said) as caught,
+        Evaluator(spec, KEYS, (3,), 2, processes=processes) as evaluator,
+    ):
+        evaluator.evaluate(Linear(1))
+    assert "\n" not in str(caught.value)
+    if not processes:
+        assert isinstance(caught.value.__cause__, ValueError | ZeroDivisionError)
+
+
+def test_what_a_live_environment_raises_is_a_sentence_too() -> None:
+    def broken(moment: Step) -> Step:
+        raise KeyError("joint")
+
+    with pytest.raises(UserError, match=r"Chaos-v0 failed in its step \(KeyError: 'joint'\)"):
+        played(broken)

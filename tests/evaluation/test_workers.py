@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import glob
 import os
 import subprocess
@@ -116,7 +117,7 @@ def maze_spec() -> Any:
     import gymnasium
 
     gymnasium.register_envs(robotics)
-    spec = gymnasium.spec("PointMaze_UMaze-v3")
+    spec = copy.deepcopy(gymnasium.spec("PointMaze_UMaze-v3"))
     spec.max_episode_steps = 5
     spec.kwargs.update(continuing_task=False, reset_target=False)
     return spec

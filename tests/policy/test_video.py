@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import fake_environments
@@ -82,6 +85,25 @@ def test_a_picture_that_cannot_be_drawn_is_a_sentence(
     with pytest.raises(UserError, match=r"cannot be drawn on this machine \(no GL here\): install"):
         video.record(options, tmp_path / "videos")
     assert list((tmp_path / "videos").iterdir()) == []
+
+
+def test_a_folder_that_is_full_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clip:
+        def __init__(self, frames: Any, fps: float) -> None: ...
+
+        def write_videofile(self, path: str, logger: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    name = "moviepy.video.io.ImageSequenceClip"
+    for part in ("moviepy", "moviepy.video", "moviepy.video.io", name):
+        monkeypatch.setitem(sys.modules, part, ModuleType(part))
+    monkeypatch.setattr(sys.modules[name], "ImageSequenceClip", Clip, raising=False)
+    options = Options(run=str(run), trust_environment=True)
+    folder = tmp_path / "videos"
+    with pytest.raises(UserError, match=rf"^{folder} could not be written \(No space left on dev"):
+        video.record(options, folder)
 
 
 @pytest.mark.parametrize(("working", "chosen"), [("egl", "egl"), ("osmesa", "osmesa"), ("", None)])

@@ -67,6 +67,48 @@ class Drawn(Chaos):
         return np.full((32, 32, 3), int(255 * self.x), np.uint8)
 
 
+class Endless(Chaos):
+    """Chaos that never ends."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, False, truncated, info
+
+
+class Telling(Chaos):
+    """Chaos that tells more of each reset and step, as much as its state has it."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, info | self.more()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        *rest, info = super().step(action)
+        return *rest, info | self.more()  # type: ignore[return-value]
+
+    def more(self) -> dict[str, Any]:
+        size = int(100 * self.x)
+        return {"forces": np.zeros(size), "trace": {"steps": np.zeros(size)}}
+
+
+class Failing(Chaos):
+    """Chaos that raises in its reset or in its second step."""
+
+    def __init__(self, where: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.where = where
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if self.where == "reset":
+            raise ValueError("no start\nat all")
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.where == "step" and self.count:
+            raise ZeroDivisionError
+        return super().step(action)
+
+
 class Drift(gymnasium.Env[Any, Any]):
     """A point pushed by the action along a line, paid for staying near its middle.
 

@@ -6,17 +6,19 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import fake_environments
 import gymnasium as gym
 import pytest
 import sets
 import torch
 
 from gtp_fast.data import TransitionTable, load_table
-from gtp_fast.data.environment import judged_in, registered
+from gtp_fast.data.environment import register_mazes, registered
+from gtp_fast.data.judging import judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Task, find, of_dataset
 from gtp_fast.training.options import RunConfig
-from gtp_fast.training.place import evaluation_place
+from gtp_fast.training.place import evaluation_place, judged
 
 TASK = of_dataset("swing", "swing.npz")
 
@@ -82,6 +84,33 @@ def test_an_environment_that_does_not_fit_is_refused() -> None:
         evaluation_place(table(None, width=5), TASK, RunConfig(env="Pendulum-v1"))
 
 
+def test_an_environment_without_a_limit_of_steps_is_refused() -> None:
+    said = "Drift-v0 has no limit of steps, so that an episode may never end: .*max_episode_steps"
+    drift = replace(table(None), action_dim=2, action_low=(-2.0,) * 2, action_high=(4.0,) * 2)
+    for words, live in ((RunConfig(env="Drift-v0"), None), (RunConfig(), gym.make("Drift-v0"))):
+        with pytest.raises(UserError, match=said):
+            evaluation_place(drift, TASK, words, live)
+    limited = gym.wrappers.TimeLimit(gym.make("Drift-v0"), 9)
+    assert evaluation_place(drift, TASK, RunConfig(), limited).environment is None
+    # One that was built by hand may count its steps itself, which nobody can see.
+    by_hand = fake_environments.Drift()
+    assert "a live environment" in evaluation_place(drift, TASK, RunConfig(), by_hand).reason
+    stored = json.loads(gym.spec("Pendulum-v1").to_json()) | {"max_episode_steps": None}
+    with pytest.raises(UserError, match="Pendulum-v1 has no limit of steps"):
+        place(stored)
+    wrapper = {"name": "TimeLimit", "entry_point": "gymnasium.wrappers:TimeLimit",
+               "kwargs": {"max_episode_steps": 9}}  # fmt: skip
+    assert place(stored | {"additional_wrappers": [wrapper]}).environment is not None
+
+
+def test_a_class_that_is_registered_is_kept_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = gym.envs.registration.EnvSpec("Own-v0", fake_environments.Drift, max_episode_steps=9)
+    monkeypatch.setitem(gym.registry, own.id, own)
+    drift = replace(table(None), action_dim=2, action_low=(-2.0,) * 2, action_high=(4.0,) * 2)
+    found = evaluation_place(drift, TASK, RunConfig(env="Own-v0"))
+    assert json.loads(str(found.environment))["entry_point"] == "fake_environments:Drift"
+
+
 def test_an_unknown_environment_gets_the_nearest_names() -> None:
     with pytest.raises(UserError, match=r"there is no environment Pendulm-v1 .*Pendulum-v1"):
         registered("Pendulm-v1")
@@ -95,6 +124,19 @@ def test_references_stay_with_their_environment() -> None:
     assert torch.tensor(task.score([1.0])).isnan().all()
     assert judged_in(find("hopper-medium"), "Hopper-v4").reference is not None
     assert judged_in(find("hopper-medium"), "Walker2d-v5").reference is None
+
+
+def test_a_maze_that_is_named_is_judged_as_it_is_played() -> None:
+    pytest.importorskip("gymnasium_robotics")
+    pytest.importorskip("mujoco")
+    register_mazes()
+    task, name = find("pointmaze-demo"), "PointMaze_UMaze-v3"
+    assert judged(task, RunConfig(env=name), None) == task
+    # A run that goes on plays it as it is registered: on and on at the goal.
+    assert judged(task, RunConfig(env=name, resume="run"), None).reference is None
+    live = gym.make(name)
+    assert judged(task, RunConfig(), live).reference is None
+    live.close()
 
 
 def test_a_live_environment_is_kept_in_no_file() -> None:
