@@ -154,16 +154,8 @@ class Shape(NamedTuple):
 
 
 def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, Any]) -> None:
-    """Compare the spaces of data and environment; raises UserError when they differ.
-
-    Also where the environment's specification sets no limit of steps.
-    """
+    """Compare the spaces of data and environment; raises UserError when they differ."""
     name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
-    if environment.spec is not None and environment.spec.max_episode_steps is None:
-        raise UserError(
-            f"{name} has no limit of steps, so that an episode may never end: register it with"
-            " max_episode_steps, also where it counts its steps itself, or name another by --env"
-        )
     space = environment.observation_space
     if table.observation_keys:
         parts = nested.flat(space) if isinstance(space, gym.spaces.Dict) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -36,6 +37,7 @@ def evaluation_place(
     """
     if live is not None:
         data.fits_environment(table, live)
+        _note_endless(live)
         return Place(None, "it was a live environment, which no file holds")
     if run_config.env == "none":
         return Place(None, NO_ENVIRONMENT)
@@ -50,9 +52,20 @@ def evaluation_place(
         return Place(None, str(error))
     try:
         data.fits_environment(table, environment)
+        _note_endless(environment)
     finally:
         environment.close()
     return Place(specs.to_json(spec))
+
+
+def _note_endless(environment: gymnasium.Env[Any, Any]) -> None:
+    spec = environment.spec
+    if spec is not None and spec.max_episode_steps is None:
+        print(
+            f"note: {spec.id} is registered without max_episode_steps: an episode lasts until the "
+            "environment ends it.",
+            file=sys.stderr,
+        )
 
 
 def asked_box(
@@ -79,6 +92,4 @@ def judged(
     if run_config.env in (None, "none"):
         return task
     spec = registered(str(run_config.env))
-    # A run that goes on plays in it as it is registered.
-    played = as_judged(task, spec) if run_config.resume is None else spec
-    return judged_in(task, spec.id, played)
+    return judged_in(task, spec.id, as_judged(task, spec))

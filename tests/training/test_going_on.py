@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 import sets
 import torch
+from gymnasium.envs.registration import EnvSpec
 from train_runs import only_run
 
 import gtp_fast
-from gtp_fast import cli, evaluate, train
+from gtp_fast import cli, collect, evaluate, train
 from gtp_fast.data import hold_out
 from gtp_fast.errors import UserError
 from gtp_fast.runs import checkpoint
+from gtp_fast.training import start
 from gtp_fast.training.line import ProgressLine
+from gtp_fast.training.options import RunConfig
 
 SMALL: dict[str, Any] = {
     "steps": 20, "width": 8, "k": 2, "batch_size": 8, "episodes": 2, "log_every": 5,
@@ -200,3 +203,14 @@ def test_an_environment_that_fails_costs_no_update(
     with pytest.raises((RuntimeError, UserError), match="the simulator is unstable"):
         gtp_fast.fit(**options, callbacks=[Stop()] * stops)
     assert checkpoint.load(only_run(tmp_path / "runs")).step == 15
+
+
+def test_a_run_goes_on_in_a_named_maze_as_its_task_plays_it(tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium_robotics")
+    made = collect.collect("pointmaze-demo", 600, output=tmp_path / "sets", progress=False)
+    options = SMALL | {"env": "none", "output": tmp_path / "runs", "task": "pointmaze-demo"}
+    stopped = gtp_fast.fit(made.path, **options, callbacks=[At10()])
+    trainer = start.resume(RunConfig(resume=str(stopped), env="PointMaze_UMaze-v3"))
+    assert isinstance(trainer.judge.environment, EnvSpec)
+    assert trainer.judge.environment.kwargs["continuing_task"] is False
+    trainer.hold.release()
