@@ -211,6 +211,7 @@ def test_a_run_goes_on_in_a_named_maze_as_its_task_plays_it(tmp_path: Path) -> N
     options = SMALL | {"env": "none", "output": tmp_path / "runs", "task": "pointmaze-demo"}
     stopped = gtp_fast.fit(made.path, **options, callbacks=[At10()])
     trainer = start.resume(RunConfig(resume=str(stopped), env="PointMaze_UMaze-v3"))
-    assert isinstance(trainer.judge.environment, EnvSpec)
-    assert trainer.judge.environment.kwargs["continuing_task"] is False
+    assert trainer.judge.evaluator is not None
+    assert isinstance(trainer.judge.evaluator.environment, EnvSpec)
+    assert trainer.judge.evaluator.environment.kwargs["continuing_task"] is False
     trainer.hold.release()
