@@ -67,7 +67,8 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
             _check_folder()
             return main(sys.argv[1:] if argv is None else argv) or 0
     except UserError as error:
-        print(f"gtp_fast: {error}", file=sys.stderr)
+        for line in (error, *getattr(error, "__notes__", ())):
+            print(f"gtp_fast: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("gtp_fast: stopped.", file=sys.stderr)

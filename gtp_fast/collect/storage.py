@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import sys
@@ -24,6 +25,7 @@ from gtp_fast.tasks import Task
 SETTINGS_KEY = "gtp_fast_collect"
 _SCRATCH = ".gtp_fast_"
 _NAMESPACE_FILE = "namespace_metadata.json"
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def check(settings: dict[str, Any], workers: int = 1) -> None:
@@ -52,22 +54,36 @@ def alone(place: Path) -> Iterator[None]:
     """Hold the place of a dataset; wait, which stderr says, for a command that collects it.
 
     Afterwards the dataset may be there. The operating system frees the lock of a process that was
-    killed. Raises UserError where the lock's file, which stays, cannot be written.
+    killed; on a file system without locks there is none, which stderr says. Raises UserError where
+    the lock's file, which stays, cannot be written.
     """
     lock = FileLock(place.with_name(f".{place.name}.lock"))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"waiting for another command that collects {place}", file=sys.stderr, flush=True)
-            lock.acquire()
+        _hold(lock, place)
     except OSError as error:
         raise UserError(_unwritable(place, error)) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _hold(lock: FileLock, place: Path) -> None:
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"waiting for another command that collects {place}", file=sys.stderr, flush=True)
+            lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
+            raise
+        print(
+            f"note: the file system of {place} has no locks: of two commands that collect it at a "
+            "time one fails at its end.",
+            file=sys.stderr,
+        )
 
 
 def write(task: Task, episodes: list[Stored], settings: dict[str, Any], root: Path) -> Path:

@@ -8,6 +8,7 @@ import re
 from gymnasium.envs.registration import EnvSpec
 
 from gtp_fast.environments import singletask
+from gtp_fast.system import specs
 from gtp_fast.tasks import Task
 
 ENDS_AT_GOAL = {"continuing_task": False, "reset_target": False, "reward_type": "sparse"}
@@ -31,7 +32,7 @@ def as_judged(task: Task, spec: EnvSpec) -> EnvSpec:
         return spec
     if task.family == "ogbench":
         return singletask.counted(spec)
-    if not task.goal_reaching or not str(spec.entry_point).startswith(_MAZES):
+    if not task.goal_reaching or not _is_maze(spec):
         return spec
     played = copy.deepcopy(spec)
     played.kwargs.update(ENDS_AT_GOAL)
@@ -58,6 +59,10 @@ def _of_kind(task: Task, environment: str) -> bool:
     return kind(environment) == kind(task.environment)
 
 
+def _is_maze(spec: EnvSpec) -> bool:
+    return (specs.place(spec.entry_point) or "").startswith(_MAZES)
+
+
 def _counts(task: Task, spec: EnvSpec) -> bool:
     """Return whether returns are what the task's references are."""
     if task.family == "ogbench":
@@ -65,5 +70,4 @@ def _counts(task: Task, spec: EnvSpec) -> bool:
     if not task.goal_reaching:
         return True
     pays = ("continuing_task", "reward_type")
-    known = str(spec.entry_point).startswith(_MAZES)
-    return known and all(spec.kwargs.get(name) == ENDS_AT_GOAL[name] for name in pays)
+    return _is_maze(spec) and all(spec.kwargs.get(name) == ENDS_AT_GOAL[name] for name in pays)

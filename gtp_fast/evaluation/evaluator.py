@@ -16,7 +16,7 @@ from gtp_fast.evaluation.episodes import OneOf, Plan, Play, Samples
 from gtp_fast.evaluation.record import Evaluation, joined
 from gtp_fast.evaluation.vector import Environment, Floats, LocalSlots, name_of
 from gtp_fast.evaluation.workers import SharedSlots
-from gtp_fast.system import children, machine
+from gtp_fast.system import children, machine, specs
 
 _COSTLY = 4e-4
 """Seconds a step from which workers pay: on two cores AntMaze (7e-4) gains, PointMaze (1.3e-4)
@@ -117,7 +117,8 @@ class Evaluator:
         count = self._per_policy * len(self.seeds)
         processes = self._processes
         if processes is None:
-            pays = count > 1 and self._step_seconds() > _COSTLY
+            importable = specs.place(self.environment.entry_point) is not None
+            pays = importable and count > 1 and self._step_seconds() > _COSTLY
             processes = min(len(machine.cores()), _MOST_PROCESSES) if pays else 0
         processes = min(processes, count)
         if processes == 0 or not children.POSSIBLE:

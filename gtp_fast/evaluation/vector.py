@@ -27,8 +27,8 @@ from gtp_fast.system.files import temporary_files_removed
 Floats = NDArray[np.float32]
 Environment = EnvSpec | gymnasium.Env[Any, Any]
 """An environment to be built, or a live one."""
-SUCCESS = ("success", "is_success")
-"""Keys of `info` that tell a success, the first before the second."""
+_OTHER_SUCCESS = "is_success"
+"""Key of `info` that tells a success where `success` is not there (Gymnasium-Robotics)."""
 
 
 class Moment(NamedTuple):
@@ -80,15 +80,18 @@ class _Resting(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._last, reward, terminated, truncated, self._success(info)
 
     def _success(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        key = next((key for key in SUCCESS if key in info), None)
-        if key is None:
-            return {}
-        told = np.asarray(info[key], np.float64)
-        if told.size != 1:
-            raise UserError(
-                f"{name_of(self.env)} reports {key} as {told.size} numbers a step: report one."
-            )
-        return {"success": told.item()}
+        if "success" in info:
+            told = np.asarray(info["success"], np.float64)
+            if told.size != 1:
+                raise UserError(
+                    f"{name_of(self.env)} reports success as {told.size} numbers a step: report "
+                    "one."
+                )
+            return {"success": told.item()}
+        other = np.asarray(info.get(_OTHER_SUCCESS))
+        # Of several flags, one a goal, none is the episode's.
+        is_one = other.size == 1 and other.dtype.kind in "biuf"
+        return {"success": float(other.item())} if is_one else {}
 
 
 def make(spec: EnvSpec, checked: bool = False) -> gymnasium.Env[Any, Any]:

@@ -55,6 +55,7 @@ class Protocol:
         fields = {field.name for field in dataclasses.fields(defaults)}
         given = dataclasses.replace(defaults, **{k: v for k, v in changes.items() if k in fields})
         settings.check(given, {})
+        given.check_new()
         return task, given
 
     def facts(self, agent: str, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import count, islice
 from multiprocessing.connection import Connection, wait
@@ -80,7 +81,7 @@ class Child:
 
 @contextlib.contextmanager
 def started(number: int, module: str, title: str) -> Iterator[list[Child]]:
-    """Start children of one kind; end them afterwards. UserError on another system than POSIX."""
+    """Start children of one kind; kill them afterwards. UserError on another system than POSIX."""
     if not POSSIBLE:
         raise UserError(f"Only a POSIX system, such as Linux or macOS, can start {title}.")
     found: list[Child] = []
@@ -89,33 +90,42 @@ def started(number: int, module: str, title: str) -> Iterator[list[Child]]:
         found.extend(Child(module, title) for _ in range(number))
         yield found
     finally:
+        # They hold nothing, and one that is busy looks at its pipe too late.
+        for child in found:
+            child.process.kill()
         close(found)
 
 
 def in_order(children: Sequence[Child], jobs: Iterable[Any]) -> Generator[Any]:
     """Send jobs to free children; yield the answers in the order of the jobs.
 
-    Raises ChildDied, or the UserError that a child sent.
+    While an answer is slow at most two a child wait behind it. Raises ChildDied, or the UserError
+    that a child sent.
     """
-    numbered = enumerate(jobs)
+    numbered, free = enumerate(jobs), deque(children)
     busy: dict[Any, tuple[Child, int]] = {}
     answers: dict[int, Any] = {}
 
-    def occupy(child: Child) -> None:
-        for number, job in islice(numbered, 1):
-            child.send(job)
-            busy[child.pipe] = child, number
+    def occupy() -> None:
+        while free and len(answers) < 2 * len(children):
+            for number, job in islice(numbered, 1):
+                child = free.popleft()
+                child.send(job)
+                busy[child.pipe] = child, number
+                break
+            else:
+                return
 
-    for child in children:
-        occupy(child)
     for wanted in count():
+        occupy()
         while wanted not in answers:
             if not busy:
                 return
             for pipe in wait(list(busy)):
                 child, number = busy.pop(pipe)
                 answers[number] = child.receive()
-                occupy(child)
+                free.append(child)
+            occupy()
         yield answers.pop(wanted)
 
 

@@ -50,6 +50,8 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str], shared: bo
     changed = {n for n in asked if getattr(settings, n, 0) != getattr(type(settings), n, 0)}
     if isinstance(settings, ChainConfig) and not any(settings.eta) and not shared:
         _refuse_of_critic(next((_option(name) for name in _OF_CRITIC if name in changed), None))
+    if run.agent == "iql" and "max_q_backup" in changed and not shared:
+        raise UserError("--max-q-backup does nothing in iql, whose targets take V: leave it out.")
     if not isinstance(settings, GTPConfig):
         return
     if not shared:

@@ -271,7 +271,6 @@ def test_a_grid_of_times_that_would_shrink_is_refused() -> None:
         ("fql", {"alpha": (math.inf,)}, "--alpha inf is out of range"),
         ("iql", {"beta": (math.inf,)}, "--beta inf is out of range"),
         ("iql", {"expectile": 1.0}, "--expectile 1 must lie between"),
-        ("iql", {"max_q_backup": 10}, "--max-q-backup does nothing in iql"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_of_new_runs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import torch
 
 from gtp_fast import cli
 from gtp_fast import collect as collecting
-from gtp_fast.collect import PLANS, collect, plans
+from gtp_fast.collect import PLANS, collect, plans, storage
 from gtp_fast.collect.__main__ import main
 from gtp_fast.collect.ant import DirectionPolicy, _in_frame, _to_actuators, upright
 from gtp_fast.collect.planner import Planner
@@ -336,3 +337,24 @@ def test_evaluation_maps_in_the_plans_have_one_start_and_one_goal() -> None:
         spec = plans.stored_evaluation_spec(find(name))
         flat = [cell for row in spec.kwargs["maze_map"] for cell in row]
         assert (flat.count("r"), flat.count("g")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("no flock")]
+)
+def test_a_file_system_without_locks_is_collected_on(
+    error: Exception,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def acquire(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(storage.FileLock, "acquire", acquire)
+    with storage.alone(tmp_path / "set"):
+        assert "has no locks" in capsys.readouterr().err
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(storage.FileLock, "acquire", lambda *_, **__: (_ for _ in ()).throw(full))
+    with pytest.raises(UserError, match="No space left"), storage.alone(tmp_path / "set"):
+        pass

@@ -86,6 +86,9 @@ def test_the_key_of_gymnasium_robotics_counts_where_there_is_no_other() -> None:
     both = told(success=False, is_success=True)
     assert played(both).successes.tolist() == [[0.0, 0.0]]
     assert not played(told(succeeded=True)).tells_success
+    # A flag for each goal, or words, are no success of the episode, and no fault.
+    for other in (np.ones(2, bool), [], {"a": True}, "no", None):
+        assert not played(told(is_success=other)).tells_success
 
 
 def test_a_success_that_is_none_is_unknown() -> None:

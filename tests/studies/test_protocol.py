@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -190,3 +191,8 @@ def test_a_second_start_that_fails_can_be_tried_again(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match=r"no-such-set\.npz"):
             study(tmp_path).train("gtp", "gtp", {})
+
+
+def test_settings_that_no_new_run_may_have_are_refused() -> None:
+    with pytest.raises(UserError, match="--learning-rate inf is out of range"):
+        Protocol("hopper-medium", (0,)).settings("gtp", {"learning_rate": (math.inf,)})

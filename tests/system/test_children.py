@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from itertools import count, islice
 from multiprocessing import Pipe
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import fake_environments
@@ -90,10 +92,33 @@ class Answering:
 
 def test_answers_come_in_the_order_of_the_jobs_and_a_free_child_takes_the_next() -> None:
     held: list[Any] = []
+    slow, quick = (Answering(5, held) for _ in range(2))
+    pair: Any = (slow, quick)
+    assert list(children.in_order(pair, range(5))) == [2 * job for job in range(5)]
+    assert (slow.taken, quick.taken) == ([0], [1, 2, 3, 4])
+
+
+def test_no_more_answers_than_two_a_child_wait_for_a_slow_one() -> None:
+    held: list[Any] = []
     slow, quick = (Answering(9, held) for _ in range(2))
     pair: Any = (slow, quick)
-    assert list(children.in_order(pair, range(9))) == [2 * job for job in range(9)]
-    assert (slow.taken, quick.taken) == ([0], [1, 2, 3, 4, 5, 6, 7, 8])
+    answers = Thread(target=lambda: next(children.in_order(pair, count())), daemon=True)
+    answers.start()
+    answers.join(1.0)
+    assert answers.is_alive() and (slow.taken, quick.taken) == ([0], [1, 2, 3, 4])
+
+
+def test_a_child_that_is_busy_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+
+    def close(found: Sequence[Child]) -> None:
+        ends.extend(child.process.wait(60) for child in found)
+
+    monkeypatch.setattr(children, "close", close)
+    with children.started(3, "answering", "an answer") as busy:
+        for child in busy:
+            child.send("long")
+    assert ends == [-signal.SIGKILL] * 3
 
 
 def test_fewer_jobs_than_children_and_jobs_without_an_end() -> None:

@@ -41,6 +41,17 @@ def test_a_user_error_is_one_line_and_exit_code_two(capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("", "gtp_fast: No cat here.\n")
 
 
+def test_what_else_went_wrong_is_said_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(argv: Sequence[str]) -> int:
+        error = UserError("The environment failed.")
+        error.add_note("Update 15 could not be saved: the disk is full")
+        raise error
+
+    assert cli.run(main, []) == 2
+    said = "gtp_fast: The environment failed.\ngtp_fast: Update 15 could not be saved: the disk is"
+    assert capsys.readouterr().err.startswith(said)
+
+
 def test_other_errors_keep_their_traceback() -> None:
     def main(argv: Sequence[str]) -> int:
         raise ValueError("a bug")

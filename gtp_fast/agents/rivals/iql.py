@@ -64,10 +64,6 @@ class IQLConfig(AgentConfig):
         super().check_new()
         if not 0.0 < self.expectile < 1.0:
             raise UserError(f"--expectile {self.expectile:g} must lie between 0 and 1.")
-        if self.max_q_backup:
-            raise UserError(
-                "--max-q-backup does nothing in iql, whose targets take V: leave it out."
-            )
 
 
 class IQL(Agent):
