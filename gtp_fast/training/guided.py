@@ -47,15 +47,10 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str], shared: bo
         raise UserError(f"--preset {run.preset} is gtp's alone: leave it out for {run.agent}.")
     if "candidate_rule" in asked and settings.num_candidates == 1:
         rule_of(1, settings.candidate_rule, settings.candidate_rule)
-    changed = {n for n in asked if getattr(settings, n, 0) != getattr(type(settings), n, 0)}
-    if isinstance(settings, ChainConfig) and not any(settings.eta) and not shared:
-        _refuse_of_critic(next((_option(name) for name in _OF_CRITIC if name in changed), None))
-    if run.agent == "iql" and "max_q_backup" in changed and not shared:
-        raise UserError("--max-q-backup does nothing in iql, whose targets take V: leave it out.")
+    if not shared:
+        _check_read(run, settings, task, asked)
     if not isinstance(settings, GTPConfig):
         return
-    if not shared:
-        _check_objective(settings, changed, run.steps or task.updates)
     named = _named_of_episodes(settings, asked)
     if named and not settings.trajectory_eta and any(settings.eta):
         raise UserError(
@@ -75,6 +70,17 @@ def check(run: RunConfig, settings: Any, task: Task, asked: set[str], shared: bo
             f"--advantage-start {start} lies behind the last of {steps:,} updates: give an earlier "
             "one, or None."
         )
+
+
+def _check_read(run: RunConfig, settings: Any, task: Task, asked: set[str]) -> None:
+    """Raise UserError where an option has another value than the default and nothing reads it."""
+    changed = {n for n in asked if getattr(settings, n, 0) != getattr(type(settings), n, 0)}
+    if isinstance(settings, ChainConfig) and not any(settings.eta):
+        _refuse_of_critic(next((_option(name) for name in _OF_CRITIC if name in changed), None))
+    if run.agent == "iql" and "max_q_backup" in changed:
+        raise UserError("--max-q-backup does nothing in iql, whose targets take V: leave it out.")
+    if isinstance(settings, GTPConfig):
+        _check_objective(settings, changed, run.steps or task.updates)
 
 
 def _check_objective(settings: GTPConfig, changed: set[str], steps: int) -> None:
