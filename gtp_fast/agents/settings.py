@@ -41,7 +41,7 @@ class CloneConfig:
     """Clip of each network's gradient norm, per seed; None for no clipping."""
 
     def check_new(self) -> None:
-        """Raise UserError for what no new run may have, though folders of older ones do."""
+        """Raise UserError for settings that a new run may not have; older runs still load."""
         for name, value in vars(self).items():
             numbers = value if isinstance(value, tuple) else (value,)
             if name not in _UNBOUNDED and math.inf in numbers:

@@ -1,4 +1,4 @@
-"""Environments that judge a task: its own kind, played by its rules, or without its references."""
+"""Which environments are scored by a task's references, and how they are played for it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from gtp_fast import tasks
 from gtp_fast.agents.acting import ActBy, Acting
 from gtp_fast.agents.base import Agent
 from gtp_fast.data.environment import Shape
-from gtp_fast.data.judging import as_judged, judged_in
+from gtp_fast.data.judging import judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
@@ -128,14 +128,6 @@ def _home(saved: Path) -> Path:
     return above if (above / "config.yaml").exists() else saved
 
 
-def place(options: Options, config: Mapping[str, Any]) -> EnvSpec | None:
-    """Return the environment that is asked for, by the task's rules, or the run's own."""
-    spec = environment_of(config, options.run, options.env, options.trust_environment)
-    if spec is None or options.env is None:
-        return spec
-    return as_judged(tasks.of_run(config), spec)
-
-
 def evaluate(
     options: Options, live: Environment | None = None
 ) -> tuple[dict[str, Any], Evaluation]:
@@ -143,7 +135,9 @@ def evaluate(
     evaluated = subject(options)
     agent, saved, acting = evaluated
     config = saved.config
-    environment: Environment | None = place(options, config) if live is None else live
+    environment: Environment | None = live
+    if live is None:
+        environment = environment_of(config, options.run, options.env, options.trust_environment)
     if environment is None:
         raise UserError(
             f"{options.run} names no environment to evaluate in: name one by --env, or judge it by "

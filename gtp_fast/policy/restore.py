@@ -17,6 +17,7 @@ from gtp_fast.agents.acting import ActBy
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable, load_table, locate, trust
 from gtp_fast.data.environment import Shape, fits_environment, registered
+from gtp_fast.data.judging import as_judged
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import Environment, make
 from gtp_fast.ops.candidates import Rule
@@ -113,7 +114,7 @@ def _check_same(config: Mapping[str, Any], table: TransitionTable) -> None:
 def environment_of(
     config: Mapping[str, Any], source: object, env: str | None = None, trusted: bool = False
 ) -> EnvSpec | None:
-    """Return the environment to evaluate in: `env`, or that of a run folder's configuration.
+    """Return the environment to evaluate in: `env` by the task's rules, or the run's own.
 
     env: an id, or none. source: the run folder, for messages. UserError for one that `trust.parse`
     refuses.
@@ -121,7 +122,7 @@ def environment_of(
     if env == "none":
         return None
     if env is not None:
-        return registered(env)
+        return as_judged(tasks.of_run(config), registered(env))
     stored = config.get("evaluation", {}).get("environment")
     return None if stored is None else trust.parse(stored, str(source), trusted)
 

@@ -10,7 +10,8 @@ from gtp_fast.errors import UserError
 from gtp_fast.evaluation import camera
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.policy.evaluation import Options, place, subject
+from gtp_fast.policy.evaluation import Options, subject
+from gtp_fast.policy.restore import environment_of
 from gtp_fast.system import progress
 from gtp_fast.system.files import unwritable
 
@@ -35,7 +36,7 @@ def play(options: Options, folder: Path) -> tuple[list[Path], Evaluation]:
     """Record as `record` does; return the files and what the episodes reached."""
     agent, saved, acting = subject(options)
     config = saved.config
-    spec = place(options, config)
+    spec = environment_of(config, options.run, options.env, options.trust_environment)
     if spec is None:
         raise UserError(f"{options.run} names no environment to record: name one by --env.")
     try:

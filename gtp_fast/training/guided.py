@@ -39,8 +39,8 @@ def settled(settings: Any, asked: set[str]) -> Any:
 def check(run: RunConfig, settings: Any, task: Task, asked: set[str], shared: bool = False) -> None:
     """Raise UserError when something was asked of guidance or candidates that never come to act.
 
-    A note says where nothing guides a run that was not asked to clone. shared: runs of several
-    settings share what was asked, so it need not matter to each of them.
+    A note says where nothing guides a run that was not asked to clone. shared: the options are a
+    sweep's, and a run of it may leave some of them unread.
     """
     settings.check_new()
     if run.preset != "auto" and run.agent != "gtp":

@@ -16,7 +16,6 @@ from gtp_fast import agents, data, engine, runs, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import hold_out
-from gtp_fast.data.judging import as_judged
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.policy.restore import check_fit, environment_of, restore, table_of
 from gtp_fast.system.device import current_device
@@ -115,10 +114,9 @@ def resume(
     saved = run.config()
     device = current_device(run_config.device)
     chosen = _engine(run_config, device, len(saved["seeds"]))
-    spec = environment_of(saved, run, run_config.env, run_config.trust_environment)
-    if spec is not None and run_config.env is not None:
-        spec = as_judged(tasks.of_run(saved), spec)
-    found: Environment | None = spec if environment is None else environment
+    found: Environment | None = environment
+    if found is None:
+        found = environment_of(saved, run, run_config.env, run_config.trust_environment)
     table = table_of(saved, arrays, device)
     task = judged(tasks.of_run(saved), run_config, environment)
     if found is not None and (environment is not None or run_config.env is not None):

@@ -215,3 +215,15 @@ def test_a_run_goes_on_in_a_named_maze_as_its_task_plays_it(tmp_path: Path) -> N
     assert isinstance(trainer.judge.evaluator.environment, EnvSpec)
     assert trainer.judge.evaluator.environment.kwargs["continuing_task"] is False
     trainer.hold.release()
+
+
+def test_a_live_environment_needs_no_trust_in_the_stored_one(place: dict[str, Any]) -> None:
+    live = fake_environments.make(fake_environments.spec(flat=True))
+    stopped = gtp_fast.fit(**place | {"env": live, "evaluate_every": 0}, callbacks=[At10()])
+    config = stopped.run.config()
+    spec = EnvSpec("Nowhere-v0", entry_point="nowhere:Nothing")
+    config["evaluation"] = {"environment": spec.to_json(), "reason": ""}
+    stopped.run.write_config(config)
+    with pytest.raises(UserError, match="asks to run code from nowhere:Nothing"):
+        gtp_fast.fit(resume=stopped)
+    assert gtp_fast.fit(env=live, resume=stopped).summary["updates"] == 20

@@ -110,7 +110,7 @@ class GTPConfig(AgentConfig):
     """
 
     def check_new(self) -> None:
-        """Raise UserError for what no new run may have."""
+        """Raise UserError for settings that a new run may not have."""
         super().check_new()
         check_times(self.t_min, self.t_max)
 

@@ -47,7 +47,7 @@ class ConsistencyACConfig(ChainConfig):
     """Nodes of the time grid at the end of the run."""
 
     def check_new(self) -> None:
-        """Raise UserError for what no new run may have."""
+        """Raise UserError for settings that a new run may not have."""
         super().check_new()
         check_times(self.t_min, self.t_max)
         if not self.t_min <= self.t_last <= self.t_max:

@@ -37,7 +37,7 @@ class DiffusionQLConfig(ChainConfig):
     """End of the noise schedule."""
 
     def check_new(self) -> None:
-        """Raise UserError for what no new run may have."""
+        """Raise UserError for settings that a new run may not have."""
         super().check_new()
         # Beyond 80 the signal that the last step leaves is no number of single precision.
         if not (0.0 <= self.beta_min <= self.beta_max and 0.0 < self.beta_max <= 80.0):

@@ -60,7 +60,7 @@ class IQLConfig(AgentConfig):
     once: ClassVar[Mapping[str, Any]] = MappingProxyType({"squash": False})
 
     def check_new(self) -> None:
-        """Raise UserError for what no new run may have."""
+        """Raise UserError for settings that a new run may not have."""
         super().check_new()
         if not 0.0 < self.expectile < 1.0:
             raise UserError(f"--expectile {self.expectile:g} must lie between 0 and 1.")
