@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from gtp_fast import engine, tasks
 from gtp_fast.agents import health
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable, hold_out
-from gtp_fast.errors import UserError, first_line
+from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import Environment
 from gtp_fast.runs import Run, checkpoint, guidance
 from gtp_fast.runs.lock import Hold
@@ -23,9 +23,10 @@ from gtp_fast.system.children import ChildDied
 from gtp_fast.tasks import Task
 from gtp_fast.training import console, judge, loggers
 from gtp_fast.training.callbacks import Callback, Callbacks
-from gtp_fast.training.divergence import AllDiverged, Divergence
+from gtp_fast.training.divergence import Divergence
 from gtp_fast.training.line import ProgressLine
 from gtp_fast.training.options import NO_ENVIRONMENT
+from gtp_fast.training.saving import Saver
 
 
 class _Stopped(Exception):
@@ -73,7 +74,7 @@ class Trainer:
             self.watch.go_on(sums)
         self.metrics = MetricsLog(run.metrics, agent.seeds, start)
         self.callbacks = Callbacks([*loggers.named(logged, start), *callbacks])
-        self.saved_step = -1
+        self.saver = Saver(run, agent, self.watch)
         self.divergence = Divergence(run, agent, self.table, self.watch)
         self.noting = 0.0
         self.facts = console.Facts(
@@ -115,7 +116,7 @@ class Trainer:
                 done = self._run()
                 received = self.received()
                 if not received and self.callbacks.stop and not self.judge.complete(done):
-                    with self._rescued(done):
+                    with self.saver.rescued(done):
                         self._evaluate(done, last=True)
             self._save(done)
         except ChildDied as error:
@@ -132,6 +133,11 @@ class Trainer:
                 file=sys.stderr,
             )
             return 128 + received
+        self._conclude(done)
+        return 0
+
+    def _conclude(self, done: int) -> None:
+        """Print and keep the summary; without an environment, how near the data it came."""
         if self.judge.last is not None:
             console.summarise(self.facts, self._outcome(done))
         elif self.judge.evaluator is None:
@@ -141,7 +147,6 @@ class Trainer:
             if done == self.steps and asked:
                 tables = self.table, *self.held_out
                 print(judge.by_data(self.run, self.agent, tables, self.steps))
-        return 0
 
     def _outcome(self, done: int) -> console.Outcome:
         """Return what the run reached; without a rate where it did no update."""
@@ -181,30 +186,12 @@ class Trainer:
             self.began, self.judge.seconds, self.noting = time.perf_counter(), 0.0, 0.0
 
             def after(done: int) -> None:
-                with self._rescued(done, built.settle):
+                with self.saver.rescued(done, built.settle):
                     self._after(done)
 
             return engine.run(
                 built, self.agent, self.start, self.steps, intervals, after, self.stopped
             )
-
-    @contextmanager
-    def _rescued(self, done: int, settle: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Save the updates where the environment or a callback raises an error within.
-
-        settle: brings the agent up to date.
-        """
-        try:
-            yield
-        except AllDiverged:
-            raise
-        except Exception as error:
-            try:
-                settle()
-                self._write_checkpoint(done)
-            except Exception as other:
-                error.add_note(f"Update {done} could not be saved: {first_line(other)}")
-            raise
 
     def _after(self, done: int) -> None:
         self.done = done
@@ -280,17 +267,11 @@ class Trainer:
 
     def _save(self, done: int, best: bool = False) -> None:
         """Save a checkpoint, mark it where it is the best so far, then call the callbacks."""
-        fresh = done != self.saved_step
+        fresh = done != self.saver.step
         if fresh:
             self.divergence.check(self.line.say)
-            self._write_checkpoint(done)
+            self.saver.save(done)
         if best:
-            checkpoint.mark_best(self.run, self.saved, self.judge.best)
+            checkpoint.mark_best(self.run, self.saver.path, self.judge.best)
         if fresh:
-            self.callbacks.call("checkpoint", done, self.saved)
-
-    def _write_checkpoint(self, done: int) -> None:
-        if done != self.saved_step:
-            sums = {"metrics": self.watch.sums()}
-            self.saved = checkpoint.save(self.run, done, self.agent.state_dict(), sums)
-            self.saved_step = done
+            self.callbacks.call("checkpoint", done, self.saver.path)
