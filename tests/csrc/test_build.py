@@ -104,6 +104,27 @@ def test_an_unknown_switch_is_refused_in_one_sentence(tmp_path: Path) -> None:
 
 
 @checkout
+def test_the_source_distribution_holds_every_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    from setuptools.command.egg_info import FileList
+
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs git to say which files there are")
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True
+    )
+    tracked = listed.stdout.splitlines()
+    monkeypatch.chdir(ROOT)
+    chosen = FileList()
+    chosen.set_allfiles(tracked)
+    for line in (ROOT / "MANIFEST.in").read_text().splitlines():
+        chosen.process_template_line(line)
+    # Setuptools adds these by itself.
+    own = {"MANIFEST.in", "pyproject.toml", "setup.py"}
+    own |= {name for name in tracked if re.fullmatch(r"gtp_fast/.*\.py", name)}
+    assert len(tracked) > 500 and sorted(set(tracked) - set(chosen.files) - own) == []
+
+
+@checkout
 def test_the_cuda_kernels_of_the_module_spill_nothing() -> None:
     native = pytest.importorskip("gtp_fast._native")
     if not native.cuda:
