@@ -19,7 +19,7 @@ from benchmarks.evidence_tables import (
 )
 from gtp_fast.system.files import write_atomically
 
-_ALIKE = ("settings", "rules", "dataset", "transitions", "episodes")
+_ALIKE = ("settings", "rules", "precision", "dataset", "transitions", "episodes")
 """What all seeds of one cell must have in common."""
 
 
@@ -158,6 +158,13 @@ def _remarks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
             unlike = [name for name in _ALIKE if any(r[name] != runs[0][name] for r in runs)]
             if unlike:
                 lines.append(f"- {task}, {row.name}: the seeds differ in {', '.join(unlike)}.")
+            lines += [
+                f"- {task}, {row.name}: seed{'s' * (len(r['seeds']) > 1)} "
+                f"{', '.join(map(str, r['seeds']))} held out {r['hold_out']:.3g} of the episodes "
+                "and did not train on them."
+                for r in runs
+                if r.get("hold_out")
+            ]
             for seed, step in (item for r in runs for item in r["diverged"].items()):
                 lines.append(
                     f"- {task}, {row.name}: seed {seed} diverged at update {step:,} and was "

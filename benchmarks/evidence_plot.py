@@ -43,10 +43,7 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
     if not panels:
         path.unlink(missing_ok=True)
         return
-    looks = dict(_LOOKS)
-    for name, _ in rows:
-        other = _OTHERS[(len(looks) - len(_LOOKS)) % len(_OTHERS)], "-", "*"
-        looks.setdefault(name, _WIDER.get(name.split(",")[0], other) if "," in name else other)
+    looks = _looks([name for name, _ in rows])
     columns = min(len(panels), _COLUMNS)
     lines = -(-len(panels) // columns)
     figure, save = canvas(4.2 * columns, 3.6 * lines + 0.9, dpi=120)
@@ -66,6 +63,16 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
         ncols=len(names) if columns > 2 else 3, fontsize=13, frameon=False, columnspacing=1.4,
     )  # fmt: skip
     save(path)
+
+
+def _looks(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Return colour, dash and marker of every name; of two further widths one is as any other."""
+    looks = dict(_LOOKS)
+    for name in names:
+        look = _OTHERS[(len(looks) - len(_LOOKS)) % len(_OTHERS)], "-", "*"
+        wider = _WIDER.get(name.split(",")[0], look) if "," in name else look
+        looks.setdefault(name, look if wider in looks.values() else wider)
+    return looks
 
 
 def curve(records: Sequence[Mapping[str, Any]]) -> tuple[list[int], Figures]:
@@ -90,9 +97,11 @@ def _curve(
     )  # fmt: skip
     axis.fill_between(steps, scores.min(1), scores.max(1), color=colour, alpha=0.13, linewidth=0)
     if any(record.get("evaluated_again") for record in records):
-        last = [score for record in records for score in record["scores"]]
+        last = np.array([score for record in records for score in record["scores"]])
+        # The mean of equal numbers may lie beside them, and a bar has no negative length.
+        bar = np.maximum([[last.mean() - last.min()], [last.max() - last.mean()]], 0.0)
         axis.errorbar(
-            steps[-1], np.mean(last), [[np.mean(last) - min(last)], [max(last) - np.mean(last)]],
+            steps[-1], last.mean(), bar,
             color=colour, marker="*", markersize=15, markeredgecolor="white", capsize=4, zorder=4,
         )  # fmt: skip
     return line

@@ -78,10 +78,24 @@ def collect(root: Path, earlier: Path | None = None) -> list[Record]:
             places[key] = path.parent
     for record in _kept(earlier):
         own = (record["task"], record["label"], record["steps"], record["width"])
-        if not any((*own, seed) in places for seed in record["seeds"]):
-            records.append(record)
+        left = [i for i, seed in enumerate(record["seeds"]) if (*own, seed) not in places]
+        if left:
+            records.append(_of_seeds(record, left))
     order = ("task", "label", "steps", "width", "seeds")
     return sorted(records, key=lambda record: tuple(record[name] for name in order))
+
+
+def _of_seeds(record: Record, at: Sequence[int]) -> Record:
+    """Return a record with those of its seeds alone, by their places."""
+    if len(at) == len(record["seeds"]):
+        return record
+    seeds, curve = [record["seeds"][i] for i in at], record["curve"]
+    return record | {
+        "seeds": seeds,
+        **{name: [record[name][i] for i in at] for name in ("scores", "intervals")},
+        "curve": curve | {"scores": [[row[i] for i in at] for row in curve["scores"]]},
+        "diverged": {x: step for x, step in record["diverged"].items() if int(x) in seeds},
+    }
 
 
 def _kept(path: Path | None) -> list[Record]:
@@ -89,7 +103,7 @@ def _kept(path: Path | None) -> list[Record]:
         return []
     try:
         records: list[Record] = json.loads(path.read_text())["runs"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: restore it, or delete it.") from error
     return records
 
@@ -132,8 +146,10 @@ def _record(run: runs.Run, group: Group) -> Record:
         "environment": summary["environment"],
         **{name: summary.get(name) for name in ("k", "num_candidates", "noise_scale")},
         **_origin(run),
-        **{name: config.get(name) for name in ("engine", "backend", "precision")},
+        **{name: config.get(name) for name in ("engine", "backend")},
+        "precision": config.get("precision", "fp32"),
         "evaluate_every": config.get("evaluate_every"),
+        **({"hold_out": share} if (share := config.get("hold_out", 0.0)) else {}),
         "rules": dataclasses.asdict(Rules()) | (config.get("rules") or {}),
         "settings": group.settings | acted,
     })  # fmt: skip

@@ -117,7 +117,7 @@ def sum_table(table: Sequence[Row], order: Sequence[str]) -> str:
     for row in table:
         members = [record for runs in row.runs.values() for record in runs]
         # A run that an interruption kept from its summary knows no rate.
-        hours = [h for record in members if (h := record["hours_per_seed"]) is not None]
+        hours = [h for r in members if (h := r["hours_per_seed"]) is not None for _ in r["seeds"]]
         seeds = sum(len(record["seeds"]) for record in members)
         lines.append([
             row.name, f"{row.first['steps']:,}", str(len(row.runs)), str(seeds),

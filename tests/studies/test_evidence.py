@@ -342,6 +342,15 @@ def test_what_a_reader_must_know_is_said(found: Path) -> None:
     assert "evaluated in Env-v0, 2 episodes a seed" in page
 
 
+def test_a_run_that_held_episodes_out_is_named(found: Path) -> None:
+    cell(found, MAZES[1], "gtp", 1, ONE, hold_out=0.1, precision="bf16")
+    records = evidence_runs.collect(found)
+    page = evidence_page.page(records, CAMPAIGN)
+    assert "- pointmaze-large, gtp: seed 1 held out 0.1 of the episodes and did not" in page
+    assert "- pointmaze-large, gtp: the seeds differ in precision." in page
+    assert [record.get("hold_out") for record in records].count(0.1) == 1
+
+
 def test_the_same_seed_twice_is_refused(found: Path) -> None:
     cell(found / "again", MAZES[0], "gtp", 0, ONE)
     with pytest.raises(UserError, match=r"are both pointmaze-umaze, gtp, seed 0, .*move one"):
@@ -355,6 +364,47 @@ def test_curves_stand_where_every_seed_was_evaluated() -> None:
     assert steps == [20, 30] and scores.tolist() == [[3, 4, 7], [5, 6, 8]]
 
 
+def test_a_curve_of_equal_seeds_evaluated_again_is_drawn(tmp_path: Path) -> None:
+    # The mean of three times 0.1 lies above 0.1.
+    records = [
+        {"curve": {"steps": [50], "scores": [[0.1]]}, "scores": [0.1], "evaluated_again": True,
+         "measure": "success rate in percent", "data_level": None}
+        for _ in range(3)
+    ]  # fmt: skip
+    evidence_plot.draw([("gtp", {MAZES[0]: records})], MAZES, tmp_path / "results.png")
+    assert (tmp_path / "results.png").stat().st_size > 0
+
+
+def test_every_width_is_drawn_in_its_own_way() -> None:
+    names = ["gtp", "gtp-clone", "gtp, width 256", "gtp, width 512", "gtp, 300,000", "other"]
+    looks = evidence_plot._looks(names)
+    assert len({looks[name] for name in names}) == len(names)
+
+
+def test_hours_are_a_mean_over_seeds(found: Path) -> None:
+    table = evidence_tables.rows(evidence_runs.collect(found), CAMPAIGN)
+    one, other, _ = (record for runs in table[0].runs.values() for record in runs)
+    one["hours_per_seed"], one["seeds"] = 1.0, [4, 5, 6]
+    other["hours_per_seed"] = 2.0
+    # The third run has 0.28 of an hour.
+    text = evidence_tables.sum_table(table, MAZES)
+    assert line(text, "gtp")[-1] == f"{(3 * 1.0 + 2.0 + 1000 / 3600) / 5:.2f}"
+
+
+def test_seeds_without_their_run_are_kept_of_a_record_of_several(tmp_path: Path) -> None:
+    run = cell(tmp_path / "old", MAZES[0], "gtp", 0, ONE)
+    run.write_config(config(seeds=[3, 5, 7], agent_settings=SETTINGS, episodes=2))
+    run.evaluations.unlink()
+    finish(run, {50: [NONE, HALF, NONE], 100: [ONE, HALF, NONE]}, diverged={"5": 7, "7": 8})
+    evidence_page.write(evidence_runs.collect(tmp_path / "old"), CAMPAIGN, tmp_path)
+    cell(tmp_path / "new", MAZES[0], "gtp", 5, NONE)
+    kept, new = evidence_runs.collect(tmp_path / "new", tmp_path / "results.json")
+    assert (new["seeds"], new["scores"]) == ([5], [0.0])
+    assert (kept["seeds"], kept["scores"]) == ([3, 7], [100.0, 0.0])
+    assert kept["curve"] == {"steps": [50, 100], "scores": [[0.0, 0.0], [100.0, 0.0]]}
+    assert kept["diverged"] == {"7": 8} and len(kept["intervals"]) == 2
+
+
 def test_earlier_results_are_kept_where_their_runs_are_gone(found: Path, tmp_path: Path) -> None:
     written = tmp_path / "out"
     evidence_page.write(evidence_runs.collect(found), CAMPAIGN, written)
@@ -363,9 +413,10 @@ def test_earlier_results_are_kept_where_their_runs_are_gone(found: Path, tmp_pat
     kept = evidence_runs.collect(found, written / "results.json")
     assert len(kept) == len(evidence_runs.collect(found)) + 1
     assert evidence_page.page(kept, CAMPAIGN) == (written / "results.md").read_text().rstrip("\n")
-    (written / "results.json").write_text("{")
-    with pytest.raises(UserError, match="restore it"):
-        evidence_runs.collect(found, written / "results.json")
+    for broken in ("{", "[]"):
+        (written / "results.json").write_text(broken)
+        with pytest.raises(UserError, match="restore it"):
+            evidence_runs.collect(found, written / "results.json")
 
 
 def test_done_cells_are_skipped_stopped_ones_resumed(
