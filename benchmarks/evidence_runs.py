@@ -145,7 +145,7 @@ def _record(run: runs.Run, group: Group) -> Record:
         "data_level": None if group.data_level is None else round(group.data_level, 4),
         "environment": summary["environment"],
         **{name: summary.get(name) for name in ("k", "num_candidates", "noise_scale")},
-        **_origin(run),
+        **origin(run),
         **{name: config.get(name) for name in ("engine", "backend")},
         "precision": config.get("precision", "fp32"),
         "evaluate_every": config.get("evaluate_every"),
@@ -160,11 +160,11 @@ def _rounded(interval: tuple[float, float]) -> list[float] | None:
     return None if np.isnan(interval).any() else [round(edge, 4) for edge in interval]
 
 
-def _origin(run: runs.Run) -> Record:
-    """Return with which version, on what processor a run was made."""
+def origin(run: runs.Run, *more: str) -> Record:
+    """Return with which version, on what processor a run was made; more: further facts."""
     path = run.path / "environment.json"
     try:
         facts = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: restore it, or move the run away.") from error
-    return {name: facts.get(name) for name in ("gtp_fast", "git", "processor", "gpu")}
+    return {name: facts.get(name) for name in ("gtp_fast", "git", "processor", "gpu", *more)}
