@@ -29,6 +29,16 @@ def tool(package: str, folder: str) -> str:
     return found
 
 
+def moved(build: Path) -> bool:
+    """Return whether a build folder was configured at another place, which cmake refuses."""
+    cache = build / "CMakeCache.txt"
+    if not cache.exists():
+        return False
+    lines = cache.read_text(errors="replace").splitlines()
+    places = {"CMAKE_CACHEFILE_DIR": build, "CMAKE_HOME_DIRECTORY": ROOT / "csrc"}
+    return any(f"{name}:INTERNAL={path.as_posix()}" not in lines for name, path in places.items())
+
+
 class CMakeBuild(build_ext):
     """Configures csrc/ with cmake and builds it with ninja."""
 
@@ -40,6 +50,8 @@ class CMakeBuild(build_ext):
             raise SystemExit(f"gtp_fast: GTP_FAST_CUDA must be auto, on or off, not {cuda!r}")
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         build = Path(self.build_temp).resolve() / "native"
+        if moved(build):
+            shutil.rmtree(build)
         build.mkdir(parents=True, exist_ok=True)
         cmake = tool("cmake", "CMAKE_BIN_DIR")
         configure = [
@@ -62,7 +74,10 @@ class CMakeBuild(build_ext):
                 "(GTP_FAST_CUDA=off builds the part for the CPU alone)"
             ) from error
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(build / target.name, target)
+        # A process that has the old file loaded keeps it: rewritten in place, it would crash.
+        new = target.with_name(f".{target.name}.new")
+        shutil.copy2(build / target.name, new)
+        new.replace(target)
 
 
 setup(

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,18 @@ def configure(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         *options,
     ]
     return subprocess.run(command, capture_output=True, text=True)
+
+
+def build(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run setup.py with its library below folder/lib and its build folder in folder/temp."""
+    folders = ("--build-lib", str(folder / "lib"), "--build-temp", str(folder / "temp"))
+    return subprocess.run(
+        [sys.executable, "setup.py", "build_ext", *folders],
+        cwd=ROOT,
+        env={**os.environ, "GTP_FAST_CUDA": "off", **variables},
+        capture_output=True,
+        text=True,
+    )
 
 
 @checkout
@@ -90,17 +103,42 @@ def test_each_instruction_set_has_an_object_of_its_own(tmp_path: Path) -> None:
 @checkout
 @tools
 def test_an_unknown_switch_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    folders = ("--build-lib", str(tmp_path), "--build-temp", str(tmp_path))
-    result = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", *folders],
-        cwd=ROOT,
-        env={**os.environ, "GTP_FAST_CUDA": "maybe"},
-        capture_output=True,
-        text=True,
-    )
+    result = build(tmp_path, GTP_FAST_CUDA="maybe")
     assert result.returncode != 0
     assert "GTP_FAST_CUDA must be auto, on or off, not 'maybe'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@checkout
+@tools
+def test_a_build_folder_from_elsewhere_is_begun_again(tmp_path: Path) -> None:
+    cache = tmp_path / "temp" / "native" / "CMakeCache.txt"
+    cache.parent.mkdir(parents=True)
+    places = "CMAKE_CACHEFILE_DIR:INTERNAL=/elsewhere\nCMAKE_HOME_DIRECTORY:INTERNAL=/elsewhere\n"
+    cache.write_text(places)
+    # Without a compiler cmake ends where it would begin to work.
+    result = build(tmp_path, CXX="/no/such/compiler")
+    assert result.returncode != 0 and "/no/such/compiler" in result.stderr
+    assert "different than the directory" not in result.stderr
+
+
+@checkout
+@tools
+def test_a_loaded_library_is_replaced_and_not_rewritten(tmp_path: Path) -> None:
+    name = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+    target, fake = tmp_path / "lib" / "gtp_fast" / name, tmp_path / "fake"
+    for path in (target, fake / "cmake"):
+        path.parent.mkdir(parents=True)
+    target.write_text("old")
+    # Stands in for cmake: its build is one file.
+    (fake / "cmake").write_text(f"#!/bin/sh\n[ $1 != --build ] || printf new > $2/{name}\n")
+    (fake / "cmake").chmod(0o755)
+    (tmp_path / "cmake.py").write_text(f"CMAKE_BIN_DIR = {str(fake)!r}\n")
+    with target.open() as loaded:
+        result = build(tmp_path, PYTHONPATH=str(tmp_path))
+        assert result.returncode == 0, result.stderr
+        assert (loaded.read(), target.read_text()) == ("old", "new")
+    assert [path.name for path in target.parent.iterdir()] == [name]
 
 
 @checkout
