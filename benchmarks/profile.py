@@ -39,6 +39,9 @@ from gtp_fast.system import machine, native
 
 PARTS = ("sampler", "perceptrons, forward", "perceptrons, backward", "optimiser and averages")
 Parts = tuple[dict[str, float], float]
+CLOCKS = (
+    "The parts by the clock on the wall, the whole by the processor's; all else is the difference."
+)
 REST = "all else: drawing, losses, copies, Python"
 ACTION = """\
 ## How one action gets to microseconds
@@ -228,7 +231,8 @@ def render(
             else:
                 cells += [f"{value * 1e3:.1f}", f"{float(base[k]) / value:.2f}x"]
         lines.append("| " + " | ".join([name, *cells]) + " |")
-    lines += ["", "## Parts of the fused update, K = 5", "", "![parts](performance.svg)", ""]
+    lines += ["", "## Parts of the fused update, K = 5", "", CLOCKS, ""]
+    lines += ["![parts](performance.svg)", ""]
     lines += ["| part | ms | share | floor, ms | ms in bf16 |", "|---|---:|---:|---:|---:|"]
     floors = {name: count / peak for name, count in counted.items()}
     low = rounded[0] | {"whole": rounded[1]} if rounded else {}

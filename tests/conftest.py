@@ -10,7 +10,9 @@ import pytest
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     # Workers share the cores; read before torch starts its threads, here and in children.
-    _share = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    # macOS and Windows do not say which cores a process may use.
+    _all = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    _share = len(_all(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _share)))
 
 for _room in ("support", "ops", "reference", "csrc", "faults"):

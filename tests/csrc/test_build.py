@@ -131,7 +131,8 @@ def test_a_loaded_library_is_replaced_and_not_rewritten(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
     target.write_text("old")
     # Stands in for cmake: its build is one file.
-    (fake / "cmake").write_text(f"#!/bin/sh\n[ $1 != --build ] || printf new > $2/{name}\n")
+    script = f'#!/bin/sh\n[ "$1" != --build ] || printf new > "$2/{name}"\n'
+    (fake / "cmake").write_text(script)
     (fake / "cmake").chmod(0o755)
     (tmp_path / "cmake.py").write_text(f"CMAKE_BIN_DIR = {str(fake)!r}\n")
     with target.open() as loaded:

@@ -218,7 +218,9 @@ def test_pages_agree_with_the_committed_results() -> None:
 
 
 def test_the_page_of_the_profile_ends_as_it_is_written() -> None:
-    assert (ROOT / "docs" / "performance.md").read_text().endswith(f"\n\n{profile.ACTION}")
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert page.endswith(f"\n\n{profile.ACTION}")
+    assert f"K = 5\n\n{profile.CLOCKS}\n\n![parts]" in page
 
 
 def test_readme_agrees_with_the_committed_run_of_the_demo() -> None:

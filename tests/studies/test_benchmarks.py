@@ -16,7 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("pytest_benchmark")
 
-from benchmarks import gpu, gpu_checked, report, resources, results_file  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bench_run,
+    bench_sampler_gpu,
+    gpu,
+    gpu_checked,
+    report,
+    resources,
+    results_file,
+)
 from benchmarks.stage import RedGate, Stage  # noqa: E402
 from benchmarks.workload import (  # noqa: E402
     COMPILED,
@@ -144,6 +152,37 @@ def test_threads_wait_in_benchmarks_as_they_do_in_runs(monkeypatch: pytest.Monke
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "10000"]
+
+
+def test_no_row_finds_the_table_that_another_has_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches: list[Path] = []
+    monkeypatch.setattr(
+        bench_run.FirstUpdate, "_start", lambda _, options, cache: caches.append(cache)
+    )
+    for seeds in (["0"], ["0", "1"]):
+        work = object.__new__(bench_run.FirstUpdate)
+        work.root, work.seeds, work.data = tmp_path, seeds, tmp_path
+        work.device = torch.device("cpu")
+        for row in (EAGER, OURS):
+            work.build(row).run()
+    assert len(caches) == 8 and len(set(caches)) == 4
+
+
+def test_tf32_is_on_for_its_own_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Seen:
+        device = torch.device("cpu")
+        on: list[bool] = []  # noqa: RUF012
+
+        def measure(self, *_: object) -> None:
+            self.on.append(torch.backends.cuda.matmul.allow_tf32)
+
+    monkeypatch.setattr(bench_sampler_gpu, "make", lambda *case: None)
+    for case in ("1x5-tf32", "1x5-fp32"):
+        bench_sampler_gpu.test_sampler_gpu(None, Seen(), case, 0, EAGER)
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert Seen.on == [True, False]
 
 
 # --- the whole way -------------------------------------------------------------------------------

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from agent_cases import TINY, build, synthetic_table
 from tolerance import assert_as_accurate
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import update_rivals as rivals
 
