@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks import sampler_rivals as rivals
 from benchmarks.sampler_rivals import ACTIONS, DEPTH, OBSERVATIONS, WIDTH, FirstWritten
-from benchmarks.stage import Stage
+from benchmarks.stage import Stage, gate
 from benchmarks.workload import (
     COMPILED,
     EAGER,
@@ -196,10 +196,23 @@ def test_sampler_large(benchmark: Any, stage: Stage, case: str, turn: int, row: 
     stage.measure(benchmark, make(batch, steps, stage.device), row)
 
 
+def hold(precision: str, steps: int) -> None:
+    """Hold the sampler that a policy acts by to the gate, as every row; raises RedGate."""
+    row = next((row for row, lowered in LOWERED.items() if lowered == precision), OURS)
+    work = make(1, steps, torch.device("cpu"))
+    ours = work.build(row)
+    judge = ours.judge or (work.build(EAGER).results, work.exact())
+    gate(f"Policy.act, {precision}", ours.results, *judge)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_act_latency(
     benchmark: Any, stage: Stage, request: pytest.FixtureRequest, precision: str
 ) -> None:
+    try:
+        hold(precision, 5)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
     latency = Latency(precision, 5, request.config.getoption("--act-calls"))
     latency.policy.act(latency.states[0])
     benchmark.group = f"Policy.act, one observation, K = 5, {precision}"

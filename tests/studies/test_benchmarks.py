@@ -18,6 +18,7 @@ pytest.importorskip("pytest_benchmark")
 
 from benchmarks import (  # noqa: E402
     bench_run,
+    bench_sampler,
     bench_sampler_gpu,
     gpu,
     gpu_checked,
@@ -183,6 +184,13 @@ def test_tf32_is_on_for_its_own_rows_alone(monkeypatch: pytest.MonkeyPatch) -> N
         bench_sampler_gpu.test_sampler_gpu(None, Seen(), case, 0, EAGER)
         assert not torch.backends.cuda.matmul.allow_tf32
     assert Seen.on == [True, False]
+
+
+def test_a_policy_that_acts_wrongly_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_sampler, "make", lambda *case: Thirds(error=1e-5))
+    monkeypatch.setattr(bench_sampler, "Latency", lambda *_: pytest.fail("it was timed"))
+    with pytest.raises(RedGate, match=r"no time is reported.*Policy\.act, fp32: third"):
+        bench_sampler.test_act_latency(None, None, None, "fp32")
 
 
 # --- the whole way -------------------------------------------------------------------------------
