@@ -11,6 +11,7 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
@@ -80,11 +81,20 @@ class CMakeBuild(build_ext):
         new.replace(target)
 
 
+class FreshBuild(build_py):
+    """Copies the modules into an empty folder: one that is gone would stay in every wheel."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "gtp_fast", ignore_errors=True)
+        super().run()
+
+
 setup(
     license="MIT",
     packages=[*find_packages(include=["gtp_fast", "gtp_fast.*"]), "gtp_fast.kernels"],
     package_dir={"gtp_fast": "gtp_fast", "gtp_fast.kernels": "kernels"},
     ext_modules=[Extension("gtp_fast._native", sources=[])],
-    cmdclass={"build_ext": CMakeBuild},
+    cmdclass={"build_ext": CMakeBuild, "build_py": FreshBuild},
     zip_safe=False,
 )

@@ -123,6 +123,17 @@ def test_a_build_folder_from_elsewhere_is_begun_again(tmp_path: Path) -> None:
 
 
 @checkout
+def test_a_module_that_is_gone_stays_out_of_the_next_wheel(tmp_path: Path) -> None:
+    # Setuptools keeps its folder, build/lib, from one wheel to the next.
+    gone = tmp_path / "gtp_fast" / "gone.py"
+    gone.parent.mkdir()
+    gone.touch()
+    command = [sys.executable, "setup.py", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert (tmp_path / "gtp_fast" / "train.py").exists() and not gone.exists()
+
+
+@checkout
 @tools
 def test_a_loaded_library_is_replaced_and_not_rewritten(tmp_path: Path) -> None:
     name = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
