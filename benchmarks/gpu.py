@@ -1,4 +1,4 @@
-"""python -m benchmarks.gpu: what only a GPU shows, in twenty minutes.
+"""python -m benchmarks.gpu: what only a GPU shows, in at most 27 minutes.
 
 Part 1 holds every plan of the sampler and an update to float64; part 2 times the update, its nodes
 and the sampler; part 3 runs the tests that need a GPU and the sanitizer. Each prints and writes
