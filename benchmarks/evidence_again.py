@@ -7,7 +7,9 @@ RUN --act-by euler` leaves a file beside the run, and the evidence takes the las
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +48,12 @@ def of(group: Group, step: int) -> Again | None:
                 and found["step"] == step
                 and found.get("own_environment", True)
                 and found["evaluation_seed"] == 0
-                and found["episodes"] == group.episodes
+                # A fitted Q evaluation, which lies there too, has no episodes.
+                and found.get("episodes") == group.episodes
                 and found["noise_scale"] == group.settings.get("noise_scale", 1.0)
                 and found["num_candidates"] == group.num_candidates
+                and _rule(found, group.num_candidates)
+                == _rule(group.settings, group.num_candidates)
                 and found["k"] == group.settings["k"]
                 and found["weights"] == "ema"
                 and found["seeds"] == sorted(group.seeds)
@@ -64,6 +69,11 @@ def of(group: Group, step: int) -> Again | None:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is no evaluation: delete it, or evaluate again.") from error
     return None
+
+
+def _rule(facts: Mapping[str, Any], candidates: int) -> Any:
+    """Return how an action is chosen, which one candidate alone does not ask."""
+    return facts.get("candidate_rule") if candidates > 1 else None
 
 
 def _today(group: Group) -> str | None:

@@ -287,6 +287,27 @@ def test_another_evaluation_does_not_count(tmp_path: Path, changes: dict[str, An
     assert record["scores"] == [0.0] and not record["evaluated_again"]
 
 
+def test_a_fitted_q_evaluation_is_none_of_episodes(tmp_path: Path) -> None:
+    run = cell(tmp_path, MAZES[0], "gtp", 0, NONE)
+    evaluated_again(run, HALF)
+    (path,) = (run.path / "evaluations").iterdir()
+    record = json.loads(path.read_text())
+    del record["episodes"], record["per_episode"]
+    # It comes first by its name.
+    path.with_name("step_000000100-a-fqe.json").write_text(json.dumps(record | {"fqe_steps": 5}))
+    assert evidence_runs.collect(tmp_path)[0]["scores"] == [50.0]
+
+
+@pytest.mark.parametrize(("rule", "scores"), [("softmax", [50.0]), ("argmax", [0.0])])
+def test_another_rule_among_candidates_does_not_count(
+    tmp_path: Path, rule: str, scores: list[float]
+) -> None:
+    several = SETTINGS | {"num_candidates": 4, "candidate_rule": "softmax"}
+    run = cell(tmp_path, MAZES[0], "gtp", 0, NONE, agent_settings=several)
+    evaluated_again(run, HALF, num_candidates=4, candidate_rule=rule)
+    assert evidence_runs.collect(tmp_path)[0]["scores"] == scores
+
+
 def test_an_evaluation_from_before_the_choice_does_not_count(tmp_path: Path) -> None:
     run = cell(tmp_path, MAZES[0], "gtp", 0, NONE)
     evaluated_again(run, HALF)
