@@ -80,6 +80,10 @@ def compiled(
     function: Callable[..., Any], device: torch.device, **options: Any
 ) -> Callable[..., Any]:
     """Return the function under torch.compile, with CUDA graphs where there is a GPU."""
+    from torch._dynamo import config
+
+    # PyTorch compiles a function for so many shapes only, then runs it plainly: no time of that.
+    config.fail_on_recompile_limit_hit = True
     options = {"dynamic": False} | options
     if device.type != "cuda":
         return torch.compile(function, **options)

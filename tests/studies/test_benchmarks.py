@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from benchmarks.workload import (  # noqa: E402
     Subject,
     Unavailable,
     Workload,
+    compiled,
     in_turns,
 )
 
@@ -191,6 +193,19 @@ def test_a_policy_that_acts_wrongly_has_no_latency(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bench_sampler, "Latency", lambda *_: pytest.fail("it was timed"))
     with pytest.raises(RedGate, match=r"no time is reported.*Policy\.act, fp32: third"):
         bench_sampler.test_act_latency(None, None, None, "fp32")
+
+
+def test_what_pytorch_compiles_no_more_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo import config, exc, reset
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    reset()
+    with config.patch(recompile_limit=1, fail_on_recompile_limit_hit=False):
+        double = compiled(lambda x: x + x, torch.device("cpu"))
+        assert double(torch.ones(2)).tolist() == [2.0, 2.0]
+        with pytest.raises(exc.FailOnRecompileLimitHit):
+            double(torch.ones(3))
+    reset()
 
 
 # --- the whole way -------------------------------------------------------------------------------
