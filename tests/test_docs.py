@@ -22,8 +22,9 @@ EXTENSIONS = (".py", ".cpp", ".hpp", ".cu", ".cuh", ".cmake")
 
 
 def files(*endings: str) -> list[Path]:
-    """Return the project's files with these endings, without what a build or a run leaves."""
+    """Return the project's files with these endings, not those of environments and builds."""
     tops = [p for p in ROOT.iterdir() if p.name not in LEFT_OUT and not p.name.startswith(".")]
+    tops = [p for p in tops if not (p / "pyvenv.cfg").exists()]
     found = [p for top in tops for p in (top.rglob("*") if top.is_dir() else [top])]
     return sorted(path for path in found if path.suffix in endings)
 
@@ -84,6 +85,17 @@ def test_a_broken_link_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "page.md#no-heading",
         "../page.md",
     ]
+
+
+def test_an_environment_in_the_checkout_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    for name in ("venv", "docs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.md").touch()
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    assert files(".md") == [tmp_path / "docs" / "page.md"]
 
 
 OPERATIONS = (
