@@ -137,14 +137,15 @@ def headlines(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _headline(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[str, str, str]:
-    """Return our time, and its ratios to eager PyTorch and to the fastest other rival."""
+    """Return our time, and its ratios to eager PyTorch and to the fastest of several rivals."""
     for group in groups:
         rivals = [row for row in group["rows"] if row["role"] != "ours" and "skipped" not in row]
         eager = next((row for row in rivals if row["role"] == "eager"), None)
-        others = [row for row in rivals if row["role"] != "eager"]
+        # Eager alone has its column already.
+        others = any(row is not eager for row in rivals)
+        fastest = min(rivals, key=lambda x: x["median_seconds"]) if others else None
         for row in group["rows"]:
             if row["role"] == "ours" and "skipped" not in row and _name(group, row) == name:
-                fastest = min(others, key=lambda x: x["median_seconds"], default=None)
                 label = _LABELS.get(fastest["role"], fastest["row"]) if fastest else ""
                 return _time(row), _ratio(eager, row), f"{_ratio(fastest, row)} {label}".strip()
     return "-", "-", "-"

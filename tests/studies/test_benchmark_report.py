@@ -208,6 +208,17 @@ def test_six_rows_show_the_fastest_rival_of_each_device(raw: Callable[..., Path]
     assert ends[report.HEADLINES[-1]].count(" - |") == 6, "a row that was not measured is empty"
 
 
+def test_eager_is_the_fastest_rival_where_it_is(raw: Callable[..., Path]) -> None:
+    group = report.HEADLINES[0]
+    rows = [
+        entry(EAGER, [0.002, 0.002], group=group),
+        entry(COMPILED, [0.003, 0.003], group=group),
+        entry(OURS, [0.001, 0.001], group=group),
+    ]
+    lines = report.headlines([results_file.collect([raw(*rows)])]).splitlines()
+    assert f"| {group} | 1 ms | 2.00x | 2.00x reference eager |" in lines
+
+
 def test_pages_agree_with_the_committed_results() -> None:
     if not list(RESULTS.glob("*.json")):
         pytest.skip("no results are committed yet")
