@@ -97,7 +97,7 @@ def _words(name: str, value: Any) -> str:
 
 
 def _facts(group: Group) -> list[Record]:
-    """Return of every run what it was trained on and by, without its place on this machine."""
+    """Return what every run was trained on and by, without its folder."""
     facts = []
     for run in group.runs:
         config, summary = run.config(), run.summary()

@@ -66,7 +66,7 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
 
 
 def _looks(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Return colour, dash and marker of every name; of two further widths one is as any other."""
+    """Return colour, dash and marker of every name, no two alike among those of GTP."""
     looks = dict(_LOOKS)
     for name in names:
         look = _OTHERS[(len(looks) - len(_LOOKS)) % len(_OTHERS)], "-", "*"
