@@ -109,8 +109,10 @@ class Agent(ABC):
 
     def prepare(self, total_updates: int) -> None:
         """Set the length of the run, before its first update."""
-        self.total_updates = total_updates
-        for part in self.learners().values():
+        self.total_updates, learners = total_updates, self.learners()
+        shapes = {name: part.parameters.shapes for name, part in learners.items()}
+        self.ops.note_sizes(shapes, self.action_dim, self.backend == "fused")
+        for part in learners.values():
             part.connect(self.ops.adam, self.ops.differentiate, self.diverged)
 
     def decay(self, step: int) -> float:

@@ -83,6 +83,21 @@ class Choice:
     reason: str
     sharing: Sharing = ONE_PROCESS
 
+    def of(self, operations: ops.Operations, device: torch.device) -> Choice:
+        """Return what the choice comes to with an agent's operations: `fused` has fused ones alone.
+
+        Updates run the same way; what changes is what is said of them.
+        """
+        reasons = {
+            form.reason: None
+            for form in operations.running.values()
+            if form.name not in ("native", "triton")
+        }
+        if self.name != "fused" or not reasons:
+            return self
+        name, graph = ("captured", "a CUDA GPU") if device.type == "cuda" else ("eager", "no GPU")
+        return replace(self, name=name, reason=f"{graph}; not fused: {'; '.join(reasons)}")
+
     def describe(self) -> str:
         """Say it in one line."""
         return f"{self.name} ({self.reason})"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from gtp_fast.ops import (
     embed,
     gather,
     gradients,
+    limits,
     loss,
     mlp,
     perturb,
@@ -84,11 +85,32 @@ class Operations:
     precision: str
     """What the products of the networks read."""
     forms: dict[str, Form]
+    beyond: dict[str, Form] = field(default_factory=dict)
+    """What sizes leave to PyTorch, by operation or network, as far as it has been found out."""
+
+    @property
+    def running(self) -> dict[str, Form]:
+        """What runs: the forms that were chosen, but for what is beyond their sizes."""
+        return self.forms | self.beyond
+
+    def note_sizes(
+        self, networks: Mapping[str, Mapping[str, tuple[int, ...]]], actions: int, strict: bool
+    ) -> None:
+        """Note what sizes leave to PyTorch, but for the sampler; strict: raise UserError for it.
+
+        networks, actions: as `limits.of_agent` takes them.
+        """
+        forms = {name: form.name for name, form in self.forms.items()}
+        for name, reason in limits.of_agent(forms, networks, actions).items():
+            if self.forms.get(name, Form("")).name != "reference":
+                if strict:
+                    limits.beyond(name, reason, strict)
+                self.beyond[name] = Form("reference", reason)
 
     def describe(self) -> str:
         """Say in one line which form each operation has, and why no faster one."""
         groups: dict[Form, list[str]] = {}
-        for name, form in self.forms.items():
+        for name, form in self.running.items():
             groups.setdefault(form, []).append(name)
         lines = [
             f"{form.name}: {', '.join(names)}" + (f" ({form.reason})" if form.reason else "")
@@ -130,7 +152,12 @@ def resolve(
         name: TABLE[name][forms[name].name](context)
         for name in ("perturb", "loss", "weigh", "td", "embed", "adam", "tally", "gather")
     }
-    makes_sampler = _sampler_form(forms["sampler"], backend)
+    beyond = dict[str, Form]()
+
+    def note(reason: str) -> None:
+        beyond["sampler"] = Form("reference", reason)
+
+    makes_sampler = _sampler_form(forms["sampler"], backend, note)
     differentiate = gradients.FORMS.get(forms["mlp"].name, Parameters.differentiate)
     chain = makes_sampler
     # Where the interpreter stands in for a GPU, the sampler is the CPU's, which has no tf32.
@@ -153,6 +180,7 @@ def resolve(
         integers=draws.integers,
         precision=precision,
         forms=forms,
+        beyond=beyond,
     )
 
 
@@ -180,9 +208,11 @@ def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> l
     return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
-def _sampler_form(form: Form, backend: str) -> Callable[..., sampling.Sampler]:
-    made = sampler.FORMS[form.name]
-    return functools.partial(made, strict=backend == "fused") if form.name == "native" else made
+def _sampler_form(
+    form: Form, backend: str, note: Callable[[str], None] = lambda reason: None
+) -> Callable[..., sampling.Sampler]:
+    made, strict = sampler.FORMS[form.name], backend == "fused"
+    return functools.partial(made, strict=strict, note=note) if form.name == "native" else made
 
 
 def _check_precision(

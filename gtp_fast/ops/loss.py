@@ -14,7 +14,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.ops.gradients import first_order
-from gtp_fast.ops.limits import beyond
+from gtp_fast.ops.limits import beyond, of_actions
 from gtp_fast.ops.operands import operand
 from gtp_fast.reference import Perturbation
 from gtp_fast.system import native
@@ -107,10 +107,9 @@ def triton_loss(
     they raise UserError.
     """
     from gtp_fast.kernels import loss
-    from gtp_fast.kernels.perturb import MAX_ACTIONS
 
-    if (A := a.shape[2]) > MAX_ACTIONS:
-        beyond(f"the loss of {A} action dimensions", f"at most {MAX_ACTIONS}", strict)
+    if reason := of_actions("triton", a.shape[2]):
+        beyond(f"the loss of {a.shape[2]} action dimensions", reason, strict)
         return reference.flow_map_loss(student, teacher, a, p, w)
     return _loss(loss.flow_map_loss, student, teacher, a, p, w)
 

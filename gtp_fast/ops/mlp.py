@@ -14,9 +14,11 @@ from gtp_fast.errors import UserError
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.ops.gradients import destination, first_order, summed_to
+from gtp_fast.ops.limits import Beyond, beyond, of_network
 from gtp_fast.ops.mlp_network import Network, native_layers, read
 from gtp_fast.ops.mlp_triton import triton_mlp
 from gtp_fast.ops.operands import operand
+from gtp_fast.ops.precision import checked
 from gtp_fast.system import native
 
 _CODES = {"mish": 0, "relu": 1, "gelu": 2}
@@ -29,21 +31,27 @@ def native_mlp(
     activation: str = "mish",
     precision: str = "fp32",
     norms: Sequence[reference.Norm] = (),
+    strict: bool = False,
 ) -> Tensor:
     """Compute `reference.mlp` in native code, float32 on the CPU: [G, B, in] -> [G, B, out].
 
     precision: what the products read, fp32 or bf16; those of a single output read fp32 all the
     same, and all sums and norms are float32. Rows of a weight must be contiguous and vectors too;
     groups may lie any distance apart. The bits of an element depend neither on the other rows nor
-    on the number of threads.
+    on the number of threads. Layers beyond `limits.NATIVE_LAYER` go through the reference, which is
+    reported once; strict: they raise UserError.
     """
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)
     network = Network.of(weights, biases, norms)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (*pieces, *network.flat())):
-        counts = (len(pieces), len(weights))
-        result: Tensor = _Mlp.apply(activation, precision, counts, *pieces, *network.flat())  # type: ignore[no-untyped-call]
-        return result
-    return forward(activation, pieces, network, None, precision=precision)[0]
+    try:
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (*pieces, *network.flat())):
+            counts = (len(pieces), len(weights))
+            result: Tensor = _Mlp.apply(activation, precision, counts, *pieces, *network.flat())  # type: ignore[no-untyped-call]
+            return result
+        return forward(activation, pieces, network, None, precision=precision)[0]
+    except Beyond as error:
+        beyond(f"a network of {weights[0].shape[1]} inputs", str(error), strict)
+        return reference.mlp(x, weights, biases, activation, norms)
 
 
 class Buffer:
@@ -66,7 +74,9 @@ class Buffer:
 
 @functools.lru_cache(maxsize=64)
 def _shape(groups: int, rows: int, activation: str, precision: str, norm: bool, *sizes: int) -> Any:
-    code, bf16 = _CODES[activation], precision == "bf16"
+    if reason := of_network("native", sizes):
+        raise Beyond(reason)
+    code, bf16 = _CODES[activation], checked(precision, ("fp32", "bf16")) == "bf16"
     return native.module().MlpShape(groups, rows, sizes, code, bf16, norm)
 
 
@@ -110,14 +120,13 @@ def forward(
     elif out.shape != result:
         raise UserError(f"the network returns {list(result)}, not {list(out.shape)}")
     saved = keep(shape.saved) if keep is not None else None
-    module.mlp_forward(
-        shape,
-        parts,
-        layers,
-        (out.data_ptr(), out.stride(1)),
-        0 if saved is None else saved.tensor.data_ptr(),
-        torch.get_num_threads(),
-    )
+    to = out.data_ptr(), out.stride(1)
+    address = 0 if saved is None else saved.tensor.data_ptr()
+    try:
+        module.mlp_forward(shape, parts, layers, to, address, torch.get_num_threads())
+    except ValueError as error:
+        given = [list(x.shape) for x in pieces]
+        raise UserError(f"x {given} does not fit {groups} networks of {sizes}: {error}.") from error
     return out, shape, saved
 
 
@@ -185,7 +194,7 @@ class _Mlp(torch.autograd.Function):
 
 
 def _native(context: Context) -> Callable[..., Tensor]:
-    return functools.partial(native_mlp, precision=context.precision)
+    return functools.partial(native_mlp, precision=context.precision, strict=context.strict)
 
 
 def _triton(context: Context) -> Callable[..., Tensor]:

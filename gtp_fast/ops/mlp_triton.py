@@ -10,12 +10,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.ops.gradients import first_order, summed_to
-from gtp_fast.ops.limits import beyond
-
-
-def holds(width: int, outputs: int) -> bool:
-    """Return whether the kernels hold networks of this width with so many outputs."""
-    return 8 <= width <= 512 and outputs <= 64
+from gtp_fast.ops.limits import beyond, of_network
 
 
 def triton_mlp(
@@ -33,9 +28,9 @@ def triton_mlp(
     beyond the kernel's (widths of 8 to 512, up to 64 outputs) and norms go through the reference,
     which is reported once; strict: they raise UserError.
     """
-    width, outputs = weights[0].shape[2], weights[-1].shape[2]
-    if norms or len(weights) < 2 or not holds(width, outputs):
-        _say_beyond(len(weights) - 1, width, outputs, bool(norms), strict)
+    sizes = (weights[0].shape[1], *[weight.shape[2] for weight in weights])
+    if reason := of_network("triton", sizes, bool(norms)):
+        beyond(_named(sizes, bool(norms)), reason, strict)
         return reference.mlp(x, weights, biases, activation, norms)
     pieces = (x,) if isinstance(x, Tensor) else tuple(x)
     result: Tensor = _Mlp.apply(  # type: ignore[no-untyped-call]
@@ -44,11 +39,9 @@ def triton_mlp(
     return result
 
 
-def _say_beyond(depth: int, width: int, outputs: int, norm: bool, strict: bool) -> None:
-    size = f"a network of {depth} hidden layers of {width} with {outputs} outputs"
-    size += " and layer norm" if norm else ""
-    limits = "at least one hidden layer, of 8 to 512, at most 64 outputs, and no layer norm"
-    beyond(size, limits, strict)
+def _named(sizes: tuple[int, ...], norm: bool) -> str:
+    size = f"a network of {len(sizes) - 2} hidden layers of {sizes[1]} with {sizes[-1]} outputs"
+    return size + " and layer norm" * norm
 
 
 def empty_like(parameters: Sequence[Tensor]) -> list[Tensor]:

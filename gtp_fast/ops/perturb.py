@@ -12,7 +12,7 @@ from torch import Tensor
 from gtp_fast import reference
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
-from gtp_fast.ops.limits import beyond
+from gtp_fast.ops.limits import beyond, of_actions
 from gtp_fast.ops.operands import operand
 from gtp_fast.reference import (
     CONSISTENCY_WEIGHTS,
@@ -88,9 +88,8 @@ def triton_perturb(
     """
     from gtp_fast.kernels import perturb
 
-    if (A := a.shape[2]) > perturb.MAX_ACTIONS:
-        limits = f"at most {perturb.MAX_ACTIONS}"
-        beyond(f"the perturbation of {A} action dimensions", limits, strict)
+    if reason := of_actions("triton", a.shape[2]):
+        beyond(f"the perturbation of {a.shape[2]} action dimensions", reason, strict)
         return reference_perturb(a, *arguments, kind=kind, **options)
     return Perturbation(**perturb.perturb(a, *arguments, kind=kind, **options))
 

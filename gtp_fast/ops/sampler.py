@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
+from gtp_fast.ops.limits import Beyond, beyond
 from gtp_fast.ops.precision import check_reference_sampler, check_sampler
 from gtp_fast.ops.sampling import ActsBySampling, Rows, Sampler, fit_of
 from gtp_fast.reference import FoldedPolicy
@@ -46,10 +45,6 @@ class ReferenceSampler(ActsBySampling):
         return "reference PyTorch" + (f", {self.precision} weights" if self.rounds else "")
 
 
-class Beyond(UserError):
-    """A policy has a size that the native sampler does not hold."""
-
-
 class NativeSampler(ActsBySampling):
     """The sampler of csrc: all steps of all rows in one call or CUDA launch.
 
@@ -63,7 +58,7 @@ class NativeSampler(ActsBySampling):
         self.sizes = self.kind.sizes
         module = native.module()
         if not self.on_gpu:
-            _check_isa()
+            native.check_isa(module)
         kind = module.CudaSampler if self.on_gpu else module.Sampler
         self.draws, self.precision = policy.draws, check_sampler(precision, self.on_gpu)
         try:
@@ -173,14 +168,6 @@ class NativeSampler(ActsBySampling):
         return (torch.cuda.current_stream(self.like.device).cuda_stream,) if self.on_gpu else ()
 
 
-def _check_isa() -> None:
-    """Raise UserError for an unknown GTP_FAST_ISA, which is no limit of a size."""
-    try:
-        native.module().isa()
-    except ValueError as error:
-        raise UserError(f"The native sampler is not available: {error}.") from error
-
-
 def _sizes(policy: FoldedPolicy) -> tuple[int, ...]:
     """Return S, O, A, H, the number of hidden layers, and K."""
     seeds, observation_dim, width = policy.first_observation.shape
@@ -215,24 +202,24 @@ class _Kind:
         self.spread = spread
 
 
-def native_sampler(policy: FoldedPolicy, precision: str = "fp32", strict: bool = False) -> Sampler:
+def native_sampler(
+    policy: FoldedPolicy,
+    precision: str = "fp32",
+    strict: bool = False,
+    note: Callable[[str], None] = lambda reason: None,
+) -> Sampler:
     """Return the native sampler of a policy.
 
-    Sizes beyond it go through the reference's, which is reported once; strict: they raise
-    UserError.
+    Sizes beyond it go through the reference's, which is reported once, and `note` takes the reason;
+    strict: they raise UserError.
     """
     try:
         return NativeSampler(policy, precision)
     except Beyond as error:
-        if strict:
-            raise UserError(f"{error} Use --backend auto.") from error
-        _say_beyond(str(error))
+        reason = str(error.__cause__)
+        beyond("the sampler", reason, strict)
+        note(reason)
         return ReferenceSampler(policy, precision)
-
-
-@functools.cache
-def _say_beyond(reason: str) -> None:
-    warnings.warn(f"{reason} The sampler runs through PyTorch.", stacklevel=3)
 
 
 FORMS: dict[str, Callable[..., Sampler]] = {

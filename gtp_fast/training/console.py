@@ -76,7 +76,7 @@ def announce(facts: Facts) -> None:
         )
     if facts.held_out:
         print(f"held out    {many(facts.held_out, 'transition')}, which are not trained on")
-    print(f"engine      {choice.describe()}")
+    print(f"engine      {choice.of(agent.ops, agent.device).describe()}")
     print(f"operations  {agent.ops.describe()}")
     if choice.sharing.count > 1:
         print(f"processes   {choice.sharing.describe()}")
@@ -183,7 +183,7 @@ def summary(facts: Facts, outcome: Outcome) -> dict[str, Any]:
         "data_return": table.statistics.mean_return,
         "data_success_rate": table.statistics.success_rate,
         "updates_per_second": outcome.updates_per_second,
-        "engine": facts.engine.describe(),
+        "engine": facts.engine.of(agent.ops, agent.device).describe(),
         "processes": facts.engine.sharing.count,
         "operations": agent.ops.describe(),
     }

@@ -124,6 +124,8 @@ def resume(
     # Older runs lack the setting: they had full precision.
     precision = saved.get("precision", "fp32")
     agent, last = restore(run, device=device, backend=chosen.backend, precision=precision)
+    # A sampler of sizes beyond the native one is known, and said, once it is made.
+    agent.ops.sampler(agent.acting_policy())
     return Trainer.held(
         run,
         agent,

@@ -11,9 +11,9 @@ import torch
 from native_cases import needs_native, normals
 from tolerance import assert_as_accurate
 
-from gtp_fast import reference
+from gtp_fast import ops, reference
 from gtp_fast.errors import UserError
-from gtp_fast.ops import mlp, mlp_triton
+from gtp_fast.ops import limits, mlp, mlp_triton
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -101,6 +101,11 @@ class Case:
 @pytest.mark.parametrize("rows", [1, 63, 255, 256, 257, 1000])
 def test_batches(rows: int, isa: str) -> None:
     Case(2, rows, (37, 64, 64, 1)).check()
+
+
+@needs_native
+def test_a_batch_of_rows_times_tiles_beyond_an_int() -> None:
+    Case(1, 200_000, (2, 3, 2)).check()
 
 
 @needs_native
@@ -225,7 +230,36 @@ def halves(case: Case, trains: bool) -> tuple[list[torch.Tensor], list[torch.Ten
     return leaves[::2], leaves[1::2]
 
 
-# --- sizes beyond the kernel of a GPU ------------------------------------------------------------
+@needs_native
+@pytest.mark.parametrize("shape", [(2, 4, 5), (3, 4, 4), (0, 4, 4)])
+def test_inputs_that_do_not_fit_are_named(shape: tuple[int, ...]) -> None:
+    said = r"x \[\[\d, 4, \d\]\] does not fit 2 networks of \[4, 8, 2\]: .*the input"
+    with pytest.raises(UserError, match=said):
+        mlp.native_mlp(torch.zeros(shape), *halves(Case(2, 4, (4, 8, 2)), False))
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["tf32", "half"])
+def test_a_precision_that_native_code_lacks_is_no_fp32(precision: str) -> None:
+    case = Case(1, 4, (4, 8, 2))
+    with pytest.raises(UserError, match=f"Unknown precision '{precision}': choose fp32 or bf16"):
+        mlp.native_mlp(case.x, *halves(case, False), "mish", precision)
+
+
+# --- sizes beyond a fused form -------------------------------------------------------------------
+
+
+@needs_native
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_layer_beyond_native_code_goes_through_the_reference(trains: bool) -> None:
+    x, weight = torch.randn(1, 2, 65537), torch.randn(1, 65537, 2)
+    parts = x, [weight.requires_grad_(trains)], [torch.zeros(1, 2)]
+    limits.beyond.cache_clear()
+    with pytest.warns(UserWarning, match="a network of 65537 inputs runs through PyTorch: native"):
+        y = ops.resolve("auto").mlp(*parts)
+    assert torch.equal(y, reference.mlp(*parts))
+    with pytest.raises(UserError, match="not available for a network of 65537 inputs"):
+        ops.resolve("fused").mlp(*parts)
 
 
 def network(width: int) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:

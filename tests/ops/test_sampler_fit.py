@@ -13,7 +13,7 @@ from on_arrays import FLOAT_ISAS, OnArrays, limited_to
 
 from gtp_fast import ops
 from gtp_fast.errors import UserError
-from gtp_fast.ops import sampler
+from gtp_fast.ops import limits, sampler
 from gtp_fast.ops.candidates import CandidateSampler
 from gtp_fast.system import native
 
@@ -144,11 +144,14 @@ def test_auto_samples_sizes_beyond_the_native_sampler_by_the_reference_and_says_
     wide = Folded(Sizes(O=16385, A=2, H=8, L=2, K=2))
     policy = wide.policy()
     observation, noise, _ = (torch.tensor(x) for x in wide.inputs(3))
-    with pytest.raises(UserError, match=r"must be 1\.\.16384, not 16385\. Use --backend auto"):
+    with pytest.raises(UserError, match=r"must be 1\.\.16384, not 16385; use --backend auto"):
         ops.make_sampler(policy, "fused")
-    sampler._say_beyond.cache_clear()
-    with pytest.warns(UserWarning, match=r"not 16385\. The sampler runs through PyTorch"):
-        made = ops.resolve("auto").chain(policy)
+    limits.beyond.cache_clear()
+    resolved = ops.resolve("auto")
+    assert "reference" not in resolved.describe()
+    with pytest.warns(UserWarning, match=r"the sampler runs through PyTorch: .*, not 16385$"):
+        made = resolved.chain(policy)
+    assert "reference: sampler (observation_dim must be 1..16384, not " in resolved.describe()
     plain = ops.make_sampler(policy, "reference")
     assert made.describe() == plain.describe() == "reference PyTorch"
     assert torch.equal(made.sample(observation, noise), plain.sample(observation, noise))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sets
 import torch
+from native_cases import needs_native
 from train_runs import only_run
 
 import gtp_fast
@@ -228,6 +229,25 @@ def test_lists_with_commas_are_several_values(dataset: Path, tmp_path: Path) -> 
     assert cli.run(train.main, [*line, "--seeds", "0,1,2"]) == 0
     assert json.loads((only_run(tmp_path / "runs") / "environment.json").read_text())
     assert checkpoint.load(only_run(tmp_path / "runs")).config["seeds"] == [0, 1, 2]
+
+
+@needs_native
+@pytest.mark.filterwarnings("ignore:the sampler runs through PyTorch")
+def test_sizes_that_are_left_to_pytorch_are_told_wherever_the_engine_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "wide.npz", **sets.flat(steps=8, width=16385))
+    line = SMALL | {"dataset": tmp_path / "wide.npz", "env": "none", "width": 2, "steps": 2}
+    assert cli.run(train.main, words(line | {"output": tmp_path / "runs"})) == 0
+    run, reason = only_run(tmp_path / "runs"), "observation_dim must be 1..16384, not 16385"
+    environment, summary = (
+        json.loads((run / f"{name}.json").read_text()) for name in ("environment", "summary")
+    )
+    shown = capsys.readouterr().out
+    for told in (shown, environment["backend"], summary["operations"]):
+        assert f"reference: sampler ({reason})" in told
+    assert summary["engine"] == f"eager (no GPU; not fused: {reason})"
+    assert f"engine      {summary['engine']}\n" in shown
 
 
 @pytest.mark.parametrize(

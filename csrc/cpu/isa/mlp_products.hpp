@@ -39,10 +39,11 @@ inline void with_rows(int size, const Work& work) {
 // Splits rows 0..count-1 into the fewest tiles of nearly equal height: work(constant rows, first row).
 template <class Work>
 inline void each_tile(int count, const Work& work) {
-  const int tiles = (count + kTileRows - 1) / kTileRows;
-  for (int t = 0; t < tiles; ++t) {
-    const int first = count * t / tiles;
-    with_rows(count * (t + 1) / tiles - first, [&](auto rows) { work(rows, first); });
+  const int64_t all = count;  // its product with the number of tiles is beyond an int from some 100,000 rows on
+  const int64_t tiles = (all + kTileRows - 1) / kTileRows;
+  for (int64_t t = 0; t < tiles; ++t) {
+    const int first = static_cast<int>(all * t / tiles);
+    with_rows(static_cast<int>(all * (t + 1) / tiles) - first, [&](auto rows) { work(rows, first); });
   }
 }
 

@@ -18,7 +18,7 @@ from gtp_fast.agents.gtp.config import FLOW, JUMP, wholly_fused
 from gtp_fast.agents.gtp.update_begin import Beginning
 from gtp_fast.agents.gtp.update_copies import Copies
 from gtp_fast.agents.gtp.update_critics import Critics
-from gtp_fast.ops import mlp_triton
+from gtp_fast.ops import limits
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.reference import Totals, adam, clock_size
 
@@ -32,7 +32,7 @@ def serves(state: GTPState) -> bool:
     """Return whether this form does what the settings ask for, in networks of their size."""
     c = state.config
     fused = wholly_fused(c) and c.advantage_scale == "std"
-    fits = fused and mlp_triton.holds(c.width, state.action_dim)
+    fits = fused and limits.triton_holds(c.width, state.action_dim)
     return fits and isinstance(state.chain, NativeSampler)
 
 
