@@ -6,6 +6,8 @@ import functools
 import importlib
 from types import ModuleType
 
+from gtp_fast.errors import UserError
+
 _MEND = "build it with: pip install -e . (needs a C++17 compiler; nvcc too for the CUDA part)"
 
 
@@ -16,15 +18,31 @@ class NativeMissing(RuntimeError):
 @functools.cache
 def _find() -> tuple[ModuleType | None, str]:
     try:
-        return importlib.import_module("gtp_fast._native"), ""
+        found = importlib.import_module("gtp_fast._native")
+        check_isa(found)
+        return found, ""
     except ModuleNotFoundError:
         return None, f"the native module was not built; {_MEND}"
     except ImportError as error:
         return None, f"the native module cannot be loaded ({error}); {_MEND}"
 
 
+def check_isa(found: ModuleType) -> None:
+    """Raise UserError where GTP_FAST_ISA names no instruction set of this machine."""
+    try:
+        found.isa()
+    except ValueError as error:
+        raise UserError(
+            f"The native module is not available: {error}; give GTP_FAST_ISA one of these, or "
+            "leave it unset."
+        ) from error
+
+
 def module() -> ModuleType:
-    """Return gtp_fast._native; raises NativeMissing with the reason and the mend."""
+    """Return gtp_fast._native; raises NativeMissing with the reason and the mend.
+
+    UserError for an unknown GTP_FAST_ISA.
+    """
     found, reason = _find()
     if found is None:
         raise NativeMissing(reason)

@@ -119,3 +119,21 @@ def test_a_process_keeps_its_choice_although_the_environment_changes(name: str) 
     )  # fmt: skip
     with limited_to(name):
         assert (done.stdout.strip(), done.stderr) == (native.module().isa(), "")
+
+
+FACTS = """
+from gtp_fast import cli
+from gtp_fast.system import native
+raise SystemExit(cli.run(lambda words: print(native.describe()), []))
+"""
+
+
+@needs_native
+def test_an_unknown_name_is_one_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FACTS], env=os.environ | {"GTP_FAST_ISA": "sse9"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    said = "gtp_fast: The native module is not available: instruction set 'sse9' is not one of"
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
