@@ -1,8 +1,9 @@
 """One Adam step (Kingma, Ba 2015) with gradient clipping, and the moving average of parameters.
 
-`plain` takes `frozen` [S], the seeds that keep their parameters. A `Step` derives it from the loss
-[S]: a seed freezes when its loss is not finite or above `limit`, and `diverged` [S] records the
-update at which it did (-1: healthy). A seed with a gradient norm that is not finite freezes too.
+`plain` takes `frozen` [S], the seeds that keep parameters and moments. A `Step` derives it from the
+loss [S]: a seed freezes when its loss is not finite or above `limit`, and `diverged` [S] records
+the update at which it did (-1: healthy). A seed with a gradient norm that is not finite freezes
+too.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ def plain(
         if max_norm is not None:
             gradient.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
         gradient.masked_fill_(still, 0.0)
-        first.lerp_(gradient, 1 - BETAS[0])
-        second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        first.lerp_(torch.where(still, first, gradient), 1 - BETAS[0])
+        kept = torch.full_like(norm, BETAS[1])[:, None].masked_fill(still, 1.0)
+        second.mul_(kept).addcmul_(gradient, gradient, value=1 - BETAS[1])
         scale = second.sqrt().mul_((1 - BETAS[1] ** count) ** -0.5).add_(EPSILON)
         speed = (rate / (1 - BETAS[0] ** count))[:, None]
         if weight_decay:

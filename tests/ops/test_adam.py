@@ -119,6 +119,20 @@ def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function
 
 @needs_native
 @pytest.mark.parametrize("function", [ops_adam.native_adam, PLAIN])
+def test_a_frozen_seed_keeps_its_moments(function) -> None:
+    start = [normals(i, 3, 50).abs() for i in range(80, 84)]
+    buffers, gradient = [x.clone() for x in start], normals(84, 3, 50)
+    gradient[2, 7] = math.nan
+    function(
+        buffers[0], gradient, *buffers[1:], 8, torch.full((3,), 1e-3), 0.01, 0.5,
+        torch.zeros(3), math.inf, torch.tensor([-1, 4, -1]),
+    )  # fmt: skip
+    for now, before in zip(buffers, start, strict=True):
+        assert torch.equal(now[1:], before[1:]) and not torch.equal(now[0], before[0])
+
+
+@needs_native
+@pytest.mark.parametrize("function", [ops_adam.native_adam, PLAIN])
 def test_a_seed_with_an_unsound_loss_stays_from_then_on_and_is_noted_once(function) -> None:
     start = normals(72, 4, 50)
     buffers = [start.clone(), torch.zeros(4, 50), torch.zeros(4, 50), start.clone()]
