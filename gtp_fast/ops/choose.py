@@ -235,7 +235,7 @@ def _form(name: str, backend: str, device: torch.device, dtype: torch.dtype) -> 
     if backend == "reference":
         return Form("reference", "asked for")
     if backend == "compiled" and name not in _NOT_COMPILED:
-        return Form("compiled" if "compiled" in TABLE[name] else "reference")
+        return Form("compiled") if "compiled" in TABLE[name] else Form("reference", "not compiled")
     reason = _unavailable(name, device, dtype)
     if reason and backend == "fused":
         raise UserError(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from gtp_fast import ops
 from gtp_fast.ops import adam, mlp
 from gtp_fast.ops.compiled import GRAPHS
 from gtp_fast.ops.context import Context
@@ -47,3 +48,8 @@ def test_the_optimiser_takes_every_argument(monkeypatch: pytest.MonkeyPatch) -> 
         step(*buffers, 3, rate, 0.5, 0.5, loss, 1.0, diverged, weight_decay=2.0)
         found.append(torch.stack(buffers))
     assert torch.equal(*found) and not torch.equal(found[0][0], found[0][1])
+
+
+def test_what_is_not_compiled_is_said() -> None:
+    told = ops.resolve("compiled").describe()
+    assert "reference: weigh, td, tally (not compiled)" in told
