@@ -62,8 +62,20 @@ def of_agent(
     """
     found = {name: of_actions(forms[name], actions) for name in ("perturb", "loss")}
     for name, shapes in networks.items():
-        layers = [shape for key, shape in shapes.items() if key.startswith("layer")]
-        widths = (layers[0][0], *[shape[0] for shape in layers if len(shape) == 1])
         norm = any(key.startswith("norm") for key in shapes)
-        found[name] = of_network(forms["mlp"], widths, norm)
+        for part, sizes in _perceptrons(shapes).items():
+            own = part == "layer"
+            reason = of_network(forms["mlp"], sizes, norm and own)
+            found[name if own else f"{name} {part}"] = reason
     return {name: reason for name, reason in found.items() if reason}
+
+
+def _perceptrons(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of each perceptron among named parameters: layer0.weight, t.0.weight."""
+    found = dict[str, tuple[int, ...]]()
+    for key, shape in shapes.items():
+        layer, _, kind = key.rpartition(".")
+        if kind == "weight":
+            part = layer.rstrip("0123456789").rstrip(".")
+            found[part] = (*found.get(part, shape[:1]), shape[1])
+    return found

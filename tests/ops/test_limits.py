@@ -49,6 +49,13 @@ def test_what_a_kernel_does_not_hold_is_told_before_it_is_met(
             by_triton().note_sizes(networks, actions, strict=True)
 
 
+def test_every_perceptron_of_an_agent_counts() -> None:
+    agent, made = make("sscql", (0,)), by_triton()
+    shapes = {name: part.parameters.shapes for name, part in agent.learners().items()}
+    made.note_sizes({"actor": shapes["actor"]}, 2, strict=False)
+    assert made.beyond.keys() == {"actor t", "actor d"}
+
+
 def test_layer_norms_have_their_own_reason() -> None:
     made = by_triton()
     made.forms["critic"] = Form("reference", "no Triton kernel has layer norms")
