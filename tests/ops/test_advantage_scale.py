@@ -17,7 +17,7 @@ from gtp_fast import reference
 from gtp_fast.agents.gtp.update_native import NativeUpdate
 from gtp_fast.errors import UserError
 from gtp_fast.ops import weigh
-from gtp_fast.ops.choose import Form
+from gtp_fast.ops.operations import Form
 
 
 @pytest.mark.parametrize("count", [1, 2, 63, 64])

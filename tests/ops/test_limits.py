@@ -13,7 +13,7 @@ from gtp_fast import engine, ops
 from gtp_fast.errors import UserError
 from gtp_fast.networks.parameters import mlp_shapes
 from gtp_fast.ops import limits
-from gtp_fast.ops.choose import Form, Operations
+from gtp_fast.ops.operations import Form, Operations
 
 CPU = torch.device("cpu")
 

@@ -32,7 +32,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.networks import FlowMapNetwork
 from gtp_fast.networks.learner import Learner
 from gtp_fast.networks.parameters import Parameters, initialise
-from gtp_fast.ops.choose import Form
+from gtp_fast.ops.operations import Form
 from gtp_fast.ops.sampling import Sampler
 from gtp_fast.reference import FoldedPolicy, Plan
 
