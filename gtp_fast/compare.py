@@ -111,7 +111,9 @@ def main(argv: Sequence[str]) -> int:
     for table in comparison.write(study, chosen, costs, about):
         print(table + "\n")
     folder = study.path.parent
-    print(f"tables: {folder}/scores.md, costs.md, and the same in .csv; comparison.json")
+    made = ["scores.md"] * any(map(study.scored, chosen)) + ["costs.md"] * bool(costs)
+    named = f"{', '.join(made)}, and the same in .csv; " if made else ""
+    print(f"tables: {folder}/{named}comparison.json")
     for sentence in lacking:
         print(sentence, file=sys.stderr)
     return 1 if lacking else 0

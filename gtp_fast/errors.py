@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -19,6 +20,12 @@ def at_least(least: int, **options: int | None) -> None:
     for name, value in options.items():
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {value}.")
+
+
+def unknown(option: str, names: Iterable[str]) -> str:
+    """Return the sentence for an option that is not among the names."""
+    near = difflib.get_close_matches(option, list(names), n=3)
+    return f"Unknown option {option!r}" + (f": did you mean {', '.join(near)}?" if near else ".")
 
 
 UNREADABLE = (

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gtp_fast import cli
-from gtp_fast.errors import UserError
 from gtp_fast.policy import off_policy, video
-from gtp_fast.policy.evaluation import FQE_STEPS, Options, evaluate
+from gtp_fast.policy.evaluation import Options, check, evaluate
 from gtp_fast.policy.results import table, write
 
 
@@ -34,22 +33,6 @@ def main(argv: Sequence[str]) -> int:
         for recorded in video.record(options, Path(options.video)):
             print(f"video: {recorded}")
     return 0
-
-
-def check(options: Options) -> None:
-    """Raise UserError for an option that would have no effect."""
-    if not options.fqe and options.fqe_steps != FQE_STEPS:
-        raise UserError("--fqe-steps needs --fqe: add it, or leave the steps out.")
-    if not options.fqe and options.video is None and _given(options, "video_episodes"):
-        raise UserError("--video-episodes needs --video: add it, or leave the number out.")
-    names = ("env", "episodes", "environments", "processes", "video", "video_episodes")
-    given = [f"--{name.replace('_', '-')}" for name in names if _given(options, name)]
-    if options.fqe and given:
-        raise UserError(f"--fqe plays no episodes: leave {' and '.join(given)} out.")
-
-
-def _given(options: Options, name: str) -> bool:
-    return bool(getattr(options, name) != getattr(Options, name))
 
 
 if __name__ == "__main__":

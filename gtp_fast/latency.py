@@ -53,7 +53,7 @@ class Options:
     seed_index: int = 0
     """Which of the run's seeds acts."""
     checkpoint: str = "last"
-    """last, best, or the path of a checkpoint."""
+    """last, best, or a checkpoint by its name or path."""
     weights: str | None = None
     """ema (the moving average) or online; by default those that were evaluated."""
     num_candidates: int | None = None

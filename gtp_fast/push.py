@@ -24,7 +24,7 @@ class Options:
     seed_index: int = 0
     """Which of the run's seeds."""
     checkpoint: str = "last"
-    """last, best, or the path of a checkpoint."""
+    """last, best, or a checkpoint by its name or path."""
     private: bool = False
     """Make a new repository that others cannot see."""
 

@@ -37,6 +37,20 @@ def act_by_of(asked: ActBy | None, own: ActBy | None) -> ActBy | None:
     return asked or own
 
 
+def noise_scaled(policy: FoldedPolicy, asked: float | None, own: float) -> FoldedPolicy:
+    """Return a policy with its initial noise scaled; UserError for a choice without any noise.
+
+    asked: None leaves the scale to the agent; own: that of the agent.
+    """
+    scale = own if asked is None else asked
+    if scale != own and not policy.initial_scale:
+        raise UserError(
+            f"noise_scale = {scale:g} does nothing: this agent's policy draws no noise; leave it "
+            "out."
+        )
+    return policy._replace(initial_scale=scale * policy.initial_scale)
+
+
 def rule_of(count: int, asked: Rule | None, own: Rule) -> Rule | None:
     """Return how one action is made of `count` candidates; None of a single one."""
     if count > 1:

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from gtp_fast import ops
-from gtp_fast.agents.acting import ActBy, Acting, act_by_of, among_candidates, rule_of
+from gtp_fast.agents.acting import (
+    ActBy,
+    Acting,
+    act_by_of,
+    among_candidates,
+    noise_scaled,
+    rule_of,
+)
 from gtp_fast.agents.settings import CloneConfig
 from gtp_fast.agents.setup import Setup
 from gtp_fast.agents.state import take
@@ -146,8 +153,7 @@ class Agent(ABC):
         policy = flow or self.folded(*chosen)
         if self.setup.observation_mean:
             policy = policy.of_raw(*self.standard)
-        scale = self.noise_scale if noise_scale is None else noise_scale
-        return policy._replace(initial_scale=scale * policy.initial_scale)
+        return noise_scaled(policy, noise_scale, self.noise_scale)
 
     @property
     def noise_scale(self) -> float:

@@ -123,8 +123,9 @@ def registered(name: str) -> EnvSpec:
         near = difflib.get_close_matches(own, gym.registry, n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise UserError(
-            f"there is no environment {name} ({str(error).splitlines()[0]}){hint} An environment of"
-            " your own is named as --env MODULE:ID, where importing MODULE registers ID"
+            f"there is no environment {name} ({str(error).splitlines()[0]}){hint or '.'} An"
+            " environment of your own is named as --env MODULE:ID, where importing MODULE registers"
+            " ID"
         ) from error
 
 

@@ -26,10 +26,13 @@ _ACCEPTED = "a flat file is an .npz or an .hdf5, compressed by gzip or not"
 def absent(path: Path) -> UserError:
     """Return the error of a file that is not there."""
     if path.is_absolute():
-        return UserError(f"there is no file {path}; check the path given as --dataset")
+        return UserError(
+            f"there is no file {path}: check the path given as --dataset; for a run that has moved,"
+            " say by it where its data lie now"
+        )
     return UserError(
-        f"there is no file {path} in {Path.cwd()}: check the path given as --dataset, or go to the"
-        " folder that the run was started in"
+        f"there is no file {path} in {Path.cwd()}: check the path given as --dataset; for a run"
+        " that was started elsewhere, say by it where its data lie now"
     )
 
 

@@ -200,7 +200,7 @@ def _check_shapes(name: str, arrays: Arrays) -> int:
     missing = [key for key in REQUIRED if key not in arrays]
     if missing:
         hint = (
-            "; OGBench's files get their rewards from a task such as"
+            "; add them [N], zeros for cloning; OGBench's files get theirs from a --task such as"
             " antmaze-large-navigate-singletask-v0"
             if missing == ["rewards"]
             else f"; it needs the arrays {', '.join(REQUIRED)} and {_ENDS}"

@@ -72,7 +72,7 @@ def find(task: Task, dataset: Any) -> tuple[Source, ...]:
     if not task.datasets:
         raise UserError(
             f"{task.name} has no dataset of its own; give one by --dataset, and to a run on data "
-            "from memory by gtp_fast.fit(data, resume=RUN)"
+            "from memory by gtp_fast.fit(data, resume=RUN) or gtp_fast.TrainedRun(RUN).fqe(data)"
         )
     for ids in task.datasets:
         if all(minari_source.is_dataset(root() / one) for one in ids):

@@ -41,7 +41,7 @@ class Options:
     seed: int = 0
     """Seed of the evaluation: resets and noise follow from it. Training evaluates with seed 0."""
     checkpoint: str = "last"
-    """last, best, or the path of a checkpoint."""
+    """last, best, or a checkpoint by its name or path."""
     weights: str | None = None
     """ema (the moving average) or online; by default what the agent's authors evaluate."""
     k: int | None = None
@@ -74,6 +74,26 @@ class Options:
     """Episodes that --video records, for each policy."""
     fqe_steps: int = FQE_STEPS
     """Updates of the fitted Q evaluation."""
+    dataset: str | None = None
+    """Where the run's data lie now, for --fqe; by default where they lay in training."""
+
+
+def check(options: Options) -> None:
+    """Raise UserError for an option that would have no effect."""
+    if not options.fqe and options.fqe_steps != FQE_STEPS:
+        raise UserError("--fqe-steps needs --fqe: add it, or leave the steps out.")
+    if not options.fqe and options.dataset is not None:
+        raise UserError("--dataset needs --fqe, which alone reads data: add it, or leave it out.")
+    if not options.fqe and options.video is None and _given(options, "video_episodes"):
+        raise UserError("--video-episodes needs --video: add it, or leave the number out.")
+    names = ("env", "episodes", "environments", "processes", "video", "video_episodes")
+    given = [f"--{name.replace('_', '-')}" for name in names if _given(options, name)]
+    if options.fqe and given:
+        raise UserError(f"--fqe plays no episodes: leave {' and '.join(given)} out.")
+
+
+def _given(options: Options, name: str) -> bool:
+    return bool(getattr(options, name) != getattr(Options, name))
 
 
 class Subject(NamedTuple):
@@ -102,7 +122,10 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
     """Return run, checkpoint and way of acting, as every file of an evaluation names them."""
     agent, saved, acting = evaluated
     config = saved.config
-    which = options.checkpoint if options.checkpoint in ("last", "best") else saved.path.name
+    # A checkpoint's own folder may be given as the run: that is not its last one.
+    asked = options.checkpoint if options.checkpoint in ("last", "best") else ""
+    named = asked and (Path(options.run) / "config.yaml").exists()
+    which = asked if named else saved.path.name
     return {
         "run": str(_home(saved.path)),
         "task": config["task"],

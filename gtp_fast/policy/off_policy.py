@@ -34,11 +34,11 @@ _KEYS = 1 << 63
 _CHUNK = 128
 
 
-def evaluate(options: Options, *tables: data.TransitionTable) -> dict[str, Any]:
+def evaluate(options: Options, *tables: data.TransitionTable, arrays: Any = None) -> dict[str, Any]:
     """Return the protocol and the figures of an evaluation; UserError for a bad option.
 
     tables: what the run trained on, then what it held out if anything, with raw observations; none
-    loads them as its configuration says.
+    loads them as its configuration says. arrays: the run's data, where it took them from memory.
     """
     if options.fqe_steps < 1:
         raise UserError(f"--fqe-steps {options.fqe_steps} is too few: give at least 1.")
@@ -47,7 +47,8 @@ def evaluate(options: Options, *tables: data.TransitionTable) -> dict[str, Any]:
     if not tables:
         # The policy reads observations as the environment gives them, standardised or not.
         raw = subject.saved.config | {"observation_mean": ()}
-        tables = hold_out.split(table_of(raw, device=subject.agent.device), share)
+        given = options.dataset if arrays is None else arrays
+        tables = hold_out.split(table_of(raw, given, subject.agent.device), share)
     table, *held = tables
     (judged,) = held or [hold_out.held_out(table, HELD_OUT)]
     fqe, own_return = critics(subject, table, options.seed)

@@ -30,7 +30,10 @@ from gtp_fast.system.device import chosen_device
 
 Array = NDArray[np.float32]
 _KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
-_NOT_FINITE = "The observation holds NaN or infinite values: look at where it comes from."
+_NOT_FINITE = (
+    "The observation holds NaN or infinite values, or some beyond float32: look at where it comes "
+    "from."
+)
 _OVERFLOWS = (
     "The policy's action is not finite: the observation is far from those of training, or the "
     "policy has diverged; look at both."
@@ -70,7 +73,7 @@ def load(
         if (seed_index, checkpoint, num_candidates or 1, *rest) != (0, "last", 1, *[None] * 5):
             raise UserError(
                 f"{path} holds one policy: seed_index, checkpoint, k, weights, num_candidates, "
-                "noise_scale and act_by are chosen when it is exported."
+                "candidate_rule, noise_scale and act_by are chosen when it is exported."
             )
         return Policy(file.read(path), device, backend, precision)
     agent, saved = restore(path, checkpoint, device, backend)
@@ -140,7 +143,7 @@ class Policy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.num_candidates > 1:
-            raise TypeError("a policy that compares candidates cannot be copied without its critic")
+            raise TypeError("a policy of several candidates cannot be copied: load it once more")
         # A copy or an unpickled policy draws fresh noise of its own.
         return Policy, (self._packed, self.device, *self._asked)
 
@@ -168,6 +171,8 @@ class Policy:
             observation = self._joined(observation)
         if isinstance(observation, Tensor):
             return self._act_torch(observation, seed, step)
+        if isinstance(observation, tuple):
+            _refuse_pair(observation)
         with untrusted("The observation is no array", "give numbers of one shape."):
             observation = np.asarray(observation)
         rows = self._checked(observation)
@@ -232,7 +237,8 @@ class Policy:
         if missing := [key for key in self.keys if key not in observation]:
             raise UserError(
                 f"The observation lacks {', '.join(missing)}: it has "
-                f"{', '.join(map(str, observation))}, and this policy needs {', '.join(self.keys)}."
+                f"{', '.join(map(str, observation)) or 'no entry'}, and this policy needs "
+                f"{', '.join(self.keys)}."
             )
         parts = [observation[key] for key in self.keys]
         with untrusted(
@@ -246,7 +252,8 @@ class Policy:
         self._check_shape(observation.shape)
         if observation.dtype.kind not in "fiu":
             raise UserError(f"The observation holds {observation.dtype}: numbers are expected.")
-        rows = np.ascontiguousarray(observation, np.float32)
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(observation, np.float32)
         if not np.isfinite(rows).all():
             raise UserError(_NOT_FINITE)
         return rows
@@ -259,6 +266,15 @@ class Policy:
                 f"The observation has shape {list(shape)}: this policy takes [{n}], "
                 f"a batch [B, {n}]{parts}."
             )
+
+
+def _refuse_pair(observation: tuple[Any, ...]) -> None:
+    """Raise UserError for what `reset` and `step` of an environment return as a whole."""
+    if len(observation) in (2, 5) and isinstance(observation[-1], Mapping):
+        raise UserError(
+            "The observation is a tuple that ends in a dict, as reset() and step() of an "
+            "environment return it: give its first entry."
+        )
 
 
 def _renew_all() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple, get_args
 
@@ -72,7 +73,8 @@ def table_of(
 ) -> TransitionTable:
     """Return the data of a run folder's configuration as its agent reads them.
 
-    arrays: data from memory, where the run had such. UserError when they are not available.
+    arrays: the same data from memory, or the place where they lie now, where that is not the run's
+    own. UserError when they are not available, or others.
     """
     task = tasks.of_run(config)
     rules = tasks.Rules(**agents.settings_of(config["rules"]))
@@ -89,15 +91,23 @@ def table_of(
             f"{table.dataset_id} has the state {own} and the run was trained on {learned}; give the"
             " run its own dataset, which must state its observation space"
         )
-    _check_same(config, table)
+    _check_same(config, table, moved=isinstance(arrays, str | os.PathLike))
+    # The same data may have another name in another place.
+    name = config.get("dataset_id", table.dataset_id)
+    table = replace(table, provenance=replace(table.provenance, dataset_id=name))
     if config.get("observation_mean"):
         table = table.standardised(config["observation_mean"], config["observation_scale"])
     return table
 
 
-def _check_same(config: Mapping[str, Any], table: TransitionTable) -> None:
+def _check_same(config: Mapping[str, Any], table: TransitionTable, moved: bool) -> None:
     """Raise UserError where a run was trained on other data; older folders do not tell."""
     known = config.get("data")
+    if known is None and moved:
+        raise UserError(
+            "This run folder is of an older version and does not tell its data from others: put "
+            f"them where they lay ({config['dataset']}), and leave --dataset out."
+        )
     if known is None or known == (found := table.facts()):
         return
     then, now = (
@@ -178,8 +188,8 @@ def index_of(agent: Agent, saved: checkpoint.Checkpoint, seed_index: int) -> int
     seeds = len(agent.seeds)
     if not isinstance(seed_index, Integral) or not -seeds <= seed_index < seeds:
         raise UserError(
-            f"There is no seed_index {seed_index}: {saved.path} holds {seeds} seeds, "
-            f"0 to {seeds - 1}."
+            f"There is no seed_index {seed_index!r:.40}: {saved.path} holds {many(seeds, 'seed')}, "
+            f"{f'0 to {seeds - 1}' if seeds > 1 else 'number 0'}."
         )
     return seed_index % seeds
 

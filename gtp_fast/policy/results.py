@@ -19,6 +19,7 @@ from gtp_fast.system.numbers import many
 
 def heading(record: Mapping[str, Any], where: str) -> list[str]:
     """Return the first lines of a result: what was evaluated, where, and how it acted."""
+    by_mean = record["act_by"] == "euler" and record["k"] == 1
     return [
         f"{record['task']} on {record['dataset']}, {where}",
         f"{record['agent']}, {record['checkpoint']} checkpoint (update {record['step']:,}), "
@@ -27,6 +28,7 @@ def heading(record: Mapping[str, Any], where: str) -> list[str]:
         + (f" ({record['candidate_rule']})" if record["candidate_rule"] else "")
         + f", noise_scale = {record['noise_scale']:g}"
         + (", act_by = euler" if record["act_by"] == "euler" else ""),
+        *(["one Euler step gives about the mean action; --act-by map jumps"] if by_mean else []),
     ]
 
 

@@ -154,7 +154,8 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
 
     which: also a path, or the name of one of the run's. UserError when there is no such checkpoint.
     """
-    folder = Path(path)
+    # An update's number from Python, too, is a name that the sentence can answer.
+    folder, which = Path(path), str(which)
     if folder.name in ("state.json", "state.safetensors"):
         folder = folder.parent
     if folder.name.startswith(_PREFIX):
@@ -182,9 +183,14 @@ def find(path: str | os.PathLike[str], which: str = "last") -> Path:
         raise UserError(
             f"{folder} is an export, without checkpoints: name the run folder, or load {exported}."
         )
+    if found is None and not (folder / "config.yaml").exists():
+        raise UserError(
+            f"{folder} is no run folder, as it has no config.yaml: name one, or one of its "
+            "checkpoints."
+        )
     if found is None:
         mend = (
-            "train it further, or use the last one"
+            "evaluations in training mark it; use the last one"
             if which == "best" and last(folder)
             else "train it first"
         )

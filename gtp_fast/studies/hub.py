@@ -44,7 +44,9 @@ def push(
         (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
         (folder / CARD).write_text(card.text(opened, content, repo))
         about = content.description
-        with _asking(f"{repo} could not be written", "log in by `hf auth login`, check the name"):
+        with _asking(
+            f"{repo} could not be written", "log in by `hf auth login`, check name and network"
+        ):
             api.create_repo(repo, private=private, repo_type="model", exist_ok=True)
             done = api.upload_folder(
                 repo_id=repo, folder_path=folder, repo_type="model",
@@ -64,7 +66,9 @@ def pull(repo: str, out: str, *, revision: str | None = None) -> packed.Packed:
         raise UserError(f"{folder} has {', '.join(there)} already: choose another folder.")
     with temporary_folder() as hidden:
         place = {"revision": revision, "local_dir": hidden, "repo_type": "model"}
-        with _asking(f"{repo} could not be read", "check name and revision, or `hf auth login`"):
+        with _asking(
+            f"{repo} could not be read", "check name, revision and network, or `hf auth login`"
+        ):
             listed = set(api.list_repo_files(repo, revision=revision, repo_type="model"))
             if POLICY not in listed:
                 raise UserError(f"{repo} has no {POLICY}: name what `gtp_fast push` has made.")

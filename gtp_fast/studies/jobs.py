@@ -27,7 +27,9 @@ from gtp_fast.training.trainer import Trainer
 
 State = Literal["waiting", "finished", "failed", "stopped"]
 _RETURNED = ("config.yaml", "summary.json", "evaluations.npz")
-_ELSEWHERE = (*RESUMABLE, "output", "preset", "task", "agent", "seeds", "steps", "episodes")
+_AGAIN = tuple(name for name in RESUMABLE if name != "dataset")
+"""Options that a job may have otherwise when it goes on: its data decide the result."""
+_ELSEWHERE = (*_AGAIN, "output", "preset", "task", "agent", "seeds", "steps", "episodes")
 """Options that change no result, or that `facts` holds resolved."""
 _YOUNGER: dict[str, Any] = {"weight_decay": 0.0}
 """Settings added since the first sweeps, with the value that changes nothing: it renames no job."""
@@ -151,7 +153,7 @@ def trainer(job: Job) -> Trainer:
         return start.start(job.command, folder=job.folder)
     run = Run(job.folder)
     if (run.path / "config.yaml").exists() and checkpoint.last(run):
-        again = {key: getattr(job.command.run, key) for key in RESUMABLE}
+        again = {key: getattr(job.command.run, key) for key in _AGAIN}
         return start.resume(RunConfig(**again | {"resume": str(run)}))
     # A run that ended before its first checkpoint has nothing to go on from.
     Hold(run).release()

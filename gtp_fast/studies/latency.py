@@ -40,6 +40,13 @@ class Row:
     act_by: str | None
     """What acts of a flow map; None where there is no choice."""
 
+    @property
+    def way(self) -> dict[str, Any]:
+        """How it acts besides K and candidates, by the names of a table."""
+        return {
+            "candidate_rule": self.rule, "noise_scale": self.noise_scale, "act_by": self.act_by,
+        }  # fmt: skip
+
     def row(self) -> dict[str, Any]:
         """Return these fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(Row)}
@@ -74,8 +81,7 @@ class Timing(Row):
         """Return the row as plain values."""
         return {
             "batch": self.batch, "k": self.k, "num_candidates": self.candidates,
-            "device": self.device, "backend": self.backend, "candidate_rule": self.rule,
-            "noise_scale": self.noise_scale, "act_by": self.act_by,
+            "device": self.device, "backend": self.backend, **self.way,
             "calls": len(self.nanoseconds),
             "min_us": float(self.nanoseconds.min()) / 1e3,
             "p50_us": self.percentile(50), "p99_us": self.percentile(99),
@@ -144,10 +150,7 @@ def machine() -> dict[str, str]:
 
 def table(timings: Sequence[Timing]) -> str:
     """Return the rows as an aligned table; `-` where a percentile needs more calls."""
-    ways = [
-        {"candidate_rule": t.rule, "noise_scale": t.noise_scale, "act_by": t.act_by}
-        for t in timings
-    ]
+    ways = [t.way for t in timings]
     extra = unusual(ways)
     head = (*_KIND, *extra, *_FIGURES)
     rows: list[Sequence[str]] = [head]
@@ -191,14 +194,18 @@ def histogram(timing: Timing) -> str:
     width, tallest = max(map(len, labels)), max(counts)
     lines = [
         f"batch {timing.batch}, K {timing.k}, candidates {timing.candidates}, {timing.device}, "
-        f"{timing.backend}: "
-        f"{len(timing.nanoseconds):,} calls"
+        f"{timing.backend}{by(timing)}: {len(timing.nanoseconds):,} calls"
     ]
     for label, count in zip(labels, counts, strict=True):
         # A bin with any call shows at least a dot.
         bar = "#" * round(_BAR * count / tallest) or "." * (count > 0)
         lines.append(f"  {label.rjust(width)} |{bar.ljust(_BAR)} {count:,}")
     return "\n".join(lines)
+
+
+def by(row: Row) -> str:
+    """Return how a row acts, where that is not by the map; else an empty string."""
+    return ", by Euler steps" if row.act_by == "euler" else ""
 
 
 def _duration(microseconds: float) -> str:

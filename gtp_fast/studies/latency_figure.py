@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gtp_fast.studies.latency import Timing
+from gtp_fast.studies.latency import Timing, by
 from gtp_fast.system.figure import figure as canvas
 
 _BAR = 0.015
@@ -23,7 +23,7 @@ def draw(timings: Sequence[Timing], processor: str, path: Path) -> None:
 
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     kinds = list(dict.fromkeys(map(_kind, timings)))
-    names = [f"{device}, K = {k}, candidates: {n}, {backend}" for device, backend, k, n in kinds]
+    names = [f"{d}, K = {k}, candidates: {n}, {backend}{way}" for d, backend, k, n, way in kinds]
     for row, timing in enumerate(timings):
         colour = f"C{kinds.index(_kind(timing))}"
         values = timing.nanoseconds / 1e3
@@ -65,5 +65,5 @@ def draw(timings: Sequence[Timing], processor: str, path: Path) -> None:
     save(path)
 
 
-def _kind(timing: Timing) -> tuple[str, str, int, int]:
-    return timing.device, timing.backend, timing.k, timing.candidates
+def _kind(timing: Timing) -> tuple[str, str, int, int, str]:
+    return timing.device, timing.backend, timing.k, timing.candidates, by(timing)

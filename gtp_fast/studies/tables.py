@@ -17,6 +17,7 @@ from gtp_fast.studies import markdown, stats
 from gtp_fast.studies.group import SCORE, Group
 from gtp_fast.studies.groups import labels
 from gtp_fast.system.files import write_atomically
+from gtp_fast.system.numbers import many
 
 OURS = "gtp"
 _CANDIDATES = (
@@ -173,7 +174,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
         lines.append([*cells, *acting(row, extra)])
     first = rows[0]
     notes = [
-        f"Last checkpoint, {first['seeds']} seeds, {first['episodes']} episodes each, in "
+        f"Last checkpoint, {many(first['seeds'], 'seed')}, {many(first['episodes'], 'episode')} "
+        "each, in "
         f"{about['environment']}. Normalised return 100 (R - min) / (max - min); intervals: 95 % "
         "bootstrap over seeds. P(gtp better): probability that a run of gtp scores higher than one "
         f"of the agent. {_CANDIDATES}",

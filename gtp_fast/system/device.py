@@ -16,7 +16,7 @@ def chosen_device(name: torch.device | str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise UserError(f"There is no device {str(name)!r}: choose cpu, cuda or auto.")

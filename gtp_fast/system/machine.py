@@ -57,9 +57,11 @@ def _revision() -> str | None:
     # An installed package may lie inside another project's repository; its revision says nothing.
     if not (checkout / ".git").exists():
         return None
-    return _output(
-        "git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--match="
-    )
+    # `git describe --dirty` would rewrite the user's index, and leave its lock on a full disk.
+    git = "git", "--no-optional-locks", "-C", str(checkout)
+    revision = _output(*git, "rev-parse", "HEAD")
+    changed = _output(*git, "status", "--porcelain", "--untracked-files=no")
+    return f"{revision}-dirty" if revision and changed else revision
 
 
 def _output(*command: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -13,7 +12,7 @@ from typing import Any
 from gtp_fast import agents, cli, engine, ops, tasks
 from gtp_fast.agents import task_settings
 from gtp_fast.agents.gtp.config import GTPConfig
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, unknown
 from gtp_fast.ops import precision as ops_precision
 from gtp_fast.tasks import Rules, Task
 from gtp_fast.training import guided, kinds
@@ -26,7 +25,7 @@ _EARLY: dict[str, str | None] = {
 """Options that the defaults of others depend on."""
 RESUMABLE = (
     "resume", "engine", "backend", "device", "processes", "tensorboard", "logger", "env",
-    "trust_environment",
+    "trust_environment", "dataset",
 )  # fmt: skip
 _LAST_SEED = 2**63 - 1
 """The last one that files hold; keys of random numbers have 64 bits."""
@@ -99,11 +98,7 @@ def of_keywords(
     homes = {field.name: key for key, one in groups.items() for field in dataclasses.fields(one)}
     for option, value in options.items():
         if option not in homes:
-            near = difflib.get_close_matches(option, homes, n=3)
-            raise UserError(
-                f"Unknown option {option!r}"
-                + (f": did you mean {', '.join(near)}?" if near else ".")
-            )
+            raise UserError(unknown(option, homes))
         groups[homes[option]] = dataclasses.replace(groups[homes[option]], **{option: value})
     return _checked(groups["run"], groups["data"], groups["agent"], task, set(options), shared)
 

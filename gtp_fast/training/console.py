@@ -85,11 +85,17 @@ def announce(facts: Facts) -> None:
     if facts.environment is None:
         print(
             f"evaluation  none ({facts.settings['evaluation'].get('reason') or 'no environment'}); "
-            "`gtp_fast evaluate RUN --fqe` judges by the data"
+            f"{_by_data(settings)} judges by the data"
         )
     elif settings["episodes"] < facts.task.evaluation_episodes:
         print(f"evaluation  {_fewer(settings, facts.task)}")
     print(f"run folder  {facts.run.path}", flush=True)
+
+
+def _by_data(settings: Mapping[str, Any]) -> str:
+    """Return the call that judges a run by its data."""
+    in_memory = settings["dataset"] is None
+    return "`gtp_fast.TrainedRun(RUN).fqe(data)`" if in_memory else "`gtp_fast evaluate RUN --fqe`"
 
 
 def announced(facts: Facts) -> list[str]:
@@ -104,7 +110,8 @@ def announced(facts: Facts) -> list[str]:
     changes += [f"goal {rules.goal}"] * (rules.goal != "none")
     changes += ["cut at the goal"] * rules.cut_at_goal
     if changes and dataset not in [one for ids in task.datasets for one in ids]:
-        notes.append(f"{task.name} changes these data: {', '.join(changes)}")
+        who = f"{task.name} changes these data" if task.is_preset else "changed as asked"
+        notes.append(f"{who}: {', '.join(changes)}")
     owner = None if task.is_preset else tasks.owner(str(dataset))
     if owner is not None:
         notes.append(f"taken as stored; --task {owner.name} adds its rules and reference returns")

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtp_fast import policy
-from gtp_fast.errors import UserError
+from gtp_fast.errors import UserError, unknown
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.policy import Policy
-from gtp_fast.policy.evaluation import Options, evaluate
+from gtp_fast.policy import Policy, off_policy
+from gtp_fast.policy.evaluation import Options, check, evaluate
 from gtp_fast.policy.results import write
 from gtp_fast.runs import Run, metrics, open_run
 from gtp_fast.training import config, kinds, start
@@ -74,18 +75,42 @@ class TrainedRun(os.PathLike[str]):
         """Play whole episodes; options: those of `gtp_fast evaluate`, by name.
 
         The episodes are written into RUN/evaluations too. Raises UserError without an environment,
-        for an option of another kind, and for `fqe` and `video`, which the command alone serves.
+        for an unknown option or one of another kind, for those of `fqe`, and for `video`, which the
+        command alone serves.
         """
-        if other := sorted({"fqe", "fqe_steps", "video", "video_episodes"} & options.keys()):
+        others = {"fqe", "fqe_steps", "dataset", "video", "video_episodes"}
+        if other := sorted(others & options.keys()):
             raise UserError(
-                f"evaluate() plays episodes and returns them: leave {', '.join(other)} out; the "
-                f"command `gtp_fast evaluate {self}` takes --fqe and --video."
+                f"evaluate() plays episodes and returns them: leave {', '.join(other)} out; fqe() "
+                f"judges by the data, and the command `gtp_fast evaluate {self}` takes --video."
             )
-        given = kinds.checked({"episodes": episodes, **options}, (Options,))
-        chosen = Options(run=str(self.run), **given)
+        chosen = self._options({"episodes": episodes, **options})
         record, evaluation = evaluate(chosen, None if chosen.env else self.environment)
         write(record, evaluation)
         return evaluation
+
+    def fqe(self, dataset: Any = None, **options: Any) -> dict[str, Any]:
+        """Judge the run by its dataset; return what `gtp_fast evaluate RUN --fqe` writes.
+
+        dataset: the run's own data, where they came from memory or lie elsewhere now. options:
+        those of the command, by name, such as `fqe_steps`. Raises UserError for other data, an
+        unknown option, and those of episodes.
+        """
+        in_memory = not isinstance(dataset, str | os.PathLike | None)
+        place = None if dataset is None or in_memory else str(dataset)
+        chosen = self._options({**options, "fqe": True, "dataset": place})
+        check(chosen)
+        record = off_policy.evaluate(chosen, arrays=dataset if in_memory else None)
+        off_policy.write(record)
+        return record
+
+    def _options(self, given: Mapping[str, Any]) -> Options:
+        """Return the options of an evaluation; UserError for a name or a kind that is none."""
+        names = [field.name for field in fields(Options) if field.name != "run"]
+        for name in given:
+            if name not in names:
+                raise UserError(unknown(name, names))
+        return Options(run=str(self.run), **kinds.checked(given, (Options,)))
 
 
 def fit(
@@ -102,25 +127,31 @@ def fit(
     dataset: what --dataset takes, a dict of arrays, or a `minari.MinariDataset`; None with `task`.
     agent: its name, gtp by default.
     env: where to evaluate: an id, a live environment, or "none"; by default the dataset's own.
-    callbacks: see `Callback`. resume: run folder to go on with, with its own settings.
+    callbacks: see `Callback`. resume: run folder to go on with, with its own settings; then dataset
+    says where its data are, if they came from memory or lie elsewhere now.
     options: every other option of `gtp_fast train`, by its name with underscores, such as `task`,
     `steps`, `seeds`, `eta`. Raises UserError with one sentence for what cannot be trained; after
     Ctrl-C and SIGTERM, which save a checkpoint, KeyboardInterrupt and SystemExit.
     """
+    if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
+        raise UserError(
+            "callbacks takes a list of objects such as [Stop()], of classes that extend "
+            f"gtp_fast.Callback, not {callbacks!r:.60}."
+        )
     live = env if isinstance(env, gymnasium.Env) else None
     in_memory = dataset is not None and not isinstance(dataset, str | os.PathLike)
     arrays = dataset if in_memory else None
     if resume is not None:
         known = {key: options.pop(key) for key in config.RESUMABLE if key in options}
-        own = {"agent": agent, "dataset": None if in_memory else dataset}
-        if taken := [*options, *(name for name, value in own.items() if value is not None)]:
+        if taken := [*options, *(["agent"] if agent is not None else [])]:
             raise UserError(
                 "fit(resume=...) takes the settings of the run it goes on with: leave out "
                 f"{', '.join(taken)}."
             )
         named = env if isinstance(env, str) else None
         known = kinds.checked(known, (RunConfig,))
-        again = RunConfig(**known, env=named, resume=str(resume))
+        place = None if dataset is None or in_memory else str(dataset)
+        again = RunConfig(**known, env=named, resume=str(resume), dataset=place)
         trainer = start.resume(again, arrays, live, callbacks)
     else:
         given: Mapping[str, Any] = options if env is None or live is not None else {

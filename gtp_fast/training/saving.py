@@ -44,5 +44,7 @@ class Saver:
                 settle()
                 self.save(done)
             except Exception as other:
-                error.add_note(f"Update {done} could not be saved: {first_line(other)}")
+                # A full disk has said it already.
+                if first_line(other) != first_line(error):
+                    error.add_note(f"Update {done} could not be saved: {first_line(other)}")
             raise

@@ -117,7 +117,7 @@ def resume(
     found: Environment | None = environment
     if found is None:
         found = environment_of(saved, run, run_config.env, run_config.trust_environment)
-    table = table_of(saved, arrays, device)
+    table = table_of(saved, run_config.dataset if arrays is None else arrays, device)
     task = judged(tasks.of_run(saved), run_config, environment)
     if found is not None and (environment is not None or run_config.env is not None):
         check_fit(table, found)

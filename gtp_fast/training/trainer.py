@@ -147,6 +147,11 @@ class Trainer:
             if done == self.steps and asked:
                 tables = self.table, *self.held_out
                 print(judge.by_data(self.run, self.agent, tables, self.steps))
+        if self.start == self.steps and self.judge.last is None:
+            print(
+                f"The run has all of its {self.steps:,} updates: nothing was left to do. A longer "
+                "one is a new run, with other --steps."
+            )
 
     def _outcome(self, done: int) -> console.Outcome:
         """Return what the run reached; without a rate where it did no update."""

@@ -153,7 +153,7 @@ def test_a_relative_path_is_looked_for_in_the_working_folder(
 ) -> None:
     # A run keeps the path as it was given, and may go on in another folder.
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"there is no file x.npz in {tmp_path}: .* started in"):
+    with pytest.raises(UserError, match=f"no file x.npz in {tmp_path}: .* started elsewhere"):
         load_table(task, "x.npz")
 
 

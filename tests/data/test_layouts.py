@@ -219,7 +219,10 @@ def test_the_action_box_is_given_or_the_environments_or_assumed_aloud() -> None:
             lambda a: renamed(terminals="done")(a) | {"timeouts": np.array(["a"] * 12)},
             "timeouts holds <U1",
         ),
-        (lambda a: {k: v for k, v in a.items() if k != "rewards"}, "lacks rewards; OGBench's"),
+        (
+            lambda a: {k: v for k, v in a.items() if k != "rewards"},
+            "lacks rewards; add them [N], zeros",
+        ),
         (lambda a: {k: v[:0] for k, v in a.items()}, "holds no transition"),
         (lambda a: a | {"episode_ends": np.array([4, 8])}, "episode_ends must rise to"),
         (cast("actions", lambda x: x.reshape(3, 4, 2)), "a stack of 3 episodes of 4 steps"),

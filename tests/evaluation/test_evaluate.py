@@ -210,7 +210,10 @@ def test_the_command_repeats_an_evaluation_and_writes_it_down(
     assert still["noise_scale"] == 0.0 and still["per_episode"] != written["per_episode"]
     assert written["act_by"] == "map" and "act_by" not in said
     assert cli.run(evaluate.main, [str(run), "--episodes", "4", "--act-by", "euler"]) == 0
-    assert "act_by = euler" in capsys.readouterr().out
+    said, mean = capsys.readouterr().out, "one Euler step gives about the mean action"
+    assert "act_by = euler" in said and mean not in said
+    one = [str(run), "--episodes", "4", "--act-by", "euler", "--k", "1"]
+    assert cli.run(evaluate.main, one) == 0 and mean in capsys.readouterr().out
     steps = json.loads((path.parent / path.name.replace("-z1-", "-z1-euler-")).read_text())
     assert steps["act_by"] == "euler" and steps["per_episode"] != written["per_episode"]
 

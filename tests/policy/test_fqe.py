@@ -20,6 +20,7 @@ from gtp_fast.agents.setup import Setup
 from gtp_fast.policy import off_policy
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
+from gtp_fast.runs import checkpoint
 
 # States 0 and 1, actions + and -: + leads to the other state, - stays, and - in state 1 ends it.
 REWARD = torch.tensor([[1.0, -0.5], [2.0, 0.3]], dtype=torch.float64)
@@ -175,6 +176,10 @@ def test_the_command_judges_a_run_without_an_environment(
     assert f"{means['energy_score'][1]:.4f}" in said
     assert command(run) == 0
     assert json.loads(path.read_text()) == written
+    # A checkpoint that is named itself need not be the run's last one.
+    assert command(checkpoint.find(run)) == 0
+    assert "gtp, step_000000060 checkpoint (update 60)" in capsys.readouterr().out
+    assert json.loads(path.read_text())["checkpoint"] == "step_000000060"
     assert command(run, "--seed", "1") == 0
     other = json.loads((path.parent / path.name.replace("-seed0-", "-seed1-")).read_text())
     assert other["means"]["energy_score"] != means["energy_score"]

@@ -154,6 +154,26 @@ def test_what_is_no_array_is_one_sentence(loaded: Policy, observation: Any) -> N
         loaded.act(observation)
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_a_sentence(loaded: Policy) -> None:
+    wide = np.array([0.0, 1e39, 0.0])
+    for observation in (wide[None], wide.tolist()):
+        with pytest.raises(UserError, match="or some beyond float32"):
+            loaded.act(observation)
+    # NumPy warns of one array: to silence it costs more than to convert it, in every call.
+    with np.errstate(over="ignore"), pytest.raises(UserError, match="or some beyond float32"):
+        loaded.act(wide)
+
+
+def test_the_tuples_of_an_environment_are_told_from_observations(loaded: Policy) -> None:
+    for given in ((OBSERVATION, {}), (OBSERVATION, 0.0, False, False, {})):
+        with pytest.raises(
+            UserError, match=r"as reset\(\) and step\(\) of an environment return it"
+        ):
+            loaded.act(given)
+    assert loaded.act(tuple(OBSERVATION.tolist())).shape == (2,)
+
+
 def test_a_copy_acts_alike_and_draws_noise_of_its_own(loaded: Policy) -> None:
     for other in (copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
         assert repr(other) == repr(loaded)
@@ -277,6 +297,7 @@ def test_a_dict_is_refused_where_flat_arrays_are_expected(tmp_path: Path) -> Non
     ("options", "complaint"),
     [
         ({"seed_index": 2}, "no seed_index 2: .* holds 2 seeds, 0 to 1"),
+        ({"device": None}, "There is no device 'None': choose cpu, cuda or auto"),
         ({"k": 0}, "k = 0"),
         ({"weights": "best"}, "Unknown weights"),
         ({"backend": "quick"}, "Unknown backend"),
@@ -289,6 +310,14 @@ def test_a_dict_is_refused_where_flat_arrays_are_expected(tmp_path: Path) -> Non
 def test_bad_options_are_refused(run: Run, options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         policy.load(run, **options)
+
+
+@pytest.mark.parametrize("agent", ["bc", "iql"])
+def test_a_scale_of_noise_is_refused_where_a_policy_draws_none(tmp_path: Path, agent: str) -> None:
+    run = make_run(tmp_path / "run", agent=agent, agent_settings={"width": 8, "depth": 2})
+    with pytest.raises(UserError, match=r"noise_scale = 0\.5 does nothing: .* draws no noise"):
+        policy.load(run, noise_scale=0.5)
+    assert policy.load(run, noise_scale=1.0).act(OBSERVATION).shape == (2,)
 
 
 def test_what_is_no_run_says_what_it_is(tmp_path: Path) -> None:
@@ -304,7 +333,7 @@ def test_what_is_no_run_says_what_it_is(tmp_path: Path) -> None:
 
 def test_a_run_that_holds_an_export_too_is_still_a_run(run: Run) -> None:
     (run.path / "policy.gtp").write_bytes(b"GTPOLICY")
-    with pytest.raises(UserError, match="has no best checkpoint: train it further"):
+    with pytest.raises(UserError, match="has no best checkpoint: evaluations in training mark it"):
         gtp_fast.load(run, checkpoint="best")
 
 

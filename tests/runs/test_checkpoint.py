@@ -222,3 +222,9 @@ def test_a_missing_checkpoint_says_what_to_do(run: Run, tmp_path: Path) -> None:
         checkpoint.load(run, "best")
     with pytest.raises(UserError, match=r"no run folder or checkpoint .*nowhere"):
         checkpoint.load(tmp_path / "nowhere")
+    # A folder of runs, and that of a run's checkpoints.
+    for folder in (run.path.parent, run.checkpoints):
+        with pytest.raises(UserError, match=r"is no run folder, as it has no config\.yaml"):
+            checkpoint.load(folder)
+    with pytest.raises(UserError, match=r"^There is no checkpoint 10; .* has step_000000010"):
+        checkpoint.load(run, 10)  # type: ignore[arg-type]

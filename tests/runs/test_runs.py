@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -86,6 +87,27 @@ def test_a_summary_is_there_when_it_was_written(tmp_path: Path) -> None:
     (run.path / "summary.json").write_text("{")
     with pytest.raises(UserError, match=r"summary\.json cannot be read"):
         run.summary()
+
+
+def test_a_checkout_is_asked_for_its_revision_and_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    file, index = tmp_path / "gtp_fast" / "system" / "machine.py", tmp_path / ".git" / "index"
+    file.parent.mkdir(parents=True)
+    file.write_text("as it was\n")
+    name = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for words in (("init", "-q"), ("add", "."), (*name, "commit", "-qm", "first")):
+        subprocess.run(("git", "-C", str(tmp_path), *words), check=True)
+    monkeypatch.setattr(machine, "__file__", str(file))
+    # Another time of the same content: the index would note it.
+    os.utime(file, (1e9, 1e9))
+    before = index.read_bytes()
+    clean = machine.environment()["git"]
+    assert len(clean) == 40 and index.read_bytes() == before
+    file.write_text("changed\n")
+    assert machine.environment()["git"] == f"{clean}-dirty" and index.read_bytes() == before
 
 
 def test_a_checkout_names_its_revision() -> None:

@@ -61,7 +61,8 @@ def test_all_agents_are_trained_once_and_both_tables_written(
     assert len(runs) == 3
 
     assert call(dataset, tmp_path, "--timed-updates", "0") == 0
-    assert capsys.readouterr().out.count("done before") == 3
+    said = capsys.readouterr().out
+    assert said.count("done before") == 3 and f"tables: {folder}/scores.md, and the same" in said
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == runs
 
     assert call(dataset, tmp_path, "--steps", "4") == 2
@@ -212,6 +213,7 @@ def test_figures_of_the_table_of_scores() -> None:
     assert math.isnan(single["low"])
     table = tables.score_table([single], ABOUT)
     assert "| bc    | 10.0" in table and "[" not in table.splitlines()[2]
+    assert "Last checkpoint, 1 seed, " in table
 
 
 def test_the_file_of_a_single_seed_is_strict_json(tmp_path: Path) -> None:

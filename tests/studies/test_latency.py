@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from folded import Sizes
 from gtp_fast import cli, latency
 from gtp_fast.latency import Options, main, prepare
 from gtp_fast.runs import Run
+from gtp_fast.studies import latency_figure
 from gtp_fast.studies.latency import Timing, histogram, measure, table
 
 QUICK = ("--seconds", "0.01", "--rounds", "2")
@@ -56,6 +58,13 @@ def test_the_histogram_counts_every_call() -> None:
     assert lines[-1].split("|")[0].strip() == "to 5.00 ms, the longest"
     assert max(line.count("#") for line in lines) == 50
     assert histogram(timing([2.0] * 100)).count("#") == 50
+
+
+def test_ways_to_act_are_told_apart_in_histogram_and_figure() -> None:
+    by_map, by_flow = timing([2.0] * 100), replace(timing([2.0] * 100), act_by="euler")
+    assert histogram(by_map).splitlines()[0] == "batch 1, K 5, candidates 1, cpu, native: 100 calls"
+    assert histogram(by_flow).startswith("batch 1, K 5, candidates 1, cpu, native, by Euler steps:")
+    assert latency_figure._kind(by_map) != latency_figure._kind(by_flow)
 
 
 def test_every_case_is_called_as_a_control_loop_would(run: Run) -> None:

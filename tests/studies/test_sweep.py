@@ -65,13 +65,14 @@ def test_a_job_is_named_by_what_decides_its_result(tmp_path: Path) -> None:
     first, *_ = read(tmp_path, GRID)
     same = {"device": "cuda", "engine": "eager", "output": "elsewhere", "processes": 2}
     other = {"seeds": (1,), "steps": 101, "episodes": 3, "precision": "bf16", "env": "none"}
+    other |= {"dataset": "own.npz"}
 
     def name(**changes: object) -> str:
         run = dataclasses.replace(first.run, **changes)
         return jobs.name(dataclasses.replace(first, run=run))
 
     assert {name(**{key: value}) for key, value in same.items()} == {name()}
-    assert len({name(), *(name(**{key: value}) for key, value in other.items())}) == 6
+    assert len({name(), *(name(**{key: value}) for key, value in other.items())}) == 7
     wider = dataclasses.replace(first, agent=dataclasses.replace(first.agent, width=65))
     assert jobs.name(wider) != name() and name().startswith("hopper-medium-gtp-")
 

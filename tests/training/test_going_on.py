@@ -88,12 +88,12 @@ def test_standardised_observations_do_not_hide_other_data(place: dict[str, Any])
     assert gtp_fast.fit(data, resume=stopped).summary["updates"] == 20
 
 
-def test_a_run_that_goes_on_takes_no_agent_and_no_other_dataset(
+def test_a_run_that_goes_on_takes_no_agent_and_no_setting(
     place: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stopped = gtp_fast.fit(**place, callbacks=[At10()])
-    with pytest.raises(UserError, match="leave out agent, dataset"):
-        gtp_fast.fit("other.npz", agent="bc", resume=stopped)
+    with pytest.raises(UserError, match="leave out steps, agent"):
+        gtp_fast.fit(agent="bc", steps=40, resume=stopped)
     # Also where they have the default's value.
     words = ["--resume", str(stopped), "--agent", "gtp", "--log-every=500"]
     assert cli.run(train.main, words) == 2
@@ -102,8 +102,76 @@ def test_a_run_that_goes_on_takes_no_agent_and_no_other_dataset(
 
 def test_what_evaluate_does_not_serve_is_refused(place: dict[str, Any]) -> None:
     run = gtp_fast.fit(**place)
-    with pytest.raises(UserError, match="leave fqe, video out; the command"):
+    with pytest.raises(UserError, match=r"leave fqe, video out; fqe\(\) judges"):
         run.evaluate(1, fqe=True, video="there")
+    with pytest.raises(UserError, match="Unknown option 'envs': did you mean env"):
+        run.evaluate(1, envs="Pendulum-v1")
+    with pytest.raises(UserError, match="Unknown option 'run'"):
+        run.evaluate(1, run="another")
+    with pytest.raises(UserError, match="--fqe plays no episodes: leave --episodes out"):
+        run.fqe(episodes=3)
+    assert cli.run(evaluate.main, [str(run), "--dataset", "set.npz"]) == 2
+
+
+def test_data_that_have_moved_are_held_to_those_of_training(
+    place: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = gtp_fast.fit(**place, callbacks=[At10()])
+    moved = (tmp_path / "set.npz").rename(tmp_path / "of another name.npz")
+    words = [str(stopped), "--fqe", "--fqe-steps", "2"]
+    assert cli.run(evaluate.main, words) == 2
+    assert cli.run(train.main, ["--resume", str(stopped)]) == 2
+    assert capsys.readouterr().err.count("say by it where its data lie now") == 2
+    assert cli.run(evaluate.main, [*words, "--dataset", str(moved)]) == 0
+    assert "set on set.npz, without an environment" in capsys.readouterr().out
+    assert cli.run(train.main, ["--resume", str(stopped), "--dataset", str(moved)]) == 0
+    assert stopped.summary["updates"] == 20 and stopped.summary["dataset"] == "set.npz"
+    assert gtp_fast.fit(moved, resume=stopped).path == stopped.path
+    np.savez(moved, **sets.flat(steps=24, width=2))
+    assert cli.run(train.main, ["--resume", str(stopped), "--dataset", str(moved)]) == 2
+    assert "set.npz is not what the run was trained on" not in (said := capsys.readouterr().err)
+    assert "is not what the run was trained on" in said
+    # An older folder could be given anything.
+    config = stopped.run.config()
+    del config["data"]
+    stopped.run.write_config(config)
+    with pytest.raises(UserError, match="older version and does not tell its data from others"):
+        gtp_fast.fit(moved, resume=stopped)
+
+
+def test_data_from_memory_judge_a_run(
+    place: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = sets.flat(steps=40, width=2)
+    run = gtp_fast.fit(**place | {"dataset": arrays, "hold_out": 0.4, "seeds": (0, 1)})
+    assert "`gtp_fast.TrainedRun(RUN).fqe(data)` judges by the data" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"or gtp_fast.TrainedRun\(RUN\).fqe\(data\)"):
+        run.fqe(fqe_steps=2)
+    found = run.fqe(arrays, fqe_steps=2, seed=3)
+    assert len(found["means"]["fqe_value"]) == 2
+    assert found["held_out"]["seen_in_training"] is False
+    assert [path.name[:4] for path in (run.path / "evaluations").iterdir()] == ["fqe-"]
+    with pytest.raises(UserError, match="is not what the run was trained on"):
+        run.fqe(sets.flat(steps=24, width=2), fqe_steps=2)
+
+
+def test_a_run_that_is_complete_says_so(
+    place: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = gtp_fast.fit(**place, reward="minus_one")
+    said, first = "The run has all of its 20 updates: nothing was left", capsys.readouterr().out
+    assert said not in first and "            changed as asked: reward minus_one\n" in first
+    assert cli.run(train.main, ["--resume", str(run)]) == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [At10(), [At10], [lambda step: None], "At10"])
+def test_what_is_no_callback_is_a_sentence_before_anything_is_made(
+    place: dict[str, Any], given: Any
+) -> None:
+    with pytest.raises(UserError, match="callbacks takes a list of objects"):
+        gtp_fast.fit(**place, callbacks=given)
+    assert not place["output"].exists()
 
 
 @pytest.mark.parametrize("at", [10, 20])
@@ -163,6 +231,18 @@ def test_the_first_error_is_the_one_that_is_raised(place: dict[str, Any], tmp_pa
     with pytest.raises(KeyError, match="the first"):
         gtp_fast.fit(**place, callbacks=[Fails()])
     assert checkpoint.load(only_run(tmp_path / "runs")).step == 5
+
+
+def test_a_disk_that_is_full_is_said_once(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_durably", full)
+    with pytest.raises(UserError, match="No space left on device") as caught:
+        gtp_fast.fit(**place)
+    assert not getattr(caught.value, "__notes__", [])
 
 
 def test_what_is_saved_after_an_error_is_up_to_date(

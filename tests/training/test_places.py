@@ -107,9 +107,9 @@ def test_a_class_that_is_registered_is_kept_by_its_name(monkeypatch: pytest.Monk
 
 
 def test_an_unknown_environment_gets_the_nearest_names() -> None:
-    with pytest.raises(UserError, match=r"there is no environment Pendulm-v1 .*Pendulum-v1"):
+    with pytest.raises(UserError, match=r"Pendulm-v1 .*Pendulum-v1, .*\? An environment of your"):
         registered("Pendulm-v1")
-    with pytest.raises(UserError, match="no environment no_such_module:X-v0"):
+    with pytest.raises(UserError, match=r"no_such_module:X-v0 \(No module .*'\)\. An environment"):
         registered("no_such_module:X-v0")
 
 
