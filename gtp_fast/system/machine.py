@@ -59,9 +59,13 @@ def _revision() -> str | None:
         return None
     # `git describe --dirty` would rewrite the user's index, and leave its lock on a full disk.
     git = "git", "--no-optional-locks", "-C", str(checkout)
-    revision = _output(*git, "rev-parse", "HEAD")
-    changed = _output(*git, "status", "--porcelain", "--untracked-files=no")
-    return f"{revision}-dirty" if revision and changed else revision
+    said = _output(*git, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    lines = (said or "").splitlines()
+    named = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
+    if named in ([], ["(initial)"]):
+        return None
+    changed = any(not line.startswith("#") for line in lines)
+    return named[0] + "-dirty" * changed
 
 
 def _output(*command: str) -> str | None:

@@ -108,6 +108,9 @@ def test_a_checkout_is_asked_for_its_revision_and_not_written(
     assert len(clean) == 40 and index.read_bytes() == before
     file.write_text("changed\n")
     assert machine.environment()["git"] == f"{clean}-dirty" and index.read_bytes() == before
+    # Where git cannot tell, the checkout is not called clean.
+    index.write_bytes(b"no index")
+    assert machine.environment()["git"] is None
 
 
 def test_a_checkout_names_its_revision() -> None:
