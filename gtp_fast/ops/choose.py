@@ -84,11 +84,7 @@ def resolve(
         for name in ("perturb", "loss", "weigh", "td", "embed", "adam", "tally", "gather")
     }
     beyond = dict[str, Form]()
-
-    def note(reason: str) -> None:
-        beyond["sampler"] = Form("reference", reason)
-
-    makes_sampler = _sampler_form(forms["sampler"], backend, note)
+    makes_sampler = _sampler_form(forms["sampler"], backend, beyond)
     differentiate = gradients.FORMS.get(forms["mlp"].name, Parameters.differentiate)
     chain = makes_sampler
     # Where the interpreter stands in for a GPU, the sampler is the CPU's, which has no tf32.
@@ -129,7 +125,7 @@ def make_sampler(
     if device is not None and elsewhere(device, weight.device):
         policy = policy.to(device)
     form = _form("sampler", backend, policy.first_action.device, weight.dtype)
-    return _sampler_form(form, backend)(policy, precision=precision)
+    return _sampler_form(form, backend, {})(policy, precision=precision)
 
 
 def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
@@ -140,10 +136,19 @@ def missing(device: torch.device | str, dtype: torch.dtype = torch.float32) -> l
 
 
 def _sampler_form(
-    form: Form, backend: str, note: Callable[[str], None] = lambda reason: None
+    form: Form, backend: str, beyond: dict[str, Form]
 ) -> Callable[..., sampling.Sampler]:
-    made, strict = sampler.FORMS[form.name], backend == "fused"
-    return functools.partial(made, strict=strict, note=note) if form.name == "native" else made
+    """Return what makes samplers; it notes in `beyond` where sizes leave one to PyTorch."""
+    made = sampler.FORMS[form.name]
+    if form.name != "native":
+        return made
+    # No closure: operations are copied and pickled together with what they note.
+    note = functools.partial(_note_sampler, beyond)
+    return functools.partial(made, strict=backend == "fused", note=note)
+
+
+def _note_sampler(beyond: dict[str, Form], reason: str) -> None:
+    beyond["sampler"] = Form("reference", reason)
 
 
 def _check_precision(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import pytest
 import torch
 from agent_cases import TINY, build, make, tiny
+from folded import Folded, Sizes
 from native_cases import needs_native
 
 from gtp_fast import engine, ops
@@ -78,6 +80,16 @@ def test_an_agent_tells_of_its_layers_and_of_its_sampler() -> None:
     assert "reference: sampler (observation_dim must be" in told
     with pytest.raises(UserError, match="not available for actor: native code holds"):
         make("bc", (0,), tiny("bc", width=2), observation_dim=65537, backend="fused")
+
+
+@needs_native
+def test_operations_are_pickled_with_what_they_note() -> None:
+    first = ops.resolve("auto")
+    copied = pickle.loads(pickle.dumps(first))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        copied.sampler(Folded(Sizes(O=16385, A=2, H=8, L=2, K=2)).policy())
+    assert copied.beyond.keys() == {"sampler"} and not first.beyond
 
 
 @needs_native
