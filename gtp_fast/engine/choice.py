@@ -84,9 +84,9 @@ class Choice:
     sharing: Sharing = ONE_PROCESS
 
     def of(self, operations: ops.Operations, device: torch.device) -> Choice:
-        """Return what the choice comes to with an agent's operations: `fused` has fused ones alone.
+        """Return this choice, called `fused` only where every operation of an agent is.
 
-        Updates run the same way; what changes is what is said of them.
+        Updates run the same way; only what is said of them changes.
         """
         reasons = {
             form.reason: None
