@@ -70,10 +70,7 @@ def find(task: Task, dataset: Any) -> tuple[Source, ...]:
         joined = "+" in whole and not Path(whole).suffix and not Path(whole).exists()
         return tuple(_given(task, part) for part in (whole.split("+") if joined else [whole]))
     if not task.datasets:
-        raise UserError(
-            f"{task.name} has no dataset of its own; give one by --dataset, and to a run on data "
-            "from memory by gtp_fast.fit(data, resume=RUN) or gtp_fast.TrainedRun(RUN).fqe(data)"
-        )
+        raise UserError(f"{task.name} has no dataset of its own; give one by --dataset")
     for ids in task.datasets:
         if all(minari_source.is_dataset(root() / one) for one in ids):
             return tuple(_minari(one) for one in ids)

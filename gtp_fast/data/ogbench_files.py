@@ -40,7 +40,11 @@ def located(single: Single, dataset: str | Path | None = None) -> Path:
 
     Raises UserError that names the ways to get it where it is none of these.
     """
-    path = folder() / f"{single.dataset}.npz" if dataset is None else expanded(dataset)
+    own = folder() / f"{single.dataset}.npz"
+    path = own if dataset is None else expanded(dataset)
+    # A run keeps the name of OGBench's own file, which lies in OGBench's folder.
+    if dataset is not None and str(dataset) == own.name and not path.is_file():
+        path, dataset = own, None
     if path.is_file():
         return path
     if dataset is not None:

@@ -79,6 +79,11 @@ def table_of(
     task = tasks.of_run(config)
     rules = tasks.Rules(**agents.settings_of(config["rules"]))
     dataset = config["dataset"] if arrays is None else arrays
+    if dataset is None:
+        raise UserError(
+            "This run took its data from memory: give them again, by gtp_fast.fit(data, resume=RUN)"
+            " or gtp_fast.TrainedRun(RUN).fqe(data)."
+        )
     low, high = config["action_low"], config["action_high"]
     plain = set(low) == {-1.0} and set(high) == {1.0}
     # Data other than Minari's are assumed to lie in such a box, which a note says again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,9 @@ def start(
     )
     place = evaluation_place(table, task, run_config, environment)
     task = judged(task, run_config, environment)
+    # Arrays from memory have no name to find them by.
+    if dataset is None and task.datasets and not isinstance(arrays, Mapping):
+        dataset = table.dataset_id
     standard: tuple[tuple[float, ...], tuple[float, ...]] = (), ()
     if run_config.normalise_observations:
         standard = hold_out.split(table, run_config.hold_out)[0].moments()
@@ -154,8 +157,7 @@ def describe(
         "task": task.name,
         "task_facts": task.facts(),
         "agent": run_config.agent,
-        # Data from memory have no name to find them by.
-        "dataset": dataset or (table.dataset_id if task.datasets else None),
+        "dataset": dataset,
         "dataset_id": table.dataset_id,
         "data": table.facts(),
         "seeds": list(run_config.seeds),

@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from gtp_fast.data import TransitionTable, cache, load_table
+from gtp_fast.data import TransitionTable, cache, load_table, locate
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import TASKS, Rules, find, of_dataset
 
@@ -155,6 +155,16 @@ def test_a_relative_path_is_looked_for_in_the_working_folder(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"no file x.npz in {tmp_path}: .* started elsewhere"):
         load_table(task, "x.npz")
+
+
+def test_a_run_finds_ogbenchs_own_file_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "cube-single-play-v0.npz"
+    own.touch()
+    monkeypatch.setenv("OGBENCH_DATA", str(tmp_path))
+    (found,) = locate.find(find("cube-single-play-singletask-v0"), own.name)
+    assert found.path == own
 
 
 def test_a_truncated_minari_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

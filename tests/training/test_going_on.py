@@ -155,6 +155,18 @@ def test_data_from_memory_judge_a_run(
         run.fqe(sets.flat(steps=24, width=2), fqe_steps=2)
 
 
+def test_arrays_of_a_task_are_not_sought_by_name(
+    place: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = sets.flat(steps=40, width=2)
+    run = gtp_fast.fit(**place | {"dataset": arrays, "task": "hopper-medium"})
+    assert run.run.config()["dataset"] is None
+    assert "`gtp_fast.TrainedRun(RUN).fqe(data)` judges by the data" in capsys.readouterr().out
+    with pytest.raises(UserError, match="This run took its data from memory"):
+        gtp_fast.fit(resume=run)
+    assert run.fqe(arrays, fqe_steps=2)["dataset"] == "arrays"
+
+
 def test_a_run_that_is_complete_says_so(
     place: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
