@@ -27,6 +27,8 @@ from gtp_fast.studies.group import Group
 from gtp_fast.system.files import write_atomically
 
 ERRORS = ("held_out_error", "trained_error")
+_USUAL = {"preset": "auto", "precision": "fp32"}
+"""Options of a run that change its figures, and what they are where they were not given."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,11 @@ def _command(group: Group) -> str:
         "agent": config["agent"], "task": "TASK", "seeds": "SEEDS", "steps": config["steps"],
         "width": settings.get("width"), "episodes": config["episodes"],
         "evaluate_every": config.get("evaluate_every"), "hold_out": config.get("hold_out", 0.0),
+        **{name: config.get(name, x) for name, x in _USUAL.items() if config.get(name, x) != x},
         **{name: x for name, x in settings.items() if x != default.get(name) and name != "width"},
     }  # fmt: skip
-    return " ".join(["python -m gtp_fast.train", *map(_words, given, given.values())])
+    words = [_words(name, value) for name, value in given.items() if value is not None]
+    return " ".join(["python -m gtp_fast.train", *words])
 
 
 def _words(name: str, value: Any) -> str:

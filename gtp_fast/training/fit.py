@@ -96,11 +96,10 @@ class TrainedRun(os.PathLike[str]):
         those of the command, by name, such as `fqe_steps`. Raises UserError for other data, an
         unknown option, and those of episodes.
         """
-        in_memory = not isinstance(dataset, str | os.PathLike | None)
-        place = None if dataset is None or in_memory else str(dataset)
+        place, arrays = _told_apart(dataset)
         chosen = self._options({**options, "fqe": True, "dataset": place})
         check(chosen)
-        record = off_policy.evaluate(chosen, arrays=dataset if in_memory else None)
+        record = off_policy.evaluate(chosen, arrays=arrays)
         off_policy.write(record)
         return record
 
@@ -111,6 +110,13 @@ class TrainedRun(os.PathLike[str]):
             if name not in names:
                 raise UserError(unknown(name, names))
         return Options(run=str(self.run), **kinds.checked(given, (Options,)))
+
+
+def _told_apart(dataset: Any) -> tuple[str | None, Any]:
+    """Return the place of a dataset, or the data themselves where they are in memory."""
+    if isinstance(dataset, str | os.PathLike):
+        return str(dataset), None
+    return None, dataset
 
 
 def fit(
@@ -139,8 +145,7 @@ def fit(
             f"gtp_fast.Callback, not {callbacks!r:.60}."
         )
     live = env if isinstance(env, gymnasium.Env) else None
-    in_memory = dataset is not None and not isinstance(dataset, str | os.PathLike)
-    arrays = dataset if in_memory else None
+    place, arrays = _told_apart(dataset)
     if resume is not None:
         known = {key: options.pop(key) for key in config.RESUMABLE if key in options}
         if taken := [*options, *(["agent"] if agent is not None else [])]:
@@ -150,15 +155,14 @@ def fit(
             )
         named = env if isinstance(env, str) else None
         known = kinds.checked(known, (RunConfig,))
-        place = None if dataset is None or in_memory else str(dataset)
         again = RunConfig(**known, env=named, resume=str(resume), dataset=place)
         trainer = start.resume(again, arrays, live, callbacks)
     else:
         given: Mapping[str, Any] = options if env is None or live is not None else {
             **options, "env": env
         }  # fmt: skip
-        name = getattr(getattr(dataset, "spec", None), "dataset_id", _NAME) if in_memory else None
-        place = None if dataset is None or in_memory else str(dataset)
+        of_arrays = getattr(getattr(arrays, "spec", None), "dataset_id", _NAME)
+        name = None if arrays is None else of_arrays
         command = config.of_keywords(place, agent or "gtp", given, name)
         trainer = start.start(command, arrays, live, callbacks)
     trainer.train()

@@ -83,6 +83,13 @@ def test_options_are_written_as_the_command_line_takes_them() -> None:
     assert words("weight_decay", 0.1) == "--weight-decay 0.1"
 
 
+def test_a_command_names_what_else_was_chosen_and_nothing_that_was_not(tmp_path: Path) -> None:
+    chosen = {"preset": "paper", "precision": "bf16", "evaluate_every": None}
+    run = held(tmp_path, "pointmaze-umaze", (0,), [[0.1], [0.2]], **chosen)
+    command = evidence_held_out.collect([str(run)])["command"]
+    assert "--preset paper --precision bf16" in command and "None" not in command
+
+
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     one = held(tmp_path, "pointmaze-umaze", (0,), [[0.1], [0.2]])
     wide = SETTINGS | {"width": 32}
