@@ -85,7 +85,8 @@ class FreshBuild(build_py):
     """Copies the modules into an empty folder: one that is gone would stay in every wheel."""
 
     def run(self) -> None:
-        if not self.editable_mode:
+        # Built beside the sources, that folder is theirs.
+        if not self.editable_mode and Path(self.build_lib).resolve() != ROOT:
             shutil.rmtree(Path(self.build_lib) / "gtp_fast", ignore_errors=True)
         super().run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -131,6 +132,16 @@ def test_a_module_that_is_gone_stays_out_of_the_next_wheel(tmp_path: Path) -> No
     command = [sys.executable, "setup.py", "build_py", "--build-lib", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert (tmp_path / "gtp_fast" / "train.py").exists() and not gone.exists()
+
+
+@checkout
+def test_a_build_beside_the_sources_leaves_them(tmp_path: Path) -> None:
+    for name in ("setup.py", "gtp_fast/__init__.py", "kernels/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    command = [sys.executable, "setup.py", "build_py", "--build-lib", "."]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "gtp_fast" / "__init__.py").exists()
 
 
 @checkout
