@@ -19,21 +19,17 @@ from torch import Tensor
 from gtp_fast import ops
 from gtp_fast.agents.acting import ActBy, Acting
 from gtp_fast.data import box
-from gtp_fast.errors import UserError, untrusted
+from gtp_fast.errors import UserError
 from gtp_fast.ops.candidates import Rule
 from gtp_fast.ops.sampling import Sampler, acting_noise
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
+from gtp_fast.policy.observations import NOT_FINITE, Observations
 from gtp_fast.policy.restore import check_acting, index_of, pack, restore
-from gtp_fast.system import nested
 from gtp_fast.system.device import chosen_device
 
 Array = NDArray[np.float32]
 _KEY_MASK, _STEP_MASK = 2**64 - 1, 2**32 - 1
-_NOT_FINITE = (
-    "The observation holds NaN or infinite values, or some beyond float32: look at where it comes "
-    "from."
-)
 _OVERFLOWS = (
     "The policy's action is not finite: the observation is far from those of training, or the "
     "policy has diverged; look at both."
@@ -125,6 +121,7 @@ class Policy:
         self._box = [torch.from_numpy(x).to(self.device) for x in (self._half, self._middle)]
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
         self._single = (self.observation_dim,)
+        self._takes = Observations(self.observation_dim, self.keys)
         self._packed, self._asked = packed, (backend, precision)
         self._entropy, self._calls = secrets.randbits(64), count()
         _LIVE.add(self)
@@ -168,14 +165,10 @@ class Policy:
             if action is not None:
                 return self._scaled(action) if self._scales else action
         if isinstance(observation, Mapping):
-            observation = self._joined(observation)
+            observation = self._takes.joined(observation)
         if isinstance(observation, Tensor):
             return self._act_torch(observation, seed, step)
-        if isinstance(observation, tuple):
-            _refuse_pair(observation)
-        with untrusted("The observation is no array", "give numbers of one shape."):
-            observation = np.asarray(observation)
-        rows = self._checked(observation)
+        rows = self._takes.array(observation)
         out = np.empty((*np.atleast_2d(rows).shape[:1], self.action_dim), np.float32)
         self._act(np.atleast_2d(rows), out, *self._counter(seed, step))
         if not np.isfinite(out).all():
@@ -183,17 +176,13 @@ class Policy:
         return self._scaled(out)[0] if rows.ndim == 1 else self._scaled(out)
 
     def _act_torch(self, observation: Tensor, seed: int | None, step: int) -> Tensor:
-        if observation.is_meta or observation.layout != torch.strided:
-            kind = "meta" if observation.is_meta else "sparse"
-            raise UserError(f"The observation is a {kind} tensor: give it dense, with numbers.")
-        if observation.is_complex() or observation.dtype == torch.bool:
-            raise UserError(f"The observation holds {observation.dtype}: numbers are expected.")
+        self._takes.check_kind(observation)
         if observation.device.type == "cpu" and self.device.type == "cpu":
             action: Array = self.act(observation.detach().to(torch.float32).numpy(), seed, step)
             return torch.from_numpy(action)
-        self._check_shape(tuple(observation.shape))
+        self._takes.check_shape(tuple(observation.shape))
         if not bool(torch.isfinite(observation).all()):
-            raise UserError(_NOT_FINITE)
+            raise UserError(NOT_FINITE)
         states = (
             observation.detach().to(self.device, torch.float32).reshape(1, -1, self.observation_dim)
         )
@@ -225,56 +214,6 @@ class Policy:
             action *= self._half
             action += self._middle
         return action
-
-    def _joined(self, observation: Mapping[str, Any]) -> Any:
-        if not self.keys:
-            raise UserError(
-                "A dict observation came, but this policy takes flat arrays of "
-                f"{self.observation_dim} numbers."
-            )
-        if any(isinstance(value, Mapping) for value in observation.values()):
-            observation = nested.flat(observation)
-        if missing := [key for key in self.keys if key not in observation]:
-            raise UserError(
-                f"The observation lacks {', '.join(missing)}: it has "
-                f"{', '.join(map(str, observation)) or 'no entry'}, and this policy needs "
-                f"{', '.join(self.keys)}."
-            )
-        parts = [observation[key] for key in self.keys]
-        with untrusted(
-            "The observation's entries do not fit together", "give them as [n] or [B, n]."
-        ):
-            return (
-                torch.cat(parts, -1) if isinstance(parts[0], Tensor) else np.concatenate(parts, -1)
-            )
-
-    def _checked(self, observation: NDArray[Any]) -> Array:
-        self._check_shape(observation.shape)
-        if observation.dtype.kind not in "fiu":
-            raise UserError(f"The observation holds {observation.dtype}: numbers are expected.")
-        with np.errstate(over="ignore"):
-            rows = np.ascontiguousarray(observation, np.float32)
-        if not np.isfinite(rows).all():
-            raise UserError(_NOT_FINITE)
-        return rows
-
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if len(shape) not in (1, 2) or shape[-1] != self.observation_dim:
-            n = self.observation_dim
-            parts = f", the dict of {', '.join(self.keys)}" if self.keys else ""
-            raise UserError(
-                f"The observation has shape {list(shape)}: this policy takes [{n}], "
-                f"a batch [B, {n}]{parts}."
-            )
-
-
-def _refuse_pair(observation: tuple[Any, ...]) -> None:
-    """Raise UserError for what `reset` and `step` of an environment return as a whole."""
-    if len(observation) in (2, 5) and isinstance(observation[-1], Mapping):
-        raise UserError(
-            "The observation is a tuple that ends in a dict, as reset() and step() of an "
-            "environment return it: give its first entry."
-        )
 
 
 def _renew_all() -> None:
