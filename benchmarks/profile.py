@@ -39,9 +39,7 @@ from gtp_fast.system import machine, native
 
 PARTS = ("sampler", "perceptrons, forward", "perceptrons, backward", "optimiser and averages")
 Parts = tuple[dict[str, float], float]
-CLOCKS = (
-    "The parts by the clock on the wall, the whole by the processor's; all else is the difference."
-)
+CLOCKS = "The parts are wall-clock time, the whole is processor time; all else is their difference."
 REST = "all else: drawing, losses, copies, Python"
 ACTION = """\
 ## How one action gets to microseconds

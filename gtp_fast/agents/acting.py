@@ -38,7 +38,7 @@ def act_by_of(asked: ActBy | None, own: ActBy | None) -> ActBy | None:
 
 
 def noise_scaled(policy: FoldedPolicy, asked: float | None, own: float) -> FoldedPolicy:
-    """Return a policy with its initial noise scaled; UserError for a choice without any noise.
+    """Return a policy with its initial noise scaled; UserError where it draws no noise.
 
     asked: None leaves the scale to the agent; own: that of the agent.
     """

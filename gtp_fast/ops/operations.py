@@ -55,9 +55,9 @@ class Operations:
     def note_sizes(
         self, networks: Mapping[str, Mapping[str, tuple[int, ...]]], actions: int, strict: bool
     ) -> None:
-        """Note what sizes leave to PyTorch, but for the sampler; strict: raise UserError for it.
+        """Note what PyTorch computes because of its size; the sampler notes itself when it is made.
 
-        networks, actions: as `limits.of_agent` takes them.
+        networks, actions: as `limits.of_agent` takes them. strict: raise UserError instead.
         """
         forms = {name: form.name for name, form in self.forms.items()}
         for name, reason in limits.of_agent(forms, networks, actions).items():
