@@ -12,8 +12,15 @@ from gtp_fast.toy.methods import METHODS
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """Return one Markdown table a target: W1, modes kept and strays for every K."""
-    parts = []
+    """Return a page with one table a target: W1, modes kept and strays for every K."""
+    guided = ", ".join(method.name for method in METHODS if method.guided)
+    parts = [
+        "# Special cases of the flow map, measured",
+        "Cells: W1 to the law of the data (sliced in the plane; of the first action where there "
+        "are goals) / modes that got a quarter of their share or more (goals reached by walking) / "
+        f"share of samples in none. Means over the seeds. {guided} follow the reward and are meant "
+        "to leave the law of the data; they belong inside its modes all the same.",
+    ]
     for target in dict.fromkeys(result.target for result in results):
         rows = []
         for result in results:
@@ -26,15 +33,8 @@ def markdown(results: Sequence[Result]) -> str:
                 cost = f"{1e3 * result.seconds_per_update:.1f}"
                 rows.append((result.method, *cells, cost, result.diverged or "-"))
         header = ("method", *(f"K = {k}" for k in STEPS), "ms per update", "diverged")
-        parts.append(f"### {target}\n\n{table(header, rows, aligned=False)}")
-    return "\n\n".join(parts) + (
-        "\n\nCells: W1 to the law of the data (sliced in the plane; of the first action where "
-        "there are goals) / modes that got a quarter of their share or more (goals reached by "
-        "walking) / share of samples in none. Means over the seeds. "
-        + ", ".join(method.name for method in METHODS if method.guided)
-        + " follow the reward and are meant to leave the law of the data; they belong inside its "
-        "modes all the same.\n"
-    )
+        parts.append(f"## {target}\n\n{table(header, rows, aligned=False)}")
+    return "\n\n".join(parts) + "\n"
 
 
 def comma_separated(results: Sequence[Result]) -> str:

@@ -27,6 +27,8 @@ RESUMABLE = (
     "resume", "engine", "backend", "device", "processes", "tensorboard", "logger", "env",
     "trust_environment", "dataset",
 )  # fmt: skip
+_SHOWN = "antmaze-large-diverse"
+"""Task with the defaults that --help shows where none is named."""
 _LAST_SEED = 2**63 - 1
 """The last one that files hold; keys of random numbers have 64 bits."""
 _NO_DATA = (
@@ -57,14 +59,15 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
     if not (known.task or known.dataset or wants_help):
         raise UserError(_NO_DATA)
     preset: task_settings.Preset = "paper" if known.preset == "paper" else "auto"
-    name = known.task or ("" if known.dataset else "antmaze-large-diverse")
+    name = known.task or ("" if known.dataset else _SHOWN)
     task, config = _defaults(
         name, known.dataset, known.agent or "gtp", _number(known.steps), preset
     )
     groups = {"run": RunConfig(), "data": task.rules, "agent": config}
     if wants_help:
         show = essential(groups) if short else options_of(groups)
-        cli.parse(show, ["--help"], prog, _description(short))
+        named = bool(known.task or known.dataset)
+        cli.parse(show, ["--help"], prog, _description(short, named))
     parsed: Any = cli.parse(options_of(groups), argv, prog)
     return _checked(parsed.run, parsed.data, parsed.agent, task, _asked(argv))
 
@@ -176,8 +179,10 @@ def _by_map(settings: Any, asked: set[str]) -> Any:
     return dataclasses.replace(settings, act_by="map")
 
 
-def _description(short: bool) -> str:
+def _description(short: bool, named: bool) -> str:
     rest = " --help-all lists every option." if short else ""
+    if not named:
+        rest += f" Defaults shown are those of {_SHOWN}: add --task or --dataset to see your own."
     return (
         "Train a policy on a fixed dataset and evaluate it. Tasks: "
         f"{', '.join(tasks.TASKS)}; or --dataset with data of your own.{rest}"

@@ -47,7 +47,7 @@ class RunConfig:
     """Seeds, all trained together."""
     steps: int | None = None
     """Updates; by default those of the agent's authors, for gtp 2,000,000 for locomotion, 1,000,000
-    for antmaze, 200,000 for pointmaze and for data without a task.
+    for antmaze and OGBench, 200,000 for pointmaze and for data without a task.
     """
     preset: task_settings.Preset = "auto"
     """Settings of gtp that are not given: auto takes what has won here, by --steps

@@ -143,7 +143,12 @@ def test_the_command_writes_figure_and_tables(
     assert (tmp_path / "toy.png").stat().st_size > 10_000
     rows = list(csv.DictReader((tmp_path / "toy.csv").open()))
     assert len(rows) == len(results) * len(experiment.STEPS)
-    assert "### four goals" in (tmp_path / "toy.md").read_text() in capsys.readouterr().out
+    page = (tmp_path / "toy.md").read_text()
+    assert page.startswith("# ") and page in capsys.readouterr().out
+    # What a cell holds is said before the first of them.
+    assert page.index("Cells: ") < page.index("\n## two modes") < page.index("\n## four goals")
+    committed = (Path(__file__).parents[2] / "docs" / "toy.md").read_text()
+    assert committed.split("\n## ")[0] == page.split("\n## ")[0]
     with pytest.raises(UserError, match="leave out --redraw"):
         toy.main(["--redraw", "--output", str(tmp_path / "empty")])
     assert callable(draw.draw) and callable(report.markdown)

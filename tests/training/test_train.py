@@ -204,6 +204,16 @@ def test_help_shows_what_people_use_and_where_the_rest_is(
     assert "--eta" in out and "--trajectory-eta" in out and "--lambda-flow" not in out
 
 
+def test_help_says_the_task_of_its_defaults_where_none_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = "Defaults shown are those of antmaze-large-diverse"
+    for words, shown in (["--help"], True), (["--help", "--dataset", "my.npz"], False):
+        with pytest.raises(SystemExit):
+            train.main(words)
+        assert (said in " ".join(capsys.readouterr().out.split())) == shown
+
+
 def test_help_all_shows_the_settings_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         train.main(["--task", "pointmaze-demo", "--help-all"])
