@@ -57,9 +57,9 @@ def load(
     actions drawn for each decision; candidate_rule: what acts of them, by softmax or argmax of the
     target critic, or their mean. noise_scale: of the initial noise, 0 for none. act_by: `map`, the
     K jumps of gtp, or `euler`, K Euler steps of its flow. What is not given is as the run was
-    evaluated. precision: `fp32`; `bf16` for an action in about half the time, its
-    hidden weights rounded to bfloat16; on a CPU also `int8` for one in about a third, rounded to 8
-    bits. In a box of [-1, 1] an action of width 256 then moves by less than 1e-3 or 3e-3 on
+    evaluated. precision: `fp32`; `bf16` for an action in about 0.6 (AMD) or 0.8 (Intel) of the
+    time, its hidden weights rounded to bfloat16; on a CPU also `int8` for one in about 0.4, rounded
+    to 8 bits. In a box of [-1, 1] an action of width 256 then moves by less than 1e-3 or 3e-3 on
     average, 2e-2 or 3e-2 at most, in our tries. Raises UserError naming the file and the mend when
     there is nothing whole to load.
     """

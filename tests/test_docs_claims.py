@@ -1,4 +1,4 @@
-"""Every path of the project that a page names in passing exists."""
+"""What pages say in passing holds: paths, names in files, shares of a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
 
 
 def test_a_path_that_is_gone_is_found() -> None:
-    text = "`tests/gone.py`, (gtp_fast/cli.py), runs/docs/gone.md, benchmarks/results/gpu/part1.json"
+    text = (
+        "`tests/gone.py`, (gtp_fast/cli.py), runs/docs/gone.md, benchmarks/results/gpu/part1.json"
+    )
     assert absent(text) == ["tests/gone.py"]
 
 
@@ -38,3 +40,21 @@ def test_what_the_readme_says_is_in_a_file_is_there() -> None:
     said = re.findall(r"`(\w+)` in \[[^\]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text())
     assert len(said) >= 2
     assert [(name, file) for name, file in said if name not in (ROOT / file).read_text()] == []
+
+
+def test_the_shares_of_a_rounded_policys_time_are_those_of_the_benchmarks() -> None:
+    table = (ROOT / "docs" / "benchmarks.md").read_text()
+    full, bf16, int8 = (
+        [
+            float(ours)
+            for ours in re.findall(
+                rf"\| sampler, batch 1, K = 5{kind} \| [^|]+ \| [^|]+ \| ([\d.]+) us \|", table
+            )
+        ]
+        for kind in ("", ", bf16", ", int8")
+    )
+    amd, intel = (f"{own / whole:.1f}" for own, whole in zip(bf16, full, strict=True))
+    running = (ROOT / "docs" / "running.md").read_text()
+    assert f"about {amd} (AMD) or {intel} (Intel) of the time of one action" in running
+    (said,) = re.findall(r"in one byte: about ([\d.]+) of the time", running)
+    assert {f"{own / whole:.1f}" for own, whole in zip(int8, full, strict=True)} == {said}
