@@ -45,7 +45,7 @@ class Options:
     backend: tuple[str, ...] = ("auto",)
     """auto, reference, fused: several are timed side by side."""
     precision: tuple[str, ...] = ("fp32",)
-    """fp32, bf16, int8 (CPU), tf32 (GPU) or several; a CPU rounds the hidden weights alone."""
+    """fp32, bf16, int8 (CPU), tf32 (GPU) or several; docs/running.md says what each rounds."""
     seconds: float = 2.0
     """Time spent on each row of the table."""
     rounds: int = 20
