@@ -82,7 +82,8 @@ def main(argv: Sequence[str]) -> int:
         study.check(name, name, changes[name])
         if options.num_candidates is not None and "num_candidates" not in changes[name]:
             print(
-                f"note: --num-candidates is left out for {name}, which has no critic to choose by.",
+                f"note: --num-candidates is left out for {name}, which has no critic to choose by "
+                "or no noise to make them differ.",
                 file=sys.stderr,
             )
     about: dict[str, Any] = {
@@ -140,7 +141,7 @@ def changes_of(name: str, protocol: Protocol, options: Options) -> dict[str, Any
     given = common(options)
     _, config = protocol.settings(name, {})
     learns_q = getattr(config, "advantage_start", 0) is not None
-    if options.num_candidates is not None and learns_q:
+    if options.num_candidates is not None and learns_q and config.candidates_differ:
         given["num_candidates"] = options.num_candidates
     if "learning_rate" in given:
         rate = (given["learning_rate"],)

@@ -60,6 +60,18 @@ def rule_of(count: int, asked: Rule | None, own: Rule) -> Rule | None:
     return None
 
 
+def check_differ(policy: FoldedPolicy, asked: int | None) -> None:
+    """Raise UserError for several candidates of a policy without noise, which are one action.
+
+    asked: number of candidates; None leaves it to the agent.
+    """
+    if (asked or 1) > 1 and policy.draws == 1 and not policy.initial_scale:
+        raise UserError(
+            f"--num-candidates {asked} does nothing: this policy draws no noise, so every candidate"
+            " is the same action; leave it at 1."
+        )
+
+
 def among_candidates(
     sampler: Sampler, policy: FoldedPolicy, score: Score | None, count: int, rule: Rule
 ) -> Sampler:

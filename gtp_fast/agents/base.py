@@ -18,6 +18,7 @@ from gtp_fast.agents.acting import (
     Acting,
     act_by_of,
     among_candidates,
+    check_differ,
     noise_scaled,
     rule_of,
 )
@@ -201,11 +202,12 @@ class Agent(ABC):
         """Return the policy as it acts: of every seed, or of seed number `seed` only.
 
         None stands for the agent's own setting. UserError when several candidates are asked for and
-        there is no critic to compare them.
+        there is no critic to compare them, or no noise that makes them differ.
         """
         scale = self.noise_scale if noise_scale is None else noise_scale
         policy = self.acting_policy(weights, k, scale, act_by)
         policy = policy if seed is None else policy.select(seed)
+        check_differ(policy, num_candidates)
         sampler = self.ops.sampler(policy, precision)
         count = num_candidates or int(getattr(self.config, "num_candidates", 1))
         rule = rule_of(count, candidate_rule, getattr(self.config, "candidate_rule", "softmax"))

@@ -22,6 +22,8 @@ class CloneConfig:
 
     once: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Settings that younger runs alone name, as older runs had them where not by default."""
+    candidates_differ: ClassVar[bool] = True
+    """Whether two actions of one state differ: not those of a policy without noise."""
 
     batch_size: int = 256
     """Transitions per update and seed."""

@@ -123,14 +123,22 @@ def named(name: str, present: Iterable[str], held: Callable[[str], Any]) -> Arra
     """Return the arrays that have a known name, under the canonical one.
 
     name: of the dataset; held: gives an array by its own name. Of `done` beside timeouts only
-    terminal states stay terminal. `is_first` with `is_terminal` marks the steps of RLDS.
+    terminal states stay terminal. `is_first` with `is_terminal` marks the steps of RLDS. Raises
+    UserError for such steps whose `discount` alone could tell a terminal state.
     """
+    present = list(present)
     own = aliases.chosen(name, present)
     arrays = {canonical: np.asarray(held(key)) for canonical, key in own.items()}
     if own.get("terminals") in aliases.DONE and "timeouts" in arrays:
         arrays["terminals"] = _terminal(arrays["terminals"], arrays["timeouts"])
     if {"is_first", "is_terminal"} <= set(own.values()) and "last_steps" not in arrays:
         arrays["last_steps"] = rlds.last_of(arrays["episode_starts"])
+    if "last_steps" in arrays and "discount" in present and not {"terminals", "masks"} & set(own):
+        # Some writers give the last step of a truncated episode a discount of 0 as well.
+        raise UserError(
+            f"{name} has is_last and discount but no is_terminal, and a discount of 0 may mark a "
+            "truncated episode too: add is_terminal [N], zeros where no state is terminal"
+        )
     return arrays
 
 

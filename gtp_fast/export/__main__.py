@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         k=options.k,
         noise_scale=options.noise_scale,
         act_by=options.act_by,
-        formats=options.formats or None,
+        formats=[name for given in options.formats for name in given.split(",")] or None,
         overwrite=options.overwrite,
     )
     print(report(made))

@@ -149,8 +149,8 @@ class Trainer:
                 print(judge.by_data(self.run, self.agent, tables, self.steps))
         if self.start == self.steps and self.judge.last is None:
             print(
-                f"The run has all of its {self.steps:,} updates: nothing was left to do. A longer "
-                "one is a new run, with other --steps."
+                f"The run has all of its {self.steps:,} updates: nothing was left to train. A "
+                "longer one is a new run, with other --steps."
             )
 
     def _outcome(self, done: int) -> console.Outcome:

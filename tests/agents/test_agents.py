@@ -271,6 +271,7 @@ def test_a_grid_of_times_that_would_shrink_is_refused() -> None:
         ("fql", {"alpha": (math.inf,)}, "--alpha inf is out of range"),
         ("iql", {"beta": (math.inf,)}, "--beta inf is out of range"),
         ("iql", {"expectile": 1.0}, "--expectile 1 must lie between"),
+        ("iql", {"num_candidates": 3}, "--num-candidates 3 does nothing: IQL acts by its mean"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_of_new_runs(
@@ -307,8 +308,8 @@ def test_the_spread_of_actions_is_that_of_the_weights_that_act() -> None:
 def test_acting_is_fixed_by_its_seed_and_stays_in_the_box(name: str, candidates: int) -> None:
     agent = make(name, (0, 1))
     run(agent, synthetic_table(), 3)
-    if name == "bc" and candidates > 1:
-        with pytest.raises(UserError, match="needs a critic to choose with"):
+    if not agent.config.candidates_differ and candidates > 1:
+        with pytest.raises(UserError, match="draws no noise"):
             agent.acting(num_candidates=candidates)
         return
     ends = np.array([-2, 0], np.float32), np.array([2, 1], np.float32)
@@ -328,7 +329,7 @@ def test_acting_is_fixed_by_its_seed_and_stays_in_the_box(name: str, candidates:
 def test_one_seed_acts_as_it_does_among_others(name: str) -> None:
     agent = make(name, (0, 1))
     run(agent, synthetic_table(), 3)
-    candidates = 1 if name == "bc" else 3
+    candidates = 3 if agent.config.candidates_differ else 1
     every, one = (agent.acting(num_candidates=candidates, seed=s).sampler for s in (None, 1))
     z = agent.chain_noise(0, Stream.ACT, 5, every.draws)
     states = synthetic_table().rows[None, :5, :3].expand(2, -1, -1)

@@ -71,6 +71,13 @@ def test_the_last_step_is_the_next_observation_and_no_transition(left_out: tuple
     assert table.statistics.episodes == len(LENGTHS)
 
 
+def test_a_discount_alone_does_not_say_which_states_are_terminal() -> None:
+    steps = without("is_terminal") | {"discount": 1.0 - rlds()["is_terminal"]}
+    with pytest.raises(UserError, match=r"discount but no is_terminal, .*: add is_terminal \[N\]"):
+        load(steps)
+    assert same(load(steps | {"is_terminal": rlds()["is_terminal"]}), load(plain()))
+
+
 def test_marks_may_be_columns_and_stacks_of_episodes() -> None:
     expected = load(plain())
     columns = {key: v[:, None] if v.ndim == 1 else v for key, v in rlds().items()}

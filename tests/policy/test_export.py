@@ -191,8 +191,9 @@ def test_onnx_without_its_packages(
 ) -> None:
     out = tmp_path / "out"
     why = "ONNX needs the package onnx: pip install 'gtp_fast[export]'"
-    assert cli.run(main, [str(run), str(out), "--formats", "cpp", "onnx"]) == 2
-    assert capsys.readouterr().err == f"gtp_fast: {why}.\n"
+    for given in (["cpp", "onnx"], ["cpp,onnx"]):
+        assert cli.run(main, [str(run), str(out), "--formats", *given]) == 2
+        assert capsys.readouterr().err == f"gtp_fast: {why}.\n"
     assert not out.exists()
     monkeypatch.setattr("gtp_fast.export.FORMATS", ("cpp", "onnx"))
     assert cli.run(main, [str(run), str(out)]) == 0

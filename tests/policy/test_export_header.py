@@ -42,9 +42,9 @@ def fuses() -> bool:
 def compiled(folder: Path, *flags: str) -> Path:
     program = folder / "driver"
     source = Path(__file__).parents[1] / "support" / "header_driver.cpp"
-    strict = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
-    command = [COMPILER or "", *flags, *strict, f"-I{FILES}", str(source), "-o", str(program)]
-    subprocess.run(command, check=True)
+    strict = "-std=c++17 -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Werror"
+    command = [COMPILER or "", *flags, *strict.split(), f"-I{FILES}", str(source)]
+    subprocess.run([*command, "-o", str(program)], check=True)
     return program
 
 

@@ -320,6 +320,28 @@ def test_a_scale_of_noise_is_refused_where_a_policy_draws_none(tmp_path: Path, a
     assert policy.load(run, noise_scale=1.0).act(OBSERVATION).shape == (2,)
 
 
+@pytest.mark.parametrize("agent", ["bc", "iql"])
+@pytest.mark.parametrize("rule", [None, "mean"])
+def test_candidates_are_refused_where_they_are_one_action(
+    tmp_path: Path, agent: str, rule: Any
+) -> None:
+    run = make_run(tmp_path / "run", agent=agent, agent_settings={"width": 8, "depth": 2})
+    with pytest.raises(UserError, match=r"--num-candidates 4 does nothing: .* draws no noise"):
+        policy.load(run, num_candidates=4, candidate_rule=rule)
+    assert policy.load(run, num_candidates=1).act(OBSERVATION).shape == (2,)
+
+
+def test_candidates_without_initial_noise_still_differ_by_that_between_the_steps(
+    tmp_path: Path,
+) -> None:
+    settings = {"width": 8, "depth": 2}
+    run = make_run(tmp_path / "run", agent="diffusion-ql", agent_settings=settings)
+    assert policy.load(run, num_candidates=4, noise_scale=0.0).num_candidates == 4
+    run = make_run(tmp_path / "gtp", agent_settings=settings | {"advantage_start": 0})
+    with pytest.raises(UserError, match="draws no noise"):
+        policy.load(run, num_candidates=4, noise_scale=0.0)
+
+
 def test_what_is_no_run_says_what_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "robot"
     folder.mkdir()

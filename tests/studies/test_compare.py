@@ -92,9 +92,10 @@ def settings(agent: str, options: compare.Options) -> Any:
 @pytest.mark.parametrize("given", [None, 3])
 def test_agents_act_with_their_authors_candidates_unless_told_otherwise(given: int | None) -> None:
     options = compare.Options(task="hopper-medium", num_candidates=given)
-    for agent, own in (("diffusion-ql", 50), ("consistency-ac", 50), ("iql", 1)):
+    for agent, own in (("diffusion-ql", 50), ("consistency-ac", 50)):
         assert settings(agent, options).num_candidates == (given or own)
-    # Without a critic nothing chooses among candidates.
+    # The candidates of a mean are one action; without a critic nothing chooses among candidates.
+    assert settings("iql", options).num_candidates == 1
     assert settings("gtp", options).num_candidates == 1
     assert not hasattr(settings("bc", options), "num_candidates")
 
@@ -165,7 +166,10 @@ REFUSED = {
         ("--timed-updates -4", "--timed-updates must be at least 0, not -4."),
         ("--collect 0", "--collect must be at least 1, not 0."),
         ("--num-candidates 0", "--num-candidates must be at least 1, not 0."),
-        ("--num-candidates 2000 --agents gtp iql", "--num-candidates 2000 is out of range"),
+        (
+            "--num-candidates 2000 --agents gtp diffusion-ql",
+            "--num-candidates 2000 is out of range",
+        ),
         ("--learning-rate -1", "--learning-rate -1 is out of range"),
     ],
 )

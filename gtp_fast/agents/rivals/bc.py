@@ -7,7 +7,7 @@ no gradient at the edges of the box); the loss is its mean squared error.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class BCConfig(CloneConfig):
     """Settings of behaviour cloning."""
+
+    candidates_differ: ClassVar[bool] = False
 
 
 class BC(Agent):

@@ -58,10 +58,16 @@ class IQLConfig(AgentConfig):
     """
 
     once: ClassVar[Mapping[str, Any]] = MappingProxyType({"squash": False})
+    candidates_differ: ClassVar[bool] = False
 
     def check_new(self) -> None:
         """Raise UserError for settings that a new run may not have."""
         super().check_new()
+        if self.num_candidates > 1:
+            raise UserError(
+                f"--num-candidates {self.num_candidates} does nothing: IQL acts by its mean, so "
+                "every candidate is the same action; leave it at 1."
+            )
         if not 0.0 < self.expectile < 1.0:
             raise UserError(f"--expectile {self.expectile:g} must lie between 0 and 1.")
 

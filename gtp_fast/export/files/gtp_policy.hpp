@@ -39,6 +39,12 @@
 #pragma fp_contract(off)
 #endif
 
+// Sizes are int throughout, at most 2^20, so that no program that asks for this warning hears of them.
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#endif
+
 namespace gtp {
 namespace detail {
 
@@ -380,6 +386,9 @@ class Policy {
 
 }  // namespace gtp
 
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options
 #endif
