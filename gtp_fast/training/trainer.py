@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 
 from gtp_fast import engine, tasks
-from gtp_fast.agents import health
 from gtp_fast.agents.base import Agent
 from gtp_fast.data import TransitionTable, hold_out
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import Environment
-from gtp_fast.runs import Run, checkpoint, guidance
+from gtp_fast.runs import Run, checkpoint
 from gtp_fast.runs.lock import Hold
-from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.system.children import ChildDied
 from gtp_fast.tasks import Task
 from gtp_fast.training import console, judge, loggers
 from gtp_fast.training.callbacks import Callback, Callbacks
 from gtp_fast.training.divergence import Divergence
+from gtp_fast.training.figures import Figures
 from gtp_fast.training.line import ProgressLine
 from gtp_fast.training.options import NO_ENVIRONMENT
 from gtp_fast.training.saving import Saver
@@ -72,11 +71,10 @@ class Trainer:
         self.watch = engine.Watch(agent)
         if sums:
             self.watch.go_on(sums)
-        self.metrics = MetricsLog(run.metrics, agent.seeds, start)
         self.callbacks = Callbacks([*loggers.named(logged, start), *callbacks])
+        self.figures = Figures(run, agent, self.table, self.held_out, self.callbacks, start)
         self.saver = Saver(run, agent, self.watch)
         self.divergence = Divergence(run, agent, self.table, self.watch)
-        self.noting = 0.0
         self.facts = console.Facts(
             run, self.settings, agent, self.table, self.chosen, self.judge.environment, task,
             sum(map(len, self.held_out)),
@@ -155,7 +153,7 @@ class Trainer:
 
     def _outcome(self, done: int) -> console.Outcome:
         """Return what the run reached; without a rate where it did no update."""
-        seconds = time.perf_counter() - self.began - self.judge.seconds - self.noting
+        seconds = time.perf_counter() - self.began - self.judge.seconds - self.figures.seconds
         return console.Outcome(
             self.judge.last,
             self.judge.best,
@@ -188,7 +186,7 @@ class Trainer:
         intervals = (self.log_every, self.judge.every, self.checkpoint_every)
         with closing(engine.build(self.chosen, self.agent, self.table, self.watch)) as built:
             # The reported rate leaves the start of processes out.
-            self.began, self.judge.seconds, self.noting = time.perf_counter(), 0.0, 0.0
+            self.began, self.judge.seconds, self.figures.seconds = time.perf_counter(), 0.0, 0.0
 
             def after(done: int) -> None:
                 with self.saver.rescued(done, built.settle):
@@ -205,7 +203,7 @@ class Trainer:
         if done % self.log_every == 0 or last:
             self.divergence.check(self.line.say)
             means = self.watch.means()
-            self._write(done, means)
+            self.figures.write(done, means)
             # A loss that is 0 is not trained: that of the critic in a run without one.
             trained = [
                 n for n in self.agent.loss_names if n in self.line.figures or np.any(means[n])
@@ -216,14 +214,8 @@ class Trainer:
         if done % self.checkpoint_every == 0 or last:
             self.divergence.check(self.line.say)
             if self.judge.evaluator is None or not self.judge.every:
-                self._note(done, {})
+                self.figures.note(done, {}, self.steps, self.line)
             self._save(done)
-
-    def _write(self, done: int, figures: Mapping[str, Any]) -> None:
-        self.metrics.write(done, figures)
-        seeds = len(self.agent.seeds)
-        each = {name: np.broadcast_to(value, seeds).tolist() for name, value in figures.items()}
-        self.callbacks.call("metrics", done, each)
 
     def _evaluating(self, done: int, total: int) -> None:
         self.line.label(f"evaluating, episode {done} of {total}")
@@ -232,7 +224,7 @@ class Trainer:
 
     def _evaluate(self, done: int, last: bool = False) -> bool:
         """Evaluate, save and compare with the best; False where there was no time for it."""
-        training = time.perf_counter() - self.began - self.judge.seconds - self.noting
+        training = time.perf_counter() - self.began - self.judge.seconds - self.figures.seconds
         whole = self.settings["episodes"]
         episodes = self.judge.episodes(last or done == self.steps, training)
         if episodes < whole:
@@ -250,25 +242,12 @@ class Trainer:
         except _Stopped:
             return True
         self.line.label("")
-        self._note(done, judge.figures(found))
+        self.figures.note(done, judge.figures(found), self.steps, self.line)
         name, values = found.headline()
         self.line.show({name: f"{np.mean(values):.3g}"})
         self._save(done, self.judge.is_best(found))
         self.callbacks.call("evaluation", done, found)
         return True
-
-    def _note(self, done: int, figures: Mapping[str, Any]) -> None:
-        """Write figures and those of the agent's health; print each new warning once."""
-        began = time.perf_counter()
-        found = health.figures(self.agent, self.table, done - 1)
-        for held in self.held_out:
-            found |= health.held_out_figures(self.agent, self.table, held)
-        self._write(done, {**figures, **found})
-        columns = guidance.read(self.run.metrics)
-        self.line.show(guidance.shown(guidance.last(columns)))
-        for kind, sentence in guidance.sentences(columns, self.steps, self.agent.act_by).items():
-            self.line.say_once(kind, sentence)
-        self.noting += time.perf_counter() - began
 
     def _save(self, done: int, best: bool = False) -> None:
         """Save a checkpoint, mark it where it is the best so far, then call the callbacks."""
