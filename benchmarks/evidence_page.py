@@ -110,8 +110,8 @@ def _picture(table: Sequence[Row], campaign: Campaign) -> list[str]:
     return [
         "![learning curves](results.png)",
         f"A panel a task, {campaign.steps:,} updates; lines: means over seeds, bands: from the "
-        "lowest seed to the highest, dotted: the data's own policy. Runs that were evaluated at "
-        "their end alone are a point."
+        "lowest seed to the highest, dotted: the data's own policy. Where most runs were evaluated "
+        "at their end alone, the labels' last scores stand side by side, with bars over seeds."
         + (" Stars: the table's scores, of checkpoints that were evaluated again." * again),
     ]
 

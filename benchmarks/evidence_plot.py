@@ -35,7 +35,8 @@ _PROMINENT = ("gtp", "gtp-clone")
 def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
     """Draw means over seeds, and bands from the lowest seed to the highest.
 
-    A star with such a band is the score of checkpoints that were evaluated again.
+    A star with such a band is the score of checkpoints that were evaluated again. Where most labels
+    were evaluated at their end alone, their scores stand side by side.
     rows: name and task -> records of each label. UserError without matplotlib or where the file
     cannot be written.
     """
@@ -50,11 +51,15 @@ def draw(rows: Rows, tasks: Sequence[str], path: Path) -> None:
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     handles: dict[str, Any] = {}
     for axis, task in zip(axes, panels, strict=False):
-        for name, runs in rows:
-            if task in runs:
-                thick = name.split(",")[0] in _PROMINENT
-                handles.setdefault(name, _curve(axis, runs[task], looks[name], thick))
-        _finish(axis, task, [r for _, runs in rows for r in runs.get(task, ())], handles)
+        here = [(name, runs[task]) for name, runs in rows if task in runs]
+        side_by_side = sum(len(curve(records)[0]) < 2 for _, records in here) > len(here) / 2
+        for place, (name, records) in enumerate(here):
+            if side_by_side:
+                mark = _score(axis, place, records, looks[name])
+            else:
+                mark = _curve(axis, records, looks[name], name.split(",")[0] in _PROMINENT)
+            handles.setdefault(name, mark)
+        _finish(axis, task, [r for _, records in here for r in records], handles, side_by_side)
     for axis in axes[len(panels) :]:
         axis.remove()
     names = [name for name in (*(name for name, _ in rows), "data") if name in handles]
@@ -98,28 +103,56 @@ def _curve(
     axis.fill_between(steps, scores.min(1), scores.max(1), color=colour, alpha=0.13, linewidth=0)
     if any(record.get("evaluated_again") for record in records):
         last = np.array([score for record in records for score in record["scores"]])
-        # The mean of equal numbers may lie beside them, and a bar has no negative length.
-        bar = np.maximum([[last.mean() - last.min()], [last.max() - last.mean()]], 0.0)
         axis.errorbar(
-            steps[-1], last.mean(), bar,
+            steps[-1], last.mean(), _reach(last),
             color=colour, marker="*", markersize=15, markeredgecolor="white", capsize=4, zorder=4,
         )  # fmt: skip
     return line
 
 
+def _score(
+    axis: Any, place: int, records: Sequence[Mapping[str, Any]], look: tuple[str, str, str]
+) -> Any:
+    """Draw the mean of the last scores, and a bar from the lowest seed to the highest."""
+    colour, dash, marker = look
+    last = np.array([score for record in records for score in record["scores"]])
+    axis.errorbar(
+        place, last.mean(), _reach(last), color=colour, marker=marker, markersize=9, capsize=4
+    )
+    # Curves of other panels have a dash, which the legend shows.
+    return axis.plot([], [], color=colour, linestyle=dash, marker=marker)[0]
+
+
+def _reach(scores: Figures) -> Figures:
+    """Return how far the lowest and the highest score [S] lie from their mean: [2, 1]."""
+    mean = scores.mean()
+    # The mean of equal numbers may lie beside them, and a bar has no negative length.
+    return np.maximum([[mean - scores.min()], [scores.max() - mean]], 0.0)
+
+
 def _finish(
-    axis: Any, task: str, records: Sequence[Mapping[str, Any]], handles: dict[str, Any]
+    axis: Any,
+    task: str,
+    records: Sequence[Mapping[str, Any]],
+    handles: dict[str, Any],
+    side_by_side: bool,
 ) -> None:
     """Give a panel its words, and the level of the data."""
     level = records[0]["data_level"]
     if level is not None:
         handles["data"] = axis.axhline(level, color="black", linestyle=":", linewidth=1.3)
     axis.set_title(task, fontsize=14)
-    axis.set_ylabel(
-        "success (%)" if "percent" in records[0]["measure"] else "normalised return", fontsize=12
-    )
-    axis.set_xlabel("updates", fontsize=12)
-    axis.set_xlim(left=0)
-    axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
+    percent = "percent" in records[0]["measure"]
+    axis.set_ylabel("success (%)" if percent else "normalised return", fontsize=12)
+    if percent:
+        axis.set_ylim(-4.0, 104.0)
+    if side_by_side:
+        axis.set_xlabel("at the end, in the legend's order", fontsize=12)
+        axis.set_xticks([])
+        axis.margins(x=0.08)
+    else:
+        axis.set_xlabel("updates", fontsize=12)
+        axis.set_xlim(left=0)
+        axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
     axis.tick_params(labelsize=11)
     axis.grid(alpha=0.3)

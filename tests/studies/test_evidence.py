@@ -396,6 +396,31 @@ def test_a_curve_of_equal_seeds_evaluated_again_is_drawn(tmp_path: Path) -> None
     assert (tmp_path / "results.png").stat().st_size > 0
 
 
+def test_single_scores_stand_side_by_side_and_curves_over_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record(steps: list[int], scores: list[float]) -> dict[str, Any]:
+        curve = {"steps": steps, "scores": [[score] for score in scores]}
+        about = {"measure": "success rate in percent", "data_level": None}
+        return {"curve": curve, "scores": scores[-1:]} | about
+
+    axes: list[Any] = []
+    finish = evidence_plot._finish
+    monkeypatch.setattr(
+        evidence_plot, "_finish", lambda axis, *more: (axes.append(axis), finish(axis, *more))
+    )
+    ends, curve = [record([50], [10.0]), record([50], [30.0])], [record([25, 50], [0.0, 40.0])]
+    rows = [("gtp", {MAZES[0]: ends}), ("bc", {MAZES[0]: ends[:1]}), ("iql", {MAZES[0]: curve})]
+    rows += [("fql", {MAZES[1]: curve})]
+    evidence_plot.draw(rows, MAZES, tmp_path / "results.png")
+    single, curves = axes
+    places = [container.lines[0].get_xydata().tolist() for container in single.containers]
+    assert places == [[[0.0, 20.0]], [[1.0, 10.0]], [[2.0, 40.0]]]
+    bar = single.containers[0].lines[2][0].get_segments()[0]
+    assert bar[:, 1].tolist() == [10.0, 30.0]
+    assert curves.lines[0].get_xydata().tolist() == [[25.0, 0.0], [50.0, 40.0]]
+
+
 def test_every_width_is_drawn_in_its_own_way() -> None:
     names = ["gtp", "gtp-clone", "gtp, width 256", "gtp, width 512", "gtp, 300,000", "other"]
     looks = evidence_plot._looks(names)
