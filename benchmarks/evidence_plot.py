@@ -113,7 +113,7 @@ def _curve(
 def _score(
     axis: Any, place: int, records: Sequence[Mapping[str, Any]], look: tuple[str, str, str]
 ) -> Any:
-    """Draw the mean of the last scores, and a bar from the lowest seed to the highest."""
+    """Draw the mean of the last scores, with a bar over the seeds."""
     colour, dash, marker = look
     last = np.array([score for record in records for score in record["scores"]])
     axis.errorbar(
