@@ -15,6 +15,7 @@ from typing import TypeVar
 import tyro
 
 from gtp_fast.errors import UserError
+from gtp_fast.system.option_texts import told
 from gtp_fast.system.signals import Terminated, terminable
 
 Options = TypeVar("Options")
@@ -36,7 +37,7 @@ _KINDS["{None}|{[FLOAT [FLOAT ...]]}"] = "numbers or None"
 
 
 def parse(
-    options: Callable[..., Options],
+    options: type[Options],
     argv: Sequence[str] | None,
     prog: str,
     description: str | None = None,
@@ -46,7 +47,10 @@ def parse(
     prog: the name under which `--help` shows the command.
     """
     complaint = io.StringIO()
-    words = None if argv is None else [word for given in argv for word in _separate(given)]
+    argv = sys.argv[1:] if argv is None else argv
+    words = [word for given in argv for word in _separate(given)]
+    if {"-h", "--help"} & set(words):
+        options = told(options)
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(options, args=words, prog=prog, description=description)
@@ -108,7 +112,8 @@ def _separate(word: str) -> list[str]:
 def _sentence(box: str, prog: str) -> str:
     """Turn tyro's framed complaint into one sentence."""
     plain = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯─│]", "", box)
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    # Where stdout is no UTF-8 the rules of the frame are dashes.
+    lines = [line.strip() for line in plain.splitlines() if line.strip(" -")]
     # The first line is the title of the frame; what follows its rule is advice at length.
     said: list[str] = []
     advice: list[str] = []

@@ -16,7 +16,7 @@ from gtp_fast.errors import UserError, unknown
 from gtp_fast.ops import precision as ops_precision
 from gtp_fast.tasks import Rules, Task
 from gtp_fast.training import guided, kinds
-from gtp_fast.training.options import RunConfig, essential, options_of
+from gtp_fast.training.options import RunConfig, essential, options_of, told_groups
 
 _EARLY: dict[str, str | None] = {
     "--task": "", "--dataset": None, "--agent": "gtp", "--resume": None, "--steps": None,
@@ -65,7 +65,7 @@ def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Comman
     )
     groups = {"run": RunConfig(), "data": task.rules, "agent": config}
     if wants_help:
-        show = essential(groups) if short else options_of(groups)
+        show = essential(groups) if short else options_of(told_groups(groups))
         named = bool(known.task or known.dataset)
         cli.parse(show, ["--help"], prog, _description(short, named))
     parsed: Any = cli.parse(options_of(groups), argv, prog)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import itertools
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
@@ -14,6 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from gtp_fast.agents import task_settings
+from gtp_fast.system.option_texts import texts, told
 
 NO_ENVIRONMENT = "--env none"
 ESSENTIAL = (
@@ -123,29 +120,20 @@ def options_of(groups: Mapping[str, Any]) -> Any:
     return dataclasses.make_dataclass("Options", fields, frozen=True)
 
 
+def told_groups(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the groups for --help-all, each text of an option in one paragraph."""
+    return {name: told(type(one))(**vars(one)) for name, one in groups.items()}
+
+
 def essential(groups: Mapping[str, Any]) -> Any:
     """Return the type of the few options that --help shows."""
     fields: list[Any] = []
     for one in groups.values():
-        types, texts = get_type_hints(type(one), include_extras=True), _texts(type(one))
+        types, said = get_type_hints(type(one), include_extras=True), texts(type(one))
         for field in dataclasses.fields(one):
             if field.name in ESSENTIAL:
-                kind: Any = Annotated[types[field.name], tyro.conf.arg(help=texts[field.name])]
+                kind: Any = Annotated[types[field.name], tyro.conf.arg(help=said[field.name])]
                 default = dataclasses.field(default=getattr(one, field.name))
                 fields.append((field.name, kind, default))
     fields.sort(key=lambda field: ESSENTIAL.index(field[0]))
     return dataclasses.make_dataclass("Options", fields, frozen=True)
-
-
-def _texts(kind: type) -> dict[str, str]:
-    """Return the text below each field of a dataclass and of its bases."""
-    texts: dict[str, str] = {}
-    for base in reversed(kind.__mro__[:-1]):
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        body = tree.body if isinstance(tree, ast.ClassDef) else []
-        for field, text in itertools.pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                texts[ast.unparse(field.target)] = " ".join(
-                    str(ast.literal_eval(text.value)).split()
-                )
-    return texts

@@ -1,0 +1,73 @@
+"""What --help says of an option is one paragraph, whatever the lines of the source."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import tyro
+
+from gtp_fast import cli, train
+from gtp_fast.errors import UserError
+from gtp_fast.system.option_texts import texts, told
+
+
+@dataclass(frozen=True)
+class Base:
+    """What is shared."""
+
+    first: int = 1
+    """One
+    two.
+    """
+
+
+@dataclass(frozen=True)
+class Options(Base):
+    """Options of a test."""
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PLACE")] = ""
+    """Where it
+    lies.
+    """
+    plain: float = 0.5
+
+
+def test_texts_are_those_of_the_bases_too() -> None:
+    assert texts(Options) == {"first": "One two.", "path": "Where it lies."}
+
+
+def test_a_told_dataclass_is_the_same_but_for_its_texts() -> None:
+    kind = told(Options)
+    assert issubclass(kind, Options) and vars(kind(first=3)) == vars(Options(first=3))
+
+
+def test_help_has_no_line_breaks_of_the_source(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.parse(Options, ["--help"], "test")
+    said = capsys.readouterr().out
+    assert "One two. (default: 1)" in said and "Where it lies." in said and "PLACE" in said
+    assert cli.parse(Options, ["here", "--first", "2"], "test") == Options(2, "here")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_complaint_is_a_sentence_whatever_draws_its_frame(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    for words, said in (
+        (["--first", "x"], "--first takes a whole number, not 'x'; see test --help."),
+        (["--firts", "2"], "Unrecognized options: --firts, 2 (did you mean --first?); see test"),
+    ):
+        with pytest.raises(UserError, match="^" + re.escape(said)):
+            cli.parse(Options, words, "test")
+
+
+def test_all_options_of_training_are_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train.main(["--task", "hopper-medium", "--help-all"])
+    said = capsys.readouterr().out
+    assert "a preset of dataset" in said and "Units of each hidden layer" in said
