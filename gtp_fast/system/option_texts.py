@@ -1,4 +1,4 @@
-"""The text of each option as --help shows it: one paragraph, whatever the lines of the source."""
+"""Texts of options as --help shows them, without the line breaks of the source."""
 
 from __future__ import annotations
 
