@@ -12,6 +12,7 @@ from agent_cases import TINY, build, make, make_table, run, tiny
 from gtp_fast import reference
 from gtp_fast.agents import health
 from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.setup import Setup
 from gtp_fast.data.table import TransitionTable
 
 GUIDED = replace(TINY, eta=(1.0,), value_samples=2)
@@ -220,3 +221,19 @@ def test_map_and_flow_are_told_apart() -> None:
     assert found["map_error"] != found["euler_error"]
     solved = build(replace(GUIDED, objective="flow"), (0,))
     assert health.action_figures(solved, data, index[:1]) == {}
+
+
+def test_standardised_observations_leave_the_figures_of_the_actions_as_they_are() -> None:
+    settings = replace(GUIDED, act_by="euler", noise_scale=0.25)
+    plain = GTP(settings, Setup(3, 2, (0, 5)))
+    moments = {"observation_mean": (3.0, -1.0, 0.5), "observation_scale": (2.0, 0.5, 4.0)}
+    standard = GTP(settings, Setup(3, 2, (0, 5), **moments))
+    # Both read the same numbers, which the second one's policy makes of raw observations.
+    for of in (
+        lambda agent: health.held_out_figures(agent, table(), table()),
+        lambda agent: health.action_spread(agent, table(), 16),
+    ):
+        figures = of(plain)
+        assert len(figures) == 2
+        for name, values in of(standard).items():
+            assert values == pytest.approx(figures[name], rel=1e-4), name

@@ -28,10 +28,10 @@ from gtp_fast.runs import checkpoint
 
 
 def by_hand(
-    seed: int, training_seed: int, episode: int, policy: Linear
+    seed: int, training_seed: int, episode: int, policy: Linear, limit: int = 30
 ) -> tuple[float, int, float]:
     """Play one episode alone, as the protocol defines it."""
-    environment = make(fake_environments.spec())
+    environment = make(fake_environments.spec(limit))
     start = np.random.SeedSequence((seed, episode)).generate_state(1)[0] >> 1
     observation, _ = environment.reset(seed=int(start))
     key = philox.key_tensor([(seed << 32) + training_seed])
@@ -60,6 +60,14 @@ def test_every_episode_is_the_one_that_the_protocol_defines() -> None:
             assert evaluation.returns[policy, episode] == total
             assert evaluation.lengths[policy, episode] == length
             assert evaluation.successes[policy, episode] == success
+
+
+def test_noise_goes_on_in_an_episode_longer_than_what_is_drawn_at_once() -> None:
+    evaluation = play(episodes=3, environments=2, seed=11, settings={"limit": 140})
+    assert evaluation.lengths.max() == 140
+    for episode in range(3):
+        total, length, _ = by_hand(11, 3, episode, Linear(1), limit=140)
+        assert (evaluation.returns[0, episode], evaluation.lengths[0, episode]) == (total, length)
 
 
 def test_a_policy_that_gives_no_number_is_named_and_a_diverged_one_rests() -> None:
@@ -172,6 +180,11 @@ def test_progress_counts_finished_episodes() -> None:
     play((3, 5), 6, environments=2, progress=lambda done, of: told.append((done, of)))
     assert told[-1] == (12, 12)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+    told.clear()
+    options = {"processes": 0, "progress": lambda done, of: told.append((done, of))}
+    with Evaluator(fake_environments.spec(), KEYS, (3,), 6, **options) as evaluator:
+        evaluator.evaluate(Linear(1), episodes=2)
+    assert told[-1] == (2, 2)
 
 
 def test_a_bad_protocol_is_refused() -> None:

@@ -88,3 +88,5 @@ def test_score_and_success_rate_are_different_figures() -> None:
     means = evaluation.means()
     assert means == {"return": [2.0], "length": [5.5], "score": [25.0], "success_rate": [0.5]}
     assert evaluation.scores.tolist() == [[0.0, 50.0]]
+    # Where both are known the score is what a policy is judged by.
+    assert evaluation.headline() == ("score", [25.0])

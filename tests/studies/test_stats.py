@@ -81,3 +81,10 @@ def test_the_interval_of_an_improvement_holds_what_resampling_reaches() -> None:
     assert stats.improvement_interval([[1, 1]], [[1, 1]]) == (0.5, 0.5)
     low, high = stats.improvement_interval([[0, 4]], [[1, 3]])
     assert low < stats.probability_of_improvement([[0, 4]], [[1, 3]]) == 0.5 < high
+
+
+def test_the_interval_of_an_improvement_agrees_with_the_binomial_law() -> None:
+    # Half of 100 runs beat both others: that chance is binomial / 100, and so is its complement.
+    flips, even = [-1.0] * 50 + [1.0] * 50, [0.0, 0.0]
+    for pair in (([flips], [even]), ([even], [flips])):
+        assert stats.improvement_interval(*pair) == pytest.approx((0.40, 0.60), abs=0.011)

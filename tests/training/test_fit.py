@@ -273,12 +273,18 @@ def test_without_an_environment_the_data_judge(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arrays = dict(np.load(dataset))
+    arrays["observations"] = 5.0 + 3.0 * arrays["observations"]
     run = gtp_fast.fit(arrays, output=tmp_path / "runs", normalise_observations=True, **SMALL)
     said = capsys.readouterr().out
     assert "evaluation  none (the dataset brings no environment; --env names one)" in said
     assert "FQE value" in said and "energy score" in said
     (kept,) = (run.path / "evaluations").iterdir()
-    assert np.isfinite(json.loads(kept.read_text())["means"]["fqe_value"]).all()
+    means = json.loads(kept.read_text())["means"]
+    assert np.isfinite(means["fqe_value"]).all()
+    # The same data as they are, not standardised and back.
+    again = run.fqe(arrays, fqe_steps=SMALL["steps"])["means"]
+    for name in ("fqe_value", "fqe_error", "energy_score"):
+        assert again[name] == pytest.approx(means[name], rel=1e-4), name
     quiet = gtp_fast.fit(arrays, env="none", output=tmp_path / "quiet", **SMALL)
     assert not (quiet.path / "evaluations").exists()
 
