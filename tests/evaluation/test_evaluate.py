@@ -21,7 +21,7 @@ from gtp_fast.errors import UserError
 from gtp_fast.evaluation.episodes import ROWS
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import joined
-from gtp_fast.evaluation.vector import make
+from gtp_fast.evaluation.vector import LocalSlots, make
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 from gtp_fast.runs import checkpoint
@@ -173,6 +173,16 @@ def test_noise_of_every_step_is_an_episodes_own() -> None:
     few, many = (play(episodes=18, sampler=Noisy(1), environments=n) for n in (2, 9))
     assert equal(few, many)
     assert not equal(few, play(episodes=18))
+
+
+def test_a_slot_that_rests_yields_nothing() -> None:
+    slots = LocalSlots(fake_environments.spec(limit=1), 2, KEYS)
+    first = slots.reset([1, None], np.ones(2, bool)).copy()
+    moment = slots.step(np.zeros((2, 2), np.float32))
+    assert moment.ended.tolist() == [True, False]
+    assert moment.reward[1] == 0.0 and np.isnan(moment.success[1])
+    assert np.array_equal(moment.observation[1], first[1])
+    slots.close()
 
 
 def test_progress_counts_finished_episodes() -> None:

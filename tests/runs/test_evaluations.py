@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_policies import play
+from fake_policies import equal, play
 from fake_runs import add_scores
 
 from gtp_fast.errors import UserError
@@ -29,8 +30,33 @@ def test_the_log_keeps_every_episode_and_forgets_what_a_resume_undoes(tmp_path: 
     steps, means = evaluations.by_step(rows, "return")
     assert steps == [100, 200]
     assert means[1].tolist() == pytest.approx(second.returns.mean(1).tolist())
+    EvaluationLog(path, resume_step=200)
+    assert set(evaluations.read(path)["step"].tolist()) == {100, 200}
     EvaluationLog(path, resume_step=150)
     assert set(evaluations.read(path)["step"].tolist()) == {100}
+
+
+def test_an_evaluation_is_read_back_as_that_of_its_seeds_in_their_order(tmp_path: Path) -> None:
+    log = EvaluationLog(tmp_path / "evaluations.npz")
+    first, second = play((3, 5), 6), play((3, 5), 4, seed=1)
+    log.append(200, second)
+    log.append(100, second)
+    # Takes the place of the one before, and of no other.
+    log.append(100, first)
+    for step, kept in ((100, first), (200, second)):
+        found = log.at(step, (3, 5), None)
+        assert found is not None and equal(found, kept)
+    assert log.at(150, (3, 5), None) is None
+    assert log.at(100, (5, 3), None) is None and log.at(100, (3, 7), None) is None
+
+
+def test_a_success_that_one_evaluation_reports_makes_the_others_failures(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations.npz"
+    log, some = EvaluationLog(path), play((3, 5), 2)
+    for step, told in ((100, np.nan), (200, 1.0)):
+        log.append(step, replace(some, successes=np.array([[np.nan, told], [np.nan, np.nan]])))
+        successes = evaluations.read(path)["success"]
+        assert np.isnan(successes).all() if step == 100 else (successes.sum() == 1.0)
 
 
 def test_the_mean_of_the_last_three_evaluations_is_one_figure_a_seed(tmp_path: Path) -> None:

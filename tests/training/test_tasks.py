@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gtp_fast import tasks
@@ -82,3 +84,14 @@ def test_every_task_evaluates_as_the_paper_says() -> None:
         assert task.evaluation_episodes == (100 if task.goal_reaching else 10)
         limit = 700 if "umaze" in name else 1000
         assert task.max_episode_steps == limit
+
+
+def test_point_mazes_have_the_limits_that_gymnasium_registers() -> None:
+    for size, limit in (("umaze", 300), ("medium", 600), ("large", 800)):
+        assert tasks.find(f"pointmaze-{size}").max_episode_steps == limit
+
+
+@pytest.mark.parametrize(("steps", "episodes"), [(1, 10), (999, 10), (1000, 100), (1_000_000, 100)])
+def test_a_try_has_few_episodes(steps: int, episodes: int) -> None:
+    assert tasks.find("antmaze-umaze").episodes(steps) == episodes
+    assert replace(tasks.find("hopper-medium"), evaluation_episodes=4).episodes(steps) == 4
