@@ -118,6 +118,12 @@ def test_cell_centres_are_the_mazes_own() -> None:
     environment.close()
 
 
+def test_columns_go_right_and_rows_down_from_the_middle_of_a_maze() -> None:
+    wide: maze.MazeMap = [[0] * 4 for _ in range(2)]
+    assert maze.centre(wide, (0, 3), 2.0) == (3.0, 1.0)
+    assert maze.centre(wide, (1, 0), 2.0) == (-3.0, -1.0)
+
+
 def test_an_episode_starts_and_ends_where_it_should() -> None:
     spec = evaluation_spec(point())
     assert spec is not None

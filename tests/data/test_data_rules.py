@@ -11,6 +11,7 @@ import sets
 import torch
 
 from gtp_fast.data import TransitionTable, box, load_table, rules
+from gtp_fast.data.recording import Recording, joined
 from gtp_fast.errors import UserError
 from gtp_fast.tasks import Rules, find
 
@@ -39,6 +40,7 @@ def test_cut_at_goal_keeps_up_to_the_first_success_and_makes_it_terminal() -> No
     assert found.statistics.terminals == 2
     assert found.statistics.success_rate == pytest.approx(2 / 3)
     assert found.statistics.mean_return == pytest.approx(2 / 3)
+    assert found.statistics.mean_length == 5.0
 
 
 @pytest.mark.usefixtures("ant")
@@ -53,7 +55,10 @@ def test_every_row_knows_its_episode_behind_the_cuts() -> None:
 
 @pytest.mark.usefixtures("ant")
 def test_without_the_cut_nothing_is_left_out_and_nothing_terminates() -> None:
-    batch = table(replace(PLAIN, cut_at_goal=False)).all()
+    found = table(replace(PLAIN, cut_at_goal=False))
+    batch = found.all()
+    # An episode that stays at its goal has one success.
+    assert found.statistics.success_rate == pytest.approx(2 / 3)
     assert len(batch.mask) == 21
     assert bool((batch.mask == 1).all())
     assert int(batch.reward.sum()) == 7 + 1
@@ -101,6 +106,20 @@ def test_relabel_follows_one_goal_and_hides_it_from_the_state() -> None:
 def test_the_success_radius_decides() -> None:
     with pytest.raises(UserError, match="no step reaches its goal"):
         table(replace(PLAIN, success_radius=0.1))
+
+
+def test_the_goal_that_was_asked_for_is_reached_at_the_radius_itself() -> None:
+    zeros = np.zeros(3)
+    recording = Recording(
+        "x", joined(np.zeros((3, 1)), np.zeros((3, 1)), np.zeros((3, 1))), 1, 1, zeros,
+        zeros.astype(bool), zeros.astype(np.int64), -np.ones(1), np.ones(1),
+        achieved=np.array([[3.0, 4.0], [3.0, 4.5], [9.0, 9.0]]),
+    )  # fmt: skip
+    chosen = Rules(goal="relabel", evaluation_goal=(0.0, 0.0), success_radius=5.0)
+    found = rules.successes(recording, chosen, (9.0, 9.0), True)
+    assert found is not None and found.tolist() == [True, False, False]
+    found = rules.successes(recording, replace(chosen, evaluation_goal=None), (9.0, 9.0), True)
+    assert found is not None and found.tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +235,14 @@ def test_rewards_that_float32_cannot_hold_are_refused() -> None:
     arrays["rewards"] = arrays["rewards"].astype(np.float64)
     arrays["rewards"][2] = 1e39
     with pytest.raises(UserError, match="row 2: the reward is too large for float32"):
+        load_table("hopper-medium", arrays, use_cache=False)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_reward_that_is_no_number_is_named_as_such(value: float) -> None:
+    arrays = sets.flat()
+    arrays["rewards"][2] = value
+    with pytest.raises(UserError, match=r"row 2: a value is NaN or infinite"):
         load_table("hopper-medium", arrays, use_cache=False)
 
 

@@ -205,6 +205,9 @@ def test_the_action_box_is_given_or_the_environments_or_assumed_aloud() -> None:
     assert load(constant).action_dim == 2
     rounded = arrays | {"actions": np.full((12, 2), 1.00005, np.float32)}
     assert float(load(rounded).all().action.max()) == 1.0
+    beyond = arrays | {"actions": np.full((12, 2), 1.0002, np.float32)}
+    with pytest.raises(UserError, match="row 0: the action lies outside the action box"):
+        load(beyond)
 
 
 @pytest.mark.parametrize(

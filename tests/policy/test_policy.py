@@ -273,6 +273,7 @@ def test_any_layout_and_number_type(loaded: Policy) -> None:
         (torch.tensor([1, float("nan"), 1]), "NaN or infinite"),
         ({"state": OBSERVATION[:2]}, "lacks goal: it has state, and this policy needs state, goal"),
         (np.array(["a", "b", "c"]), "numbers are expected"),
+        (np.ones(3, bool), "holds bool: numbers are expected"),
         (torch.ones(3, dtype=torch.complex64), "holds torch.complex64: numbers are expected"),
         (torch.ones(3, dtype=torch.bool), "holds torch.bool: numbers are expected"),
         (torch.ones(3).to_sparse(), "is a sparse tensor: give it dense, with numbers"),

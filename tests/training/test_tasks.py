@@ -86,6 +86,17 @@ def test_every_task_evaluates_as_the_paper_says() -> None:
         assert task.max_episode_steps == limit
 
 
+def test_mazes_pay_minus_one_a_step_to_a_goal_that_ends_them() -> None:
+    ends = {"umaze": ((3, 1), (1, 1)), "medium": ((1, 1), (6, 6)), "large": ((1, 1), (7, 9))}
+    for task in tasks.TASKS.values():
+        if not task.goal_reaching:
+            assert task.rules == tasks.Rules()
+            continue
+        assert task.rules == tasks.Rules(goal="concat", cut_at_goal=True, reward="minus_one")
+        size = "umaze" if task.name == "pointmaze-demo" else task.name.split("-")[1]
+        assert (task.start, task.goal) == ends[size]
+
+
 def test_point_mazes_have_the_limits_that_gymnasium_registers() -> None:
     for size, limit in (("umaze", 300), ("medium", 600), ("large", 800)):
         assert tasks.find(f"pointmaze-{size}").max_episode_steps == limit
