@@ -148,7 +148,11 @@ def test_one_step_stacks_are_episodes_of_their_own() -> None:
 def test_nan_after_a_terminal_state_is_masked_anyway() -> None:
     arrays = sets.flat()
     following = np.roll(arrays["observations"], -1, 0)
+    # Without next observations a terminal state stands in for what follows it.
+    alone = load(arrays).all()
+    assert torch.equal(alone.next_observation[3], alone.observation[3])
     arrays["next_observations"] = following.copy()
+    assert load(arrays).all().next_observation[3].tolist() == following[3].tolist()
     arrays["next_observations"][3] = np.nan
     table = load(arrays)
     assert torch.isfinite(table.rows).all() and float(table.all().mask[3]) == 0.0
@@ -184,6 +188,8 @@ def test_one_step_episodes_and_one_episode_alone() -> None:
 def test_an_unfinished_episode_is_said() -> None:
     notes = load(sets.flat()).notes
     assert any(note.startswith("the last episode has no end") for note in notes)
+    ended = load(sets.flat() | {"timeouts": np.isin(np.arange(12), (7, 11))}).notes
+    assert not any(note.startswith("the last episode has no end") for note in ended)
 
 
 def test_the_action_box_is_given_or_the_environments_or_assumed_aloud() -> None:

@@ -76,3 +76,12 @@ def test_terminals_that_mark_trajectories_but_no_end_are_refused() -> None:
     never = unmarked() | {"terminals": np.zeros(12)}
     with pytest.raises(UserError, match="marks no end of an episode"):
         load(never, Rules(terminals="trajectory_end"))
+
+
+def test_a_time_out_between_terminal_rows_ends_an_episode() -> None:
+    # Terminal rows in a row are one episode that went on after its goal, unless it is cut there.
+    arrays = unmarked() | {"terminals": np.isin(np.arange(12), (2, 3))}
+    arrays["next_observations"] = arrays["observations"]
+    for timeouts, lengths in (((7,), [4, 4, 4]), ((2, 7), [3, 1, 4, 4])):
+        table = load(arrays | {"timeouts": np.isin(np.arange(12), timeouts)})
+        assert np.bincount(table.episode.numpy()).tolist() == lengths

@@ -78,6 +78,14 @@ def test_a_discount_alone_does_not_say_which_states_are_terminal() -> None:
     assert same(load(steps | {"is_terminal": rlds()["is_terminal"]}), load(plain()))
 
 
+def test_a_time_out_marks_a_last_step_too() -> None:
+    steps = without("is_first")
+    steps["timeouts"] = steps["is_last"] & (np.arange(len(steps["is_last"])) == 5)
+    assert steps["timeouts"].sum() == 1
+    steps["is_last"] = steps["is_last"] & ~steps["timeouts"]
+    assert same(load(steps), load(plain()))
+
+
 def test_marks_may_be_columns_and_stacks_of_episodes() -> None:
     expected = load(plain())
     columns = {key: v[:, None] if v.ndim == 1 else v for key, v in rlds().items()}
@@ -102,6 +110,11 @@ def test_with_next_observations_every_row_is_a_transition() -> None:
     ends = np.zeros(sum(LENGTHS), np.bool_)
     ends[own.pop("episode_ends") - 1] = True
     assert same(load(own | {"is_last": ends}), load(plain()))
+    # A terminal mark is its own transition's, also where the episode goes on.
+    inside = own["terminals"].copy()
+    inside[0] = True
+    found = load(own | {"is_last": ends, "terminals": inside})
+    assert (found.all().mask == 0.0).nonzero().flatten().tolist() == [0, 2, 5]
 
 
 def test_terminals_of_steps_may_mark_ends_alone() -> None:
