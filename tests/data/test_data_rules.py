@@ -230,6 +230,14 @@ def test_actions_go_to_the_unit_box_and_back() -> None:
     assert (back >= low).all() and (back <= high).all()
 
 
+def test_a_box_has_a_middle_and_a_width_in_float32() -> None:
+    for ends, good in (((-1, 1), True), ((1, 1), False), ((-3e38, 3e38), False),
+                       ((2e38, 3e38), False), ((-1, np.inf), False)):  # fmt: skip
+        low, high = (np.array([end], np.float32) for end in ends)
+        assert box.is_box(low, high) == good
+    assert not box.is_box(low, np.ones(2, np.float32))
+
+
 def test_rewards_that_float32_cannot_hold_are_refused() -> None:
     arrays = sets.flat()
     arrays["rewards"] = arrays["rewards"].astype(np.float64)
