@@ -43,6 +43,17 @@ def test_sets_of_one_environment_are_joined(
     assert not any("comes from" in note for note in found.notes)
 
 
+def test_a_join_keeps_episodes_apart_and_what_all_parts_have() -> None:
+    one = flat.transitions("a", sets.flat())
+    one.official, one.achieved = True, np.zeros((len(one.rows), 2))
+    for changes in ({}, {"official": False}, {"achieved": None}):
+        found = concatenate([one, replace(one, **changes), one])
+        assert np.unique(found.episode).tolist() == list(range(9))
+        assert (np.diff(found.episode) >= 0).all()
+        assert found.official == ("official" not in changes)
+        assert (found.achieved is None) == ("achieved" in changes)
+
+
 @pytest.mark.parametrize(
     ("change", "b"),
     [

@@ -109,6 +109,18 @@ def test_without_dones_nothing_is_terminal(tmp_path: Path) -> None:
     assert any("none is terminal" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("left_out", ["next_obs/object", "dones"])
+def test_what_one_demo_lacks_is_read_of_none(tmp_path: Path, left_out: str) -> None:
+    path = write(tmp_path / "x.hdf5", {0: 3, 1: 3}, solved=(0, 1))
+    with h5py.File(path, "a") as file:
+        del file[f"data/demo_1/{left_out}"]
+    found = robomimic.read(path, None)
+    # Solved ends are kept as terminal by their marks; without marks nothing is terminal.
+    assert found.terminals.tolist() == [False, False, left_out != "dones"] * 2
+    stored = found.rows[:, found.columns.next_observation][:, 0].tolist()
+    assert stored[2] == (3.0 if left_out == "dones" else 2.0)
+
+
 @pytest.mark.parametrize(
     ("path", "values", "message"),
     [
