@@ -91,6 +91,13 @@ def test_a_mirrored_evaluation_map_is_turned_back() -> None:
         assert ends == {(1, 1), (3, 1)}
 
 
+def test_every_mirror_image_of_an_evaluation_map_is_turned_back() -> None:
+    marked: maze.MazeMap = [[1, 1, 1, 1], [1, 0, "r", 1], [1, "g", 1, 1], [1, 1, 1, 1]]
+    for turned in (marked, marked[::-1]):
+        for stored in (turned, [row[::-1] for row in turned]):
+            assert maze.evaluation_map(maze.bare(marked), stored, (0, 0), (0, 0)) == marked
+
+
 def test_marks_of_the_collection_map_come_first() -> None:
     other = [row.copy() for row in UMAZE]
     other[1][3], other[3][2] = "r", "g"  # type: ignore[call-overload]

@@ -46,6 +46,8 @@ def test_the_version_alone_is_cut_off(one: str, other: str, same: bool) -> None:
 def test_a_variant_or_dense_rewards_have_no_references() -> None:
     hopper = find("hopper-medium")
     assert judged_in(hopper, "Hopper-v4") == hopper
+    # Its references are of returns, however it is played.
+    assert judged_in(hopper, "Hopper-v5", EnvSpec("Hopper-v5", entry_point="mine:Own")) == hopper
     for name in ("Hopper-variant-v0", "HopperDense-v5", "Walker2d-v5"):
         assert judged_in(hopper, name).reference is None
         assert name in judged_in(hopper, name).reference_source
