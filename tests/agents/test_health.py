@@ -223,17 +223,18 @@ def test_map_and_flow_are_told_apart() -> None:
     assert health.action_figures(solved, data, index[:1]) == {}
 
 
-def test_standardised_observations_leave_the_figures_of_the_actions_as_they_are() -> None:
+def test_neither_scaled_noise_nor_standardised_observations_change_figures_of_actions() -> None:
     settings = replace(GUIDED, act_by="euler", noise_scale=0.25)
     plain = GTP(settings, Setup(3, 2, (0, 5)))
     moments = {"observation_mean": (3.0, -1.0, 0.5), "observation_scale": (2.0, 0.5, 4.0)}
     standard = GTP(settings, Setup(3, 2, (0, 5), **moments))
-    # Both read the same numbers, which the second one's policy makes of raw observations.
+    loud = GTP(replace(settings, noise_scale=1.0), Setup(3, 2, (0, 5)))
+    # All read the same numbers, which the second one's policy makes of raw observations.
     for of in (
         lambda agent: health.held_out_figures(agent, table(), table()),
         lambda agent: health.action_spread(agent, table(), 16),
     ):
         figures = of(plain)
-        assert len(figures) == 2
+        assert len(figures) == 2 and of(loud) == figures
         for name, values in of(standard).items():
             assert values == pytest.approx(figures[name], rel=1e-4), name

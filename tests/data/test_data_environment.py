@@ -96,6 +96,8 @@ def test_every_mirror_image_of_an_evaluation_map_is_turned_back() -> None:
     for turned in (marked, marked[::-1]):
         for stored in (turned, [row[::-1] for row in turned]):
             assert maze.evaluation_map(maze.bare(marked), stored, (0, 0), (0, 0)) == marked
+    several = [["r" if cell == 0 else cell for cell in row] for row in marked]
+    assert maze.only(marked, "r") == (1, 2) and maze.only(several, "r") is None
 
 
 def test_marks_of_the_collection_map_come_first() -> None:
