@@ -63,14 +63,6 @@ def test_what_ogbench_does_not_have_is_no_name(name: str) -> None:
         find(name)
 
 
-def test_a_task_is_scored_by_its_success() -> None:
-    task = find("humanoidmaze-giant-stitch-singletask-task4-v0")
-    assert (task.family, task.environment) == ("ogbench", "humanoidmaze-giant-singletask-task4-v0")
-    assert task.datasets == (("humanoidmaze-giant-stitch-v0",),)
-    assert (task.evaluation_episodes, task.max_episode_steps, task.discount) == (50, 4000, 0.995)
-    assert task.score([0.0, 0.25, 1.0]).tolist() == [0.0, 25.0, 100.0]
-
-
 def test_fql_has_its_authors_settings_on_every_task_of_a_set() -> None:
     for suffix in ogbench_names.TASKS:
         _, config = agents.defaults("fql", find(f"antmaze-giant-navigate-singletask{suffix}-v0"))

@@ -97,6 +97,17 @@ def test_mazes_pay_minus_one_a_step_to_a_goal_that_ends_them() -> None:
         assert (task.start, task.goal) == ends[size]
 
 
+def test_a_single_task_of_ogbench_is_scored_by_its_success() -> None:
+    task = tasks.find("humanoidmaze-giant-stitch-singletask-task4-v0")
+    assert (task.family, task.environment) == ("ogbench", "humanoidmaze-giant-singletask-task4-v0")
+    assert task.datasets == (("humanoidmaze-giant-stitch-v0",),)
+    assert (task.evaluation_episodes, task.max_episode_steps, task.discount) == (50, 4000, 0.995)
+    assert task.score([0.0, 0.25, 1.0]).tolist() == [0.0, 25.0, 100.0]
+    # The goal is fixed and outside the state; FQL's authors discount by 0.995 on long ways alone.
+    assert task.rules == tasks.Rules(goal="relabel")
+    assert tasks.find("cube-single-play-singletask-v0").discount == 0.99
+
+
 def test_point_mazes_have_the_limits_that_gymnasium_registers() -> None:
     for size, limit in (("umaze", 300), ("medium", 600), ("large", 800)):
         assert tasks.find(f"pointmaze-{size}").max_episode_steps == limit
