@@ -238,3 +238,10 @@ def test_neither_scaled_noise_nor_standardised_observations_change_figures_of_ac
         assert len(figures) == 2 and of(loud) == figures
         for name, values in of(standard).items():
             assert values == pytest.approx(figures[name], rel=1e-4), name
+
+
+def test_the_spread_of_actions_is_that_of_the_map_without_candidates() -> None:
+    alone = build(replace(GUIDED, act_by="map"), (0,))
+    several = {"act_by": "euler", "num_candidates": 3, "candidate_rule": "mean"}
+    among = build(replace(GUIDED, **several), (0,))
+    assert health.action_spread(alone, table(), 16) == health.action_spread(among, table(), 16)
