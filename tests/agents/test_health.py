@@ -244,4 +244,9 @@ def test_the_spread_of_actions_is_that_of_the_map_without_candidates() -> None:
     alone = build(replace(GUIDED, act_by="map"), (0,))
     several = {"act_by": "euler", "num_candidates": 3, "candidate_rule": "mean"}
     among = build(replace(GUIDED, **several), (0,))
-    assert health.action_spread(alone, table(), 16) == health.action_spread(among, table(), 16)
+    found = health.action_spread(alone, table(), 16)
+    assert health.action_spread(among, table(), 16) == found
+    # One jump is all of the steps where K is 1.
+    single = build(replace(GUIDED, act_by="map", k=1), (0,))
+    of_one = health.action_spread(single, table(), 16)
+    assert of_one["action_std_k_steps"] == found["action_std_one_jump"]

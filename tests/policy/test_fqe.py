@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from agent_cases import make_table, synthetic_table
+from agent_cases import TINY, build, make_table, synthetic_table
 from fake_runs import SETTINGS, make_run
 from torch import Tensor
 
@@ -116,6 +118,36 @@ def test_every_action_and_value_belongs_to_its_own_state() -> None:
     changed[1, 2, 3] += 1.0
     moved = fqe.values(states, changed) != fqe.values(states, actions)
     assert moved.nonzero().tolist() == [[1, 2, 3]]
+
+
+def test_an_update_reports_error_and_q_in_the_units_of_the_rewards() -> None:
+    config = FQEConfig(width=8, depth=2, batch_size=16, discount=0.9)
+    fqe, table = FQE(config, Setup(3, 2, (5, 6)), Echo(), 1.0, 2.0), synthetic_table()
+    batch = fqe.batch(table, 0)
+    # Before its first step the critic is its own target.
+    q = fqe.values(batch.observation, batch.action[:, None])[:, 0]
+    following = batch.next_observation
+    target = (
+        batch.reward + 0.9 * batch.mask * fqe.values(following, following[:, None, :, :2])[:, 0]
+    )
+    error, mean, _ = fqe.update(table, 0)
+    torch.testing.assert_close(error, (q - target).square().mean(1))
+    torch.testing.assert_close(mean, q.mean(1))
+
+
+def test_critics_start_from_the_datas_returns_and_have_keys_of_their_own() -> None:
+    zeros = torch.zeros(4, 3)
+    reward, mask = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 0.0, 1.0, 0.0])
+    table = make_table(zeros, zeros[:, :2], reward, zeros, mask, length=2)
+    subject: Any = SimpleNamespace(
+        agent=build(replace(TINY, discount=0.5), (0, 9)), acting=SimpleNamespace(sampler=Echo()),
+        saved=SimpleNamespace(config={"task": "hopper-medium"}),
+    )  # fmt: skip
+    fqe, own = off_policy.critics(subject, table, 7)
+    # Returns to go of 2, 2 and 5, 4; episodes begin with the first of each.
+    assert own == 3.5 and fqe.shift == 3.25 and fqe.config.discount == 0.5
+    assert fqe.scale == pytest.approx(math.sqrt((1.25**2 * 2 + 1.75**2 + 0.75**2) / 4))
+    assert fqe.seeds == tuple(2**63 + (7 << 32) + seed for seed in (0, 9))
 
 
 def test_a_policy_is_evaluated_as_it_is_alone() -> None:
