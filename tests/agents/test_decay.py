@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from agent_cases import TINY, build
+from agent_cases import TINY, build, synthetic_table
+
+from gtp_fast.agents.state_value import StateValue
 
 
 def test_rates_fall_to_zero_along_half_a_cosine() -> None:
@@ -27,3 +29,17 @@ def test_rates_stay_without_decay() -> None:
     agent.prepare(8)
     rate = torch.tensor([3.0])
     assert agent.decay(7) == 1.0 and agent.decayed(rate, 7) is rate
+
+
+@pytest.mark.parametrize("decays", [False, True])
+@pytest.mark.parametrize(("step", "share"), [(0, 1.0), (4, 0.5)])
+def test_v_takes_adams_step_at_the_critics_rate(decays: bool, step: int, share: float) -> None:
+    agent = build(replace(TINY, cosine_decay=True, critic_learning_rate=(1e-3,)), (0,))
+    agent.prepare(8)
+    value = StateValue(agent, decays=decays)
+    before, states = value.learner.parameters.flat.clone(), synthetic_table().all().observation
+    value.step(states[None], torch.full((1, len(states)), 10.0), 0.5, step)
+    moved = (value.learner.parameters.flat - before).abs().max().item()
+    # From moments of zero a gradient g leaves 0.1 g and 0.001 g^2, each over its correction.
+    ratio = 0.1 / (1 - 0.9 ** (step + 1)) / math.sqrt(0.001 / (1 - 0.999 ** (step + 1)))
+    assert moved == pytest.approx(1e-3 * ratio * (share if decays else 1.0), rel=1e-3)

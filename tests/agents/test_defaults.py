@@ -84,6 +84,13 @@ def test_a_tasks_own_row_goes_before_the_length_of_the_run(preset: str) -> None:
     assert (demo.width, demo.t_law, demo.t_max) == (64, "uniform", 20.0)
 
 
+def test_a_tasks_entry_goes_before_its_familys() -> None:
+    for name, candidates in (("pointmaze-demo", 1), ("pointmaze-large", 50)):
+        assert (
+            task_settings.of("diffusion-ql", tasks.find(name))["num_candidates"].value == candidates
+        )
+
+
 def test_a_run_shorter_than_its_tasks_start_of_guidance_is_guided_at_once() -> None:
     task = tasks.find("cube-single-play-singletask-v0")
     for steps, start in ((50, 0), (5_000, 0), (5_001, 5_000), (1_000_000, 5_000)):
