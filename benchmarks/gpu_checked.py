@@ -1,4 +1,4 @@
-"""Part 3 of `make gpu`: the tests that need a GPU, file by file, then the sanitizer."""
+"""Part 3 of `make gpu`: the tests that need a GPU, folder by folder, then the sanitizer."""
 
 from __future__ import annotations
 
@@ -51,16 +51,18 @@ def sanitizer(place: Place) -> Iterator[Record]:
 
 
 def tests(place: Place) -> Iterator[Record]:
-    """Run the GPU tests of each file, eight at once where xdist is there."""
-    for path in ["tests/ops/test_mlp_gpu.py"] if place.dry else files():
-        yield {"file": path, **counts_of(path, place.dry)}
+    """Run the GPU tests of each folder, eight at once where xdist is there.
+
+    Not each file's: eight workers would import PyTorch and ask for the card for each anew."""
+    for folder, paths in folders(["tests/ops/test_mlp_gpu.py"] if place.dry else files()).items():
+        yield {"folder": folder, **counts_of(paths, place.dry)}
 
 
-def counts_of(path: str, dry: bool) -> Record:
-    """Return the counts of a file's GPU tests.
+def counts_of(paths: Sequence[str], dry: bool) -> Record:
+    """Return the counts of some files' GPU tests.
 
     ok: some ran, or were skipped in a dry run."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", path]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *paths]
     # Without the project's own options: a plugin that they name may be missing there.
     command += ["-o", "addopts=", "--continue-on-collection-errors", "-m", "gpu and not slow"]
     if importlib.util.find_spec("xdist") is not None and not dry:
@@ -77,6 +79,14 @@ def files() -> list[str]:
     marked = re.compile(r"mark\.gpu|from triton_cases import [^)]*?\bpytestmark")
     found = sorted((ROOT / "tests").rglob("test_*.py"))
     return [str(path.relative_to(ROOT)) for path in found if marked.search(path.read_text())]
+
+
+def folders(paths: Sequence[str]) -> dict[str, list[str]]:
+    """Return the files of each folder, the kernels in CUDA first."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(paths, key=lambda path: ("/csrc/" not in path, path)):
+        found.setdefault(str(Path(path).parent), []).append(path)
+    return found
 
 
 def _said(command: Sequence[str], seconds: float) -> tuple[int, str]:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import emulated
 import torch
 from folded import Folded, Sizes
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import bench_update, recorded
 from benchmarks.bench_sampler_gpu import in_a_graph
-from benchmarks.gpu_report import Place, Record, skipped
+from benchmarks.gpu_report import Place, Record, failure, skipped
 from benchmarks.gpu_right import Plans
 from benchmarks.workload import OURS, Row, Unavailable
 from gtp_fast.errors import UserError
@@ -37,6 +38,13 @@ def updates(place: Place) -> Iterator[Record]:
     yield from _timed(place, _CASES[0], _ROWS)
     for case in _CASES[1:]:
         yield from _timed(place, case, _ROWS[:3])
+
+
+def compiled(place: Place) -> Iterator[Record]:
+    """Time the reference compiled, whose compilation takes minutes."""
+    if place.dry:
+        yield {"skipped": "a dry run compiles nothing"}
+        return
     yield from _timed(place, _CASES[0], (bench_update.COMPILED,))
 
 
@@ -73,14 +81,17 @@ def _figures(
     about: Record,
     measure: Callable[[recorded.Recorded], Record],
 ) -> Record:
-    """Return what is measured of a row's recorded updates, or why it is skipped."""
+    """Return what is measured of a row's recorded updates, or why it is skipped or failed."""
     try:
         made = work.replayed(row, 2 if place.dry else recorded.PIECE)
+        return {**about, **measure(made)}
     except Unavailable as reason:
         return {**about, "skipped": str(reason)}
     except UserError as reason:
         return {**about, **skipped(reason, work.launches)}
-    return {**about, **measure(made)}
+    except Exception as error:
+        # A row that fails costs no other one its time on a lent card.
+        return {**about, **failure(error)}
 
 
 def _time(place: Place, made: recorded.Recorded) -> Record:
@@ -124,9 +135,13 @@ def _profiled(place: Place, made: recorded.Recorded) -> Record:
         count = made.run(1 if place.dry else 4)
         if not place.dry:
             torch.cuda.synchronize()
-    events: Any = seen.events()
-    spans = [Span(e.time_range.start, e.time_range.end, e.name) for e in events]
-    return summary(spans, count)
+    return summary(spans_of(seen.events(), DeviceType.CPU if place.dry else DeviceType.CUDA), count)
+
+
+def spans_of(events: Any, device: DeviceType) -> list[Span]:
+    """Return what a device ran: a profile of a GPU also holds the host's calls and waits."""
+    own = [event for event in events if event.device_type == device]
+    return [Span(e.time_range.start, e.time_range.end, e.name) for e in own]
 
 
 def summary(spans: Sequence[Span], updates: int) -> Record:
@@ -161,7 +176,8 @@ def sampler(place: Place) -> Iterator[Record]:
         if place.dry:
             of = Plans(place, policy, precision)
             plan = of.all()[0]
-            yield _cell(precision, 2, plan, _wall(lambda of=of, plan=plan: of.run(plan, 2), 1))
+            wall = _wall(lambda of=of, plan=plan: of.run(plan, 2), 1)
+            yield {**_cell(precision, 2, plan), "us": round(wall, 2)}
             continue
         made = NativeSampler(policy.policy().to(place.device), precision)
         for batch in _BATCHES:
@@ -182,7 +198,11 @@ def _plans(made: NativeSampler, precision: str, batch: int) -> Iterator[Record]:
             stream = torch.cuda.current_stream(device).cuda_stream
             made.native.sample(*pointers, batch, stream, plan)
 
-        yield {**_cell(precision, batch, plan, in_a_graph(launch)), "chosen": plan == chosen}
+        about = {**_cell(precision, batch, plan), "chosen": plan == chosen}
+        try:
+            yield {**about, "us": round(in_a_graph(launch), 2)}
+        except RuntimeError as error:
+            yield {**about, **failure(error)}
 
     def call() -> None:
         made.sample(observation, noise)
@@ -191,9 +211,8 @@ def _plans(made: NativeSampler, precision: str, batch: int) -> Iterator[Record]:
     yield {"precision": precision, "batch": batch, "us_from_python": round(_wall(call, 200), 1)}
 
 
-def _cell(precision: str, batch: int, plan: tuple[str, int], microseconds: float) -> Record:
-    name = f"{plan[0]} {plan[1]}"
-    return {"precision": precision, "batch": batch, "plan": name, "us": round(microseconds, 2)}
+def _cell(precision: str, batch: int, plan: tuple[str, int]) -> Record:
+    return {"precision": precision, "batch": batch, "plan": f"{plan[0]} {plan[1]}"}
 
 
 def _wall(call: Callable[[], object], count: int) -> float:
@@ -205,4 +224,8 @@ def _wall(call: Callable[[], object], count: int) -> float:
     return (time.perf_counter() - began) * 1e6 / count
 
 
-STAGES = (("update", updates), ("nodes", nodes), ("sampler", sampler), ("launches", launches))
+STAGES = (
+    ("update", updates), ("nodes", nodes), ("sampler", sampler), ("launches", launches),
+    ("compiled", compiled),
+)  # fmt: skip
+"""The most telling first, what takes long last: a cut leaves out the end."""

@@ -44,6 +44,12 @@ def skipped(reason: UserError, launches: Launches) -> Record:
     return {"skipped": str(reason)}
 
 
+def failure(error: Exception) -> Record:
+    """Return the record of an error that is being handled, and where it arose."""
+    where = traceback.format_exc(limit=-4)
+    return {"ok": False, "failed": f"{type(error).__name__}: {error} at {where}"}
+
+
 class Report:
     """The records of a part in a JSON file, complete after each of them."""
 
@@ -89,8 +95,7 @@ def run(stages: Sequence[tuple[str, Stage]], place: Place, report: Report, secon
                     report.add(name, {"ok": False, "cut": "the time ran out in it"})
                     break
         except Exception as error:
-            where = traceback.format_exc(limit=-4)
-            report.add(name, {"ok": False, "failed": f"{type(error).__name__}: {error} at {where}"})
+            report.add(name, failure(error))
         report.add(name, {"seconds": round(time.monotonic() - began, 1)})
     report.close()
     return report.ok

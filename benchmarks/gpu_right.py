@@ -18,7 +18,7 @@ import torch
 from folded import Folded, Sizes
 from tolerance import assert_as_accurate
 
-from benchmarks.gpu_report import Place, Record, skipped
+from benchmarks.gpu_report import Place, Record, failure, skipped
 from gtp_fast.errors import UserError
 from gtp_fast.ops import sampler
 from gtp_fast.ops.launches import DEFAULT
@@ -92,15 +92,22 @@ def plans(place: Place) -> Iterator[Record]:
             plain = emulated.plain(policy, observation, noise, precision)
             of = Plans(place, policy, precision)
             for plan in of.all():
-                found = of.run(plan, rows)
-                error, allowed = (float(np.abs(x - exact).max()) for x in (found, plain))
-                yield {
-                    "ok": _as_accurate(f"{plan}", found, plain, exact),
+                about = {
                     "precision": precision,
                     "plan": f"{plan[0]} {plan[1]}",
                     "rows": rows,
                     "width": sizes.H,
-                    "error": f"{error:.1e}",
+                }
+                try:
+                    found = of.run(plan, rows)
+                except RuntimeError as error:
+                    yield {**about, **failure(error)}
+                    continue
+                wrong, allowed = (float(np.abs(x - exact).max()) for x in (found, plain))
+                yield {
+                    "ok": _as_accurate(f"{plan}", found, plain, exact),
+                    **about,
+                    "error": f"{wrong:.1e}",
                     "plain": f"{allowed:.1e}",
                 }
 
@@ -122,6 +129,10 @@ def update(place: Place) -> Iterator[Record]:
             fast, plain, exact = work.judged(precision)
         except UserError as reason:
             yield {**about, **skipped(reason, work.launches)}
+            continue
+        except Exception as error:
+            # The other precisions are judged all the same.
+            yield {**about, **failure(error)}
             continue
         for name, gradient in fast.items():
             yield {

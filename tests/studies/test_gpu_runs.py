@@ -12,17 +12,19 @@ import sysconfig
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import emulated
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 pytest.importorskip("pytest_benchmark")
 
 from benchmarks import gpu_all, gpu_bundle, gpu_checked, gpu_report, recorded, results_file  # noqa: E402
-from benchmarks.gpu_fast import Span, summary  # noqa: E402
+from benchmarks.gpu_fast import Span, spans_of, summary  # noqa: E402
 from benchmarks.stage import RedGate, gate  # noqa: E402
 from benchmarks.workload import EAGER, OURS  # noqa: E402
 from gtp_fast.errors import UserError  # noqa: E402
@@ -137,6 +139,33 @@ def test_a_dry_run_of_all_parts_passes(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_row_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import bench_update, gpu_fast, gpu_right
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    place = gpu_report.Place(CPU, True)
+    monkeypatch.setattr(bench_update.Update, "replayed", broken)
+    rows = list(gpu_fast.updates(place))
+    assert [row["row"] for row in rows] == ["reference captured", "ours"]
+    monkeypatch.setattr(bench_update.Update, "judged", broken)
+    monkeypatch.setattr(gpu_right.Plans, "__init__", lambda self, *_: None)
+    monkeypatch.setattr(gpu_right.Plans, "all", lambda self: [("tensor", 16), ("tensor", 32)])
+    monkeypatch.setattr(gpu_right.Plans, "run", broken)
+    plans = list(gpu_right.plans(place))
+    assert [plan["plan"] for plan in plans] == ["tensor 16", "tensor 32"] * 3
+    for record in (*rows, *plans, *gpu_right.update(place)):
+        assert record["ok"] is False and "RuntimeError: CUDA error" in record["failed"]
+
+
+def test_what_compiles_for_minutes_is_timed_last() -> None:
+    from benchmarks import bench_update, gpu_fast
+
+    assert gpu_fast.STAGES[-1][0] == "compiled"
+    assert bench_update.COMPILED not in gpu_fast._ROWS
+
+
 def test_a_part_says_what_failed_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "part.json"
     seen: list[int] = []
@@ -171,9 +200,16 @@ def test_tests_that_do_not_run_are_no_success(monkeypatch: pytest.MonkeyPatch) -
         (1, "FAILED tests/x.py::y\n1 failed, 3 passed in 0.1s", False),
     ):
         said.update(code=code, text=text)
-        found = gpu_checked.counts_of("tests/x.py", False)
+        found = gpu_checked.counts_of(["tests/x.py"], False)
         assert found["ok"] is good, text
     assert found["failures"] == ["FAILED tests/x.py::y"] and found["passed"] == 3
+
+
+def test_a_folder_of_gpu_tests_is_one_run_and_those_of_cuda_come_first() -> None:
+    found = gpu_checked.folders(gpu_checked.files())
+    first = next(iter(found))
+    assert first == "tests/csrc" and "tests/csrc/test_native_cuda.py" in found[first]
+    assert sorted(path for paths in found.values() for path in paths) == gpu_checked.files()
 
 
 def test_a_benchmark_that_ran_nothing_is_no_success(
@@ -192,6 +228,22 @@ def test_gaps_between_nodes_are_told_from_work() -> None:
     found = summary(spans, 2)
     assert (found["nodes"], found["us"], found["us_at_work"]) == (1.5, 5.0, 4.0)
     assert found["kernels"]["a"] == {"us": 3.0, "times": 1.0, "median_us": 3.0}
+
+
+def test_what_the_host_does_is_no_node() -> None:
+    def event(name: str, device: DeviceType, start: float, end: float) -> SimpleNamespace:
+        span = SimpleNamespace(start=start, end=end)
+        return SimpleNamespace(name=name, device_type=device, time_range=span)
+
+    # A profile of a GPU holds the launch of the graph and the wait for its end, too.
+    events = [
+        event("cudaGraphLaunch", DeviceType.CPU, 0.0, 9.0),
+        event("kernel", DeviceType.CUDA, 10.0, 14.0),
+        event("cudaDeviceSynchronize", DeviceType.CPU, 9.0, 30.0),
+        event("kernel", DeviceType.CUDA, 16.0, 20.0),
+    ]
+    found = summary(spans_of(events, DeviceType.CUDA), 1)
+    assert (found["nodes"], found["us"], found["us_at_work"]) == (2.0, 10.0, 8.0)
 
 
 # --- the bundle ----------------------------------------------------------------------------------
