@@ -119,7 +119,7 @@ class Agent(ABC):
         """Set the length of the run, before its first update."""
         self.total_updates, learners = total_updates, self.learners()
         shapes = {name: part.parameters.shapes for name, part in learners.items()}
-        self.ops.note_sizes(shapes, self.action_dim, self.backend == "fused")
+        self.ops.note_sizes(shapes, self.action_dim)
         for part in learners.values():
             part.connect(self.ops.adam, self.ops.differentiate, self.diverged)
 

@@ -53,18 +53,21 @@ class Operations:
         return self.forms | self.beyond
 
     def note_sizes(
-        self, networks: Mapping[str, Mapping[str, tuple[int, ...]]], actions: int, strict: bool
+        self, networks: Mapping[str, Mapping[str, tuple[int, ...]]], actions: int
     ) -> None:
         """Note what PyTorch computes because of its size; the sampler notes itself when it is made.
 
-        networks, actions: as `limits.of_agent` takes them. strict: raise UserError instead.
+        networks, actions: as `limits.of_agent` takes them.
         """
         forms = {name: form.name for name, form in self.forms.items()}
         for name, reason in limits.of_agent(forms, networks, actions).items():
             if self.forms.get(name, Form("")).name != "reference":
-                if strict:
-                    limits.beyond(name, reason, strict)
                 self.beyond[name] = Form("reference", reason)
+
+    def refuse_beyond(self) -> None:
+        """Raise UserError where sizes leave something to PyTorch, as far as it is noted."""
+        for name, form in self.beyond.items():
+            limits.beyond(name, form.reason, strict=True)
 
     def describe(self) -> str:
         """Say in one line which form each operation has, and why no faster one."""

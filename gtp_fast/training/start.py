@@ -73,6 +73,7 @@ def start(
         run_config.precision,
         standard,
     )
+    _check_sizes(agent)
     # Refuse candidates without a critic before the training instead of after it.
     agent.acting()
     found: Environment | None = environment
@@ -127,6 +128,7 @@ def resume(
     # Older runs lack the setting: they had full precision.
     precision = saved.get("precision", "fp32")
     agent, last = restore(run, device=device, backend=chosen.backend, precision=precision)
+    _check_sizes(agent)
     # A sampler of sizes beyond the native one is known, and said, once it is made.
     agent.ops.sampler(agent.acting_policy())
     return Trainer.held(
@@ -198,6 +200,15 @@ def collected(task: tasks.Task, transitions: int | None) -> str:
     done = "was collected here earlier" if made.reused else "has been collected here"
     print(f"{made.dataset_id} {done}: locally made data, not Minari's")
     return str(made.path)
+
+
+def _check_sizes(agent: Agent) -> None:
+    """Raise UserError where fused forms are asked for and a size of training is beyond one.
+
+    An agent that only acts needs its sampler alone, which refuses what it does not hold itself.
+    """
+    if agent.backend == "fused":
+        agent.ops.refuse_beyond()
 
 
 def _engine(run_config: RunConfig, device: torch.device, seeds: int) -> engine.Choice:

@@ -43,25 +43,27 @@ def test_what_a_kernel_does_not_hold_is_told_before_it_is_met(
         "actor": mlp_shapes(40, width, 2, actions), "critic": mlp_shapes(20, width, 2, 1),
     }  # fmt: skip
     made = by_triton()
-    made.note_sizes(networks, actions, strict=False)
+    made.note_sizes(networks, actions)
     assert {name for name, form in made.running.items() if form.name == "reference"} == left
     assert ("the kernel holds" in made.describe()) == bool(left)
     if left:
         with pytest.raises(UserError, match="--backend fused is not available for"):
-            by_triton().note_sizes(networks, actions, strict=True)
+            made.refuse_beyond()
+    else:
+        made.refuse_beyond()
 
 
 def test_every_perceptron_of_an_agent_counts() -> None:
     agent, made = make("sscql", (0,)), by_triton()
     shapes = {name: part.parameters.shapes for name, part in agent.learners().items()}
-    made.note_sizes({"actor": shapes["actor"]}, 2, strict=False)
+    made.note_sizes({"actor": shapes["actor"]}, 2)
     assert made.beyond.keys() == {"actor t", "actor d"}
 
 
 def test_layer_norms_have_their_own_reason() -> None:
     made = by_triton()
     made.forms["critic"] = Form("reference", "no Triton kernel has layer norms")
-    made.note_sizes({"critic": mlp_shapes(20, 64, 2, 1, True)}, 6, strict=False)
+    made.note_sizes({"critic": mlp_shapes(20, 64, 2, 1, True)}, 6)
     assert not made.beyond
 
 
@@ -78,8 +80,9 @@ def test_an_agent_tells_of_its_layers_and_of_its_sampler() -> None:
     told = agent.ops.describe()
     assert "reference: actor (native code holds layers of at most 65536 units)" in told
     assert "reference: sampler (observation_dim must be" in told
+    strict = make("bc", (0,), tiny("bc", width=2), observation_dim=65537, backend="fused")
     with pytest.raises(UserError, match="not available for actor: native code holds"):
-        make("bc", (0,), tiny("bc", width=2), observation_dim=65537, backend="fused")
+        strict.ops.refuse_beyond()
 
 
 @needs_native
