@@ -196,6 +196,21 @@ def test_a_seed_that_stands_in_two_entries_is_one_job(tmp_path: Path) -> None:
     assert engine.ran == [job.home.name for job in given]
 
 
+def test_a_seed_of_two_entries_trains_once_on_a_gpu_too(tmp_path: Path) -> None:
+    more = [{"seeds": [1, 2, 0]}, {"seeds": [2, 1]}, {"seeds": [1, 3], "k": 3}, {"seeds": [5, 0]}]
+    commands = plan.read(write(tmp_path, jobs=[{"seeds": [0, 1]}, *more]))
+    packed = plan.packed(commands, "cuda")
+    # Another configuration has seeds of its own; an entry whose seeds all train elsewhere is gone.
+    assert [(c.agent.k, c.run.seeds) for c in packed] == [
+        (2, (0, 1)), (2, (2,)), (3, (1, 3)), (2, (5,)),
+    ]  # fmt: skip
+    assert {c.run.device for c in packed} == {"cuda"}
+    on_both = [dataclasses.replace(c, run=dataclasses.replace(c.run, device=on))
+               for c, on in zip(commands[:2], ("cpu", "cuda"), strict=True)]  # fmt: skip
+    found = [(c.run.device, c.run.seeds) for c in plan.packed(on_both, "cpu")]
+    assert found == [("cpu", (0,)), ("cpu", (1,)), ("cuda", (2,))]
+
+
 def test_a_sweep_without_an_environment_has_a_page_and_losses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

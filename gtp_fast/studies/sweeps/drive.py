@@ -18,16 +18,11 @@ from gtp_fast.training.config import Command
 
 
 def jobs_of(commands: Sequence[Command], device: str, folder: Path) -> list[Job]:
-    """Return the jobs of runs, each once, in a folder named by its digest.
-
-    Their paths are absolute.
-    """
+    """Return the jobs of runs, each in a folder named by its digest; their paths are absolute."""
     # A job on another machine finds the folder where that machine sees the same disk.
     root = folder.absolute()
     packed = plan.packed(commands, device)
-    given = [Job(_absolute(command), root / jobs.name(command)) for command in packed]
-    # One seed may stand in two entries of the file.
-    return list({job.home: job for job in given}.values())
+    return [Job(_absolute(command), root / jobs.name(command)) for command in packed]
 
 
 def run(given: Sequence[Job], engine: Engine, folder: Path) -> int:

@@ -117,21 +117,30 @@ def resolve(source: str, given: Sequence[Entry]) -> list[Command]:
 def packed(commands: Sequence[Command], device: str) -> list[Command]:
     """Return the jobs: one for all seeds on a GPU, one a seed on cores.
 
-    device: what `auto` stands for. Seeds with settings of their own stay together.
+    device: what `auto` stands for. Seeds with settings of their own stay together. A seed that
+    stands in several entries of one configuration trains in the first: its run counts for all.
     """
-    made = []
+    made = list[Command]()
+    taken: dict[str, set[int]] = {}
     for command in commands:
         on = device if command.run.device == "auto" else command.run.device
         run = dataclasses.replace(command.run, device=on)
         if on == "cpu":
             run = dataclasses.replace(run, processes=1)
         own = any(isinstance(v, tuple) and len(v) > 1 for v in vars(command.agent).values())
-        groups = [run.seeds] if on != "cpu" or own else [(seed,) for seed in run.seeds]
-        made += [
-            dataclasses.replace(command, run=dataclasses.replace(run, seeds=seeds))
-            for seeds in groups
-        ]
+        seeds = run.seeds
+        if not own:
+            before = taken.setdefault(jobs.name(_with_seeds(command, ())), set())
+            seeds = tuple(seed for seed in seeds if seed not in before)
+            before.update(seeds)
+        groups = [seeds] if on != "cpu" or own else [(seed,) for seed in seeds]
+        on_device = dataclasses.replace(command, run=run)
+        made += [_with_seeds(on_device, group) for group in groups if group]
     return made
+
+
+def _with_seeds(command: Command, seeds: tuple[int, ...]) -> Command:
+    return dataclasses.replace(command, run=dataclasses.replace(command.run, seeds=seeds))
 
 
 def _command(source: str, entry: Entry) -> Command:
