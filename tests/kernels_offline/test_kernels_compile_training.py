@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -154,12 +155,10 @@ def test_td_and_weights_compile_lean(compiled: Build, backups: int, capability: 
     from gtp_fast.kernels import td, weigh
 
     packed = torch.zeros(S, B, 68)
-    values, following = torch.zeros(S, 2, B), torch.zeros(S, 2, backups * B)
-
-    def launch() -> object:
-        return td.td_loss(values, following, packed[..., 37], packed[..., 67], 0.99)
-
-    assert_lean(*compiled(td, "_td_kernel", launch, capability))
+    for critics in (1, 2):
+        values, following = torch.zeros(S, critics, B), torch.zeros(S, critics, backups * B)
+        loss = functools.partial(td.td_loss, values, following, packed[..., 37], packed[..., 67])
+        assert_lean(*compiled(td, "_td_kernel", functools.partial(loss, 0.99), capability))
     more = torch.zeros(S, 2, (1 + backups) * B)
     for maximum in (100.0, 1.0, None):
         weights = compiled(

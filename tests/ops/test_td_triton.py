@@ -11,18 +11,22 @@ from triton_cases import DEVICE, normal, poisoned_outputs, pytestmark  # noqa: F
 from gtp_fast import reference
 
 
-@pytest.mark.parametrize(("S", "B", "M"), [(1, 1, 1), (2, 63, 3), (1, 1025, 1)])
-def test_td_matches_the_reference(S: int, B: int, M: int) -> None:
+# One critic instead of twins is what fitted Q evaluation trains.
+@pytest.mark.parametrize(
+    ("S", "T", "B", "M"),
+    [(1, 2, 1, 1), (2, 2, 63, 3), (1, 2, 1025, 1), (1, 1, 1, 1), (2, 1, 63, 3), (3, 1, 1025, 1)],
+)
+def test_td_matches_the_reference(S: int, T: int, B: int, M: int) -> None:
     from gtp_fast.kernels.td import td_loss
 
-    values, following = normal(1, S, 2, B), normal(2, S, 2, M * B)
+    values, following = normal(1, S, T, B), normal(2, S, T, M * B)
     packed = normal(3, S, B, 5)
     reward, mask = packed[..., 1], (packed[..., 3] > 0).float()
     loss, gradient = td_loss(values, following, reward, mask, 0.99)
 
     def definition(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         q = values.to(dtype).requires_grad_()
-        best = following.to(dtype).reshape(S, 2, M, B).amax(2).transpose(0, 1)
+        best = following.to(dtype).reshape(S, T, M, B).amax(2).transpose(0, 1)
         target = reference.td_target(reward.to(dtype), mask.to(dtype), best, 0.99)
         result = reference.double_q_loss(q.transpose(0, 1), target)
         return result.detach(), torch.autograd.grad(result.sum(), q)[0]
@@ -51,3 +55,9 @@ def test_td_refuses_a_wrong_shape() -> None:
     flat, two = torch.zeros(2, 9, device=DEVICE), torch.zeros(2, 2, 4, device=DEVICE)
     with pytest.raises(ValueError, match=r"must be \[2, 4\]"):
         td_loss(two, two, flat, flat, 0.9)
+    row = torch.zeros(2, 4, device=DEVICE)
+    for other in (two[:, :1], torch.zeros(2, 2, 6, device=DEVICE)):
+        with pytest.raises(ValueError, match="do not fit"):
+            td_loss(two, other, row, row, 0.9)
+    with pytest.raises(ValueError, match="do not fit"):
+        td_loss(torch.zeros(2, 3, 4, device=DEVICE), two, row, row, 0.9)
