@@ -8,7 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,11 +19,20 @@ from gtp_fast.engine.pieces import chunks, next_length
 from gtp_fast.engine.watch import Watch
 
 
+class Once(NamedTuple):
+    """What an engine does once, such as a recording: its seconds, and updates done on the way."""
+
+    seconds: float = 0.0
+    updates: int = 0
+
+
 class Engine(ABC):
     """Does updates of an agent."""
 
     longest: int
     """How many updates to run before returning to the host."""
+    once = Once()
+    """All that later updates need not do again."""
 
     @abstractmethod
     def do(self, first: int, count: int) -> None:
@@ -114,8 +123,23 @@ class Captured(Engine):
     def _replay(self, count: int) -> None:
         key = (self.agent.phase, count)
         if key not in self.recordings:
-            self.recordings[key] = self.record(self._updates(count))
+            with self._counted_once(0):
+                self.recordings[key] = self.record(self._updates(count))
         self.recordings[key].replay()
+
+    @contextmanager
+    def _counted_once(self, updates: int) -> Iterator[None]:
+        # Updates that are still under way belong to neither side.
+        self._wait()
+        began = time.perf_counter()
+        yield
+        self._wait()
+        seconds = self.once.seconds + time.perf_counter() - began
+        self.once = Once(seconds, self.once.updates + updates)
+
+    def _wait(self) -> None:
+        if self.agent.device.type == "cuda":
+            torch.cuda.synchronize(self.agent.device)
 
     def do(self, first: int, count: int) -> None:
         """Do updates first..first+count-1, the first ones of a phase unrecorded."""
@@ -124,7 +148,8 @@ class Captured(Engine):
         self.watch.count += count
         warmed = self.warmed.get(self.agent.phase, 0)
         while count and warmed < self.WARM:
-            self.warm(self._updates(1))
+            with self._counted_once(1):
+                self.warm(self._updates(1))
             warmed += 1
             count -= 1
         self.warmed[self.agent.phase] = warmed

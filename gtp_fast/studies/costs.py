@@ -17,7 +17,9 @@ from gtp_fast.policy.file import Packed
 
 PUBLISHED_UPDATES = 2_000_000
 """Length of a run in the published table of costs."""
-_WARM_UPDATES, _WARM_ACTIONS, _ACTIONS = 20, 20, 200
+WARM_UPDATES = 20
+"""Updates before the timed ones, of which an engine of a GPU makes its recordings."""
+_WARM_ACTIONS, _ACTIONS = 20, 200
 Name = TypeVar("Name", bound=Hashable)
 Result = TypeVar("Result")
 
@@ -80,7 +82,7 @@ class _Case:
         chosen: engine.Choice,
         updates: int,
         rounds: int,
-        warm: int = _WARM_UPDATES,
+        warm: int = WARM_UPDATES,
     ):
         self.agent, self.table, self.updates, self.warm = agent, table, updates, warm
         self.done, self.between, self._advance = 0, 0.0, agent.advance
@@ -96,16 +98,21 @@ class _Case:
     def update_seconds(self) -> float:
         """Return the seconds of one update: run a stretch through the engine, as training does.
 
-        Its first updates and what lies between updates are not timed.
+        Its first updates, what lies between updates and what the engine does once are not timed: a
+        phase that begins among the timed updates has its own recordings.
         """
         timed = self.done + self.warm
         for first, last in ((self.done, timed), (timed, timed + self.updates)):
             synchronise(self.agent.device)
-            began, before = time.perf_counter(), self.between
+            began, before, once = time.perf_counter(), self.between, self.engine.once
             engine.run(self.engine, self.agent, first, last, (), lambda done: None, lambda: 0)
         synchronise(self.agent.device)
         self.done = last
-        return (time.perf_counter() - began - (self.between - before)) / self.updates
+        seconds = time.perf_counter() - began - (self.between - before)
+        apart = self.engine.once.updates - once.updates
+        if apart == self.updates:
+            return seconds / self.updates
+        return (seconds - (self.engine.once.seconds - once.seconds)) / (self.updates - apart)
 
     def _timed_advance(self, step: int, table: TransitionTable) -> None:
         # Updates that a GPU still has to do are not this call's.

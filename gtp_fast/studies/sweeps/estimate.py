@@ -13,8 +13,9 @@ from gtp_fast.studies.jobs import Job
 from gtp_fast.system.device import chosen_device
 from gtp_fast.system.numbers import many
 
-_UPDATES, _ROUNDS, _WARM = 2, 2, 1
-"""Timed updates of a round, rounds, and updates before the timed ones of each round."""
+_ROUNDS = 2
+_UPDATES = {"cpu": (1, 2), "cuda": (costs.WARM_UPDATES, 64)}
+"""Updates of each round before the timed ones, and timed ones, by device: a GPU records first."""
 _ROWS = 256
 _SHAPES = {"antmaze": (31, 8), "pointmaze": (6, 2)}
 _SHAPE = (17, 6)
@@ -40,8 +41,8 @@ def describe(total: float, count: int, slots: int, where: str) -> str:
     shared = f", {hours / min(slots, count):,.1f} h on {where}" if slots > 1 < count else ""
     return (
         f"estimate: {hours:,.1f} h for {many(count, 'job')} one after another{shared}; from a "
-        f"probe here, {_UPDATES * _ROUNDS} updates of each agent with random numbers; evaluations "
-        "and what an agent does once a run are left out"
+        "probe here, a few updates of each agent with random numbers; evaluations and what an "
+        "agent does once a run are left out"
     )
 
 
@@ -81,4 +82,5 @@ def _probe(job: Job) -> float:
         run.agent, job.command.agent, observation, action, run.seeds, device, chosen.backend,
         run.precision,
     )  # fmt: skip
-    return costs.update_seconds(agent, table, chosen, _UPDATES, _ROUNDS, _WARM)
+    warm, timed = _UPDATES[device.type]
+    return costs.update_seconds(agent, table, chosen, timed, _ROUNDS, warm)
