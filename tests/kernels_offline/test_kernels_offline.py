@@ -27,6 +27,7 @@ def test_parity_suite_passes_under_the_interpreter() -> None:
         *(str(path.relative_to(ROOT)) for path in PARITY),
         "tests/agents/test_kernels_agent.py",
         "tests/agents/test_kernels_fold.py",
+        "tests/agents/test_kernels_rivals.py",
         "tests/agents/test_kernels_whole.py",
         "tests/agents/test_launches.py",
         "tests/agents/test_update_nodes.py",
