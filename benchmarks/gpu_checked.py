@@ -53,7 +53,7 @@ def sanitizer(place: Place) -> Iterator[Record]:
 def tests(place: Place) -> Iterator[Record]:
     """Run the GPU tests of each folder, eight at once where xdist is there.
 
-    Not each file's: eight workers would import PyTorch and ask for the card for each anew."""
+    Not of each file: eight workers would import PyTorch and find the card again and again."""
     for folder, paths in folders(["tests/ops/test_mlp_gpu.py"] if place.dry else files()).items():
         yield {"folder": folder, **counts_of(paths, place.dry)}
 

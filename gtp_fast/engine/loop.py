@@ -20,7 +20,10 @@ from gtp_fast.engine.watch import Watch
 
 
 class Once(NamedTuple):
-    """What an engine does once, such as a recording: its seconds, and updates done on the way."""
+    """What an engine does once, such as a recording.
+
+    seconds: that it took; updates: done on the way.
+    """
 
     seconds: float = 0.0
     updates: int = 0

@@ -18,7 +18,10 @@ from gtp_fast.training.config import Command
 
 
 def jobs_of(commands: Sequence[Command], device: str, folder: Path) -> list[Job]:
-    """Return the jobs of runs, each in a folder named by its digest; their paths are absolute."""
+    """Return the jobs of runs, each in a folder named by its digest.
+
+    Their paths are absolute.
+    """
     # A job on another machine finds the folder where that machine sees the same disk.
     root = folder.absolute()
     packed = plan.packed(commands, device)
