@@ -17,15 +17,22 @@ def texts(kind: type) -> dict[str, str]:
     """Return the text below each field of a dataclass and of its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__[:-1]):
-        if base.__module__ == "types":  # Made by a program: it has no source.
-            continue
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        (tree,) = ast.parse(textwrap.dedent(_source(base))).body or [None]
         body = tree.body if isinstance(tree, ast.ClassDef) else []
         for field, text in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 words = str(ast.literal_eval(text.value)).split()
                 found[ast.unparse(field.target)] = " ".join(words)
     return found
+
+
+def _source(kind: type) -> str:
+    """Return the source of a class; empty for one that a program made."""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        # From Python 3.12 on a made dataclass names the module that made it, before that `types`.
+        return ""
 
 
 def told(kind: type[Kind]) -> type[Kind]:

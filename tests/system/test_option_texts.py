@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ def test_texts_are_those_of_the_bases_too() -> None:
     assert texts(Options) == {"first": "One two.", "path": "Where it lies."}
 
 
+@pytest.mark.parametrize("module", ["types", __name__])
+def test_a_dataclass_that_a_program_made_has_the_texts_of_its_bases(module: str) -> None:
+    made = dataclasses.make_dataclass("Made", [("third", int, 3)], bases=(Base,), frozen=True)
+    # Python 3.11 names `types`, younger ones the module that made it.
+    made.__module__ = module
+    assert texts(made) == texts(Base) and texts(told(told(Options))) == texts(Options)
+
+
 def test_a_told_dataclass_is_the_same_but_for_its_texts() -> None:
     kind = told(Options)
     assert issubclass(kind, Options) and vars(kind(first=3)) == vars(Options(first=3))
@@ -66,7 +75,10 @@ def test_a_complaint_is_a_sentence_whatever_draws_its_frame(
             cli.parse(Options, words, "test")
 
 
-def test_all_options_of_training_are_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_options_of_training_are_told_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         train.main(["--task", "hopper-medium", "--help-all"])
     said = capsys.readouterr().out
