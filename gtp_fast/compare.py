@@ -45,8 +45,8 @@ class Options:
     each agent has it.
     """
     num_candidates: int | None = None
-    """Candidates among which every agent with a critic chooses when it acts; by default as each
-    one's authors evaluate.
+    """Candidates among which every agent with a critic and noise chooses when it acts; by default
+    as each one's authors evaluate.
     """
     timed_updates: int = 200
     """Updates of each round of the measurement of costs; 0 leaves the costs out."""

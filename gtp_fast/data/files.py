@@ -124,7 +124,7 @@ def named(name: str, present: Iterable[str], held: Callable[[str], Any]) -> Arra
 
     name: of the dataset; held: gives an array by its own name. Of `done` beside timeouts only
     terminal states stay terminal. `is_first` with `is_terminal` marks the steps of RLDS. Raises
-    UserError for such steps whose `discount` alone could tell a terminal state.
+    UserError for such steps where zeros of `discount` alone could tell a terminal state.
     """
     present = list(present)
     own = aliases.chosen(name, present)
@@ -133,7 +133,8 @@ def named(name: str, present: Iterable[str], held: Callable[[str], Any]) -> Arra
         arrays["terminals"] = _terminal(arrays["terminals"], arrays["timeouts"])
     if {"is_first", "is_terminal"} <= set(own.values()) and "last_steps" not in arrays:
         arrays["last_steps"] = rlds.last_of(arrays["episode_starts"])
-    if "last_steps" in arrays and "discount" in present and not {"terminals", "masks"} & set(own):
+    unsaid = "last_steps" in arrays and not {"terminals", "masks"} & set(own)
+    if unsaid and "discount" in present and (np.asarray(held("discount")) == 0).any():
         # Some writers give the last step of a truncated episode a discount of 0 as well.
         raise UserError(
             f"{name} has is_last and discount but no is_terminal, and a discount of 0 may mark a "

@@ -17,13 +17,11 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.engine.pieces import chunks, next_length
 from gtp_fast.engine.watch import Watch
+from gtp_fast.system.device import synchronise
 
 
 class Once(NamedTuple):
-    """What an engine does once, such as a recording.
-
-    seconds: that it took; updates: done on the way.
-    """
+    """What an engine has done once, such as a recording: its seconds and its updates."""
 
     seconds: float = 0.0
     updates: int = 0
@@ -35,7 +33,7 @@ class Engine(ABC):
     longest: int
     """How many updates to run before returning to the host."""
     once = Once()
-    """All that later updates need not do again."""
+    """All that it has done once so far."""
 
     @abstractmethod
     def do(self, first: int, count: int) -> None:
@@ -133,16 +131,12 @@ class Captured(Engine):
     @contextmanager
     def _counted_once(self, updates: int) -> Iterator[None]:
         # Updates that are still under way belong to neither side.
-        self._wait()
+        synchronise(self.agent.device)
         began = time.perf_counter()
         yield
-        self._wait()
+        synchronise(self.agent.device)
         seconds = self.once.seconds + time.perf_counter() - began
         self.once = Once(seconds, self.once.updates + updates)
-
-    def _wait(self) -> None:
-        if self.agent.device.type == "cuda":
-            torch.cuda.synchronize(self.agent.device)
 
     def do(self, first: int, count: int) -> None:
         """Do updates first..first+count-1, the first ones of a phase unrecorded."""

@@ -16,6 +16,7 @@ from gtp_fast.data import TransitionTable
 from gtp_fast.errors import untrusted
 from gtp_fast.studies import costs, markdown, stats, tables
 from gtp_fast.studies.protocol import Study
+from gtp_fast.system.device import synchronise
 from gtp_fast.system.files import write_atomically
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -164,9 +165,9 @@ class _Timed:
 
     def seconds(self, device: torch.device) -> float:
         """Return the seconds of one update."""
-        costs.synchronise(device)
+        synchronise(device)
         began = time.perf_counter()
         self.engine.do(self.done, _AT_ONCE)
-        costs.synchronise(device)
+        synchronise(device)
         self.done += _AT_ONCE
         return (time.perf_counter() - began) / _AT_ONCE

@@ -14,6 +14,7 @@ from gtp_fast.agents.base import Agent
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.policy import Policy
 from gtp_fast.policy.file import Packed
+from gtp_fast.system.device import synchronise
 
 PUBLISHED_UPDATES = 2_000_000
 """Length of a run in the published table of costs."""
@@ -121,12 +122,6 @@ class _Case:
         self._advance(step, table)
         synchronise(self.agent.device)
         self.between += time.perf_counter() - began
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for a GPU; nothing on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _figures(case: _Case, seconds: Any) -> dict[str, Any]:

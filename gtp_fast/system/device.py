@@ -36,6 +36,12 @@ def current_device(name: torch.device | str) -> torch.device:
     return device
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait for a GPU; nothing on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def elsewhere(wanted: torch.device | str, own: torch.device) -> bool:
     """Return whether a device is another one than a tensor's own."""
     wanted = torch.device(wanted)

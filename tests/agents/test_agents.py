@@ -271,6 +271,7 @@ def test_a_grid_of_times_that_would_shrink_is_refused() -> None:
         ("fql", {"alpha": (math.inf,)}, "--alpha inf is out of range"),
         ("iql", {"beta": (math.inf,)}, "--beta inf is out of range"),
         ("iql", {"expectile": 1.0}, "--expectile 1 must lie between"),
+        ("gtp", {"num_candidates": 3, "noise_scale": 0.0}, "--num-candidates 3 does nothing with"),
         ("iql", {"num_candidates": 3}, "--num-candidates 3 does nothing: IQL acts by its mean"),
     ],
 )

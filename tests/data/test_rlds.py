@@ -76,6 +76,9 @@ def test_a_discount_alone_does_not_say_which_states_are_terminal() -> None:
     with pytest.raises(UserError, match=r"discount but no is_terminal, .*: add is_terminal \[N\]"):
         load(steps)
     assert same(load(steps | {"is_terminal": rlds()["is_terminal"]}), load(plain()))
+    # Without a zero it has nothing to say.
+    same_all = steps | {"discount": np.full(len(steps["discount"]), 0.99)}
+    assert load(same_all).statistics.terminals == 0
 
 
 def test_a_time_out_marks_a_last_step_too() -> None:

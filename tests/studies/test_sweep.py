@@ -100,6 +100,7 @@ def test_a_setting_that_comes_later_renames_no_job_of_an_older_sweep(tmp_path: P
         ("base: {task: hopper-medium, eta: []}", "base.eta must be a value or a list"),
         ("base: {task: hopper-medium, seeds: [0, 0]}", "base.seeds: --seeds must name"),
         ("base: {task: hopper-medium, device: tpu}", "base.device: --device must be one of"),
+        ("base: {task: hopper-medium, candidates_differ: false}", "gtp has no setting 'candidates"),
         ("base: {task: hopper-medium, output: x}", "base.output: gtp has no setting 'output'"),
         ("base: {task: hopper-medium}\ngrid: {t_law: [a]}", "grid.t_law: 'a' does not fit"),
         ("base: {steps: 3}\ngrid: {steps: [3]}", "steps stands in base and in grid: leave one out"),

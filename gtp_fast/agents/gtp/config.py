@@ -113,6 +113,11 @@ class GTPConfig(AgentConfig):
         """Raise UserError for settings that a new run may not have."""
         super().check_new()
         check_times(self.t_min, self.t_max)
+        if self.num_candidates > 1 and not self.noise_scale:
+            raise UserError(
+                f"--num-candidates {self.num_candidates} does nothing with --noise-scale 0, where "
+                "every candidate is the same action: leave one of them out."
+            )
 
 
 RANGES: Ranges = {

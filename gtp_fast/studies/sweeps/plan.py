@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, ClassVar, NamedTuple, get_origin, get_type_hints
 
 from gtp_fast import agents, cli, tasks
 from gtp_fast.agents import settings
@@ -155,7 +155,7 @@ def _command(source: str, entry: Entry) -> Command:
         name: one
         for home in (RunConfig, Rules, kind)
         for name, one in get_type_hints(home, include_extras=True).items()
-        if name not in _NOT_HERE and name != "once"
+        if name not in _NOT_HERE and get_origin(one) is not ClassVar
     }
     for key in entry.settings:
         if key not in kinds:
