@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from gtp_fast import engine
 from gtp_fast.agents.base import Agent

@@ -17,8 +17,8 @@ def texts(kind: type) -> dict[str, str]:
     """Return the text below each field of a dataclass and of its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__[:-1]):
-        (tree,) = ast.parse(textwrap.dedent(_source(base))).body or [None]
-        body = tree.body if isinstance(tree, ast.ClassDef) else []
+        trees = ast.parse(textwrap.dedent(_source(base))).body
+        body = [line for tree in trees if isinstance(tree, ast.ClassDef) for line in tree.body]
         for field, text in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 words = str(ast.literal_eval(text.value)).split()
