@@ -118,7 +118,10 @@ def _sentence(box: str, prog: str) -> str:
     said: list[str] = []
     advice: list[str] = []
     for line in lines[1:]:
-        if advice or line.startswith(("Perhaps", "Argument helptext", "For full helptext", prog)):
+        if line.startswith("For full"):
+            # Its own --help may begin a line of a narrow terminal.
+            break
+        if advice or line.startswith(("Perhaps", "Argument helptext", prog)):
             advice.append(line)
         else:
             said.append(line)

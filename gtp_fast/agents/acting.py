@@ -68,7 +68,7 @@ def check_differ(policy: FoldedPolicy, asked: int | None) -> None:
     if (asked or 1) > 1 and policy.draws == 1 and not policy.initial_scale:
         raise UserError(
             f"--num-candidates {asked} does nothing: this policy draws no noise, so every candidate"
-            " is the same action; leave it at 1."
+            " is the same action; give 1."
         )
 
 

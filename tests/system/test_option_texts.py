@@ -62,10 +62,12 @@ def test_help_has_no_line_breaks_of_the_source(capsys: pytest.CaptureFixture[str
     assert cli.parse(Options, ["here", "--first", "2"], "test") == Options(2, "here")
 
 
+@pytest.mark.parametrize("columns", ["40", "80"])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_complaint_is_a_sentence_whatever_draws_its_frame(
-    encoding: str, monkeypatch: pytest.MonkeyPatch
+    encoding: str, columns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     for words, said in (
         (["--first", "x"], "--first takes a whole number, not 'x'; see test --help."),
