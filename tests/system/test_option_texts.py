@@ -62,7 +62,7 @@ def test_help_has_no_line_breaks_of_the_source(capsys: pytest.CaptureFixture[str
     assert cli.parse(Options, ["here", "--first", "2"], "test") == Options(2, "here")
 
 
-@pytest.mark.parametrize("columns", ["40", "80"])
+@pytest.mark.parametrize("columns", ["44", "80"])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_complaint_is_a_sentence_whatever_draws_its_frame(
     encoding: str, columns: str, monkeypatch: pytest.MonkeyPatch
@@ -70,11 +70,11 @@ def test_a_complaint_is_a_sentence_whatever_draws_its_frame(
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     for words, said in (
-        (["--first", "x"], "--first takes a whole number, not 'x'; see test --help."),
-        (["--firts", "2"], "Unrecognized options: --firts, 2 (did you mean --first?); see test"),
+        (["--first", "x"], "--first takes a whole number, not 'x'; see python -m test --help."),
+        (["--firts", "2"], "Unrecognized options: --firts, 2 (did you mean --first?); see python"),
     ):
         with pytest.raises(UserError, match="^" + re.escape(said)):
-            cli.parse(Options, words, "test")
+            cli.parse(Options, words, "python -m test")
 
 
 def test_all_options_of_training_are_told_so(
