@@ -257,7 +257,7 @@ def test_gpu_command_knows_the_tests_that_need_a_gpu() -> None:
     triton = ("perturb", "loss", "weigh", "td", "mlp", "embed", "adam", "tally", "philox", "gather")
     expected = {f"{name}_triton" for name in triton} | {"loss_gpu", "mlp_gpu"}
     expected |= {"kernels_agent", "kernels_whole", "launches", "engine", "native_cuda", "policy"}
-    expected |= {"critics_cuda", "kernels_fold"}
+    expected |= {"critics_cuda", "kernels_fold", "kernels_rivals"}
     assert found == expected
 
 
