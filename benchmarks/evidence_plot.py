@@ -102,9 +102,8 @@ def _curve(
     )  # fmt: skip
     axis.fill_between(steps, scores.min(1), scores.max(1), color=colour, alpha=0.13, linewidth=0)
     if any(record.get("evaluated_again") for record in records):
-        last = np.array([score for record in records for score in record["scores"]])
         axis.errorbar(
-            steps[-1], last.mean(), _reach(last),
+            steps[-1], *_end(records),
             color=colour, marker="*", markersize=15, markeredgecolor="white", capsize=4, zorder=4,
         )  # fmt: skip
     return line
@@ -115,19 +114,17 @@ def _score(
 ) -> Any:
     """Draw the mean of the last scores, with a bar over the seeds."""
     colour, dash, marker = look
-    last = np.array([score for record in records for score in record["scores"]])
-    axis.errorbar(
-        place, last.mean(), _reach(last), color=colour, marker=marker, markersize=9, capsize=4
-    )
+    axis.errorbar(place, *_end(records), color=colour, marker=marker, markersize=9, capsize=4)
     # Curves of other panels have a dash, which the legend shows.
     return axis.plot([], [], color=colour, linestyle=dash, marker=marker)[0]
 
 
-def _reach(scores: Figures) -> Figures:
-    """Return how far the lowest and the highest score [S] lie from their mean: [2, 1]."""
-    mean = scores.mean()
+def _end(records: Sequence[Mapping[str, Any]]) -> tuple[float, Figures]:
+    """Return the mean of the last scores, and the bar around it [2, 1]."""
+    scores = np.array([score for record in records for score in record["scores"]])
+    mean = float(scores.mean())
     # The mean of equal numbers may lie beside them, and a bar has no negative length.
-    return np.maximum([[mean - scores.min()], [scores.max() - mean]], 0.0)
+    return mean, np.maximum([[mean - scores.min()], [scores.max() - mean]], 0.0)
 
 
 def _finish(

@@ -65,7 +65,7 @@ class Operations:
                 self.beyond[name] = Form("reference", reason)
 
     def refuse_beyond(self) -> None:
-        """Raise UserError where sizes leave something to PyTorch, as far as it is noted."""
+        """Raise UserError where `note_sizes` found an operation that PyTorch must compute."""
         for name, form in self.beyond.items():
             limits.beyond(name, form.reason, strict=True)
 

@@ -18,7 +18,7 @@ from gtp_fast.system.device import synchronise
 PUBLISHED_UPDATES = 2_000_000
 """Length of a run in the published table of costs."""
 WARM_UPDATES = 20
-"""Updates before the timed ones, of which an engine of a GPU makes its recordings."""
+"""Untimed updates at first; on a GPU the engine makes its recordings in them."""
 _WARM_ACTIONS, _ACTIONS = 20, 200
 Name = TypeVar("Name", bound=Hashable)
 Result = TypeVar("Result")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import tyro
 
 from gtp_fast.agents import task_settings
-from gtp_fast.system.option_texts import texts, told
+from gtp_fast.system.option_texts import told
 
 NO_ENVIRONMENT = "--env none"
 ESSENTIAL = (
@@ -129,11 +129,10 @@ def essential(groups: Mapping[str, Any]) -> Any:
     """Return the type of the few options that --help shows."""
     fields: list[Any] = []
     for one in groups.values():
-        types, said = get_type_hints(type(one), include_extras=True), texts(type(one))
+        types = get_type_hints(told(type(one)), include_extras=True)
         for field in dataclasses.fields(one):
             if field.name in ESSENTIAL:
-                kind: Any = Annotated[types[field.name], tyro.conf.arg(help=said[field.name])]
                 default = dataclasses.field(default=getattr(one, field.name))
-                fields.append((field.name, kind, default))
+                fields.append((field.name, types[field.name], default))
     fields.sort(key=lambda field: ESSENTIAL.index(field[0]))
     return dataclasses.make_dataclass("Options", fields, frozen=True)

@@ -15,7 +15,7 @@ from gtp_fast.system.numbers import many
 
 _ROUNDS = 2
 _UPDATES = {"cpu": (1, 2), "cuda": (costs.WARM_UPDATES, 64)}
-"""Updates of each round before the timed ones, and timed ones, by device: a GPU records first."""
+"""Untimed and timed updates of each round, by device; a GPU makes its recordings in the first."""
 _ROWS = 256
 _SHAPES = {"antmaze": (31, 8), "pointmaze": (6, 2)}
 _SHAPE = (17, 6)
