@@ -11,6 +11,7 @@ from gtp_fast.studies import published, tables
 from gtp_fast.studies.protocol import Protocol, Study
 from gtp_fast.system import machine
 from gtp_fast.system.device import chosen_device
+from gtp_fast.training import sized
 
 
 def costs(
@@ -29,7 +30,9 @@ def costs(
     table = data.load_table(task.name, protocol.dataset, None, device)
     shape = (table.observation_dim, table.action_dim, protocol.seeds[:1], device, choice.backend)
     built = {
-        name: agents.build(name, protocol.settings(name, given)[1], *shape)
+        name: agents.build(
+            name, sized.fitted(protocol.settings(name, given)[1], task, given, len(table)), *shape
+        )
         for name, given in changes.items()
     }
     return measured.measure(built, table, choice, about["timed_updates"], about["rounds"])

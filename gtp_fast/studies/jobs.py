@@ -20,7 +20,7 @@ import torch
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run, checkpoint, plain
 from gtp_fast.runs.lock import Hold, InUse
-from gtp_fast.training import start
+from gtp_fast.training import sized, start
 from gtp_fast.training.config import RESUMABLE, Command
 from gtp_fast.training.options import RunConfig
 from gtp_fast.training.trainer import Trainer
@@ -120,6 +120,7 @@ def facts(command: Command) -> dict[str, Any]:
         for key, value in command.asked_rules.items()
         if key in ("goal", "cut_at_goal") and value == getattr(task.rules, key)
     }
+    content |= {"width": "asked for"} if sized.pinned(command) else {}
     return content | ({"asked_rules": own} if own and run.dataset else {})
 
 

@@ -81,7 +81,7 @@ class Protocol:
             **vars(self) | {"task": task.name}, agent=agent, evaluate_every=evaluate_every,
             output=str(output),
         )  # fmt: skip
-        return Command(run_config, task.rules, given, task)
+        return Command(run_config, task.rules, given, task, asked=frozenset(changes))
 
 
 class Study:
@@ -118,6 +118,8 @@ class Study:
         if not isinstance(begun, dict) or not isinstance(found.get("run"), str):
             raise self._unreadable()
         begun = begun | {"settings": agents.completed(agent, begun.get("settings", {}))}
+        if begun.get("width_by_data") and "width" not in changes:
+            asked["settings"]["width"] = begun["settings"].get("width")
         if differing := [key for key, value in asked.items() if begun.get(key) != value]:
             raise UserError(
                 f"{self.path} holds {name} under another protocol ({', '.join(differing)} differ): "
@@ -141,8 +143,10 @@ class Study:
                     # It had no checkpoint, made room for its second start, and that failed.
                     self._forget(name)
                 raise
-            facts = {"run": str(trainer.run), "protocol": self.protocol.facts(agent, changes)}
-            self._note(name, facts)
+            facts = self.protocol.facts(agent, changes)
+            facts["settings"]["width"] = trainer.run.config()["agent_settings"]["width"]
+            facts["width_by_data"] = "width" not in changes
+            self._note(name, {"run": str(trainer.run), "protocol": facts})
         return trainer.train()
 
     def note(self, name: str, **facts: Any) -> None:

@@ -47,8 +47,8 @@ class Command:
     task: Task
     asked_rules: Mapping[str, Any] = field(default_factory=dict)
     """The rules that were asked for by name, also where they are the task's own."""
-    asked: frozenset[str] | None = None
-    """Names of all options that were given; None where nothing may follow from the data."""
+    asked: frozenset[str] = frozenset()
+    """Names of all options that were given."""
 
 
 def parse(argv: Sequence[str], prog: str = "python -m gtp_fast.train") -> Command:

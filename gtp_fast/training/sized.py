@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from gtp_fast.agents.gtp.config import GTPConfig
+from gtp_fast.tasks import Task
 
 if TYPE_CHECKING:
     from gtp_fast.training.config import Command
@@ -21,17 +23,29 @@ def width(transitions: int) -> int:
     return NARROW if transitions < FEW else GTPConfig.width
 
 
-def settings(command: Command, transitions: int) -> Any:
-    """Return a new run's settings of the agent, narrow where its data are few.
+def fitted(config: Any, task: Task, asked: Collection[str], transitions: int) -> Any:
+    """Return an agent's settings, narrow where they are GTP's and the data few.
 
-    A width that was asked for, a task's own and the paper's (`--preset paper`) stay. transitions:
-    of the whole set, held-out episodes included.
+    A width that was asked for stays, and so does a task's own. asked: names of the settings that
+    were; transitions: of the whole set, held-out episodes included.
     """
-    given = command.agent
-    chosen = command.asked is None or "width" in command.asked | command.task.settings.keys()
-    if chosen or not isinstance(given, GTPConfig) or command.run.preset == "paper":
-        return given
-    return dataclasses.replace(given, width=width(transitions))
+    if "width" in asked or "width" in task.settings or not isinstance(config, GTPConfig):
+        return config
+    return dataclasses.replace(config, width=width(transitions))
+
+
+def settings(command: Command, transitions: int) -> Any:
+    """Return a new run's settings: `fitted` to its data, or the paper's (`--preset paper`)."""
+    if command.run.preset == "paper":
+        return command.agent
+    return fitted(command.agent, command.task, command.asked, transitions)
+
+
+def pinned(command: Command) -> bool:
+    """Return whether the default width was asked for, which few data would narrow otherwise."""
+    free = dataclasses.replace(command, asked=command.asked - {"width"})
+    default = "width" in command.asked and command.agent.width == GTPConfig.width
+    return default and settings(free, 0) != command.agent
 
 
 def sources(command: Command, chosen: Any) -> dict[str, str]:

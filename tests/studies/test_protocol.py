@@ -6,10 +6,11 @@ import json
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from fake_runs import empty_run, make_run
+from fake_runs import SETTINGS, empty_run, make_run
 
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
@@ -196,3 +197,32 @@ def test_a_second_start_that_fails_can_be_tried_again(tmp_path: Path) -> None:
 def test_settings_that_no_new_run_may_have_are_refused() -> None:
     with pytest.raises(UserError, match="--learning-rate inf is out of range"):
         Protocol("hopper-medium", (0,)).settings("gtp", {"learning_rate": (math.inf,)})
+
+
+@pytest.mark.parametrize("asked", [None, 128, 256])
+def test_the_width_of_a_run_that_its_data_narrowed_is_the_one_it_was_trained_with(
+    asked: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, changes = study(tmp_path), {} if asked is None else {"width": asked}
+
+    class Training:
+        run = make_run(tmp_path / "run", agent_settings=SETTINGS | {"width": 128})
+
+        def train(self) -> int:
+            return 0
+
+    monkeypatch.setattr(jobs, "trainer", lambda job: Training())
+    assert begun.train("gtp", "gtp", {}) == 0
+    refused = pytest.raises(UserError, match=r"holds gtp under another protocol \(settings differ")
+    with refused if asked == 256 else nullcontext():
+        begun.check("gtp", "gtp", changes)
+
+
+def test_a_run_of_a_width_that_was_asked_for_is_none_of_the_default(tmp_path: Path) -> None:
+    begun = study(tmp_path)
+    begun.note("gtp", run="run", protocol=PROTOCOL.facts("gtp", {"width": 128}))
+    with pytest.raises(UserError, match=r"holds gtp under another protocol \(settings differ\)"):
+        begun.check("gtp", "gtp", {})
+    # Before widths followed from the data a study's was 256, and goes on so.
+    begun.note("gtp", protocol=PROTOCOL.facts("gtp", {}))
+    begun.check("gtp", "gtp", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import sets
 import gtp_fast
 from gtp_fast import cli, train
 from gtp_fast.agents import task_settings
+from gtp_fast.studies import jobs
 from gtp_fast.studies.protocol import Protocol
 from gtp_fast.studies.sweeps import plan
 from gtp_fast.training import config, sized
@@ -67,11 +69,39 @@ def test_a_tasks_own_width_stays_though_it_is_that_of_the_agent(
     assert sized.settings(config.parse(["--task", "walker2d-medium"]), 10).width == 128
 
 
-def test_studies_give_all_agents_one_width(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "width"),
+    [({}, 128), ({"width": 256}, 256), ({"width": 64}, 64), ({"agent": "bc"}, 256)],
+)
+def test_a_study_trains_what_a_single_run_trains(
+    given: dict[str, Any], width: int, tmp_path: Path
+) -> None:
     file = tmp_path / "sweep.yaml"
-    file.write_text("jobs: [{task: hopper-medium, agent: gtp}]")
-    commands = [*plan.read(file), Protocol("hopper-medium", (0,)).command("gtp", {})]
-    assert [sized.settings(command, 10).width for command in commands] == [256, 256]
+    file.write_text(f"jobs: [{json.dumps({'task': 'hopper-medium'} | given)}]")
+    changes = {name: value for name, value in given.items() if name != "agent"}
+    of_study = Protocol("hopper-medium", (0,)).command(given.get("agent", "gtp"), changes)
+    for command in (*plan.read(file), of_study):
+        assert sized.settings(command, 10).width == width
+
+
+def test_a_sweep_of_the_papers_settings_keeps_their_width() -> None:
+    first = plan.paper(["hopper-medium"])[0]
+    assert (first.run.agent, sized.settings(first, 10).width) == ("gtp", 256)
+    assert not sized.pinned(first)
+
+
+def test_a_job_whose_width_was_asked_for_is_another_than_one_by_the_data(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    names = []
+    for more in ({}, {"width": 256}, {"width": 128}):
+        file.write_text(f"jobs: [{json.dumps({'task': 'hopper-medium'} | more)}]")
+        names += [jobs.name(command) for command in plan.read(file)]
+    assert len(set(names)) == 3
+    # The agents whose width never follows from the data keep the names of their jobs.
+    for more in ({}, {"width": 256}):
+        file.write_text(f"jobs: [{json.dumps({'task': 'hopper-medium', 'agent': 'bc'} | more)}]")
+        names += [jobs.name(command) for command in plan.read(file)]
+    assert names[-1] == names[-2]
 
 
 def test_the_command_line_follows_the_rule_too(tmp_path: Path) -> None:

@@ -170,8 +170,6 @@ def _command(source: str, entry: Entry) -> Command:
     typed.pop("agent", None)
     try:
         command = config.of_keywords(dataset, agent, typed, shared=True)
-        # A study's widths do not follow from the size of the data: its agents are compared.
-        command = dataclasses.replace(command, asked=None)
         if command.run.device not in _DEVICES:
             raise UserError(f"--device must be one of {', '.join(_DEVICES)}.")
         _check_ranges(agent, command)
