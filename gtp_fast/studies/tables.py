@@ -212,8 +212,9 @@ def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
     ]
     note = (
         f"One seed on {about['machine']}, all agents in turns in one run; "
-        f"{about['rounds']} rounds of {about['timed_updates']} updates, extrapolated to 2,000,000 "
-        f"updates. An action: one observation through Policy.act. {_CANDIDATES}"
+        f"{many(about['rounds'], 'round')} of {many(about['timed_updates'], 'update')}, "
+        "extrapolated to 2,000,000 updates. An action: one observation through Policy.act. "
+        f"{_CANDIDATES}"
     )
     if about.get("by_episodes") and OURS in costs:
         note += f"\n{guidance_note(False)}"
