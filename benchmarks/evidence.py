@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import ROOT, evidence_page
-from benchmarks.evidence_runs import CLONE, Campaign, Record, collect
+from benchmarks.evidence_runs import Campaign, Record, collect
 from gtp_fast import agents, cli, runs, tasks, train
 from gtp_fast.errors import UserError
 from gtp_fast.runs import checkpoint
+from gtp_fast.studies.group import CLONE
 from gtp_fast.system import figure
 
 LABELS = (

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.evidence_runs import CLONE
 from benchmarks.evidence_tables import OURS, Row, chance
 from gtp_fast.studies import stats
+from gtp_fast.studies.group import CLONE
 from gtp_fast.studies.markdown import table as markdown
 from gtp_fast.training import sized
 

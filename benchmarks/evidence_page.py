@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks import evidence_guidance, evidence_plot
-from benchmarks.evidence_runs import CLONE, Campaign, Record
+from benchmarks.evidence_runs import Campaign, Record
 from benchmarks.evidence_tables import (
     OURS,
     Row,
@@ -17,6 +17,7 @@ from benchmarks.evidence_tables import (
     score_table,
     sum_table,
 )
+from gtp_fast.studies.group import CLONE
 from gtp_fast.system.files import write_atomically
 
 _ALIKE = ("settings", "rules", "precision", "dataset", "transitions", "episodes")

@@ -16,10 +16,9 @@ from gtp_fast import runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import evaluations
 from gtp_fast.studies import groups, stats
-from gtp_fast.studies.group import Group
+from gtp_fast.studies.group import CLONE, Group
 from gtp_fast.tasks import Rules
 
-CLONE = "gtp-clone"
 Record = dict[str, Any]
 
 

@@ -13,6 +13,7 @@ from gtp_fast import agents, cli, tasks
 from gtp_fast.errors import UserError, at_least
 from gtp_fast.studies import comparison, tables
 from gtp_fast.studies.costs import PUBLISHED_UPDATES
+from gtp_fast.studies.group import CLONE
 from gtp_fast.studies.protocol import Protocol, Study
 from gtp_fast.training import start
 from gtp_fast.training.divergence import AllDiverged
@@ -25,7 +26,7 @@ class Options:
     task: str = ""
     """Task, such as hopper-medium-expert."""
     agents: tuple[str, ...] = ("all",)
-    """Names of agents, or all."""
+    """Names of agents, or all; and gtp-clone: gtp with --eta 0, without value guidance."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of every agent, trained together."""
     dataset: str | None = None
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     study = Study(Path(options.output) / f"compare-{task.name}" / "agents.json", shared)
     changes = {name: changes_of(name, study.protocol, options) for name in chosen}
     for name in chosen:
-        study.check(name, name, changes[name])
+        study.check(name, comparison.agent_of(name), changes[name])
         if options.num_candidates is not None and "num_candidates" not in changes[name]:
             print(
                 f"note: --num-candidates is left out for {name}, which has no critic to choose by "
@@ -94,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     for number, name in enumerate(chosen, start=1):
         print(f"--- {name} ({number} of {len(chosen)})", flush=True)
         try:
-            if code := study.train(name, name, changes[name]):
+            if code := study.train(name, comparison.agent_of(name), changes[name]):
                 return code
         except AllDiverged as error:
             diverged[name] = f"no scores of {name}: {error}"
@@ -127,20 +128,21 @@ def protocol(options: Options) -> Protocol:
 
 
 def chosen_agents(names: Sequence[str]) -> list[str]:
-    """Return the agents by name, gtp first; UserError for none and for an unknown one."""
+    """Return the agents' labels, gtp first; UserError for none and for an unknown one."""
     if not names:
         raise UserError("--agents needs a name: all, or gtp and bc, for example.")
-    wanted = list(agents.REGISTRY) if "all" in names else list(dict.fromkeys(names))
+    every = agents.REGISTRY if "all" in names else ()
+    wanted = list(dict.fromkeys([*every, *(name for name in names if name != "all")]))
     for name in wanted:
-        agents.find(name)
-    return sorted(wanted, key=lambda name: (name != tables.OURS, name))
+        agents.find(comparison.agent_of(name))
+    return sorted(wanted, key=lambda name: (name != tables.OURS, name != CLONE, name))
 
 
 def changes_of(name: str, protocol: Protocol, options: Options) -> dict[str, Any]:
     """Return what the command line changes of an agent's settings."""
-    given = common(options)
-    _, config = protocol.settings(name, {})
-    learns_q = getattr(config, "advantage_start", 0) is not None
+    given = common(options) | ({"eta": (0.0,)} if name == CLONE else {})
+    _, config = protocol.settings(comparison.agent_of(name), {})
+    learns_q = name != CLONE and getattr(config, "advantage_start", 0) is not None
     if options.num_candidates is not None and learns_q and config.candidates_differ:
         given["num_candidates"] = options.num_candidates
     if "learning_rate" in given:

@@ -8,10 +8,16 @@ from typing import Any
 from gtp_fast import agents, data, engine
 from gtp_fast.studies import costs as measured
 from gtp_fast.studies import published, tables
+from gtp_fast.studies.group import CLONE
 from gtp_fast.studies.protocol import Protocol, Study
 from gtp_fast.system import machine
 from gtp_fast.system.device import chosen_device
 from gtp_fast.training import sized
+
+
+def agent_of(label: str) -> str:
+    """Return the agent that a label of a comparison stands for."""
+    return tables.OURS if label == CLONE else label
 
 
 def costs(
@@ -19,8 +25,8 @@ def costs(
 ) -> dict[str, Any]:
     """Return the costs of all agents, measured in turns on one seed.
 
-    protocol: of runs of the published length; its defaults may be others. changes: agent -> what
-    differs from its defaults. about: `timed_updates` and `rounds`.
+    protocol: of runs of the published length; its defaults may be others. changes: label -> what
+    differs from its agent's defaults. about: `timed_updates` and `rounds`.
     """
     print("--- costs", flush=True)
     device = chosen_device(protocol.device)
@@ -29,12 +35,11 @@ def costs(
     # Times do not depend on the rewards: one table serves all agents.
     table = data.load_table(task.name, protocol.dataset, None, device)
     shape = (table.observation_dim, table.action_dim, protocol.seeds[:1], device, choice.backend)
-    built = {
-        name: agents.build(
-            name, sized.fitted(protocol.settings(name, given)[1], task, given, len(table)), *shape
-        )
-        for name, given in changes.items()
-    }
+    built = {}
+    for label, given in changes.items():
+        _, config = protocol.settings(agent_of(label), given)
+        fitted = sized.fitted(config, task, given, len(table))
+        built[label] = agents.build(agent_of(label), fitted, *shape)
     return measured.measure(built, table, choice, about["timed_updates"], about["rounds"])
 
 

@@ -15,6 +15,8 @@ from gtp_fast.runs import Run
 from gtp_fast.studies import conditions
 
 SCORE, SUCCESS, RETURN = "normalised return", "success rate (%)", "return"
+CLONE = "gtp-clone"
+"""Label of gtp with eta = 0: the same agent without value guidance."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ import numpy as np
 from gtp_fast.evaluation.record import Figures
 from gtp_fast.runs import plain
 from gtp_fast.studies import markdown, stats
-from gtp_fast.studies.group import SCORE, Group
+from gtp_fast.studies.group import CLONE, SCORE, Group
 from gtp_fast.studies.groups import labels
 from gtp_fast.system.files import write_atomically
 from gtp_fast.system.numbers import many
@@ -185,6 +185,8 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
         notes.append(_diverged_note(lost))
     if about.get("by_episodes") and any(row["agent"] == OURS for row in rows):
         notes.append(guidance_note(published))
+    if any(row["agent"] == CLONE for row in rows):
+        notes.append(f"{CLONE} is gtp with eta = 0: the same agent without value guidance.")
     if about["common"]:
         said = ", ".join(f"{name} {value}" for name, value in about["common"].items())
         notes.append(f"Instead of their own settings all agents have {said}.")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gtp_fast import ablate, cli, collect, compare
+from gtp_fast.errors import UserError
 from gtp_fast.training.divergence import AllDiverged
 from gtp_fast.training.trainer import Trainer
 
@@ -113,6 +114,30 @@ def test_a_file_that_is_no_studys_is_refused(
     given = ["--task", "hopper-medium-expert", "--output", str(tmp_path), "--agents", "gtp"]
     assert cli.run(compare.main, given) == 2
     assert "agents.json cannot be read: delete it to start over" in capsys.readouterr().err
+
+
+def test_gtp_without_guidance_is_compared_by_its_label(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--agents", "gtp-clone", "gtp", "--timed-updates", "1", "--rounds", "1"]
+    assert call(dataset, tmp_path, *more) == 0
+    assert "gtp-clone is gtp with eta = 0: the same agent without" in capsys.readouterr().out
+    whole = json.loads((tmp_path / "compare-pointmaze-demo" / "comparison.json").read_text())
+    assert [row["agent"] for row in whole["scores"]] == ["gtp", "gtp-clone"] == [*whole["costs"]]
+    kept = json.loads((tmp_path / "compare-pointmaze-demo" / "agents.json").read_text())
+    settings = {name: facts["protocol"]["settings"] for name, facts in kept.items()}
+    assert settings["gtp-clone"] == settings["gtp"] | {"eta": [0.0]} != settings["gtp"]
+    # Without a critic a clone has nothing to choose by.
+    given = compare.Options(task="pointmaze-demo", num_candidates=3)
+    changes = [compare.changes_of(x, compare.protocol(given), given) for x in ("gtp", "gtp-clone")]
+    assert changes == [{"num_candidates": 3}, {"eta": (0.0,)}]
+
+
+def test_labels_are_the_registrys_and_those_that_were_added() -> None:
+    assert compare.chosen_agents(["all"]) == compare.chosen_agents(["gtp", "all"])
+    assert compare.chosen_agents(["all", "gtp-clone"])[:3] == ["gtp", "gtp-clone", "bc"]
+    with pytest.raises(UserError, match="gtp-clon"):
+        compare.chosen_agents(["all", "gtp-clon"])
 
 
 def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
