@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_runs import SETTINGS, add_scores, config
+from fake_runs import SETTINGS, scored_run
 
 from gtp_fast import cli, report, tasks
 from gtp_fast.errors import UserError
-from gtp_fast.runs import Run
-from gtp_fast.runs.metrics import MetricsLog
-from gtp_fast.studies import curves, groups, losses, page, tables
+from gtp_fast.studies import groups, page, tables
 from gtp_fast.studies.protocol import Protocol, Study
-from gtp_fast.system import figure
-
-
-def scored(folder: Path, returns: dict[int, list[list[float]]], **changes: object) -> Run:
-    """Make a run folder with evaluations: step -> returns [S, N]."""
-    folder.mkdir()
-    run = Run(folder)
-    run.write_config(config(**changes))
-    for step, figures in returns.items():
-        add_scores(run, step, figures, run.config()["seeds"])
-    return run
 
 
 def cells(text: str, row: int) -> list[str]:
@@ -36,7 +21,7 @@ def cells(text: str, row: int) -> list[str]:
 
 def test_figures_of_last_and_best(tmp_path: Path) -> None:
     returns = {50: [[1, 1, 1], [1, 1, 0]], 100: [[1, 1, 0], [0, 1, 0]]}
-    run = scored(tmp_path / "a", returns)
+    run = scored_run(tmp_path / "a", returns)
     text = tables.run_table(groups.collect([str(run)]))
     last, best = cells(text, 0), cells(text, 1)
     assert last[:9] == ["pointmaze-umaze", "some/set-v0", "gtp", "100", "last", "2", "3", "3", "1"]
@@ -47,20 +32,20 @@ def test_figures_of_last_and_best(tmp_path: Path) -> None:
 
 
 def test_a_row_says_how_many_episodes_it_is_of(tmp_path: Path) -> None:
-    run = scored(tmp_path / "a", {50: [[1, 0, 1]] * 2, 80: [[1.0]] * 2}, seeds=[4, 7])
+    run = scored_run(tmp_path / "a", {50: [[1, 0, 1]] * 2, 80: [[1.0]] * 2}, seeds=[4, 7])
     text = tables.run_table(groups.collect([str(run)]))
     # The run has three an evaluation; the one at 80 had less time.
     assert [cells(text, row)[6] for row in (0, 1)] == ["1", "3"]
 
 
 def test_scores_are_normalised_by_the_tasks_reference(tmp_path: Path) -> None:
-    run = scored(tmp_path / "a", {10: [[3234.3, -20.272305]]}, task="hopper-medium", seeds=[0])
+    run = scored_run(tmp_path / "a", {10: [[3234.3, -20.272305]]}, task="hopper-medium", seeds=[0])
     assert cells(tables.run_table(groups.collect([str(run)])), 0)[9] == "50.0"
 
 
 def test_runs_that_differ_in_their_seeds_only_become_one_row(tmp_path: Path) -> None:
     paths = [
-        str(scored(tmp_path / str(seed), {100: [[float(seed == 1)]]}, seeds=[seed]))
+        str(scored_run(tmp_path / str(seed), {100: [[float(seed == 1)]]}, seeds=[seed]))
         for seed in (0, 1, 2)
     ]
     (group,) = groups.collect(paths)
@@ -80,14 +65,16 @@ def test_runs_that_differ_in_their_seeds_only_become_one_row(tmp_path: Path) -> 
     ],
 )
 def test_other_runs_keep_rows_of_their_own(tmp_path: Path, changes: dict[str, object]) -> None:
-    first = scored(tmp_path / "a", {100: [[1.0]]}, seeds=[4])
-    other = scored(tmp_path / "b", {100: [[1.0]]}, **({"seeds": [5]} | changes))
+    first = scored_run(tmp_path / "a", {100: [[1.0]]}, seeds=[4])
+    other = scored_run(tmp_path / "b", {100: [[1.0]]}, **({"seeds": [5]} | changes))
     assert len(groups.collect([str(first), str(other)])) == 2
 
 
 def test_labels_show_the_settings_that_differ(tmp_path: Path) -> None:
-    clone = scored(tmp_path / "a", {9: [[0.0], [0.0]]}, agent_settings=SETTINGS | {"eta": [0.0]})
-    guided = scored(tmp_path / "b", {9: [[1.0], [1.0]]})
+    clone = scored_run(
+        tmp_path / "a", {9: [[0.0], [0.0]]}, agent_settings=SETTINGS | {"eta": [0.0]}
+    )
+    guided = scored_run(tmp_path / "b", {9: [[1.0], [1.0]]})
     found = groups.collect([str(clone), str(guided)])
     assert groups.labels(found) == ["gtp (eta=0)", "gtp (eta=1)"]
     assert [group.clones for group in found] == [True, False]
@@ -106,16 +93,16 @@ def test_a_run_that_nothing_guides_is_a_clone(
     tmp_path: Path, changes: dict[str, object], clones: bool
 ) -> None:
     unguided = SETTINGS | {"trajectory_eta": 0.0, "advantage_start": None}
-    run = scored(tmp_path / "a", {9: [[0.0], [0.0]]}, agent_settings=unguided | changes)
+    run = scored_run(tmp_path / "a", {9: [[0.0], [0.0]]}, agent_settings=unguided | changes)
     (group,) = groups.collect([str(run)])
     assert group.clones == clones
 
 
 def test_a_run_from_before_a_setting_had_its_default(tmp_path: Path) -> None:
     young = SETTINGS | {"act_by": "map", "value_by": "samples", "lambda_flow": [1.0]}
-    old = scored(tmp_path / "a", {9: [[0.0]]}, seeds=[0])
-    same = scored(tmp_path / "b", {9: [[1.0]]}, seeds=[1], agent_settings=young)
-    other = scored(
+    old = scored_run(tmp_path / "a", {9: [[0.0]]}, seeds=[0])
+    same = scored_run(tmp_path / "b", {9: [[1.0]]}, seeds=[1], agent_settings=young)
+    other = scored_run(
         tmp_path / "c", {9: [[1.0]]}, seeds=[2], agent_settings=young | {"act_by": "euler"}
     )
     found = groups.collect([str(old), str(same), str(other)])
@@ -134,8 +121,8 @@ def test_a_study_from_before_a_setting_goes_on(tmp_path: Path) -> None:
 
 
 def test_several_tasks_get_a_row_together(tmp_path: Path) -> None:
-    maze = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
-    hopper = scored(tmp_path / "b", {10: [[3234.3], [3234.3]]}, task="hopper-medium")
+    maze = scored_run(tmp_path / "a", {10: [[1.0], [0.0]]})
+    hopper = scored_run(tmp_path / "b", {10: [[3234.3], [3234.3]]}, task="hopper-medium")
     row = cells(tables.run_table(groups.collect([str(maze), str(hopper)])), 4)
     assert row[0] == "all 2"
     # Scores 100, 0 and 100, 100: only the maze's two can change in the bootstrap.
@@ -143,8 +130,8 @@ def test_several_tasks_get_a_row_together(tmp_path: Path) -> None:
 
 
 def test_the_row_over_tasks_gives_each_one_weight(tmp_path: Path) -> None:
-    many = scored(tmp_path / "a", {10: [[1.0]] * 5}, seeds=[0, 1, 2, 3, 4])
-    one = scored(tmp_path / "b", {10: [[-20.272305]]}, seeds=[0], task="hopper-medium")
+    many = scored_run(tmp_path / "a", {10: [[1.0]] * 5}, seeds=[0, 1, 2, 3, 4])
+    one = scored_run(tmp_path / "b", {10: [[-20.272305]]}, seeds=[0], task="hopper-medium")
     paths = [str(many), str(one)]
     # Scores 100 of five seeds and 0 of one, whose spread is unknown.
     assert cells(tables.run_table(groups.collect(paths)), 4)[9] == "50.0"
@@ -156,9 +143,9 @@ def test_the_row_over_tasks_gives_each_one_weight(tmp_path: Path) -> None:
 def test_the_row_over_tasks_leaves_out_those_without_references(tmp_path: Path) -> None:
     facts = tasks.find("hopper-medium").without_reference("Toy-v0").facts()
     runs = {
-        "maze": scored(tmp_path / "a", {10: [[1.0], [0.0]]}),
-        "hopper": scored(tmp_path / "b", {10: [[3234.3], [3234.3]]}, task="hopper-medium"),
-        "raw": scored(tmp_path / "c", {10: [[1e6], [1e6]]}, task="raw", task_facts=facts | {
+        "maze": scored_run(tmp_path / "a", {10: [[1.0], [0.0]]}),
+        "hopper": scored_run(tmp_path / "b", {10: [[3234.3], [3234.3]]}, task="hopper-medium"),
+        "raw": scored_run(tmp_path / "c", {10: [[1e6], [1e6]]}, task="raw", task_facts=facts | {
             "name": "raw"}),
     }  # fmt: skip
     text = tables.run_table(groups.collect(list(map(str, runs.values()))))
@@ -171,91 +158,25 @@ def test_the_row_over_tasks_leaves_out_those_without_references(tmp_path: Path) 
 
 def test_a_task_with_two_units_names_the_row_without_references(tmp_path: Path) -> None:
     facts = tasks.find("hopper-medium").without_reference("Toy-v0").facts()
-    preset = scored(tmp_path / "a", {10: [[1.0], [0.0]]}, task="hopper-medium")
-    raw = scored(tmp_path / "b", {10: [[1.0], [0.0]]}, task="hopper-medium", task_facts=facts)
+    preset = scored_run(tmp_path / "a", {10: [[1.0], [0.0]]}, task="hopper-medium")
+    raw = scored_run(tmp_path / "b", {10: [[1.0], [0.0]]}, task="hopper-medium", task_facts=facts)
     (ours, theirs) = groups.labels(found := groups.collect([str(preset), str(raw)]))
     assert ours != theirs
     assert f"hopper-medium, {theirs}: of the success rate" in tables.run_table(found)
 
 
 def test_a_step_that_only_some_seeds_reached_is_no_result(tmp_path: Path) -> None:
-    first = scored(tmp_path / "a", {50: [[1.0]], 100: [[1.0]]}, seeds=[0])
-    other = scored(tmp_path / "b", {50: [[0.0]]}, seeds=[1])
+    first = scored_run(tmp_path / "a", {50: [[1.0]], 100: [[1.0]]}, seeds=[0])
+    other = scored_run(tmp_path / "b", {50: [[0.0]]}, seeds=[1])
     (group,) = groups.collect([str(first), str(other)])
     assert group.steps() == [50]
-
-
-def test_the_plot_shows_curve_clone_and_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    from matplotlib.figure import Figure
-
-    drawn: list[Figure] = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))
-    )
-    settings = SETTINGS | {"eta": [0.0]}
-    clone = scored(tmp_path / "a", {100: [[0.0, 1.0], [0.0, 1.0]]}, agent_settings=settings)
-    guided = scored(tmp_path / "b", {50: [[0.0, 1.0], [1.0, 1.0]], 100: [[1.0, 1.0], [1.0, 1.0]]})
-    guided.write_summary({"data_success_rate": 0.25, "dataset": "named/set-v0"})
-    path = curves.learning_curve(guided, clone)
-    assert path == guided.path / "learning_curve.png"
-    assert path.read_bytes()[:4] == b"\x89PNG"
-    (axis,) = drawn[0].axes
-    lines = {line.get_label(): line.get_ydata() for line in axis.lines}
-    assert list(lines["gtp (eta=1)"]) == [75.0, 100.0]
-    assert set(lines["behaviour cloning"]) == {50.0}
-    assert set(lines["the data's own policy"]) == {25.0}
-    assert "named/set-v0" in axis.get_title()
-    assert axis.get_ylabel() == "success rate (%)"
-
-
-def test_scores_and_raw_figures_of_one_task_have_panels_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    from matplotlib.figure import Figure
-
-    drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: drawn.append(self))
-    returns = {50: [[1.0], [0.0]], 100: [[1.0], [1.0]]}
-    facts = tasks.find("hopper-medium").without_reference("Toy-v0").facts()
-    paths = [
-        str(scored(tmp_path / "a", returns, task="hopper-medium")),
-        str(scored(tmp_path / "b", returns, task="hopper-medium", task_facts=facts)),
-    ]
-    curves.draw(groups.collect(paths), tmp_path / "plot.png")
-    units = ["normalised return", "success rate (%)"]
-    assert [axis.get_ylabel() for axis in drawn[0].axes] == units
-    assert all(len(axis.lines) == 1 for axis in drawn[0].axes)
-    page.write(paths, tmp_path / "page.html")
-    text = (tmp_path / "page.html").read_text()
-    shown = text[text.index('id="curves"') :]
-    for unit in units:
-        assert f"{unit}, trained on" in text
-        assert unit in shown[: shown.index("</section>")]
-
-
-def test_drawing_leaves_the_callers_backend_alone(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    curves.learning_curve(scored(tmp_path / "a", {10: [[1.0], [0.0]]}))
-    assert "matplotlib.pyplot" not in sys.modules
-
-
-def test_missing_matplotlib_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"pip install 'gtp_fast\[plot\]'"):
-        curves.draw(groups.collect([str(run)]), tmp_path / "plot.png")
 
 
 def test_the_command_prints_the_table_and_writes_the_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    run = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
+    run = scored_run(tmp_path / "a", {10: [[1.0], [0.0]]})
     picture = tmp_path / "curve.svg"
     assert cli.run(report.main, [str(run), "--plot", str(picture)]) == 0
     assert "some/set-v0" in capsys.readouterr().out
@@ -265,46 +186,20 @@ def test_the_command_prints_the_table_and_writes_the_plot(
 def test_runs_without_scores_and_odd_plots_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = scored(tmp_path / "a", {})
+    run = scored_run(tmp_path / "a", {})
     assert cli.run(report.main, [str(run)]) == 2
     assert "has not been evaluated yet" in capsys.readouterr().err
     assert cli.run(report.main, []) == 2
-    done = scored(tmp_path / "b", {10: [[1.0], [0.0]]})
+    done = scored_run(tmp_path / "b", {10: [[1.0], [0.0]]})
     assert cli.run(report.main, [str(done), "--plot", str(tmp_path / "none" / "x.svg")]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["x", "x.doc"])
-def test_a_plot_without_a_kind_is_refused_before_anything_is_read(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    done = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
-    monkeypatch.setattr(groups, "collect", lambda *_, **__: pytest.fail("read in vain"))
-    assert cli.run(report.main, [str(done), "--plot", str(tmp_path / name)]) == 2
-    assert f"{name} is no name of a figure: let it end in .png" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_plot_beside_a_page_leaves_out_runs_without_scores(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("matplotlib")
-    none = scored(tmp_path / "a", {}, agent_settings=SETTINGS | {"k": 2})
-    done = scored(tmp_path / "b", {10: [[1.0], [0.0]]})
-    out = ["--html", str(tmp_path / "x.html"), "--plot", str(tmp_path / "x.svg")]
-    assert cli.run(report.main, [str(none), str(done), *out]) == 0
-    assert "<svg" in (tmp_path / "x.svg").read_text() and (tmp_path / "x.html").exists()
-    capsys.readouterr()
-    assert cli.run(report.main, [str(none), *out]) == 2
-    assert "No run has been evaluated yet" in capsys.readouterr().err
-
-
 def test_unusual_ways_to_act_have_columns_of_their_own(tmp_path: Path) -> None:
-    usual = scored(tmp_path / "a", {10: [[1.0], [0.0]]})
+    usual = scored_run(tmp_path / "a", {10: [[1.0], [0.0]]})
     assert "noise_scale" not in tables.run_table(groups.collect([str(usual)]))
     ways = {"noise_scale": 0.0, "num_candidates": 4, "candidate_rule": "mean", "act_by": "euler"}
-    other = scored(tmp_path / "b", {10: [[1.0], [0.0]]}, agent_settings=SETTINGS | ways)
+    other = scored_run(tmp_path / "b", {10: [[1.0], [0.0]]}, agent_settings=SETTINGS | ways)
     text = tables.run_table(groups.collect([str(usual), str(other)]))
     head = [cell.strip() for cell in text.splitlines()[0].strip("|").split("|")]
     at = [head.index(name) for name in ways]
@@ -313,65 +208,7 @@ def test_unusual_ways_to_act_have_columns_of_their_own(tmp_path: Path) -> None:
 
 
 def test_runs_without_a_common_step_keep_rows_of_their_own(tmp_path: Path) -> None:
-    first = scored(tmp_path / "a", {100: [[1.0]]}, seeds=[4])
-    stopped = scored(tmp_path / "b", {60: [[0.0]]}, seeds=[5])
+    first = scored_run(tmp_path / "a", {100: [[1.0]]}, seeds=[4])
+    stopped = scored_run(tmp_path / "b", {60: [[0.0]]}, seeds=[5])
     found = groups.collect([str(first), str(stopped)])
     assert [cells(tables.run_table(found), row)[3] for row in (0, 2)] == ["100", "60"]
-
-
-def test_losses_are_drawn_from_the_metrics(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("matplotlib")
-    run = scored(tmp_path / "a", {}, seeds=[4, 7])
-    out = tmp_path / "losses.svg"
-    with pytest.raises(UserError, match="No run has a loss"):
-        report.main([str(run), "--plot", str(out), "--losses"])
-    with pytest.raises(UserError, match="--losses says what --plot draws"):
-        report.main([str(run), "--losses"])
-    log = MetricsLog(run.metrics, (4, 7))
-    for step in range(1, 501):
-        log.write(step, {"critic_loss": [step, 3.0 * step], "q": 1.0})
-    assert report.main([str(run), "--plot", str(out), "--losses"]) == 0
-    assert f"plot: {out}" in capsys.readouterr().out and out.stat().st_size > 1000
-    steps, values = losses.curve(losses.joined(groups.collect([str(run)], True)[0]), "critic_loss")
-    # Means over the seeds are 2 step; each point is the mean of three neighbours.
-    assert len(steps) == 167 and steps[:2].tolist() == [3, 6] and steps[-1] == 500
-    assert values[:2].tolist() == [4, 10] and values[-1] == 999
-
-
-def test_a_loss_that_nothing_trains_has_no_panel(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    run, out = scored(tmp_path / "a", {}, seeds=[4]), tmp_path / "losses.svg"
-    log = MetricsLog(run.metrics, (4,))
-    log.write(500, {"critic_loss": 0.0, "flow_loss": 2.0})
-    log.write(500, {"weight_ess": 1.0})
-    paths = [str(run)]
-    assert report.main([*paths, "--plot", str(out), "--losses"]) == 0
-    drawn = out.read_text()
-    assert "flow loss" in drawn and "critic loss" not in drawn
-    assert report.main([*paths, "--html", str(tmp_path / "page.html")]) == 0
-    page = (tmp_path / "page.html").read_text()
-    assert "Flow loss" in page and "Critic loss" not in page
-    trained = scored(tmp_path / "b", {}, seeds=[4], agent_settings=SETTINGS | {"k": 2})
-    MetricsLog(trained.metrics, (4,)).write(500, {"critic_loss": 1.0, "flow_loss": 2.0})
-    assert report.main([*paths, str(trained), "--plot", str(out), "--losses"]) == 0
-    assert "critic loss" in out.read_text()
-
-
-def test_a_loss_of_one_row_is_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("matplotlib")
-    figures: list[Any] = []
-
-    def kept(width: float, height: float) -> Any:
-        made = figure.figure(width, height)
-        figures.append(made[0])
-        return made
-
-    monkeypatch.setattr(losses, "canvas", kept)
-    run = scored(tmp_path / "a", {}, seeds=[4])
-    log = MetricsLog(run.metrics, (4,))
-    for step in (500, 1000):
-        log.write(step, {"flow_loss": 2.0})
-        losses.draw(groups.collect([str(run)], True), tmp_path / "losses.svg")
-    assert [made.axes[0].lines[0].get_marker() for made in figures] == ["o", "None"]

@@ -76,3 +76,13 @@ def add_scores(run: Run, step: int, returns: list[list[float]], seeds: list[int]
         np.arange(figures.shape[1]),
     )
     EvaluationLog(run.evaluations, step).append(step, evaluation)
+
+
+def scored_run(folder: Path, returns: dict[int, list[list[float]]], **changes: object) -> Run:
+    """Make a run folder with evaluations: step -> returns [S, N]."""
+    folder.mkdir()
+    run = Run(folder)
+    run.write_config(config(**changes))
+    for step, figures in returns.items():
+        add_scores(run, step, figures, run.config()["seeds"])
+    return run

@@ -77,3 +77,15 @@ def flat(steps: int = 12, width: int = 3) -> dict[str, np.ndarray]:
         "terminals": time == 3,
         "timeouts": time == 7,
     }
+
+
+def hopper(root: Path, monkeypatch: pytest.MonkeyPatch, level: str, steps: int) -> Path:
+    """Write Minari's set of hopper at a level, one episode of so many steps; return its folder."""
+    rng = np.random.default_rng(steps)
+    episode = EpisodeBuffer(
+        id=0, observations=rng.standard_normal((steps + 1, 11)),
+        actions=rng.uniform(-1, 1, (steps, 3)).astype(np.float32), rewards=np.ones(steps),
+        terminations=np.arange(steps) == steps - 1, truncations=np.zeros(steps, bool),
+    )  # fmt: skip
+    space = gym.spaces.Box(-np.inf, np.inf, (11,), np.float64)
+    return save(root, monkeypatch, f"mujoco/hopper/{level}-v0", [episode], space, 3)
