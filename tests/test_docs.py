@@ -274,6 +274,21 @@ def test_the_figures_of_the_long_run_are_the_committed_ones() -> None:
     assert f"scores {', '.join(f'{score:.1f}' for score in scores.values())} after each" in page
 
 
+def test_the_figures_of_the_papers_own_settings_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "guidance.md").read_text()
+    found = json.loads((ROOT / "docs" / "paper_run.json").read_text())
+    kinds = {"normalised_return": ("score", 1), "weight_ess": ("`weight_ess`", 3)}
+    kinds |= {"weight_correlation": ("`weight_correlation`", 2)}
+    for key, (words, digits) in (
+        kinds | {"weight_correlation": ("`weight_correlation`", 2)}
+    ).items():
+        (curve,) = found[key].values()
+        shown = [f"{abs(round(value, digits)):.{digits}f}" for value in curve.values()]
+        assert f"| {words} | {' | '.join(shown)} |" in page
+    for score in found["acting_otherwise"]["normalised_return"].values():
+        assert f"{score:.1f}" in page
+
+
 def test_the_figures_of_both_widths_are_the_committed_ones() -> None:
     page = (ROOT / "docs" / "guidance.md").read_text()
     table = page[page.index("### Few data") : page.index("### Weight decay")]
