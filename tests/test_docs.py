@@ -279,9 +279,7 @@ def test_the_figures_of_the_papers_own_settings_are_the_committed_ones() -> None
     found = json.loads((ROOT / "docs" / "paper_run.json").read_text())
     kinds = {"normalised_return": ("score", 1), "weight_ess": ("`weight_ess`", 3)}
     kinds |= {"weight_correlation": ("`weight_correlation`", 2)}
-    for key, (words, digits) in (
-        kinds | {"weight_correlation": ("`weight_correlation`", 2)}
-    ).items():
+    for key, (words, digits) in kinds.items():
         (curve,) = found[key].values()
         shown = [f"{abs(round(value, digits)):.{digits}f}" for value in curve.values()]
         assert f"| {words} | {' | '.join(shown)} |" in page
