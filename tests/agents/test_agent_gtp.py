@@ -36,6 +36,10 @@ VARIANTS = {
     "clipped": replace(TINY, max_gradient_norm=0.01),
     "clones": replace(TINY, eta=(0.0,)),
     "weight decay": replace(TINY, weight_decay=5.0),
+    "decay, two rates of averages": replace(TINY, cosine_decay=True, ema_rate=0.2),
+    "other times and scale": replace(
+        TINY, precondition="cm", sigma_data=0.8, t_min=0.01, t_max=20.0, k=3
+    ),
 }
 
 
