@@ -24,7 +24,7 @@ SHORT = ["--task", "hopper-medium", "--steps", "1000"]
         ),
         (["--objective", "linear-q", "--eta", "2"], "--eta does nothing with --objective linear-q"),
         (["--preset", "paper", "--trajectory-piece", "25"], "--trajectory-piece does nothing"),
-        (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
+        (["--advantage-start", "1000"], "lies behind the last of 1,000 updates"),
         (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
     ],
 )
@@ -98,7 +98,8 @@ def test_an_option_that_the_run_does_not_read_is_refused(words: str, said: str) 
      "--objective flow --solver-steps 3 --u-mode adjacent", "--lambda-q 0.01",
      "--agent diffusion-ql --eta 0 --max-q-backup 0", "--first-nodes 9",
      "--objective solver --solver heun --solver-steps 2 --u-mode uniform --huber",
-     "--first-nodes 600 --last-nodes 600", "--agent diffusion-ql --max-q-backup 3"],
+     "--first-nodes 600 --last-nodes 600", "--agent diffusion-ql --max-q-backup 3",
+     "--advantage-start 999"],
 )  # fmt: skip
 def test_an_option_that_the_run_reads_is_taken(words: str) -> None:
     config.parse([*SHORT, *words.split()])
