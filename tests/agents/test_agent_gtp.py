@@ -111,6 +111,10 @@ def test_seeds_start_and_draw_apart() -> None:
         for i in range(len(rows)):
             for j in range(i):
                 assert (rows[i] == rows[j]).float().mean() < 0.01
+    # Weights of two networks of a seed have the sign of each other by chance alone.
+    count = critic.shape[1]
+    for other in critic[:2]:
+        assert 0.3 < (online[0, :count].sign() == other.sign()).float().mean() < 0.7
     bound = 1 / (2 + 32 + 3) ** 0.5
     first = agent.actor.views["layer0.weight"].detach()
     assert first.abs().max() <= bound
