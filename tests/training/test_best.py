@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,13 +101,18 @@ def test_the_best_checkpoint_outlives_an_end_of_the_process_at_it(
     assert run.summary["best_mean_score"] == 4.0
 
 
-def test_a_best_figure_without_its_checkpoint_is_none(place: dict[str, Any]) -> None:
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_best_figure_without_its_checkpoint_is_none(place: dict[str, Any], marked: bool) -> None:
     ending = Ending(20)
     returns(4.0, 1.0, 2.0, 3.0)
     with pytest.raises(Ended):
         gtp_fast.fit(**place, callbacks=[ending])
-    # As in folders of earlier versions: the best figure is logged, and nothing is marked.
-    (ending.folder / "checkpoints" / "best.json").unlink()
+    checkpoints = ending.folder / "checkpoints"
+    if marked:
+        shutil.rmtree(checkpoints / "step_000000010")
+    else:
+        # As in folders of earlier versions: the best figure is logged, and nothing is marked.
+        (checkpoints / "best.json").unlink()
     run = again(place, ending.folder)
     assert checkpoint.load(run, "best").step == 40
 
