@@ -121,11 +121,11 @@ def test_a_rule_for_one_candidate_is_refused(rule: str) -> None:
 
 
 def test_candidates_of_a_run_without_a_critic_are_refused_with_what_brings_one() -> None:
-    words = [*SHORT, "--num-candidates", "4"]
+    words = [*SHORT, "--num-candidates", "2"]
     with pytest.raises(UserError, match="this run trains none: add --advantage-start 0, leave it"):
         config.parse(words)
     for more in (["--advantage-start", "0"], ["--eta", "2"], ["--candidate-rule", "mean"]):
-        assert config.parse([*words, *more]).agent.num_candidates == 4
+        assert config.parse([*words, *more]).agent.num_candidates == 2
 
 
 def test_a_default_eta_that_is_given_changes_no_run_and_says_what_it_lacks(
