@@ -54,12 +54,13 @@ def test_euler_is_the_solver_of_the_learned_flow() -> None:
 
 
 def test_the_run_decides_and_a_call_may_choose_otherwise() -> None:
-    own = build(replace(TINY, act_by="euler"), (0, 1))
+    of_time = {"sigma_data": 0.8, "t_min": 0.01, "t_max": 20.0}
+    own = build(replace(TINY, act_by="euler", **of_time), (0, 1))
     assert own.acting().act_by == "euler" and own.acting(act_by="map").act_by == "map"
     for weights, k in (("ema", None), ("online", 7)):
         found = own.acting_policy(weights, k)
         assert found.k == (k or TINY.k)
-        times = reference.flow_times(found.k, dtype=torch.float64).tolist()
+        times = reference.flow_times(found.k, **of_time, dtype=torch.float64).tolist()
         wanted = own.folded(weights, k, reference.euler_plan, tuple(times))
         assert torch.equal(found.flatten(), wanted.flatten())
         jumps = own.acting_policy(weights, k, act_by="map")

@@ -36,6 +36,10 @@ VARIANTS = {
     "clipped": replace(TINY, max_gradient_norm=0.01),
     "clones": replace(TINY, eta=(0.0,)),
     "weight decay": replace(TINY, weight_decay=5.0),
+    "decay, two rates of averages": replace(TINY, cosine_decay=True, ema_rate=0.2),
+    "other times and scale": replace(
+        TINY, precondition="cm", sigma_data=0.8, t_min=0.01, t_max=20.0, k=3
+    ),
 }
 
 
@@ -107,6 +111,10 @@ def test_seeds_start_and_draw_apart() -> None:
         for i in range(len(rows)):
             for j in range(i):
                 assert (rows[i] == rows[j]).float().mean() < 0.01
+    # Weights of two networks of a seed have the sign of each other by chance alone.
+    count = critic.shape[1]
+    for other in critic[:2]:
+        assert 0.3 < (online[0, :count].sign() == other.sign()).float().mean() < 0.7
     bound = 1 / (2 + 32 + 3) ** 0.5
     first = agent.actor.views["layer0.weight"].detach()
     assert first.abs().max() <= bound

@@ -9,6 +9,7 @@ import pytest
 import torch
 from agent_cases import TINY, build, make_table, run, synthetic_table
 from objective_cases import CASES, double, each
+from plain_objectives import PlainObjective
 
 from gtp_fast import reference
 from gtp_fast.agents.gtp import GTP, objectives, update
@@ -34,10 +35,10 @@ def gradient(
 
 
 def displace(agent: GTP) -> None:
-    """Move the moving average away from the actor, as training would."""
-    flat = agent.actor.average.flat
-    shift = torch.sin(torch.arange(flat.numel(), dtype=flat.dtype)).view_as(flat)
-    flat.add_(0.05 * shift)
+    """Move the moving averages away from actor and critic, as training would."""
+    for learner in (agent.actor, agent.critic.learner):
+        flat = learner.average.flat
+        flat.add_(0.05 * torch.sin(torch.arange(flat.numel(), dtype=flat.dtype)).view_as(flat))
 
 
 @each
@@ -56,6 +57,22 @@ def test_the_map_of_a_point_mass_costs_nothing(case: str) -> None:
     for name, term in terms.items():
         if name != "guidance_loss":
             assert float(term.abs().max()) < 1e-12, name
+
+
+@each
+def test_terms_are_those_of_points_in_place_of_displacements(case: str) -> None:
+    of_time = {"sigma_data": 0.8, "t_min": 0.01, "t_max": 20.0}
+    agent = double(replace(CASES[case], batch_size=64, **of_time))
+    displace(agent)
+    agent.prepare(4)
+    agent.advance(0, synthetic_table())
+    batch = agent.batch(synthetic_table(), 0)
+    w = 1 + batch.reward.square()
+    objective = objectives.find(agent.config) or objectives.jumps_to(objectives.anchored_target)
+    found = objective(agent, batch, w, 0)
+    for name, value in PlainObjective(agent, batch, 0).terms(w).items():
+        # The derivative of mean flow is one by differences here.
+        assert torch.allclose(found[name], value, rtol=1e-6 if case == "mean-flow" else 1e-9), name
 
 
 class ExactNetwork:
@@ -181,8 +198,9 @@ def test_only_the_actor_learns_from_the_actor_loss(case: str) -> None:
 
 
 def test_guidance_is_minus_q_of_own_actions_and_takes_no_weights() -> None:
-    agent = double(replace(CASES["linear-q"], eta=(3.0,), lambda_q=(1.0,)))
+    agent = double(replace(CASES["linear-q"], eta=(3.0,), lambda_q=(0.25, 2.0), t_max=20.0))
     assert torch.equal(agent.eta, torch.zeros_like(agent.eta))
+    displace(agent)
     agent.prepare(4)
     agent.advance(0, synthetic_table())
     batch = agent.batch(synthetic_table(), 0)
@@ -190,7 +208,7 @@ def test_guidance_is_minus_q_of_own_actions_and_takes_no_weights() -> None:
     noise = agent.chain_noise(0, Stream.GUIDANCE, TINY.batch_size)
     action = reference.folded_sample(agent.folded("online"), batch.observation, noise)
     q = agent.critic.values(batch.observation, action).amin(0).mean(1)
-    assert torch.allclose(terms["guidance_loss"], -q, rtol=1e-9)
+    assert torch.allclose(terms["guidance_loss"], -torch.tensor([0.25, 2.0]) * q, rtol=1e-9)
 
 
 def test_consistency_jumps_to_time_zero_from_every_u() -> None:

@@ -6,6 +6,7 @@ reports are those of known weights.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -112,6 +113,17 @@ def guidance(agent: Agent, actions: list[list[float]]) -> float:
         for twin in (first, second)
     )
     return -plain.mean(values) / plain.mean([abs(v) for v in scale])
+
+
+def test_several_next_actions_are_valued_in_their_own_state() -> None:
+    agent = build("diffusion-ql")
+    batch = agent.batch(table(), 0)
+    actions = torch.linspace(-1, 1, 12, dtype=torch.float64).view(1, 6, 2)
+    found = agent.critic.next_values(batch, actions)
+    for twin, copy, row in itertools.product(range(2), range(3), range(2)):
+        state, action = batch.next_observation[0, row], actions[0, 2 * copy + row]
+        wanted = q(agent, twin, state.tolist(), action.tolist(), True)
+        assert found[twin, 0, copy, row].item() == exact(wanted)
 
 
 @pytest.mark.parametrize("backups", [0, 3])

@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "weights later": {"advantage_start": 3},
     "jumps by their gap": {"consistency_weight": "gap", "u_mode": "uniform"},
     "jumps by the nodes": {"consistency_weight": "nodes", "last_nodes": 40},
+    "other times": {"t_min": 0.01, "t_max": 20.0, "sigma_data": 0.8, "precondition": "cm"},
 }
 
 

@@ -41,6 +41,20 @@ def test_adam_is_the_one_of_torch(weight_decay: float) -> None:
         assert torch.allclose(average, expected_average, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize(("length", "share"), [(2.0, 0.25), (0.1, 1.0), (0.0, 1.0)])
+def test_a_gradient_is_shortened_to_the_largest_norm_and_never_lengthened(
+    length: float, share: float
+) -> None:
+    gradient = length * torch.tensor([[0.6, -0.8]], dtype=torch.float64)
+    kept, first = gradient.clone(), torch.zeros_like(gradient)
+    others = torch.zeros_like(gradient), torch.zeros_like(gradient)
+    healthy = torch.zeros(1, dtype=torch.bool)
+    norm = plain(torch.ones_like(first), kept, first, *others, 1, torch.ones(1), 0.0, 0.5, healthy)
+    assert norm.item() == pytest.approx(length)
+    # After one step from 0 the first moment is a tenth of the gradient that was taken.
+    assert torch.allclose(first, 0.1 * share * gradient, rtol=1e-5, atol=0)
+
+
 def test_average_forgets_its_start_geometrically() -> None:
     start, online, rate = noise(1, 4, 1, step=11), noise(1, 4, 1, step=12), 0.005
     average, parameter = start.clone()[..., 0], online.clone()[..., 0]

@@ -60,6 +60,11 @@ def test_weights_divide_by_it_alone() -> None:
     found = reference.advantage_weights(a, 0.7, maximum=20.0, scale="mad")
     assert torch.allclose(found, wanted, rtol=1e-12)
     assert (found[a <= 0] == 1).all() and found.max() <= 20 * (1 + 1e-12)
+    # Q of the data is A where that of the policy is 0.
+    values = torch.cat((a, 0 * a), 1).expand(2, 2, -1)
+    eta = torch.full((2,), 0.7, dtype=torch.float64)
+    w, _, reported, *_ = reference.weigh(values, eta, 63, 20.0, "mad")
+    assert torch.equal(w, found) and torch.equal(reported, scale[:, 0])
 
 
 @needs_native

@@ -29,6 +29,20 @@ def test_a_batch_is_whole_rows_split_into_their_fields() -> None:
 
 
 @needs_native
+def test_a_word_at_the_bound_of_a_lot_draws_the_lots_own_row() -> None:
+    table = synthetic_table()
+    first, second, *_ = (int(word) for word in philox.words(keys(1), STEP, 0, 1, 1))
+    own = first * 64 >> 32
+    other = (own + 1) % 64
+    for bound, drawn in ((second, own), (second - 1, other)):
+        signed = bound - 2**32 if bound >= 2**31 else bound
+        lots = replace(table, lots=torch.full((64,), signed * 2**32 + other))
+        for gather in (ops.resolve("reference").gather, ops_gather.native_gather):
+            state, *_ = gather(lots, keys(1), STEP, 0, 1)
+            assert torch.equal(state[0, 0], table.rows[drawn, :3])
+
+
+@needs_native
 @pytest.mark.parametrize("by_lots", [False, True])
 def test_a_batch_is_the_rows_that_the_reference_draws(by_lots: bool) -> None:
     table = synthetic_table()

@@ -148,12 +148,16 @@ def test_a_word_at_a_bound_of_the_cdf_belongs_to_the_node_above() -> None:
 
 @pytest.mark.parametrize("u_mode", reference.U_MODES)
 @pytest.mark.parametrize("kind", reference.PRECONDITIONINGS)
-def test_perturbation_is_the_closed_form(u_mode: str, kind: str) -> None:
+@pytest.mark.parametrize(("sigma_data", "t_min"), [(0.5, 0.002), (0.8, 0.01)])
+def test_perturbation_is_the_closed_form(
+    u_mode: str, kind: str, sigma_data: float, t_min: float
+) -> None:
     seeds, rows, width, count = 2, 200, 3, 11
     keys = philox.key_tensor(range(seeds))
     a = torch.linspace(-1, 1, seeds * rows * width, dtype=torch.float64).view(seeds, rows, width)
     nodes = reference.karras_nodes(count, dtype=torch.float64)
-    p = reference.perturb(a, nodes, count, keys, 9, u_mode=u_mode, kind=kind)
+    of_time = {"kind": kind, "sigma_data": sigma_data, "t_min": t_min}
+    p = reference.perturb(a, nodes, count, keys, 9, u_mode=u_mode, **of_time)
     indices = reference.draw_times(keys, 9, rows, count, u_mode)
     grid = karras(count)
     t, u, tau = (grid[n.numpy()] for n in indices)
@@ -173,7 +177,7 @@ def test_perturbation_is_the_closed_form(u_mode: str, kind: str) -> None:
     assert p.r_u.numpy() == pytest.approx(ratio, rel=1e-12)
     assert p.q_u.numpy() == pytest.approx(1 - ratio, rel=1e-9, abs=1e-14)
     for time, skip, out in ((p.t, p.skip_t, p.out_t), (p.u, p.skip_u, p.out_u)):
-        expected = reference.precondition(time, kind)
+        expected = reference.precondition(time, **of_time)
         assert torch.equal(skip, expected[0])
         assert torch.equal(out, expected[1])
     level = {i: 0.25 * math.log(max(x, 0.002)) for i, x in enumerate(grid)}
@@ -182,9 +186,9 @@ def test_perturbation_is_the_closed_form(u_mode: str, kind: str) -> None:
     assert halves[0].numpy() == pytest.approx(np.stack((levels[0], levels[2]), -1), rel=1e-12)
     assert halves[1].numpy() == pytest.approx(np.stack((levels[0], levels[0]), -1), rel=1e-12)
     assert p.teacher_levels.numpy() == pytest.approx(np.stack(levels[1:], -1), rel=1e-12)
-    scale = reference.precondition(p.t, kind)[2][..., None], reference.precondition(p.u, kind)[2]
-    assert torch.equal(p.student_x, (scale[0] * p.a_t).repeat(1, 2, 1))
-    assert torch.equal(p.teacher_x, scale[1][..., None] * p.a_u)
+    scale_t, scale_u = (reference.precondition(x, **of_time)[2][..., None] for x in (p.t, p.u))
+    assert torch.equal(p.student_x, (scale_t * p.a_t).repeat(1, 2, 1))
+    assert torch.equal(p.teacher_x, scale_u * p.a_u)
 
 
 def test_network_inputs_alone_take_the_compute_dtype() -> None:

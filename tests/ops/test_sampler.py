@@ -67,8 +67,9 @@ def test_sampler_clips_only_its_result() -> None:
         return x
 
     assert reference.sample(phi, noise, times).flatten().tolist() == [-1.0, 0.08, 1.0]
+    assert reference.sample(phi, noise, times, clip=0.05).flatten().tolist() == [-0.05, 0.05, 0.05]
     assert reference.sample(phi, noise, times, clip=None).abs().max() == 240.0
-    assert seen == [240.0] * 4
+    assert seen == [240.0] * 6
 
 
 @pytest.mark.parametrize("kind", reference.PRECONDITIONINGS)

@@ -45,12 +45,13 @@ def test_values_of_a_two_state_chain(mask: float, expected: tuple[float, float])
 
 
 def test_td_loss_backs_up_the_best_of_several_next_actions() -> None:
-    # Twins' best next values are 5 and 4, so the target is 1 + 0.5 * 4 = 3.
-    values = torch.tensor([[[1.0]], [[2.0]]], dtype=torch.float64)
-    following = torch.tensor([[[3.0, 5.0]], [[4.0, 1.0]]], dtype=torch.float64)
-    one = torch.ones(1, 1, dtype=torch.float64)
-    assert reference.td_loss(values, following, one, one, 0.5).tolist() == [5.0]
-    assert reference.td_loss(values, following, one, 0 * one, 0.5).tolist() == [1.0]
+    # The twins' best next values are 5 and 4 of the first row, 1 and 2 of the second:
+    # the targets are 1 + 0.5 * 4 = 3 and 1.5.
+    values = torch.tensor([[[1.0, 0.0]], [[2.0, 0.0]]], dtype=torch.float64)
+    following = torch.tensor([[[3.0, 0.0, 5.0, 1.0]], [[4.0, 2.0, 1.0, -1.0]]]).double()
+    one = torch.ones(1, 2, dtype=torch.float64)
+    assert reference.td_loss(values, following, one, one, 0.5).tolist() == [4.75]
+    assert reference.td_loss(values, following, one, 0 * one, 0.5).tolist() == [1.5]
 
 
 @needs_native

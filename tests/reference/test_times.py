@@ -62,7 +62,7 @@ def test_times_of_the_flow(steps: int, expected: list[float]) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 64])
 @pytest.mark.parametrize(
     ("sigma_data", "t_min", "t_max"),
-    [(0.5, 0.002, 0.3), (1.0, 0.4, 80.0), (0.5, 3.5, 80.0), (1e-4, 0.002, 80.0)],
+    [(0.5, 0.002, 0.3), (1.0, 0.4, 80.0), (0.5, 3.0, 80.0), (0.5, 3.5, 80.0), (1e-4, 0.002, 80.0)],
 )
 def test_times_of_the_flow_descend_within_those_of_training(
     steps: int, sigma_data: float, t_min: float, t_max: float
@@ -113,6 +113,7 @@ def test_every_stage_of_the_schedule_lasts_the_same() -> None:
     [
         (2_000_000, 0.005, 1280),
         (6_000, 0.005, 30),
+        (6_180, 0.005, 31),
         (100, 0.005, 10),
         (0, 0.005, 10),
         (20_000, 0.001, 20),

@@ -128,12 +128,13 @@ def test_better_episodes_are_drawn_more_often() -> None:
 def test_pieces_are_judged_by_their_return_to_go_from_their_own_first_state() -> None:
     table = synthetic_table(length=8)
     # Pieces of 3 rows do not run over the end of an episode of 8.
-    drawn = build(replace(GUIDED, trajectory_piece=3), (0,)).drawn_from(table)
+    pieces = replace(GUIDED, trajectory_piece=3, discount=0.7)
+    drawn = build(pieces, (0,)).drawn_from(table)
     assert drawn.lots is not None
     shares = 64 * reference.alias_shares(drawn.lots).view(8, 8)
     first = torch.arange(64) % 8 % 3 == 0
     rows = table.all()
-    returns = reference.return_to_go(rows.reward, rows.mask, table.episode, GUIDED.discount)
+    returns = reference.return_to_go(rows.reward, rows.mask, table.episode, pieces.discount)
     advantage = trajectory_advantage(returns[first].double(), rows.observation[first])
     weights = reference.trajectory_weights(
         advantage, torch.tensor([3, 3, 2] * 8), GUIDED.trajectory_eta, GUIDED.trajectory_maximum,
@@ -144,7 +145,7 @@ def test_pieces_are_judged_by_their_return_to_go_from_their_own_first_state() ->
     torch.testing.assert_close(
         shares.view(-1) / shares.sum(), wanted / wanted.sum(), rtol=2e-3, atol=0, check_dtype=False
     )
-    whole = build(replace(GUIDED, trajectory_piece=8), (0,)).drawn_from(table)
+    whole = build(replace(pieces, trajectory_piece=8), (0,)).drawn_from(table)
     assert whole.lots is not None and not torch.equal(whole.lots, drawn.lots)
 
 

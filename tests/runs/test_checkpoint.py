@@ -61,9 +61,9 @@ def test_the_description_lists_step_digest_and_shapes(run: Run) -> None:
     assert state["tensors"]["double"] == ["float64", []]
 
 
-def test_only_the_last_ones_and_the_best_are_kept(run: Run) -> None:
+def test_only_the_last_two_and_the_best_are_kept(run: Run) -> None:
     for step in (10, 20, 30):
-        path = checkpoint.save(run, step, tensors(step), {}, keep=2)
+        path = checkpoint.save(run, step, tensors(step), {})
         if step == 10:
             checkpoint.mark_best(run, path, 3.0)
     assert sorted(p.name for p in run.checkpoints.glob("step_*")) == [
@@ -71,7 +71,7 @@ def test_only_the_last_ones_and_the_best_are_kept(run: Run) -> None:
         "step_000000020",
         "step_000000030",
     ]
-    checkpoint.save(run, 40, tensors(), {}, keep=2)
+    checkpoint.save(run, 40, tensors(), {})
     names = sorted(p.name for p in run.checkpoints.glob("step_*"))
     assert names == ["step_000000010", "step_000000030", "step_000000040"]
     assert checkpoint.load(run, "best").step == 10

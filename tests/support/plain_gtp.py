@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gtp_fast import reference
-from gtp_fast.agents.gtp import GTP
+from gtp_fast.agents.gtp import GTP, GTPConfig
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
@@ -27,29 +27,30 @@ def layers(sizes: list[int]) -> nn.Sequential:
 class Actor(nn.Module):
     """phi(s, a_t, t, tau) with its preconditioning."""
 
-    def __init__(self, observation_dim: int, action_dim: int, width: int, depth: int, kind: str):
+    def __init__(self, observation_dim: int, action_dim: int, config: GTPConfig):
         super().__init__()
         self.clocks = nn.ModuleList([layers([16, 32, 16]) for _ in range(2)])
-        self.trunk = layers([action_dim + 32 + observation_dim] + [width] * depth + [action_dim])
-        self.kind = kind
+        hidden = [config.width] * config.depth
+        self.trunk = layers([action_dim + 32 + observation_dim, *hidden, action_dim])
+        self.config = config
 
     def forward(self, s, a_t, t, tau):
-        embedded = []
+        embedded, c = [], self.config
         for clock, time in zip(self.clocks, (t, tau), strict=True):
-            level = 0.25 * torch.log(time.clamp(min=0.002))
+            level = 0.25 * torch.log(time.clamp(min=c.t_min))
             angle = [250.0 * level * 10_000 ** (-i / 7) for i in range(8)]
             sines = [torch.sin(x) for x in angle] + [torch.cos(x) for x in angle]
             embedded.append(clock(torch.stack(sines, -1)))
-        t = t[:, None]
-        if self.kind == "edm":
-            skip = 0.25 / (t**2 + 0.25)
-            out, scale = 0.5 * t / (t**2 + 0.25).sqrt(), 1 / (t**2 + 0.25).sqrt()
-        elif self.kind == "cm":
-            moved = t.clamp(min=0.002) - 0.002
-            skip, out = 0.25 / (moved**2 + 0.25), 0.5 * moved / (t**2 + 0.25).sqrt()
+        t, sd = t[:, None], c.sigma_data
+        length = (t**2 + sd**2).sqrt()
+        if c.precondition == "edm":
+            skip, out, scale = sd**2 / length**2, sd * t / length, 1 / length
+        elif c.precondition == "cm":
+            moved = t.clamp(min=c.t_min) - c.t_min
+            skip, out = sd**2 / (moved**2 + sd**2), sd * moved / length
             scale = torch.ones_like(t)
         else:
-            skip, out, scale = torch.zeros_like(t), torch.ones_like(t), 1 / (t**2 + 0.25).sqrt()
+            skip, out, scale = torch.zeros_like(t), torch.ones_like(t), 1 / length
         return skip * a_t + out * self.trunk(torch.cat((scale * a_t, *embedded, s), -1))
 
 
@@ -62,7 +63,7 @@ class PlainGTP:
         self.total, self.ends = agent.total_updates, (agent.first_nodes, agent.last_nodes)
         sizes = (agent.observation_dim, agent.action_dim)
         self.width = agent.action_dim
-        self.actor = Actor(*sizes, c.width, c.depth, c.precondition)
+        self.actor = Actor(*sizes, c)
         self.critics = nn.ModuleList(
             [layers([sum(sizes)] + [c.width] * c.depth + [1]) for _ in range(2)]
         )
@@ -74,17 +75,16 @@ class PlainGTP:
         self.critics_target = copy.deepcopy(self.critics)
         pick = [values[index if len(values) > 1 else 0] for values in
                 (c.eta, c.lambda_flow, c.learning_rate, c.critic_learning_rate)]  # fmt: skip
-        self.eta, self.lambda_flow, rate, critic_rate = pick
-        self.actor_adam = torch.optim.AdamW(
-            self.actor.parameters(), lr=rate, weight_decay=c.weight_decay
-        )
-        self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=critic_rate)
+        self.eta, self.lambda_flow, *self.rates = pick
+        self.actor_adam = torch.optim.AdamW(self.actor.parameters(), weight_decay=c.weight_decay)
+        self.critic_adam = torch.optim.Adam(self.critics.parameters())
 
     def act(self, s: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Walk K steps of the average actor."""
-        root = np.linspace(80.0 ** (1 / 7), 0.002 ** (1 / 7), self.config.k + 1)
+        c = self.config
+        root = np.linspace(c.t_max ** (1 / 7), c.t_min ** (1 / 7), c.k + 1)
         times = [*(root[:-1] ** 7), 0.0]
-        a = 80.0 * noise
+        a = c.t_max * noise
         with torch.no_grad():
             for t, tau in pairwise(times):
                 full = torch.full((len(a),), t, dtype=a.dtype)
@@ -99,6 +99,9 @@ class PlainGTP:
         """Do one iteration of Algorithm 1 and return some of its metrics."""
         c = self.config
         rows = philox.integers(self.key, step, Stream.BATCH, c.batch_size, len(table))[0]
+        share = (1 + math.cos(math.pi * step / self.total)) / 2 if c.cosine_decay else 1.0
+        for optimiser, rate in zip((self.actor_adam, self.critic_adam), self.rates, strict=True):
+            optimiser.param_groups[0]["lr"] = share * rate
         data, o = table.rows[rows].double(), table.observation_dim
         s, a, after = data[:, :o], data[:, o : o + self.width], data[:, o + self.width + 1 : -1]
         reward, mask = data[:, o + self.width], data[:, -1]
@@ -145,7 +148,8 @@ class PlainGTP:
     def actor_step(self, s, a, w, step):
         c, b = self.config, len(s)
         count = reference.schedule(step, self.total, *self.ends)
-        root = torch.linspace(0.002 ** (1 / 7), 80.0 ** (1 / 7), count, dtype=torch.float64)
+        ends = c.t_min ** (1 / 7), c.t_max ** (1 / 7)
+        root = torch.linspace(*ends, count, dtype=torch.float64)
         nodes = root**7
         nodes[0] = 0.0
         indices = reference.draw_times(self.key, step, b, count, c.u_mode)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fake_environments
@@ -16,6 +19,7 @@ from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import checkpoint, evaluations
 from gtp_fast.training import judge
 from gtp_fast.training.callbacks import Callback
+from gtp_fast.training.trainer import Trainer
 
 SMALL: dict[str, Any] = {
     "agent": "bc", "width": 8, "depth": 1, "batch_size": 8, "episodes": 2, "log_every": 10,
@@ -50,13 +54,11 @@ class Scripted:
     def __init__(self, _: Any, __: Any, seeds: Any, episodes: int, **___: Any):
         self.seeds, self.episodes = tuple(seeds), episodes
 
-    def evaluate(self, *_: Any) -> Evaluation:
+    def evaluate(self, _: Any, episodes: int, *__: Any) -> Evaluation:
         paid, successes = next(Scripted.script)
-        shape = (len(self.seeds), self.episodes)
-        drawn = np.arange(self.episodes)
-        return Evaluation(
-            self.seeds, np.full(shape, paid), np.full(shape, 5), np.full(shape, successes), drawn
-        )
+        shape = (len(self.seeds), episodes)
+        told, drawn = np.full(shape, successes[:episodes]), np.arange(episodes)
+        return Evaluation(self.seeds, np.full(shape, paid), np.full(shape, 5), told, drawn)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -99,13 +101,18 @@ def test_the_best_checkpoint_outlives_an_end_of_the_process_at_it(
     assert run.summary["best_mean_score"] == 4.0
 
 
-def test_a_best_figure_without_its_checkpoint_is_none(place: dict[str, Any]) -> None:
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_best_figure_without_its_checkpoint_is_none(place: dict[str, Any], marked: bool) -> None:
     ending = Ending(20)
     returns(4.0, 1.0, 2.0, 3.0)
     with pytest.raises(Ended):
         gtp_fast.fit(**place, callbacks=[ending])
-    # As in folders of earlier versions: the best figure is logged, and nothing is marked.
-    (ending.folder / "checkpoints" / "best.json").unlink()
+    checkpoints = ending.folder / "checkpoints"
+    if marked:
+        shutil.rmtree(checkpoints / "step_000000010")
+    else:
+        # As in folders of earlier versions: the best figure is logged, and nothing is marked.
+        (checkpoints / "best.json").unlink()
     run = again(place, ending.folder)
     assert checkpoint.load(run, "best").step == 40
 
@@ -164,6 +171,54 @@ def test_a_success_that_is_not_reported_is_a_failure(
     assert run.summary["best_mean_score"] == score
     assert run.summary["last"]["success_rate"] == [np.nan_to_num(successes[-1]).mean()]
     assert np.isfinite(evaluations.read(run.run.evaluations)["success"]).all()
+
+
+def test_the_first_of_equal_evaluations_is_the_best(place: dict[str, Any]) -> None:
+    returns(3.0, 4.0, 4.0, 1.0)
+    assert checkpoint.load(gtp_fast.fit(**place), "best").step == 20
+
+
+def test_an_evaluation_of_fewer_episodes_is_never_the_best(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge.Judge, "episodes", lambda self, last, _: 2 if last else 1)
+    returns(9.0, 9.0, 9.0, 1.0)
+    run = gtp_fast.fit(**place)
+    assert checkpoint.load(run, "best").step == 40 and run.summary["best_mean_score"] == 1.0
+
+
+def test_a_last_evaluation_that_is_made_up_has_all_episodes(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge.Judge, "episodes", lambda self, last, _: 2 if last else 1)
+    returns(1.0, 2.0, 3.0, 4.0, 5.0)
+    run = gtp_fast.fit(**place)
+    run.run.evaluations.unlink()
+    again(place, run.path)
+    assert evaluations.read(run.run.evaluations)["return"].tolist() == [5.0, 5.0]
+
+
+def test_a_stop_at_a_whole_evaluation_plays_no_other(place: dict[str, Any]) -> None:
+    class Stop(Callback):
+        def on_evaluation(self, step: int, evaluation: Evaluation) -> bool:
+            return step == 20
+
+    # Another evaluation would find the script at its end.
+    returns(1.0, 2.0)
+    assert gtp_fast.fit(**place, callbacks=[Stop()]).summary["updates"] == 20
+
+
+def test_the_rate_is_that_of_own_updates_in_the_time_of_updates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = object.__new__(Trainer)
+    trainer.start, trainer.began = 5, 100.0
+    trainer.judge = SimpleNamespace(last=None, best=0.0, seconds=2.0)  # type: ignore[assignment]
+    trainer.figures = SimpleNamespace(seconds=3.0)  # type: ignore[assignment]
+    trainer.watch = SimpleNamespace(diverged=list)  # type: ignore[assignment]
+    monkeypatch.setattr(time, "perf_counter", lambda: 110.0)
+    assert trainer._outcome(25).updates_per_second == 4.0
+    assert trainer._outcome(5).updates_per_second is None
 
 
 def test_a_run_without_any_success_is_judged_by_its_return(place: dict[str, Any]) -> None:

@@ -71,6 +71,40 @@ def test_a_callback_sees_the_run_in_order(place: dict[str, Any]) -> None:
     assert run.summary["updates"] == 40
 
 
+@pytest.mark.parametrize(
+    ("given", "evaluated", "saved", "noted"),
+    [
+        ({}, [*range(4, 44, 4)], [*range(4, 44, 4)], [*range(4, 44, 4)]),
+        ({"evaluate_every": 3}, [*range(3, 42, 3), 40], [*range(3, 42, 3), 40], None),
+        ({"evaluate_every": 0}, [40], [*range(4, 44, 4)], [*range(4, 40, 4), 40]),
+        ({"evaluate_every": 20}, [20, 40], [*range(4, 44, 4)], [20, 40]),
+        ({"evaluate_every": 20, "checkpoint_every": 16}, [20, 40], [16, 20, 32, 40], [20, 40]),
+        ({"env": "none"}, [], [*range(4, 44, 4)], [*range(4, 44, 4)]),
+    ],
+)
+def test_rows_evaluations_and_checkpoints_come_when_they_are_due(
+    place: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    evaluated: list[int],
+    saved: list[int],
+    noted: list[int] | None,
+) -> None:
+    monkeypatch.setattr(Judge, "episodes", lambda *_: 1)
+    del place["evaluate_every"]
+    watcher = Watcher()
+    gtp_fast.fit(**place | {"log_every": 7} | given, callbacks=[watcher])
+    seen = {
+        name: [(step, what) for kind, step, what in watcher.seen if kind == name]
+        for name in ("metrics", "evaluation", "checkpoint")
+    }
+    assert [step for step, _ in seen["evaluation"]] == evaluated
+    assert [step for step, _ in seen["checkpoint"]] == saved
+    # Losses, the last ones included; figures of health at evaluations, or else at checkpoints.
+    assert [step for step, losses in seen["metrics"] if losses] == [7, 14, 21, 28, 35, 40]
+    assert [step for step, losses in seen["metrics"] if not losses] == (noted or evaluated)
+
+
 def test_a_callback_stops_a_run_that_can_go_on(place: dict[str, Any], tmp_path: Path) -> None:
     run = gtp_fast.fit(**place, callbacks=[Watcher(stop=15)])
     assert run.summary["updates"] == 15 and checkpoint.load(run.path).step == 15

@@ -24,7 +24,7 @@ SHORT = ["--task", "hopper-medium", "--steps", "1000"]
         ),
         (["--objective", "linear-q", "--eta", "2"], "--eta does nothing with --objective linear-q"),
         (["--preset", "paper", "--trajectory-piece", "25"], "--trajectory-piece does nothing"),
-        (["--advantage-start", "5000"], "lies behind the last of 1,000 updates"),
+        (["--advantage-start", "1000"], "lies behind the last of 1,000 updates"),
         (["--agent", "bc", "--preset", "paper"], "--preset paper is gtp's alone"),
     ],
 )
@@ -98,7 +98,8 @@ def test_an_option_that_the_run_does_not_read_is_refused(words: str, said: str) 
      "--objective flow --solver-steps 3 --u-mode adjacent", "--lambda-q 0.01",
      "--agent diffusion-ql --eta 0 --max-q-backup 0", "--first-nodes 9",
      "--objective solver --solver heun --solver-steps 2 --u-mode uniform --huber",
-     "--first-nodes 600 --last-nodes 600", "--agent diffusion-ql --max-q-backup 3"],
+     "--first-nodes 600 --last-nodes 600", "--agent diffusion-ql --max-q-backup 3",
+     "--advantage-start 999"],
 )  # fmt: skip
 def test_an_option_that_the_run_reads_is_taken(words: str) -> None:
     config.parse([*SHORT, *words.split()])
@@ -120,11 +121,11 @@ def test_a_rule_for_one_candidate_is_refused(rule: str) -> None:
 
 
 def test_candidates_of_a_run_without_a_critic_are_refused_with_what_brings_one() -> None:
-    words = [*SHORT, "--num-candidates", "4"]
+    words = [*SHORT, "--num-candidates", "2"]
     with pytest.raises(UserError, match="this run trains none: add --advantage-start 0, leave it"):
         config.parse(words)
     for more in (["--advantage-start", "0"], ["--eta", "2"], ["--candidate-rule", "mean"]):
-        assert config.parse([*words, *more]).agent.num_candidates == 4
+        assert config.parse([*words, *more]).agent.num_candidates == 2
 
 
 def test_a_default_eta_that_is_given_changes_no_run_and_says_what_it_lacks(
