@@ -268,6 +268,9 @@ def test_runs_without_scores_and_odd_plots_are_refused(
     run = scored(tmp_path / "a", {})
     assert cli.run(report.main, [str(run)]) == 2
     assert "has not been evaluated yet" in capsys.readouterr().err
+    alone = scored(tmp_path / "alone", {}, evaluation={"environment": None, "reason": "-"})
+    assert cli.run(report.main, [str(alone)]) == 2
+    assert "`gtp_fast evaluate RUN --fqe` judges it by its data" in capsys.readouterr().err
     assert cli.run(report.main, []) == 2
     done = scored(tmp_path / "b", {10: [[1.0], [0.0]]})
     assert cli.run(report.main, [str(done), "--plot", str(tmp_path / "none" / "x.svg")]) == 2
@@ -338,6 +341,18 @@ def test_losses_are_drawn_from_the_metrics(
     # Means over the seeds are 2 step; each point is the mean of three neighbours.
     assert len(steps) == 167 and steps[:2].tolist() == [3, 6] and steps[-1] == 500
     assert values[:2].tolist() == [4, 10] and values[-1] == 999
+
+
+def test_agents_with_losses_of_other_names_are_drawn_in_one_figure(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    runs, out = [], tmp_path / "losses.svg"
+    for agent, name in (("gtp", "flow_loss"), ("bc", "cloning_loss")):
+        runs.append(scored(tmp_path / agent, {}, agent=agent))
+        MetricsLog(runs[-1].metrics, (4, 7)).write(1, {name: 2.0})
+    assert report.main([*map(str, runs), "--plot", str(out), "--losses"]) == 0
+    found = groups.collect([str(run) for run in runs], unscored=True)
+    columns = losses.joined(found[0])
+    assert [len(losses.curve(columns, name)[0]) for name in ("flow_loss", "cloning_loss")] == [1, 0]
 
 
 def test_a_loss_that_nothing_trains_has_no_panel(tmp_path: Path) -> None:
