@@ -40,8 +40,10 @@ def curve(columns: Columns, name: str) -> Curve:
 
     Neighbouring rows are averaged where there are more. Empty without the column or a figure.
     """
-    held = np.isfinite(columns[name]) & np.isfinite(columns["step"]) if name in columns else []
-    if not np.any(held):
+    if name not in columns:
+        return np.empty(0), np.empty(0)
+    held = np.isfinite(columns[name]) & np.isfinite(columns["step"])
+    if not held.any():
         return np.empty(0), np.empty(0)
     steps, rows = np.unique(columns["step"][held], return_inverse=True)
     means = np.bincount(rows, columns[name][held]) / np.bincount(rows)
