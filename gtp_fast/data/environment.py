@@ -166,12 +166,18 @@ def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, A
                 f" {', '.join(absent)}; use the environment the data were collected in"
             )
         width = sum(int(np.prod(parts[k].shape or ())) for k in table.observation_keys)
+    elif isinstance(space, gym.spaces.Box):
+        width = int(np.prod(space.shape))
     else:
-        width = int(np.prod(space.shape)) if isinstance(space, gym.spaces.Box) else -1
+        raise UserError(
+            f"{table.dataset_id} does not fit {name}: its states are rows of"
+            f" {table.observation_dim} numbers, the environment observes {space}; wrap it in"
+            " gymnasium.wrappers.FlattenObservation, with the data's numbers in that order"
+        )
     if width != table.observation_dim:
         raise UserError(
             f"{table.dataset_id} does not fit {name}: its states have {table.observation_dim}"
-            f" numbers, the environment's {max(width, 0)}; use the version the data come from"
+            f" numbers, the environment's {width}; use the version the data come from"
         )
     box = environment.action_space
     if not isinstance(box, gym.spaces.Box) or box.shape != (table.action_dim,):

@@ -28,6 +28,11 @@ def heading(record: Mapping[str, Any], where: str) -> list[str]:
         + (f" ({record['candidate_rule']})" if record["candidate_rule"] else "")
         + f", noise_scale = {record['noise_scale']:g}"
         + (", act_by = euler" if record["act_by"] == "euler" else ""),
+        *(
+            f"seed {seed} diverged at update {step:,} of the training: its policy is the one from "
+            "before, and rests in the middle of its box where that cannot act"
+            for seed, step in record["diverged"].items()
+        ),
         *(["one Euler step gives about the mean action; --act-by map jumps"] if by_mean else []),
     ]
 

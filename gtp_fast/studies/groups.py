@@ -173,6 +173,12 @@ def _score(group: Group, rows: dict[str, Any]) -> None:
 
 
 def _unscored(run: Run) -> str:
+    stored = run.config().get("evaluation")
+    if isinstance(stored, dict) and stored.get("environment", "") is None:
+        return (
+            f"{run.path} has no environment, so it has no scores: `gtp_fast evaluate RUN --fqe` "
+            "judges it by its data; --html and --plot with --losses show the rest."
+        )
     return f"{run.path} has not been evaluated yet: train it to its first evaluation."
 
 

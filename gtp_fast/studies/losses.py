@@ -40,12 +40,13 @@ def curve(columns: Columns, name: str) -> Curve:
 
     Neighbouring rows are averaged where there are more. Empty without the column or a figure.
     """
-    values = columns.get(name, np.empty(0))
-    held = np.isfinite(values) & np.isfinite(columns.get("step", values))
+    if name not in columns:
+        return np.empty(0), np.empty(0)
+    held = np.isfinite(columns[name]) & np.isfinite(columns["step"])
     if not held.any():
         return np.empty(0), np.empty(0)
     steps, rows = np.unique(columns["step"][held], return_inverse=True)
-    means = np.bincount(rows, values[held]) / np.bincount(rows)
+    means = np.bincount(rows, columns[name][held]) / np.bincount(rows)
     share = -(-len(steps) // _MOST_POINTS)
     starts = np.arange(0, len(steps), share)
     counts = np.diff([*starts, len(steps)])

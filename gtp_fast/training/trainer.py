@@ -109,9 +109,12 @@ class Trainer:
         try:
             self.callbacks.call("start", self.agent, self.run.path)
             with self.line.bar, closing(self.judge), engine.stop_signals() as self.received:
+                done = self.start
                 if self.start:
                     self._make_up()
-                done = self._run()
+                # Another update would lose an evaluation that was cut short in there.
+                if not (self.start and self.stopped()):
+                    done = self._run()
                 received = self.received()
                 if not received and self.callbacks.stop and not self.judge.complete(done):
                     with self.saver.rescued(done):

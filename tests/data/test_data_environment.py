@@ -230,7 +230,7 @@ def test_files_without_an_environment() -> None:
     [
         ({"observation_dim": 105}, "105 numbers, the environment's 6"),
         ({"observation_keys": ("observation", "gyroscope")}, "no observation gyroscope"),
-        ({"observation_keys": ()}, "the environment's 0"),
+        ({"observation_keys": ()}, "rows of 6 numbers, the environment observes Dict.*FlattenObs"),
         ({"action_dim": 3}, "actions have 3 numbers"),
         ({"action_low": (-2.0, -1.0)}, "action boxes differ"),
     ],

@@ -189,6 +189,9 @@ def test_runs_without_scores_and_odd_plots_are_refused(
     run = scored_run(tmp_path / "a", {})
     assert cli.run(report.main, [str(run)]) == 2
     assert "has not been evaluated yet" in capsys.readouterr().err
+    alone = scored_run(tmp_path / "alone", {}, evaluation={"environment": None, "reason": "-"})
+    assert cli.run(report.main, [str(alone)]) == 2
+    assert "`gtp_fast evaluate RUN --fqe` judges it by its data" in capsys.readouterr().err
     assert cli.run(report.main, []) == 2
     done = scored_run(tmp_path / "b", {10: [[1.0], [0.0]]})
     assert cli.run(report.main, [str(done), "--plot", str(tmp_path / "none" / "x.svg")]) == 2

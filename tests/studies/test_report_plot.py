@@ -131,6 +131,18 @@ def test_losses_are_drawn_from_the_metrics(
     assert values[:2].tolist() == [4, 10] and values[-1] == 999
 
 
+def test_agents_with_losses_of_other_names_are_drawn_in_one_figure(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    runs, out = [], tmp_path / "losses.svg"
+    for agent, name in (("gtp", "flow_loss"), ("bc", "cloning_loss")):
+        runs.append(scored_run(tmp_path / agent, {}, agent=agent))
+        MetricsLog(runs[-1].metrics, (4, 7)).write(1, {name: 2.0})
+    assert report.main([*map(str, runs), "--plot", str(out), "--losses"]) == 0
+    found = groups.collect([str(run) for run in runs], unscored=True)
+    columns = losses.joined(found[0])
+    assert [len(losses.curve(columns, name)[0]) for name in ("flow_loss", "cloning_loss")] == [1, 0]
+
+
 def test_a_loss_that_nothing_trains_has_no_panel(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     run, out = scored_run(tmp_path / "a", {}, seeds=[4]), tmp_path / "losses.svg"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import sets
 
 import gtp_fast
+from gtp_fast import evaluate
 from gtp_fast.engine import cause
 from gtp_fast.errors import UserError
 from gtp_fast.training.callbacks import Callback
@@ -88,7 +90,7 @@ def test_one_seed_of_two_names_its_own_cause(
 
 
 def test_a_diverged_seed_rests_in_an_evaluation_where_it_cannot_act(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
     arrays = sets.flat(steps=40, width=3)
@@ -98,6 +100,13 @@ def test_a_diverged_seed_rests_in_an_evaluation_where_it_cannot_act(
     assert list(run.summary["diverged"]) == ["8"]
     returns = run.evaluate().returns
     assert np.isfinite(returns).all() and len(set(returns[:, 0])) == 2
+    capsys.readouterr()
+    # A second evaluation names it too, in words and in its file.
+    assert evaluate.main([str(run.path)]) == 0
+    at = run.summary["diverged"]["8"]
+    assert f"seed 8 diverged at update {at} of the training" in capsys.readouterr().out
+    (stored,) = (run.path / "evaluations").glob("*.json")
+    assert json.loads(stored.read_text())["diverged"] == {"8": at}
 
 
 def test_the_order_of_an_update_decides_which_quantity_was_first() -> None:

@@ -319,3 +319,29 @@ def test_a_live_environment_needs_no_trust_in_the_stored_one(place: dict[str, An
     with pytest.raises(UserError, match="asks to run code from nowhere:Nothing"):
         gtp_fast.fit(resume=stopped)
     assert gtp_fast.fit(env=live, resume=stopped).summary["updates"] == 20
+
+
+class Interrupted(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment with a Ctrl-C in its second step."""
+
+    steps = 0
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        if self.steps == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().step(action)
+
+
+def test_an_evaluation_cut_short_twice_is_still_made(place: dict[str, Any], tmp_path: Path) -> None:
+    quiet = gymnasium.wrappers.TimeLimit(fake_environments.Chaos(flat=True), 5)
+    options = place | {"evaluate_every": 10}
+    with pytest.raises(KeyboardInterrupt):
+        gtp_fast.fit(**options | {"env": Interrupted(quiet)})
+    run = only_run(tmp_path / "runs")
+    # The second one comes while the first evaluation is made up for.
+    with pytest.raises(KeyboardInterrupt):
+        gtp_fast.fit(resume=run, env=Interrupted(quiet))
+    assert checkpoint.last(run) == run / "checkpoints" / "step_000000010"
+    gtp_fast.fit(resume=run, env=quiet)
+    assert np.unique(np.load(run / "evaluations.npz")["step"]).tolist() == [10, 20]
