@@ -52,7 +52,7 @@ def page(records: Sequence[Record], campaign: Campaign) -> str:
         *evidence_guidance.headline(table, order),
         "## Scores",
         score_table(table, order, common, records),
-        _how_to_read(common, campaign),
+        _how_to_read(common, table, campaign),
         *evidence_guidance.section(table, order),
         "## How sure, and at what cost",
         sum_table(table, order),
@@ -66,7 +66,7 @@ def page(records: Sequence[Record], campaign: Campaign) -> str:
     ])  # fmt: skip
 
 
-def _how_to_read(common: Sequence[str], campaign: Campaign) -> str:
+def _how_to_read(common: Sequence[str], table: Sequence[Row], campaign: Campaign) -> str:
     over = f"{len(common)} tasks ({', '.join(common)})" if common else ""
     return "\n".join([
         "- Mazes: success rate in percent. Locomotion: normalised return 100 (R - min) / (max - "
@@ -80,11 +80,27 @@ def _how_to_read(common: Sequence[str], campaign: Campaign) -> str:
         if over else
         "- average and IQM: none, for no task has a run of every label.",
         f"- Every agent has {campaign.width} units in each hidden layer and {campaign.steps:,} "
-        f"updates, but where a column says otherwise. `{CLONE}` is `{OURS}` with eta = 0, the same "
-        f"agent without value guidance. The defaults of `{OURS}` follow from the number of updates "
-        "and were chosen in trials here; its rivals keep those of their authors, made for the "
-        "authors' lengths of run.",
+        f"updates, but where a column says otherwise.{_batches(table)} `{CLONE}` is `{OURS}` with "
+        f"eta = 0, the same agent without value guidance. The defaults of `{OURS}` follow from the "
+        "number of updates and were chosen in trials here; its rivals keep those of their authors, "
+        "made for the authors' lengths of run.",
     ])  # fmt: skip
+
+
+def _batches(table: Sequence[Row]) -> str:
+    """Return whose updates draw how many rows, where not all draw equally many."""
+    labels: dict[int, list[str]] = {}
+    for row in (row for row in table if row.main):
+        found = {
+            record["settings"].get("batch_size") for runs in row.runs.values() for record in runs
+        }
+        for size in found - {None}:
+            labels.setdefault(size, []).append(row.name)
+    usual = max(labels, key=lambda size: len(labels[size]), default=0)
+    others = [
+        f"of {' and '.join(labels[size])} {size:,}" for size in sorted(labels) if size != usual
+    ]
+    return f" An update draws {usual:,} rows, {', '.join(others)}." if others else ""
 
 
 def _about_sums(table: Sequence[Row], records: Sequence[Record], campaign: Campaign) -> str:

@@ -191,6 +191,18 @@ def test_hours_are_a_mean_over_seeds(found: Path) -> None:
     assert line(text, "gtp")[-1] == f"{(3 * 1.0 + 2.0 + 1000 / 3600) / 5:.2f}"
 
 
+def test_labels_whose_updates_draw_more_rows_are_named(tmp_path: Path) -> None:
+    for label, rows in (("gtp", 256), ("gtp-clone", 256), ("bc", 1024)):
+        settings = SETTINGS | {"batch_size": rows, "eta": [float(label == "gtp")]}
+        cell(tmp_path, MAZES[0], label, 0, ONE, agent_settings=settings)
+    records = evidence_runs.collect(tmp_path)
+    assert " An update draws 256 rows, of bc 1,024. `gtp-clone` is" in evidence_page.page(
+        records, CAMPAIGN
+    )
+    alike = [record for record in records if record["label"] != "bc"]
+    assert "An update draws" not in evidence_page.page(alike, CAMPAIGN)
+
+
 def test_a_label_of_few_tasks_takes_no_average_from_the_others(found: Path) -> None:
     cell(found, MAZES[1], "gtp-clone", 0, ONE)
     cell(found, "pointmaze-medium", "gtp", 0, ONE)
