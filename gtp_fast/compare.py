@@ -103,7 +103,10 @@ def main(argv: Sequence[str]) -> int:
     costs = {}
     if options.timed_updates:
         long = dataclasses.replace(study.protocol, steps=PUBLISHED_UPDATES)
-        given = {name: changes_of(name, long, options) for name in chosen}
+        # A width may follow from the size of the data, or be that of an older version's run.
+        given = {
+            name: changes_of(name, long, options) | {"width": study.width(name)} for name in chosen
+        }
         costs = comparison.costs(long, given, about)
     print()
     lacking = study.unfinished(name for name in chosen if name not in diverged)
@@ -134,7 +137,7 @@ def chosen_agents(names: Sequence[str]) -> list[str]:
     every = agents.REGISTRY if "all" in names else ()
     wanted = list(dict.fromkeys([*every, *(name for name in names if name != "all")]))
     for name in wanted:
-        agents.find(comparison.agent_of(name))
+        agents.find(comparison.agent_of(name), (CLONE,))
     return sorted(wanted, key=lambda name: (name != tables.OURS, name != CLONE, name))
 
 

@@ -29,10 +29,14 @@ REGISTRY = {
 }
 
 
-def find(name: str) -> type[Agent]:
-    """Return the class of an agent; UserError with the nearest names when there is none."""
+def find(name: str, labels: Sequence[str] = ()) -> type[Agent]:
+    """Return the class of an agent; UserError with the nearest names when there is none.
+
+    labels: what else may stand in the place of the name, for that sentence.
+    """
     if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, n=3) or sorted(REGISTRY)
+        known = [*REGISTRY, *labels]
+        near = difflib.get_close_matches(name, known, n=3) or sorted(known)
         raise UserError(f"Unknown agent {name!r}: did you mean {', '.join(near)}?")
     module, attribute = REGISTRY[name].split(":")
     agent: type[Agent] = getattr(import_module(module), attribute)

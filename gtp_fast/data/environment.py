@@ -172,7 +172,8 @@ def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, A
         raise UserError(
             f"{table.dataset_id} does not fit {name}: its states are rows of"
             f" {table.observation_dim} numbers, the environment observes {space}; wrap it in"
-            " gymnasium.wrappers.FlattenObservation, with the data's numbers in that order"
+            " gymnasium.wrappers.FlattenObservation, with the data's numbers in that order, and"
+            " register that"
         )
     if width != table.observation_dim:
         raise UserError(

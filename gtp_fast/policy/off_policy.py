@@ -156,7 +156,7 @@ def table(record: Mapping[str, Any]) -> str:
     settings = record["fqe_settings"]
     seen = "seen them too" if held_out["seen_in_training"] else "not seen them"
     lines = [
-        *results.heading(record, "without an environment"),
+        *results.heading(record, "without an environment", "with figures that are nan"),
         f"fitted Q evaluation: {record['fqe_steps']:,} updates, width {settings['width']}, "
         f"evaluation seed {record['evaluation_seed']}",
         "",

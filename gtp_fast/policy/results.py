@@ -17,8 +17,11 @@ from gtp_fast.system.files import write_atomically
 from gtp_fast.system.numbers import many
 
 
-def heading(record: Mapping[str, Any], where: str) -> list[str]:
-    """Return the first lines of a result: what was evaluated, where, and how it acted."""
+def heading(record: Mapping[str, Any], where: str, without: str) -> list[str]:
+    """Return the first lines of a result: what was evaluated, where, and how it acted.
+
+    without: what holds of a diverged seed whose policy cannot act.
+    """
     by_mean = record["act_by"] == "euler" and record["k"] == 1
     return [
         f"{record['task']} on {record['dataset']}, {where}",
@@ -30,7 +33,7 @@ def heading(record: Mapping[str, Any], where: str) -> list[str]:
         + (", act_by = euler" if record["act_by"] == "euler" else ""),
         *(
             f"seed {seed} diverged at update {step:,} of the training: its policy is the one from "
-            "before, and rests in the middle of its box where that cannot act"
+            f"before, {without} where that cannot act"
             for seed, step in record["diverged"].items()
         ),
         *(["one Euler step gives about the mean action; --act-by map jumps"] if by_mean else []),
@@ -66,7 +69,7 @@ def table(record: dict[str, Any], evaluation: Evaluation) -> str:
     }
     columns = {t: (means[name], places) for name, (t, places) in titles.items() if name in means}
     lines = [
-        *heading(record, f"in {record['environment']}"),
+        *heading(record, f"in {record['environment']}", "and rests in the middle of its box"),
         f"{many(record['episodes'], 'episode')} for each of {many(count, 'seed')}, "
         f"evaluation seed {record['evaluation_seed']}",
         "",

@@ -12,7 +12,6 @@ from gtp_fast.studies.group import CLONE
 from gtp_fast.studies.protocol import Protocol, Study
 from gtp_fast.system import machine
 from gtp_fast.system.device import chosen_device
-from gtp_fast.training import sized
 
 
 def agent_of(label: str) -> str:
@@ -38,8 +37,7 @@ def costs(
     built = {}
     for label, given in changes.items():
         _, config = protocol.settings(agent_of(label), given)
-        fitted = sized.fitted(config, task, given, len(table))
-        built[label] = agents.build(agent_of(label), fitted, *shape)
+        built[label] = agents.build(agent_of(label), config, *shape)
     return measured.measure(built, table, choice, about["timed_updates"], about["rounds"])
 
 
@@ -79,7 +77,7 @@ def write(
             "num_candidates": summary["num_candidates"],
             "candidate_rule": summary.get("candidate_rule") if several else None,
             "noise_scale": summary.get("noise_scale"),
-            "act_by": summary.get("act_by"),
+            "act_by": summary.get("act_by"), "width": study.width(name),
             "published": published.score(task.name, name) if is_published else None,
         }  # fmt: skip
     return tables.write(study.path.parent, found, costs, about)

@@ -177,7 +177,7 @@ def _unscored(run: Run) -> str:
     if isinstance(stored, dict) and stored.get("environment", "") is None:
         return (
             f"{run.path} has no environment, so it has no scores: `gtp_fast evaluate RUN --fqe` "
-            "judges it by its data; --html and --plot with --losses show the rest."
+            "judges it by its data; --html and --plot with --losses show its losses."
         )
     return f"{run.path} has not been evaluated yet: train it to its first evaluation."
 

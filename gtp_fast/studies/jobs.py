@@ -114,13 +114,14 @@ def facts(command: Command) -> dict[str, Any]:
         "episodes": run.episodes or task.episodes(steps), "options": given,
         "rules": dataclasses.asdict(command.rules), "settings": older,
     })  # fmt: skip
+    # A width that follows from the data carries no mark: so older jobs keep their names.
+    content |= {"width": "asked for"} if sized.pinned(command) else {}
     # A flat file loses these rules of a task unless they are asked for, which makes another job.
     own = {
         key: value
         for key, value in command.asked_rules.items()
         if key in ("goal", "cut_at_goal") and value == getattr(task.rules, key)
     }
-    content |= {"width": "asked for"} if sized.pinned(command) else {}
     return content | ({"asked_rules": own} if own and run.dataset else {})
 
 

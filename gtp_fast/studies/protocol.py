@@ -20,7 +20,7 @@ from gtp_fast.studies.groups import collect
 from gtp_fast.studies.jobs import Job
 from gtp_fast.system.files import write_atomically
 from gtp_fast.tasks import Task
-from gtp_fast.training import config
+from gtp_fast.training import config, sized
 from gtp_fast.training.config import Command
 from gtp_fast.training.options import RunConfig
 
@@ -67,6 +67,11 @@ class Protocol:
             "settings": dataclasses.asdict(given),
         })  # fmt: skip
         return facts
+
+    def width_by_data(self, agent: str, changes: Mapping[str, Any]) -> bool:
+        """Return whether the size of the data decides how wide a new run's networks are."""
+        task, given = self.settings(agent, changes)
+        return bool(sized.fitted(given, task, changes, 0) != given)
 
     def command(
         self,
@@ -118,8 +123,10 @@ class Study:
         if not isinstance(begun, dict) or not isinstance(found.get("run"), str):
             raise self._unreadable()
         begun = begun | {"settings": agents.completed(agent, begun.get("settings", {}))}
-        if begun.get("width_by_data") and "width" not in changes:
-            asked["settings"]["width"] = begun["settings"].get("width")
+        if self.protocol.width_by_data(agent, changes) and "width_by_data" in begun:
+            # None differs from any width: the run was asked for another one than the data's.
+            own = begun["settings"].get("width") if begun["width_by_data"] else None
+            asked["settings"]["width"] = own
         if differing := [key for key, value in asked.items() if begun.get(key) != value]:
             raise UserError(
                 f"{self.path} holds {name} under another protocol ({', '.join(differing)} differ): "
@@ -143,9 +150,11 @@ class Study:
                     # It had no checkpoint, made room for its second start, and that failed.
                     self._forget(name)
                 raise
+            before = self.kept.get(name, {}).get("protocol", {})
             facts = self.protocol.facts(agent, changes)
             facts["settings"]["width"] = trainer.run.config()["agent_settings"]["width"]
-            facts["width_by_data"] = "width" not in changes
+            by_data = self.protocol.width_by_data(agent, changes)
+            facts["width_by_data"] = before.get("width_by_data", by_data)
             self._note(name, {"run": str(trainer.run), "protocol": facts})
         return trainer.train()
 
@@ -197,6 +206,10 @@ class Study:
             for name in names
             if not self.finished(name)
         ]
+
+    def width(self, name: str) -> int:
+        """Return the units of each hidden layer of a run that has begun."""
+        return int(self._run(name).config()["agent_settings"]["width"])
 
     def scored(self, name: str) -> tuple[Run, Group] | None:
         """Return a finished run with its scores; None where there are none."""

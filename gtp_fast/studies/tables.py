@@ -23,6 +23,7 @@ OURS = "gtp"
 _CANDIDATES = (
     "num_candidates: actions drawn for each decision; the target critic chooses one of them."
 )
+_CLONES = f"{CLONE} is gtp with eta = 0: the same agent without value guidance."
 _BY_EPISODES = "gtp is guided by whole episodes and trains no critic (docs/guidance.md)"
 _ACTING = {"candidate_rule": "softmax", "noise_scale": 1.0, "act_by": "map"}
 """How a policy acts by default."""
@@ -149,7 +150,7 @@ def score_rows(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             "iqm": stats.iqm(scores), "iqm_low": iqm_low, "iqm_high": iqm_high,
             "gtp_better": chance, "published": result["published"], "seeds": len(scores),
             **{key: result[key] for key in ("updates", "k", "num_candidates", "episodes")},
-            **{key: result.get(key) for key in _ACTING},
+            **{key: result.get(key) for key in (*_ACTING, "width")},
             "diverged": ", ".join(result.get("diverged", ())),
         })  # fmt: skip
     return rows
@@ -185,8 +186,12 @@ def score_table(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
         notes.append(_diverged_note(lost))
     if about.get("by_episodes") and any(row["agent"] == OURS for row in rows):
         notes.append(guidance_note(published))
-    if any(row["agent"] == CLONE for row in rows):
-        notes.append(f"{CLONE} is gtp with eta = 0: the same agent without value guidance.")
+    widths = {row["agent"]: row["width"] for row in rows if row["agent"] in (OURS, CLONE)}
+    if CLONE in widths:
+        notes.append(_CLONES)
+    if len(set(widths.values())) > 1:
+        said = " and ".join(f"{name} {width}" for name, width in widths.items())
+        notes.append(f"Guidance is not all that tells them apart: their widths are {said}.")
     if about["common"]:
         said = ", ".join(f"{name} {value}" for name, value in about["common"].items())
         notes.append(f"Instead of their own settings all agents have {said}.")
@@ -220,6 +225,8 @@ def cost_table(costs: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
     )
     if about.get("by_episodes") and OURS in costs:
         note += f"\n{guidance_note(False)}"
+    if CLONE in costs:
+        note += f"\n{_CLONES}"
     return f"{markdown.table(head, lines)}\n\n{note}"
 
 

@@ -113,12 +113,13 @@ class Trainer:
                 if self.start:
                     self._make_up()
                 # Another update would lose an evaluation that was cut short in there.
-                if not (self.start and self.stopped()):
+                if not (self.start and self.received()):
                     done = self._run()
-                received = self.received()
-                if not received and self.callbacks.stop and not self.judge.complete(done):
+                stops = self.callbacks.stop and not self.received()
+                if stops and not self.judge.complete(done):
                     with self.saver.rescued(done):
                         self._evaluate(done, last=True)
+                received = self.received()
             self._save(done)
         except ChildDied as error:
             raise UserError(

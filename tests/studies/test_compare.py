@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sets
 
 from gtp_fast import ablate, cli, collect, compare
 from gtp_fast.errors import UserError
@@ -136,8 +137,32 @@ def test_gtp_without_guidance_is_compared_by_its_label(
 def test_labels_are_the_registrys_and_those_that_were_added() -> None:
     assert compare.chosen_agents(["all"]) == compare.chosen_agents(["gtp", "all"])
     assert compare.chosen_agents(["all", "gtp-clone"])[:3] == ["gtp", "gtp-clone", "bc"]
-    with pytest.raises(UserError, match="gtp-clon"):
+    with pytest.raises(UserError, match="'gtp-clon': did you mean gtp-clone"):
         compare.chosen_agents(["all", "gtp-clon"])
+
+
+def test_few_data_make_gtp_and_its_clone_as_narrow_as_a_single_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets.hopper(tmp_path / "data", monkeypatch, "medium", 60)
+    words = ["--task", "hopper-medium", "--output", str(tmp_path / "runs"), "--seeds", "0"]
+    words += ["--steps", "2", "--episodes", "1", "--rounds", "1", "--timed-updates", "1"]
+    assert cli.run(compare.main, [*words, "--agents", "gtp", "bc"]) == 0
+    table = capsys.readouterr().out
+    assert "| 3 x 128 |" in table and "| 3 x 256 |" in table
+    # A run of an older version was of 256 whatever its data, and stays: its row is told apart.
+    kept = tmp_path / "runs" / "compare-hopper-medium" / "agents.json"
+    content = json.loads(kept.read_text())
+    (run,) = (path for path in kept.parent.iterdir() if "-gtp-" in path.name)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("width: 128", "width: 256"))
+    content["gtp"]["protocol"]["settings"]["width"] = 256
+    del content["gtp"]["protocol"]["width_by_data"]
+    kept.write_text(json.dumps(content))
+    assert cli.run(compare.main, [*words, "--agents", "gtp", "gtp-clone"]) == 0
+    said = capsys.readouterr().out
+    assert "their widths are gtp 256 and gtp-clone 128." in said
+    assert said.count("| 3 x 256 |") == 1 == said.count("| 3 x 128 |")
 
 
 def test_an_unknown_agent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import pytest
-import sets
 import torch
 from agent_cases import make, synthetic_table
 
 from gtp_fast import engine
-from gtp_fast.agents.base import Agent
 from gtp_fast.engine.loop import Captured
-from gtp_fast.studies import comparison, costs
-from gtp_fast.studies.protocol import Protocol
+from gtp_fast.studies import costs
 from gtp_fast.studies.sweeps import estimate
 
 
@@ -73,15 +68,3 @@ def test_a_probe_on_a_gpu_records_before_it_is_timed() -> None:
     warm, timed = estimate._UPDATES["cuda"]
     assert warm == costs.WARM_UPDATES == Captured.WARM + 16 + 1 and timed >= 16
     assert set(estimate._UPDATES) == {torch.device(name).type for name in ("cpu", "cuda")}
-
-
-@pytest.mark.parametrize(("given", "width"), [({}, 128), ({"width": 256}, 256)])
-def test_costs_are_those_of_the_width_that_the_data_give(
-    given: dict[str, int], width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    np.savez(tmp_path / "few.npz", **sets.flat(steps=40))
-    built: dict[str, Agent] = {}
-    monkeypatch.setattr(costs, "measure", lambda agents, *_: built.update(agents) or {})
-    protocol = Protocol("hopper-medium", (0,), str(tmp_path / "few.npz"), device="cpu")
-    comparison.costs(protocol, {"gtp": given}, {"timed_updates": 1, "rounds": 1})
-    assert built["gtp"].config.width == width

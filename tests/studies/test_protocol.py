@@ -215,7 +215,9 @@ def test_the_width_of_a_run_that_its_data_narrowed_is_the_one_it_was_trained_wit
     assert begun.train("gtp", "gtp", {}) == 0
     refused = pytest.raises(UserError, match=r"holds gtp under another protocol \(settings differ")
     with refused if asked == 256 else nullcontext():
-        begun.check("gtp", "gtp", changes)
+        begun.train("gtp", "gtp", changes)
+    # What was asked of it later changes nothing of how it began.
+    begun.check("gtp", "gtp", {})
 
 
 def test_a_run_of_a_width_that_was_asked_for_is_none_of_the_default(tmp_path: Path) -> None:
@@ -223,6 +225,13 @@ def test_a_run_of_a_width_that_was_asked_for_is_none_of_the_default(tmp_path: Pa
     begun.note("gtp", run="run", protocol=PROTOCOL.facts("gtp", {"width": 128}))
     with pytest.raises(UserError, match=r"holds gtp under another protocol \(settings differ\)"):
         begun.check("gtp", "gtp", {})
+    facts = PROTOCOL.facts("gtp", {"width": 256})
+    begun.note("gtp", protocol=facts | {"width_by_data": False})
+    with pytest.raises(UserError, match=r"holds gtp under another protocol \(settings differ\)"):
+        begun.check("gtp", "gtp", {})
     # Before widths followed from the data a study's was 256, and goes on so.
-    begun.note("gtp", protocol=PROTOCOL.facts("gtp", {}))
+    begun.note("gtp", protocol=facts)
     begun.check("gtp", "gtp", {})
+    # No data narrow the networks of a rival.
+    begun.note("bc", run="run", protocol=PROTOCOL.facts("bc", {}) | {"width_by_data": False})
+    begun.check("bc", "bc", {})

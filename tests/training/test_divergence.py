@@ -107,6 +107,12 @@ def test_a_diverged_seed_rests_in_an_evaluation_where_it_cannot_act(
     assert f"seed 8 diverged at update {at} of the training" in capsys.readouterr().out
     (stored,) = (run.path / "evaluations").glob("*.json")
     assert json.loads(stored.read_text())["diverged"] == {"8": at}
+    np.savez(tmp_path / "set.npz", **arrays)
+    words = ["--fqe", "--fqe-steps", "2", "--dataset", str(tmp_path / "set.npz")]
+    assert evaluate.main([str(run.path), *words]) == 0
+    said = capsys.readouterr().out
+    assert f"diverged at update {at} of the training" in said
+    assert "with figures that are nan where that cannot act" in said
 
 
 def test_the_order_of_an_update_decides_which_quantity_was_first() -> None:

@@ -345,3 +345,25 @@ def test_an_evaluation_cut_short_twice_is_still_made(place: dict[str, Any], tmp_
     assert checkpoint.last(run) == run / "checkpoints" / "step_000000010"
     gtp_fast.fit(resume=run, env=quiet)
     assert np.unique(np.load(run / "evaluations.npz")["step"]).tolist() == [10, 20]
+
+
+def test_an_evaluation_cut_short_after_a_callbacks_stop_is_no_end(
+    place: dict[str, Any], tmp_path: Path
+) -> None:
+    quiet = gymnasium.wrappers.TimeLimit(fake_environments.Chaos(flat=True), 5)
+    late = Interrupted(quiet)
+    late.steps = -1000
+
+    class At15(gtp_fast.Callback):
+        def on_metrics(self, step: int, figures: Any) -> bool:
+            late.steps = 0 if step == 15 else late.steps
+            return step == 15
+
+    with pytest.raises(KeyboardInterrupt):
+        gtp_fast.fit(**place | {"evaluate_every": 10, "env": late}, callbacks=[At15()])
+    run = only_run(tmp_path / "runs")
+    assert checkpoint.last(run) == run / "checkpoints" / "step_000000015"
+    assert np.unique(np.load(run / "evaluations.npz")["step"]).tolist() == [10]
+    # Its last figures are of update 10, and no summary says that they are of update 15.
+    assert not (run / "summary.json").exists()
+    assert gtp_fast.fit(resume=run, env=quiet).summary["updates"] == 20
