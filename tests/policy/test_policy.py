@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("gymnasium", reason="a run's data package needs gymnasium")
 
-from fake_runs import SETTINGS, agent_of, make_run
+from fake_runs import BATCH, OBSERVATION, SETTINGS, agent_of, make_run
 
 import gtp_fast
 from gtp_fast import ops, policy
@@ -25,19 +25,6 @@ from gtp_fast.policy import Policy
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 from gtp_fast.runs import Run
-
-OBSERVATION = np.array([0.3, -0.7, 1.9], np.float32)
-BATCH = np.stack([OBSERVATION, 2 * OBSERVATION, -OBSERVATION])
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return make_run(tmp_path_factory.mktemp("policy") / "run")
-
-
-@pytest.fixture(scope="module")
-def loaded(run: Run) -> Policy:
-    return policy.load(run)
 
 
 def expected(run: Run, rows: NDArray[np.float32], seed: int, **options: Any) -> NDArray[np.float32]:

@@ -11,26 +11,13 @@ import torch
 
 pytest.importorskip("gymnasium", reason="a run's data package needs gymnasium")
 
-from fake_runs import agent_of, make_run
+from fake_runs import BATCH, OBSERVATION, agent_of, make_run
 
 import gtp_fast
 from gtp_fast import policy
 from gtp_fast.errors import UserError
 from gtp_fast.policy import Policy
 from gtp_fast.runs import Run, checkpoint
-
-OBSERVATION = np.array([0.3, -0.7, 1.9], np.float32)
-BATCH = np.stack([OBSERVATION, 2 * OBSERVATION, -OBSERVATION])
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return make_run(tmp_path_factory.mktemp("policy") / "run")
-
-
-@pytest.fixture(scope="module")
-def loaded(run: Run) -> Policy:
-    return policy.load(run)
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])

@@ -14,6 +14,8 @@ from gtp_fast.evaluation.record import Evaluation
 from gtp_fast.runs import Run, checkpoint
 from gtp_fast.runs.evaluations import EvaluationLog
 
+OBSERVATION = np.array([0.3, -0.7, 1.9], np.float32)
+BATCH = np.stack([OBSERVATION, 2 * OBSERVATION, -OBSERVATION])
 SETTINGS = {"eta": [1.0], "k": 3, "width": 16, "depth": 2}
 
 
