@@ -274,6 +274,14 @@ def test_the_figures_of_the_long_run_are_the_committed_ones() -> None:
     assert f"scores {', '.join(f'{score:.1f}' for score in scores.values())} after each" in page
 
 
+def test_the_figures_of_the_larger_batch_are_the_committed_ones() -> None:
+    page = " ".join((ROOT / "docs" / "guidance.md").read_text().split())
+    found = json.loads((ROOT / "docs" / "larger_batch.json").read_text())
+    (scores,) = found["normalised_return"].values()
+    *first, last = (f"{score:.1f}" for score in scores.values())
+    assert f"`--batch-size 1024` scores {', '.join(first)} and {last} after each 20,000" in page
+
+
 def test_the_figures_of_the_papers_own_settings_are_the_committed_ones() -> None:
     page = (ROOT / "docs" / "guidance.md").read_text()
     found = json.loads((ROOT / "docs" / "paper_run.json").read_text())
