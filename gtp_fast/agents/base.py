@@ -252,9 +252,10 @@ class Agent(ABC):
         return None
 
     @property
-    def diverged_seeds(self) -> list[int]:
-        """The seeds that have diverged; waits for the device."""
-        return [self.seeds[i] for i, step in enumerate(self.diverged.tolist()) if step >= 0]
+    def diverged_seeds(self) -> dict[int, int]:
+        """The seeds that have diverged, each with the update of it; waits for the device."""
+        steps = zip(self.seeds, self.diverged.tolist(), strict=True)
+        return {seed: step for seed, step in steps if step >= 0}
 
     @property
     def settings(self) -> dict[str, Any]:

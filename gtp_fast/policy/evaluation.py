@@ -140,11 +140,7 @@ def protocol(options: Options, evaluated: Subject) -> dict[str, Any]:
         "noise_scale": acting.noise_scale,
         "act_by": acting.act_by,
         "seeds": list(agent.seeds),
-        "diverged": {
-            str(seed): step
-            for seed, step in zip(agent.seeds, agent.diverged.tolist(), strict=True)
-            if step >= 0
-        },
+        "diverged": {str(seed): step for seed, step in agent.diverged_seeds.items()},
         "evaluation_seed": options.seed,
         "sampler": acting.sampler.describe(),
     }

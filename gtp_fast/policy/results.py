@@ -20,7 +20,7 @@ from gtp_fast.system.numbers import many
 def heading(record: Mapping[str, Any], where: str, without: str) -> list[str]:
     """Return the first lines of a result: what was evaluated, where, and how it acted.
 
-    without: what holds of a diverged seed whose policy cannot act.
+    without: what a diverged seed does, or has, when its policy gives no finite action.
     """
     by_mean = record["act_by"] == "euler" and record["k"] == 1
     return [

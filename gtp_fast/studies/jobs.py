@@ -114,7 +114,7 @@ def facts(command: Command) -> dict[str, Any]:
         "episodes": run.episodes or task.episodes(steps), "options": given,
         "rules": dataclasses.asdict(command.rules), "settings": older,
     })  # fmt: skip
-    # A width that follows from the data carries no mark: so older jobs keep their names.
+    # Jobs without a width keep the names of older sweeps, so those with the default one change.
     content |= {"width": "asked for"} if sized.pinned(command) else {}
     # A flat file loses these rules of a task unless they are asked for, which makes another job.
     own = {

@@ -112,7 +112,7 @@ class Trainer:
                 done = self.start
                 if self.start:
                     self._make_up()
-                # Another update would lose an evaluation that was cut short in there.
+                # Ctrl-C in there left an evaluation undone, which the next update would pass by.
                 if not (self.start and self.received()):
                     done = self._run()
                 stops = self.callbacks.stop and not self.received()
