@@ -101,19 +101,20 @@ class DoubleQ:
         ).detach()
 
     def step(
-        self, batch: Batch, target: Tensor, step: int | Tensor, first: int = 0
+        self, batch: Batch, target: Tensor, step: int | Tensor, rested: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Take one Adam step towards target [S, B]; return loss and gradient norm, [S].
 
-        first: the step at which the critic began to learn, from which Adam counts.
+        rested: earlier updates without a step of the critic, which Adam does not count.
         """
         c, values = self.agent.config, self.values(batch.observation, batch.action)
         loss = reference.double_q_loss(values, target)
         norm = self.learner.update(
             loss,
-            step + 1 - first,
+            step + 1,
             self.agent.decayed(self.rate, step) if self.decays else self.rate,
             c.critic_ema_rate,
             c.max_gradient_norm,
+            rested,
         )
         return loss.detach(), norm

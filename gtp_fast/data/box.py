@@ -19,6 +19,12 @@ def is_box(low: Ends, high: Ends) -> bool:
         return bool((low < high).all() and finite)
 
 
+def shown(differ: NDArray[np.bool_], box: NDArray[Any]) -> str:
+    """Return the ends of the first action that differs; differ: [A]; box: both ends [2, A]."""
+    low, high = box[:, int(differ.argmax())]
+    return f"[{low:g}, {high:g}]"
+
+
 def scale(low: Ends, high: Ends) -> tuple[Ends, Ends]:
     """Return half the width of a box and its middle, [A] each.
 

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from gtp_fast.data import maze, trust
+from gtp_fast.data.box import shown
 from gtp_fast.data.judging import ENDS_AT_GOAL, as_judged, kind
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.environments import d4rl_mazes
@@ -186,12 +187,16 @@ def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, A
             f"{table.dataset_id} does not fit {name}: its actions have {table.action_dim} numbers,"
             f" the environment takes {box}; use the environment the data were collected in"
         )
-    ends = ((box.low, table.action_low), (box.high, table.action_high))
+    stored = np.array((table.action_low, table.action_high))
+    live = np.stack((box.low, box.high))
     # An environment without a limit takes any end.
-    if not all(np.all(np.isclose(own, end) | np.isinf(own)) for own, end in ends):
+    differ = ~(np.isclose(live, stored) | np.isinf(live)).all(0)
+    if differ.any():
         raise UserError(
-            f"{table.dataset_id} does not fit {name}: the action boxes differ;"
-            " use the environment the data were collected in"
+            f"{table.dataset_id} does not fit {name}: the action boxes differ, action"
+            f" {differ.argmax()} lies in {shown(differ, stored)} in the data and in"
+            f" {shown(differ, live)} in the environment; use the environment the data were"
+            " collected in"
         )
 
 

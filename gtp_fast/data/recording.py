@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gtp_fast.data.box import shown
 from gtp_fast.data.judging import kind
 from gtp_fast.data.table import Columns
 from gtp_fast.errors import UNREADABLE, UserError
@@ -122,30 +123,31 @@ def concatenate(parts: list[Recording]) -> Recording:
 def _joint(a: Recording, b: Recording) -> list[str]:
     """Return notes on joining `b` to `a`; UserError when they do not fit."""
     (one, of_a), (other, of_b) = _origin(a.environment), _origin(b.environment)
-    keys = [", ".join(part.observation_keys) or "no keys" for part in (a, b)]
-    for differ, how in (
-        (one and other and kind(one) != kind(other), f"they come from {one} and {other}"),
-        (
-            a.observation_dim != b.observation_dim,
-            f"their states have {a.observation_dim} and {b.observation_dim} numbers",
-        ),
-        (
-            a.action_dim != b.action_dim,
-            f"their actions have {a.action_dim} and {b.action_dim} numbers",
-        ),
-        (keys[0] != keys[1], f"their states hold {keys[0]} and {keys[1]}, in these orders"),
-        (
-            not np.array_equal((a.action_low, a.action_high), (b.action_low, b.action_high)),
-            "their action boxes differ",
-        ),
-    ):
-        if differ:
-            raise UserError(
-                f"{b.name} cannot be joined to {a.name}: {how}; choose one with --dataset"
-            )
+    how = _unlike(a, b)
+    if one and other and kind(one) != kind(other):
+        how = f"they come from {one} and {other}"
+    if how:
+        raise UserError(f"{b.name} cannot be joined to {a.name}: {how}; choose one with --dataset")
     if not (one and other) or of_a == of_b:
         return []
     return [f"{a.name} comes from {of_a} and {b.name} from {of_b}: the first one is kept for both"]
+
+
+def _unlike(a: Recording, b: Recording) -> str:
+    """Return what keeps two sets' states or actions from standing in one; empty without such."""
+    if a.observation_dim != b.observation_dim:
+        return f"their states have {a.observation_dim} and {b.observation_dim} numbers"
+    if a.action_dim != b.action_dim:
+        return f"their actions have {a.action_dim} and {b.action_dim} numbers"
+    keys = [", ".join(part.observation_keys) or "no keys" for part in (a, b)]
+    if keys[0] != keys[1]:
+        return f"their states hold {keys[0]} and {keys[1]}, in these orders"
+    boxes = [np.stack((part.action_low, part.action_high)) for part in (a, b)]
+    differ = (boxes[0] != boxes[1]).any(0)
+    if differ.any():
+        ends = " and ".join(shown(differ, box) for box in boxes)
+        return f"their action boxes differ, action {differ.argmax()} lies in {ends}"
+    return ""
 
 
 def _origin(environment: str | None) -> tuple[str, str]:

@@ -58,10 +58,11 @@ class Learner:
         rate: Tensor,
         average_rate: float | Tensor,
         max_norm: float | None,
+        rested: int = 0,
     ) -> Tensor:
         """Differentiate loss [S] and `descend`; return the gradient norm of each seed [S]."""
         self.differentiate(loss)
-        return self.descend(loss.detach(), updates, rate, average_rate, max_norm)
+        return self.descend(loss.detach(), updates, rate, average_rate, max_norm, rested)
 
     def differentiate(self, loss: Tensor) -> None:
         """Write the gradient of loss [S] into the flat buffer.
@@ -77,15 +78,19 @@ class Learner:
         rate: Tensor,
         average_rate: float | Tensor,
         max_norm: float | None,
+        rested: int = 0,
     ) -> Tensor:
         """Take one Adam step and move the average; return the gradient norm [S].
 
-        loss: [S], to tell which seeds have diverged; updates: counted from 1; rate: the learning
-        rate [S]. A seed freezes when its loss or gradient is not finite, or its loss above `limit`.
+        loss: [S], to tell which seeds have diverged; updates: of the run, counted from 1; rate: the
+        learning rate [S]; rested: earlier updates without a step of this learner, which Adam does
+        not count. A seed freezes when its loss or gradient is not finite, or its loss above
+        `limit`.
         """
-        return self.adam(
+        healthy = self.diverged < 0 if rested else None
+        norm = self.adam(
             *self.buffers(),
-            updates,
+            updates - rested,
             rate,
             average_rate,
             max_norm,
@@ -94,6 +99,10 @@ class Learner:
             self.diverged,
             weight_decay=self.weight_decay,
         )
+        if healthy is not None:
+            # Adam names the update by its own count.
+            self.diverged.add_(rested * (healthy & (self.diverged >= 0)))
+        return norm
 
     def buffers(self) -> tuple[Tensor, ...]:
         """Return parameters, gradient, Adam's two moments and the average, [S, P] each."""

@@ -122,10 +122,17 @@ def last(run: str | os.PathLike[str]) -> Path | None:
     return found[-1] if found else None
 
 
-def last_good(run: str | os.PathLike[str]) -> str:
-    """Return where a run that failed can go on from, as a clause of a sentence."""
-    path = last(run)
-    return f"the last good checkpoint is {path}" if path else "no checkpoint was saved"
+def last_good(run: str | os.PathLike[str], failed_at: int | None = None) -> str:
+    """Return where a run that failed can go on from, as a clause of a sentence.
+
+    failed_at: the update that failed; None takes the newest checkpoint. One of update n holds what
+    the first n updates made, so the update n itself may have failed.
+    """
+    saved = _saved(Run(Path(run)).checkpoints)
+    good = [path for path in saved if failed_at is None or _step(path.name) <= failed_at]
+    if good:
+        return f"the last good checkpoint is {good[-1]}"
+    return "no checkpoint was saved before it" if saved else "no checkpoint was saved"
 
 
 def best(run: str | os.PathLike[str]) -> Path | None:
@@ -140,7 +147,7 @@ def marked(run: str | os.PathLike[str]) -> Best | None:
     try:
         note = json.loads((folder / _BEST).read_text())
         name = str(note["checkpoint"])
-        return Best(folder / name, int(name.removeprefix(_PREFIX)), float(note["score"]))
+        return Best(folder / name, _step(name), float(note["score"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -252,6 +259,10 @@ def _canonical(value: Mapping[str, Any]) -> bytes:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _step(name: str) -> int:
+    return int(name.removeprefix(_PREFIX))
 
 
 def _saved(folder: Path) -> list[Path]:

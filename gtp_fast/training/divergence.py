@@ -39,9 +39,10 @@ class Divergence:
         ]
         if len(diverged) == len(self.agent.seeds):
             advice = dict.fromkeys(map(self.mend, diverged))
+            healthy_until = max(one.step for one in diverged)
             raise AllDiverged(
                 f"{'; '.join(lines) or 'every seed has diverged'}: "
-                f"{checkpoint.last_good(self.run)}; {'; '.join(advice)}."
+                f"{checkpoint.last_good(self.run, healthy_until)}; {'; '.join(advice)}."
             )
         for line in lines:
             say(f"{line}: it stays as it was, the other seeds go on")

@@ -46,6 +46,21 @@ def test_what_is_steady_needs_no_further_call(way: str) -> None:
         assert torch.allclose(x, first.state_dict()[name], rtol=1e-9, atol=1e-12), name
 
 
+@pytest.mark.parametrize(
+    ("at", "part"), [(2, "actor"), (6, "critic"), (9, "critic"), (11, "actor")]
+)
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_seed_diverges_at_the_update_of_the_run(at: int, part: str, on_device: bool) -> None:
+    table, agent = synthetic_table(), build("ot", stirred=False)
+    for step in range(at + 2):
+        if step == at:
+            # One seed's weights alone: the other one goes on.
+            agent.learners()[part].buffers()[0][1] = torch.nan
+        agent.advance(step, table)
+        agent.update(table, torch.tensor(step) if on_device else step)
+    assert agent.diverged.tolist() == [-1, at]
+
+
 def test_by_default_support_sets_are_renewed_five_times() -> None:
     agent = build("ot", stirred=False)
     for total, expected in ((16, 2), (1000, 100), (1001, 101), (1, 1)):
@@ -112,11 +127,11 @@ def test_optimisers_count_their_own_updates(monkeypatch: pytest.MonkeyPatch) -> 
     agent, counted = build("ot", stirred=False), {"actor": [], "critic": []}
     for name, learner in agent.learners().items():
 
-        def spy(loss, updates, *rest, kept=counted[name], descend=learner.descend):
-            kept.append(updates)
-            return descend(loss, updates, *rest)
+        def spy(*arguments, kept=counted[name], adam=learner.adam, **options):
+            kept.append(arguments[5])
+            return adam(*arguments, **options)
 
-        monkeypatch.setattr(learner, "descend", spy)
+        monkeypatch.setattr(learner, "adam", spy)
     for step in range(TOTAL):
         agent.update(synthetic_table(), step)
     assert counted == {"actor": list(range(1, 13)), "critic": list(range(1, 13))}

@@ -232,7 +232,10 @@ def test_files_without_an_environment() -> None:
         ({"observation_keys": ("observation", "gyroscope")}, "no observation gyroscope"),
         ({"observation_keys": ()}, "rows of 6 numbers, the environment observes Dict.*FlattenObs"),
         ({"action_dim": 3}, "actions have 3 numbers"),
-        ({"action_low": (-2.0, -1.0)}, "action boxes differ"),
+        (
+            {"action_high": (1.0, 2.0)},
+            r"action boxes differ, action 1 lies in \[-1, 2\] in the data and in \[-1, 1\] in the",
+        ),
     ],
 )
 def test_data_that_do_not_fit_the_environment(change: dict[str, Any], message: str) -> None:

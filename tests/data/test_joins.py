@@ -109,7 +109,7 @@ def permuted() -> str:
         ),
         (
             {"action_space": minari.serialization.serialize_space(gym.spaces.Box(-2, 2, (8,)))},
-            "their action boxes differ",
+            "their action boxes differ, action 0 lies in [-1, 1] and [-2, 2]",
         ),
     ],
 )

@@ -13,8 +13,10 @@ import sets
 
 import gtp_fast
 from gtp_fast import evaluate
+from gtp_fast.agents.base import Agent
 from gtp_fast.engine import cause
 from gtp_fast.errors import UserError
+from gtp_fast.runs import Run, checkpoint
 from gtp_fast.training.callbacks import Callback
 
 OPTIONS: dict[str, Any] = {
@@ -113,6 +115,33 @@ def test_a_diverged_seed_rests_in_an_evaluation_where_it_cannot_act(
     said = capsys.readouterr().out
     assert f"diverged at update {at} of the training" in said
     assert "with figures that are nan where that cannot act" in said
+
+
+def test_a_checkpoint_after_the_divergence_is_not_the_last_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run")
+    assert checkpoint.last_good(run, 7) == "no checkpoint was saved"
+    for step in (10, 20, 30):
+        (run.checkpoints / f"step_0000000{step}").mkdir(parents=True)
+    # The checkpoint of update n was taken before update n was made.
+    for failed_at, step in {10: 10, 29: 20, None: 30}.items():
+        assert checkpoint.last_good(run, failed_at).endswith(
+            f"is {run.checkpoints}/step_0000000{step}"
+        )
+    assert checkpoint.last_good(run, 9) == "no checkpoint was saved before it"
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+
+    class Stop(Callback):
+        def on_start(self, agent: Agent, folder: Path) -> bool:
+            return True
+
+    options = OPTIONS | {"agent": "iql", "critic_learning_rate": 1e30}
+    arrays = sets.flat(steps=40, width=2)
+    stopped = gtp_fast.fit(arrays, output=tmp_path, callbacks=[Stop()], **options)
+    assert checkpoint.last(stopped.path) == stopped.path / "checkpoints" / "step_000000001"
+    with pytest.raises(UserError, match="at update 0: no checkpoint was saved before it; "):
+        gtp_fast.fit(arrays, resume=stopped.path)
 
 
 def test_the_order_of_an_update_decides_which_quantity_was_first() -> None:

@@ -188,8 +188,8 @@ class QIPO(Agent):
             states, actions, weights = self._weighted_actions(table, batch, step)
             size = (1.0 / weights.square().sum(1)).mean(-1)
             # The optimiser's own count of updates goes on where cloning left it.
-            pause = self.guided_from - self.warmup_from
-            actor_loss, actor_gradient = self._actor_step(states, actions, weights, step, pause)
+            rested = self.guided_from - self.warmup_from
+            actor_loss, actor_gradient = self._actor_step(states, actions, weights, step, rested)
         return torch.stack((critic_loss, actor_loss, q, size, actor_gradient, critic_gradient))
 
     def _critic_step(
@@ -201,7 +201,7 @@ class QIPO(Agent):
         """
         next_action = self.behaviour.sets(self.sampler, batch.next_observation, table, step)
         target = self.critic.soft_target(batch, next_action, self.config.q_alpha)
-        loss, gradient = self.critic.step(batch, target, step, first=self.warmup_from)
+        loss, gradient = self.critic.step(batch, target, step, rested=self.warmup_from)
         return loss, target.mean(1), gradient
 
     def _weighted_actions(
@@ -222,11 +222,11 @@ class QIPO(Agent):
             return states, actions, reference.support_weights(values, self.beta)
 
     def _actor_step(
-        self, states: Tensor, actions: Tensor, weights: Tensor, step: int | Tensor, pause: int = 0
+        self, states: Tensor, actions: Tensor, weights: Tensor, step: int | Tensor, rested: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Step the actor; return loss and gradient norm, [S] each.
 
-        actions: [S, m B, A]; weights: [S, m, B]; pause: earlier updates in which the actor did not
+        actions: [S, m B, A]; weights: [S, m, B]; rested: earlier updates in which the actor did not
         learn.
         """
         c, rows = self.config, actions.shape[1]
@@ -235,5 +235,5 @@ class QIPO(Agent):
         predicted = self.network(self.actor.views, x, time, states)
         loss = reference.support_loss(predicted, target, weights)
         rate = self.decayed(self.rate, step)
-        gradient = self.actor.update(loss, step + 1 - pause, rate, c.ema_rate, c.max_gradient_norm)
+        gradient = self.actor.update(loss, step + 1, rate, c.ema_rate, c.max_gradient_norm, rested)
         return loss.detach(), gradient
