@@ -77,6 +77,20 @@ class AgentConfig(CloneConfig):
     """
 
 
+@dataclass(frozen=True)
+class NormedConfig(AgentConfig):
+    """Settings of an agent whose critic has layer norms."""
+
+    def check_new(self) -> None:
+        """Raise UserError for settings that a new run may not have."""
+        super().check_new()
+        if self.width == 1:
+            raise UserError(
+                "--width 1 leaves the critic a constant, whose layers are each normalised: give 2 "
+                "or more."
+            )
+
+
 _COMMON: Ranges = {
     "discount": (0, 1),
     "batch_size": (1, math.inf),

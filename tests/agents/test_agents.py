@@ -269,6 +269,8 @@ def test_a_grid_of_times_that_would_shrink_is_refused() -> None:
         ("diffusion-ql", {"beta_max": 1e6}, "are no schedule of noise"),
         ("diffusion-ql", {"eta": (math.inf,)}, "--eta inf is out of range"),
         ("fql", {"alpha": (math.inf,)}, "--alpha inf is out of range"),
+        ("fql", {"width": 1}, "--width 1 leaves the critic a constant"),
+        ("sscql", {"width": 1}, "--width 1 leaves the critic a constant"),
         ("iql", {"beta": (math.inf,)}, "--beta inf is out of range"),
         ("iql", {"expectile": 1.0}, "--expectile 1 must lie between"),
         ("gtp", {"num_candidates": 3, "noise_scale": 0.0}, "--num-candidates 3 does nothing with"),

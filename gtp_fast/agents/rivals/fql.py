@@ -19,7 +19,7 @@ from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.rivals.flows import clip_actions, euler_plan, unit_times
-from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.agents.settings import ANY, NormedConfig, check
 from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import ActorNetwork
 from gtp_fast.networks.learner import Learner
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FQLConfig(AgentConfig):
+class FQLConfig(NormedConfig):
     """Settings of FQL."""
 
     alpha: tuple[float, ...] = (10.0,)

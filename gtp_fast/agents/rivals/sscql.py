@@ -20,7 +20,7 @@ from gtp_fast import reference
 from gtp_fast.agents.base import Agent
 from gtp_fast.agents.double_q import DoubleQ
 from gtp_fast.agents.rivals.flows import clip_actions, unit_times
-from gtp_fast.agents.settings import ANY, AgentConfig, check
+from gtp_fast.agents.settings import ANY, NormedConfig, check
 from gtp_fast.agents.setup import Setup
 from gtp_fast.networks.actor import ActorNetwork
 from gtp_fast.networks.learner import Learner
@@ -37,7 +37,7 @@ _CLOCKS = ("t", "d")
 
 
 @dataclass(frozen=True)
-class SSCQLConfig(AgentConfig):
+class SSCQLConfig(NormedConfig):
     """Settings of SSCQL."""
 
     alpha_flow: tuple[float, ...] = (1.0,)
