@@ -1,13 +1,11 @@
-"""One battery for every agent of the registry."""
+"""One battery for the updates of every agent of the registry."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from agent_cases import make, make_table, run, synthetic_table, tiny
@@ -17,9 +15,6 @@ from gtp_fast import agents, engine
 from gtp_fast.agents import health
 from gtp_fast.agents.base import Agent
 from gtp_fast.engine.loop import Captured, Eager
-from gtp_fast.errors import UserError
-from gtp_fast.policy import Policy
-from gtp_fast.policy.file import Packed
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 
@@ -250,50 +245,6 @@ def test_metrics_are_finite_named_and_one_column_a_seed(name: str) -> None:
     assert ("action_std_one_jump" in spread) == agent.k_is_free and "action_std_k_steps" in spread
 
 
-def test_a_grid_of_times_that_would_shrink_is_refused() -> None:
-    sizes = {"first_nodes": 151, "last_nodes": 150}
-    with pytest.raises(UserError, match="--first-nodes 151 is more than --last-nodes 150"):
-        make("consistency-ac", (0,), tiny("consistency-ac", **sizes))
-    make("consistency-ac", (0,), tiny("consistency-ac", first_nodes=150, last_nodes=150))
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "said"),
-    [
-        ("consistency-ac", {"t_min": 100.0}, "--t-min 100 must lie below --t-max 80"),
-        ("consistency-ac", {"t_min": 80.0}, "must lie below"),
-        ("consistency-ac", {"t_last": 100.0}, "--t-last 100 must lie within --t-min 0.002 and"),
-        ("gtp", {"t_min": 80.0}, "--t-min 80 must lie below --t-max 80"),
-        ("diffusion-ql", {"beta_min": 20.0}, "--beta-min 20 and --beta-max 10 are no schedule"),
-        ("diffusion-ql", {"beta_max": 0.0, "beta_min": 0.0}, "are no schedule of noise"),
-        ("diffusion-ql", {"beta_max": 1e6}, "are no schedule of noise"),
-        ("diffusion-ql", {"eta": (math.inf,)}, "--eta inf is out of range"),
-        ("fql", {"alpha": (math.inf,)}, "--alpha inf is out of range"),
-        ("fql", {"width": 1}, "--width 1 leaves the critic a constant"),
-        ("sscql", {"width": 1}, "--width 1 leaves the critic a constant"),
-        ("iql", {"beta": (math.inf,)}, "--beta inf is out of range"),
-        ("iql", {"expectile": 1.0}, "--expectile 1 must lie between"),
-        ("gtp", {"num_candidates": 3, "noise_scale": 0.0}, "--num-candidates 3 does nothing with"),
-        ("iql", {"num_candidates": 3}, "--num-candidates 3 does nothing: IQL acts by its mean"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused_of_new_runs(
-    name: str, settings: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(UserError, match=said):
-        tiny(name, **settings).check_new()
-    # A folder of an older run still gives its policy.
-    make(name, (0,), tiny(name, **settings))
-
-
-def test_the_noise_of_diffusion_ql_may_be_as_strong_as_single_precision_bears() -> None:
-    strongest = tiny("diffusion-ql", beta_min=80.0, beta_max=80.0)
-    strongest.check_new()
-    agent: Any = make("diffusion-ql", (0,), strongest)
-    assert all(torch.isfinite(numbers).all() for numbers in agent.folded().schedule)
-    assert all(row > 0.0 for row in agent.signal.tolist())
-
-
 def test_the_spread_of_actions_is_that_of_the_weights_that_act() -> None:
     agent = make("diffusion-ql", (0,), tiny("diffusion-ql", ema_start=1000))
     table = synthetic_table()
@@ -301,62 +252,3 @@ def test_the_spread_of_actions_is_that_of_the_weights_that_act() -> None:
     # The moving average stays the initial actor for the first 1,000 updates.
     run(agent, table, 3)
     assert health.action_spread(agent, table, 16) != before
-
-
-# --- acting --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("candidates", [1, 4])
-def test_acting_is_fixed_by_its_seed_and_stays_in_the_box(name: str, candidates: int) -> None:
-    agent = make(name, (0, 1))
-    run(agent, synthetic_table(), 3)
-    if not agent.config.candidates_differ and candidates > 1:
-        with pytest.raises(UserError, match="draws no noise"):
-            agent.acting(num_candidates=candidates)
-        return
-    ends = np.array([-2, 0], np.float32), np.array([2, 1], np.float32)
-    packed = Packed(agent.folded(agent.acting_weights).select(1), *ends, {})
-    policy = Policy(packed, acting=agent.acting(num_candidates=candidates, seed=1))
-    states = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32) * 3
-    actions = policy.act(states, seed=7)
-    assert np.array_equal(actions, policy.act(states, seed=7))
-    assert (actions >= [-2, 0]).all() and (actions <= [2, 1]).all()
-    assert policy.num_candidates == candidates
-    single = np.stack([policy.act(s, seed=7) for s in states[:2]])
-    assert single.shape == (2, 2)
-    np.testing.assert_allclose(single[0], policy.act(states[:1], seed=7)[0], atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_one_seed_acts_as_it_does_among_others(name: str) -> None:
-    agent = make(name, (0, 1))
-    run(agent, synthetic_table(), 3)
-    candidates = 3 if agent.config.candidates_differ else 1
-    every, one = (agent.acting(num_candidates=candidates, seed=s).sampler for s in (None, 1))
-    z = agent.chain_noise(0, Stream.ACT, 5, every.draws)
-    states = synthetic_table().rows[None, :5, :3].expand(2, -1, -1)
-    np.testing.assert_allclose(
-        every.sample(states, z)[1].numpy(), one.sample(states[:1], z[1:])[0].numpy(), atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_another_number_of_steps_is_had_or_refused(name: str) -> None:
-    agent = make(name, (0,))
-    if agent.k_is_free:
-        assert agent.folded(k=3).k == 3
-    else:
-        with pytest.raises(UserError, match="k = 7 is not available"):
-            agent.folded(k=7)
-    assert agent.folded().k == agent.acting().steps
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_fused_policy_acts_as_the_reference_one(name: str) -> None:
-    fused, plain = make(name, (0, 1)), make(name, (0, 1), backend="reference")
-    plain.load_state_dict(state(fused))
-    z = plain.chain_noise(0, Stream.ACT, 33, plain.acting().sampler.draws)
-    states = synthetic_table().rows[None, :33, :3].expand(2, -1, -1)
-    actions = [agent.acting().sampler.sample(states, z) for agent in (fused, plain)]
-    torch.testing.assert_close(*actions, rtol=1e-4, atol=1e-4)
