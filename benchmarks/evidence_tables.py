@@ -70,20 +70,29 @@ def common_tasks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
 def score_table(
     table: Sequence[Row], order: Sequence[str], common: Sequence[str], records: Sequence[Record]
 ) -> str:
-    """Return the table of tasks by labels; average and IQM of the common tasks."""
+    """Return the table of tasks by labels; average and IQM of the common tasks, and of all."""
     levels = {record["task"]: record["data_level"] for record in records}
     lines = []
     for task in order:
         level = "-" if levels[task] is None else f"{levels[task]:.1f}"
         lines.append([task, level, *(_cell(row.runs.get(task, ())) for row in table)])
+    lines += _means(table, common, "")
+    if len(common) < len(order):
+        lines += _means(table, order, f", all {len(order)} tasks")
+    return markdown(["task", "data", *(row.name for row in table)], lines, aligned=False)
+
+
+def _means(table: Sequence[Row], tasks: Sequence[str], which: str) -> list[list[str]]:
+    """Return the lines of average and IQM over tasks; a label without one of them has none."""
+    lines = []
     for name, of in (("average", stats.average), ("IQM", lambda strata: stats.iqm)):
         cells = []
         for row in table:
-            strata = [row.scores(task) for task in common if task in row.runs]
-            whole = len(strata) == len(common) > 0
+            strata = [row.scores(task) for task in tasks if task in row.runs]
+            whole = len(strata) == len(tasks) > 0
             cells.append(_figure(strata, of(strata)) if whole else "-")
-        lines.append([f"**{name}**", "", *cells])
-    return markdown(["task", "data", *(row.name for row in table)], lines, aligned=False)
+        lines.append([f"**{name}{which}**", "", *cells])
+    return lines
 
 
 def _cell(records: Sequence[Record]) -> str:

@@ -34,7 +34,9 @@ def test_the_tables_have_the_figures_of_the_runs(found: Path) -> None:
     assert line(page, "gtp")[1:5] == ["100", "2", "3", "-"]
     assert line(page, "bc")[4] == "1.00"
     assert "scores 75.0 on average, without it (`gtp-clone`) 25.0, over 1 task that both" in page
-    assert "no task has a run of every label" in page and line(page, "**average**")[2:] == ["-"] * 3
+    assert "no task has one of every label" in page and line(page, "**average**")[2:] == ["-"] * 3
+    # One seed of the second task leaves no interval.
+    assert line(page, "**average, all 2 tasks**")[2:] == ["87.5", "-", "-"]
 
 
 def test_seeds_with_settings_of_their_own_are_cells_of_their_own(tmp_path: Path) -> None:
@@ -65,6 +67,9 @@ def test_averages_are_over_the_tasks_that_every_label_has(found: Path) -> None:
     # Of 0, 50, 100, 100 the lowest and the highest are cut off.
     assert line(page, "**IQM**")[2].startswith("75.0 [")
     assert "(pointmaze-umaze, pointmaze-large)" in page
+    ours, clone = line(page, "**average, all 3 tasks**")[2:]
+    assert ours.startswith("75.0 [") and clone == "-"
+    assert line(page, "**IQM, all 3 tasks**")[3] == "-"
 
 
 def test_runs_without_scores_or_without_a_rate_do_no_harm(found: Path) -> None:

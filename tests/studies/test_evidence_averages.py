@@ -57,3 +57,4 @@ def test_the_average_gives_every_task_one_weight_and_the_iqm_every_seed() -> Non
     # (70 + 30) / 2 and (50 + 30) / 2; one seed of the second task leaves no interval.
     assert cells["**average**"] == ["50.0", "40.0"]
     assert cells["**IQM**"] == ["56.7", "43.3"]
+    assert not any("all 2 tasks" in name for name in cells), "they would be the same rows"
