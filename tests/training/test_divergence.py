@@ -71,6 +71,18 @@ def test_a_divergence_names_its_first_cause_and_a_mend_that_fits(
         gtp_fast.fit(arrays, output=tmp_path, **OPTIONS | options)
 
 
+def test_a_single_far_observation_is_named_instead_of_a_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+    arrays = sets.flat(steps=400, width=2)
+    arrays["observations"][123, 1] = -1e30
+    said = r"diverged at update [1-9].*; observation 1 is -1e\+30 in step 115 of episode 2, .*mend"
+    with pytest.raises(UserError, match=said) as caught:
+        gtp_fast.fit(arrays, output=tmp_path, **OPTIONS | {"agent": "bc", "hold_out": 0.3})
+    assert "--learning-rate" not in str(caught.value)
+
+
 def test_one_seed_of_two_names_its_own_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
