@@ -101,7 +101,7 @@ def save(
         mend = f"the last good checkpoint is {left}" if left else "no checkpoint has been saved yet"
         raise UserError(
             f"The checkpoint {final} could not be saved ({error.strerror or error}): "
-            f"free some space; {mend}."
+            f"free some space or make the folder writable; {mend}."
         ) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
@@ -257,7 +257,9 @@ def _digest(data: bytes) -> str:
 def _saved(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, oldest first; what was never renamed has another name."""
     _recover(folder)
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+    # `glob` would find nothing in a folder that may not be read.
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if path.name.startswith(_PREFIX) and path.is_dir())
 
 
 def _recover(folder: Path) -> None:
