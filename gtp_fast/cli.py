@@ -20,9 +20,11 @@ from gtp_fast.system.signals import Terminated, terminable
 
 Options = TypeVar("Options")
 _SPACE = "free some space, or choose another folder"
+_RIGHT = "ask for the right to use it, or name another place"
 _OF_MACHINE = {
     errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.EFBIG: _SPACE,
     errno.ENAMETOOLONG: "choose a shorter path", errno.EROFS: "choose another folder",
+    errno.EACCES: _RIGHT, errno.EPERM: _RIGHT,
     errno.EMFILE: "raise the limit by ulimit -n", errno.ENFILE: "close other programs",
 }  # fmt: skip
 """What a machine may refuse at any place, and the mend; any other error of a file is ours."""
@@ -61,7 +63,7 @@ def parse(
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
-    """Return the exit code of a command: 2 after a UserError, 130 after Ctrl-C, 143 after SIGTERM.
+    """Return the exit code of a command: 2 after a UserError, 128 plus its number after a signal.
 
     main: takes the arguments without the program's name. A UserError becomes `gtp_fast: <message>`
     on stderr.
@@ -77,9 +79,11 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     except KeyboardInterrupt:
         print("gtp_fast: stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
-    except Terminated:
-        print("gtp_fast: stopped by SIGTERM.", file=sys.stderr)
-        return 128 + signal.SIGTERM
+    except Terminated as error:
+        # After SIGHUP the terminal may be gone.
+        with contextlib.suppress(OSError):
+            print(f"gtp_fast: stopped by {signal.Signals(error.number).name}.", file=sys.stderr)
+        return 128 + error.number
     except BrokenPipeError:
         # The reader (`| head`) has gone; else the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

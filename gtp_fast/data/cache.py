@@ -23,7 +23,7 @@ from gtp_fast.system.files import sweep
 from gtp_fast.tasks import Rules, Task
 
 # Raised whenever a rule changes what a table holds, so that older files are not read.
-_VERSION = 6
+_VERSION = 7
 _TENSORS = ("rows", "episode")
 _NAME, _PART = "gtp_fast_table_", ".part"
 

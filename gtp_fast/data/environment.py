@@ -9,7 +9,7 @@ import importlib
 import io
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from gtp_fast.data import maze, trust
 from gtp_fast.data.box import shown
 from gtp_fast.data.judging import ENDS_AT_GOAL, as_judged, kind
+from gtp_fast.data.recording import keyed
 from gtp_fast.data.table import TransitionTable
 from gtp_fast.environments import d4rl_mazes
 from gtp_fast.errors import UNREADABLE, UserError
@@ -153,12 +154,15 @@ class Shape(NamedTuple):
     action_dim: int
     action_low: Sequence[float]
     action_high: Sequence[float]
+    observation_widths: Sequence[int] = ()
+    """Numbers of each key; older runs do not know them."""
 
 
 def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, Any]) -> None:
     """Compare the spaces of data and environment; raises UserError when they differ."""
     name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
     space = environment.observation_space
+    widths: list[int] = []
     if table.observation_keys:
         parts = nested.flat(space) if isinstance(space, gym.spaces.Dict) else {}
         if absent := [k for k in table.observation_keys if k not in parts]:
@@ -166,7 +170,8 @@ def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, A
                 f"{table.dataset_id} does not fit {name}: the environment has no observation"
                 f" {', '.join(absent)}; use the environment the data were collected in"
             )
-        width = sum(int(np.prod(parts[k].shape or ())) for k in table.observation_keys)
+        widths = [int(np.prod(parts[k].shape or ())) for k in table.observation_keys]
+        width = sum(widths)
     elif isinstance(space, gym.spaces.Box):
         width = int(np.prod(space.shape))
     else:
@@ -181,11 +186,18 @@ def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, A
             f"{table.dataset_id} does not fit {name}: its states have {table.observation_dim}"
             f" numbers, the environment's {width}; use the version the data come from"
         )
-    box = environment.action_space
-    if not isinstance(box, gym.spaces.Box) or box.shape != (table.action_dim,):
+    known = list(table.observation_widths)
+    if known and known != widths:
+        own, other = (keyed(table.observation_keys, each) for each in (known, widths))
         raise UserError(
-            f"{table.dataset_id} does not fit {name}: its actions have {table.action_dim} numbers,"
-            f" the environment takes {box}; use the environment the data were collected in"
+            f"{table.dataset_id} does not fit {name}: its states hold {own}, the environment's"
+            f" {other}; use the environment the data were collected in"
+        )
+    box = environment.action_space
+    if not _is_real(box) or box.shape != (table.action_dim,):
+        raise UserError(
+            f"{table.dataset_id} does not fit {name}: its actions are {table.action_dim} real"
+            f" numbers, the environment takes {box}; use the environment the data were collected in"
         )
     stored = np.array((table.action_low, table.action_high))
     live = np.stack((box.low, box.high))
@@ -203,10 +215,18 @@ def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, A
 def box_of(environment: gym.Env[Any, Any]) -> tuple[list[float], list[float]]:
     """Return both ends of the action box [A]; UserError for other actions."""
     space = environment.action_space
-    if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+    if not _is_real(space) or len(space.shape) != 1:
         name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
-        raise UserError(f"{name} takes {space} as actions: gtp_fast needs a vector in a box")
+        raise UserError(
+            f"{name} takes {space} as actions: gtp_fast needs a vector of real"
+            " numbers in a box; wrap it so that it takes one"
+        )
     return space.low.tolist(), space.high.tolist()
+
+
+def _is_real(space: gym.Space[Any]) -> TypeGuard[gym.spaces.Box]:
+    """Return whether a space is a box of real numbers: a policy's actions are no integers."""
+    return isinstance(space, gym.spaces.Box) and space.dtype.kind == "f"
 
 
 def _evaluation_map(task: Task, environment: str | None, stored: str | None) -> maze.MazeMap | None:

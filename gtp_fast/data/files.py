@@ -165,4 +165,5 @@ def _start(path: Path) -> bytes:
         with path.open("rb") as raw:
             return raw.read(8)
     except (OSError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({error}); fetch or write it again") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}); fetch or write it again") from error

@@ -82,6 +82,7 @@ def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
     )
     result = recording(name, steps)
     result.observation_keys = keys
+    result.observation_widths = tuple(found[key].shape[1] for key in keys)
     result.description = "LeRobot episodes"
     result.notes[:0] = notes
     return result

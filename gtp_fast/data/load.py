@@ -107,6 +107,7 @@ def _build(
         observation_dim=recording.observation_dim,
         action_dim=recording.action_dim,
         observation_keys=recording.observation_keys,
+        observation_widths=recording.observation_widths,
         action_low=tuple(recording.action_low.tolist()),
         action_high=tuple(recording.action_high.tolist()),
         task=task.name,

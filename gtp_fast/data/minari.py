@@ -230,6 +230,7 @@ def _read_episodes(
         action_low=low,
         action_high=high,
         observation_keys=layout.taken,
+        observation_widths=layout.widths if layout.taken else (),
         achieved=goals.get("achieved_goal"),
         desired=goals.get("desired_goal"),
         notes=list(layout.notes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,8 @@ class Recording:
     action_low: Float64
     action_high: Float64
     observation_keys: tuple[str, ...] = ()
+    observation_widths: tuple[int, ...] = ()
+    """Numbers of each key."""
     achieved: Float64 | None = None
     desired: Float64 | None = None
     environment: str | None = None
@@ -57,9 +60,19 @@ class Recording:
         """View [N, A] of the actions in `rows`."""
         return self.rows[:, self.columns.action]
 
+    def state(self) -> str:
+        """Return the keys of the state with their widths, for an error message."""
+        return keyed(self.observation_keys, self.observation_widths)
+
     def place(self, row: int) -> str:
         """Name of a row for an error message: dataset, episode and row."""
         return f"{self.name}, episode {int(self.episode[row])}, row {row}"
+
+
+def keyed(keys: Sequence[str], widths: Sequence[int]) -> str:
+    """Return the keys of a state in words, each with its width."""
+    pairs = zip(keys, widths, strict=True)
+    return ", ".join(f"{key} [{width}]" for key, width in pairs) or "no keys"
 
 
 def allocate(count: int, observation_dim: int, action_dim: int) -> Float32:
@@ -109,6 +122,7 @@ def concatenate(parts: list[Recording]) -> Recording:
         action_low=first.action_low,
         action_high=first.action_high,
         observation_keys=first.observation_keys,
+        observation_widths=first.observation_widths,
         achieved=_join([p.achieved for p in parts]),
         desired=_join([p.desired for p in parts]),
         environment=first.environment,
@@ -139,7 +153,7 @@ def _unlike(a: Recording, b: Recording) -> str:
         return f"their states have {a.observation_dim} and {b.observation_dim} numbers"
     if a.action_dim != b.action_dim:
         return f"their actions have {a.action_dim} and {b.action_dim} numbers"
-    keys = [", ".join(part.observation_keys) or "no keys" for part in (a, b)]
+    keys = [part.state() for part in (a, b)]
     if keys[0] != keys[1]:
         return f"their states hold {keys[0]} and {keys[1]}, in these orders"
     boxes = [np.stack((part.action_low, part.action_high)) for part in (a, b)]

@@ -73,6 +73,8 @@ def _read(name: str, file: Any, keys: tuple[str, ...] | None) -> Recording:
     )  # fmt: skip
     found = recording(name, steps)
     found.observation_keys = keys
+    stored = data[demos[0]]["obs"]
+    found.observation_widths = tuple(stored[key].shape[1] for key in keys)
     found.description = "robomimic demonstrations"
     found.notes[:0] = notes
     if "mask" in file:

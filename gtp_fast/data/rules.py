@@ -41,16 +41,25 @@ def check_asked(
 
 
 def check(recording: Recording) -> None:
-    """Refuse an empty recording and any NaN or infinite value, naming the row."""
+    """Refuse an empty recording and any NaN or infinite value, naming row and field."""
     check_filled(recording)
     total = float(np.sum(recording.rows, dtype=np.float64)) + float(np.sum(recording.rewards))
     if np.isfinite(total):
         return
-    for row, values in enumerate(recording.rows):
-        if not (np.isfinite(values).all() and np.isfinite(recording.rewards[row])):
+    columns = recording.columns
+    fields: dict[str, NDArray[Any]] = {
+        "observation": recording.rows[:, columns.observation],
+        "action": recording.actions,
+        "next observation": recording.rows[:, columns.next_observation],
+        "reward": recording.rewards[:, None],
+    }
+    for field, values in fields.items():
+        wrong = ~np.isfinite(values).all(axis=1)
+        if wrong.any():
             raise UserError(
-                f"{recording.place(row)}: a value is NaN or infinite;"
-                " repair or remove that episode, or fetch the dataset again"
+                f"{recording.place(int(np.argmax(wrong)))}: the {field} holds NaN, an infinite"
+                " number or one beyond float32; repair or remove that episode, or fetch the dataset"
+                " again"
             )
 
 

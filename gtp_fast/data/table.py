@@ -91,6 +91,8 @@ class TransitionTable:
     """The dataset's own evaluation environment, likewise."""
     notes: tuple[str, ...] = ()
     """What was assumed of the data or left out, a sentence each."""
+    observation_widths: tuple[int, ...] = ()
+    """Numbers of each of `observation_keys`."""
     lots: Tensor | None = None
     """Alias table [N] int64 by which batches are drawn (`reference.alias_table`); None draws all
     rows alike."""

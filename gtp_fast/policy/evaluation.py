@@ -171,8 +171,8 @@ def evaluate(
     if live is not None or options.env is not None:
         spec = environment if isinstance(environment, EnvSpec) else environment.spec
         task = judged_in(task, name_of(environment), spec)
-        shape = {name: config[name] for name in Shape._fields if name != "dataset_id"}
-        check_fit(Shape(options.run, **shape), environment)
+        shape = {name: config[name] for name in Shape._fields if name in config}
+        check_fit(Shape(**shape | {"dataset_id": options.run}), environment)
     episodes = config["episodes"] if options.episodes is None else options.episodes
     total = episodes * len(agent.seeds)
     with (

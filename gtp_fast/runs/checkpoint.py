@@ -101,7 +101,7 @@ def save(
         mend = f"the last good checkpoint is {left}" if left else "no checkpoint has been saved yet"
         raise UserError(
             f"The checkpoint {final} could not be saved ({error.strerror or error}): "
-            f"free some space; {mend}."
+            f"free some space or make the folder writable; {mend}."
         ) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
@@ -122,17 +122,10 @@ def last(run: str | os.PathLike[str]) -> Path | None:
     return found[-1] if found else None
 
 
-def last_good(run: str | os.PathLike[str], failed_at: int | None = None) -> str:
-    """Return where a run that failed can go on from, as a clause of a sentence.
-
-    failed_at: the update that failed; None takes the newest checkpoint. One of update n holds what
-    the first n updates made, so the update n itself may have failed.
-    """
-    saved = _saved(Run(Path(run)).checkpoints)
-    good = [path for path in saved if failed_at is None or _step(path.name) <= failed_at]
-    if good:
-        return f"the last good checkpoint is {good[-1]}"
-    return "no checkpoint was saved before it" if saved else "no checkpoint was saved"
+def last_good(run: str | os.PathLike[str]) -> str:
+    """Return where a run that failed can go on from, as a clause of a sentence."""
+    path = last(run)
+    return f"the last good checkpoint is {path}" if path else "no checkpoint was saved"
 
 
 def best(run: str | os.PathLike[str]) -> Path | None:
@@ -147,7 +140,7 @@ def marked(run: str | os.PathLike[str]) -> Best | None:
     try:
         note = json.loads((folder / _BEST).read_text())
         name = str(note["checkpoint"])
-        return Best(folder / name, _step(name), float(note["score"]))
+        return Best(folder / name, int(name.removeprefix(_PREFIX)), float(note["score"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -261,14 +254,12 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _step(name: str) -> int:
-    return int(name.removeprefix(_PREFIX))
-
-
 def _saved(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, oldest first; what was never renamed has another name."""
     _recover(folder)
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+    # `glob` would find nothing in a folder that may not be read.
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if path.name.startswith(_PREFIX) and path.is_dir())
 
 
 def _recover(folder: Path) -> None:

@@ -19,8 +19,8 @@ from gtp_fast.system.files import write_atomically
 
 _KINDS = {
     "agent": str, "task": str, "agent_settings": dict, "evaluation": dict, "rules": dict,
-    "task_facts": dict, "seeds": list, "observation_keys": list, "action_low": list,
-    "action_high": list, "steps": int, "episodes": int,
+    "task_facts": dict, "seeds": list, "observation_keys": list, "observation_widths": list,
+    "action_low": list, "action_high": list, "steps": int, "episodes": int,
 }  # fmt: skip
 """What keys of config.yaml hold, where they are there."""
 
@@ -114,15 +114,25 @@ def create(root: str | Path, task: str, agent: str, now: datetime | None = None)
 def make(path: Path) -> Run:
     """Make a run folder; FileExistsError where there is one, UserError where it cannot be made."""
     try:
-        path.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # One that is a file or a link into nowhere exists and is no folder.
+        raise _unmade(path, error) from error
+    try:
+        path.mkdir()
         (path / "checkpoints").mkdir()
     except FileExistsError:
         raise
     except OSError as error:
-        raise UserError(
-            f"The run folder {path} cannot be made ({error.strerror}): choose another place."
-        ) from error
+        raise _unmade(path, error) from error
     return Run(path)
+
+
+def _unmade(path: Path, error: OSError) -> UserError:
+    reason = error.strerror
+    if isinstance(error, FileExistsError):
+        reason = f"{error.filename} is a file or a link into nowhere"
+    return UserError(f"The run folder {path} cannot be made ({reason}): choose another place.")
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

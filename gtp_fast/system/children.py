@@ -143,8 +143,9 @@ def close(children: Sequence[Child]) -> None:
 
 def run(serve: Callable[[Connection], None]) -> None:
     """Run as a child: serve the pipe of the command line until it is closed."""
-    # Ctrl-C and a scheduler's SIGTERM reach the whole group; the parent decides what becomes of us.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # Ctrl-C, a scheduler's SIGTERM and a closed terminal's SIGHUP reach the whole group; the parent
+    # decides what becomes of us.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     pipe = Connection(int(sys.argv[1]))
     try:

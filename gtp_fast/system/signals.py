@@ -8,37 +8,47 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+
 
 class Terminated(BaseException):
-    """SIGTERM has come; as with KeyboardInterrupt, what is half-made is removed on the way out."""
+    """SIGTERM or SIGHUP has come; as after Ctrl-C, what is half-made is removed on the way out.
+
+    number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise Terminated at SIGTERM, once, where nobody else handles it."""
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not ours:
+    """Raise Terminated at SIGTERM and SIGHUP, once, where nobody else handles them."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Under nohup SIGHUP is ignored, and stays so.
+    ours = [number for number in _ENDS if signal.getsignal(number) is signal.SIG_DFL]
 
     def end(number: int, frame: FrameType | None) -> None:
         # A second one must not interrupt the removal of what the first has left half-made.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
+        for each in ours:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(number)
 
-    signal.signal(signal.SIGTERM, end)
+    for number in ours:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], int]]:
-    """Turn Ctrl-C and SIGTERM into a number that the loop reads between two updates.
+    """Turn Ctrl-C, SIGTERM and SIGHUP into a number that the loop reads between two updates.
 
     In another thread than the main one, which alone may handle signals, the number stays 0.
     """
@@ -50,7 +60,9 @@ def stop_signals() -> Iterator[Callable[[], int]]:
     def note(number: int, frame: FrameType | None) -> None:
         received[0] = number
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    hung_up = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
+    stops = (signal.SIGINT, signal.SIGTERM, *hung_up)
+    previous = {number: signal.signal(number, note) for number in stops}
     try:
         yield lambda: received[0]
     finally:

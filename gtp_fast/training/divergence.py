@@ -14,6 +14,9 @@ from gtp_fast.engine.cause import Cause
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run, checkpoint
 
+_FAR = 1e6
+"""Size of an observation beyond which no rate is at fault."""
+
 
 class AllDiverged(UserError):
     """Every seed of the run has diverged."""
@@ -39,10 +42,9 @@ class Divergence:
         ]
         if len(diverged) == len(self.agent.seeds):
             advice = dict.fromkeys(map(self.mend, diverged))
-            healthy_until = max(one.step for one in diverged)
             raise AllDiverged(
                 f"{'; '.join(lines) or 'every seed has diverged'}: "
-                f"{checkpoint.last_good(self.run, healthy_until)}; {'; '.join(advice)}."
+                f"{checkpoint.last_good(self.run)}; {'; '.join(advice)}."
             )
         for line in lines:
             say(f"{line}: it stays as it was, the other seeds go on")
@@ -57,6 +59,8 @@ class Divergence:
                 "a rate is seldom at fault when the first update diverges: look at the data "
                 f"({spans}), at --reward and --normalise-observations"
             )
+        if (far := _far_observation(self.table)) is not None:
+            return far
         if found.part == "weights":
             return "start again with --weight-maximum 100, or with a lower --eta"
         if found.part == "critic":
@@ -67,6 +71,21 @@ class Divergence:
                 "--critic-learning-rate"
             )
         return "start again with a lower --learning-rate, or with --max-gradient-norm 1"
+
+
+def _far_observation(table: TransitionTable) -> str | None:
+    """Return what may mend the largest observation; None where none is far from 0."""
+    sizes = table.all().observation.abs()
+    row, column = divmod(int(sizes.argmax()), sizes.shape[1])
+    if sizes[row, column] <= _FAR:
+        return None
+    # Rows that the loader left out lie at the ends of episodes.
+    step = int((table.episode[:row] == table.episode[row]).sum())
+    return (
+        f"observation {column} is {float(table.rows[row, column]):.3g} in step {step} of episode "
+        f"{int(table.episode[row])}, all counted from 0: mend or remove it, or start again with "
+        "--normalise-observations if it is no mistake"
+    )
 
 
 def _span(name: str, values: Tensor) -> str:

@@ -136,8 +136,8 @@ def fit(
     callbacks: see `Callback`. resume: run folder to go on with, with its own settings; then dataset
     says where its data are, if they came from memory or lie elsewhere now.
     options: every other option of `gtp_fast train`, by its name with underscores, such as `task`,
-    `steps`, `seeds`, `eta`. Raises UserError with one sentence for what cannot be trained; after
-    Ctrl-C and SIGTERM, which save a checkpoint, KeyboardInterrupt and SystemExit.
+    `steps`, `seeds`, `eta`. Raises UserError with one sentence for what cannot be trained;
+    KeyboardInterrupt after Ctrl-C, SystemExit after SIGTERM and SIGHUP, each with a checkpoint.
     """
     if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
         raise UserError(

@@ -177,6 +177,7 @@ def describe(
         },
         "rules": dataclasses.asdict(table.rules),
         "observation_keys": list(table.observation_keys),
+        "observation_widths": list(table.observation_widths),
         "observation_dim": table.observation_dim,
         "observation_mean": list(agent.setup.observation_mean),
         "observation_scale": list(agent.setup.observation_scale),

@@ -15,6 +15,7 @@ import sets
 
 import gtp_fast
 from gtp_fast.data import fits_environment, load_table
+from gtp_fast.data.environment import box_of
 from gtp_fast.errors import UserError
 from gtp_fast.policy.restore import table_of
 from gtp_fast.tasks import Rules, of_dataset
@@ -134,6 +135,15 @@ def test_an_environment_without_a_limit_fits_any_end(low: float, high: float, fi
         return
     with pytest.raises(UserError, match="the action boxes differ"):
         fits_environment(table, Unbounded(low, high))
+
+
+def test_an_environment_of_whole_numbers_as_actions_is_refused() -> None:
+    chaos = fake_environments.Chaos(flat=True)
+    chaos.action_space = gym.spaces.Box(-1, 1, (2,), np.int64)
+    with pytest.raises(UserError, match=r"actions are 2 real numbers, the environment takes .*int"):
+        fits_environment(load_table(TASK, sets.flat(width=2)), chaos)
+    with pytest.raises(UserError, match=r"Chaos takes .*int.* real numbers in a box; wrap"):
+        box_of(chaos)
 
 
 def test_a_run_in_an_unbounded_environment_asks_for_the_box_and_takes_it(tmp_path: Path) -> None:

@@ -230,8 +230,13 @@ def test_files_without_an_environment() -> None:
     [
         ({"observation_dim": 105}, "105 numbers, the environment's 6"),
         ({"observation_keys": ("observation", "gyroscope")}, "no observation gyroscope"),
+        (
+            {"observation_widths": (2, 4)},
+            r"hold observation \[2\], desired_goal \[4\], the environment's"
+            r" observation \[4\], desired_goal \[2\]; use the environment",
+        ),
         ({"observation_keys": ()}, "rows of 6 numbers, the environment observes Dict.*FlattenObs"),
-        ({"action_dim": 3}, "actions have 3 numbers"),
+        ({"action_dim": 3}, "actions are 3 real numbers"),
         (
             {"action_high": (1.0, 2.0)},
             r"action boxes differ, action 1 lies in \[-1, 2\] in the data and in \[-1, 1\] in the",

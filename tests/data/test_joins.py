@@ -19,6 +19,8 @@ from gtp_fast.errors import UserError
 from gtp_fast.tasks import of_dataset
 
 KEYS = ("achieved_goal", "desired_goal", "observation")
+WIDTHS = (2, 2, 27)
+STATE = [f"{key} [{width}]" for key, width in zip(KEYS, WIDTHS, strict=True)]
 
 
 def spec_of(name: str, **changes: Any) -> str:
@@ -39,7 +41,8 @@ def test_sets_of_one_environment_are_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = joined(tmp_path, monkeypatch)
-    assert len(found) == 8 and found.observation_keys == KEYS
+    assert len(found) == 8
+    assert (found.observation_keys, found.observation_widths) == (KEYS, WIDTHS)
     assert not any("comes from" in note for note in found.notes)
 
 
@@ -105,7 +108,7 @@ def permuted() -> str:
         ),
         (
             {"observation_space": permuted()},
-            f"their states hold {', '.join(KEYS)} and {', '.join(reversed(KEYS))}, in these orders",
+            f"their states hold {', '.join(STATE)} and {', '.join(STATE[::-1])}, in these orders",
         ),
         (
             {"action_space": minari.serialization.serialize_space(gym.spaces.Box(-2, 2, (8,)))},

@@ -23,6 +23,7 @@ def test_both_versions_give_the_same_steps(tmp_path: Path, one_file: bool) -> No
     assert lerobot.is_lerobot(folder)
     found = lerobot.read(folder, None)
     assert found.observation_keys == ("observation.state", "observation.environment_state")
+    assert found.observation_widths == (2, 2)
     assert found.rows[:, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
     assert found.rows[1, :4].tolist() == [1.0, 1.5, 1.0, 1.0]
     step = found.rows[:, found.columns.next_observation][:, 0] - found.rows[:, 0]

@@ -57,6 +57,7 @@ def test_demos_are_read_in_numeric_order_with_keys_sorted_by_name(tmp_path: Path
     assert robomimic.is_robomimic(path)
     found = robomimic.read(path, None)
     assert found.observation_keys == ("eef_pos", "object")
+    assert found.observation_widths == (1, 2)
     assert states(found) == [200.0, 201.0, 202.0, 1000.0, 1001.0]
     observation = found.rows[:, found.columns.observation]
     assert observation[0].tolist() == [200.0, 200.5, 200.25]

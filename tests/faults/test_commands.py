@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import commands
 import pytest
 import torch
 
 from gtp_fast import cli
+from gtp_fast.system.signals import stop_signals
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 Made = tuple[Path, dict[str, commands.Command]]
@@ -73,3 +76,23 @@ def test_a_signal_is_given_back_to_who_handled_it(capsys: pytest.CaptureFixture[
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("within", [contextlib.nullcontext, stop_signals])
+def test_a_closed_terminal_ends_a_command_unless_nohup_started_it(
+    within: Callable[[], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hung_up(words: object) -> int:
+        with within() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return 128 + received() if received else 0
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        assert cli.run(hung_up, []) == 129
+        assert capsys.readouterr().err in ("gtp_fast: stopped by SIGHUP.\n", "")
+        assert signal.signal(signal.SIGHUP, signal.SIG_IGN) is signal.SIG_DFL
+        assert cli.run(hung_up, []) == (128 if within is stop_signals else 0)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

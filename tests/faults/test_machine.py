@@ -141,5 +141,10 @@ def test_only_what_a_machine_refuses_is_a_sentence(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == (
         "gtp_fast: some/file: No space left on device; free some space, or choose another folder.\n"
     )
+    assert cli.run(refuses(errno.EACCES), []) == 2
+    assert capsys.readouterr().err == (
+        "gtp_fast: some/file: Permission denied; ask for the right to use it, or name another "
+        "place.\n"
+    )
     with pytest.raises(OSError, match="Bad file descriptor"):
         cli.run(refuses(errno.EBADF), [])

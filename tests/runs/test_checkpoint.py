@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,6 +84,17 @@ def test_saving_a_step_again_replaces_it(run: Run) -> None:
     checkpoint.save(run, 7, tensors(2.0), {})
     assert float(checkpoint.load(run).tensors["half"][0, 0]) == 2.0
     assert [p.name for p in run.checkpoints.iterdir()] == ["step_000000007"]
+
+
+def test_checkpoints_that_may_not_be_read_are_not_called_absent(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(PermissionError, match="checkpoints"):
+        checkpoint.last(run)
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(

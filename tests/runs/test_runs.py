@@ -79,6 +79,17 @@ def test_versions_are_read_without_importing_the_packages() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "place"
+    if kind == "file":
+        place.touch()
+    else:
+        place.symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"cannot be made \(.*place is a file or a link into now"):
+        runs.create(place, "t", "a")
+
+
 def test_a_summary_is_there_when_it_was_written(tmp_path: Path) -> None:
     run = runs.create(tmp_path, "t", "a")
     assert run.summary() == {}

@@ -13,10 +13,8 @@ import sets
 
 import gtp_fast
 from gtp_fast import evaluate
-from gtp_fast.agents.base import Agent
 from gtp_fast.engine import cause
 from gtp_fast.errors import UserError
-from gtp_fast.runs import Run, checkpoint
 from gtp_fast.training.callbacks import Callback
 
 OPTIONS: dict[str, Any] = {
@@ -73,6 +71,18 @@ def test_a_divergence_names_its_first_cause_and_a_mend_that_fits(
         gtp_fast.fit(arrays, output=tmp_path, **OPTIONS | options)
 
 
+def test_a_single_far_observation_is_named_instead_of_a_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+    arrays = sets.flat(steps=400, width=2)
+    arrays["observations"][123, 1] = -1e30
+    said = r"diverged at update [1-9].*; observation 1 is -1e\+30 in step 115 of episode 2, .*mend"
+    with pytest.raises(UserError, match=said) as caught:
+        gtp_fast.fit(arrays, output=tmp_path, **OPTIONS | {"agent": "bc", "hold_out": 0.3})
+    assert "--learning-rate" not in str(caught.value)
+
+
 def test_one_seed_of_two_names_its_own_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,33 +125,6 @@ def test_a_diverged_seed_rests_in_an_evaluation_where_it_cannot_act(
     said = capsys.readouterr().out
     assert f"diverged at update {at} of the training" in said
     assert "with figures that are nan where that cannot act" in said
-
-
-def test_a_checkpoint_after_the_divergence_is_not_the_last_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Run(tmp_path / "run")
-    assert checkpoint.last_good(run, 7) == "no checkpoint was saved"
-    for step in (10, 20, 30):
-        (run.checkpoints / f"step_0000000{step}").mkdir(parents=True)
-    # The checkpoint of update n was taken before update n was made.
-    for failed_at, step in {10: 10, 29: 20, None: 30}.items():
-        assert checkpoint.last_good(run, failed_at).endswith(
-            f"is {run.checkpoints}/step_0000000{step}"
-        )
-    assert checkpoint.last_good(run, 9) == "no checkpoint was saved before it"
-    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
-
-    class Stop(Callback):
-        def on_start(self, agent: Agent, folder: Path) -> bool:
-            return True
-
-    options = OPTIONS | {"agent": "iql", "critic_learning_rate": 1e30}
-    arrays = sets.flat(steps=40, width=2)
-    stopped = gtp_fast.fit(arrays, output=tmp_path, callbacks=[Stop()], **options)
-    assert checkpoint.last(stopped.path) == stopped.path / "checkpoints" / "step_000000001"
-    with pytest.raises(UserError, match="at update 0: no checkpoint was saved before it; "):
-        gtp_fast.fit(arrays, resume=stopped.path)
 
 
 def test_the_order_of_an_update_decides_which_quantity_was_first() -> None:

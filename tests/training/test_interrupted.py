@@ -74,7 +74,7 @@ def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return only_run(output)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_run_resumes_to_the_same_bits(
     dataset: Path, whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
