@@ -53,6 +53,11 @@ DATA = r"look at the data \(rewards from .* observations from"
         ),
         ({"agent": "iql"}, 1e30, 1, "^critic_loss .* update 0: .*" + DATA),
         ({"agent": "diffusion-ql", "critic_learning_rate": 1e30}, 1, 1, "^the critic's Q"),
+        # Its critic learns from update 12 on.
+        (
+            {"agent": "qipo-ot", "critic_learning_rate": 1e30}, 1, 1,
+            "^critic_loss .* update 13: .*" + CRITIC,
+        ),
     ],
 )  # fmt: skip
 def test_a_divergence_names_its_first_cause_and_a_mend_that_fits(
