@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import sets
 
 from gtp_fast import cli, train
 
 SMALL = ["--width", "16", "--k", "2", "--batch-size", "32", "--episodes", "2", "--log-every", "5"]
+
+TINY: dict[str, Any] = {
+    "steps": 20, "width": 8, "k": 2, "batch_size": 8, "episodes": 2, "log_every": 5,
+    "checkpoint_every": 10, "device": "cpu", "processes": 1,
+}  # fmt: skip
 
 
 def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
@@ -22,6 +30,12 @@ def arguments(dataset: Path, output: Path, *more: str) -> list[str]:
         *SMALL,
         *more,
     ]
+
+
+def on_a_file(folder: Path) -> dict[str, Any]:
+    """Write a small dataset; return options of `fit` that train on it without an environment."""
+    np.savez(folder / "set.npz", **sets.flat(steps=40, width=2))
+    return TINY | {"dataset": folder / "set.npz", "env": "none", "output": folder / "runs"}
 
 
 def only_run(output: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a run refuses to go on with, and what it keeps where something else than it fails."""
+"""What a run goes on with, and what it refuses to go on with."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import fake_environments
-import gymnasium
 import numpy as np
 import pytest
 import sets
-import torch
 from gymnasium.envs.registration import EnvSpec
-from train_runs import only_run
+from train_runs import TINY, on_a_file, only_run
 
 import gtp_fast
 from gtp_fast import cli, collect, evaluate, train
@@ -22,13 +20,7 @@ from gtp_fast.data import hold_out
 from gtp_fast.errors import UserError
 from gtp_fast.runs import checkpoint
 from gtp_fast.training import start
-from gtp_fast.training.line import ProgressLine
 from gtp_fast.training.options import RunConfig
-
-SMALL: dict[str, Any] = {
-    "steps": 20, "width": 8, "k": 2, "batch_size": 8, "episodes": 2, "log_every": 5,
-    "checkpoint_every": 10, "device": "cpu", "processes": 1,
-}  # fmt: skip
 
 
 class At10(gtp_fast.Callback):
@@ -41,13 +33,6 @@ class At10(gtp_fast.Callback):
         return True
 
 
-class Stop(gtp_fast.Callback):
-    """Ends a run at update 15."""
-
-    def on_metrics(self, step: int, figures: Any) -> bool:
-        return step == 15
-
-
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
@@ -55,8 +40,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> dict[str, Any]:
-    np.savez(tmp_path / "set.npz", **sets.flat(steps=40, width=2))
-    return SMALL | {"dataset": tmp_path / "set.npz", "env": "none", "output": tmp_path / "runs"}
+    return on_a_file(tmp_path)
 
 
 def test_a_run_goes_on_with_its_own_data_alone(
@@ -221,86 +205,10 @@ def test_numpys_true_stops_a_run(place: dict[str, Any]) -> None:
     assert gtp_fast.fit(**place, callbacks=[Stop()]).summary["updates"] == 5
 
 
-def test_a_callback_that_fails_costs_no_update(place: dict[str, Any], tmp_path: Path) -> None:
-    class Fails(gtp_fast.Callback):
-        def on_metrics(self, step: int, figures: Any) -> None:
-            if step == 15:
-                raise KeyError("a name")
-
-    with pytest.raises(KeyError, match="a name"):
-        gtp_fast.fit(**place, callbacks=[Fails()])
-    assert checkpoint.load(only_run(tmp_path / "runs")).step == 15
-
-
-def test_the_first_error_is_the_one_that_is_raised(place: dict[str, Any], tmp_path: Path) -> None:
-    class Fails(gtp_fast.Callback):
-        def on_metrics(self, step: int, figures: Any) -> None:
-            raise KeyError("the first")
-
-        def on_checkpoint(self, step: int, path: Path) -> None:
-            raise ValueError("the second")
-
-    with pytest.raises(KeyError, match="the first"):
-        gtp_fast.fit(**place, callbacks=[Fails()])
-    assert checkpoint.load(only_run(tmp_path / "runs")).step == 5
-
-
-def test_a_disk_that_is_full_is_said_once(
-    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "write_durably", full)
-    with pytest.raises(UserError, match="No space left on device") as caught:
-        gtp_fast.fit(**place)
-    assert not getattr(caught.value, "__notes__", [])
-
-
-def test_what_is_saved_after_an_error_is_up_to_date(
-    place: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = place | {"seeds": (0, 1), "log_every": 10**6, "checkpoint_every": 10**6}
-    whole = gtp_fast.fit(**options | {"steps": 3000, "output": tmp_path / "whole"})
-
-    def fails(line: ProgressLine, done: int) -> None:
-        raise OSError("the terminal is gone")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ProgressLine, "reach", fails)
-        with pytest.raises(OSError, match="the terminal is gone"):
-            gtp_fast.fit(**options | {"steps": 3000, "processes": 2})
-    stopped = only_run(tmp_path / "runs")
-    # Between two intervals the processes alone have the new weights.
-    assert 0 < checkpoint.load(stopped).step < 3000
-    gtp_fast.fit(resume=stopped)
-    one, two = (checkpoint.load(run).tensors for run in (whole.path, stopped))
-    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
-
-
-class Breaks(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment whose simulator fails."""
-
-    def step(self, action: Any) -> Any:
-        raise RuntimeError("the simulator is unstable")
-
-
-@pytest.mark.parametrize("stops", [False, True])
-def test_an_environment_that_fails_costs_no_update(
-    stops: bool, place: dict[str, Any], tmp_path: Path
-) -> None:
-    live = Breaks(fake_environments.make(fake_environments.spec(flat=True)))
-    every = 0 if stops else 15
-    options = place | {"env": live, "evaluate_every": every, "checkpoint_every": 20}
-    with pytest.raises((RuntimeError, UserError), match="the simulator is unstable"):
-        gtp_fast.fit(**options, callbacks=[Stop()] * stops)
-    assert checkpoint.load(only_run(tmp_path / "runs")).step == 15
-
-
 def test_a_run_goes_on_in_a_named_maze_as_its_task_plays_it(tmp_path: Path) -> None:
     pytest.importorskip("gymnasium_robotics")
     made = collect.collect("pointmaze-demo", 600, output=tmp_path / "sets", progress=False)
-    options = SMALL | {"env": "none", "output": tmp_path / "runs", "task": "pointmaze-demo"}
+    options = TINY | {"env": "none", "output": tmp_path / "runs", "task": "pointmaze-demo"}
     stopped = gtp_fast.fit(made.path, **options, callbacks=[At10()])
     trainer = start.resume(RunConfig(resume=str(stopped), env="PointMaze_UMaze-v3"))
     assert trainer.judge.evaluator is not None
@@ -319,51 +227,3 @@ def test_a_live_environment_needs_no_trust_in_the_stored_one(place: dict[str, An
     with pytest.raises(UserError, match="asks to run code from nowhere:Nothing"):
         gtp_fast.fit(resume=stopped)
     assert gtp_fast.fit(env=live, resume=stopped).summary["updates"] == 20
-
-
-class Interrupted(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment with a Ctrl-C in its second step."""
-
-    steps = 0
-
-    def step(self, action: Any) -> Any:
-        self.steps += 1
-        if self.steps == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return super().step(action)
-
-
-def test_an_evaluation_cut_short_twice_is_still_made(place: dict[str, Any], tmp_path: Path) -> None:
-    quiet = gymnasium.wrappers.TimeLimit(fake_environments.Chaos(flat=True), 5)
-    options = place | {"evaluate_every": 10}
-    with pytest.raises(KeyboardInterrupt):
-        gtp_fast.fit(**options | {"env": Interrupted(quiet)})
-    run = only_run(tmp_path / "runs")
-    # The second one comes while the first evaluation is made up for.
-    with pytest.raises(KeyboardInterrupt):
-        gtp_fast.fit(resume=run, env=Interrupted(quiet))
-    assert checkpoint.last(run) == run / "checkpoints" / "step_000000010"
-    gtp_fast.fit(resume=run, env=quiet)
-    assert np.unique(np.load(run / "evaluations.npz")["step"]).tolist() == [10, 20]
-
-
-def test_an_evaluation_cut_short_after_a_callbacks_stop_is_no_end(
-    place: dict[str, Any], tmp_path: Path
-) -> None:
-    quiet = gymnasium.wrappers.TimeLimit(fake_environments.Chaos(flat=True), 5)
-    late = Interrupted(quiet)
-    late.steps = -1000
-
-    class At15(gtp_fast.Callback):
-        def on_metrics(self, step: int, figures: Any) -> bool:
-            late.steps = 0 if step == 15 else late.steps
-            return step == 15
-
-    with pytest.raises(KeyboardInterrupt):
-        gtp_fast.fit(**place | {"evaluate_every": 10, "env": late}, callbacks=[At15()])
-    run = only_run(tmp_path / "runs")
-    assert checkpoint.last(run) == run / "checkpoints" / "step_000000015"
-    assert np.unique(np.load(run / "evaluations.npz")["step"]).tolist() == [10]
-    # Its last figures are of update 10, and no summary says that they are of update 15.
-    assert not (run / "summary.json").exists()
-    assert gtp_fast.fit(resume=run, env=quiet).summary["updates"] == 20
