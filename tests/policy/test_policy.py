@@ -139,6 +139,18 @@ def test_actions_stay_in_the_box(tmp_path: Path) -> None:
     assert (actions == actor.low).any() or (actions == actor.high).any(), "nothing is clipped"
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 2.0), (-3.0, 3.0), (-1.0, 1.0)])
+def test_a_box_of_unit_width_or_about_zero_is_scaled_to_too(
+    low: float, high: float, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", action_low=[low] * 2, action_high=[high] * 2)
+    unit = (expected(run, BATCH, 5) - 1.0) / 3.0
+    wanted = (low + high) / 2 + (high - low) / 2 * unit
+    actor = policy.load(run)
+    np.testing.assert_allclose(actor.act(BATCH, seed=5), wanted, atol=2e-5)
+    np.testing.assert_allclose(actor.act(OBSERVATION, seed=5), wanted[0], atol=2e-5)
+
+
 def test_a_returned_action_is_never_written_again(loaded: Policy) -> None:
     first = loaded.act(OBSERVATION, seed=1)
     kept = first.copy()
