@@ -22,6 +22,7 @@ from gtp_fast.evaluation.episodes import ROWS
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import joined
 from gtp_fast.evaluation.vector import LocalSlots, make
+from gtp_fast.policy import results
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 from gtp_fast.runs import checkpoint
@@ -342,3 +343,10 @@ def test_another_environment_must_fit_as_in_training(
 def test_a_run_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(evaluate.main, [str(tmp_path / "nothing")]) == 2
     assert "no run folder or checkpoint" in capsys.readouterr().err
+
+
+def test_the_deviation_over_seeds_is_that_of_a_sample() -> None:
+    lines = results.grid([3, 4], {"return": ([1.0, 3.0], 2), "length": ([5.0, 5.0], 1)})
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert (rows["mean"], rows["std"]) == (["2.00", "5.0"], ["1.41", "0.0"])
+    assert len(results.grid([3], {"return": ([1.0], 2)})) == 2

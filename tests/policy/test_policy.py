@@ -78,6 +78,7 @@ def test_the_runs_own_noise_scale_holds_unless_another_is_given(tmp_path: Path) 
         actions = policy.load(run, noise_scale=given).act(BATCH, seed=9)
         wanted = expected(run, BATCH, 9, noise_scale=scale)
         np.testing.assert_allclose(actions, wanted, atol=2e-5)
+        assert policy.load(run, noise_scale=given).noise_scale == scale
     still = policy.load(run, noise_scale=0.0)
     assert len({tuple(still.act(OBSERVATION, seed=seed)) for seed in range(5)}) == 1
     assert len({tuple(policy.load(run).act(OBSERVATION, seed=seed)) for seed in range(5)}) == 5
@@ -98,6 +99,13 @@ def test_a_seed_fixes_the_action_and_none_does_not(run: Run, loaded: Policy) -> 
     fresh |= {tuple(policy.load(run).act(OBSERVATION))}
     fresh |= {tuple(loaded.act(OBSERVATION, seed=s)) for s in (3, -3, 2**70)}
     assert len(fresh) == 9
+    assert not np.array_equal(loaded.act(BATCH), loaded.act(BATCH))
+
+
+def test_a_seed_index_may_count_from_the_end(run: Run, loaded: Policy) -> None:
+    wanted = [one.act(BATCH, seed=9) for one in (loaded, policy.load(run, seed_index=1))]
+    for place, actions in zip((-2, -1), wanted, strict=True):
+        assert np.array_equal(policy.load(run, seed_index=place).act(BATCH, seed=9), actions)
 
 
 def test_a_repeatable_episode_counts_its_steps(loaded: Policy) -> None:
