@@ -49,7 +49,7 @@ def test_units_stay_below_the_limit_and_above_zero() -> None:
     assert units[0] == 1
 
 
-def test_pieces_begin_anew_in_every_episode() -> None:
+def test_every_episode_begins_a_piece() -> None:
     lengths = torch.tensor([5, 2, 4])
     table = replace(half_good(11), episode=torch.arange(3).repeat_interleave(lengths).int())
     pieces = trajectories._pieces(table, 2, 0.9)
