@@ -29,7 +29,9 @@ def trajectory_advantage(returns: Tensor, starts: Tensor) -> Tensor:
     mean, count = y.mean(), len(y)
     fit = torch.linspace(0, count - 1, min(count, _MOST), device=x.device).round().long()
     own, target = x[fit], y[fit] - mean
-    between = torch.cdist(own, own).square()
+    # By a matrix product equal starts are not 0 apart: where all are one, its rounding would be the
+    # unit of the bandwidth, and may explain returns by chance.
+    between = torch.cdist(own, own, compute_mode="donot_use_mm_for_euclid_dist").square()
     unit = between[between > 0].median() if (between > 0).any() else between.new_ones(())
     error, advantage = target.square().mean(), y - mean
     for bandwidth in _BANDWIDTHS:

@@ -109,6 +109,9 @@ def test_the_rows_are_the_same_all_run_long() -> None:
     run(agent, table(), 3)
     assert torch.equal(health.rows(agent, table()), first)
     assert first.shape == (2, health.ROWS) and not torch.equal(first[0], first[1])
+    # Nor do they begin with those that the first update draws.
+    batch = agent.ops.integers(agent.keys, 0, health.Stream.BATCH, health.ROWS, len(table()))
+    assert not torch.equal(first, batch)
     assert torch.equal(health.rows(build(GUIDED, (5,)), table())[0], first[1])
 
 
@@ -218,6 +221,8 @@ def test_map_and_flow_are_told_apart() -> None:
         samples = reference.folded_sample(policy, states, noise).unflatten(1, (health.SAMPLES, -1))
         expected = (samples.mean(1) - batch.action).square().mean((1, 2))
         assert found[f"{name}_error"] == pytest.approx(expected.tolist(), rel=1e-4)
+        spread = samples.std(1).mean((1, 2)).tolist()
+        assert (found["map_std"] == pytest.approx(spread, rel=1e-4)) == (name == "map")
     assert found["map_error"] != found["euler_error"]
     solved = build(replace(GUIDED, objective="flow"), (0,))
     assert health.action_figures(solved, data, index[:1]) == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from agent_cases import make_table
@@ -45,3 +47,10 @@ def test_units_stay_below_the_limit_and_above_zero() -> None:
     assert 2**61 < int(rows.sum()) * int((units * rows).sum()) <= 2**62
     # So many rows leave no units for the light ones, which keep the least.
     assert units[0] == 1
+
+
+def test_every_episode_begins_a_piece() -> None:
+    lengths = torch.tensor([5, 2, 4])
+    table = replace(half_good(11), episode=torch.arange(3).repeat_interleave(lengths).int())
+    pieces = trajectories._pieces(table, 2, 0.9)
+    assert pieces.part.tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, 5, 5]

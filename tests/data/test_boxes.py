@@ -92,6 +92,17 @@ def test_a_run_on_a_flat_file_says_again_what_is_assumed(tmp_path: Path, size: f
     assert set(found.action_high) == {size} and (ASSUMED in found.notes) == (size == 1.0)
 
 
+def test_a_run_reads_its_observations_standardised_as_it_was_trained(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **sets.flat())
+    config = config_of(tmp_path / "x.npz", 1.0, 2)
+    mean, scale = np.array([1.0, 20.0, -3.0]), np.array([2.0, 4.0, 0.5])
+    standard = {"observation_mean": mean.tolist(), "observation_scale": scale.tolist()}
+    raw, found = (table_of(one).all() for one in (config, config | standard))
+    for name in ("observation", "next_observation"):
+        wanted = (getattr(raw, name).numpy() - mean) / scale
+        np.testing.assert_allclose(getattr(found, name).numpy(), wanted, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("option", "high"),
     [({"action_low": (-2.0,)}, 3.0), ({"action_low": (-2.0,), "action_high": (4.0,)}, 4.0)],

@@ -66,6 +66,8 @@ def test_d4rl_rules_drop_timeouts_and_the_last_row(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         for key, values in sets.flat().items():
             file[key] = values
+        # D4RL's loader does not read these.
+        file["next_observations"] = -sets.flat()["observations"]
     found = load_table("hopper-medium", path)
     batch = found.all()
     assert (batch.observation[:, 0] / 10).tolist() == [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]
@@ -74,6 +76,10 @@ def test_d4rl_rules_drop_timeouts_and_the_last_row(tmp_path: Path) -> None:
     # After the terminal row comes another episode: a stand-in, hidden by the mask.
     assert step.tolist() == [10, 10, 10, 0, 10, 10, 10, 10, 10, 10]
     assert found.statistics.episodes == 3
+    # Rewards 0 to 3, 4 to 6 and 8 to 10.
+    assert found.statistics.mean_return == 16.0
+    scaled = load_table("hopper-medium", path, Rules(reward="iql_locomotion"))
+    assert torch.equal(scaled.all().reward, batch.reward * (1000.0 / (27 - 6)))
     assert found.provenance.dataset_id == path.name
 
 
@@ -87,11 +93,13 @@ def test_next_observations_of_an_npz_keep_every_row(tmp_path: Path) -> None:
 
 
 def test_flat_antmaze_files_keep_their_stored_rewards(tmp_path: Path) -> None:
-    arrays = sets.flat() | {"rewards": (np.arange(12) == 3).astype(np.float32)}
+    arrays = sets.flat() | {"rewards": np.isin(np.arange(12), (2, 3)).astype(np.float32)}
     np.savez(tmp_path / "ant.npz", **arrays)
     found = load_table("antmaze-umaze", tmp_path / "ant.npz")
     assert found.rules.goal == "none"
-    assert found.all().reward.tolist() == [-1, -1, -1, 0, -1, -1, -1, -1, -1, -1]
+    # Nor is anything cut at its goal.
+    assert found.all().reward.tolist() == [-1, -1, 0, 0, -1, -1, -1, -1, -1, -1]
+    assert found.all().mask.tolist() == [1, 1, 1, 0, 1, 1, 1, 1, 1, 1]
     assert found.statistics.success_rate == pytest.approx(1 / 3)
     arrays["rewards"][:] = 0
     np.savez(tmp_path / "lost.npz", **arrays)

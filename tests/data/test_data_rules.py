@@ -177,6 +177,20 @@ def test_actions_are_scaled_to_the_unit_box(
     assert found.all().action[0, 0].item() == pytest.approx(-1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("ends", [(-1.0, 3.0), (-3.0, 1.0), (-1.0, 1.0)])
+def test_a_box_with_one_end_of_the_unit_box_is_scaled_too(ends: tuple[float, float]) -> None:
+    low, high = ends
+    arrays = sets.flat()
+    given = arrays["actions"].copy()
+    arrays["actions"] = (low + high) / 2 + (high - low) / 2 * given
+    found = load_table(
+        "hopper-medium", arrays, Rules(action_low=(low,), action_high=(high,)), use_cache=False
+    )
+    # The time-out and the last row, which nothing follows, are left out.
+    kept = [row for row in range(12) if row not in (7, 11)]
+    np.testing.assert_allclose(found.all().action.numpy(), given[kept], atol=1e-6)
+
+
 def test_an_action_outside_the_box_is_refused_or_clipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

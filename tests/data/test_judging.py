@@ -102,6 +102,9 @@ def test_a_maze_that_goes_on_at_the_goal_has_no_references() -> None:
     live = gym.make("PointMaze_UMaze-v3", continuing_task=False)
     assert judged_in(DEMO, "PointMaze_UMaze-v3", live.spec) == DEMO
     live.close()
+    # Nor a maze that pays for the distance.
+    spec.kwargs.update(continuing_task=False, reward_type="dense")
+    assert judged_in(DEMO, spec.id, spec).reference is None
 
 
 def test_a_maze_of_ones_own_is_left_alone_and_has_no_references() -> None:

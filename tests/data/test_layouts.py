@@ -134,6 +134,8 @@ def test_stacks_are_episodes() -> None:
     )
     table = load(longer)
     assert len(table) == 12 and table.statistics.episodes == 3
+    following = table.all().next_observation.view(3, 4, 3)
+    assert following.numpy().tolist() == longer["observations"][:, 1:].tolist()
     assert "a stack of 3 episodes of 4 steps" in table.notes
 
 
@@ -153,7 +155,7 @@ def test_nan_after_a_terminal_state_is_masked_anyway() -> None:
     assert torch.equal(alone.next_observation[3], alone.observation[3])
     arrays["next_observations"] = following.copy()
     assert load(arrays).all().next_observation[3].tolist() == following[3].tolist()
-    arrays["next_observations"][3] = np.nan
+    arrays["next_observations"][3, 1:] = np.nan
     table = load(arrays)
     assert torch.isfinite(table.rows).all() and float(table.all().mask[3]) == 0.0
     arrays["next_observations"][5] = np.nan
@@ -234,6 +236,8 @@ def test_the_action_box_is_given_or_the_environments_or_assumed_aloud() -> None:
         ),
         (lambda a: {k: v[:0] for k, v in a.items()}, "holds no transition"),
         (lambda a: a | {"episode_ends": np.array([4, 8])}, "episode_ends must rise to"),
+        (lambda a: a | {"episode_ends": np.array([0, 8, 12])}, "episode_ends must rise to"),
+        (lambda a: a | {"episode_ends": np.array([4, 4, 12])}, "episode_ends must rise to"),
         (cast("actions", lambda x: x.reshape(3, 4, 2)), "a stack of 3 episodes of 4 steps"),
         (cast("rewards", lambda x: x[:5]), "rewards has shape"),
         (cast("rewards", lambda x: x + 1j), "rewards holds complex64, not numbers"),

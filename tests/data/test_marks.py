@@ -78,6 +78,20 @@ def test_terminals_that_mark_trajectories_but_no_end_are_refused() -> None:
         load(never, Rules(terminals="trajectory_end"))
 
 
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_terminal_state_at_the_time_limit_is_terminal_where_what_follows_is_stored(
+    followed: bool,
+) -> None:
+    # D4RL's loader drops every row of a time-out, for lack of what follows it.
+    arrays = unmarked() | {key: np.arange(12) == 7 for key in ("terminals", "timeouts")}
+    if followed:
+        arrays["next_observations"] = arrays["observations"] + 1.0
+    table = load(arrays)
+    mask = table.all().mask.tolist()
+    assert mask == ([1.0] * 7 + [0.0] + [1.0] * 4 if followed else [1.0] * 10)
+    assert np.bincount(table.episode.numpy()).tolist() == ([8, 4] if followed else [7, 3])
+
+
 def test_a_time_out_between_terminal_rows_ends_an_episode() -> None:
     # Terminal rows in a row are one episode that went on after its goal, unless it is cut there.
     arrays = unmarked() | {"terminals": np.isin(np.arange(12), (2, 3))}

@@ -200,6 +200,7 @@ def test_sets_from_before_minari_0_5_keep_their_metadata_in_the_file(
     found = minari.read(folder, None)
     assert same(found, expected) and found.name == "user/set-v0"
     assert found.environment == json.dumps(spec), "gymnasium 1.0 refuses the dropped fields"
+    assert found.evaluation_environment == found.environment
     with open_file(folder) as file:
         file.attrs["total_steps"] = 10
     with pytest.raises(UserError, match="promises 10 steps but the file holds 9"):
@@ -319,6 +320,24 @@ def test_a_loaded_set_gives_its_selected_episodes(
     again = minari.read_object(backwards, None)
     assert again.rows[:, 0].tolist() == [20, 21, 0, 1, 2]
     assert again.episode.tolist() == [0, 0, 1, 1, 1]
+    twice = minari.read_object(library.MinariDataset(dataset.storage, np.array([2, 2])), None)
+    assert twice.episode.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("facts", "official"),
+    [
+        ({}, True),
+        ({"dataset_id": "local/set-v0"}, False),
+        ({"description": "Not the official data."}, False),
+    ],
+)
+def test_data_made_locally_say_so_by_name_or_by_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, str], official: bool
+) -> None:
+    folder = save(tmp_path, monkeypatch)
+    change_facts(folder, **facts)
+    assert minari.read(folder, None).official == official
 
 
 def test_a_goal_is_the_one_in_force_however_the_set_is_read(

@@ -26,7 +26,8 @@ def test_moments_are_those_of_the_states_with_an_offset_for_constants() -> None:
 
 def test_a_standardised_table_has_new_states_and_next_states_alone() -> None:
     own = table()
-    found, before = own.standardised((3.0, 5.0), (0.5, 0.25)), own.rows.clone()
+    before = own.rows.clone()
+    found = own.standardised((3.0, 5.0), (0.5, 0.25))
     rows, kept = found.all(), own.all()
     assert rows.observation.tolist() == [[-6.0, 0.0], [-2.0, 0.0], [2.0, 0.0], [6.0, 0.0]]
     assert rows.next_observation.tolist() == [[-4.0, 4.0], [0.0, 4.0], [4.0, 4.0], [8.0, 4.0]]

@@ -16,6 +16,7 @@ from gtp_fast.evaluation.episodes import ROWS
 from gtp_fast.evaluation.evaluator import Evaluator
 from gtp_fast.evaluation.record import joined
 from gtp_fast.evaluation.vector import LocalSlots, make
+from gtp_fast.policy import results
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 
@@ -193,3 +194,10 @@ def test_progress_counts_finished_episodes() -> None:
 def test_a_bad_protocol_is_refused() -> None:
     with pytest.raises(UserError, match="--episodes must be at least 1, not 0"):
         Evaluator(fake_environments.spec(), KEYS, (0,), 0)
+
+
+def test_the_deviation_over_seeds_is_that_of_a_sample() -> None:
+    lines = results.grid([3, 4], {"return": ([1.0, 3.0], 2), "length": ([5.0, 5.0], 1)})
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert (rows["mean"], rows["std"]) == (["2.00", "5.0"], ["1.41", "0.0"])
+    assert len(results.grid([3], {"return": ([1.0], 2)})) == 2

@@ -48,6 +48,14 @@ def test_a_step_is_counted_on_only_where_that_is_asked_for(form) -> None:
     assert torch.equal(total, 2 * metrics), "an integer is not advanced, nor refused"
 
 
+@FORMS
+def test_a_loss_that_is_bad_at_step_zero_stays_so(form) -> None:
+    bad = torch.full((1, 1), -1)
+    for step in range(2):
+        form(torch.ones(1, 1), torch.zeros(1, 1), torch.zeros(1), bad, step)
+    assert bad.item() == 0
+
+
 @needs_native
 def test_buffers_with_gaps_are_refused() -> None:
     wide, bad = torch.zeros(3, 6), torch.zeros(2, 3, dtype=torch.int64)

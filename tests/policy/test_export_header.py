@@ -264,7 +264,8 @@ def test_an_observation_that_overflows_gives_no_action(
     content = large(1e3)
     far = np.float32(3e37) * (-1) ** np.arange(11, dtype=np.float32)
     policy = load(write(content, tmp_path), backend=backend)
-    for given in (far, far.astype(np.float64), far[None], torch.from_numpy(far)):
+    batch = np.stack((np.zeros_like(far), far))
+    for given in (far, far.astype(np.float64), far[None], batch, torch.from_numpy(far)):
         with pytest.raises(UserError, match="action is not finite: the observation is far"):
             policy.act(given, seed=1)
     _, noise = inputs(content, 1)

@@ -20,6 +20,7 @@ from gtp_fast import cli, evaluate
 from gtp_fast.agents.fqe import FQE, FQEConfig
 from gtp_fast.agents.setup import Setup
 from gtp_fast.policy import off_policy
+from gtp_fast.policy.evaluation import Options
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
 from gtp_fast.runs import checkpoint
@@ -163,6 +164,35 @@ def test_a_policy_is_evaluated_as_it_is_alone() -> None:
     assert len(set(together.tolist())) == 3
 
 
+@pytest.mark.parametrize(("rows", "states"), [(9, 9), (10, 10), (20, 10), (21, 7)])
+def test_the_states_of_a_large_table_are_spread_evenly(
+    rows: int, states: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(off_policy, "STATES", 10)
+    fqe = FQE(FQEConfig(width=8, depth=2), Setup(3, 2, (5,)), Echo())
+    assert off_policy.likeness_in(fqe, synthetic_table(rows))[1] == states
+
+
+def test_states_of_every_part_draw_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(off_policy, "_CHUNK", 4)
+    fqe = FQE(FQEConfig(width=8, depth=2), Setup(3, 2, (5,)), Coin(0.5))
+    first, second = (actions for _, actions in off_policy._drawn(fqe, torch.zeros(8, 3)))
+    assert first.shape == second.shape and not torch.equal(first, second)
+
+
+def test_the_error_of_a_fit_is_that_of_its_last_tenth() -> None:
+    config, table = FQEConfig(width=8, depth=2, batch_size=16), synthetic_table()
+
+    def critics() -> FQE:
+        return FQE(config, Setup(3, 2, (5,), backend="reference", dtype=torch.float64), Echo())
+
+    alone = critics()
+    alone.prepare(20)
+    errors = [float(alone.update(table, step)[0]) for step in range(20)]
+    found = off_policy.fit(critics(), table, 20, "reference")
+    assert found == pytest.approx([sum(errors[18:]) / 2], rel=1e-6)
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 
@@ -215,6 +245,15 @@ def test_the_command_judges_a_run_without_an_environment(
     assert command(run, "--seed", "1") == 0
     other = json.loads((path.parent / path.name.replace("-seed0-", "-seed1-")).read_text())
     assert other["means"]["energy_score"] != means["energy_score"]
+
+
+def test_the_error_is_in_the_units_of_the_rewards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(off_policy, "fit", lambda *_: [4.0, 9.0])
+    record = off_policy.evaluate(Options(str(judged_run(tmp_path)), fqe=True))
+    assert record["means"]["fqe_error"] == [2.0, 3.0]
+    assert (record["actions"], record["radius"]) == (16, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_the_runs_own_noise_scale_holds_unless_another_is_given(tmp_path: Path) 
         actions = policy.load(run, noise_scale=given).act(BATCH, seed=9)
         wanted = expected(run, BATCH, 9, noise_scale=scale)
         np.testing.assert_allclose(actions, wanted, atol=2e-5)
+        assert policy.load(run, noise_scale=given).noise_scale == scale
     still = policy.load(run, noise_scale=0.0)
     assert len({tuple(still.act(OBSERVATION, seed=seed)) for seed in range(5)}) == 1
     assert len({tuple(policy.load(run).act(OBSERVATION, seed=seed)) for seed in range(5)}) == 5
@@ -98,6 +99,13 @@ def test_a_seed_fixes_the_action_and_none_does_not(run: Run, loaded: Policy) -> 
     fresh |= {tuple(policy.load(run).act(OBSERVATION))}
     fresh |= {tuple(loaded.act(OBSERVATION, seed=s)) for s in (3, -3, 2**70)}
     assert len(fresh) == 9
+    assert not np.array_equal(loaded.act(BATCH), loaded.act(BATCH))
+
+
+def test_a_seed_index_may_count_from_the_end(run: Run, loaded: Policy) -> None:
+    wanted = [one.act(BATCH, seed=9) for one in (loaded, policy.load(run, seed_index=1))]
+    for place, actions in zip((-2, -1), wanted, strict=True):
+        assert np.array_equal(policy.load(run, seed_index=place).act(BATCH, seed=9), actions)
 
 
 def test_a_repeatable_episode_counts_its_steps(loaded: Policy) -> None:
@@ -137,6 +145,18 @@ def test_actions_stay_in_the_box(tmp_path: Path) -> None:
     actions = actor.act(far, seed=0)
     assert (actions >= actor.low).all() and (actions <= actor.high).all()
     assert (actions == actor.low).any() or (actions == actor.high).any(), "nothing is clipped"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 2.0), (-3.0, 3.0), (-1.0, 1.0)])
+def test_a_box_of_unit_width_or_about_zero_is_scaled_to_too(
+    low: float, high: float, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", action_low=[low] * 2, action_high=[high] * 2)
+    unit = (expected(run, BATCH, 5) - 1.0) / 3.0
+    wanted = (low + high) / 2 + (high - low) / 2 * unit
+    actor = policy.load(run)
+    np.testing.assert_allclose(actor.act(BATCH, seed=5), wanted, atol=2e-5)
+    np.testing.assert_allclose(actor.act(OBSERVATION, seed=5), wanted[0], atol=2e-5)
 
 
 def test_a_returned_action_is_never_written_again(loaded: Policy) -> None:

@@ -148,6 +148,8 @@ def test_a_dict_is_refused_where_flat_arrays_are_expected(tmp_path: Path) -> Non
         ({"seed_index": 2}, "no seed_index 2: .* holds 2 seeds, 0 to 1"),
         ({"device": None}, "There is no device 'None': choose cpu, cuda or auto"),
         ({"k": 0}, "k = 0"),
+        ({"k": 65}, "k = 65 is no number of sampler steps: give 1 to 64"),
+        ({"num_candidates": 1025}, "num_candidates = 1025 is out of range: give 1 to 1024"),
         ({"weights": "best"}, "Unknown weights"),
         ({"backend": "quick"}, "Unknown backend"),
         ({"noise_scale": 10.5}, "noise_scale = 10.5 is out of range: give 0 to 10"),

@@ -36,9 +36,13 @@ def drawn(count: int, scale: float = 0.0) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "weights",
-    [drawn(1), drawn(2), drawn(5), drawn(1000), torch.full((7,), 3), HEAVY, drawn(1000, 3.0)],
-    ids=["1", "2", "5", "1000", "equal", "one heavy", "wide"],
-)
+    [
+        drawn(1), drawn(2), drawn(5), drawn(1000), torch.full((7,), 3), HEAVY, drawn(1000, 3.0),
+        # The first heavy row gives all that it has to spare to the first light one.
+        torch.tensor([1, 1, 3, 3]),
+    ],
+    ids=["1", "2", "5", "1000", "equal", "one heavy", "wide", "even gifts"],
+)  # fmt: skip
 def test_shares_are_those_of_the_weights(weights: torch.Tensor) -> None:
     table, n = reference.alias_table(weights), len(weights)
     assert table.dtype == torch.int64 and table.shape == (n,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -254,3 +255,20 @@ def test_the_consistency_plan_draws_from_the_law_of_the_exact_map() -> None:
     assert float(a.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(a.std()) == pytest.approx(SD, abs=0.01)
     assert float(plan.schedule.spread[-1]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "draws"),
+    [
+        (reference.map_plan, 1),
+        (reference.euler_plan, 1),
+        (reference.heun_plan, 1),
+        (reference.consistency_plan, 3),
+    ],
+)
+def test_a_plan_starts_from_noise_at_its_first_time_and_says_what_it_draws(
+    make: Callable[[Tensor], reference.Plan], draws: int
+) -> None:
+    plan = make(reference.sampling_times(3, dtype=torch.float64))
+    assert plan.initial_scale == 80.0
+    assert (plan.draws, plan.stochastic) == (draws, draws > 1)

@@ -100,6 +100,9 @@ def test_an_action_is_covered_by_the_nearest_one() -> None:
     observed = torch.zeros(3, 4)
     observed[0, 0], observed[1, 0], observed[2] = 0.19, 0.21, 5.1
     assert reference.covered(actions, observed, 0.1001).tolist() == [[1.0, 0.0, 1.0]]
+    # Of a single number the distance itself, and the radius belongs to it.
+    single = reference.covered(actions[..., :1], torch.full((3, 1), 0.25), 0.25)
+    assert single.tolist() == [[1.0, 1.0, 1.0]]
 
 
 def test_held_out_episodes_are_a_share_spread_over_the_set() -> None:
@@ -107,4 +110,4 @@ def test_held_out_episodes_are_a_share_spread_over_the_set() -> None:
     assert int(chosen.sum()) == 100 and torch.equal(chosen, reference.held_out(1000, 0.1))
     # 50 +- 4 standard deviations sqrt(1000 * 0.1 * 0.9 / 4) of them in the first half.
     assert 31 < int(chosen[:500].sum()) < 69
-    assert int(reference.held_out(3, 0.1).sum()) == 1
+    assert [int(reference.held_out(n, share).sum()) for n, share in ((3, 0.1), (7, 0.25))] == [1, 2]

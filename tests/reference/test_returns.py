@@ -15,7 +15,7 @@ def one_episode(reward: torch.Tensor, terminal: bool) -> tuple[torch.Tensor, ...
     return reward, mask, torch.zeros(len(reward), dtype=torch.int32)
 
 
-@pytest.mark.parametrize("discount", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("discount", [0.0, 0.5, 0.9, 0.99, 0.999])
 @pytest.mark.parametrize("length", [1, 2, 7, 300])
 def test_a_constant_reward_that_is_cut_goes_on_for_ever(discount: float, length: int) -> None:
     found = return_to_go(*one_episode(torch.ones(length), terminal=False), discount)
@@ -50,6 +50,14 @@ def test_a_cut_episode_goes_on_as_in_its_last_rows_only() -> None:
     reward = torch.tensor([100.0, 0.0, 2.0, 4.0, 6.0])
     found = return_to_go(*one_episode(reward, terminal=False), 0.75)
     assert found[-1].item() == 6 + 0.75 * 3 / 0.25
+
+
+def test_rewards_of_single_precision_are_added_up_in_double() -> None:
+    # In float32 the mean of the last rows would drown in the rewards of the first episode.
+    reward = torch.cat((torch.full((1000,), 1e6), torch.ones(1)))
+    episode = (torch.arange(1001) == 1000).int()
+    found = return_to_go(reward, torch.ones(1001), episode, 0.9)
+    assert found[-1].item() == pytest.approx(10.0, rel=1e-6)
 
 
 def test_without_discount_nothing_stands_behind_a_cut() -> None:

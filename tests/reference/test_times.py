@@ -59,6 +59,22 @@ def test_times_of_the_flow(steps: int, expected: list[float]) -> None:
     assert times.tolist() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("sigma_data", "t_min", "t_max", "expected"),
+    [
+        (0.5, 0.002, 0.3, [0.3, 0.15, 0.15 / 24, 0.0]),
+        (1.0, 0.4, 80.0, [80.0, 6.0, 0.4, 0.0]),
+        # Without room between 6 sigma_data and t_min the times are the sampler's.
+        (0.5, 3.0, 80.0, reference.sampling_times(3, 3.0, 80.0, torch.float64).tolist()),
+    ],
+)
+def test_times_of_the_flow_end_at_half_of_t_max_and_at_t_min(
+    sigma_data: float, t_min: float, t_max: float, expected: list[float]
+) -> None:
+    times = reference.flow_times(3, sigma_data, t_min, t_max, torch.float64)
+    assert times.dtype == torch.float64 and times.tolist() == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 64])
 @pytest.mark.parametrize(
     ("sigma_data", "t_min", "t_max"),

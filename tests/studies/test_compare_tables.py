@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gtp_fast.studies import tables
+from gtp_fast.studies import stats, tables
 
 
 def test_both_tables_name_the_candidates() -> None:
@@ -50,6 +50,10 @@ def test_figures_of_the_table_of_scores() -> None:
     ours, theirs = tables.score_rows(found)
     assert ours["mean"] == 65.0 and ours["iqm"] == 65.0 and theirs["mean"] == 52.5
     assert ours["low"] < 65.0 < ours["high"]
+    scores = [found["iql"]["scores"]]
+    means, iqms = (stats.bootstrap_interval(scores, of) for of in (stats.mean, stats.iqm))
+    assert (theirs["low"], theirs["high"]) == means != iqms
+    assert (theirs["iqm_low"], theirs["iqm_high"]) == iqms
     wins = [(x > y) + 0.5 * (x == y) for x in found["gtp"]["scores"] for y in [40, 60, 60, 50]]
     assert theirs["gtp_better"] == pytest.approx(sum(wins) / 16)
     assert ours["gtp_better"] is None

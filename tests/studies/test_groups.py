@@ -235,6 +235,12 @@ def test_rows_that_differ_in_their_seeds_or_folders_alone_are_named_by_them(
     assert first == f"gtp (seeds=0, run={paths[0]})" and again == f"gtp (seeds=0, run={paths[2]})"
 
 
+def test_figures_stand_in_the_order_of_their_seeds() -> None:
+    at = {100: {7: 1.0, 4: 0.5}}
+    found = groups.Group(config(), "some/set-v0", scores=at, successes=at)
+    assert found.values(100).tolist() == found.success(100).tolist() == [0.5, 1.0]
+
+
 def test_returns_and_success_rates_are_told_apart() -> None:
     found = [groups.Group(config(), "a", unit=unit) for unit in (groups.SUCCESS, groups.RETURN)]
     assert groups.labels(found) == ["gtp (unit=success rate (%))", "gtp (unit=return)"]

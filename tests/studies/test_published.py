@@ -22,6 +22,10 @@ _ANT = "Ant_maze_{}_noisy_multistart_True_multigoal_{}_sparse_fixed.hdf5"
         ("hopper-medium", "hopper_medium_replay-v2.hdf5", "a D4RL file", 401_598, False),
         ("hopper-medium-replay", "hopper_medium_replay-v2.hdf5", "a D4RL file", 401_598, True),
         ("hopper-medium", "hopper_medium-v2.hdf5", "a D4RL file", 20_000, False),
+        # The smallest of all, and a part of one.
+        ("halfcheetah-medium-replay", "halfcheetah_medium_replay-v2.hdf5", "a D4RL file", 201_798,
+         True),
+        ("hopper-medium", "hopper_medium-v2.hdf5", "a D4RL file", 199_999, False),
         ("hopper-medium", "hopper_medium-v2.hdf5.gz", "a D4RL file", 999_906, True),
         # Other versions have other data; the first one's file has no version in its name.
         ("hopper-medium", "hopper_medium.hdf5", "a D4RL file", 999_998, False),
@@ -36,7 +40,7 @@ _ANT = "Ant_maze_{}_noisy_multistart_True_multigoal_{}_sparse_fixed.hdf5"
         ("antmaze-large-play", _ANT.format("hardest-maze", "True"), "a D4RL file", 10**6, False),
         ("pointmaze-umaze", "maze2d-umaze.hdf5", "a D4RL file", 999_000, False),
     ],
-)
+)  # fmt: skip
 def test_what_counts_as_the_published_set(
     task: str, file: str, description: str, transitions: int, is_it: bool
 ) -> None:

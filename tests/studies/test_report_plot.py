@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_runs import SETTINGS, scored_run
 
 from gtp_fast import cli, report, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.runs.metrics import MetricsLog
-from gtp_fast.studies import curves, groups, losses, page
+from gtp_fast.studies import curves, groups, losses, page, stats
 from gtp_fast.system import figure
 
 
@@ -178,3 +179,9 @@ def test_a_loss_of_one_row_is_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         log.write(step, {"flow_loss": 2.0})
         losses.draw(groups.collect([str(run)], True), tmp_path / "losses.svg")
     assert [made.axes[0].lines[0].get_marker() for made in figures] == ["o", "None"]
+
+
+def test_a_band_is_the_interval_of_the_mean() -> None:
+    values = np.array([0.0, 0.0, 1.0, 5.0, 9.0])
+    assert curves.band(values) == stats.bootstrap_interval([values], stats.mean)
+    assert curves.band(values[3:4]) == (5.0, 5.0)

@@ -41,8 +41,8 @@ def write(root: Path, *, one_file: bool = False, drop: tuple[str, ...] = ()) -> 
     ]
     names = [f"episode_{i:06d}" for i in range(3)]
     if one_file:
-        # Out of order, as nothing promises it.
-        tables, names = [pa.concat_tables(tables[::-1])], ["file-000"]
+        # From the last frame to the first: nothing promises an order.
+        tables, names = [pa.concat_tables(tables).take(list(range(10))[::-1])], ["file-000"]
     for name, table in zip(names, tables, strict=True):
         parquet.write_table(table, folder / f"data/chunk-000/{name}.parquet")
     info = {"codebase_version": "v3.0" if one_file else "v2.1", "total_frames": 10, "features": {}}
