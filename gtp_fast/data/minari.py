@@ -16,6 +16,7 @@ from gtp_fast.data.minari_spaces import GOALS, Box, Layout
 from gtp_fast.data.recording import Float64, Recording, allocate
 from gtp_fast.data.table import Columns
 from gtp_fast.errors import UserError, untrusted
+from gtp_fast.system import closing
 
 _MAIN_FILE = Path("data") / "main_data.hdf5"
 _METADATA = Path("data") / "metadata.json"
@@ -129,7 +130,7 @@ def _with_library(
     name = str(facts.get("dataset_id", folder.name))
     if not {"observation_space", "action_space"} <= set(facts):
         # Minari would build the environment whatever its code.
-        minari_spaces.built(facts, name).close()
+        closing.close(minari_spaces.built(facts, name), f"the environment of {name}")
     try:
         import minari
 

@@ -14,6 +14,7 @@ from gtp_fast.data import keys as chosen
 from gtp_fast.data import trust
 from gtp_fast.data.recording import Float64
 from gtp_fast.errors import UserError
+from gtp_fast.system import closing
 
 Space = dict[str, Any]
 """A space as Minari's metadata state it: type, and shape, dtype, low, high or subspaces."""
@@ -54,7 +55,7 @@ def stated(facts: dict[str, Any], name: str, box: Box | None) -> tuple[Space | N
         environment = built(facts, name)
         observation = observation or described(environment.observation_space)
         action = described(environment.action_space)
-        environment.close()
+        closing.close(environment, f"the environment of {name}")
     return observation, action
 
 

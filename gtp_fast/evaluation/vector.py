@@ -21,7 +21,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from gtp_fast.errors import UserError, first_line
-from gtp_fast.system import nested
+from gtp_fast.system import closing, nested
 from gtp_fast.system.files import temporary_files_removed
 
 Floats = NDArray[np.float32]
@@ -220,7 +220,7 @@ class LocalSlots:
 
     def close(self) -> None:
         """Free the environments."""
-        self._env.close()
+        closing.close(self._env, self._name)
 
 
 def flatten(observation: Any, keys: Sequence[str]) -> Floats:

@@ -25,6 +25,7 @@ from gtp_fast.ops.candidates import Rule
 from gtp_fast.policy import file
 from gtp_fast.policy.file import Packed
 from gtp_fast.runs import checkpoint
+from gtp_fast.system import closing
 from gtp_fast.system.device import chosen_device
 from gtp_fast.system.numbers import many
 
@@ -151,7 +152,7 @@ def check_fit(table: TransitionTable | Shape, environment: Environment) -> None:
     try:
         fits_environment(table, built)
     finally:
-        built.close()
+        closing.close(built, environment.id)
 
 
 def check_acting(

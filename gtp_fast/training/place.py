@@ -12,7 +12,7 @@ from gtp_fast.data.environment import box_of, registered
 from gtp_fast.data.judging import as_judged, judged_in
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.vector import make, name_of
-from gtp_fast.system import specs
+from gtp_fast.system import closing, specs
 from gtp_fast.training.options import NO_ENVIRONMENT, RunConfig
 
 
@@ -54,7 +54,7 @@ def evaluation_place(
         data.fits_environment(table, environment)
         _note_endless(environment)
     finally:
-        environment.close()
+        closing.close(environment, name_of(spec))
     return Place(specs.to_json(spec))
 
 
@@ -76,11 +76,12 @@ def asked_box(
         return box_of(live)
     if run_config.env in (None, "none"):
         return None
-    environment = make(registered(str(run_config.env)))
+    spec = registered(str(run_config.env))
+    environment = make(spec)
     try:
         return box_of(environment)
     finally:
-        environment.close()
+        closing.close(environment, spec.id)
 
 
 def judged(

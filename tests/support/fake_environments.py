@@ -163,3 +163,13 @@ for name in ("Short", "Quiet"):
         max_episode_steps=9,
         kwargs={"tells_success": name == "Short"},
     )
+
+
+class Sticks(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment that cannot be closed, as one whose window is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(make(spec(flat=True)))
+
+    def close(self) -> None:
+        raise RuntimeError("the window is gone")

@@ -113,6 +113,19 @@ def test_an_environment_that_fails_costs_no_update(
     assert checkpoint.load(only_run(tmp_path / "runs")).step == 15
 
 
+def test_an_environment_that_cannot_be_closed_costs_a_note(
+    place: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gymnasium.register("Sticks-v0", "fake_environments:Sticks")
+    try:
+        run = gtp_fast.fit(**place | {"env": "Sticks-v0"})
+    finally:
+        del gymnasium.registry["Sticks-v0"]
+    note = "note: Sticks-v0 failed when it was closed (RuntimeError: the window is gone)"
+    assert capsys.readouterr().err.count(note) >= 2
+    assert checkpoint.load(run.path).step == run.summary["updates"] == 20
+
+
 class Interrupted(gymnasium.Wrapper[Any, Any, Any, Any]):
     """An environment with a Ctrl-C in its second step."""
 
