@@ -70,7 +70,7 @@ def common_tasks(table: Sequence[Row], order: Sequence[str]) -> list[str]:
 def score_table(
     table: Sequence[Row], order: Sequence[str], common: Sequence[str], records: Sequence[Record]
 ) -> str:
-    """Return the table of tasks by labels; average and IQM of the common tasks, and of all."""
+    """Return the table of tasks by labels, with averages of common and of all tasks."""
     levels = {record["task"]: record["data_level"] for record in records}
     lines = []
     for task in order:
