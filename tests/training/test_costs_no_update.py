@@ -12,22 +12,12 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from train_runs import on_a_file, only_run
+from train_runs import only_run
 
 import gtp_fast
 from gtp_fast.errors import UserError
 from gtp_fast.runs import checkpoint
 from gtp_fast.training.line import ProgressLine
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> dict[str, Any]:
-    return on_a_file(tmp_path)
 
 
 class Stop(gtp_fast.Callback):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sets
 from gymnasium.envs.registration import EnvSpec
-from train_runs import TINY, on_a_file, only_run
+from train_runs import TINY, only_run
 
 import gtp_fast
 from gtp_fast import cli, collect, evaluate, train
@@ -31,16 +31,6 @@ class At10(gtp_fast.Callback):
 
     def do(self) -> bool | None:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> dict[str, Any]:
-    return on_a_file(tmp_path)
 
 
 def test_a_run_goes_on_with_its_own_data_alone(
