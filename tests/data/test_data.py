@@ -114,8 +114,11 @@ def test_flat_antmaze_files_keep_their_stored_rewards(tmp_path: Path) -> None:
         ({"observations": np.zeros(12)}, "observations has shape"),
         ({"timeouts": None, "terminals": np.zeros(12, bool)}, "marks no end of an episode"),
         ({"actions": None}, "lacks actions"),
-        ({"observations": np.full((12, 3), np.nan)}, "episode 0, row 0: a value is NaN"),
-        ({"rewards": np.r_[np.zeros(8), np.inf, np.zeros(3)]}, "episode 2, row 7: a value is NaN"),
+        ({"observations": np.full((12, 3), np.nan)}, "row 0: the observation holds NaN"),
+        (
+            {"rewards": np.r_[np.zeros(8), np.inf, np.zeros(3)]},
+            "episode 2, row 7: the reward holds NaN",
+        ),
     ],
 )
 def test_flat_arrays_that_are_not_sound(

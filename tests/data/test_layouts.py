@@ -159,7 +159,7 @@ def test_nan_after_a_terminal_state_is_masked_anyway() -> None:
     table = load(arrays)
     assert torch.isfinite(table.rows).all() and float(table.all().mask[3]) == 0.0
     arrays["next_observations"][5] = np.nan
-    with pytest.raises(UserError, match="episode 1, row 5: a value is NaN"):
+    with pytest.raises(UserError, match="episode 1, row 5: the next observation holds NaN"):
         load(arrays)
 
 

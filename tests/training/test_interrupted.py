@@ -50,9 +50,14 @@ def final_bytes(run: Path) -> bytes:
 def launch(args: list[str]) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "gtp_fast.train", *args]
-    return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    # Under nohup the tests ignore SIGHUP, and so would their children.
+    kept = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGHUP, kept)
 
 
 def wait_for_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:
