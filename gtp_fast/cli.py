@@ -80,9 +80,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         print("gtp_fast: stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
     except Terminated as error:
-        # After SIGHUP the terminal may be gone.
-        with contextlib.suppress(OSError):
-            print(f"gtp_fast: stopped by {signal.Signals(error.number).name}.", file=sys.stderr)
+        print(f"gtp_fast: stopped by {signal.Signals(error.number).name}.", file=sys.stderr)
         return 128 + error.number
     except BrokenPipeError:
         # The reader (`| head`) has gone; else the interpreter would complain at its end.

@@ -86,8 +86,8 @@ class NormedConfig(AgentConfig):
         super().check_new()
         if self.width == 1:
             raise UserError(
-                "--width 1 leaves the critic a constant, whose layers are each normalised: give 2 "
-                "or more."
+                "--width 1 leaves the critic a constant, since its hidden layers are normalised: "
+                "give 2 or more."
             )
 
 

@@ -16,10 +16,10 @@ class Closable(Protocol):
 
 
 def close(environment: Closable, name: str) -> None:
-    """Close an environment; what it raises is a note, since all has been had from it."""
+    """Close an environment; what it raises is a note, for no result depends on it."""
     try:
         environment.close()
-    # A viewer or a driver may raise anything when it ends, and no result depends on it.
+    # A viewer or a driver may raise anything when it ends.
     except Exception as error:
         print(
             f"note: {name} failed when it was closed ({type(error).__name__}: "

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ENDS = (signal.SIGTERM, signal.SIGHUP)
+_HANG_UP = getattr(signal, "SIGHUP", None)
+"""Signal of a closed terminal; None on Windows, which has none."""
+_ENDS = (signal.SIGTERM,) if _HANG_UP is None else (signal.SIGTERM, _HANG_UP)
 
 
 class Terminated(BaseException):
@@ -35,6 +39,7 @@ def terminable() -> Iterator[None]:
         # A second one must not interrupt the removal of what the first has left half-made.
         for each in ours:
             signal.signal(each, signal.SIG_IGN)
+        _leave_terminal(number)
         raise Terminated(number)
 
     for number in ours:
@@ -59,12 +64,31 @@ def stop_signals() -> Iterator[Callable[[], int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         received[0] = number
+        _leave_terminal(number)
 
-    hung_up = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
-    stops = (signal.SIGINT, signal.SIGTERM, *hung_up)
-    previous = {number: signal.signal(number, note) for number in stops}
+    # Under nohup SIGHUP is ignored, and stays so.
+    ends = [one for one in _ENDS if one != _HANG_UP or signal.getsignal(one) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, *ends)}
     try:
         yield lambda: received[0]
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _leave_terminal(number: int) -> None:
+    """Send nowhere what would go to a closed terminal; number: of the signal that has come.
+
+    Every write there fails, the interpreter's own last one too, which would change the exit code.
+    """
+    if number != _HANG_UP:
+        return
+    for stream in (1, 2):
+        try:
+            os.get_terminal_size(stream)
+        except OSError as error:
+            # A pipe, a file and a terminal that is still open fail otherwise, or not at all.
+            if error.errno == errno.EIO:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream)
+                os.close(nowhere)

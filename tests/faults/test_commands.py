@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import pty
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 import torch
 
 from gtp_fast import cli
+from gtp_fast.system import signals
 from gtp_fast.system.signals import stop_signals
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -96,3 +100,46 @@ def test_a_closed_terminal_ends_a_command_unless_nohup_started_it(
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+IN_A_TERMINAL = """
+import sys, time
+from gtp_fast import cli
+from gtp_fast.system.signals import stop_signals
+
+def main(words):
+    print("ready", flush=True)
+    if "loop" not in words:
+        time.sleep(60)
+    with stop_signals() as received:
+        while not received():
+            time.sleep(0.01)
+    print("what is left to say")
+    print("stopped", file=sys.stderr)
+    return 128 + received()
+
+sys.exit(cli.run(main, sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["loop"]])
+def test_what_is_said_to_a_closed_terminal_changes_no_exit_code(words: list[str]) -> None:
+    child, terminal = pty.fork()
+    if not child:
+        os.execv(sys.executable, [sys.executable, "-c", IN_A_TERMINAL, *words])
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1024)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129
+
+
+def test_a_system_without_sighup_has_the_other_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGHUP")
+    spec = importlib.util.spec_from_file_location("signals_elsewhere", str(signals.__file__))
+    assert spec is not None and spec.loader is not None
+    elsewhere = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(elsewhere)
+    with elsewhere.terminable(), elsewhere.stop_signals() as received:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received() == signal.SIGTERM
