@@ -126,6 +126,8 @@ sys.exit(cli.run(main, sys.argv[1:]))
 def test_what_is_said_to_a_closed_terminal_changes_no_exit_code(words: list[str]) -> None:
     child, terminal = pty.fork()
     if not child:
+        # Under nohup the tests ignore it.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.execv(sys.executable, [sys.executable, "-c", IN_A_TERMINAL, *words])
     said = b""
     while b"ready" not in said:
