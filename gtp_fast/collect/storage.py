@@ -144,10 +144,10 @@ def _create(task: Task, episodes: list[Stored], settings: dict[str, Any]) -> Non
             description=describe(task, settings),
             requirements=["gymnasium-robotics>=1.4.1", "mujoco>=3.1.1"],
         )
-    environment.close()
     # Given as arguments, these would be dropped or would build one more environment.
     scores = dict(zip(("ref_min_score", "ref_max_score"), task.reference or (), strict=False))
     dataset.storage.update_metadata({**scores, SETTINGS_KEY: settings})
+    environment.close()
 
 
 def _move(made: Path, root: Path, dataset_id: str) -> None:

@@ -187,13 +187,19 @@ def fits_environment(table: TransitionTable | Shape, environment: gym.Env[Any, A
             f" numbers, the environment's {width}; use the version the data come from"
         )
     known = list(table.observation_widths)
-    if known and known != widths:
+    # Older runs do not know them.
+    if len(known) == len(widths) and known != widths:
         own, other = (keyed(table.observation_keys, each) for each in (known, widths))
         raise UserError(
             f"{table.dataset_id} does not fit {name}: its states hold {own}, the environment's"
             f" {other}; use the environment the data were collected in"
         )
     box = environment.action_space
+    if isinstance(box, gym.spaces.Box) and not _is_real(box):
+        raise UserError(
+            f"{name} takes {box} as actions and a policy gives real numbers: wrap it so that it"
+            " takes those, or take --env none"
+        )
     if not _is_real(box) or box.shape != (table.action_dim,):
         raise UserError(
             f"{table.dataset_id} does not fit {name}: its actions are {table.action_dim} real"

@@ -166,4 +166,6 @@ def _start(path: Path) -> bytes:
             return raw.read(8)
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} cannot be read ({reason}); fetch or write it again") from error
+        refused = isinstance(error, PermissionError)
+        mend = "ask for the right to read it" if refused else "fetch or write it again"
+        raise UserError(f"{path} cannot be read ({reason}); {mend}") from error

@@ -156,7 +156,8 @@ def _unlike(a: Recording, b: Recording) -> str:
     keys = [part.state() for part in (a, b)]
     if keys[0] != keys[1]:
         return f"their states hold {keys[0]} and {keys[1]}, in these orders"
-    boxes = [np.stack((part.action_low, part.action_high)) for part in (a, b)]
+    # What scales actions is float32.
+    boxes = [np.stack((part.action_low, part.action_high)).astype(np.float32) for part in (a, b)]
     differ = (boxes[0] != boxes[1]).any(0)
     if differ.any():
         ends = " and ".join(shown(differ, box) for box in boxes)

@@ -25,8 +25,17 @@ class AllDiverged(UserError):
 class Divergence:
     """The diverged seeds of a run."""
 
-    def __init__(self, run: Run, agent: Agent, table: TransitionTable, watch: engine.Watch):
-        self.run, self.agent, self.table, self.watch = run, agent, table, watch
+    def __init__(
+        self,
+        run: Run,
+        agent: Agent,
+        table: TransitionTable,
+        whole: TransitionTable,
+        watch: engine.Watch,
+    ):
+        """Watch seeds that train on table; whole: with the episodes held out, as the data count."""
+        self.run, self.agent, self.watch = run, agent, watch
+        self.table, self.whole = table, whole
         self.causes: dict[int, Cause] = {}
 
     def check(self, say: Callable[[str], None]) -> None:
@@ -59,7 +68,7 @@ class Divergence:
                 "a rate is seldom at fault when the first update diverges: look at the data "
                 f"({spans}), at --reward and --normalise-observations"
             )
-        if (far := _far_observation(self.table)) is not None:
+        if (far := _far_observation(self.table, self.whole)) is not None:
             return far
         if found.part == "weights":
             return "start again with --weight-maximum 100, or with a lower --eta"
@@ -73,17 +82,21 @@ class Divergence:
         return "start again with a lower --learning-rate, or with --max-gradient-norm 1"
 
 
-def _far_observation(table: TransitionTable) -> str | None:
-    """Return what may mend the largest observation; None where none is far from 0."""
+def _far_observation(table: TransitionTable, whole: TransitionTable) -> str | None:
+    """Return what may mend a table's largest observation; None where none is far from 0.
+
+    whole: the table with the episodes held out, of which its step and episode are told.
+    """
     sizes = table.all().observation.abs()
     row, column = divmod(int(sizes.argmax()), sizes.shape[1])
     if sizes[row, column] <= _FAR:
         return None
+    place = int((whole.rows == table.rows[row]).all(1).nonzero()[0])
     # Rows that the loader left out lie at the ends of episodes.
-    step = int((table.episode[:row] == table.episode[row]).sum())
+    step = int((whole.episode[:place] == whole.episode[place]).sum())
     return (
         f"observation {column} is {float(table.rows[row, column]):.3g} in step {step} of episode "
-        f"{int(table.episode[row])}, all counted from 0: mend or remove it, or start again with "
+        f"{int(whole.episode[place])}, all counted from 0: mend or remove it, or start again with "
         "--normalise-observations if it is no mistake"
     )
 

@@ -74,7 +74,7 @@ class Trainer:
         self.callbacks = Callbacks([*loggers.named(logged, start), *callbacks])
         self.figures = Figures(run, agent, self.table, self.held_out, self.callbacks, start)
         self.saver = Saver(run, agent, self.watch)
-        self.divergence = Divergence(run, agent, table, self.watch)
+        self.divergence = Divergence(run, agent, self.table, table, self.watch)
         self.facts = console.Facts(
             run, self.settings, agent, self.table, self.chosen, self.judge.environment, task,
             sum(map(len, self.held_out)),

@@ -151,7 +151,7 @@ def test_an_environment_without_a_limit_fits_any_end(low: float, high: float, fi
 def test_an_environment_of_whole_numbers_as_actions_is_refused() -> None:
     chaos = fake_environments.Chaos(flat=True)
     chaos.action_space = gym.spaces.Box(-1, 1, (2,), np.int64)
-    with pytest.raises(UserError, match=r"actions are 2 real numbers, the environment takes .*int"):
+    with pytest.raises(UserError, match=r"Chaos takes .*int.*wrap it .*--env none"):
         fits_environment(load_table(TASK, sets.flat(width=2)), chaos)
     with pytest.raises(UserError, match=r"Chaos takes .*int.* real numbers in a box; wrap"):
         box_of(chaos)

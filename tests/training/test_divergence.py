@@ -12,7 +12,7 @@ import pytest
 import sets
 
 import gtp_fast
-from gtp_fast import evaluate
+from gtp_fast import evaluate, reference
 from gtp_fast.engine import cause
 from gtp_fast.errors import UserError
 from gtp_fast.training.callbacks import Callback
@@ -86,6 +86,18 @@ def test_a_single_far_observation_is_named_instead_of_a_rate(
     with pytest.raises(UserError, match=said) as caught:
         gtp_fast.fit(arrays, output=tmp_path, **OPTIONS | {"agent": "bc", "hold_out": 0.3})
     assert "--learning-rate" not in str(caught.value)
+
+
+def test_an_observation_that_no_update_has_seen_is_not_to_blame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GTP_FAST_CACHE", str(tmp_path / "cache"))
+    arrays = sets.flat(steps=40, width=2)
+    kept = reference.held_out(3, 0.3)
+    arrays["observations"][np.repeat(kept.numpy(), (4, 4, 32))] = 1e30
+    options = OPTIONS | {"agent": "bc", "hold_out": 0.3, "learning_rate": 1e30}
+    with pytest.raises(UserError, match="^cloning_loss .*" + ACTOR):
+        gtp_fast.fit(arrays, output=tmp_path, **options)
 
 
 def test_one_seed_of_two_names_its_own_cause(
