@@ -33,7 +33,7 @@ class Divergence:
         whole: TransitionTable,
         watch: engine.Watch,
     ):
-        """Watch seeds that train on table; whole: with the episodes held out, as the data count."""
+        """Watch seeds that train on a table; `whole` has the held-out episodes too."""
         self.run, self.agent, self.watch = run, agent, watch
         self.table, self.whole = table, whole
         self.causes: dict[int, Cause] = {}
