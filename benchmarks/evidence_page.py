@@ -79,7 +79,8 @@ def _how_to_read(common: Sequence[str], table: Sequence[Row], campaign: Campaign
         "of these tasks has two seeds. A label with runs of less than half of the tasks has none. "
         "Over all tasks only a label with a run of each has one."
         if over else
-        "- average and IQM: of labels with runs of all tasks, for no task has one of every label.",
+        "- average and IQM: no task has one of every label, so only labels with runs of all tasks "
+        "have them.",
         f"- Every agent has {campaign.width} units in each hidden layer and {campaign.steps:,} "
         f"updates, but where a column says otherwise.{_batches(table)} `{CLONE}` is `{OURS}` with "
         f"eta = 0, the same agent without value guidance. The defaults of `{OURS}` follow from the "

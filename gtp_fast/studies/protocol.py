@@ -124,7 +124,7 @@ class Study:
             raise self._unreadable()
         begun = begun | {"settings": agents.completed(agent, begun.get("settings", {}))}
         if self.protocol.width_by_data(agent, changes) and "width_by_data" in begun:
-            # A run whose width was asked for is never the default's: None equals no width.
+            # None equals no width: a run whose width was asked for is not the one without.
             own = begun["settings"].get("width") if begun["width_by_data"] else None
             asked["settings"]["width"] = own
         if differing := [key for key, value in asked.items() if begun.get(key) != value]:

@@ -87,7 +87,7 @@ def _leave_terminal(number: int) -> None:
         try:
             os.get_terminal_size(stream)
         except OSError as error:
-            # A pipe, a file and a terminal that is still open fail otherwise, or not at all.
+            # Only a closed terminal gives EIO.
             if error.errno == errno.EIO:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream)

@@ -92,7 +92,7 @@ def _far_observation(table: TransitionTable, whole: TransitionTable) -> str | No
     if sizes[row, column] <= _FAR:
         return None
     place = int((whole.rows == table.rows[row]).all(1).nonzero()[0])
-    # Rows that the loader left out lie at the ends of episodes.
+    # The loader leaves rows out at the ends of episodes alone, so earlier rows are earlier steps.
     step = int((whole.episode[:place] == whole.episode[place]).sum())
     return (
         f"observation {column} is {float(table.rows[row, column]):.3g} in step {step} of episode "

@@ -42,7 +42,7 @@ def settings(command: Command, transitions: int) -> Any:
 
 
 def pinned(command: Command) -> bool:
-    """Return whether the default width was asked for by name: few data leave it."""
+    """Return whether the default width was asked for, and so is kept on few data."""
     free = dataclasses.replace(command, asked=command.asked - {"width"})
     default = "width" in command.asked and command.agent.width == GTPConfig.width
     return default and settings(free, 0) != command.agent
