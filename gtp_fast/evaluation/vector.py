@@ -210,7 +210,8 @@ class LocalSlots:
             yield
         except UserError:
             raise
-        except Exception as error:
+        # A viewer whose window is closed may call sys.exit: no scores, and exit code 0.
+        except (Exception, SystemExit) as error:
             kind, said = type(error).__name__, first_line(error)
             raise UserError(
                 f"The environment {self._name} failed in its {what} "

@@ -74,7 +74,7 @@ class TrainedRun(os.PathLike[str]):
     def evaluate(self, episodes: int | None = None, **options: Any) -> Evaluation:
         """Play whole episodes; options: those of `gtp_fast evaluate`, by name.
 
-        The episodes are written into RUN/evaluations too. Raises UserError without an environment,
+        The episodes are written into RUN/evaluations too, where it is not read-only. Raises UserError without an environment,
         for an unknown option or one of another kind, for those of `fqe`, and for `video`, which the
         command alone serves.
         """
@@ -86,7 +86,11 @@ class TrainedRun(os.PathLike[str]):
             )
         chosen = self._options({"episodes": episodes, **options})
         record, evaluation = evaluate(chosen, None if chosen.env else self.environment)
-        write(record, evaluation)
+        try:
+            write(record, evaluation)
+        # What was played is in memory and not lost.
+        except UserError as error:
+            print(f"note: the episodes are returned and not written: {error}", file=sys.stderr)
         return evaluation
 
     def fqe(self, dataset: Any = None, **options: Any) -> dict[str, Any]:

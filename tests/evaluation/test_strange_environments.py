@@ -141,6 +141,7 @@ def test_what_info_holds_beside_the_success_does_not_matter() -> None:
     [
         ("reset", r"reset \(ValueError: no start\)"),
         ("step", r"step \(ZeroDivisionError\)"),
+        ("exit", r"step \(SystemExit\)"),
     ],
 )
 def test_what_an_environment_raises_is_a_sentence(where: str, what: str, processes: int) -> None:
@@ -153,7 +154,7 @@ def test_what_an_environment_raises_is_a_sentence(where: str, what: str, process
         evaluator.evaluate(Linear(1))
     assert "\n" not in str(caught.value)
     if not processes:
-        assert isinstance(caught.value.__cause__, ValueError | ZeroDivisionError)
+        assert isinstance(caught.value.__cause__, ValueError | ZeroDivisionError | SystemExit)
 
 
 def test_what_a_live_environment_raises_is_a_sentence_too() -> None:

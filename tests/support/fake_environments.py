@@ -5,6 +5,7 @@ Worker processes import this file, so it knows no torch.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -92,7 +93,7 @@ class Telling(Chaos):
 
 
 class Failing(Chaos):
-    """Chaos that raises in its reset or in its second step."""
+    """Chaos that raises in its reset or second step, or ends the program there ("exit")."""
 
     def __init__(self, where: str, **settings: Any) -> None:
         super().__init__(**settings)
@@ -106,6 +107,8 @@ class Failing(Chaos):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if self.where == "step" and self.count:
             raise ZeroDivisionError
+        if self.where == "exit" and self.count:
+            sys.exit()
         return super().step(action)
 
 

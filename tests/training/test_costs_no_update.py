@@ -116,6 +116,17 @@ def test_an_environment_that_cannot_be_closed_costs_a_note(
     assert checkpoint.load(run.path).step == run.summary["updates"] == 20
 
 
+def test_episodes_that_cannot_be_written_are_not_lost(
+    place: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = fake_environments.make(fake_environments.spec(flat=True))
+    run = gtp_fast.fit(**place | {"env": live})
+    # As root a test cannot make a folder read-only.
+    (run.path / "evaluations").write_text("in the way")
+    assert run.evaluate(episodes=3).returns.shape == (1, 3)
+    assert "note: the episodes are returned and not written: " in capsys.readouterr().err
+
+
 class Interrupted(gymnasium.Wrapper[Any, Any, Any, Any]):
     """An environment with a Ctrl-C in its second step."""
 
