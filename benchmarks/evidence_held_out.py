@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     """Write the file; return the exit code."""
     options = cli.parse(Options, argv, "python -m benchmarks.evidence_held_out", __doc__)
     write_atomically(options.output, json.dumps(collect(options.runs), indent=1) + "\n")
-    print(f"wrote {options.output}; its table in docs/guidance.md is written by hand")
+    print(f"wrote {options.output}; its table in docs/limits.md is written by hand")
     return 0
 
 

@@ -54,7 +54,7 @@ def test_the_figures_of_cube_single_are_the_committed_ones() -> None:
 
 
 def test_the_figures_of_the_critics_weights_are_the_committed_ones() -> None:
-    page = (ROOT / "docs" / "guidance.md").read_text()
+    page = (ROOT / "docs" / "critic.md").read_text()
     table = page[page.index("## The critic's weights in a longer run") :]
     found = json.loads((ROOT / "docs" / "critic_weights.json").read_text())
     for task, scores in found["normalised_return"].items():
@@ -70,7 +70,7 @@ def test_the_figures_of_the_critics_weights_are_the_committed_ones() -> None:
 
 
 def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
-    page = (ROOT / "docs" / "guidance.md").read_text()
+    page = (ROOT / "docs" / "limits.md").read_text()
     found = json.loads((ROOT / "docs" / "weight_decay.json").read_text())
     for decay, curves in found["score"].items():
         for task, scores in curves.items():
@@ -80,7 +80,7 @@ def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
 
 
 def test_the_figures_of_episodes_held_out_are_the_committed_ones() -> None:
-    page = (ROOT / "docs" / "guidance.md").read_text()
+    page = (ROOT / "docs" / "limits.md").read_text()
     found = json.loads((ROOT / "docs" / "held_out_error.json").read_text())
     kinds = {"score": ("score", 1), "trained_error": ("error, trained on", 3)}
     kinds["held_out_error"] = ("error, held out", 3)
@@ -100,7 +100,7 @@ def test_the_figures_of_the_long_run_are_the_committed_ones() -> None:
 
 
 def test_the_figures_of_the_larger_batch_are_the_committed_ones() -> None:
-    page = " ".join((ROOT / "docs" / "guidance.md").read_text().split())
+    page = " ".join((ROOT / "docs" / "limits.md").read_text().split())
     found = json.loads((ROOT / "docs" / "larger_batch.json").read_text())
     (scores,) = found["normalised_return"].values()
     *first, last = (f"{score:.1f}" for score in scores.values())
@@ -108,7 +108,7 @@ def test_the_figures_of_the_larger_batch_are_the_committed_ones() -> None:
 
 
 def test_the_figures_of_the_papers_own_settings_are_the_committed_ones() -> None:
-    page = (ROOT / "docs" / "guidance.md").read_text()
+    page = (ROOT / "docs" / "critic.md").read_text()
     found = json.loads((ROOT / "docs" / "paper_run.json").read_text())
     kinds = {"normalised_return": ("score", 1), "weight_ess": ("`weight_ess`", 3)}
     kinds |= {"weight_correlation": ("`weight_correlation`", 2)}
@@ -121,7 +121,7 @@ def test_the_figures_of_the_papers_own_settings_are_the_committed_ones() -> None
 
 
 def test_the_figures_of_both_widths_are_the_committed_ones() -> None:
-    page = (ROOT / "docs" / "guidance.md").read_text()
+    page = (ROOT / "docs" / "limits.md").read_text()
     table = page[page.index("### Few data") : page.index("### Weight decay")]
     scores: dict[tuple[str, int], list[float]] = {}
     for file in ("results.json", "other_tasks/results.json"):

@@ -10,7 +10,7 @@ import torch
 from native_cases import STEP, draw, keys, needs_native, perturbed
 from oracles import karras
 from ties import cdf_of_drawn_words
-from tolerance import assert_as_accurate
+from tolerance import assert_as_accurate, assert_digits_kept
 
 from gtp_fast import reference
 from gtp_fast.ops import perturb
@@ -191,6 +191,15 @@ def test_perturbation_is_the_closed_form(
     assert torch.equal(p.teacher_x, scale_u * p.a_u)
 
 
+def test_small_jumps_keep_their_digits_in_float32() -> None:
+    a, nodes, seeds = torch.zeros(1, 500, 1), reference.karras_nodes(1281), philox.key_tensor([0])
+    p = reference.perturb(a, nodes, 1281, seeds, 0, u_mode="uniform")
+    for time, q in ((p.t, p.q_t), (p.u, p.q_u)):
+        r = p.tau.double() / time.double()
+        exact = torch.where(time == p.tau, 0.0, 1.0 - r)
+        assert_digits_kept("q", q, exact.float(), exact)
+
+
 def test_network_inputs_alone_take_the_compute_dtype() -> None:
     a = torch.zeros(1, 16, 3)
     nodes = reference.karras_nodes(11)
@@ -215,6 +224,8 @@ def test_perturb(S: int, B: int, A: int, N: int, u_mode: str, kind: str) -> None
     for name in fast._fields:
         values = (getattr(p, name) for p in (fast, plain, exact))
         assert_as_accurate(f"{name} {S, B, A, N}", *values)
+    for name in ("q_t", "q_u"):
+        assert_digits_kept(name, *(getattr(p, name) for p in (fast, plain, exact)))
     for name in ("t", "u", "tau"):
         assert torch.equal(getattr(fast, name), getattr(plain, name)), name
 

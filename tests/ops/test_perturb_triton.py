@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from ties import cdf_of_drawn_words
-from tolerance import assert_as_accurate
+from tolerance import assert_as_accurate, assert_digits_kept
 from torch import Tensor
 from triton_cases import (  # noqa: F401
     BF16,
@@ -50,6 +50,8 @@ def assert_perturbation(
     exact = reference.perturb(a.double(), nodes.double(), N, keys, step, kind=kind, **law)
     for name in Perturbation._fields:
         assert_as_accurate(name, getattr(fast, name), getattr(plain, name), getattr(exact, name))
+    for name in ("q_t", "q_u"):
+        assert_digits_kept(name, *(getattr(p, name) for p in (fast, plain, exact)))
     for name in TIMES:
         assert torch.equal(getattr(fast, name), getattr(plain, name)), (
             f"{name} must be equal bit for bit"

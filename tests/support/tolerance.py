@@ -42,6 +42,19 @@ def assert_as_accurate(
         )
 
 
+def assert_digits_kept(
+    name: str, fast: torch.Tensor, plain: torch.Tensor, exact: torch.Tensor
+) -> None:
+    """Apply the rule to every number as a share of its exact one; zeros must be zeros.
+
+    A difference of two close numbers loses digits that the max-norm of the rule does not see.
+    """
+    zero = exact == 0
+    assert not fast[zero].any(), f"{name}: a number is not 0 where the exact one is"
+    shares = ((x.double() / exact)[~zero].to(fast.dtype) for x in (fast, plain))
+    assert_as_accurate(f"digits of {name}", *shares, torch.ones_like(exact[~zero]))
+
+
 def _float64(name: str, role: str, x: Array) -> tuple[str, np.ndarray]:
     """Return the name of x's dtype and its values in float64, refusing what is not finite."""
     if isinstance(x, torch.Tensor):
