@@ -68,6 +68,7 @@ def assert_same_bits(one: Perturbation, other: Perturbation) -> None:
     ("S", "B", "A", "N", "u_mode", "kind", "dtype"),
     [
         (1, 1, 1, 2, "adjacent", "edm", F32),
+        (1, 63, 3, 2, "adjacent", "cm", F32),
         (3, 63, 6, 41, "adjacent", "edm", F32),
         (1, 255, 3, 11, "uniform", "edm", BF16),
         (3, 256, 8, 1281, "adjacent", "edm", F32),
