@@ -16,14 +16,15 @@ from gtp_fast.reference.adam import plain
 class AdamCase:
     """Buffers of some updates in; every seed lies inside a longer row."""
 
-    def __init__(self, S: int = 2, P: int = 1500) -> None:
+    def __init__(self, S: int = 2, P: int = 1500, scale: float = 1.0) -> None:
         wide = [normal(i, S, P + 5) for i in range(5)]
+        wide[1:4] = (scale * x for x in wide[1:4])
         wide[3] = wide[3].square()
         self.buffers = [x[:, 2 : P + 2] for x in wide]
         self.rate = torch.linspace(1e-3, 1e-2, S).to(DEVICE)
 
     def fast(
-        self, updates: int | Tensor, ema_rate: float | Tensor = 0.005, **options: object
+        self, updates: int | Tensor, ema_rate: float | Tensor = 0.01, **options: object
     ) -> list[Tensor]:
         from gtp_fast.kernels.adam import adam
 
@@ -45,7 +46,7 @@ class AdamCase:
         learning = torch.zeros(len(w), dtype=torch.bool, device=DEVICE)
         rate = self.rate.to(dtype) * factor
         buffers = [x.clone() for x in (w, g, m, v, average)]
-        norm = plain(*buffers, updates, rate, 0.005, max_norm, learning, weight_decay)
+        norm = plain(*buffers, updates, rate, 0.01, max_norm, learning, weight_decay)
         # The definition clips the gradient in place; the kernel only reads it.
         return [norm, buffers[0], g, *buffers[2:]]
 
@@ -62,6 +63,8 @@ class AdamCase:
 @pytest.mark.parametrize("updates", [1, 2, 100, 1_000_000])
 def test_adam_matches_the_reference(updates: int) -> None:
     AdamCase().check(updates, max_norm=7.0)
+    # Where the summand below the clip's fraction counts.
+    AdamCase(scale=1e-5).check(updates, max_norm=1e-4)
     AdamCase(1, 3).check(updates)
     AdamCase().check(updates, weight_decay=5.0)
 
@@ -75,7 +78,7 @@ def test_adam_lets_the_rate_fall_along_a_cosine(updates: int) -> None:
 def test_adam_reads_its_scalars_from_the_device_and_gives_a_seed_alone_the_same_bits() -> None:
     case, step = AdamCase(3, 1100), torch.tensor(7, dtype=torch.int64, device=DEVICE)
     together = case.fast(7, max_norm=7.0)
-    rate = torch.tensor(0.005, device=DEVICE)
+    rate = torch.tensor(0.01, device=DEVICE)
     for one, other in zip(together, case.fast(step, rate, max_norm=7.0), strict=True):
         assert torch.equal(one, other)
     case.buffers, case.rate = [x[1:2] for x in case.buffers], case.rate[1:2]

@@ -30,6 +30,21 @@ def test_gather_draws_and_copies_as_the_definition_does(
         assert torch.equal(one, other)
 
 
+def test_a_word_at_the_bound_of_a_lot_draws_the_lots_own_row() -> None:
+    from gtp_fast.kernels.gather import gather
+
+    # Of more rows than 16 bits tell apart.
+    count, key = 70_000, seeds(1)
+    table = torch.arange(count, dtype=torch.float32, device=DEVICE)[:, None].repeat(1, 5)
+    first, second, *_ = (int(word) for word in philox.words(key, STEP, Stream.BATCH, 1, 1))
+    other = count - 1
+    for bound, drawn in ((second, first * count >> 32), (second - 1, other)):
+        signed = bound - 2**32 if bound >= 2**31 else bound
+        lots = torch.full((count,), signed * 2**32 + other, device=DEVICE)
+        state, *_ = gather(table, 1, 1, key, STEP, Stream.BATCH, 1, lots)
+        assert state.item() == drawn
+
+
 def test_gather_refuses_a_wrong_shape() -> None:
     from gtp_fast.kernels.gather import gather
 

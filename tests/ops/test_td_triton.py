@@ -46,6 +46,12 @@ def test_a_value_that_is_not_a_number_reaches_loss_and_weights() -> None:
     values[0, 1, 5] = torch.nan
     loss, _ = td_loss(values[..., :4].contiguous(), values[..., 4:], zeros, zeros + 1, 0.99)
     assert loss.isnan().tolist() == [True, False]
+    # Of several next actions too, in either twin.
+    for twin in (0, 1):
+        following = normal(2, 2, 2, 8)
+        following[0, twin, 5] = torch.nan
+        loss, _ = td_loss(torch.zeros(2, 2, 4, device=DEVICE), following, zeros, zeros + 1, 0.99)
+        assert loss.isnan().tolist() == [True, False]
     assert weigh(values, torch.ones(2, device=DEVICE), 4).mean.isnan().tolist() == [True, False]
 
 
