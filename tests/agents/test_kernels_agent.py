@@ -56,7 +56,12 @@ def test_updates_match_the_reference_agent(
 ) -> None:
     # Adam's step by a gradient as small as its rounding has either sign, whoever computes it.
     monkeypatch.setattr(adam, "EPSILON", 1e-4)
-    config = dataclasses.replace(CONFIG, eta=(0.5, 1.0) * (seeds // 2) or (1.0,))
+    pairs = {
+        "eta": (0.5, 1.0), "lambda_flow": (2.0, 0.3), "learning_rate": (1e-3, 3e-3),
+        "critic_learning_rate": (3e-3, 1e-3),
+    }  # fmt: skip
+    own = {name: pair * (seeds // 2) or pair[1:] for name, pair in pairs.items()}
+    config = dataclasses.replace(CONFIG, **own)
     forms = (("auto", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
     runs = [GTP(config, Setup(3, 2, range(3, 3 + seeds), DEVICE, *form)) for form in forms]
     assert runs[0].ops.forms["mlp"].name == "triton"
@@ -90,8 +95,9 @@ def test_the_largest_weight_is_that_of_the_settings(maximum: float, beside: bool
 
 
 @pytest.mark.parametrize("weight", ["gap", "nodes"])
-def test_the_weight_of_the_consistency_loss_reaches_the_kernels(weight: str) -> None:
-    config = dataclasses.replace(CONFIG, eta=(1.0,), consistency_weight=weight)
+def test_the_weights_of_both_losses_reach_the_kernels(weight: str) -> None:
+    shares = (0.3, 2.0, 0.0, 1.0, 0.5, 3.0)
+    config = dataclasses.replace(CONFIG, eta=(1.0,), consistency_weight=weight, lambda_flow=shares)
     forms = (("fused", torch.float32), ("reference", torch.float32), ("reference", torch.float64))
     runs = [GTP(config, Setup(3, 2, range(6), DEVICE, *form)) for form in forms]
     for made in runs:
