@@ -1,4 +1,4 @@
-"""Each rival's losses and sampler against its formulas in Python numbers, on two states.
+"""Each rival's losses and averages against its formulas in Python numbers, on two states.
 
 With both learning rates at zero an update leaves every weight as it was, so the losses that it
 reports are those of known weights.
@@ -8,75 +8,28 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import plain_rivals as plain
 import pytest
 import torch
-from agent_cases import make_table, synthetic_table
+from agent_cases import synthetic_table
+from fidelity_cases import (
+    ACTIONS,
+    DEPTH,
+    MASKS,
+    REWARDS,
+    STATES,
+    build,
+    drawn,
+    exact,
+    q,
+    table,
+    views,
+)
 
-from gtp_fast import agents
 from gtp_fast.agents.base import Agent
-from gtp_fast.agents.setup import Setup
-from gtp_fast.data.table import TransitionTable
 from gtp_fast.reference import philox
 from gtp_fast.reference.philox import Stream
-
-DEPTH, WIDTH, SEED = 2, 3, 5
-STATES = [[0.4, -1.1], [-0.7, 0.2]]
-ACTIONS = [[0.3, -0.8], [-0.5, 0.9]]
-REWARDS, MASKS = [0.6, -0.2], [1.0, 0.0]
-
-
-def exact(value: float) -> Any:
-    return pytest.approx(value, rel=1e-10, abs=1e-10)
-
-
-def table() -> TransitionTable:
-    """Return two transitions in float64: each state leads to the other, the second one ends."""
-    one = torch.tensor
-    following = one([STATES[1], STATES[0]])
-    made = make_table(one(STATES), one(ACTIONS), one(REWARDS), following, one(MASKS))
-    numbers = [
-        [*s, *a, r, *n, m]
-        for s, a, r, n, m in zip(STATES, ACTIONS, REWARDS, STATES[::-1], MASKS, strict=True)
-    ]
-    object.__setattr__(made, "rows", torch.tensor(numbers, dtype=torch.float64))
-    return made
-
-
-def build(name: str, **changes: Any) -> Agent:
-    """Return an agent of one seed whose weights are given numbers, averages apart from online."""
-    kind = agents.find(name)
-    still = {"learning_rate": (0.0,), "width": WIDTH, "depth": DEPTH, "batch_size": 2}
-    if name != "bc":
-        still |= {"critic_learning_rate": (0.0,), "critic_ema_rate": 0.0}
-    config = kind.Config(**(still | {"ema_rate": 0.0} | changes))
-    agent = kind(config, Setup(2, 2, (SEED,), "cpu", "reference", torch.float64))
-    agent.prepare(100)
-    tensors = agent.state_dict()
-    for number, key in enumerate(sorted(tensors)):
-        if key.endswith(("online", "average")):
-            i = torch.arange(tensors[key].numel(), dtype=torch.float64) + 100 * number
-            tensors[key].copy_((0.6 * torch.sin(1.7 * i)).view_as(tensors[key]))
-    return agent
-
-
-def views(agent: Agent, part: str, average: bool = False, group: int = 0) -> dict[str, Any]:
-    learner = agent.learners()[part]
-    chosen = learner.average_views if average else learner.views
-    return {name: view[group].tolist() for name, view in chosen.items()}
-
-
-def q(agent: Agent, twin: int, s: list[float], a: list[float], average: bool = False) -> float:
-    act = plain.relu if type(agent).__name__ == "IQL" else plain.mish
-    return plain.perceptron(views(agent, "critic", average, twin), [*s, *a], DEPTH, act)[0]
-
-
-def drawn(agent: Agent, stream: Stream, rows: int, draws: int = 1) -> list[Any]:
-    """Return the noise of each row of an update: [rows][draws][A]."""
-    z = philox.normals(agent.keys, 0, stream, draws * rows, 2, torch.float64)[0]
-    return z.view(draws, rows, 2).transpose(0, 1).tolist()
 
 
 def chosen(agent: Agent) -> list[int]:
@@ -293,55 +246,3 @@ def test_bc() -> None:
         )
     ]
     assert reported(agent)["cloning_loss"] == exact(plain.mean(errors))
-
-
-@pytest.mark.parametrize("name", ["diffusion-ql", "consistency-ac", "iql", "bc"])
-@pytest.mark.parametrize("weights", ["ema", "online"])
-def test_the_acting_policy_is_the_plain_sampler(name: str, weights: str) -> None:
-    agent = build(name)
-    sampler = agent.acting(weights).sampler
-    z = drawn(agent, Stream.ACT, 2, sampler.draws)
-    noise = torch.tensor(z, dtype=torch.float64).transpose(0, 1)[None]
-    states = torch.tensor(STATES, dtype=torch.float64)[None]
-    got = sampler.sample(states, noise if sampler.draws > 1 else noise[:, 0])[0].tolist()
-    net = views(agent, "actor", average=weights == "ema")
-    for s, row, action in zip(STATES, z, got, strict=True):
-        if name == "diffusion-ql":
-            wanted = plain.diffusion_sample(net, s, row, DEPTH, plain.VP(5))
-        elif name == "consistency-ac":
-            wanted = plain.consistency_sample(net, s, row, DEPTH, [80.0, 2.0])
-        elif name == "iql":
-            wanted = plain.squash(plain.perceptron(net, s, DEPTH, plain.relu))
-        else:
-            wanted = plain.clip(plain.perceptron(net, s, DEPTH, plain.relu))
-        assert action == exact(wanted)
-    assert agent.acting().steps == agent.folded().k
-
-
-@pytest.mark.parametrize("rule", ["softmax", "argmax"])
-def test_candidates_are_chosen_by_the_target_critic(rule: str) -> None:
-    agent = build("consistency-ac", candidate_rule=rule)
-    acting = agent.acting(num_candidates=3)
-    assert (acting.steps, acting.candidates, acting.sampler.draws) == (2, 3, 7)
-    picked = set()
-    for trial in range(6):
-        noise = philox.normals(philox.key_tensor([trial]), 0, Stream.ACT, 14, 2, torch.float64)
-        noise = noise.view(1, 7, 2, 2)
-        states = torch.tensor(STATES, dtype=torch.float64)[None]
-        got = acting.sampler.sample(states, noise)[0].tolist()
-        net = views(agent, "actor")
-        for b, s in enumerate(STATES):
-            rows = [noise[0, 2 * n : 2 * n + 2, b].tolist() for n in range(3)]
-            actions = [plain.consistency_sample(net, s, z, DEPTH, [80.0, 2.0]) for z in rows]
-            scores = [min(q(agent, twin, s, a, True) for twin in (0, 1)) for a in actions]
-            powers = [math.exp(x - max(scores)) for x in scores]
-            quantile = 0.5 * (1 + math.erf(float(noise[0, 6, b, 0]) / math.sqrt(2)))
-            choice, total = 0, powers[0]
-            while total / sum(powers) <= quantile:
-                choice += 1
-                total += powers[choice]
-            if rule == "argmax":
-                choice = scores.index(max(scores))
-            assert got[b] == exact(actions[choice]), (trial, b)
-            picked.add(choice)
-    assert len(picked) > 1

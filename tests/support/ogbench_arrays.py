@@ -11,6 +11,8 @@ import numpy as np
 from gtp_fast.environments import ogbench_names
 from gtp_fast.environments.ogbench_package import required
 
+POINT = "pointmaze-medium-navigate-singletask-v0"
+
 
 def written(path: Path, name: str, **left_out: Any) -> Path:
     """Write a file of OGBench's layout: 3 episodes, of which the second passes the goal."""

@@ -1,137 +1,22 @@
-"""Minari sets as users bring them: any keys, any age, any storage, with or without spaces."""
+"""Minari sets of any age, in any storage: their files, their metadata, their episodes."""
 
 from __future__ import annotations
 
 import json
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import h5py
 import minari as library
+import minari_sets
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete
-from minari.data_collector import EpisodeBuffer
+from gymnasium.spaces import Box, Dict
+from minari_sets import SPACE, TAKEN, change_facts, open_file, same, save
 
-from gtp_fast.data import minari, rules
-from gtp_fast.data.recording import Recording
+from gtp_fast.data import minari
 from gtp_fast.errors import UserError
-from gtp_fast.tasks import Rules
-
-ACTIONS = Box(-1.0, 1.0, (2,), np.float32)
-SPACE = Dict(
-    {
-        "velocity": Box(-np.inf, np.inf, (2,), np.float32),
-        "camera": Box(0, 255, (8, 8, 3), np.uint8),
-        "arm": Dict({"joint": Box(-np.inf, np.inf, (3,), np.float64), "mode": Discrete(3)}),
-        "count": Box(0, 9, (1,), np.int64),
-    }
-)
-TAKEN = ("arm/joint", "count", "velocity")
-FLAT = Box(-np.inf, np.inf, (3,), np.float64)
-
-
-def observations(number: int, steps: int) -> dict[str, Any]:
-    time = 10.0 * number + np.arange(steps + 1)[:, None]
-    return {
-        "velocity": (time + np.array([0.0, 0.5])).astype(np.float32),
-        "camera": np.zeros((steps + 1, 8, 8, 3), np.uint8),
-        "arm": {"joint": time - np.array([0.0, 0.25, 0.5]), "mode": np.zeros(steps + 1, np.int64)},
-        "count": np.arange(steps + 1)[:, None] % 10,
-    }
-
-
-def episode(number: int, steps: int, space: gym.Space[Any] = FLAT) -> EpisodeBuffer:
-    seen = observations(number, steps)
-    return EpisodeBuffer(
-        id=number,
-        observations=seen if space != FLAT else seen["arm"]["joint"],
-        actions=np.full((steps, 2), 0.1 * number, np.float32),
-        rewards=number + np.arange(steps, dtype=np.float64),
-        terminations=np.arange(steps) == steps - 1,
-        truncations=np.zeros(steps, bool),
-        infos={},
-    )
-
-
-def save(
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    space: gym.Space[Any] = FLAT,
-    steps: tuple[int, ...] = (3, 4, 2),
-    **more: Any,
-) -> Path:
-    """Write the set user/set-v0 with the real library; returns its folder."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
-    buffers = [episode(number, length, space) for number, length in enumerate(steps)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        library.create_dataset_from_buffers(
-            "user/set-v0", buffers, observation_space=space,
-            **({"action_space": ACTIONS} | more),
-        )  # fmt: skip
-    return root / "user/set-v0"
-
-
-def open_file(folder: Path) -> h5py.File:
-    return h5py.File(folder / "data/main_data.hdf5", "a")
-
-
-def change_facts(folder: Path, *dropped: str, **changed: Any) -> dict[str, Any]:
-    """Rewrite the metadata; returns what they were."""
-    path = folder / "data/metadata.json"
-    facts: dict[str, Any] = json.loads(path.read_text())
-    kept = {key: value for key, value in facts.items() if key not in dropped}
-    path.write_text(json.dumps(kept | changed))
-    return facts
-
-
-def same(found: Recording, other: Recording) -> bool:
-    keys = ("rows", "rewards", "terminals", "action_low", "action_high")
-    return all(np.array_equal(getattr(found, key), getattr(other, key)) for key in keys)
-
-
-def test_all_vectors_of_a_dict_are_taken_in_its_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = minari.read(save(tmp_path, monkeypatch, SPACE), None)
-    assert found.observation_keys == TAKEN, "gymnasium sorts the keys of a Dict"
-    assert found.rows[4, : found.observation_dim].tolist() == [11, 10.75, 10.5, 1, 11, 11.5]
-    assert found.rows[4, found.columns.next_observation].tolist() == [12, 11.75, 11.5, 2, 12, 12.5]
-    taken, left = found.notes
-    assert f"the state is {', '.join(TAKEN)}" in taken
-    assert "arm/mode (a Discrete space), camera (an image of shape (8, 8, 3))" in left
-    assert found.environment is None
-    assert rules.apply(found, Rules(), None, False)[2].episodes == 3
-    named = minari.read(tmp_path / "user/set-v0", ("velocity", "arm/joint"))
-    assert named.rows[0, :5].tolist() == [0, 0.5, 0, -0.25, -0.5] and named.notes == []
-
-
-@pytest.mark.parametrize(
-    ("space", "message"),
-    [
-        (Dict({"camera": SPACE["camera"]}), r"none of its observations is a vector: camera"),
-        (SPACE["camera"], r"its observations are an image of shape \(8, 8, 3\)"),
-        (Discrete(3), r"its observations are a Discrete space"),
-    ],
-)
-def test_states_without_a_vector_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: gym.Space[Any], message: str
-) -> None:
-    folder = save(tmp_path, monkeypatch)
-    change_facts(folder, observation_space=library.serialization.serialize_space(space))
-    with pytest.raises(UserError, match=message):
-        minari.read(folder, None)
-
-
-def test_discrete_actions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save(tmp_path, monkeypatch)
-    change_facts(folder, action_space=library.serialization.serialize_space(Discrete(4)))
-    with pytest.raises(UserError, match=r"a Discrete space as actions.*continuous actions"):
-        minari.read(folder, None)
 
 
 def test_gaps_in_the_numbering_are_read_in_numeric_order(
@@ -225,43 +110,6 @@ def test_a_number_of_steps_that_is_none_is_refused(
         minari.read(folder, None)
 
 
-def test_spaces_left_to_the_environment_are_its_spaces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = save(tmp_path, monkeypatch)
-    with open_file(folder) as file:
-        for group in file.values():
-            actions = group["actions"][()]
-            del group["actions"]
-            group["actions"] = actions[:, :1]
-    spec = gym.spec("Pendulum-v1").to_json()
-    change_facts(folder, "observation_space", "action_space", env_spec=spec)
-    found = minari.read(folder, None)
-    assert (found.action_low.tolist(), found.action_high.tolist()) == ([-2.0], [2.0])
-    assert (found.observation_dim, found.environment) == (3, spec)
-    foreign = json.dumps(json.loads(spec) | {"entry_point": "evil.code:Env"})
-    change_facts(folder, env_spec=foreign)
-    with pytest.raises(UserError, match=r"states no spaces.*evil\.code.*--env"):
-        minari.read(folder, None)
-    change_facts(folder, "env_spec")
-    with pytest.raises(UserError, match=r"no environment either.*--env"):
-        minari.read(folder, None)
-    with_box = minari.read(folder, None, box=([-3.0], [3.0]))
-    assert with_box.action_high.tolist() == [3.0] and with_box.observation_dim == 3
-
-
-def test_an_absent_observation_space_follows_from_the_arrays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = save(tmp_path, monkeypatch, SPACE)
-    expected = minari.read(folder, ("arm/joint", "count", "velocity"))
-    change_facts(folder, "observation_space")
-    found = minari.read(folder, None)
-    assert found.observation_keys == TAKEN and same(found, expected)
-    assert "camera (an image of shape (8, 8, 3))" in found.notes[1]
-    assert any("follows from its arrays" in note for note in found.notes)
-
-
 @pytest.mark.parametrize("data_format", ["arrow", "parquet"])
 def test_sets_of_other_formats_are_read_with_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_format: str
@@ -347,9 +195,7 @@ def test_a_goal_is_the_one_in_force_however_the_set_is_read(
     box = Box(-np.inf, np.inf, (2,), np.float64)
     space = Dict({"achieved_goal": box, "desired_goal": box, "observation": box})
     goal = np.arange(8.0).reshape(4, 2)
-    monkeypatch.setattr(
-        sys.modules[__name__], "observations", lambda *_: dict.fromkeys(space.spaces, goal)
-    )
+    monkeypatch.setattr(minari_sets, "observations", lambda *_: dict.fromkeys(space.spaces, goal))
     found = [
         minari.read(
             save(tmp_path / kind, monkeypatch, space, (3,), data_format=kind), None, positions=True
