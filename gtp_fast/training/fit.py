@@ -74,9 +74,9 @@ class TrainedRun(os.PathLike[str]):
     def evaluate(self, episodes: int | None = None, **options: Any) -> Evaluation:
         """Play whole episodes; options: those of `gtp_fast evaluate`, by name.
 
-        The episodes are written into RUN/evaluations too, where it is not read-only. Raises UserError without an environment,
-        for an unknown option or one of another kind, for those of `fqe`, and for `video`, which the
-        command alone serves.
+        The episodes are written into RUN/evaluations too; where that is read-only, a note says so.
+        Raises UserError without an environment, for an unknown option or one of another kind, for
+        those of `fqe`, and for `video`, which the command alone serves.
         """
         others = {"fqe", "fqe_steps", "dataset", "video", "video_episodes"}
         if other := sorted(others & options.keys()):
