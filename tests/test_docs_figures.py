@@ -69,6 +69,16 @@ def test_the_figures_of_the_critics_weights_are_the_committed_ones() -> None:
         assert f"| {run} updates | {' | '.join(shown)} |" in table
 
 
+def test_the_figures_of_critics_on_a_replay_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "critic.md").read_text()
+    found = json.loads((ROOT / "docs" / "critic_replay.json").read_text())
+    for run, rows in found["runs"].items():
+        shown = [f"{critic:.2f}, {perfect:.2f}" for critic, _, perfect in rows.values()]
+        assert f"| {run} | {' | '.join(shown)} |" in page
+    *first, last = (f"{score:.1f}" for score in found["normalised_return_of_gtp"].values())
+    assert f"scores {', '.join(first)} and {last} after each 20,000" in page
+
+
 def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
     page = (ROOT / "docs" / "limits.md").read_text()
     found = json.loads((ROOT / "docs" / "weight_decay.json").read_text())
