@@ -174,21 +174,19 @@ def test_networks_that_do_not_fit_are_refused() -> None:
         NativeUpdate(agent)
 
 
-# Of actor, both clocks and critic: the place where another one is put.
+# A place among actor, both clocks and critic, and one end of that network.
 @pytest.mark.parametrize(
-    ("place", "other", "message"),
-    [
-        (0, 3, "the actor does not fit"),
-        (2, 3, "the two clocks must be alike"),
-        (3, 0, "the critic does not fit"),
-    ],
+    ("place", "end", "message"),
+    [(0, end, "the actor does not fit") for end in (0, -1)]
+    + [(place, -1, "the two clocks must be alike") for place in (1, 2)]
+    + [(3, end, "the critic does not fit") for end in (0, -1)],
 )
-def test_a_network_in_the_place_of_another_is_refused(
-    place: int, other: int, message: str, monkeypatch: pytest.MonkeyPatch
+def test_a_network_of_another_size_is_refused(
+    place: int, end: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused"))
     nets = NativeUpdate(agent)._nets()
-    nets[place] = nets[other]
+    nets[place][0][end] += 1
     monkeypatch.setattr(NativeUpdate, "_nets", lambda _: nets)
     with pytest.raises(ValueError, match=message):
         NativeUpdate(agent)
