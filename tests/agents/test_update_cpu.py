@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from agent_cases import TINY, synthetic_table
+from folded import Folded, Form, Sizes
 from tolerance import assert_as_accurate
 
 from gtp_fast.agents.gtp import GTP, update
@@ -16,6 +17,7 @@ from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
 from gtp_fast.networks import EMBEDDING, FlowMapNetwork
 from gtp_fast.ops import mlp
+from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.system import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.missing())
@@ -26,6 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
     "log-normal t": {"t_law": "lognormal", "last_nodes": 40},
     "several actions": {"max_q_backup": 2, "value_samples": 3},
     "shares, one layer": {"lambda_flow": (0.3, 2.0), "depth": 1, "weight_maximum": 3.0},
+    "averages": {"ema_rate": 0.2, "critic_ema_rate": 0.01},
     "decay": {"cosine_decay": True, "learning_rate": (1e-3, 1e-2), "max_gradient_norm": None},
     "cloning": {"eta": (0.0,)},
     "weight decay": {"weight_decay": 5.0, "cosine_decay": True, "learning_rate": (1e-3, 1e-2)},
@@ -123,6 +126,20 @@ def test_a_seed_that_diverges_stays_while_others_go_on() -> None:
     assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
 
 
+@pytest.mark.parametrize("by_one_call", [True, False])
+def test_a_seed_stays_where_the_sum_of_its_losses_alone_is_infinite(by_one_call: bool) -> None:
+    config = replace(BASE, lambda_flow=(1.0, 1e6))
+    agent, table = GTP(config, Setup(3, 2, (3, 5), "cpu", "fused")), synthetic_table()
+    if not by_one_call:
+        agent.do = update.build(agent)
+    # Either loss is some 1e34 in both seeds: the second seed's share takes the sum beyond float32.
+    with torch.no_grad():
+        agent.actor.parameters.views["layer2.bias"].fill_(1e17)
+    metrics = agent.update(table, 0)
+    assert torch.isfinite(metrics).all()
+    assert agent.diverged.tolist() == [-1, 0]
+
+
 def test_objectives_without_a_whole_update_go_by_single_operations() -> None:
     agent = GTP(replace(BASE, objective="flow"), Setup(3, 2, (3, 5), "cpu", "auto"))
     assert torch.isfinite(agent.update(synthetic_table(), 0)).all()
@@ -155,3 +172,51 @@ def test_networks_that_do_not_fit_are_refused() -> None:
     agent.observation_dim = 4
     with pytest.raises(ValueError, match="does not fit the observation"):
         NativeUpdate(agent)
+
+
+# A place among actor, both clocks and critic, and one end of that network.
+@pytest.mark.parametrize(
+    ("place", "end", "message"),
+    [(0, end, "the actor does not fit") for end in (0, -1)]
+    + [(place, -1, "the two clocks must be alike") for place in (1, 2)]
+    + [(3, end, "the critic does not fit") for end in (0, -1)],
+)
+def test_a_network_of_another_size_is_refused(
+    place: int, end: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused"))
+    nets = NativeUpdate(agent)._nets()
+    nets[place][0][end] += 1
+    monkeypatch.setattr(NativeUpdate, "_nets", lambda _: nets)
+    with pytest.raises(ValueError, match=message):
+        NativeUpdate(agent)
+
+
+OWN = {"S": 2, "O": 3, "A": 2, "H": 8, "L": 2, "K": 2}
+
+
+@pytest.mark.parametrize("name", ["S", "O", "A", "H", "L", "noise"])
+def test_a_sampler_of_another_policy_is_refused(name: str) -> None:
+    agent = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused"))
+    agent.chain = NativeSampler(Folded(Sizes(**OWN)).policy())
+    NativeUpdate(agent)
+    sizes = Sizes(**OWN | ({name: OWN[name] + 1} if name in OWN else {}))
+    form = Form(stochastic=name == "noise")
+    agent.chain = NativeSampler(Folded(sizes, form=form).policy())
+    with pytest.raises(ValueError, match="the sampler does not fit the actor"):
+        NativeUpdate(agent)
+
+
+@pytest.mark.parametrize("nothing", ["batch_size", "value_samples"])
+def test_an_update_of_nothing_is_refused(nothing: str) -> None:
+    agent = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused"))
+    agent.config = replace(agent.config, **{nothing: 0})
+    with pytest.raises(ValueError, match="an update needs seeds, rows and actions"):
+        NativeUpdate(agent)
+
+
+def test_a_table_without_rows_is_refused() -> None:
+    agent, rows = GTP(BASE, Setup(3, 2, (3, 5), "cpu", "fused")), torch.zeros(1000)
+    at = rows.data_ptr()
+    with pytest.raises(ValueError, match="there is nothing to draw from"):
+        NativeUpdate(agent).native.run(at, 0, 0, (3, 2), 0, 10, [at, at], 1.0, at)

@@ -95,7 +95,9 @@ def adam(
 
 
 @needs_native
-@pytest.mark.parametrize(("max_norm", "weight_decay"), [(None, 0.0), (0.5, 0.0), (0.5, 5.0)])
+@pytest.mark.parametrize(
+    ("max_norm", "weight_decay"), [(None, 0.0), (0.5, 0.0), (0.5, 5.0), (1e-3, 0.0)]
+)
 def test_adam_and_the_average(max_norm: float | None, weight_decay: float, isa: str) -> None:
     fast = adam(ops_adam.native_adam, torch.float32, max_norm, weight_decay=weight_decay)
     plain = adam(PLAIN, torch.float32, max_norm, weight_decay=weight_decay)
@@ -129,6 +131,20 @@ def test_a_frozen_seed_and_one_without_a_norm_stay_and_the_others_go_on(function
     assert torch.equal(buffers[0][1:], start[1:]) and torch.equal(buffers[3][1:], start[1:])
     assert all(torch.isfinite(b).all() for b in buffers)
     assert not torch.equal(buffers[0][0], start[0])
+
+
+@needs_native
+@pytest.mark.parametrize("function", [ops_adam.native_adam, PLAIN])
+def test_a_seed_stays_where_its_norm_alone_leaves_float32(function) -> None:
+    start, gradient = normals(72, 2, 50).abs(), normals(73, 2, 50)
+    gradient[1] = 1e38
+    buffers, diverged = [start.clone() for _ in range(4)], torch.tensor([-1, -1])
+    norm = function(
+        buffers[0], gradient, *buffers[1:], 8, torch.full((2,), 1e-3), 0.01, 0.5,
+        torch.zeros(2), math.inf, diverged,
+    )  # fmt: skip
+    assert diverged.tolist() == [-1, 7] and torch.isinf(norm).tolist() == [False, True]
+    assert all(torch.equal(x[1], start[1]) for x in buffers)
 
 
 @needs_native

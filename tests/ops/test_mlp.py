@@ -206,6 +206,17 @@ def test_pieces_are_read_side_by_side_and_get_their_own_gradients(isa: str) -> N
 
 
 @needs_native
+def test_rows_of_a_shorter_piece_repeat_from_block_to_block(isa: str) -> None:
+    """Rows go through all layers in blocks, and a piece may end inside one."""
+    case = Case(1, 600, (5 + 3, 8, 2))
+    weights, biases = case.parameters[::2], case.parameters[1::2]
+    own, shared = normals(80, 1, 600, 5), normals(81, 1, 300, 3)
+    whole = torch.cat((own, shared.repeat(1, 2, 1)), 2)
+    y = mlp.native_mlp((own, shared), weights, biases)
+    assert torch.equal(y, mlp.native_mlp(whole, weights, biases))
+
+
+@needs_native
 def test_mish_keeps_relative_accuracy_where_it_is_small(isa: str) -> None:
     x = torch.linspace(-30.0, -1e-6, 10_000).view(1, -1, 1)
     one, zero = torch.ones(1, 1, 1), torch.zeros(1, 1)

@@ -143,13 +143,15 @@ def test_machines_without_it_say_so() -> None:
             native.module().MlpShape(1, 1, (2, 3), 0, True)
 
 
-def updated(updates: int, *how: Any, plainly: bool = False) -> dict[str, Tensor]:
+def updated(updates: int, *how: Any, plainly: bool = False, bias: float = 0.0) -> dict[str, Tensor]:
     config = replace(
         TINY, width=64, batch_size=64, eta=(1.0,), value_samples=2, max_gradient_norm=1.0
     )
     # One number's error is luck; the largest of sixteen seeds' is not.
     agent = GTP(config, Setup(3, 2, range(16), "cpu", *how))
     agent.prepare(10)
+    with torch.no_grad():
+        agent.actor.average.views["layer2.bias"].add_(bias)
     if plainly:
         round_products(agent)
     metrics = torch.stack([agent.update(synthetic_table(), step) for step in range(updates)])
@@ -167,6 +169,14 @@ def test_a_whole_update_keeps_to_the_rule(updates: int, instructions: str) -> No
         assert_as_accurate(f"{instructions} {name}", fast[name], plain[name], exact[name])
     for name in ("actor.adam_first", "critic.adam_first"):
         assert not torch.equal(fast[name], full[name]), f"{name} was not rounded"
+
+
+def test_the_actions_of_a_whole_update_are_clipped(instructions: str) -> None:
+    """The critic sees actions of at most 1, although the policy leaves that range."""
+    fast = updated(1, "fused", torch.float32, "bf16", bias=3.0)["metrics"]
+    plain = updated(1, "reference", torch.float32, plainly=True, bias=3.0)["metrics"]
+    exact = updated(1, "reference", torch.float64, bias=3.0)["metrics"]
+    assert_as_accurate(f"{instructions} metrics", fast, plain, exact)
 
 
 def test_an_agent_of_single_operations_is_rounded_too(instructions: str) -> None:

@@ -147,12 +147,43 @@ def test_a_row_alone_has_the_bits_it_has_among_others(rows: int, isa: str) -> No
     assert torch.equal(y[:, -rows:], alone) and torch.equal(dx[:, -rows:], dx_alone)
 
 
+def forward(case: Case) -> Tensor:
+    firsts, seconds = case.parameters[::2], case.parameters[1::2]
+    if isinstance(case, NormCase):
+        return with_norms(mlp.native_mlp, case.layers, case.x, firsts, seconds, case.activation)
+    return mlp.native_mlp(case.x, firsts, seconds, case.activation)
+
+
 @needs_native
 def test_what_is_saved_changes_no_bit(isa: str) -> None:
-    case = NormCase(2, 300, (14, 40, 33, 3))
-    y, *_ = case.results(mlp.native_mlp)
-    firsts, seconds = case.parameters[::2], case.parameters[1::2]
-    assert torch.equal(y, with_norms(mlp.native_mlp, 3, case.x, firsts, seconds, "gelu"))
+    # 301 rows make blocks of two heights; an input as wide as any layer fills the scratch.
+    case = NormCase(2, 301, (40, 40, 33, 3))
+    assert torch.equal(case.results(mlp.native_mlp)[0], forward(case))
+
+
+def leave_nan_behind(made: type[Case]) -> None:
+    """Fill scratch and kept buffers with NaN, beyond the widths that a smaller network fills."""
+    spoilt = made(2, 24, (80, 80, 80, 80))
+    for x in (spoilt.x, *spoilt.parameters):
+        x.fill_(math.nan)
+    spoilt.results(mlp.native_mlp)
+    forward(spoilt)
+    for kept in (x for buffers in mlp.Buffer._free.values() for x in buffers):
+        kept.fill_(math.nan)
+
+
+@needs_native
+@pytest.mark.parametrize("out", [1, 3])
+@pytest.mark.parametrize("made", [Case, NormCase])
+def test_what_a_call_has_left_in_memory_is_never_read(made: type[Case], out: int, isa: str) -> None:
+    # The padding of a panel holds what was there before.
+    case = made(2, 9, (5, 36, 41, 36, out))
+    results = case.results(mlp.native_mlp)
+    leave_nan_behind(made)
+    for i, pair in enumerate(zip(results, case.results(mlp.native_mlp), strict=True)):
+        assert torch.equal(*pair), i
+    leave_nan_behind(made)
+    assert torch.equal(forward(case), results[0])
 
 
 @needs_native

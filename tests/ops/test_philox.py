@@ -265,5 +265,6 @@ def test_random_calls_refuse_what_does_not_fit() -> None:
             module.normals(FOUR_KEYS.data_ptr(), 4, 0, 0, out, rows, 1)
     with pytest.raises(ValueError, match="columns must not be negative"):
         module.normals(FOUR_KEYS.data_ptr(), 4, 0, 0, out, 1, -1)
-    with pytest.raises(ValueError, match="bound must be"):
-        ops_philox.native_integers(FOUR_KEYS, 0, 0, 1, 0)
+    for bound in (0, 2**32):
+        with pytest.raises(ValueError, match="bound must be"):
+            ops_philox.native_integers(FOUR_KEYS, 0, 0, 1, bound)

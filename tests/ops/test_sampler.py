@@ -244,13 +244,19 @@ def test_the_flat_order_is_that_of_the_folded_policy() -> None:
 
 
 @needs_native
-def test_nan_goes_through_and_no_row_touches_another() -> None:
-    policy = Folded(Sizes(H=64))
-    observation, noise, out = policy.inputs(50)
-    observation[0, 3] = np.nan
-    OnArrays(policy).sample(observation, noise, out)
-    bad = np.isnan(out).any(-1)[0]
-    assert bad[3] and bad.sum() == 1
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("form", [Form(), *FORMS], ids=str)
+def test_nan_goes_through_and_no_row_touches_another(form: Form, precision: str, isa: str) -> None:
+    policy = Folded(Sizes(S=2, A=3, H=36, K=3), form=form)
+    observation, noise, out = policy.inputs(9)
+    run, before = OnArrays(policy, isa, precision), np.full_like(out, np.nan)
+    run.sample(observation, noise, before)
+    observation[1, 3, 2] = np.nan
+    run.sample(observation, noise, out)
+    assert np.isnan(out[1, 3]).all()
+    out[1, 3] = before[1, 3]
+    assert np.array_equal(out, before)
 
 
 @needs_native

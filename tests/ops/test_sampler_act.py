@@ -69,6 +69,15 @@ def test_one_action_is_the_first_of_a_batch() -> None:
     assert native_one(rows, 5, 9) is None
 
 
+@pytest.mark.parametrize("place", [0, 5])
+def test_an_action_with_one_number_that_is_not_finite_is_none(place: int) -> None:
+    policy = Folded(Sizes(A=6, H=64))
+    policy.last_bias[0, place] = np.nan
+    row = policy.inputs(1)[0][0, 0]
+    for kind in (sampler.NativeSampler, sampler.ReferenceSampler):
+        assert kind(policy.policy()).action(row, 5, 9) is None
+
+
 def test_the_two_samplers_draw_the_same_noise_for_act() -> None:
     policy = Folded(Sizes(A=6, H=64), form=Form(stochastic=True)).policy()
     observation = np.random.default_rng(0).standard_normal((5, 29)).astype(np.float32)
@@ -130,6 +139,7 @@ def test_act_refuses_arrays_that_do_not_fit() -> None:
         (np.asfortranarray(observation), "observation .*non-contiguous"),
         (observation.astype(np.float64), "observation must be .*float32.*float64"),
         (observation[:, :5].copy(), "observation .*length 29.*\\(4, 5\\)"),
+        (np.zeros((4, 30), np.float32), "observation .*length 29.*\\(4, 30\\)"),
         (observation[0], "observation .*2 axes"),
         (observation[:3], "observation and out differ in axis 0"),
     ]

@@ -94,6 +94,28 @@ def test_int8_sums_of_the_largest_whole_numbers_are_exact(width: int, isa: str) 
 
 
 @pytest.mark.parametrize("isa", ISAS)
+def test_int8_scales_reach_down_to_small_numbers(isa: str) -> None:
+    policy = Folded(Sizes(H=64, K=2), form=Form("relu"))
+    policy.first_action *= 1e-9
+    policy.first_observation *= 1e-9
+    policy.step_bias[:] = policy.hidden_bias[0][:] = 0
+    policy.hidden[0] *= 1e-6
+    policy.hidden[1] *= 1e15
+    check_int8(policy, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("bits", [0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_bf16_keeps_every_nan_of_a_weight(bits: int, isa: str) -> None:
+    # Cut to 16 bits the first two are infinities; rounded, the others become zeros.
+    policy = Folded(Sizes(H=33, K=2))
+    policy.hidden[0].view(np.uint32)[0, 7, 5] = bits
+    observation, noise, out = policy.inputs(2)
+    OnArrays(policy, isa, "bf16").sample(observation, noise, out)
+    assert np.isnan(out).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_int8_keeps_nothing_as_nothing_and_nan_as_nan(isa: str) -> None:
     policy = Folded(Sizes(H=64), form=Form("relu"))
     policy.hidden[0][:, :, :5] = 0

@@ -79,6 +79,16 @@ def test_weigh_takes_the_lesser_twin_and_the_mean_of_policy_actions() -> None:
 
 
 @needs_native
+def test_one_row_has_no_deviation() -> None:
+    # Q is 3 and V 1, then the other way round.
+    for advantage, weight in ((2.0, 20.0), (-2.0, 1.0)):
+        values = torch.tensor([2 + advantage / 2, 2 - advantage / 2]).expand(2, 1, 2)
+        w, q, spread, mean, largest = weigh.native_weigh(values, torch.ones(1), 1, 20.0)
+        assert spread.item() == 0 and q.item() == 2 + advantage / 2
+        assert [w.item(), mean.item(), largest.item()] == pytest.approx([weight] * 3)
+
+
+@needs_native
 @pytest.mark.parametrize("maximum", [100.0, 1.5, 1.0, None])
 @pytest.mark.parametrize(("S", "B", "m"), [(1, 2, 1), (2, 63, 3), (3, 257, 1)])
 def test_weights(S: int, B: int, m: int, maximum: float | None) -> None:
