@@ -40,14 +40,16 @@ def test_a_step_that_accounts_adds_up_what_the_tally_does() -> None:
     S, P = 4, 1100
     metrics = normal(3, 6, S)
     metrics[0, 3], losses = 99.0, normal(4, 2, S, 7).abs().clamp(max=1.0)
-    losses[1, 2, 6] = torch.nan
+    # The last seed has diverged before, and its losses are still bad.
+    losses[1, 2, 6] = losses[0, 3, 1] = torch.nan
     limits = torch.tensor([5.0, torch.inf, 7.5], device=DEVICE)
     results = []
     for accounts in (True, False):
         total = torch.ones(6, S, device=DEVICE)
         bad = torch.tensor([[-1] * S, [-1] * S, [-1, 2, -1, -1]], device=DEVICE)
         buffers = [torch.full((S, P), float(i + 1), device=DEVICE) for i in range(5)]
-        diverged, at = torch.full((S,), -1, device=DEVICE), torch.tensor(7, device=DEVICE)
+        diverged = torch.tensor([-1, -1, -1, 2], device=DEVICE)
+        at = torch.tensor(7, device=DEVICE)
         account = tally.Account(metrics, total, limits, bad, 1, 4)
         step.take_step(
             tuple(buffers), torch.full((S, 3), 3.0, device=DEVICE), losses, metrics[1:3],
@@ -59,8 +61,8 @@ def test_a_step_that_accounts_adds_up_what_the_tally_does() -> None:
         results.append([*buffers, diverged, total.nan_to_num(3.0), bad])
     for one, other in zip(*results, strict=True):
         assert torch.equal(one, other)
-    assert results[0][-1].tolist() == [[-1, -1, -1, 7], [-1] * 4, [-1, 2, 7, -1]]
-    assert results[0][5].tolist() == [-1, -1, 7, -1]
+    assert results[0][-1].tolist() == [[-1, -1, -1, 7], [-1, -1, -1, 7], [-1, 2, 7, -1]]
+    assert results[0][5].tolist() == [-1, -1, 7, 2]
 
 
 def test_tally_refuses_totals_of_another_shape() -> None:
