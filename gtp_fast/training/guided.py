@@ -174,7 +174,7 @@ def _by_advantage(settings: Any, asked: set[str]) -> Any:
     print(
         f"note: {named} asks for weights by advantage, so a critic learns and they act from the "
         "first update on (--advantage-start 0). By default whole episodes alone guide a run, which "
-        "scored higher (docs/guidance.md).",
+        "scored higher (docs/critic.md).",
         file=sys.stderr,
     )
     return dataclasses.replace(settings, advantage_start=0)
