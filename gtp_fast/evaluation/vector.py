@@ -210,7 +210,8 @@ class LocalSlots:
             yield
         except UserError:
             raise
-        # A viewer whose window is closed may call sys.exit: no scores, and exit code 0.
+        # A viewer whose window is closed may call sys.exit: uncaught, the run would end with
+        # exit code 0 and no scores.
         except (Exception, SystemExit) as error:
             kind, said = type(error).__name__, first_line(error)
             raise UserError(

@@ -42,7 +42,9 @@ def perceptron(x: list[tuple[int, ...]] = X, layers: Any = (LAYER, LAYER), norm:
         ({"norm": True}, "the norms do not fit the shape"),
     ],
 )
-def test_inputs_and_layers_fit_the_perceptron(change: dict[str, Any], message: str) -> None:
+def test_inputs_and_layers_that_do_not_fit_are_refused(
+    change: dict[str, Any], message: str
+) -> None:
     shape, x, layers, y, saved = perceptron(**change)
     with pytest.raises(ValueError, match=message):
         native.module().mlp_forward(shape, x, layers, y, saved)
@@ -68,7 +70,7 @@ def test_every_piece_of_the_input_has_its_gradient_or_none() -> None:
         ((1, 1, [3, 2], 3), "there is no such activation"),
     ],
 )
-def test_sizes_of_a_perceptron(sizes: tuple[Any, ...], message: str) -> None:
+def test_sizes_that_make_no_perceptron_are_refused(sizes: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         native.module().MlpShape(*sizes)
 
