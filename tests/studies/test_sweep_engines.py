@@ -19,10 +19,11 @@ from sweep_cases import digest, jobs_of, write
 
 from gtp_fast.studies import jobs
 from gtp_fast.studies.sweeps import drive
-from gtp_fast.studies.sweeps.local import Local
+from gtp_fast.studies.sweeps.local import Local, Place
 from gtp_fast.studies.sweeps.on_ray import OnRay
 from gtp_fast.studies.sweeps.on_slurm import OnSlurm
 from gtp_fast.system import machine
+from gtp_fast.system.children import Child
 
 LONG = {"steps": 3000, "checkpoint_every": 50, "log_every": 500}
 
@@ -171,3 +172,16 @@ def test_sigterm_ends_a_sweep_with_its_runs_saved(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGTERM, said
     assert said.splitlines()[-1] == "gtp_fast: stopped by SIGTERM."
     assert "Stopped at update" in (job.log / "output.txt").read_text()
+
+
+def test_sigterm_ends_a_process_that_waits_for_a_job(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = jobs_of(write(tmp_path, base={"steps": 2}), tmp_path / "here")[0]
+    child = Child("gtp_fast.studies.sweeps.child", "the process of the job")
+    child.send(Place())
+    child.send(job)
+    assert child.receive().state == "finished"
+    child.process.terminate()
+    assert child.process.wait(60) == 128 + signal.SIGTERM
+    assert "Traceback" not in capfd.readouterr().err
