@@ -63,7 +63,7 @@ class AdamCase:
 @pytest.mark.parametrize("updates", [1, 2, 100, 1_000_000])
 def test_adam_matches_the_reference(updates: int) -> None:
     AdamCase().check(updates, max_norm=7.0)
-    # Where the summand below the clip's fraction counts.
+    # With a norm so small that the 1e-6 in the clip counts.
     AdamCase(scale=1e-5).check(updates, max_norm=1e-4)
     AdamCase(1, 3).check(updates)
     AdamCase().check(updates, weight_decay=5.0)

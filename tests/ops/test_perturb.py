@@ -236,7 +236,7 @@ def test_perturb(S: int, B: int, A: int, N: int, u_mode: str, kind: str) -> None
 def test_perturb_draws_the_nodes_of_a_cdf(N: int, u_mode: str) -> None:
     a = torch.zeros(2, 3000, 1)
     for cdf in (reference.lognormal_cdf(N), cdf_of_drawn_words(keys(2), STEP, N)):
-        # What lies behind the law would pass for a bound of every word.
+        # The zeros behind the law change the draw if they are read.
         options = {"u_mode": u_mode, "cdf": torch.cat((cdf, torch.zeros_like(cdf)))[:N]}
         fast = perturbed(perturb.native_perturb, a, N, **options)
         plain = perturbed(reference.perturb, a, N, **options)

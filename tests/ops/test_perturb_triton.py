@@ -88,7 +88,7 @@ def test_perturb_matches_the_reference(
 def test_perturb_draws_the_nodes_of_a_cdf(N: int, u_mode: str) -> None:
     a, ties = draw_actions(2, 1300, 1), cdf_of_drawn_words(seeds(2), STEP, N)
     for cdf in (reference.lognormal_cdf(N).to(DEVICE), ties):
-        # What lies behind the law would pass for a bound of every word.
+        # The zeros behind the law change the draw if they are read.
         assert_perturbation(a, N, u_mode=u_mode, cdf=torch.cat((cdf, torch.zeros_like(cdf)))[:N])
 
 
