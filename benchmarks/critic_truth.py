@@ -3,7 +3,9 @@
 At states of the data two actions are compared: the data's, and one that the policy draws with all
 of its noise. The critic says min Q(s, a) - min Q(s, a'). The simulator says how far the discounted
 returns differ when the policy goes on, as it acts, after the one and after the other. Rollouts have
-noise of their own; two of each action say how much, and so how well a perfect critic would do.
+noise of their own; two of each action say how much, and so how well a perfect critic would do. The
+quarter of the states from which the rollouts return least is judged by itself too: there the robot
+is about to fall, where it can.
 """
 
 from __future__ import annotations
@@ -134,15 +136,16 @@ def report(said: Sequence[Floats], true: Sequence[Sequence[Floats]], options: Op
     """Return the table of what the critic says and what two rollouts find."""
     values = [said[0], *(rollout[0] for rollout in true)]
     advantages = [said[0] - said[1], *(rollout[0] - rollout[1] for rollout in true)]
-    ranks = [x.argsort().argsort().astype(float) for x in advantages]
-    lines = [
-        [name, *_correlations(*figures)]
-        for name, figures in (
-            ("values of the data's actions", values),
-            ("advantages over the policy's", advantages),
-            ("the same, by ranks", ranks),
-        )
-    ]
+    # Of both actions, so that the choice of states says nothing about their difference.
+    least = np.mean(true, (0, 1)).argsort()[: max(3, len(values[0]) // 4)]
+    lines = [["values of the data's actions", *_correlations(*values)]]
+    for name, figures in (
+        ("advantages over the policy's", advantages),
+        ("advantages, where the return is least", [x[least] for x in advantages]),
+    ):
+        ranks = [x.argsort().argsort().astype(float) for x in figures]
+        lines.append([name, *_correlations(*figures)])
+        lines.append(["the same, by ranks", *_correlations(*ranks)])
     deviations = [f"{x.std():.3g}" for x in advantages[:2]]
     return (
         markdown(

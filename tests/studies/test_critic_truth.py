@@ -55,9 +55,11 @@ def test_correlations_are_those_of_advantages_and_of_values() -> None:
     first = np.array([1.0, 2.0, 3.0, 5.0]), np.array([2.0, 4.0, 6.0, 109.0])
     second = np.array([5.0, 3.0, 2.0, 1.0]), np.array([6.0, 5.0, 5.0, 105.0])
     lines = critic_truth.report(said, (first, second), OPTIONS).splitlines()
-    assert lines[2:5] == [
+    assert lines[2:7] == [
         "| values of the data's actions | 1.00 | -0.94 | - |",
         "| advantages over the policy's | -0.89 | 1.00 | 1.00 |",
+        "| the same, by ranks | -1.00 | 1.00 | 1.00 |",
+        "| advantages, where the return is least | -1.00 | 1.00 | 1.00 |",
         "| the same, by ranks | -1.00 | 1.00 | 1.00 |",
     ]
     assert "deviation of the advantages: 1.48 by the critic, 44.2 by a rollout" in lines[-1]
