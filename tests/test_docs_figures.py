@@ -75,8 +75,9 @@ def test_the_figures_of_critics_on_a_replay_are_the_committed_ones() -> None:
     for run, rows in found["runs"].items():
         shown = [f"{critic:.2f}, {perfect:.2f}" for critic, _, perfect in rows.values()]
         assert f"| {run} | {' | '.join(shown)} |" in page
-    *first, last = (f"{score:.1f}" for score in found["normalised_return_of_gtp"].values())
-    assert f"scores {', '.join(first)} and {last} after each 20,000" in page
+    for scores in found["normalised_return_of_gtp"].values():
+        *first, last = (f"{score:.1f}" for score in scores.values())
+        assert f"scores {', '.join(first)} and {last} after each 20,000" in page
 
 
 def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
