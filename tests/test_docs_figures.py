@@ -110,12 +110,16 @@ def test_the_figures_of_the_long_run_are_the_committed_ones() -> None:
     assert f"scores {', '.join(f'{score:.1f}' for score in scores.values())} after each" in page
 
 
-def test_the_figures_of_the_larger_batch_are_the_committed_ones() -> None:
+def test_the_figures_of_what_makes_sscql_win_are_the_committed_ones() -> None:
     page = " ".join((ROOT / "docs" / "limits.md").read_text().split())
-    found = json.loads((ROOT / "docs" / "larger_batch.json").read_text())
-    (scores,) = found["normalised_return"].values()
-    *first, last = (f"{score:.1f}" for score in scores.values())
-    assert f"`--batch-size 1024` scores {', '.join(first)} and {last} after each 20,000" in page
+    found = json.loads((ROOT / "docs" / "sscql_walker.json").read_text())["normalised_return"]
+    shown = [[f"{score:.1f}" for score in scores.values()] for scores in found.values()]
+    batch, deep, other_deep, slow, clone, sscql = shown
+    for *first, last in (batch, sscql):
+        assert f"scores {', '.join(first)} and {last} after each 20,000" in page
+    assert f"`--depth 4` {deep[-1]} and {other_deep[-1]} at the end" in page
+    assert f"`--ema-rate 5e-4` {slow[-1]} (seed 1)" in page
+    assert f"(`--agent bc`) {clone[-1]} (seed 1)" in page
 
 
 def test_the_figures_of_the_papers_own_settings_are_the_committed_ones() -> None:
