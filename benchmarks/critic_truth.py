@@ -4,8 +4,8 @@ At states of the data two actions are compared: the data's, and one that the pol
 of its noise. The critic says min Q(s, a) - min Q(s, a'). The simulator says how far the discounted
 returns differ when the policy goes on, as it acts, after the one and after the other. Rollouts have
 noise of their own; two of each action say how much, and so how well a perfect critic would do. The
-quarter of the states from which the rollouts return least is judged by itself too: there the robot
-is about to fall, where it can.
+quarter of the states from which the rollouts return least is judged by itself too: falls of the
+robot are among them.
 """
 
 from __future__ import annotations

@@ -9,6 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def every_20000(scores: dict[str, float]) -> str:
+    """Return the words in which a page tells the scores of a run."""
+    *first, last = (f"{score:.1f}" for score in scores.values())
+    return f"scores {', '.join(first)} and {last} after each 20,000"
+
+
 def test_the_figures_of_the_claims_stand_in_generated_text() -> None:
     readme = (ROOT / "README.md").read_text()
     claims = readme.partition("<!-- demo:end -->")[2].partition("\n## ")[0]
@@ -76,8 +82,7 @@ def test_the_figures_of_critics_on_a_replay_are_the_committed_ones() -> None:
         shown = [f"{critic:.2f}, {perfect:.2f}" for critic, _, perfect in rows.values()]
         assert f"| {run} | {' | '.join(shown)} |" in page
     for scores in found["normalised_return_of_gtp"].values():
-        *first, last = (f"{score:.1f}" for score in scores.values())
-        assert f"scores {', '.join(first)} and {last} after each 20,000" in page
+        assert every_20000(scores) in page
 
 
 def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
@@ -112,14 +117,15 @@ def test_the_figures_of_the_long_run_are_the_committed_ones() -> None:
 
 def test_the_figures_of_what_makes_sscql_win_are_the_committed_ones() -> None:
     page = " ".join((ROOT / "docs" / "limits.md").read_text().split())
-    found = json.loads((ROOT / "docs" / "sscql_walker.json").read_text())["normalised_return"]
-    shown = [[f"{score:.1f}" for score in scores.values()] for scores in found.values()]
-    batch, deep, other_deep, slow, clone, sscql = shown
-    for *first, last in (batch, sscql):
-        assert f"scores {', '.join(first)} and {last} after each 20,000" in page
-    assert f"`--depth 4` {deep[-1]} and {other_deep[-1]} at the end" in page
-    assert f"`--ema-rate 5e-4` {slow[-1]} (seed 1)" in page
-    assert f"(`--agent bc`) {clone[-1]} (seed 1)" in page
+    found = json.loads((ROOT / "docs" / "sscql_walker.json").read_text())
+    batch, deep, other_deep, slow, clone, sscql = found["normalised_return"].values()
+    assert every_20000(batch) in page and every_20000(sscql) in page
+    ends = [f"{run['100000']:.1f}" for run in (deep, other_deep, slow, clone)]
+    assert f"`--depth 4` {ends[0]} and {ends[1]} at the end" in page
+    assert f"`--ema-rate 5e-4` {ends[2]} (seed 1)" in page
+    assert f"(`--agent bc`) {ends[3]} (seed 1)" in page
+    whole = sum(found["last_episodes_of_1000_steps"].values())
+    assert f"none of its last {whole} episodes falls" in page
 
 
 def test_the_figures_of_the_papers_own_settings_are_the_committed_ones() -> None:

@@ -65,6 +65,14 @@ def test_correlations_are_those_of_advantages_and_of_values() -> None:
     assert "deviation of the advantages: 1.48 by the critic, 44.2 by a rollout" in lines[-1]
 
 
+def test_states_are_chosen_by_the_returns_of_both_actions() -> None:
+    said = np.array([5.0, 2.0, 0.0, 1.0]), np.zeros(4)
+    # The policy's action returns much where the data's does not: that state is not a poor one.
+    true = np.array([1.0, 2.0, 3.0, 5.0]), np.array([0.0, 0.0, 100.0, 0.0])
+    lines = critic_truth.report(said, (true, true), OPTIONS).splitlines()
+    assert lines[6] == "| the same, by ranks | -1.00 | 1.00 | 1.00 |"
+
+
 def test_a_run_is_judged_at_states_that_are_shown_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
