@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import safetensors.torch
 import torch
@@ -62,12 +62,12 @@ def save(
     step: int,
     tensors: Mapping[str, Tensor],
     meta: Mapping[str, Any],
-    keep: int = 2,
+    keep: int | Literal["all"] = 2,
 ) -> Path:
     """Save the state after `step` updates; return its folder.
 
-    Deletes older checkpoints but the last `keep` and the best. UserError when the disk refuses;
-    then every earlier checkpoint stays and nothing half-written is left.
+    Deletes older checkpoints but the last `keep` and the best, or none for keep "all". UserError
+    when the disk refuses; then every earlier checkpoint stays and nothing half-written is left.
     """
     folder = Run(Path(run)).checkpoints
     final = folder / f"{_PREFIX}{step:09d}"
@@ -106,7 +106,8 @@ def save(
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
-    _prune(folder, keep)
+    if keep != "all":
+        _prune(folder, keep)
     return final
 
 

@@ -212,6 +212,9 @@ def check(run: RunConfig) -> None:
         value = getattr(run, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+    kept = run.keep_checkpoints
+    if kept != "all" and (isinstance(kept, str) or kept < 1):
+        raise UserError(f"--keep-checkpoints must be at least 1, or all, not {kept}.")
     if not 0.0 <= run.hold_out < 1.0:
         raise UserError(f"--hold-out must be at least 0 and below 1, not {run.hold_out}.")
     if run.evaluate_every is not None and run.evaluate_every < 0:

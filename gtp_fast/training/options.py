@@ -81,6 +81,8 @@ class RunConfig:
     """
     checkpoint_every: int | None = None
     """Updates between checkpoints; by default as often as evaluations, at least 10 times a run."""
+    keep_checkpoints: int | Literal["all"] = 2
+    """Newest checkpoints that stay in the run folder, or all; the best stays as well."""
     normalise_observations: bool = False
     """Train on observations less their mean, divided by their deviation + 1e-3; the policy reads
     raw ones, at the same speed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from gtp_fast import engine
 from gtp_fast.agents.base import Agent
@@ -14,19 +15,22 @@ from gtp_fast.training.divergence import AllDiverged
 
 
 class Saver:
-    """Writes an agent's checkpoints. path, step: file and update of the last one, -1 for none."""
+    """Writes an agent's checkpoints. path, step: file and update of the last one, -1 for none.
+
+    keep: how many of the newest stay, or "all".
+    """
 
     path: Path
 
-    def __init__(self, run: Run, agent: Agent, watch: engine.Watch):
-        self.run, self.agent, self.watch = run, agent, watch
+    def __init__(self, run: Run, agent: Agent, watch: engine.Watch, keep: int | Literal["all"]):
+        self.run, self.agent, self.watch, self.keep = run, agent, watch, keep
         self.step = -1
 
     def save(self, done: int) -> None:
         """Write the checkpoint of update `done`, once."""
         if done != self.step:
             sums = {"metrics": self.watch.sums()}
-            self.path = checkpoint.save(self.run, done, self.agent.state_dict(), sums)
+            self.path = checkpoint.save(self.run, done, self.agent.state_dict(), sums, self.keep)
             self.step = done
 
     @contextmanager

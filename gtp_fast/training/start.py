@@ -187,6 +187,7 @@ def describe(
         "evaluate_every": run_config.evaluate_every,
         "episodes": run_config.episodes or task.episodes(steps),
         "checkpoint_every": run_config.checkpoint_every,
+        "keep_checkpoints": run_config.keep_checkpoints,
         "log_every": run_config.log_every,
         "hold_out": run_config.hold_out,
         "evaluation": place._asdict(),

@@ -73,7 +73,8 @@ class Trainer:
             self.watch.go_on(sums)
         self.callbacks = Callbacks([*loggers.named(logged, start), *callbacks])
         self.figures = Figures(run, agent, self.table, self.held_out, self.callbacks, start)
-        self.saver = Saver(run, agent, self.watch)
+        # Runs of older versions kept two.
+        self.saver = Saver(run, agent, self.watch, self.settings.get("keep_checkpoints", 2))
         self.divergence = Divergence(run, agent, self.table, table, self.watch)
         self.facts = console.Facts(
             run, self.settings, agent, self.table, self.chosen, self.judge.environment, task,

@@ -17,7 +17,7 @@ import gtp_fast
 from gtp_fast.agents.base import Agent
 from gtp_fast.errors import UserError
 from gtp_fast.evaluation.record import Evaluation
-from gtp_fast.runs import checkpoint, evaluations
+from gtp_fast.runs import Run, checkpoint, evaluations
 from gtp_fast.training.callbacks import Callback, Figures
 from gtp_fast.training.judge import Judge
 from gtp_fast.training.tensorboard import TensorBoard
@@ -103,6 +103,36 @@ def test_rows_evaluations_and_checkpoints_come_when_they_are_due(
     # Losses, the last ones included; figures of health at evaluations, or else at checkpoints.
     assert [step for step, losses in seen["metrics"] if losses] == [7, 14, 21, 28, 35, 40]
     assert [step for step, losses in seen["metrics"] if not losses] == (noted or evaluated)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, [30, 40]),
+        ({"keep_checkpoints": 1}, [40]),
+        ({"keep_checkpoints": "all"}, [10, 20, 30, 40]),
+    ],
+)
+@pytest.mark.parametrize("stop", [None, 25])
+def test_as_many_checkpoints_stay_as_were_asked_for(
+    place: dict[str, Any], given: dict[str, Any], kept: list[int], stop: int | None
+) -> None:
+    place |= {"env": "none", "checkpoint_every": 10, **given}
+    run = gtp_fast.fit(**place, callbacks=[Watcher(stop=stop)] if stop else [])
+    if stop:
+        run = gtp_fast.fit(place["dataset"], resume=run)
+        kept = kept if len(kept) < 3 else sorted({*kept, stop})
+    left = sorted(path.name for path in Run(run.path).checkpoints.iterdir())
+    assert left == [f"step_{step:09d}" for step in kept]
+    assert checkpoint.load(run.path, left[0]).step == kept[0]
+
+
+@pytest.mark.parametrize("keep", [0, -1, "best"])
+def test_a_number_of_checkpoints_that_cannot_be_kept_is_refused(
+    place: dict[str, Any], keep: int | str
+) -> None:
+    with pytest.raises(UserError, match=f"must be at least 1, or all, not {keep}"):
+        gtp_fast.fit(**place, keep_checkpoints=keep)
 
 
 def test_a_callback_stops_a_run_that_can_go_on(place: dict[str, Any], tmp_path: Path) -> None:
