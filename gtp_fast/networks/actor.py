@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,9 +22,9 @@ Clock = Literal["none", "scalar", "sinusoid"]
 class ActorNetwork:
     """F(a, t, s): an MLP on [a, features of t, s].
 
-    form: of its MLPs. clock: `sinusoid` is Diffusion-QL's 16 sines and cosines -> 32 -> 16;
-    `scalar` is t itself; `none` leaves time out. takes_action=False leaves the action out too: a
-    plain MLP of the state.
+    form: of its MLPs; affine: the form of `reference.affine`. clock: `sinusoid` is Diffusion-QL's
+    16 sines and cosines -> 32 -> 16; `scalar` is t itself; `none` leaves time out.
+    takes_action=False leaves the action out too: a plain MLP of the state.
     """
 
     observation_dim: int
@@ -35,6 +35,7 @@ class ActorNetwork:
     clock: Clock = "sinusoid"
     activation: str = "mish"
     takes_action: bool = True
+    affine: Callable[..., Tensor] = reference.affine
 
     @property
     def edges(self) -> tuple[int, int]:
@@ -97,7 +98,9 @@ class ActorNetwork:
         action, state = self.edges
         seeds, width = weight.shape[0], weight.shape[2]
         times = plan.times.expand(seeds, *plan.times.shape)
-        of_time = torch.bmm(self.features(views, times), weight[:, action:state])
+        of_time = bias[:, None].expand(-1, times.shape[1], -1)
+        if state > action:
+            of_time = self.affine(self.features(views, times), weight[:, action:state], bias)
         first = weight[:, :action]
         if not self.takes_action:
             first = weight.new_zeros(seeds, self.action_dim, width)
@@ -105,7 +108,7 @@ class ActorNetwork:
         return FoldedPolicy(
             first_action=first,
             first_observation=weight[:, state:],
-            step_bias=bias[:, None] + of_time,
+            step_bias=of_time,
             hidden_weights=tuple(views[f"layer{i}.weight"] for i in middle),
             hidden_biases=tuple(views[f"layer{i}.bias"] for i in middle),
             last_weight=views[f"layer{self.depth}.weight"],

@@ -22,7 +22,7 @@ class FlowMapNetwork:
     """F(c_in a_t, t, tau, s): two time embeddings and an MLP.
 
     Order of its inputs: [c_in a_t, embedding of t, embedding of tau, s]. form: of the MLPs;
-    embedding: the form of `reference.embed`.
+    embedding, affine: the forms of `reference.embed` and `reference.affine`.
     """
 
     def __init__(
@@ -33,9 +33,10 @@ class FlowMapNetwork:
         depth: int,
         form: Mlp,
         embedding: Callable[..., Tensor] | None = None,
+        affine: Callable[..., Tensor] = reference.affine,
     ):
         self.observation_dim, self.action_dim = observation_dim, action_dim
-        self.width, self.depth, self.form = width, depth, form
+        self.width, self.depth, self.form, self.affine = width, depth, form, affine
         self.embedding = embedding or functools.partial(reference.embed, mlp=form)
         self.constants: dict[tuple[Any, ...], tuple[Tensor, StepSchedule, float]] = {}
 
@@ -116,9 +117,7 @@ class FlowMapNetwork:
             levels, schedule, scale = self._constants(times, *options, weight)
             levels = levels.expand(weight.shape[0], -1, -1)
             edges = (self.action_dim, self.action_dim + 2 * EMBEDDING)
-            step_bias = torch.baddbmm(
-                bias[:, None], self.embed(views, levels), weight[:, edges[0] : edges[1]]
-            )
+            step_bias = self.affine(self.embed(views, levels), weight[:, edges[0] : edges[1]], bias)
             middle = range(1, self.depth)
             return FoldedPolicy(
                 first_action=weight[:, : edges[0]],

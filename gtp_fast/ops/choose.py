@@ -102,6 +102,7 @@ def resolve(
         sampler=makes_sampler,
         chain=chain,
         mlp=context.mlp,
+        affine=mlp.AFFINE.get(forms["mlp"].name, reference.affine),
         differentiate=differentiate,
         normals=draws.normals,
         integers=draws.integers,

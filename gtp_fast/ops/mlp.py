@@ -54,6 +54,14 @@ def native_mlp(
         return reference.mlp(x, weights, biases, activation, norms)
 
 
+def native_affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute `reference.affine` in native code, in float32 whatever the run's precision.
+
+    PyTorch's own bits depend on the number of threads, and a fold decides every action.
+    """
+    return native_mlp(x, (weight,), (bias,))
+
+
 class Buffer:
     """Floats that a forward pass keeps until its graph is gone.
 
@@ -207,3 +215,6 @@ FORMS: dict[str, Callable[[Context], Callable[..., Tensor]]] = {
     "native": _native,
     "triton": _triton,
 }
+
+AFFINE: dict[str, Callable[..., Tensor]] = {"native": native_affine}
+"""`reference.affine` by the form of the mlp, where that has one of its own."""

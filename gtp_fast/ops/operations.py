@@ -34,6 +34,8 @@ class Operations:
     chain: Callable[..., sampling.Sampler]
     """The sampler inside an update; on a GPU in the precision of the run."""
     mlp: Callable[..., Tensor]
+    affine: Callable[..., Tensor]
+    """The product that folds time into a first layer, float32 in every precision."""
     embed: Callable[..., Tensor]
     adam: Step
     differentiate: Callable[[Parameters, Tensor], None]

@@ -34,7 +34,17 @@ from gtp_fast.reference.health import (
     quartiles,
 )
 from gtp_fast.reference.loss import consistency_residual, flow_map_loss
-from gtp_fast.reference.mlp import ACTIVATIONS, Norm, gelu, join, layer_norm, mish, mlp, relu
+from gtp_fast.reference.mlp import (
+    ACTIVATIONS,
+    Norm,
+    affine,
+    gelu,
+    join,
+    layer_norm,
+    mish,
+    mlp,
+    relu,
+)
 from gtp_fast.reference.objectives import (
     FLOW_WEIGHTS,
     ORDERS,

@@ -58,6 +58,11 @@ def join(pieces: Tensor | Sequence[Tensor], groups: int) -> Tensor:
     return full[0] if len(full) == 1 else torch.cat(full, -1)
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return x W + b of each group: [G, B, in], [G, in, out], [G, out] -> [G, B, out]."""
+    return torch.baddbmm(bias[:, None], x, weight)
+
+
 def mlp(
     x: Tensor | Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -74,7 +79,7 @@ def mlp(
     x = join(x, weights[0].shape[0])
     act = ACTIVATIONS[activation]
     for i, (weight, bias) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
-        x = act(torch.baddbmm(bias[:, None], x, weight))
+        x = act(affine(x, weight, bias))
         if norms:
             x = layer_norm(x, *norms[i])
-    return torch.baddbmm(biases[-1][:, None], x, weights[-1])
+    return affine(x, weights[-1], biases[-1])

@@ -15,8 +15,6 @@ from gtp_fast.agents.gtp import GTP, update
 from gtp_fast.agents.gtp.update_native import NativeUpdate
 from gtp_fast.agents.setup import Setup
 from gtp_fast.errors import UserError
-from gtp_fast.networks import EMBEDDING, FlowMapNetwork
-from gtp_fast.ops import mlp
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.system import native
 
@@ -41,22 +39,6 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def folded_natively(self: FlowMapNetwork, views: Any, *args: Any, **options: Any) -> Any:
-    """Fold with the native product, whose sums the whole update shares; torch has an order of its
-    own.
-    """
-    policy = fold(self, views, *args, **options)
-    plan = {key: options[key] for key in ("kind", "sigma_data", "t_min")}
-    levels, *_ = self._constants(args[0], options["plan"], **plan, like=views["layer0.weight"])
-    seeds = views["layer0.weight"].shape[0]
-    told = self.embed(views, levels.expand(seeds, -1, -1))
-    rows = views["layer0.weight"][:, self.action_dim : self.action_dim + 2 * EMBEDDING]
-    return policy._replace(step_bias=mlp.native_mlp(told, [rows], [views["layer0.bias"]]))
-
-
-fold = FlowMapNetwork.fold
-
-
 def trained(
     config: Any, by_one_call: bool, seeds: tuple[int, ...] = (3, 5), updates: int = 6
 ) -> dict[str, torch.Tensor]:
@@ -74,10 +56,7 @@ def trained(
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("name", CASES)
-def test_the_bits_are_those_of_single_operations(
-    name: str, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FlowMapNetwork, "fold", folded_natively)
+def test_the_bits_are_those_of_single_operations(name: str, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -75,8 +75,9 @@ class GTPState(Agent):
         self.act_by = None if c.objective == "flow" else c.act_by
         self.loss_limits = limits(c)
         self.network = FlowMapNetwork(
-            self.observation_dim, self.action_dim, c.width, c.depth, self.ops.mlp, self.ops.embed
-        )
+            self.observation_dim, self.action_dim, c.width, c.depth, self.ops.mlp, self.ops.embed,
+            self.ops.affine,
+        )  # fmt: skip
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)

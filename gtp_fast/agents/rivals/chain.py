@@ -64,8 +64,9 @@ class ChainActorCritic(Agent):
         super().__init__(config, setup)
         count, c = len(self.seeds), config
         self.network = ActorNetwork(
-            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops.mlp
-        )
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops.mlp,
+            affine=self.ops.affine,
+        )  # fmt: skip
         actor = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(actor, self.keys, (0,))
         self.actor, self.critic = Learner(actor, count), DoubleQ(self)

@@ -81,7 +81,9 @@ class FQL(Agent):
             config,
             (setup.observation_dim, setup.action_dim, config.width, config.depth, self.ops.mlp),
         )
-        self.velocity = ActorNetwork(*sizes, clock="scalar", activation="gelu")
+        self.velocity = ActorNetwork(
+            *sizes, clock="scalar", activation="gelu", affine=self.ops.affine
+        )
         self.one_step = ActorNetwork(*sizes, clock="none", activation="gelu")
         self.flow, self.actor = (
             self._learner(network, number)

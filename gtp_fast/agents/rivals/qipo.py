@@ -73,6 +73,7 @@ class QIPO(Agent):
             c.depth,
             self.ops.mlp,
             clock=self.clock,
+            affine=self.ops.affine,
         )
         parameters = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(parameters, self.keys, (0,))

@@ -130,8 +130,9 @@ class SSCQL(Agent):
         super().__init__(config, setup)
         c, count = config, len(self.seeds)
         self.network = CompletionNetwork(
-            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops.mlp, clock="none"
-        )
+            setup.observation_dim, setup.action_dim, c.width, c.depth, self.ops.mlp, clock="none",
+            affine=self.ops.affine,
+        )  # fmt: skip
         parameters = Parameters(count, self.network.shapes(), self.device, self.dtype)
         initialise(parameters, self.keys, (0,), law="fan_avg")
         frequencies = philox.normals(self.keys, 0, Stream.FOURIER, 1, FEATURES // 2, self.dtype)

@@ -6,7 +6,7 @@
 // An action that is not finite is never written: act throws std::runtime_error instead.
 // Observations are the environment's, in the order of training; actions come in the environment's units.
 // Where the compiler may use fused multiply-add (-march=native), an action has the same bits as in Python:
-// gtp_fast.load(run).act(observation, seed=seed, step=t). Elsewhere it differs by rounding.
+// gtp_fast.load("policy.gtp").act(observation, seed=seed, step=t). Elsewhere it differs by rounding.
 //
 // Threads: an object is used by one thread at a time. Copy it for another thread: copies share the weights.
 #pragma once
