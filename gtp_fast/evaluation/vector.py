@@ -221,8 +221,11 @@ class LocalSlots:
             ) from error
 
     def close(self) -> None:
-        """Free the environments."""
-        closing.close(self._env, self._name)
+        """Free the environments, also those behind one that fails."""
+        stack = contextlib.ExitStack()
+        for environment in self._env.envs:
+            stack.callback(environment.close)
+        closing.close(stack, self._name)
 
 
 def flatten(observation: Any, keys: Sequence[str]) -> Floats:

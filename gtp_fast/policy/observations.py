@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +20,14 @@ NOT_FINITE = (
 
 
 class Observations(NamedTuple):
-    """What a policy takes: [dim], or a batch [B, dim], or the dict of `keys` in their order."""
+    """What a policy takes: [dim], or a batch [B, dim], or the dict of `keys` in their order.
+
+    widths: numbers of each entry of that dict; empty where an older run does not tell them.
+    """
 
     dim: int
     keys: tuple[str, ...]
+    widths: tuple[int, ...] = ()
 
     def joined(self, observation: Mapping[str, Any]) -> Any:
         """Return the entries of a dict as one array or tensor."""
@@ -43,9 +47,23 @@ class Observations(NamedTuple):
         with untrusted(
             "The observation's entries do not fit together", "give them as [n] or [B, n]."
         ):
-            return (
+            whole = (
                 torch.cat(parts, -1) if isinstance(parts[0], Tensor) else np.concatenate(parts, -1)
             )
+        self._check_widths(parts)
+        return whole
+
+    def _check_widths(self, parts: Sequence[Any]) -> None:
+        """Raise UserError for entries of other widths, which may add up to the right one."""
+        found = tuple(np.shape(part)[-1] for part in parts)
+        if self.widths and found != self.widths:
+            entries = zip(self.keys, found, self.widths, strict=True)
+            wrong = [
+                f"{key} {given} numbers and not {own}"
+                for key, given, own in entries
+                if given != own
+            ]
+            raise UserError(f"The observation has in {', in '.join(wrong)}: give each entry whole.")
 
     def array(self, observation: Any) -> NDArray[np.float32]:
         """Return an array or list as float32, in its own shape, contiguous and finite."""

@@ -121,7 +121,8 @@ class Policy:
         self._box = [torch.from_numpy(x).to(self.device) for x in (self._half, self._middle)]
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
         self._single = (self.observation_dim,)
-        self._takes = Observations(self.observation_dim, self.keys)
+        widths = tuple(packed.description.get("observation_widths", ()))
+        self._takes = Observations(self.observation_dim, self.keys, widths)
         self._packed, self._asked = packed, (backend, precision)
         self._entropy, self._calls = secrets.randbits(64), count()
         _LIVE.add(self)

@@ -225,6 +225,7 @@ def pack(
         "noise_scale": agent.noise_scale if noise_scale is None else noise_scale,
         "act_by": act_by or agent.act_by,
         "observation_keys": list(config["observation_keys"]),
+        "observation_widths": list(config.get("observation_widths", ())),
         "gtp_fast": gtp_fast.__version__,
     }
     low, high = (np.asarray(config[f"action_{end}"], np.float32) for end in ("low", "high"))

@@ -19,8 +19,8 @@ def close(environment: Closable, name: str) -> None:
     """Close an environment; what it raises is a note, for no result depends on it."""
     try:
         environment.close()
-    # A viewer or a driver may raise anything when it ends.
-    except Exception as error:
+    # A viewer or a driver may raise anything when it ends, or call sys.exit.
+    except (Exception, SystemExit) as error:
         print(
             f"note: {name} failed when it was closed ({type(error).__name__}: "
             f"{first_line(error)}); no result depends on it.",

@@ -179,6 +179,25 @@ def test_a_slot_that_rests_yields_nothing() -> None:
     slots.close()
 
 
+@pytest.mark.parametrize("error", [RuntimeError("the window is gone"), SystemExit(0)])
+def test_an_environment_that_cannot_be_closed_leaves_none_open(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slots, closed = LocalSlots(fake_environments.spec(), 3, KEYS), []
+
+    def fails() -> None:
+        closed.append("fails")
+        raise error
+
+    for environment, close in zip(
+        slots._env.envs, (lambda: closed.append(0), fails, lambda: closed.append(2)), strict=True
+    ):
+        monkeypatch.setattr(environment, "close", close)
+    slots.close()
+    assert sorted(map(str, closed)) == ["0", "2", "fails"]
+    assert capsys.readouterr().err.count("failed when it was closed") == 1
+
+
 def test_progress_counts_finished_episodes() -> None:
     told: list[tuple[int, int]] = []
     play((3, 5), 6, environments=2, progress=lambda done, of: told.append((done, of)))

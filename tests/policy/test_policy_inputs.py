@@ -14,7 +14,7 @@ pytest.importorskip("gymnasium", reason="a run's data package needs gymnasium")
 from fake_runs import BATCH, OBSERVATION, agent_of, make_run
 
 import gtp_fast
-from gtp_fast import policy
+from gtp_fast import export, policy
 from gtp_fast.errors import UserError
 from gtp_fast.policy import Policy
 from gtp_fast.runs import Run, checkpoint
@@ -133,6 +133,23 @@ def test_what_is_no_observation_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=complaint):
         loaded.act(observation)
+
+
+def test_entries_of_other_widths_that_add_up_are_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", observation_widths=[2, 1])
+    loaded = policy.load(run)
+    export.export(run.path, tmp_path / "robot", formats=("cpp",))
+    swapped = {"state": OBSERVATION[:1], "goal": OBSERVATION[1:]}
+    batch = {key: np.stack([part] * 2) for key, part in swapped.items()}
+    tensors = {key: torch.from_numpy(part) for key, part in batch.items()}
+    lists = {key: part.tolist() for key, part in swapped.items()}
+    said = "has in state 1 numbers and not 2, in goal 2 numbers and not 1: give each entry whole"
+    for actor in (loaded, policy.load(tmp_path / "robot" / "policy.gtp")):
+        for given in (swapped, batch, tensors, lists):
+            with pytest.raises(UserError, match=said):
+                actor.act(given)
+        right = {"state": OBSERVATION[:2], "goal": OBSERVATION[2:].tolist()}
+        assert np.array_equal(actor.act(right, seed=4), loaded.act(OBSERVATION, seed=4))
 
 
 def test_a_dict_is_refused_where_flat_arrays_are_expected(tmp_path: Path) -> None:
