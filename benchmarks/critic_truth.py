@@ -31,6 +31,14 @@ from gtp_fast.policy.policy import Policy
 from gtp_fast.studies.markdown import table as markdown
 
 Floats = NDArray[np.float64]
+NAMES = {
+    "Q": "values of the data's actions",
+    "A": "advantages over the policy's",
+    "A by ranks": "the same, by ranks",
+    "A, least return": "advantages, where the return is least",
+    "A by ranks, least return": "the same, by ranks",
+}
+"""Figure -> its row of the table."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,15 @@ def main(argv: Sequence[str]) -> int:
 
 def judged(options: Options) -> str:
     """Return the table of correlations for the run's first seed."""
+    return report(*compared(options), options)
+
+
+def compared(options: Options) -> tuple[list[Floats], list[list[Floats]]]:
+    """Return Q of the data's actions and of the policy's, and two rollouts' returns of both.
+
+    Arrays are [states]. Raises UserError for a run without a critic or an environment to roll out
+    in, and where the data have too few states that are shown whole.
+    """
     if min(options.states - 2, options.horizon) < 1:
         raise UserError("--states must be at least 3 and --horizon at least 1.")
     agent, saved = restore.restore(options.run, options.checkpoint)
@@ -86,7 +103,7 @@ def judged(options: Options) -> str:
     ]
     for environment in environments:
         environment.close()
-    return report(said, true, options)
+    return said, true
 
 
 def returns(
@@ -132,21 +149,34 @@ def _put(environment: Any, state: Floats) -> None:
     environment.set_state(np.concatenate(([0.0], state[: positions - 1])), state[positions - 1 :])
 
 
-def report(said: Sequence[Floats], true: Sequence[Sequence[Floats]], options: Options) -> str:
-    """Return the table of what the critic says and what two rollouts find."""
-    values = [said[0], *(rollout[0] for rollout in true)]
-    advantages = [said[0] - said[1], *(rollout[0] - rollout[1] for rollout in true)]
+def correlations(
+    said: Sequence[Floats], true: Sequence[Sequence[Floats]]
+) -> dict[str, tuple[float, float, float]]:
+    """Return figure -> correlation of the critic, of two rollouts and of a perfect critic.
+
+    said, true: as `compared` returns them. nan where two rollouts contradict each other.
+    """
+    advantages = _advantages(said, true)
     # Of both actions, so that the choice of states says nothing about their difference.
-    least = np.mean(true, (0, 1)).argsort()[: max(3, len(values[0]) // 4)]
-    lines = [["values of the data's actions", *_correlations(*values)]]
-    for name, figures in (
-        ("advantages over the policy's", advantages),
-        ("advantages, where the return is least", [x[least] for x in advantages]),
+    least = np.mean(true, (0, 1)).argsort()[: max(3, len(said[0]) // 4)]
+    found = {"Q": _correlations(said[0], *(rollout[0] for rollout in true))}
+    for place, figures in (
+        ("", advantages),
+        (", least return", [x[least] for x in advantages]),
     ):
         ranks = [x.argsort().argsort().astype(float) for x in figures]
-        lines.append([name, *_correlations(*figures)])
-        lines.append(["the same, by ranks", *_correlations(*ranks)])
-    deviations = [f"{x.std():.3g}" for x in advantages[:2]]
+        found[f"A{place}"] = _correlations(*figures)
+        found[f"A by ranks{place}"] = _correlations(*ranks)
+    return found
+
+
+def report(said: Sequence[Floats], true: Sequence[Sequence[Floats]], options: Options) -> str:
+    """Return the table of what the critic says and what two rollouts find."""
+    lines = [
+        [NAMES[name], *("-" if np.isnan(x) else f"{x:.2f}" for x in figures)]
+        for name, figures in correlations(said, true).items()
+    ]
+    deviations = [f"{x.std():.3g}" for x in _advantages(said, true)[:2]]
     return (
         markdown(
             ["correlation", "critic", "two rollouts", "a perfect critic"], lines, aligned=False
@@ -158,10 +188,15 @@ def report(said: Sequence[Floats], true: Sequence[Sequence[Floats]], options: Op
     )
 
 
-def _correlations(critic: Floats, one: Floats, other: Floats) -> list[str]:
+def _advantages(said: Sequence[Floats], true: Sequence[Sequence[Floats]]) -> list[Floats]:
+    """Return those of the critic and of each rollout."""
+    return [said[0] - said[1], *(rollout[0] - rollout[1] for rollout in true)]
+
+
+def _correlations(critic: Floats, one: Floats, other: Floats) -> tuple[float, float, float]:
     """Return the critic's correlation with a rollout, that of two, and the best possible."""
-    found, own = (np.corrcoef(x, one)[0, 1] for x in (critic, other))
-    return [f"{found:.2f}", f"{own:.2f}", f"{np.sqrt(own):.2f}" if own > 0 else "-"]
+    found, own = (float(np.corrcoef(x, one)[0, 1]) for x in (critic, other))
+    return found, own, float(np.sqrt(own)) if own > 0 else float("nan")
 
 
 if __name__ == "__main__":

@@ -6,20 +6,19 @@ seeds alone. The file has their errors, scores, command, settings and revision.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
 
-from benchmarks import ROOT
-from benchmarks.evidence_runs import Record, origin
-from gtp_fast import agents, cli, runs
+from benchmarks import ROOT, evidence_command
+from benchmarks.evidence_runs import Record
+from gtp_fast import cli, runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import metrics
 from gtp_fast.studies import groups
@@ -27,8 +26,6 @@ from gtp_fast.studies.group import Group
 from gtp_fast.system.files import write_atomically
 
 ERRORS = ("held_out_error", "trained_error")
-_USUAL = {"preset": "auto", "precision": "fp32"}
-"""Options of a run that change its figures, and what they are where they were not given."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def collect(folders: Sequence[str]) -> Record:
     more than task and seeds.
     """
     found = groups.collect(folders)
-    commands = {_command(group) for group in found}
+    commands = {evidence_command.of(group) for group in found}
     names = [group.task.name for group in found]
     if len(commands) > 1 or len(set(names)) < len(names):
         words = "; ".join(groups.labels(found)) if len(commands) == 1 else "; ".join(commands)
@@ -75,53 +72,15 @@ def collect(folders: Sequence[str]) -> Record:
     return content
 
 
-def _command(group: Group) -> str:
-    """Return the command of such runs, with TASK and SEEDS for what may differ."""
-    config, settings = group.config, group.settings
-    preset = config.get("preset", "auto")
-    usual = agents.defaults(config["agent"], group.task, config["steps"], preset)[1]
-    default = runs.plain(dataclasses.asdict(usual))
-    given = {
-        "agent": config["agent"], "task": "TASK", "seeds": "SEEDS", "steps": config["steps"],
-        "width": settings.get("width"), "episodes": config["episodes"],
-        "evaluate_every": config.get("evaluate_every"), "hold_out": config.get("hold_out", 0.0),
-        **{name: config.get(name, x) for name, x in _USUAL.items() if config.get(name, x) != x},
-        **{name: x for name, x in settings.items() if x != default.get(name) and name != "width"},
-    }  # fmt: skip
-    words = [_words(name, value) for name, value in given.items() if value is not None]
-    return " ".join(["python -m gtp_fast.train", *words])
-
-
-def _words(name: str, value: Any) -> str:
-    """Return an option as the command line takes it."""
-    option = name.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{option}" if value else f"--no-{option}"
-    return f"--{option} {' '.join(map(str, value)) if isinstance(value, list) else value}"
-
-
 def _facts(group: Group) -> list[Record]:
     """Return what every run was trained on and by, without its folder."""
-    facts = []
     for run in group.runs:
-        config, summary = run.config(), run.summary()
-        if not config.get("hold_out"):
+        if not run.config().get("hold_out"):
             raise UserError(f"{run} holds no episodes out: train it with --hold-out.")
-        if summary.get("updates") != config["steps"]:
-            raise UserError(f"{run} has not finished: go on with it by --resume.")
-        facts.append(
-            runs.plain({
-                "task": group.task.name,
-                "seeds": config["seeds"],
-                "dataset": group.dataset,
-                "made_locally": not summary["official_dataset"],
-                **summary["data"],
-                "measure": group.unit,
-                **origin(run, "torch"),
-                "settings": group.settings,
-            })
-        )  # fmt: skip
-    return facts
+    return [
+        evidence_command.facts(group, run) | runs.plain({"settings": group.settings})
+        for run in group.runs
+    ]
 
 
 def _errors(group: Group, name: str) -> dict[str, float]:

@@ -78,11 +78,16 @@ def test_the_figures_of_the_critics_weights_are_the_committed_ones() -> None:
 def test_the_figures_of_critics_on_a_replay_are_the_committed_ones() -> None:
     page = (ROOT / "docs" / "critic.md").read_text()
     found = json.loads((ROOT / "docs" / "critic_replay.json").read_text())
-    for run, rows in found["runs"].items():
-        shown = [f"{critic:.2f}, {perfect:.2f}" for critic, _, perfect in rows.values()]
-        assert f"| {run} | {' | '.join(shown)} |" in page
-    for scores in found["normalised_return_of_gtp"].values():
-        assert every_20000(scores) in page
+    assert f"| critic of that run, {found['states']:,} states |" in page
+    for run in found["runs"]:
+        agent = re.findall(r"--agent (\S+)", run["command"])[0]
+        (seed,) = run["seeds"]
+        name = f"{agent}, {run['task']}" + (f", seed {seed}" if seed else "")
+        shown = [f"{row[0]:.2f}, {row[2]:.2f}" for row in run["correlations"].values()]
+        assert f"| {name} | {' | '.join(shown)} |" in page
+        if agent == "gtp":
+            assert "--advantage-start 20000" in run["command"]
+            assert every_20000(run["score"]) in page
 
 
 def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
@@ -117,15 +122,21 @@ def test_the_figures_of_the_long_run_are_the_committed_ones() -> None:
 
 def test_the_figures_of_what_makes_sscql_win_are_the_committed_ones() -> None:
     page = " ".join((ROOT / "docs" / "limits.md").read_text().split())
-    found = json.loads((ROOT / "docs" / "sscql_walker.json").read_text())
-    batch, deep, other_deep, slow, clone, sscql = found["normalised_return"].values()
-    assert every_20000(batch) in page and every_20000(sscql) in page
-    ends = [f"{run['100000']:.1f}" for run in (deep, other_deep, slow, clone)]
+    found = json.loads((ROOT / "docs" / "sscql_walker.json").read_text())["runs"]
+    batch, deep, other_deep, slow, clone, without, *sscql = found
+    assert "--batch-size 1024" in batch["command"] and "--agent gtp" in batch["command"]
+    assert "--alpha-flow 100.0 --alpha-completion 100.0" in without["command"]
+    assert every_20000(batch["score"]) in page and every_20000(without["score"]) in page
+    ends = [f"{run['score']['100000']:.1f}" for run in (deep, other_deep, slow, clone)]
     assert f"`--depth 4` {ends[0]} and {ends[1]} at the end" in page
     assert f"`--ema-rate 5e-4` {ends[2]} (seed 1)" in page
     assert f"(`--agent bc`) {ends[3]} (seed 1)" in page
-    whole = sum(found["last_episodes_of_1000_steps"].values())
-    assert f"none of its last {whole} episodes falls" in page
+    for run in sscql:
+        *way, end = (f"{score:.1f}" for score in run["score"].values())
+        assert run["command"].endswith("--evaluate-every 20000") and "sscql" in run["command"]
+        assert ", ".join(way) in page and f" {end} " in page
+        assert run["shortest_last_episode"] == 1000
+    assert f"none of its last {20 * len(sscql)} episodes falls" in page
 
 
 def test_the_figures_of_the_papers_own_settings_are_the_committed_ones() -> None:

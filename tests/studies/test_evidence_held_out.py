@@ -9,22 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evidence_cells import FACTS, SUMMARY
 from fake_runs import SETTINGS, add_scores, config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import evidence_held_out
+from benchmarks import evidence_command, evidence_held_out
 from gtp_fast import agents, cli, runs
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.training import config as training
-
-FACTS = {"gtp_fast": "0.1.0", "git": "abcdef", "torch": "2.13.0", "processor": "P", "gpu": None}
-SUMMARY = {
-    "dataset": "some/set-v0", "official_dataset": False, "updates": 100,
-    "data": {"description": "Made by the test.", "transitions": 1234},
-}  # fmt: skip
 
 
 def held(
@@ -77,7 +72,7 @@ def test_the_file_has_the_figures_and_where_they_come_from(tmp_path: Path) -> No
 
 
 def test_options_are_written_as_the_command_line_takes_them() -> None:
-    words = evidence_held_out._words
+    words = evidence_command._words
     assert words("cosine_decay", False) == "--no-cosine-decay"
     assert words("learning_rate", [0.5, 1.0]) == "--learning-rate 0.5 1.0"
     assert words("weight_decay", 0.1) == "--weight-decay 0.1"

@@ -23,6 +23,12 @@ OPTIONS = [
 ]  # fmt: skip
 ONE, HALF, NONE = [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]
 
+FACTS = {"gtp_fast": "0.1.0", "git": "abcdef", "torch": "2.13.0", "processor": "P", "gpu": None}
+SUMMARY = {
+    "dataset": "some/set-v0", "official_dataset": False, "updates": 100,
+    "data": {"description": "Made by the test.", "transitions": 1234},
+}  # fmt: skip
+
 
 def finish(run: Run, returns: dict[int, list[list[float]]], **changes: Any) -> Run:
     """Give a run its evaluations, step -> returns [S, N], and what a finished run holds."""
