@@ -21,12 +21,16 @@ def of(group: Group, task: str = "TASK", seeds: str = "SEEDS") -> str:
     preset = config.get("preset", "auto")
     usual = agents.defaults(config["agent"], group.task, config["steps"], preset)[1]
     default = runs.plain(dataclasses.asdict(usual))
+    own_rules = runs.plain(dataclasses.asdict(group.task.rules))
+    rules = {name: x for name, x in config.get("rules", {}).items() if x != own_rules.get(name)}
     given = {
         "agent": config["agent"], "task": task, "seeds": seeds, "steps": config["steps"],
         "width": settings.get("width"), "episodes": config["episodes"],
         "evaluate_every": config.get("evaluate_every"), "hold_out": config.get("hold_out") or None,
         **{name: config.get(name, x) for name, x in _USUAL.items() if config.get(name, x) != x},
         **{name: x for name, x in settings.items() if x != default.get(name) and name != "width"},
+        "normalise_observations": bool(config.get("observation_mean")) or None,
+        **rules,
     }  # fmt: skip
     words = [_words(name, value) for name, value in given.items() if value is not None]
     return " ".join(["python -m gtp_fast.train", *words])

@@ -15,7 +15,7 @@ from fake_runs import SETTINGS, add_scores, config
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import evidence_command, evidence_held_out
-from gtp_fast import agents, cli, runs
+from gtp_fast import agents, cli, runs, tasks
 from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
 from gtp_fast.runs.metrics import MetricsLog
@@ -76,6 +76,17 @@ def test_options_are_written_as_the_command_line_takes_them() -> None:
     assert words("cosine_decay", False) == "--no-cosine-decay"
     assert words("learning_rate", [0.5, 1.0]) == "--learning-rate 0.5 1.0"
     assert words("weight_decay", 0.1) == "--weight-decay 0.1"
+
+
+def test_a_command_names_rules_of_the_data_and_standardised_observations(tmp_path: Path) -> None:
+    usual = runs.plain(dataclasses.asdict(tasks.find("pointmaze-umaze").rules))
+    chosen = {"rules": usual | {"reward": "quarter"}, "observation_mean": [0.0, 1.0, 2.0]}
+    run = held(tmp_path, "pointmaze-umaze", (0,), [[0.1], [0.2]], **chosen)
+    command = evidence_held_out.collect([str(run)])["command"]
+    assert command.endswith(" --normalise-observations --reward quarter")
+    plain = held(tmp_path / "plain", "pointmaze-umaze", (0,), [[0.1], [0.2]], rules=usual)
+    command = evidence_held_out.collect([str(plain)])["command"]
+    assert "--reward" not in command and "--normalise" not in command
 
 
 def test_a_command_names_what_else_was_chosen_and_nothing_that_was_not(tmp_path: Path) -> None:
