@@ -1,7 +1,8 @@
 """python -m benchmarks.evidence_curves RUN ... --output FILE: the learning curves of named runs.
 
 One record a run: its command, data and revision, its score after each evaluation (mean over seeds
-and episodes), steps of the shortest of its last episodes, and what metrics.csv says of its weights.
+and episodes), the last one of each seed, steps of the shortest of its last episodes, and what
+metrics.csv says of its weights.
 """
 
 from __future__ import annotations
@@ -63,11 +64,12 @@ def record(folder: str) -> Record:
     (run,) = group.runs
     seeds = " ".join(map(str, sorted(group.seeds)))
     rows = evaluations.read(run.evaluations)
-    last = rows["step"] == max(rows["step"])
+    last, end = rows["step"] == max(rows["step"]), group.scores[group.steps()[-1]]
     return {
         "command": evidence_command.of(group, group.task.name, seeds),
         **evidence_command.facts(group, run),
         "score": {str(x): round(float(group.values(x).mean()), 4) for x in group.steps()},
+        "last_score_of_each_seed": {str(x): round(end[x], 4) for x in sorted(end)},
         "shortest_last_episode": int(rows["length"][last].min()),
         **{name: curve for name in HEALTH if (curve := _curve(group, name))},
     }

@@ -90,6 +90,21 @@ def test_the_figures_of_critics_on_a_replay_are_the_committed_ones() -> None:
             assert every_20000(run["score"]) in page
 
 
+def test_the_figures_of_the_ablation_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "ablation.md").read_text()
+    first = json.loads((ROOT / "docs" / "ablation.json").read_text())["rows"]
+    more = json.loads((ROOT / "docs" / "ablation_seeds.json").read_text())["runs"]
+    scores = {row: found["last"]["score"] for row, found in first.items()}
+    for run in more:
+        found = re.search(r"--objective (\S+)", run["command"])
+        scores[found[1] if found else "gtp"] += run["last_score_of_each_seed"].values()
+    assert [len(seeds) for seeds in scores.values()] == [3, 3, 3, 1]
+    for row, seeds in scores.items():
+        assert re.search(rf"^\| {row} \|.*\| {', '.join(f'{x:.1f}' for x in seeds)} \|", page, re.M)
+    means = [f"{sum(seeds) / 3:.1f}" for seeds in list(scores.values())[:3]]
+    assert f"means are {means[0]}, {means[1]} and {means[2]}" in page
+
+
 def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
     page = (ROOT / "docs" / "limits.md").read_text()
     found = json.loads((ROOT / "docs" / "weight_decay.json").read_text())
@@ -134,7 +149,7 @@ def test_the_figures_of_what_makes_sscql_win_are_the_committed_ones() -> None:
     for run in sscql:
         *way, end = (f"{score:.1f}" for score in run["score"].values())
         assert run["command"].endswith("--evaluate-every 20000") and "sscql" in run["command"]
-        assert ", ".join(way) in page and f" {end} " in page
+        assert ", ".join(way) in page and re.search(rf"it has [^(]*\b{end}\b", page)
         assert run["shortest_last_episode"] == 1000
     assert f"none of its last {20 * len(sscql)} episodes falls" in page
 

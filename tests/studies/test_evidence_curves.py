@@ -44,6 +44,7 @@ def test_the_file_has_curves_and_where_they_come_from(tmp_path: Path) -> None:
     first, second = json.loads(text)["runs"]
     assert first == second
     assert first["score"] == {"50": 25.0, "100": 75.0}
+    assert first["last_score_of_each_seed"] == {"0": 100.0, "1": 50.0}
     assert first["weight_ess"] == {"50": 0.5, "100": 0.75} and "weight_correlation" not in first
     assert (first["git"], first["torch"], first["made_locally"]) == ("abcdef", "2.13.0", True)
     asked = training.parse(first["command"].split()[3:]).run
