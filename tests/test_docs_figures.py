@@ -105,6 +105,17 @@ def test_the_figures_of_the_ablation_are_the_committed_ones() -> None:
     assert f"means are {means[0]}, {means[1]} and {means[2]}" in page
 
 
+def test_the_figures_of_a_critic_on_the_way_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "critic.md").read_text()
+    found = json.loads((ROOT / "docs" / "critic_on_the_way.json").read_text())
+    for run in found["runs"]:
+        score = run["score"][str(run["update"])]
+        shown = [f"{row[0]:.2f}, {row[2]:.2f}" for row in run["correlations"].values()]
+        assert f"| {run['update']:,} | {score:.1f} | {' | '.join(shown)} |" in page
+        assert run["seeds"] == [2] and "--agent sscql" in run["command"]
+    assert len(found["runs"]) == 5
+
+
 def test_the_figures_of_weight_decay_are_the_committed_ones() -> None:
     page = (ROOT / "docs" / "limits.md").read_text()
     found = json.loads((ROOT / "docs" / "weight_decay.json").read_text())
