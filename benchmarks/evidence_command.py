@@ -11,20 +11,27 @@ from gtp_fast.errors import UserError
 from gtp_fast.runs import Run
 from gtp_fast.studies.group import Group
 
-_USUAL = {"preset": "auto", "precision": "fp32"}
-"""Options of a run that change its figures, and what they are where they were not given."""
+_USUAL = {"preset": "auto", "precision": "fp32", "keep_checkpoints": 2}
+"""Options of a run that change its figures or what is left of it, where they were not given."""
 
 
 def of(group: Group, task: str = "TASK", seeds: str = "SEEDS") -> str:
-    """Return the command of a group's runs; task, seeds: what stands for these two."""
+    """Return the command of a group's runs; task, seeds: what stands for these two.
+
+    DATA stands for data that were named by --dataset; `facts` has their name.
+    """
     config, settings = group.config, group.settings
     preset = config.get("preset", "auto")
     usual = agents.defaults(config["agent"], group.task, config["steps"], preset)[1]
     default = runs.plain(dataclasses.asdict(usual))
     own_rules = runs.plain(dataclasses.asdict(group.task.rules))
     rules = {name: x for name, x in config.get("rules", {}).items() if x != own_rules.get(name)}
+    named = config.get("dataset_id", config["dataset"]) != config["dataset"]
+    own_environment = group.environment in (None, group.task.environment)
     given = {
-        "agent": config["agent"], "task": task, "seeds": seeds, "steps": config["steps"],
+        "agent": config["agent"], "task": task, "dataset": "DATA" if named else None,
+        "env": None if own_environment else group.environment,
+        "seeds": seeds, "steps": config["steps"],
         "width": settings.get("width"), "episodes": config["episodes"],
         "evaluate_every": config.get("evaluate_every"), "hold_out": config.get("hold_out") or None,
         **{name: config.get(name, x) for name, x in _USUAL.items() if config.get(name, x) != x},

@@ -40,34 +40,39 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Write the file; return the exit code."""
     options = cli.parse(Options, argv, "python -m benchmarks.evidence_critic", __doc__)
+    # Rollouts take minutes, so what a run lacks is said before them.
+    curves = [
+        evidence_curves.record(str(checkpoint.find(run).parent.parent)) for run in options.runs
+    ]
     content = {
         "written_by": "python -m benchmarks.evidence_critic RUN ...",
         "states": options.states,
         "horizon": options.horizon,
         "columns": ["critic", "two rollouts", "a perfect critic"],
-        "runs": [record(run, options) for run in options.runs],
+        "runs": [
+            made | judged(folder, options)
+            for folder, made in zip(options.runs, curves, strict=True)
+        ],
     }
     write_atomically(options.output, json.dumps(content, indent=1) + "\n")
     print(f"wrote {options.output}")
     return 0
 
 
-def record(folder: str, options: Options) -> Record:
-    """Return the record of a run's last checkpoint, or of a checkpoint in a run folder.
+def judged(folder: str, options: Options) -> Record:
+    """Return the update of a run's last checkpoint, or of a checkpoint, and its correlations.
 
-    A figure is null where two rollouts contradict each other.
-
-    Raises UserError as `evidence_curves.record` and `critic_truth.compared` do.
+    A figure is null where two rollouts contradict each other, or a critic or a rollout does not
+    vary. Raises UserError as `critic_truth.compared` does.
     """
     path = checkpoint.find(folder)
     asked = critic_truth.Options(str(path), states=options.states, horizon=options.horizon)
-    judged = critic_truth.correlations(*critic_truth.compared(asked))
-    figures = {
-        name: [None if isnan(x) else round(x, 4) for x in row] for name, row in judged.items()
-    }
-    return evidence_curves.record(str(path.parent.parent)) | {
+    found = critic_truth.correlations(*critic_truth.compared(asked))
+    return {
         "update": checkpoint.load(path).step,
-        "correlations": figures,
+        "correlations": {
+            name: [None if isnan(x) else round(x, 4) for x in row] for name, row in found.items()
+        },
     }
 
 

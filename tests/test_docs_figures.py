@@ -112,7 +112,7 @@ def test_the_figures_of_a_critic_on_the_way_are_the_committed_ones() -> None:
         score = run["score"][str(run["update"])]
         shown = [f"{row[0]:.2f}, {row[2]:.2f}" for row in run["correlations"].values()]
         assert f"| {run['update']:,} | {score:.1f} | {' | '.join(shown)} |" in page
-        assert run["seeds"] == [2] and "--agent sscql" in run["command"]
+        assert run["seeds"] == [2] and "--keep-checkpoints all" in run["command"]
     assert len(found["runs"]) == 5
 
 
@@ -133,7 +133,10 @@ def test_the_figures_of_episodes_held_out_are_the_committed_ones() -> None:
     kinds["held_out_error"] = ("error, held out", 3)
     for key, (words, digits) in kinds.items():
         for task, curve in found[key].items():
-            shown = [curve.get(str(step), "") for step in (5_000, *range(20_000, 100_001, 20_000))]
+            shown = [
+                curve.get(str(step), "")
+                for step in (5_000, 10_000, *range(20_000, 100_001, 20_000))
+            ]
             cells = [f"{value:.{digits}f}" if value != "" else "" for value in shown]
             line = f"| {task} | {words} | {' | '.join(cells)} |"
             assert line.replace("|  |", "| |") in page

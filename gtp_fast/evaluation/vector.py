@@ -222,6 +222,9 @@ class LocalSlots:
 
     def close(self) -> None:
         """Free the environments, also those behind one that fails."""
+        if self._env.closed:
+            return
+        self._env.closed = True
         stack = contextlib.ExitStack()
         for environment in self._env.envs:
             stack.callback(environment.close)

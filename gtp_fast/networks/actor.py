@@ -98,9 +98,9 @@ class ActorNetwork:
         action, state = self.edges
         seeds, width = weight.shape[0], weight.shape[2]
         times = plan.times.expand(seeds, *plan.times.shape)
-        of_time = bias[:, None].expand(-1, times.shape[1], -1)
+        step_bias = bias[:, None].expand(-1, times.shape[1], -1)
         if state > action:
-            of_time = self.affine(self.features(views, times), weight[:, action:state], bias)
+            step_bias = self.affine(self.features(views, times), weight[:, action:state], bias)
         first = weight[:, :action]
         if not self.takes_action:
             first = weight.new_zeros(seeds, self.action_dim, width)
@@ -108,7 +108,7 @@ class ActorNetwork:
         return FoldedPolicy(
             first_action=first,
             first_observation=weight[:, state:],
-            step_bias=of_time,
+            step_bias=step_bias,
             hidden_weights=tuple(views[f"layer{i}.weight"] for i in middle),
             hidden_biases=tuple(views[f"layer{i}.bias"] for i in middle),
             last_weight=views[f"layer{self.depth}.weight"],

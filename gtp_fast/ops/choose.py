@@ -102,7 +102,7 @@ def resolve(
         sampler=makes_sampler,
         chain=chain,
         mlp=context.mlp,
-        affine=mlp.AFFINE.get(forms["mlp"].name, reference.affine),
+        affine=mlp.AFFINE[forms["mlp"].name](context),
         differentiate=differentiate,
         normals=draws.normals,
         integers=draws.integers,

@@ -54,12 +54,13 @@ def native_mlp(
         return reference.mlp(x, weights, biases, activation, norms)
 
 
-def native_affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def native_affine(x: Tensor, weight: Tensor, bias: Tensor, strict: bool = False) -> Tensor:
     """Compute `reference.affine` in native code, in float32 whatever the run's precision.
 
-    PyTorch's own bits depend on the number of threads, and a fold decides every action.
+    PyTorch's own bits depend on the number of threads, and a fold decides every action. strict: as
+    for `native_mlp`.
     """
-    return native_mlp(x, (weight,), (bias,))
+    return native_mlp(x, (weight,), (bias,), strict=strict)
 
 
 class Buffer:
@@ -216,5 +217,10 @@ FORMS: dict[str, Callable[[Context], Callable[..., Tensor]]] = {
     "triton": _triton,
 }
 
-AFFINE: dict[str, Callable[..., Tensor]] = {"native": native_affine}
-"""`reference.affine` by the form of the mlp, where that has one of its own."""
+AFFINE: dict[str, Callable[[Context], Callable[..., Tensor]]] = {
+    "reference": lambda _: reference.affine,
+    "compiled": lambda _: reference.affine,
+    "native": lambda context: functools.partial(native_affine, strict=context.strict),
+    "triton": lambda _: reference.affine,
+}
+"""`reference.affine` by the form of the mlp."""

@@ -35,7 +35,7 @@ class Operations:
     """The sampler inside an update; on a GPU in the precision of the run."""
     mlp: Callable[..., Tensor]
     affine: Callable[..., Tensor]
-    """The product that folds time into a first layer, float32 in every precision."""
+    """The product that folds time into a first layer; `precision` does not round it."""
     embed: Callable[..., Tensor]
     adam: Step
     differentiate: Callable[[Parameters, Tensor], None]

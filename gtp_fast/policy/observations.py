@@ -22,7 +22,7 @@ NOT_FINITE = (
 class Observations(NamedTuple):
     """What a policy takes: [dim], or a batch [B, dim], or the dict of `keys` in their order.
 
-    widths: numbers of each entry of that dict; empty where an older run does not tell them.
+    widths: numbers of each entry of that dict; empty for flat observations and older runs.
     """
 
     dim: int
@@ -58,12 +58,11 @@ class Observations(NamedTuple):
         found = tuple(np.shape(part)[-1] for part in parts)
         if self.widths and found != self.widths:
             entries = zip(self.keys, found, self.widths, strict=True)
-            wrong = [
-                f"{key} {given} numbers and not {own}"
-                for key, given, own in entries
-                if given != own
-            ]
-            raise UserError(f"The observation has in {', in '.join(wrong)}: give each entry whole.")
+            wrong = [f"{key} {given}, not {own}" for key, given, own in entries if given != own]
+            raise UserError(
+                "Entries of the observation have other widths than in training: "
+                f"{'; '.join(wrong)}: give each entry whole."
+            )
 
     def array(self, observation: Any) -> NDArray[np.float32]:
         """Return an array or list as float32, in its own shape, contiguous and finite."""

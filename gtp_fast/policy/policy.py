@@ -121,7 +121,12 @@ class Policy:
         self._box = [torch.from_numpy(x).to(self.device) for x in (self._half, self._middle)]
         self._scales = bool((self._half != 1).any() or (self._middle != 0).any())
         self._single = (self.observation_dim,)
-        widths = tuple(packed.description.get("observation_widths", ()))
+        widths = tuple(packed.description.get("observation_widths") or ())
+        if widths and (len(widths) != len(self.keys) or sum(widths) != self.observation_dim):
+            raise UserError(
+                f"observation_widths {list(widths)} do not fit the entries {list(self.keys)} of "
+                f"{self.observation_dim} numbers: restore them in config.yaml, or export again."
+            )
         self._takes = Observations(self.observation_dim, self.keys, widths)
         self._packed, self._asked = packed, (backend, precision)
         self._entropy, self._calls = secrets.randbits(64), count()

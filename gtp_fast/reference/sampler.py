@@ -89,8 +89,7 @@ class FoldedPolicy(NamedTuple):
     def of_raw(self, mean: Tensor, scale: Tensor) -> FoldedPolicy:
         """Return the policy of observations o where this one reads (o - mean) / scale, [O] each."""
         weight = self.first_observation / scale[:, None]
-        # In float64, for the order of float32 sums depends on the number of threads.
-        shift = (mean.expand(len(weight), 1, -1).double() @ weight.double()).to(weight)
+        shift = mean.expand(len(weight), 1, -1) @ weight
         return self._replace(first_observation=weight, step_bias=self.step_bias - shift)
 
     def rounded(self, precision: str = "bf16") -> FoldedPolicy:

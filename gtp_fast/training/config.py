@@ -213,7 +213,7 @@ def check(run: RunConfig) -> None:
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
     kept = run.keep_checkpoints
-    if kept != "all" and (isinstance(kept, str) or kept < 1):
+    if kept != "all" and (type(kept) is not int or kept < 1):
         raise UserError(f"--keep-checkpoints must be at least 1, or all, not {kept}.")
     if not 0.0 <= run.hold_out < 1.0:
         raise UserError(f"--hold-out must be at least 0 and below 1, not {run.hold_out}.")

@@ -194,6 +194,7 @@ def test_an_environment_that_cannot_be_closed_leaves_none_open(
     ):
         monkeypatch.setattr(environment, "close", close)
     slots.close()
+    slots.close()
     assert sorted(map(str, closed)) == ["0", "2", "fails"]
     assert capsys.readouterr().err.count("failed when it was closed") == 1
 

@@ -128,6 +128,15 @@ def test_no_rows_have_no_values_and_gradients_of_zero() -> None:
 
 
 @needs_native
+def test_an_affine_product_is_its_sums_by_hand(isa: str) -> None:
+    x, weight = torch.tensor([[[1.0, 2.0], [0.0, -1.0]]]), torch.tensor([[[3.0, 5.0], [7.0, 11.0]]])
+    bias = torch.tensor([[0.5, -0.5]])
+    for form in (reference.affine, mlp.native_affine):
+        assert form(x, weight, bias).tolist() == [[[17.5, 26.5], [-6.5, -11.5]]]
+    assert mlp.AFFINE.keys() == mlp.FORMS.keys()
+
+
+@needs_native
 def test_bias_gradients_keep_what_cancels(isa: str) -> None:
     case = Case(1, 100, (3, 8, 2))
     case.dy = torch.ones(1, 100, 2)

@@ -135,6 +135,13 @@ def test_what_is_no_observation_is_refused(
         loaded.act(observation)
 
 
+@pytest.mark.parametrize("widths", [[3], [1, 1, 1], [2, 2]])
+def test_widths_that_fit_no_entry_are_refused(tmp_path: Path, widths: list[int]) -> None:
+    run = make_run(tmp_path / "run", observation_widths=widths)
+    with pytest.raises(UserError, match=r"restore them in config\.yaml, or export again"):
+        policy.load(run)
+
+
 def test_entries_of_other_widths_that_add_up_are_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", observation_widths=[2, 1])
     loaded = policy.load(run)
@@ -143,7 +150,7 @@ def test_entries_of_other_widths_that_add_up_are_refused(tmp_path: Path) -> None
     batch = {key: np.stack([part] * 2) for key, part in swapped.items()}
     tensors = {key: torch.from_numpy(part) for key, part in batch.items()}
     lists = {key: part.tolist() for key, part in swapped.items()}
-    said = "has in state 1 numbers and not 2, in goal 2 numbers and not 1: give each entry whole"
+    said = "other widths than in training: state 1, not 2; goal 2, not 1: give each entry whole"
     for actor in (loaded, policy.load(tmp_path / "robot" / "policy.gtp")):
         for given in (swapped, batch, tensors, lists):
             with pytest.raises(UserError, match=said):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -15,9 +16,9 @@ from fake_runs import SETTINGS, add_scores, make_run
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import critic_truth, evidence_critic, evidence_curves
-from gtp_fast import cli
+from gtp_fast import agents, cli
 from gtp_fast.errors import UserError
-from gtp_fast.runs import Run, checkpoint
+from gtp_fast.runs import Run, checkpoint, plain
 from gtp_fast.runs.metrics import MetricsLog
 from gtp_fast.training import config as training
 
@@ -49,6 +50,9 @@ def test_the_file_has_curves_and_where_they_come_from(tmp_path: Path) -> None:
     assert (first["git"], first["torch"], first["made_locally"]) == ("abcdef", "2.13.0", True)
     asked = training.parse(first["command"].split()[3:]).run
     assert (asked.task, asked.seeds, asked.steps) == ("pointmaze-umaze", (0, 1), 100)
+    settings = agents.completed("gtp", Run(runs[0]).config()["agent_settings"])
+    made = training.parse(first["command"].split()[3:]).agent
+    assert plain(dataclasses.asdict(made)) == plain(settings)
 
 
 def test_the_shortest_of_the_last_episodes_alone_counts(tmp_path: Path) -> None:
@@ -68,6 +72,22 @@ def test_a_run_that_gives_no_curve_is_refused(tmp_path: Path) -> None:
     mixed = finished(tmp_path / "mixed", agent_settings=own)
     with pytest.raises(UserError, match="has seeds with settings of their own"):
         evidence_curves.record(str(mixed))
+
+
+def test_a_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    run.evaluations.unlink()
+    with pytest.raises(UserError, match="has not been evaluated yet"):
+        evidence_curves.record(str(run))
+
+
+def test_a_command_names_other_data_another_environment_and_what_was_kept(tmp_path: Path) -> None:
+    changes = {"dataset": "/my/own", "dataset_id": "own/set-v0", "keep_checkpoints": "all"}
+    run = finished(tmp_path / "run", **changes)
+    run.write_summary(SUMMARY | {"environment": "Other-v1"})
+    command = evidence_curves.record(str(run))["command"]
+    assert "--dataset DATA --env Other-v1 " in command and "--keep-checkpoints all" in command
+    assert "/my/own" not in command
 
 
 def test_a_critic_is_judged_at_the_checkpoint_that_was_named(

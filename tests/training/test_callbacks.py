@@ -127,9 +127,9 @@ def test_as_many_checkpoints_stay_as_were_asked_for(
     assert checkpoint.load(run.path, left[0]).step == kept[0]
 
 
-@pytest.mark.parametrize("keep", [0, -1, "best"])
+@pytest.mark.parametrize("keep", [0, -1, "best", None, True])
 def test_a_number_of_checkpoints_that_cannot_be_kept_is_refused(
-    place: dict[str, Any], keep: int | str
+    place: dict[str, Any], keep: int | str | None
 ) -> None:
     with pytest.raises(UserError, match=f"must be at least 1, or all, not {keep}"):
         gtp_fast.fit(**place, keep_checkpoints=keep)
