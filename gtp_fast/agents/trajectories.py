@@ -75,6 +75,6 @@ def _pieces(table: TransitionTable, piece: int, discount: float) -> _Judged:
     rows, episode = table.all(), table.episode.cpu().long()
     lengths = torch.bincount(episode)
     begins = (lengths.cumsum(0) - lengths)[episode]
-    first = (torch.arange(len(episode)) - begins) % piece == 0
+    first = (torch.arange(len(episode), device="cpu") - begins) % piece == 0
     returns = reference.return_to_go(rows.reward.cpu(), rows.mask.cpu(), episode, discount)
     return _Judged(first.cumsum(0) - 1, returns[first].double(), rows.observation.cpu()[first])

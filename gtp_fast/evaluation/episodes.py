@@ -183,11 +183,12 @@ class Play:
     def _draw(self, slot: int) -> Floats:
         """Return the noise of a slot's episode for the coming time steps [steps, draws, A]."""
         # The column of steps broadcasts against the one row.
-        steps = torch.arange(_NOISE_STEPS)[:, None] + int(self.time[slot])
+        steps = torch.arange(_NOISE_STEPS, device="cpu")[:, None] + int(self.time[slot])
         key, columns = self.keys[self.policy[slot]][None], len(self.plan.low)
         rows = [int(self.episode[slot]) + _DRAW_ROWS * k for k in range(self.noise.shape[2])]
         parts = [
-            philox.normals(key, steps, Stream.ACT, torch.tensor([row]), columns)[0] for row in rows
+            philox.normals(key, steps, Stream.ACT, torch.tensor([row], device="cpu"), columns)[0]
+            for row in rows
         ]
         return torch.stack(parts, 1).numpy()
 

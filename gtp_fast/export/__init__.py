@@ -26,7 +26,10 @@ _FILES = {"cpp": ("policy.gtp", *SOURCES), "onnx": ("policy.onnx",), "pt2": ("po
 
 
 class Exported(NamedTuple):
-    """Files of an export, the differences of their actions, and formats left out."""
+    """Files of an export, the differences of their actions, and formats left out.
+
+    allowed: the largest error that rounding explains in one of the formats.
+    """
 
     folder: Path
     packed: packed.Packed
@@ -91,10 +94,11 @@ def _write(
     """Write and check every format; UserError for one that acts otherwise."""
     data = packed.pack(content)
     trial = check.trial(content, policy.Policy(content))
-    differences = {}
+    differences, largest = {}, 0.0
     for name in formats:
-        path = folder / _FILES[name][0]
+        path, allowed = folder / _FILES[name][0], trial.allowed
         if name == "cpp":
+            allowed = trial.drawn
             path.write_bytes(data)
             for source in SOURCES:
                 text = resources.files("gtp_fast.export").joinpath("files", source).read_text()
@@ -105,13 +109,14 @@ def _write(
             save(content, path)
             actions = run(path, trial.observation, trial.noise)
         found = differences[name] = check.difference(actions, trial)
-        if not found.exact <= trial.allowed:
+        largest = max(largest, allowed)
+        if not found.exact <= allowed:
             raise UserError(
                 f"{path.name} acts otherwise than the policy: its actions are off by "
-                f"{found.exact:.1e}, and rounding explains {trial.allowed:.1e}; nothing was "
+                f"{found.exact:.1e}, and rounding explains {allowed:.1e}; nothing was "
                 "written. Leave the format out with --formats, and report it."
             )
-    return differences, trial.allowed
+    return differences, largest
 
 
 def _recover(folder: Path) -> None:

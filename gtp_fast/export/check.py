@@ -30,7 +30,9 @@ class Trial(NamedTuple):
     acted: Rows
     """`Policy.act`."""
     allowed: float
-    """The largest error that float32 explains."""
+    """The largest error that float32 explains where the noise is given."""
+    drawn: float
+    """The same where float32 draws the noise."""
 
 
 class Difference(NamedTuple):
@@ -45,17 +47,19 @@ class Difference(NamedTuple):
 def trial(packed: Packed, policy: Policy) -> Trial:
     """Draw a trial and work out its actions.
 
-    Allowed is twice the largest error of plain float32, its inputs moved by their own rounding in
-    some of the runs (a policy may be steep), and a few units in the last place: the rule of every
-    fast path.
+    Allowed is twice the largest error of plain float32, and a few units in the last place: the rule
+    of every fast path. Inputs are moved by their own rounding in some of the runs, for a policy may
+    be steep; it then enlarges also what rounding does to a draw.
     """
     draw = np.random.default_rng(SEED)
     observation = draw.standard_normal((_ROWS, policy.observation_dim), np.float32)
-    noise = draw_noise(
-        philox.normals, packed.policy.draws, philox.key_tensor([SEED]), 0, Stream.ACT, _ROWS,
-        policy.action_dim,
-    )[0].numpy()  # fmt: skip
-    exact: Exact = _run(packed, torch.float64, observation, noise)
+    counted = philox.key_tensor([SEED]), 0, Stream.ACT, _ROWS, policy.action_dim
+    wide, plain = (
+        draw_noise(philox.normals, packed.policy.draws, *counted, dtype)[0].numpy()
+        for dtype in (torch.float64, torch.float32)
+    )
+    noise = wide.astype(np.float32)
+    exact: Exact = _run(packed, torch.float64, observation, wide)
     errors = [np.abs(_run(packed, torch.float32, observation, noise) - exact).max()]
     epsilon = float(np.finfo(np.float32).eps)
     for _ in range(_DRAWS):
@@ -64,8 +68,12 @@ def trial(packed: Packed, policy: Policy) -> Trial:
             for x in (observation, noise)
         )
         errors.append(np.abs(_run(packed, torch.float32, *moved) - exact).max())
-    allowed = 2 * max(errors) + 4 * epsilon * np.abs(exact).max()
-    return Trial(observation, noise, exact, policy.act(observation, SEED), float(allowed))
+    of_draw = np.abs(_run(packed, torch.float32, observation, plain) - exact).max()
+    allowed, drawn = (
+        float(2 * max(found) + 4 * epsilon * np.abs(exact).max())
+        for found in (errors, [*errors, of_draw])
+    )
+    return Trial(observation, noise, exact, policy.act(observation, SEED), allowed, drawn)
 
 
 def difference(actions: Rows, trial: Trial) -> Difference:
@@ -74,7 +82,7 @@ def difference(actions: Rows, trial: Trial) -> Difference:
     return Difference(*(float(np.abs(wide - known).max()) for known in (trial.exact, trial.acted)))
 
 
-def _run(packed: Packed, dtype: torch.dtype, observation: Rows, noise: Rows) -> Exact:
+def _run(packed: Packed, dtype: torch.dtype, observation: Rows, noise: Rows | Exact) -> Exact:
     inputs = (torch.from_numpy(x).to(dtype) for x in (observation, noise))
     with torch.no_grad():
         actions: Exact = Program(packed, dtype)(*inputs).double().numpy()

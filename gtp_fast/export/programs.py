@@ -44,9 +44,10 @@ class Program(nn.Module):
 def trace(packed: Packed) -> torch.export.ExportedProgram:
     """Return the program as torch.export records it, for any batch."""
     policy, rows = packed.policy, 3
-    noise = torch.zeros(policy.draws, rows, policy.first_action.shape[1])
+    like = policy.first_action
+    noise = like.new_zeros(policy.draws, rows, like.shape[1])
     inputs = (
-        torch.zeros(rows, policy.first_observation.shape[1]),
+        like.new_zeros(rows, policy.first_observation.shape[1]),
         noise if policy.draws > 1 else noise[0],
     )
     batch = torch.export.Dim("batch")
@@ -65,7 +66,9 @@ def save_pt2(packed: Packed, path: Path) -> None:
 
 def run_pt2(path: Path, observation: Rows, noise: Rows) -> Rows:
     """Return the actions of a saved program."""
-    module = torch.export.load(path).module()
+    # PyTorch reads no file where another default device is set.
+    with torch.device("cpu"):
+        module = torch.export.load(path).module()
     actions: Rows = module(torch.from_numpy(observation), torch.from_numpy(noise)).numpy()
     return actions
 

@@ -152,4 +152,6 @@ def state_network(
 
 def output_plan(like: Tensor, squash: bool = False) -> Plan:
     """Return the plan of a policy that is its network's output, or that output's tanh."""
-    return Plan.of(torch.zeros(1), c_in=0.0, initial_scale=0.0, squash=squash).to(like)
+    return Plan.of(torch.zeros(1, device="cpu"), c_in=0.0, initial_scale=0.0, squash=squash).to(
+        like
+    )

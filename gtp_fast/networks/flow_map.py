@@ -89,7 +89,7 @@ class FlowMapNetwork:
         """
         key = (times, plan, kind, sigma_data, t_min, like.dtype, like.device)
         if key not in self.constants:
-            p = plan(torch.tensor(times, dtype=torch.float64))
+            p = plan(torch.tensor(times, dtype=torch.float64, device="cpu"))
             skip, out, c_in = reference.precondition(p.times[:, 0], kind, sigma_data, t_min)
             schedule = p.schedule._replace(c_in=c_in, skip=skip, out=out)
             if not schedule.carry.any():

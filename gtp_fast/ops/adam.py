@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
-from gtp_fast.ops.operands import buffer, operand
+from gtp_fast.ops.operands import buffer, operand, output
 from gtp_fast.reference import adam
 from gtp_fast.reference.adam import Step, guarded, plain
 from gtp_fast.system import native
@@ -42,7 +42,7 @@ def native_adam(
         buffer(array, (seeds, count), "a buffer of the optimiser")
     buffer(diverged, (seeds,), "diverged", torch.int64)
     rate, loss = operand(rate, (seeds,), "rate"), operand(loss, (seeds,), "loss")
-    norm = torch.empty(seeds)
+    norm = output(seeds)
     native.module().adam(
         [array.data_ptr() for array in arrays],
         seeds,

@@ -60,6 +60,8 @@ class CandidateSampler(ActsBySampling):
         self.fit.check(observation, noise)
         with torch.no_grad():
             seeds, _, rows, width = noise.shape
+            if not rows:
+                return noise.new_empty(seeds, 0, width)
             n, d = self.count, self.inner.draws
             # Candidates lie one after another in one batch of the inner sampler: [S, D, N B, A].
             z = noise[:, :-1].reshape(seeds, n, d, rows, width).transpose(1, 2)

@@ -16,7 +16,7 @@ from gtp_fast.ops.gradients import destination, first_order
 from gtp_fast.ops.mlp import Buffer
 from gtp_fast.ops.mlp_network import Network
 from gtp_fast.ops.mlp_triton import empty_like
-from gtp_fast.ops.operands import operand
+from gtp_fast.ops.operands import operand, output
 from gtp_fast.system import native
 
 # Of weight, bias, weight, bias of one clock: the weights, then the biases.
@@ -34,7 +34,7 @@ def native_embed(levels: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 @functools.cache
 def rates(half: int) -> Tensor:
     """Return the geometric frequencies of `reference.sinusoid`."""
-    exponent = torch.arange(half, dtype=torch.float64) / max(half - 1, 1)
+    exponent = torch.arange(half, dtype=torch.float64, device="cpu") / max(half - 1, 1)
     return torch.pow(10_000.0, -exponent).float()
 
 
@@ -44,7 +44,7 @@ def forward(
     """Return the embedding, its sines, and what each clock's pass keeps."""
     (S, B, _), features = levels.shape, parameters[0].shape[1]
     levels, rate = operand(levels, (S, B, 2), "levels"), rates(features // 2)
-    sines, out = torch.empty(2, S, B, features), torch.empty(S, B, 2 * features)
+    sines, out = output(2, S, B, features), output(S, B, 2 * features)
     native.module().sinusoid(
         levels.data_ptr(), S * B, rate.data_ptr(), features // 2, sines.data_ptr()
     )

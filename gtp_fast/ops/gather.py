@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
-from gtp_fast.ops.operands import seed_keys
+from gtp_fast.ops.operands import output, seed_keys
 from gtp_fast.reference import philox
 from gtp_fast.system import native
 
@@ -72,7 +72,7 @@ def native_gather(
     keys, widths = seed_keys(keys), (table.observation_dim, table.action_dim)
     seeds, (O, A) = keys.shape[0], widths  # noqa: E741
     shapes = (seeds, rows, O), (seeds, rows, A), (seeds, rows), (seeds, rows, O), (seeds, rows)
-    out = tuple(torch.empty(shape) for shape in shapes)
+    out = tuple(output(*shape) for shape in shapes)
     native.module().gather(
         *addresses(table), len(table), widths, keys.data_ptr(), seeds, int(step), int(stream), rows,
         [x.data_ptr() for x in out],

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gtp_fast.errors import UserError
 from gtp_fast.networks.parameters import Parameters
+from gtp_fast.ops.operands import output
 
 _slices: dict[int, Tensor] = {}
 
@@ -56,7 +57,7 @@ def destination(parameter: Tensor) -> Tensor:
     It is the parameter's slice of the flat buffer, once per `differentiate`; a new tensor after.
     """
     slice_ = _slices.pop(parameter.data_ptr(), None)
-    return torch.empty(parameter.shape) if slice_ is None else slice_
+    return output(*parameter.shape) if slice_ is None else slice_
 
 
 def differentiate(parameters: Parameters, loss: Tensor) -> None:

@@ -15,7 +15,7 @@ from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.ops.gradients import first_order
 from gtp_fast.ops.limits import beyond, of_actions
-from gtp_fast.ops.operands import operand
+from gtp_fast.ops.operands import operand, output
 from gtp_fast.reference import Perturbation
 from gtp_fast.system import native
 
@@ -42,7 +42,7 @@ def flow_map_gradient(
         *[operand(x, (S, B, A), "a_t and a_u") for x in rows[:2]],
         *[operand(x, (S, B), "q, skip, out and w") for x in rows[2:]],
     ]
-    losses, gradient = torch.empty(2, S), torch.empty(S, 2 * B, A)
+    losses, gradient = output(2, S), output(S, 2 * B, A)
     native.module().flow_map_loss(
         (S, B, A),
         [x.data_ptr() for x in inputs],

@@ -17,7 +17,7 @@ from gtp_fast.ops.gradients import destination, first_order, summed_to
 from gtp_fast.ops.limits import Beyond, beyond, of_network
 from gtp_fast.ops.mlp_network import Network, native_layers, read
 from gtp_fast.ops.mlp_triton import triton_mlp
-from gtp_fast.ops.operands import operand
+from gtp_fast.ops.operands import operand, output
 from gtp_fast.ops.precision import checked
 from gtp_fast.system import native
 
@@ -75,7 +75,7 @@ class Buffer:
 
     def __init__(self, size: int):
         free = self._free.setdefault(size, [])
-        self.tensor = free.pop() if free else torch.empty(size)
+        self.tensor = free.pop() if free else output(size)
 
     def __del__(self) -> None:
         self._free[self.tensor.numel()].append(self.tensor)
@@ -125,7 +125,7 @@ def forward(
     shape = _shape(groups, rows, activation, precision, bool(network.scales), *sizes)
     result = (groups, rows, sizes[-1])
     if out is None:
-        out = torch.empty(result)
+        out = output(*result)
     elif out.shape != result:
         raise UserError(f"the network returns {list(result)}, not {list(out.shape)}")
     saved = keep(shape.saved) if keep is not None else None
@@ -158,7 +158,7 @@ def backward(
     """
     (pieces, parts), (_, layers, _kept) = _read_pieces(pieces), read(network)
     inputs = [
-        torch.empty(*gradient.shape[:2], x.shape[2]) if want else None
+        output(*gradient.shape[:2], x.shape[2]) if want else None
         for x, want in zip(pieces, wanted, strict=True)
     ]
     native.module().mlp_backward(

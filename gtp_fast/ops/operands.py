@@ -20,6 +20,11 @@ def operand(
     return x.contiguous()
 
 
+def output(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return fresh memory for native code to write: on the CPU, whatever PyTorch's defaults."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
+
+
 def buffer(
     x: Tensor, shape: tuple[int, ...], name: str, dtype: torch.dtype = torch.float32
 ) -> None:

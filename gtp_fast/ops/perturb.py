@@ -13,7 +13,7 @@ from gtp_fast import reference
 from gtp_fast.ops.compiled import compiled
 from gtp_fast.ops.context import Context
 from gtp_fast.ops.limits import beyond, of_actions
-from gtp_fast.ops.operands import operand
+from gtp_fast.ops.operands import operand, output
 from gtp_fast.reference import (
     CONSISTENCY_WEIGHTS,
     PRECONDITIONINGS,
@@ -53,9 +53,9 @@ def native_perturb(
     a, nodes = operand(a, (S, B, A), "a"), operand(nodes, row, "nodes")
     cdf = None if cdf is None else operand(cdf, row, "cdf", torch.int64)
     keys = operand(keys, (S,), "keys", torch.int64)
-    z, rows, actions = torch.empty(S, B, A), torch.empty(11, S, B), torch.empty(2, S, B, A)
-    student_x, student_levels = torch.empty(S, 2 * B, A), torch.empty(S, 2 * B, 2)
-    teacher_x, teacher_levels = torch.empty(S, B, A), torch.empty(S, B, 2)
+    z, rows, actions = output(S, B, A), output(11, S, B), output(2, S, B, A)
+    student_x, student_levels = output(S, 2 * B, A), output(S, 2 * B, 2)
+    teacher_x, teacher_levels = output(S, B, A), output(S, B, 2)
     module.normals(keys.data_ptr(), S, int(step), int(Stream.NOISE), z.data_ptr(), B, A)
     outputs = (rows, *actions, student_x, student_levels, teacher_x, teacher_levels)
     module.perturb(

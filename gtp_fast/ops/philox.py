@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gtp_fast.ops.operands import seed_keys
+from gtp_fast.ops.operands import output, seed_keys
 from gtp_fast.reference import philox
 from gtp_fast.system import native
 
@@ -30,7 +30,7 @@ def native_normals(
 ) -> Tensor:
     """Draw `philox.normals` in float32, converted to `dtype` as Triton's form does."""
     keys = seed_keys(keys)
-    out = torch.empty(keys.shape[0], rows, columns)
+    out = output(keys.shape[0], rows, columns)
     native.module().normals(
         keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, columns
     )
@@ -40,7 +40,7 @@ def native_normals(
 def native_integers(keys: Tensor, step: int | Tensor, stream: int, rows: int, bound: int) -> Tensor:
     """Draw `philox.integers`."""
     keys = seed_keys(keys)
-    out = torch.empty(keys.shape[0], rows, dtype=torch.int64)
+    out = output(keys.shape[0], rows, dtype=torch.int64)
     native.module().integers(
         keys.data_ptr(), keys.shape[0], int(step), int(stream), out.data_ptr(), rows, bound
     )

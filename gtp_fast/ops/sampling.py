@@ -97,7 +97,7 @@ def draw_noise(
     draws > 1.
     """
     noise = normals(keys, step, stream, draws * rows, columns, dtype)
-    return noise if draws == 1 else noise.view(-1, draws, rows, columns)
+    return noise if draws == 1 else noise.view(len(noise), draws, rows, columns)
 
 
 def acting_noise(draws: int, seed: int, step: int, rows: int, columns: int, like: Tensor) -> Tensor:
@@ -128,7 +128,8 @@ class ActsBySampling:
         """Write the actions of one policy for observation [B, O] into out [B, A]."""
         rows, columns = out.shape
         noise = acting_noise(self.draws, seed, step, rows, columns, self.like)
-        state = torch.from_numpy(observation).to(self.like)[None]
+        # A copy: a read-only array, which PyTorch warns of, is what NumPy makes of received bytes.
+        state = self.like.new_tensor(observation)[None]
         out[:] = self.sample(state, noise)[0].cpu().numpy()
 
     def action(self, observation: Rows, seed: int, step: int) -> Rows | None:

@@ -12,7 +12,7 @@ from gtp_fast import reference
 from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
 from gtp_fast.ops.gradients import first_order
-from gtp_fast.ops.operands import operand
+from gtp_fast.ops.operands import operand, output
 from gtp_fast.system import native
 
 
@@ -35,7 +35,7 @@ def td_gradient(
         operand(reward, (S, B), "reward"),
         operand(mask, (S, B), "mask"),
     ]
-    loss, gradient = torch.empty(S), torch.empty(S, T, B)
+    loss, gradient = output(S), output(S, T, B)
     native.module().td_loss(
         (S, T, B, width // B),
         discount,

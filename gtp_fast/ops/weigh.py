@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from gtp_fast import reference
 from gtp_fast.errors import UserError
 from gtp_fast.ops.context import Context
-from gtp_fast.ops.operands import operand
+from gtp_fast.ops.operands import operand, output
 from gtp_fast.system import native
 
 
@@ -27,7 +26,7 @@ def native_weigh(
             "values of data actions and of policy actions."
         )
     values, eta = operand(values, (S, T, count), "values"), operand(eta, (S,), "eta")
-    w, statistics = torch.empty(S, rows), torch.empty(4, S)
+    w, statistics = output(S, rows), output(4, S)
     native.module().weigh(
         (S, T, rows, count // rows - 1),
         values.data_ptr(),

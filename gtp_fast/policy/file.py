@@ -62,7 +62,7 @@ def acts(policy: FoldedPolicy) -> bool:
     width = policy.first_action.shape[1]
     noise = draw_noise(philox.normals, policy.draws, key, 0, Stream.ACT, rows, width)
     with torch.no_grad():
-        actions = folded_sample(policy, drawn * torch.tensor(_TRIED)[:, None], noise)
+        actions = folded_sample(policy, drawn * drawn.new_tensor(_TRIED)[:, None], noise)
     return bool(actions.isfinite().all())
 
 

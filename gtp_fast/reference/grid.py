@@ -12,7 +12,7 @@ def karras_nodes(
     count: int, t_min: float = 0.002, t_max: float = 80.0, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Return `count` ascending times, evenly spaced in t^(1/7), from t_min to t_max: [count]."""
-    i = torch.arange(count, dtype=torch.float64) / max(count - 1, 1)
+    i = torch.arange(count, dtype=torch.float64, device="cpu") / max(count - 1, 1)
     low, high = t_min ** (1 / RHO), t_max ** (1 / RHO)
     nodes: Tensor = (low + i * (high - low)) ** RHO
     nodes[0], nodes[-1] = t_min, t_max
@@ -76,12 +76,12 @@ def flow_times(
     low = max(high / 24.0, t_min)
     if low >= high:
         return sampling_times(steps, t_min, t_max, dtype)
-    ends = torch.tensor([high, low], dtype=torch.float64).log()
-    share = torch.arange(steps - 1, dtype=torch.float64) / max(steps - 2, 1)
+    ends = torch.tensor([high, low], dtype=torch.float64, device="cpu").log()
+    share = torch.arange(steps - 1, dtype=torch.float64, device="cpu") / max(steps - 2, 1)
     if steps == 2:
         share += 0.5
     between = (ends[0] + share * (ends[1] - ends[0])).exp().clamp(low, high)
-    whole = torch.zeros(steps + 1, dtype=torch.float64)
+    whole = torch.zeros(steps + 1, dtype=torch.float64, device="cpu")
     whole[0], whole[1:-1] = t_max, between
     return whole.to(dtype)
 

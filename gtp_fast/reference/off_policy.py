@@ -86,7 +86,7 @@ def held_out(episodes: int, share: float) -> Tensor:
     Those round(share episodes) with the smallest words drawn for their numbers, key 0.
     """
     word = philox.words(philox.key_tensor([0]), 0, Stream.HEALTH_ROWS, episodes, 1)[0].flatten()
-    chosen = torch.zeros(episodes, dtype=torch.bool)
+    chosen = torch.zeros(episodes, dtype=torch.bool, device="cpu")
     chosen[word.argsort(stable=True)[: max(1, round(share * episodes))]] = True
     return chosen
 

@@ -39,7 +39,7 @@ class StepSchedule(NamedTuple):
         values = {name: float(name in ("c_in", "out", "gain")) for name in cls._fields}
         return cls(
             **{
-                name: torch.as_tensor(value, dtype=torch.float64).expand(steps).contiguous()
+                name: _double(value).expand(steps).contiguous()
                 for name, value in (values | coefficients).items()
             }
         )
@@ -138,6 +138,13 @@ def consistency_plan(times: Tensor) -> Plan:
     t, tau = times[:-1], times[1:]
     pairs = torch.stack((t, torch.zeros_like(t)), -1)
     return Plan.of(pairs, initial_scale=float(t[0]), spread=tau)
+
+
+def _double(value: Tensor | float) -> Tensor:
+    """Return a tensor where it lies, or a number on the CPU, in float64."""
+    if isinstance(value, Tensor):
+        return value.to(torch.float64)
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
 def _interleaved(first: Tensor, second: Tensor) -> Tensor:

@@ -115,10 +115,23 @@ def test_the_check_sees_a_wrong_policy(tmp_path: Path) -> None:
     content = packed_policies.make(Sizes(O=5, A=3, H=16, L=2, K=2))
     known = trial(content, policy.Policy(content))
     assert difference(known.acted, known).acted == 0
-    assert difference(known.acted, known).exact <= known.allowed < 1e-5
+    assert difference(known.acted, known).exact <= known.drawn < 2e-5
     other = content._replace(policy=content.policy._replace(initial_scale=1.5001))
     moved = policy.Policy(other).act(known.observation, 0)
-    assert difference(moved, known).exact > known.allowed
+    assert difference(moved, known).exact > known.drawn
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_the_check_lets_a_policy_enlarge_what_its_noise_was_rounded_by(backend: str) -> None:
+    # Clipped where its noise is large, it acts by draws near 0, which each form rounds otherwise.
+    content = packed_policies.make(Sizes(O=5, A=3, H=16, L=2, K=2), unit=True)
+    steep = content._replace(policy=content.policy._replace(initial_scale=100.0))
+    known = trial(steep, policy.Policy(steep, backend=backend))
+    assert difference(known.acted, known).exact <= known.drawn < 1e-3
+    given = policy.Policy(steep)._sampler.sample(
+        torch.from_numpy(known.observation)[None], torch.from_numpy(known.noise)[None]
+    )
+    assert difference(given[0].numpy(), known).exact <= known.allowed < 1e-5
 
 
 def test_a_format_that_acts_otherwise_leaves_nothing_behind(

@@ -106,6 +106,22 @@ def test_any_layout_and_number_type(loaded: Policy) -> None:
     assert np.array_equal(loaded.act(fortran, seed=4), loaded.act(BATCH, seed=4))
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"agent": "diffusion-ql", "agent_settings": {"width": 8, "num_candidates": 3}}]
+)
+@pytest.mark.filterwarnings("error")
+def test_received_bytes_and_a_batch_of_no_rows(
+    tmp_path: Path, changes: dict[str, Any], backend: str
+) -> None:
+    actor = policy.load(make_run(tmp_path / "run", **changes), backend=backend)
+    for known in (OBSERVATION, BATCH):
+        received = np.frombuffer(known.tobytes(), np.float32).reshape(known.shape)
+        assert not received.flags.writeable
+        assert np.array_equal(actor.act(received, seed=4), actor.act(known, seed=4))
+    assert actor.act(BATCH[:0]).shape == actor.act(torch.from_numpy(BATCH[:0])).shape == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("observation", "complaint"),
     [

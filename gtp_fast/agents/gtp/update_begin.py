@@ -34,7 +34,7 @@ class Beginning:
         # A folded policy ends with the coefficients of its steps, which are constant.
         schedule = torch.cat(policy.schedule)
         self.padded, count = state.chain.padded()
-        self.flat = torch.zeros(count, device=state.device)
+        self.flat = torch.zeros(count, dtype=torch.float32, device=state.device)
         self.flat[-len(schedule) :] = schedule
         # Clones sample nothing in an update.
         reads = state.chain.takes_units and not state.clones

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gtp_fast.agents.gtp.config import wholly_fused
 from gtp_fast.networks import layers
-from gtp_fast.ops import embed, gather
+from gtp_fast.ops import embed, gather, operands
 from gtp_fast.ops.mlp_network import Network, native_layers
 from gtp_fast.ops.sampler import NativeSampler
 from gtp_fast.reference import ADVANTAGE_SCALES, CONSISTENCY_WEIGHTS, PRECONDITIONINGS, adam
@@ -120,7 +120,7 @@ class NativeUpdate:
         """
         state = self.state
         gather.check_fit(table, state.observation_dim, state.action_dim)
-        metrics = torch.empty(len(state.metric_names), len(state.seeds))
+        metrics = operands.output(len(state.metric_names), len(state.seeds))
         rates = [rate.data_ptr() for rate in (state.rate, state.critic.rate)]
         self.native.run(
             *gather.addresses(table), len(table), (table.observation_dim, table.action_dim),

@@ -84,7 +84,7 @@ class ConsistencyAC(ChainActorCritic):
     def sampler_plan(self, k: int | None) -> Plan:
         """Return the sampler: jumps to the clean action, noise to the next time in between."""
         c, k = self.config, k or self.config.k
-        times = torch.linspace(c.t_max, c.t_last, k, dtype=torch.float64)
+        times = torch.linspace(c.t_max, c.t_last, k, dtype=torch.float64, device="cpu")
         skip, out, _ = reference.precondition(times, "cm", c.sigma_data, c.t_min)
         again = (times[1:].square() - c.t_min**2).clamp(min=0.0).sqrt()
         plan = Plan.of(

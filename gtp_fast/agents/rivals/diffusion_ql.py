@@ -65,7 +65,7 @@ class DiffusionQL(ChainActorCritic):
         like = self.actor.parameters.flat
         self.signal, self.noise = d.signal.to(like), d.noise.to(like)
         plan = Plan.of(
-            torch.arange(c.diffusion_steps - 1, -1, -1),
+            torch.arange(c.diffusion_steps - 1, -1, -1, device="cpu"),
             skip=d.recover.flip(0),
             out=-d.remove.flip(0),
             clamp=True,

@@ -93,7 +93,7 @@ class FQL(Agent):
         self.alpha = self.per_seed(c.alpha, "alpha")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
         like = self.actor.parameters.flat
-        self.plan = Plan.of(torch.ones(1)).to(like)
+        self.plan = Plan.of(torch.ones(1, device="cpu")).to(like)
         self.flow_plan = euler_plan(like, c.flow_steps)
         self.sampler = self.ops.chain(self.folded())
         self.flow_sampler = self.ops.chain(self.folded_flow())

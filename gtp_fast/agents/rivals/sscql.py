@@ -142,7 +142,7 @@ class SSCQL(Agent):
         self.alpha_flow = self.per_seed(c.alpha_flow, "alpha-flow")
         self.alpha_completion = self.per_seed(c.alpha_completion, "alpha-completion")
         self.rate = self.per_seed(c.learning_rate, "learning-rate")
-        self.plan = Plan.of(torch.tensor([[0.0, 1.0]]), keep=1.0).to(parameters.flat)
+        self.plan = Plan.of(torch.tensor([[0.0, 1.0]], device="cpu"), keep=1.0).to(parameters.flat)
         self.sampler = self.ops.chain(self.folded())
         self.prepare(1)
 

@@ -36,7 +36,7 @@ def vp_betas(steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> Tenso
 
     1 - exp(-beta_min / T - (beta_max - beta_min) (2 i - 1) / (2 T^2)), i = 1..T.
     """
-    i = torch.arange(1, steps + 1, dtype=torch.float64)
+    i = torch.arange(1, steps + 1, dtype=torch.float64, device="cpu")
     slope = 0.5 * (beta_max - beta_min) * (2 * i - 1) / steps**2
     return 1.0 - torch.exp(-beta_min / steps - slope)
 

@@ -28,7 +28,7 @@ def velocity_loss(velocity: Tensor, z: Tensor, a: Tensor) -> Tensor:
 
 def euler_times(steps: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return the times k / K of K Euler steps from 0 to 1: [K]."""
-    return torch.arange(steps, dtype=dtype) / steps
+    return torch.arange(steps, dtype=dtype, device="cpu") / steps
 
 
 def euler(velocity: Callable[[Tensor, Tensor], Tensor], z: Tensor, steps: int) -> Tensor:

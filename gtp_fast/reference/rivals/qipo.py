@@ -50,10 +50,12 @@ def solver_times(
 
     They are evenly spaced in lambda = ln(alpha / sigma).
     """
-    ends = torch.tensor([1.0, t_end], dtype=torch.float64)
+    ends = torch.tensor([1.0, t_end], dtype=torch.float64, device="cpu")
     alpha, sigma = vp_marginal(ends, beta_min, beta_max)
     first, last = torch.log(alpha / sigma)
-    level = first + (last - first) * torch.arange(steps + 1, dtype=torch.float64) / steps
+    level = (
+        first + (last - first) * torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
+    )
     # ln alpha = -softplus(-2 lambda) / 2 is a quadratic in t.
     span, fall = beta_max - beta_min, 2.0 * torch.nn.functional.softplus(-2.0 * level)
     times: Tensor = (torch.sqrt(beta_min**2 + span * fall) - beta_min) / span
