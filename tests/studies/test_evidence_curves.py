@@ -50,7 +50,7 @@ def test_the_file_has_curves_and_where_they_come_from(tmp_path: Path) -> None:
     assert (first["git"], first["torch"], first["made_locally"]) == ("abcdef", "2.13.0", True)
     asked = training.parse(first["command"].split()[3:]).run
     assert (asked.task, asked.seeds, asked.steps) == ("pointmaze-umaze", (0, 1), 100)
-    settings = agents.completed("gtp", Run(runs[0]).config()["agent_settings"])
+    settings = agents.completed("gtp", Run(Path(runs[0])).config()["agent_settings"])
     made = training.parse(first["command"].split()[3:]).agent
     assert plain(dataclasses.asdict(made)) == plain(settings)
 
