@@ -103,6 +103,8 @@ def check(options: Options) -> None:
     for path in (options.plot, options.json):
         if path is not None and not Path(path).resolve().parent.is_dir():
             raise UserError(f"There is no folder {Path(path).parent} to write {path} into.")
+        if path is not None and Path(path).is_dir():
+            raise UserError(f"{path} is a folder: name a file in it.")
     if options.plot is not None:
         figure.require_name(Path(options.plot))
 

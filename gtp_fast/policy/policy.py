@@ -58,10 +58,11 @@ def load(
     target critic, or their mean. noise_scale: of the initial noise, 0 for none. act_by: `map`, the
     K jumps of gtp, or `euler`, K Euler steps of its flow. What is not given is as the run was
     evaluated. precision: `fp32`; `bf16` for an action in about 0.6 (AMD) or 0.8 (Intel) of the
-    time, its hidden weights rounded to bfloat16; on a CPU also `int8` for one in about 0.4, rounded
-    to 8 bits; on a GPU also `tf32`. In a box of [-1, 1] an action of width 256 then moves by less
-    than 1e-3 (bf16) or 3e-3 (int8) on average, 2e-2 or 3e-2 at most, in our tries. Raises UserError
-    naming the file and the mend when there is nothing whole to load.
+    time, its hidden weights rounded to bfloat16, and their inputs where the processor has AVX-512
+    BF16; on a CPU also `int8` for one in about 0.4, rounded to 8 bits; on a GPU also `tf32`. In a
+    box of [-1, 1] an action of width 256 then moves by less than 1e-3 (bf16) or 3e-3 (int8) on
+    average, 2e-2 or 3e-2 at most, in our tries. Raises UserError naming the file and the mend when
+    there is nothing whole to load.
     """
     check_acting(weights, k, num_candidates, noise_scale, candidate_rule, act_by)
     if Path(path).suffix == ".gtp":

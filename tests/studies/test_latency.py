@@ -125,6 +125,7 @@ def test_a_packed_file_can_be_timed(tmp_path: Path, capsys: pytest.CaptureFixtur
         (("--plot", "l.xyz"), "l.xyz is no name of a figure: let it end in .png, .svg or .pdf"),
         (("--plot", "figure"), "figure is no name of a figure"),
         (("--plot", "none/here.png"), "There is no folder none to write none/here.png into"),
+        (("--json", str(Path(__file__).parent)), "studies is a folder: name a file in it"),
     ],
 )
 def test_what_cannot_be_timed_is_one_sentence(
