@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gtp_fast.data import inside
 from gtp_fast.data import keys as chosen
@@ -70,6 +71,7 @@ def read(path: Path, observation_keys: tuple[str, ...] | None) -> Recording:
         )
     episode, frame = (_matrix(name, table, key)[:, 0].astype(np.int64) for key in _INDEX)
     order = np.lexsort((frame, episode))
+    _check_whole(name, episode[order], frame[order])
     found = {key: _matrix(name, table, key)[order] for key in (*keys, "action", "next.reward")}
     marks = {key: _matrix(name, table, key)[order, 0] != 0 for key in flags}
     steps = Steps(
@@ -117,6 +119,18 @@ def _check_columns(name: str, schema: Any, wanted: list[str]) -> None:
     if missing := [key for key in wanted if key not in schema.names]:
         raise UserError(
             f"{name} has no column {', '.join(missing)}; its columns are {', '.join(schema.names)}"
+        )
+
+
+def _check_whole(name: str, episode: NDArray[np.int64], frame: NDArray[np.int64]) -> None:
+    """Raise UserError where a frame [N] is not the one after the last of its episode."""
+    wrong = (episode[1:] == episode[:-1]) & (np.diff(frame) != 1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UserError(
+            f"{name}, episode {episode[row]}: frame {frame[row]} is followed by frame"
+            f" {frame[row + 1]}, so what comes after it is not known; keep every frame once, or"
+            " give what lies behind the gap an episode_index of its own"
         )
 
 

@@ -152,17 +152,28 @@ def shape_rewards(rewards: Float64, returns: Float64, rule: RewardRule) -> Float
     if rule == "quarter":
         return 2.0 * (rewards - 0.25)
     if rule == "iql_locomotion":
-        spread = float(returns.max() - returns.min())
+        spread = _held(float(returns.max() - returns.min()))
         if spread <= 0.0:
             raise UserError("the rule reward=iql_locomotion needs episodes of unequal return")
         return rewards * (1000.0 / spread)
     if rule == "normalize":
-        deviation = float(rewards.std())
+        deviation = _held(float(rewards.std()))
         if deviation <= 0.0:
             raise UserError("the rule reward=normalize needs rewards that are not all the same")
         scaled: Float64 = (rewards - rewards.mean()) / deviation
         return scaled
     return rewards
+
+
+def _held(spread: float) -> float:
+    """Return what rewards are divided by; UserError where float64 cannot hold it."""
+    # Divided by infinity, every reward would be 0.
+    if not np.isfinite(spread):
+        raise UserError(
+            "the spread of the rewards or returns is too large for float64, so no rule can scale"
+            " them; divide the rewards by a constant"
+        )
+    return spread
 
 
 def apply(

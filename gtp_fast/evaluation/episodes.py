@@ -197,11 +197,22 @@ class Play:
         at = np.flatnonzero(self.episode >= 0)
         place = (self.policy[at], self.episode[at])
         self._require("a reward", np.isfinite(moment.reward))
-        self.returns[place] += moment.reward[at]
+        self._add(place, moment.reward[at])
         self.lengths[place] += 1
         self.successes[place] = np.fmax(self.successes[place], moment.success[at])
         self.time += 1
         return moment.ended
+
+    def _add(self, place: tuple[NDArray[np.int64], ...], reward: NDArray[np.float64]) -> None:
+        """Add rewards to the returns at `place`; UserError where float64 cannot hold their mean."""
+        with np.errstate(over="ignore"):
+            self.returns[place] += reward
+            held = np.isfinite(self.returns[place] * self.plan.episodes)
+        if not held.all():
+            raise UserError(
+                f"The return of episode {place[1][held.argmin()]} is too large for float64: divide "
+                "the environment's rewards by a constant, or name another by --env."
+            )
 
     def _follow(self, ended: NDArray[np.bool_]) -> list[int | None]:
         """Give the ended slots their policy's next episodes, or rest; return the reset seeds."""

@@ -260,6 +260,17 @@ def test_rewards_that_float32_cannot_hold_are_refused() -> None:
         load_table("hopper-medium", arrays, use_cache=False)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("rule", "size"), [("iql_locomotion", 1e308), ("normalize", 1e200)])
+def test_rewards_whose_spread_float64_cannot_hold_are_not_made_zeros(
+    rule: str, size: float
+) -> None:
+    arrays = sets.flat()
+    arrays["rewards"] = size * np.sign(np.arange(len(arrays["rewards"])) - 2.5)
+    with pytest.raises(UserError, match="too large for float64, so no rule can scale them; divide"):
+        load_table("hopper-medium", arrays, {"reward": rule}, use_cache=False)
+
+
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_a_reward_that_is_no_number_is_named_as_such(value: float) -> None:
     arrays = sets.flat()

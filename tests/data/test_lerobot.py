@@ -95,6 +95,18 @@ def test_damaged_folders_get_one_sentence(tmp_path: Path) -> None:
         lerobot.read(folder, None)
 
 
+@pytest.mark.parametrize("kept", [[0, 1, 3], [0, 1, 1, 2]])
+def test_a_frame_that_is_missing_or_there_twice_is_named(tmp_path: Path, kept: list[int]) -> None:
+    folder = write(tmp_path)
+    file = folder / "data/chunk-000/episode_000001.parquet"
+    parquet.write_table(parquet.read_table(file).take(kept), file)
+    (folder / "meta/info.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=f"pusht, episode 1: frame 1 is followed by frame {kept[2]}, "
+    ):
+        lerobot.read(folder, None)
+
+
 def test_lists_of_unequal_length_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, drop=("action",))
     for file in folder.glob("data/*/*.parquet"):

@@ -59,6 +59,13 @@ def test_a_number_that_is_not_finite_is_named_with_its_episode(
         played(change)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("reward", [1e308, -5e307])
+def test_returns_that_float64_cannot_hold_or_average_are_named(reward: float) -> None:
+    with pytest.raises(UserError, match="return of episode 0 is too large for float64: divide"):
+        played(lambda moment: (moment[0], reward, *moment[2:]))
+
+
 def with_success(shape: tuple[int, ...]) -> Callable[[Step], Step]:
     def change(moment: Step) -> Step:
         *rest, info = moment
